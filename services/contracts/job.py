@@ -1,0 +1,307 @@
+"""The job spec: one model used by api, client, rollout and trainer. Unknown keys are refused, never ignored.
+
+Leaf names are unique over all sections and, where ms-swift has the parameter, they are ms-swift's; so every leaf is a
+command line flag too (`flags`) and `gigpo train --advantage_estimator gigpo --use_gym_env true` works as it stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+
+class Section(BaseModel):
+    """A part of the spec: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class ScratchModel(Section):
+    """A small Qwen2 with random weights and a word tokenizer made from the environment's vocabulary."""
+
+    hidden_size: int = Field(64, ge=32, multiple_of=32)
+    """Width; heads of 32 are the smallest that vLLM serves."""
+    intermediate_size: int = Field(128, ge=1)
+    num_hidden_layers: int = Field(2, ge=1)
+    num_attention_heads: int = Field(2, ge=1)
+    max_position_embeddings: int = Field(256, ge=16)
+    initializer_range: float = Field(0.05, gt=0)
+
+    @model_validator(mode="after")
+    def _head_size_is_served(self) -> ScratchModel:
+        if (
+            self.hidden_size % self.num_attention_heads
+            or self.hidden_size // self.num_attention_heads not in HEAD_SIZES
+        ):
+            raise ValueError(
+                f"hidden_size / num_attention_heads must be one of {sorted(HEAD_SIZES)} (what vLLM serves), "
+                f"got {self.hidden_size} / {self.num_attention_heads}"
+            )
+        return self
+
+
+HEAD_SIZES = frozenset({32, 64, 80, 96, 112, 128})
+"""Head sizes that vLLM's CPU attention has kernels for."""
+
+
+class WarmStart(Section):
+    """Supervised start on random admissible actions: it teaches the format of a reply, no solution of any task."""
+
+    warmstart_rows: int = Field(20_000, ge=1)
+    """Steps of a random actor to learn from."""
+    warmstart_steps: int = Field(300, ge=1)
+    """Optimizer steps."""
+    warmstart_batch_size: int = Field(128, ge=1)
+    warmstart_learning_rate: float = Field(2e-3, gt=0)
+    warmstart_environment_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
+    """Overrides while the random actor plays, e.g. a practice mode that shows every kind of state."""
+    warmstart_max_invalid: float = Field(0.03, ge=0, le=1)
+    """Gate: the largest share of invalid actions, on fresh tasks, with which training may begin."""
+
+
+class Model(Section):
+    """Which policy is trained: a folder in Hugging Face format, or a new small one."""
+
+    model: str | None = None
+    """Folder in Hugging Face format (config, tokenizer, safetensors)."""
+    scratch: ScratchModel | None = None
+    warmstart: WarmStart | None = None
+    torch_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        if (self.model is None) == (self.scratch is None):
+            raise ValueError(
+                "want exactly one of `model` (a folder in Hugging Face format) and `scratch` (a new small policy)"
+            )
+        return self
+
+
+class Environment(Section):
+    """What the agent acts in."""
+
+    environment: str = "grid"
+    """Id, as `gigpo env list` shows it."""
+    environment_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
+    use_gym_env: bool = True
+    """True: many turns in an environment. Single-turn prompts with reward functions (false) are not served yet."""
+    max_turns: int = Field(20, ge=1)
+    """Horizon of an episode, steps."""
+    train_split: str = "train"
+    eval_split: str = "test"
+    prompt_template: Literal["auto", "plain", "chat"] = "auto"
+    """`plain`: words as they are; `chat`: the tokenizer's chat template; `auto`: chat where the tokenizer has one."""
+    history_length: int = Field(0, ge=0)
+    """Last K (observation, action) pairs shown in the prompt."""
+    max_prompt_tokens: int = Field(128, ge=8)
+    """Token budget of a prompt; history goes first, oldest first, then the list of admissible actions."""
+    task_view: Literal["shown", "hidden", "shuffled"] = "shown"
+    """What the prompt says of the task; `hidden` trains a task-blind policy, the baseline that format alone reaches."""
+
+
+class Algorithm(Section):
+    """Advantages and loss; exact semantics in docs/algorithms.md."""
+
+    advantage_estimator: Literal["grpo", "rloo", "gigpo"] = "grpo"
+    gigpo_step_advantage_weight: float = Field(1.0, ge=0)
+    """omega >= 0: weight of the step-level advantage."""
+    gamma: float = Field(0.95, ge=0, le=1)
+    """Discount of the step returns."""
+    norm: Literal["mean", "mean_std"] = "mean"
+    """F_norm: divide by 1, or by the sample standard deviation."""
+    episode_statistics: Literal["per_episode", "per_step"] = "per_episode"
+    invalid_action_penalty: float = Field(0.1, ge=0)
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "bnpo"
+    epsilon: float = Field(0.2, gt=0, lt=1)
+    epsilon_high: float | None = Field(None, gt=0)
+    delta: float | None = Field(None, gt=1)
+    """Upper cap of the unclipped ratio."""
+    beta: float = Field(0.04, ge=0)
+    """Weight of the KL to the reference policy (k3, in the loss); 0 = no reference model."""
+    entropy_coef: float = Field(0.0, ge=0)
+    num_iterations: int = Field(1, ge=1)
+    rollout_importance_sampling_mode: (
+        Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] | None
+    ) = "token_truncate"
+    rollout_importance_sampling_threshold: float = Field(2.0, gt=1)
+
+
+class Rollout(Section):
+    """How groups are opened and sampled."""
+
+    num_generations: int = Field(8, ge=1)
+    """Episodes per group."""
+    groups_per_batch: int = Field(16, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    max_completion_length: int = Field(512, ge=1)
+    """Longest response, tokens."""
+    max_staleness: int = Field(1, ge=0)
+    """Policy versions that may lie between sampling and training; 0 is strictly on-policy."""
+    max_attempts: int = Field(3, ge=1)
+    """Times a group is played before infrastructure faults drop it."""
+
+
+class Training(Section):
+    """The optimizer."""
+
+    seed: int = Field(0, ge=0, lt=1 << 31)
+    total_batches: int = Field(60, ge=0)
+    """Batches to train; each publishes one policy version. 0: warm start and evaluation only."""
+    minibatches: int = Field(8, ge=1)
+    """Optimizer steps a batch is split into, per iteration."""
+    learning_rate: float = Field(1e-6, gt=0)
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
+    lr_end_ratio: float = Field(0.0, ge=0, le=1)
+    """Learning rate at the last batch as a share of the first."""
+    warmup_batches: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    microbatch_tokens: int = Field(16_384, ge=64)
+    """Token budget of one forward and backward pass."""
+    gradient_checkpointing: bool = False
+
+
+class Evaluation(Section):
+    """Held-out tasks, sampled at the rollout temperature, on a pinned policy version."""
+
+    eval_episodes: int = Field(256, ge=1)
+    eval_seed: int = Field(0, ge=0)
+    """Seed of the panel of tasks; the same for every job that is to be compared."""
+    eval_every: int = Field(0, ge=0)
+    """Also evaluate every so many batches; 0: before and after only."""
+    eval_baselines: bool = True
+    """After training also: the task hidden, another task's sentence shown, and a random admissible actor."""
+
+
+class Checkpoint(Section):
+    """What survives a crash."""
+
+    checkpoint_every: int = Field(10, ge=1)
+    """Batches between checkpoints; also the length of a Celery segment."""
+    checkpoint_keep: int = Field(2, ge=1)
+
+
+class Inference(Section):
+    """Which engine samples."""
+
+    engine: Literal["vllm", "transformers"] = "vllm"
+
+
+class Limits(Section):
+    """Deadlines of the whole job."""
+
+    max_wall_s: float = Field(86_400.0, gt=0)
+    """Longest time from the first segment to the last, seconds; then the job fails."""
+    batch_timeout_s: float = Field(600.0, gt=0)
+    """Longest wait for one batch of scored groups, seconds; then the job fails and says which groups are missing."""
+
+
+class JobSpec(Section):
+    """Everything a job needs, resolved: two equal specs train the same groups."""
+
+    name: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    """What people call it; also the folder of its results."""
+    model: Model
+    environment: Environment = Environment()
+    algorithm: Algorithm = Algorithm()
+    rollout: Rollout = Rollout()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    checkpoint: Checkpoint = Checkpoint()
+    inference: Inference = Inference()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _combinations_are_supported(self) -> JobSpec:
+        estimator, gym = self.algorithm.advantage_estimator, self.environment.use_gym_env
+        if estimator == "gigpo" and not gym:
+            raise ValueError(
+                "advantage_estimator: gigpo needs use_gym_env: true (it compares states), got use_gym_env: false"
+            )
+        if not gym:
+            raise ValueError(
+                "use_gym_env: want true, got false: single-turn prompts with reward functions are not served yet"
+            )
+        if estimator != "gigpo" and "gigpo_step_advantage_weight" in self.algorithm.model_fields_set:
+            raise ValueError(f"gigpo_step_advantage_weight belongs to advantage_estimator: gigpo, got {estimator}")
+        if estimator in {"rloo", "gigpo"} and self.rollout.num_generations < 2:
+            raise ValueError(f"num_generations: {estimator} compares episodes of a group, want >= 2, got 1")
+        if self.model.warmstart and self.model.model:
+            raise ValueError("warmstart: want it with `scratch` only, a model from a folder is trained as it is")
+        if self.prompt_and_response_tokens > self.max_model_len:
+            raise ValueError(
+                f"max_prompt_tokens + max_completion_length: want <= {self.max_model_len} (max_position_embeddings), "
+                f"got {self.prompt_and_response_tokens}"
+            )
+        return self
+
+    @property
+    def prompt_and_response_tokens(self) -> int:
+        """Longest sequence a step can need, tokens."""
+        return self.environment.max_prompt_tokens + self.rollout.max_completion_length
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest sequence the engine is started for, tokens."""
+        return self.model.scratch.max_position_embeddings if self.model.scratch else self.prompt_and_response_tokens
+
+    def fingerprint(self) -> str:
+        """32 hex digits over what decides which groups are opened on which tasks; not the name, not the algorithm."""
+        environment = self.environment.model_dump(include={"environment", "environment_kwargs", "max_turns"})
+        decisive = {"seed": self.training.seed, "environment": environment, "n": self.rollout.num_generations}
+        return hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+class SpecError(ValueError):
+    """A job spec that can't run. `problems` holds (field, sentence) pairs; the message joins them."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {sentence}" if field else sentence for field, sentence in problems))
+        self.problems = problems
+
+
+def parse_spec(document: object) -> JobSpec:
+    """The spec in a parsed YAML or JSON document.
+
+    Raises:
+        SpecError: names each field, what came and what is wanted.
+    """
+    if not isinstance(document, dict):
+        raise SpecError(
+            [("", f"want a mapping of sections such as model and environment, got {type(document).__name__}")]
+        )
+    try:
+        return JobSpec.model_validate(document)
+    except ValidationError as error:
+        raise SpecError([_sentence(problem) for problem in error.errors()]) from None
+
+
+def _sentence(problem: Any) -> tuple[str, str]:
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return field, f"unknown key, got {problem['input']!r}; `gigpo train --help` lists the known ones"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return field, message
+    return field, f"{message}, got {problem['input']!r}"
+
+
+def flags() -> dict[str, tuple[str, ...]]:
+    """Every leaf's flag name -> its path in the spec: {"gamma": ("algorithm", "gamma"), ...}."""
+    return dict(_leaves(JobSpec, ()))
+
+
+def _leaves(section: type[BaseModel], path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for name, field in section.model_fields.items():
+        inner = _section_of(field.annotation)
+        found += _leaves(inner, (*path, name)) if inner else [(name, (*path, name))]
+    return found
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)

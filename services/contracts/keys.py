@@ -1,0 +1,104 @@
+"""Names of everything in Redis. One hash tag per job, so that every script touches one slot of a cluster."""
+
+from __future__ import annotations
+
+ACTIVE_JOBS = "jobs:active"
+"""Set of the ids of jobs whose groups may be played; a service polls it to learn which streams to read."""
+
+REPLICAS = "inference:replicas"
+"""Hash replica -> JSON `ReplicaStatus`; a replica is live while its `replica_heartbeat` key exists."""
+
+
+def spec(job: str) -> str:
+    """String: the resolved job spec as JSON."""
+    return f"{{{job}}}:spec"
+
+
+def epoch(job: str) -> str:
+    """String: fencing number of the job's trainer; only the holder of the newest may move groups."""
+    return f"{{{job}}}:epoch"
+
+
+def ledger(job: str) -> str:
+    """Hash: the ledger's counters."""
+    return f"{{{job}}}:ledger"
+
+
+def live(job: str) -> str:
+    """Set: ids of groups that are neither consumed nor dropped."""
+    return f"{{{job}}}:live"
+
+
+def group(job: str, group_id: str) -> str:
+    """Hash: one group's state."""
+    return f"{{{job}}}:group:{group_id}"
+
+
+def episodes(job: str, group_id: str) -> str:
+    """Hash k -> `Episode`."""
+    return f"{{{job}}}:group:{group_id}:episodes"
+
+
+def scores(job: str, group_id: str) -> str:
+    """String: the group's `ScoredGroup`."""
+    return f"{{{job}}}:group:{group_id}:scores"
+
+
+def manifests(job: str) -> str:
+    """Hash step -> `BatchManifest` as JSON: what each optimizer batch since the last checkpoint trained on."""
+    return f"{{{job}}}:manifests"
+
+
+def groups_stream(job: str) -> str:
+    """Stream trainer -> rollout of `OpenedGroup`."""
+    return f"{{{job}}}:groups"
+
+
+def episodes_stream(job: str) -> str:
+    """Stream rollout -> advantage of `CompleteGroup`."""
+    return f"{{{job}}}:episodes"
+
+
+def scored_stream(job: str) -> str:
+    """Stream advantage -> trainer of group ids whose scores are in the ledger."""
+    return f"{{{job}}}:scored"
+
+
+def events_stream(job: str) -> str:
+    """Stream -> api of `JobEvent`."""
+    return f"{{{job}}}:events"
+
+
+def policy(job: str) -> str:
+    """String: the newest `PolicyManifest` as JSON; inference replicas follow it."""
+    return f"{{{job}}}:policy"
+
+
+def policy_acks(job: str) -> str:
+    """Hash replica -> JSON `PolicyAck` of the version it serves."""
+    return f"{{{job}}}:policy:acks"
+
+
+def control(job: str) -> str:
+    """String: what the user wants of a running job, `run`, `pause` or `cancel`; checked at every step boundary."""
+    return f"{{{job}}}:control"
+
+
+def requests_stream(replica: str) -> str:
+    """Stream rollout -> inference of `GenerateRequest`."""
+    return f"{{inference:{replica}}}:requests"
+
+
+def replies_stream(worker: str) -> str:
+    """Stream inference -> rollout of `GenerateReply`."""
+    return f"{{rollout:{worker}}}:replies"
+
+
+def replica_heartbeat(replica: str) -> str:
+    """Key with a time to live: the replica is alive."""
+    return f"{{inference:{replica}}}:alive"
+
+
+def service_heartbeat(service: str, instance: str) -> str:
+    """Key with a time to live: the instance is alive; its value is JSON {service, instance, pid, detail}."""
+    return f"services:alive:{service}:{instance}"

@@ -1,0 +1,59 @@
+"""Policy versions: what the trainer publishes and what a replica answers before it serves a version."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PolicyManifest(BaseModel):
+    """Version `version` of a job's policy, complete on shared storage before this manifest is seen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: str
+    version: int = Field(ge=0)
+    """0 is the policy before the first optimizer step; each trained batch adds 1."""
+    base: str
+    """Folder in Hugging Face format: config, tokenizer and version 0's weights; an engine starts from it."""
+    base_sha: str
+    """Hex digest of the base's config and tokenizer: an engine that runs another base must restart."""
+    path: str
+    """Folder with this version's safetensors."""
+    files: dict[str, str]
+    """File name -> hex sha256; a replica refuses a file that differs."""
+    engine: str
+    """`vllm` or `transformers`: which engine the job asked for."""
+    torch_dtype: str = "float32"
+    max_model_len: int = Field(gt=0)
+    """Longest prompt plus response, tokens."""
+
+
+class PolicyAck(BaseModel):
+    """A replica's word that it serves a version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replica: str
+    version: int
+    fingerprint: str
+    """Hex digest over the manifest's file hashes: which weights were really loaded."""
+    engine: str
+    load_s: float
+    """Seconds from seeing the manifest to serving it."""
+    pause_s: float
+    """Seconds during which sampling stood still."""
+
+
+class ReplicaStatus(BaseModel):
+    """What rollout workers need to route a request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replica: str
+    job_id: str | None
+    """The job it serves; None: idle."""
+    version: int
+    """Version being served; -1: none yet."""
+    engine: str
+    state: str
+    """`idle`, `starting`, `serving`, `draining`."""

@@ -1,0 +1,6 @@
+"""The acknowledged rollout ledger, a library: the only code that moves a group from one state to the next."""
+
+from services.ledger.ledger import Balance, GroupRecord, Ledger, MoveRefused, StaleEpoch
+from services.ledger.states import DropReason, GroupState
+
+__all__ = ["Balance", "DropReason", "GroupRecord", "GroupState", "Ledger", "MoveRefused", "StaleEpoch"]

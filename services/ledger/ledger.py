@@ -1,0 +1,206 @@
+"""The ledger's moves as calls. Each is one Lua script, so it happens wholly or not at all, whoever dies in between."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from services.contracts import keys
+from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, encode
+from services.ledger.states import DropReason, GroupState
+
+ROLLOUT, ADVANTAGE, TRAINER = "rollout", "advantage", "trainer"
+"""Consumer groups that read `{job}:groups`, `{job}:episodes` and `{job}:scored`."""
+
+KEEP_RECORD_S = 86_400
+"""A group's record outlives its end by a day, so that a late repeat of any move is recognised."""
+
+
+class MoveRefused(RuntimeError):
+    """The group is not in a state that allows the move: somebody else moved it, or the attempt was replaced."""
+
+
+class StaleEpoch(RuntimeError):
+    """A newer trainer holds the job; this one must stop without writing anything."""
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The ledger's counters at one instant."""
+
+    opened: int
+    consumed: int
+    live: int
+    retried: int
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """opened = consumed + dropped + live."""
+        return self.opened == self.consumed + sum(self.dropped.values()) + self.live
+
+
+@dataclass(frozen=True)
+class GroupRecord:
+    """One group as the ledger knows it."""
+
+    state: GroupState
+    purpose: str
+    cursor: int
+    n: int
+    attempt: int
+    batch: int | None
+    reason: str | None
+    cause: str | None
+
+
+class Ledger:
+    """The ledger of one job.
+
+    Args:
+        redis: connection that returns bytes.
+        job: the job's id.
+    """
+
+    def __init__(self, redis: Redis, job: str) -> None:
+        self._redis, self.job = redis, job
+
+    async def claim_epoch(self) -> int:
+        """Become the job's trainer: every move of an earlier holder is refused from now on."""
+        return int(await self._redis.incr(keys.epoch(self.job)))
+
+    async def open(self, epoch: int, group: OpenedGroup, max_attempts: int) -> GroupState:
+        """Announce a group once; opening it again returns the state that it has by now. Raises StaleEpoch."""
+        job, name = self.job, group.group_id
+        names = [keys.epoch(job), keys.group(job, name), keys.ledger(job), keys.live(job), keys.groups_stream(job)]
+        args = [epoch, name, group.purpose, group.cursor, group.n, max_attempts, encode(group)]
+        return GroupState((await self._run("open", names, args)).decode())
+
+    async def start(self, group_id: str, worker: str) -> int:
+        """Begin an attempt, also in place of a dead worker's. Returns its number, >= 1. Raises MoveRefused."""
+        names = [keys.group(self.job, group_id), keys.episodes(self.job, group_id)]
+        return int(await self._run("start", names, [worker]))
+
+    async def record(self, episode: Episode, group: OpenedGroup) -> GroupState:
+        """Store a finished episode; the group's last one makes it COMPLETE. Storing it again changes nothing.
+
+        Raises:
+            MoveRefused: the attempt was replaced, or the group was dropped: abandon it.
+        """
+        job, name = self.job, group.group_id
+        complete = CompleteGroup(job_id=job, group_id=name, purpose=group.purpose, cursor=group.cursor)
+        names = [keys.group(job, name), keys.episodes(job, name), keys.groups_stream(job), keys.episodes_stream(job)]
+        args = [episode.attempt, episode.k, encode(episode), encode(complete), ROLLOUT]
+        return GroupState((await self._run("record", names, args)).decode())
+
+    async def fail(self, group_id: str, attempt: int, cause: str) -> GroupState:
+        """Give an attempt up: the group is OPEN again, or DROPPED(infra) after the last one. Raises MoveRefused."""
+        job = self.job
+        names = [keys.group(job, group_id), keys.episodes(job, group_id), keys.groups_stream(job)]
+        names += [keys.ledger(job), keys.live(job)]
+        args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S]
+        return GroupState((await self._run("fail", names, args)).decode())
+
+    async def score(self, scored: ScoredGroup) -> GroupState:
+        """Store a group's advantages. Raises MoveRefused, also when other scores are stored already."""
+        job, name = self.job, scored.group_id
+        names = [keys.group(job, name), keys.scores(job, name), keys.episodes_stream(job), keys.scored_stream(job)]
+        return GroupState((await self._run("score", names, [encode(scored), name, ADVANTAGE])).decode())
+
+    async def assign(self, epoch: int, batch: int, manifest: str, group_ids: Sequence[str]) -> None:
+        """Put all groups into batch number `batch` and store its manifest. Raises StaleEpoch, MoveRefused."""
+        names = [keys.epoch(self.job), keys.manifests(self.job), keys.scored_stream(self.job)]
+        names += [keys.group(self.job, name) for name in group_ids]
+        await self._run("assign", names, [epoch, batch, manifest, TRAINER])
+
+    async def consume(self, epoch: int, batch: int, group_ids: Sequence[str]) -> None:
+        """The effect of `batch` is durable: free its payload; repeatable. Raises StaleEpoch, MoveRefused."""
+        job = self.job
+        names = [keys.epoch(job), keys.manifests(job), keys.ledger(job), keys.live(job)]
+        for name in group_ids:
+            names += [keys.group(job, name), keys.episodes(job, name), keys.scores(job, name)]
+        await self._run("consume", names, [epoch, batch, KEEP_RECORD_S, *group_ids])
+
+    async def drop(self, epoch: int, group_id: str, reason: DropReason) -> bool:
+        """End a live group untrained; False when it was not live any more. Raises StaleEpoch."""
+        job = self.job
+        streams = [keys.groups_stream(job), keys.episodes_stream(job), keys.scored_stream(job)]
+        record = [keys.group(job, group_id), keys.episodes(job, group_id), keys.scores(job, group_id)]
+        names = [keys.epoch(job), keys.ledger(job), keys.live(job), *streams, *record]
+        args = [epoch, reason.value, group_id, KEEP_RECORD_S, ROLLOUT, ADVANTAGE, TRAINER]
+        return bool(await self._run("drop", names, args))
+
+    async def live(self) -> list[str]:
+        """Ids of the groups that are neither consumed nor dropped, sorted."""
+        members = await cast(Awaitable[set[bytes]], self._redis.smembers(keys.live(self.job)))
+        return sorted(member.decode() for member in members)
+
+    async def balance(self) -> Balance:
+        """The counters; `Balance.holds` is the ledger's invariant. Both reads happen in one transaction."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(keys.ledger(self.job))
+            pipe.scard(keys.live(self.job))
+            raw, live = await pipe.execute()
+        counters = {name.decode(): int(value) for name, value in raw.items()}
+        dropped = {reason.value: counters.get(f"dropped:{reason.value}", 0) for reason in DropReason}
+        return Balance(
+            opened=counters.get("opened", 0),
+            consumed=counters.get("consumed", 0),
+            live=int(live),
+            retried=counters.get("retried", 0),
+            dropped=dropped,
+        )
+
+    async def record_of(self, group_id: str) -> GroupRecord | None:
+        """What the ledger knows of a group; None: it was never opened, or ended more than a day ago."""
+        raw = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(keys.group(self.job, group_id)))
+        known = {name.decode(): value for name, value in raw.items()}
+        if "state" not in known:
+            return None
+        return GroupRecord(
+            state=GroupState(known["state"].decode()),
+            purpose=known["purpose"].decode(),
+            cursor=int(known["cursor"]),
+            n=int(known["n"]),
+            attempt=int(known["attempt"]),
+            batch=int(known["batch"]) if "batch" in known else None,
+            reason=known["reason"].decode() if "reason" in known else None,
+            cause=known["cause"].decode() if "cause" in known else None,
+        )
+
+    async def episodes_of(self, group_id: str) -> list[bytes]:
+        """The stored `Episode` payloads in order of k; empty when there are none (any more)."""
+        stored = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(keys.episodes(self.job, group_id)))
+        return [stored[k] for k in sorted(stored, key=int)]
+
+    async def scores_of(self, group_id: str) -> bytes | None:
+        """The stored `ScoredGroup` payload."""
+        return cast("bytes | None", await self._redis.get(keys.scores(self.job, group_id)))
+
+    async def manifests(self) -> dict[int, str]:
+        """Batch number -> manifest of every batch that no durable checkpoint holds yet."""
+        raw = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(keys.manifests(self.job)))
+        return {int(batch): manifest.decode() for batch, manifest in raw.items()}
+
+    async def _run(self, move: str, names: list[str], args: Sequence[Any]) -> Any:
+        script = self._redis.register_script(_source(move))
+        try:
+            return await script(keys=names, args=args)
+        except ResponseError as error:
+            kind, _, detail = str(error).partition(" ")
+            if kind == "STALE_EPOCH":
+                raise StaleEpoch(f"{move} in job {self.job}: epoch {detail} is no longer the newest") from error
+            if kind == "REFUSED":
+                raise MoveRefused(f"{move} in job {self.job}: the group is {detail}") from error
+            raise
+
+
+@cache
+def _source(move: str) -> str:
+    return files("services.ledger").joinpath(f"lua/{move}.lua").read_text()

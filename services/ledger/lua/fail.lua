@@ -1,0 +1,21 @@
+-- An attempt failed: GENERATING -> OPEN while attempts are left, else -> DROPPED(infra).
+-- KEYS: group, episodes, groups stream, ledger, live
+-- ARGV: attempt, cause, consumer group of the groups stream, group id, seconds a dropped record is kept. Returns the state.
+local g = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'max_attempts', 'message', 'opened', 'purpose')
+if g[1] ~= 'GENERATING' then return redis.error_reply('REFUSED ' .. (g[1] or 'UNKNOWN')) end
+if g[2] ~= ARGV[1] then return redis.error_reply('REFUSED attempt ' .. g[2] .. ' replaced attempt ' .. ARGV[1]) end
+redis.call('XACK', KEYS[3], ARGV[3], g[4])
+redis.call('XDEL', KEYS[3], g[4])
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[1], 'cause', ARGV[2])
+if tonumber(g[2]) < tonumber(g[3]) then
+  redis.call('HINCRBY', KEYS[4], 'retried', 1)
+  local id = redis.call('XADD', KEYS[3], '*', 'p', g[5])
+  redis.call('HSET', KEYS[1], 'state', 'OPEN', 'message', id)
+  return 'OPEN'
+end
+redis.call('HSET', KEYS[1], 'state', 'DROPPED', 'reason', 'infra')
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+redis.call('SREM', KEYS[5], ARGV[4])
+redis.call('HINCRBY', KEYS[4], 'dropped:infra', 1)
+return 'DROPPED'

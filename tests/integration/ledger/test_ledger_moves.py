@@ -1,0 +1,227 @@
+"""The ledger's moves on a real server: every path keeps the balance, and nobody moves a group twice."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, decode
+from services.kit.streams import StreamConsumer
+from services.ledger import DropReason, GroupState, Ledger, MoveRefused, StaleEpoch
+from services.ledger.ledger import ADVANTAGE, ROLLOUT, TRAINER
+
+JOB = "job_1"
+
+
+def opened(name: str = "g1", n: int = 2) -> OpenedGroup:
+    return OpenedGroup(
+        job_id=JOB, group_id=name, purpose="train", cursor=3, task_seed=7, split="train", n=n, min_version=0
+    )
+
+
+def episode(k: int, attempt: int, name: str = "g1") -> Episode:
+    return Episode(
+        group_id=name, episode_id=f"{name}/{k}", k=k, attempt=attempt, task="put apple in box", steps=[],
+        won=False, score=0.0, terminated=False, truncated=True, worker="w",
+    )  # fmt: skip
+
+
+def scores(name: str = "g1", sha: str = "aa") -> ScoredGroup:
+    return ScoredGroup(
+        group_id=name, purpose="train", cursor=3, advantage=b"", episode_advantage=b"", step_advantage=b"",
+        step_return=b"", step_group=b"", episodes_sha=sha,
+    )  # fmt: skip
+
+
+async def play(ledger: Ledger, group: OpenedGroup) -> None:
+    attempt = await ledger.start(group.group_id, "w")
+    for k in range(group.n):
+        await ledger.record(episode(k, attempt, group.group_id), group)
+
+
+async def state(ledger: Ledger, name: str = "g1") -> GroupState:
+    record = await ledger.record_of(name)
+    assert record is not None
+    return record.state
+
+
+async def test_a_group_goes_from_open_to_consumed_and_leaves_nothing_behind(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    epoch, group = await ledger.claim_epoch(), opened()
+    assert await ledger.open(epoch, group, 3) is GroupState.OPEN
+    attempt = await ledger.start("g1", "w")
+    assert await ledger.record(episode(1, attempt), group) is GroupState.GENERATING
+    assert await ledger.record(episode(0, attempt), group) is GroupState.COMPLETE
+    assert [decode(raw, Episode).k for raw in await ledger.episodes_of("g1")] == [0, 1]
+    assert await ledger.score(scores()) is GroupState.SCORED
+    await ledger.assign(epoch, 5, "{}", ["g1"])
+    assert await ledger.manifests() == {5: "{}"}
+    balance = await ledger.balance()
+    assert (balance.opened, balance.consumed, balance.live) == (1, 0, 1)
+    await ledger.consume(epoch, 5, ["g1"])
+    balance = await ledger.balance()
+    assert (balance.opened, balance.consumed, balance.live) == (1, 1, 0)
+    assert balance.holds
+    assert await ledger.manifests() == {}
+    assert await ledger.episodes_of("g1") == []
+    assert await ledger.scores_of("g1") is None
+    for stream in (keys.groups_stream(JOB), keys.episodes_stream(JOB), keys.scored_stream(JOB)):
+        assert await redis.xlen(stream) == 0
+
+
+async def test_opening_again_returns_the_state_and_counts_once(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    epoch = await ledger.claim_epoch()
+    await ledger.open(epoch, opened(), 3)
+    await ledger.start("g1", "w")
+    assert await ledger.open(epoch, opened(), 3) is GroupState.GENERATING
+    assert (await ledger.balance()).opened == 1
+    assert await redis.xlen(keys.groups_stream(JOB)) == 1
+
+
+async def test_each_move_announces_the_group_to_the_next_service(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    epoch, group = await ledger.claim_epoch(), opened()
+    await ledger.open(epoch, group, 3)
+    rollout = StreamConsumer(redis, keys.groups_stream(JOB), ROLLOUT, "w")
+    advantage = StreamConsumer(redis, keys.episodes_stream(JOB), ADVANTAGE, "a")
+    trainer = StreamConsumer(redis, keys.scored_stream(JOB), TRAINER, "t")
+    (entry,) = await rollout.read(8, block_ms=10)
+    assert decode(entry.payload, OpenedGroup) == group
+    await play(ledger, group)
+    (entry,) = await advantage.read(8, block_ms=10)
+    assert decode(entry.payload, CompleteGroup).group_id == "g1"
+    await ledger.score(scores())
+    (entry,) = await trainer.read(8, block_ms=10)
+    assert entry.payload == b"g1"
+    assert (await redis.xpending(keys.groups_stream(JOB), ROLLOUT))["pending"] == 0
+    assert (await redis.xpending(keys.episodes_stream(JOB), ADVANTAGE))["pending"] == 0
+
+
+async def test_an_old_epoch_moves_nothing(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    old = await ledger.claim_epoch()
+    await ledger.open(old, opened(), 3)
+    await ledger.claim_epoch()
+    for move in (
+        ledger.open(old, opened("g2"), 3),
+        ledger.assign(old, 0, "{}", ["g1"]),
+        ledger.consume(old, 0, ["g1"]),
+        ledger.drop(old, "g1", DropReason.CANCELLED),
+    ):
+        with pytest.raises(StaleEpoch):
+            await move
+    assert await state(ledger) is GroupState.OPEN
+
+
+async def test_a_new_attempt_fences_the_one_before(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    group = opened()
+    await ledger.open(await ledger.claim_epoch(), group, 3)
+    first = await ledger.start("g1", "slow")
+    await ledger.record(episode(0, first), group)
+    second = await ledger.start("g1", "fast")
+    assert second == first + 1
+    with pytest.raises(MoveRefused, match="attempt 2 replaced attempt 1"):
+        await ledger.record(episode(1, first), group)
+    with pytest.raises(MoveRefused):
+        await ledger.fail("g1", first, "late")
+    assert await ledger.episodes_of("g1") == []  # nothing of the first attempt is mixed in
+
+
+async def test_failed_attempts_are_retried_then_dropped_as_infra(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    await ledger.open(await ledger.claim_epoch(), opened(), 2)
+    assert await ledger.fail("g1", await ledger.start("g1", "w"), "env lost") is GroupState.OPEN
+    assert await redis.xlen(keys.groups_stream(JOB)) == 1
+    assert await ledger.fail("g1", await ledger.start("g1", "w"), "env lost") is GroupState.DROPPED
+    record, balance = await ledger.record_of("g1"), await ledger.balance()
+    assert record is not None
+    assert (record.reason, record.cause) == ("infra", "env lost")
+    assert balance.holds
+    assert (balance.dropped["infra"], balance.retried, balance.live) == (1, 1, 0)
+    assert await redis.xlen(keys.groups_stream(JOB)) == 0
+
+
+async def test_a_batch_is_assigned_wholly_or_not_at_all(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    epoch = await ledger.claim_epoch()
+    for name in ("g1", "g2"):
+        await ledger.open(epoch, opened(name), 3)
+    await play(ledger, opened("g1"))
+    await ledger.score(scores("g1"))
+    with pytest.raises(MoveRefused, match="OPEN"):
+        await ledger.assign(epoch, 0, "{}", ["g1", "g2"])
+    assert await state(ledger, "g1") is GroupState.SCORED
+    assert await ledger.manifests() == {}
+
+
+async def test_scoring_twice_takes_the_same_bytes_only(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    await ledger.open(await ledger.claim_epoch(), opened(), 3)
+    with pytest.raises(MoveRefused, match="OPEN"):
+        await ledger.score(scores())
+    await play(ledger, opened())
+    await ledger.score(scores())
+    assert await ledger.score(scores()) is GroupState.SCORED
+    with pytest.raises(MoveRefused, match="other scores"):
+        await ledger.score(scores(sha="bb"))
+    assert await redis.xlen(keys.scored_stream(JOB)) == 1
+
+
+@pytest.mark.parametrize("upto", range(5))
+async def test_a_group_can_be_dropped_from_every_live_state_and_from_no_other(redis: Redis, upto: int):
+    ledger = Ledger(redis, JOB)
+    epoch, group = await ledger.claim_epoch(), opened()
+    await ledger.open(epoch, group, 3)
+    if upto >= 1:
+        attempt = await ledger.start("g1", "w")
+    if upto >= 2:
+        for k in range(2):
+            await ledger.record(episode(k, attempt), group)
+    if upto >= 3:
+        await ledger.score(scores())
+    if upto >= 4:
+        await ledger.assign(epoch, 0, "{}", ["g1"])
+    assert await ledger.drop(epoch, "g1", DropReason.STALE)
+    assert not await ledger.drop(epoch, "g1", DropReason.STALE)
+    balance = await ledger.balance()
+    assert balance.holds
+    assert (balance.dropped["stale"], balance.live) == (1, 0)
+    for stream in (keys.groups_stream(JOB), keys.episodes_stream(JOB), keys.scored_stream(JOB)):
+        assert await redis.xlen(stream) == 0
+
+
+async def test_any_order_of_moves_keeps_the_balance(redis: Redis):
+    """A random walk over all moves, refused ones included: the invariant holds after each."""
+    rng, ledger = random.Random(0), Ledger(redis, JOB)
+    epoch, names = await ledger.claim_epoch(), [f"g{i}" for i in range(12)]
+    attempts: dict[str, int] = {}
+    for turn in range(600):
+        name = rng.choice(names)
+        move = rng.choice(["open", "start", "record", "record", "fail", "score", "assign", "consume", "drop"])
+        try:
+            if move == "open":
+                await ledger.open(epoch, opened(name), 2)
+            elif move == "start":
+                attempts[name] = await ledger.start(name, "w")
+            elif move == "record":
+                await ledger.record(episode(rng.randrange(2), attempts.get(name, 1), name), opened(name))
+            elif move == "fail":
+                await ledger.fail(name, attempts.get(name, 1), "cause")
+            elif move == "score":
+                await ledger.score(scores(name))
+            elif move == "assign":
+                await ledger.assign(epoch, turn, "{}", [name])
+            elif move == "consume":
+                await ledger.consume(epoch, turn, [name])
+            elif rng.random() < 0.2:
+                await ledger.drop(epoch, name, DropReason.CANCELLED)
+        except MoveRefused:
+            pass
+        balance = await ledger.balance()
+        assert balance.holds, (turn, move, balance)
+        assert len(await ledger.live()) == balance.live
