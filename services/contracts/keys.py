@@ -14,6 +14,16 @@ def spec(job: str) -> str:
     return f"{{{job}}}:spec"
 
 
+def environment(job: str) -> str:
+    """String: the job's `EnvironmentInfo` as JSON, written before the job may start."""
+    return f"{{{job}}}:environment"
+
+
+def base(job: str) -> str:
+    """String: folder of the policy's tokenizer and config, written before the first group is opened."""
+    return f"{{{job}}}:base"
+
+
 def epoch(job: str) -> str:
     """String: fencing number of the job's trainer; only the holder of the newest may move groups."""
     return f"{{{job}}}:epoch"

@@ -44,6 +44,8 @@ class OpenedGroup(Message, frozen=True, kw_only=True):
     """`policy`: the inference service chooses; `random`: a random admissible action (warm start, baseline)."""
     task_view: str = "shown"
     """`shown`, `hidden` (task-blind) or `shuffled` (another task's sentence): what the prompt says of the task."""
+    sentence_seed: int | None = None
+    """Environment seed of the world whose task sentence the prompt carries when `shuffled`."""
     environment_kwargs: dict[str, Any] = {}
     """Overrides of the job's environment kwargs."""
     max_turns: int = 0

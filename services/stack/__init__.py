@@ -1,1 +1,1 @@
-"""The embedded stack: every service on one machine as supervised processes, with a Redis-compatible server of its own."""
+"""The embedded stack: all services on one machine as supervised processes, with a Redis-compatible server."""

@@ -10,7 +10,7 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn`: the child gets SIGTERM when its parent dies, however that dies, so it never becomes an orphan."""
+    """For `preexec_fn`: the child gets SIGTERM when its parent dies, however that dies: no orphans."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -1,0 +1,71 @@
+"""What a finished job says of itself: `summary.json`."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EvaluationResult(Section):
+    """Sampled success on a panel of held-out tasks at one pinned policy version."""
+
+    label: str
+    """`before`, `after`, `during`, `task_hidden`, `task_shuffled`, `random_actor`."""
+    version: int
+    episodes: int
+    success: float
+    """Share of episodes won, [0, 1]."""
+    standard_error: float
+    """sqrt(p (1 - p) / episodes)."""
+    return_mean: float
+    length_mean: float
+    """Steps per episode."""
+    invalid_share: float
+    """Share of steps whose action the environment refused."""
+    split: str
+
+
+class LedgerSummary(Section):
+    """The ledger's balance at the end: opened = consumed + sum(dropped) + live."""
+
+    opened: int
+    consumed: int
+    dropped: dict[str, int]
+    live: int
+    retried: int
+
+
+class JobSummary(Section):
+    """Written once, when a job ends."""
+
+    job_id: str
+    name: str | None
+    state: str
+    success_before: float | None
+    success_after: float | None
+    evaluations: list[EvaluationResult]
+    env_steps: int
+    """Steps played for training, evaluations and warm start not counted."""
+    trained_steps: int
+    trained_tokens: int
+    """Response tokens of consumed training groups."""
+    sampled_tokens: int
+    """Response tokens that the engine reported for those groups; must equal `trained_tokens`."""
+    optimizer_steps: int
+    batches: int
+    wall_s: float
+    engine: str
+    advantage_estimator: str
+    ledger: LedgerSummary
+    mismatch_kl_mean: float | None
+    """Mean over batches of the k3 estimate of KL(engine || trainer), nats per token."""
+    checkpoint: str | None
+    """Folder in Hugging Face format, relative to the results' folder."""
+    seed: int
+    stale_max: int | None = None
+    """Oldest trained token, in policy versions."""
+    phases_s: dict[str, float] = Field(default_factory=dict)
+    """Wall time by phase: warmstart, evaluation, training, ..."""
