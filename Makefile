@@ -1,0 +1,56 @@
+# GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
+.DEFAULT_GOAL := help
+.PHONY: help install install-vllm demo test check proto unit integration e2e clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH ?= torch==2.13.0
+SEED ?= 0
+ENGINE ?= vllm
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## show what can be made
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$(TORCH)"  # first and alone: a joint resolution may fetch another build of it
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+install: $(VENV)/.installed ## make .venv with everything but vLLM
+
+install-vllm: $(VENV)/.installed ## make .venv-vllm, the engine's own environment
+	$(BIN)/python services/inference/install_vllm.py
+
+ifeq ($(ENGINE),vllm)
+ENGINE_INSTALLED := install-vllm
+endif
+
+demo: install $(ENGINE_INSTALLED) ## train the default job; results in runs/demo (SEED=0, ENGINE=vllm|transformers)
+	$(BIN)/gigpo train examples/default.yaml --name demo --seed $(SEED) --engine $(ENGINE)
+
+test: install install-vllm check unit integration e2e ## the whole gate
+
+check: install ## format, lint, types, import rules, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python proto/generate.py --check
+
+proto: install ## regenerate the gRPC code
+	$(BIN)/python proto/generate.py
+
+unit: install ## no sockets, no processes
+	$(BIN)/pytest tests/unit --cov=gigpo_core --cov-report=term:skip-covered --cov-fail-under=95
+
+integration: install ## one service against real Redis, gRPC, SQL
+	$(BIN)/pytest tests/integration
+
+e2e: install install-vllm ## small whole runs on real processes
+	$(BIN)/pytest tests/e2e
+
+clean: ## remove what make made, results excepted
+	rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
