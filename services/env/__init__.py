@@ -1,0 +1,1 @@
+"""The environment service: live environments behind leases."""

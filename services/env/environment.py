@@ -1,0 +1,123 @@
+"""What an author of an environment writes against.
+
+An environment is one class: `reset` shows the first observation, `step` applies one action. Everything else has a
+default. Register the class by an entry point of the group `gigpo.environments`; its name is the environment's id.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class CostClass(IntEnum):
+    """How dear one session is; the numbers are those of the contract."""
+
+    LIGHT = 1
+    """A step takes less than 1 ms."""
+    MODERATE = 2
+    """A step takes 1 to 100 ms."""
+    HEAVY = 3
+    """A step takes longer, or a session holds more than 100 MB."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What the service and a job may rely on."""
+
+    deterministic: bool = True
+    """Same seed, split, kwargs and actions give the same observations: a lost session can be replayed."""
+    gives_anchors: bool = True
+    """States recur and `Observation.anchor` names them."""
+    snapshot: bool = False
+    thread_safe: bool = True
+    cost_class: CostClass = CostClass.LIGHT
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent sees."""
+
+    text: str
+    anchor: str | None = None
+    """The text by which steps are grouped; None: `text`. Leave out what never recurs, such as a turn counter."""
+    task: str = ""
+    """What the agent is asked to do. Not repeated in `text`: a prompt template joins them."""
+    admissible_actions: tuple[str, ...] = ()
+    """Every action that would count as valid now; empty: not known."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one action led to."""
+
+    observation: Observation
+    reward: float = 0.0
+    """Of this step; finite."""
+    score: float | None = None
+    """Of the episode so far, in the environment's own terms; None: the sum of rewards."""
+    won: bool = False
+    terminated: bool = False
+    """The environment ended the episode (not a limit on turns: the service counts those itself)."""
+    truncated: bool = False
+    action_valid: bool = True
+
+
+class EnvironmentKwargs(BaseModel):
+    """What every environment can be told. A subclass adds fields; their JSON Schema is what users see."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_turns: int = Field(20, ge=1, le=100_000, description="The episode is truncated after this many steps.")
+
+
+class ModelFault(Exception):
+    """The environment cannot go on because of what the model said; the episode ends without a reward."""
+
+
+class Environment(ABC):
+    """One live session. The service makes an object per session and calls it from one thread.
+
+    An exception out of any method ends the session as a fault of class ENV_BUG: no reward is made up.
+    """
+
+    Kwargs: ClassVar[type[EnvironmentKwargs]] = EnvironmentKwargs
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    """Disjoint task sets; the first is the default."""
+    prompt_template: ClassVar[str] = "plain"
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Modules that must be installed. Import them where they are used, so that listing stays cheap."""
+
+    def __init__(self, kwargs: EnvironmentKwargs) -> None:
+        """Keep what was asked for: a valid instance of `Kwargs`. Annotate `kwargs` in the class to have its type."""
+        self.kwargs = kwargs
+
+    @abstractmethod
+    def reset(self, seed: int, split: str) -> Observation:
+        """Start the task that (seed, split, kwargs) names: the same one in every process. Called once."""
+
+    @abstractmethod
+    def step(self, action: str) -> Outcome:
+        """Apply one action. An action that means nothing here is no error: answer `action_valid=False`."""
+
+    def state(self) -> object | None:
+        """Plain values (numbers, texts, tuples, lists, dicts) that tell two different states apart, turn count aside.
+
+        None, the default: the history of actions stands for the state, so that no two paths ever meet.
+        """
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to free
+        """Free what the session holds."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether this session can be rebuilt by replaying its actions."""
+        return self.capabilities.deterministic
+
+    @classmethod
+    def vocabulary(cls) -> list[str]:
+        """Every word that texts and actions can contain, whatever the kwargs; empty: an open vocabulary."""
+        return []

@@ -1,0 +1,231 @@
+"""A text grid: fetch an item, carry it to a piece of furniture, put it there.
+
+The world is a square of cells, some of them walls. The agent sees where things are relative to itself. With more than
+one item or piece of furniture only the task says which of them matter.
+
+Transcript (task: put apple in table):
+
+    apple 1 north . table 1 east . blocked south west . hold nothing .     go north
+    apple here . table 1 south 1 east . blocked north west . hold nothing . take apple
+    table 1 south 1 east . blocked north west . hold apple .               go east
+    table 1 south . blocked north . hold apple .                           go south
+    table here . blocked south . hold apple .                              put apple
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+
+Cell = tuple[int, int]
+"""Column and row, from the north-west corner."""
+
+ITEMS = ("apple", "bread", "cup", "plate", "book", "pen", "key", "lamp", "soap", "towel", "shirt", "phone")
+FURNITURE = (
+    *("fridge", "cabinet", "drawer", "box", "table", "desk"),
+    *("shelf", "bed", "sofa", "counter", "sink", "stove"),
+)
+DIRECTIONS: dict[str, Cell] = {"north": (0, -1), "south": (0, 1), "west": (-1, 0), "east": (1, 0)}
+OTHER_WORDS = ("put", "in", "go", "take", "here", "blocked", "hold", "nothing", ".")
+MAX_SIZE = 9
+MAX_DRAWS = 10_000
+"""Worlds drawn before giving up. The densest that the kwargs allow needs a few dozen."""
+
+
+def held_out(item: str, furniture: str) -> bool:
+    """Whether a task with this pair is for the test split only: one pair in six, each item and furniture twice."""
+    return (ITEMS.index(item) + 2 * FURNITURE.index(furniture)) % 6 == 0
+
+
+def _non_negative(values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or min(values) < 0:
+        raise ValueError("want at least one number, none below 0")
+    return values
+
+
+Choices = Annotated[tuple[int, ...], AfterValidator(_non_negative)]
+
+
+class GridKwargs(EnvironmentKwargs):
+    """What the grid can be told."""
+
+    size: Choices = Field((3, 4, 5), description="Side of the square, cells; one of these is drawn for each task.")
+    walls: Choices = Field((0, 1, 2, 3), description="Number of wall cells; one of these is drawn for each task.")
+    items: int = Field(1, ge=1, le=len(ITEMS), description="Things that can be taken; one is the task's.")
+    furniture: int = Field(1, ge=1, le=len(FURNITURE), description="Things to put items in; one is the task's.")
+    practice: bool = Field(
+        False,
+        description="Show random states, a new world after every step, without reward: for learning the format only.",
+    )
+
+    @model_validator(mode="after")
+    def _room_for_all(self) -> Self:
+        if min(self.size) < 2 or max(self.size) > MAX_SIZE:
+            raise ValueError(f"size: want 2 to {MAX_SIZE}, got {self.size}")
+        free, needed = min(self.size) ** 2 - max(self.walls), 1 + self.items + self.furniture
+        if free < needed:
+            raise ValueError(f"size, walls: {free} free cells in the smallest world, {needed} needed")
+        return self
+
+
+@dataclass
+class World:
+    """One state of the grid. `items` and `furniture` map names to cells, in the order in which they are listed."""
+
+    size: int
+    walls: frozenset[Cell]
+    at: Cell
+    items: dict[str, Cell]
+    furniture: dict[str, Cell]
+    item: str
+    """The task's item."""
+    goal: str
+    """The task's furniture."""
+    held: str | None = None
+
+    @property
+    def task(self) -> str:
+        """What to do, in words."""
+        return f"put {self.item} in {self.goal}"
+
+    def beside(self, cell: Cell, direction: str) -> Cell | None:
+        """The cell next to one; None where a wall or the edge is."""
+        x, y = cell[0] + DIRECTIONS[direction][0], cell[1] + DIRECTIONS[direction][1]
+        inside = 0 <= x < self.size and 0 <= y < self.size
+        return (x, y) if inside and (x, y) not in self.walls else None
+
+    def reachable(self) -> set[Cell]:
+        """Every cell that can be walked to."""
+        seen, border = {self.at}, [self.at]
+        while border:
+            cell = border.pop()
+            for direction in DIRECTIONS:
+                neighbour = self.beside(cell, direction)
+                if neighbour is not None and neighbour not in seen:
+                    seen.add(neighbour)
+                    border.append(neighbour)
+        return seen
+
+    def text(self) -> str:
+        """What the agent sees, the task aside."""
+        things = [*((name, cell) for name, cell in self.items.items() if name != self.held), *self.furniture.items()]
+        where = [f"{name} {self._relative(cell)} ." for name, cell in things]
+        blocked = [direction for direction in DIRECTIONS if self.beside(self.at, direction) is None]
+        return " ".join([*where, "blocked", *(blocked or ["nothing"]), ". hold", self.held or "nothing", "."])
+
+    def admissible(self) -> tuple[str, ...]:
+        """Every action that means something here."""
+        moves = [f"go {direction}" for direction in DIRECTIONS if self.beside(self.at, direction) is not None]
+        if self.held is None:
+            return (*moves, *(f"take {name}" for name, cell in self.items.items() if cell == self.at))
+        return (*moves, f"put {self.held}") if self.at in self.furniture.values() else tuple(moves)
+
+    def apply(self, action: str) -> bool:
+        """Change the state by an admissible action; whether that fulfilled the task."""
+        verb, name = action.split()
+        if verb == "go":
+            self.at = self.beside(self.at, name) or self.at
+            return False
+        if verb == "take":
+            self.held = name
+            return False
+        self.held, self.items[name] = None, self.at
+        return name == self.item and self.at == self.furniture[self.goal]
+
+    def _relative(self, cell: Cell) -> str:
+        east, south = cell[0] - self.at[0], cell[1] - self.at[1]
+        words = []
+        if south:
+            words.append(f"{abs(south)} {'south' if south > 0 else 'north'}")
+        if east:
+            words.append(f"{abs(east)} {'east' if east > 0 else 'west'}")
+        return " ".join(words) or "here"
+
+
+def draw_world(rng: random.Random, kwargs: GridKwargs, *, test: bool) -> World:
+    """A start state, solvable: everything can be reached, and the task's pair belongs to the split."""
+    for _ in range(MAX_DRAWS):
+        items = rng.sample(ITEMS, kwargs.items)
+        furniture = rng.sample(FURNITURE, kwargs.furniture)
+        item, goal = rng.choice(items), rng.choice(furniture)
+        if held_out(item, goal) != test:
+            continue
+        size = rng.choice(kwargs.size)
+        cells = [(x, y) for x in range(size) for y in range(size)]
+        walls = frozenset(rng.sample(cells, rng.choice(kwargs.walls)))
+        free = [cell for cell in cells if cell not in walls]
+        at, *places = rng.sample(free, 1 + len(items) + len(furniture))
+        world = World(
+            size=size,
+            walls=walls,
+            at=at,
+            items=dict(zip(items, places, strict=False)),
+            furniture=dict(zip(furniture, places[len(items) :], strict=True)),
+            item=item,
+            goal=goal,
+        )
+        if world.reachable().issuperset(places):
+            return world
+    raise RuntimeError(f"no solvable world in {MAX_DRAWS} draws with {kwargs!r}")
+
+
+def draw_state(rng: random.Random, kwargs: GridKwargs, *, test: bool) -> World:
+    """A random state: half the time something is held; half the time the agent stands where it can take or put."""
+    world = draw_world(rng, kwargs, test=test)
+    if rng.random() < 0.5:
+        world.held = rng.choice(list(world.items))
+    useful = world.items if world.held is None else world.furniture
+    if rng.random() < 0.5:
+        world.at = rng.choice(list(useful.values()))
+    else:
+        world.at = rng.choice(sorted(world.reachable()))
+    return world
+
+
+class Grid(Environment):
+    """Text grid: fetch an item, carry it to a piece of furniture. The test split pairs them as train never does."""
+
+    kwargs: GridKwargs
+
+    Kwargs = GridKwargs
+    prompt_template = "grid"
+
+    def reset(self, seed: int, split: str) -> Observation:
+        self._rng = random.Random(f"grid/{split}/{seed}")
+        self._test = split == "test"
+        draw = draw_state if self.kwargs.practice else draw_world
+        self._world = draw(self._rng, self.kwargs, test=self._test)
+        return self._observation()
+
+    def step(self, action: str) -> Outcome:
+        action = " ".join(action.split())
+        valid = action in self._world.admissible()
+        if self.kwargs.practice:
+            self._world = draw_state(self._rng, self.kwargs, test=self._test)
+            return Outcome(observation=self._observation(), action_valid=valid)
+        won = valid and self._world.apply(action)
+        return Outcome(observation=self._observation(), reward=float(won), won=won, terminated=won, action_valid=valid)
+
+    def state(self) -> object:
+        world = self._world
+        return (
+            *(world.size, sorted(world.walls), world.at, world.task, world.held),
+            *(list(world.items.items()), list(world.furniture.items())),
+        )
+
+    @classmethod
+    def vocabulary(cls) -> list[str]:
+        distances = (str(n) for n in range(1, MAX_SIZE))
+        return sorted({*ITEMS, *FURNITURE, *DIRECTIONS, *OTHER_WORDS, *distances})
+
+    def _observation(self) -> Observation:
+        text = self._world.text()
+        return Observation(
+            text=text,
+            anchor=f"{self._world.task} . {text}",
+            task=self._world.task,
+            admissible_actions=self._world.admissible(),
+        )

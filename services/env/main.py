@@ -1,0 +1,27 @@
+"""The environment service as a process: python -m services.env.main. Settings: ENV_SERVICE_* (settings.py)."""
+
+import asyncio
+
+from services.env.server import running_server
+from services.env.settings import Settings
+from services.kit.lifecycle import announce, stop_event
+from services.kit.log import configure_logging
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    stop = stop_event()
+    async with running_server(settings) as address:
+        announce("env", address, settings.address_file)
+        await stop.wait()
+
+
+def main() -> None:
+    """Read the settings and serve; exit status 0 after a drain."""
+    settings = Settings()
+    configure_logging("env", settings.log_level)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""The use cases: open groups, step, renew, close. Opens nothing itself: sessions, clock and ids are handed in.
+
+What must hold here: a repeated call gives the same answer, and an episode that was lost never gets a reward. A lost
+session of a deterministic environment is rebuilt by replaying its actions; each observation must come out as before.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from services.env.errors import (
+    BadRequestError,
+    DrainingError,
+    EpisodeOverError,
+    KeyReusedError,
+    NotDoneError,
+    ResetFaultError,
+    ResetHungError,
+    SequenceError,
+    UnknownEnvironmentError,
+    UnknownLeaseError,
+    WorkerLostError,
+)
+from services.env.leases import Fault, FaultClass, Group, Lease, LeaseTable, Session
+from services.env.wire import EnvironmentEntry, EpisodeSpec, Failed, Opened, Stepped
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_TRIES = 5
+"""Homes that one open or step may lose before it is given up: the losses may be the doing of other sessions."""
+MAX_OWN_TRIES = 2
+"""Homes that may die while running this very step: a second time it is likely the cause."""
+
+
+class Sessions(Protocol):
+    """Where sessions are opened: the worker pool, or in the test's own process."""
+
+    async def describe(self) -> list[EnvironmentEntry]:
+        """What can be opened, in order of id."""
+
+    async def open(
+        self, spec: EpisodeSpec, actions: list[str], digests: list[bytes]
+    ) -> tuple[Session, Opened] | Failed:
+        """Open and replay; see wire.OpenEpisode. WorkerLostError where the home is lost on the way."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one call may ask for and how long it may take; see settings.py."""
+
+    call_timeout_s: float
+    max_group_size: int
+    max_action_bytes: int
+
+
+@dataclass(eq=False)
+class Opening:
+    """One OpenGroup, under way or done, so that its repetition meets the same group."""
+
+    spec: EpisodeSpec
+    n: int
+    group: asyncio.Task[Group]
+
+
+class EnvService:
+    """Live sessions behind leases.
+
+    Args:
+        clock: seconds, monotonic.
+        new_lease_id: a fresh, unguessable id.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        leases: LeaseTable,
+        limits: Limits,
+        *,
+        clock: Callable[[], float],
+        new_lease_id: Callable[[], str],
+    ) -> None:
+        self._sessions = sessions
+        self._leases = leases
+        self._limits = limits
+        self._clock = clock
+        self._new_lease_id = new_lease_id
+        self._openings: dict[str, Opening] = {}
+        self._draining = False
+
+    @property
+    def ttl_s(self) -> float:
+        """How long a lease lives without a call, seconds."""
+        return self._leases.ttl_s
+
+    async def list_environments(self) -> list[EnvironmentEntry]:
+        """What can be opened, in order of id."""
+        return await self._sessions.describe()
+
+    async def open_group(self, key: str, spec: EpisodeSpec, n: int) -> Group:
+        """Open n sessions of one task. A repeated key gives the same group while one of its leases lives.
+
+        Raises:
+            BadRequestError, UnknownEnvironmentError, KeyReusedError: the request cannot be met as it is.
+            NoRoomError, DrainingError, WorkerLostError: not now.
+            ResetFaultError, ResetHungError: the environment does not start.
+            NotDoneError: it takes long; repeat the call with its key.
+        """
+        if not key:
+            raise BadRequestError("idempotency_key: want a text, got an empty one")
+        if not 1 <= n <= self._limits.max_group_size:
+            raise BadRequestError(f"n: want 1 to {self._limits.max_group_size}, got {n}")
+        opening = self._openings.get(key)
+        if opening is None or self._has_ended(opening):
+            if self._draining:
+                raise DrainingError("the service is going down and opens no more groups")
+            opening = Opening(spec, n, asyncio.create_task(self._open_sessions(key, spec, n)))
+            opening.group.add_done_callback(lambda _: self._forget_failed(key, opening))
+            self._openings[key] = opening
+        if (opening.spec, opening.n) != (spec, n):
+            raise KeyReusedError(f"idempotency_key {key!r} came before with other arguments")
+        return await self._wait(opening.group)
+
+    async def step(self, lease_id: str, seq: int, action: str) -> Stepped | Fault:
+        """Apply one action, or give again the answer to the last one.
+
+        Raises:
+            UnknownLeaseError, SequenceError, EpisodeOverError, BadRequestError: the step was not taken.
+            NotDoneError: it was, and the answer is not there yet; repeat the call.
+        """
+        lease = self._leases.find(lease_id, self._clock())
+        if seq != lease.seq or lease.answer is None:
+            self._check_step(lease, seq, action)
+            lease.seq = seq
+            lease.answer = asyncio.create_task(self._take_step(lease, action))
+        return await self._wait(lease.answer)
+
+    def renew(self, lease_ids: list[str]) -> list[str]:
+        """Give leases another ttl; those that do not live, or no longer."""
+        unknown = []
+        for lease_id in lease_ids:
+            try:
+                self._leases.find(lease_id, self._clock())
+            except UnknownLeaseError:
+                unknown.append(lease_id)
+        return unknown
+
+    def close(self, lease_ids: list[str]) -> int:
+        """End leases; how many of them had lived."""
+        closed = [lease for lease_id in lease_ids if (lease := self._leases.close(lease_id)) is not None]
+        for key in {lease.group_key for lease in closed}:
+            if self._leases.group(key, self._clock()) is None:
+                self._openings.pop(key, None)
+        return len(closed)
+
+    def reap(self) -> int:
+        """End the leases whose time is over; how many."""
+        expired = self._leases.expired(self._clock())
+        if expired:
+            log.info("%d leases expired", len(expired))
+        return self.close(expired)
+
+    async def drain(self, limit_s: float, *, look_every_s: float = 0.05) -> None:
+        """Open no more groups; wait until every lease has ended or `limit_s` has passed, then end the rest."""
+        self._draining = True
+        until = self._clock() + limit_s
+        while len(self._leases) and self._clock() < until:
+            await asyncio.sleep(look_every_s)
+        if left := self._leases.all_ids():
+            log.warning("drained with %d leases alive", len(left))
+            self.close(left)
+
+    async def _wait(self, task: "asyncio.Task[T]") -> T:
+        """The task's result. It goes on when the caller goes away, or when waiting takes too long (NotDoneError)."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), self._limits.call_timeout_s)
+        except TimeoutError as error:
+            raise NotDoneError(f"not done after {self._limits.call_timeout_s:g} s; repeat the call") from error
+
+    def _has_ended(self, opening: Opening) -> bool:
+        """Whether it failed, or every lease of it has ended: its key counts as new then."""
+        if not opening.group.done():
+            return False
+        failed = opening.group.cancelled() or opening.group.exception() is not None
+        return failed or self._leases.group(opening.group.result().key, self._clock()) is None
+
+    def _forget_failed(self, key: str, opening: Opening) -> None:
+        if (opening.group.cancelled() or opening.group.exception()) and self._openings.get(key) is opening:
+            del self._openings[key]
+
+    def _check_step(self, lease: Lease, seq: int, action: str) -> None:
+        if seq != lease.seq + 1:
+            raise SequenceError(f"seq: want {lease.seq} again or {lease.seq + 1}, got {seq}")
+        if lease.busy:
+            raise SequenceError(f"seq {seq} before {lease.seq} was answered")
+        if lease.over:
+            raise EpisodeOverError(f"the episode was over after seq {lease.seq}")
+        size = len(action.encode())
+        if size > self._limits.max_action_bytes:
+            raise BadRequestError(f"action: want at most {self._limits.max_action_bytes} bytes, got {size}")
+
+    async def _open_sessions(self, key: str, spec: EpisodeSpec, n: int) -> Group:
+        if spec.environment not in {entry.id for entry in await self._sessions.describe()}:
+            raise UnknownEnvironmentError(f"unknown environment {spec.environment!r}")
+        self._leases.reserve(n, self._clock())
+        try:
+            opened = await asyncio.gather(*(self._open_one(spec) for _ in range(n)), return_exceptions=True)
+        finally:
+            self._leases.unreserve(n)
+        sessions = [one for one in opened if not isinstance(one, BaseException)]
+        failures = [one for one in opened if isinstance(one, BaseException)]
+        if len({answer.digest for _, answer in sessions}) > 1:
+            failures.append(ResetFaultError("sessions of one task show different first observations"))
+        if failures:
+            for session, _ in sessions:
+                session.close()
+            raise failures[0]
+        leases = [
+            Lease(self._new_lease_id(), key, spec, answer.deterministic, session, [answer.digest])
+            for session, answer in sessions
+        ]
+        group = Group(key, [lease.id for lease in leases], sessions[0][1].observation)
+        self._leases.add(group, leases, self._clock())
+        return group
+
+    async def _open_one(self, spec: EpisodeSpec) -> tuple[Session, Opened]:
+        own = 0
+        for _ in range(MAX_TRIES):
+            try:
+                opened = await self._sessions.open(spec, [], [])
+            except WorkerLostError as lost:
+                if lost.hung:
+                    raise ResetHungError("reset took too long; its worker was killed") from lost
+                own += lost.running
+                if own >= MAX_OWN_TRIES:
+                    raise
+                continue
+            if not isinstance(opened, Failed):
+                return opened
+            if opened.reason == "unknown_environment":
+                raise UnknownEnvironmentError(opened.message)
+            if opened.reason == "bad_request":
+                raise BadRequestError(opened.message)
+            raise ResetFaultError(opened.message)
+        raise WorkerLostError(f"{MAX_TRIES} workers were lost while the session was opened")
+
+    async def _take_step(self, lease: Lease, action: str) -> Stepped | Fault:
+        answer = await self._step_somewhere(lease, action)
+        if isinstance(answer, Failed):
+            fault_class = {"env_bug": FaultClass.ENV_BUG, "model": FaultClass.MODEL}.get(
+                answer.reason, FaultClass.INFRA
+            )
+            answer = Fault(fault_class, answer.message)
+        if isinstance(answer, Fault):
+            log.warning("lease %s, step %d: %s: %s", lease.id, lease.seq, answer.fault_class.name, answer.message)
+            lease.over = True
+        else:
+            lease.actions.append(action)
+            lease.digests.append(answer.digest)
+            lease.over = answer.terminated or answer.truncated
+        if lease.over:
+            lease.session = None  # its home freed it
+        lease.expires_at = self._clock() + self._leases.ttl_s
+        return answer
+
+    async def _step_somewhere(self, lease: Lease, action: str) -> Stepped | Failed | Fault:
+        """Step where the session lives; where its home is lost, rebuild it elsewhere and step there."""
+        own = 0
+        for _ in range(MAX_TRIES):
+            try:
+                if lease.session is None:
+                    opened = await self._sessions.open(lease.spec, lease.actions, lease.digests)
+                    if isinstance(opened, Failed):
+                        return Fault(FaultClass.INFRA, f"the session could not be rebuilt: {opened.message}")
+                    lease.session = opened[0]
+                    if lease.closed:
+                        lease.session.close()
+                        return Fault(FaultClass.INFRA, "the lease was closed while its session was rebuilt")
+                    log.info("lease %s rebuilt after %d steps", lease.id, len(lease.actions))
+                return await lease.session.step(action)
+            except WorkerLostError as lost:
+                lease.session = None
+                own += lost.running
+                if lost.hung:
+                    return Fault(FaultClass.INFRA, "the step took too long; its worker was killed")
+                if own >= MAX_OWN_TRIES:
+                    return Fault(FaultClass.INFRA, f"{own} workers died in this step: {lost}")
+                if not lease.deterministic:
+                    return Fault(FaultClass.INFRA, f"the session cannot be replayed: {lost}")
+        return Fault(FaultClass.INFRA, f"{MAX_TRIES} workers were lost in this step")

@@ -1,0 +1,47 @@
+"""How the environment service is set: environment variables ENV_SERVICE_*."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """Read once in main, passed down."""
+
+    model_config = SettingsConfigDict(env_prefix="ENV_SERVICE_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65535)
+    """0: given by the system; see address_file."""
+    address_file: Path | None = None
+    """Written whole when the service is ready: the same line of JSON as on stdout."""
+    log_level: str = "INFO"
+
+    workers: int = Field(1, ge=1, le=256)
+    """Worker processes. One carries several thousand light steps a second."""
+    episodes_per_worker: int = Field(20_000, ge=0)
+    """After so many a worker is replaced, its sessions undisturbed; 0: never."""
+    worker_memory_mb: int = Field(4096, ge=0)
+    """Address space of one worker, MiB; 0: no limit. What exceeds it is an error of the environment."""
+    worker_cpu_s: int = Field(0, ge=0)
+    """CPU time of one worker's life, seconds, after which the system ends it; 0: no limit."""
+    worker_start_timeout_s: Seconds = 60.0
+
+    step_timeout_s: Seconds = 30.0
+    """Longest one step or reset may run, seconds; then its worker is killed and the fault is INFRA."""
+    call_timeout_s: Seconds = 60.0
+    """Longest a call waits for its answers, seconds, waiting for a busy worker included; then DEADLINE_EXCEEDED."""
+    lease_ttl_s: Seconds = 120.0
+    max_leases: int = Field(4096, ge=1)
+    max_group_size: int = Field(1024, ge=1)
+    max_batch_steps: int = Field(8192, ge=1)
+    max_action_bytes: int = Field(16_384, ge=1)
+    drain_s: float = Field(5.0, ge=0, le=3600)
+    """After SIGTERM live leases have this long to end, seconds."""
+
+    extra_environments: dict[str, str] = {}
+    """Id -> "module:Class" of environments that no installed package registers."""

@@ -1,0 +1,181 @@
+"""A worker process: environment code runs here and nowhere else.
+
+Started by `process.py` as `python -m services.env.worker FD CONFIG`. Reads frames of orders from the socket, answers in
+frames, ends when the socket closes. It never decides about rewards for its own failures: it says what failed.
+"""
+
+import ctypes
+import logging
+import mmap
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+
+import msgspec
+
+from services.env.environment import ModelFault
+from services.env.episode import Episode
+from services.env.registry import KwargsError, Registry, UnavailableError, valid_kwargs, valid_split
+from services.env.wire import (
+    HEADER,
+    MAX_FRAME_BYTES,
+    Answer,
+    CloseEpisode,
+    Describe,
+    Described,
+    Failed,
+    Opened,
+    OpenEpisode,
+    Order,
+    Stepped,
+    TakeStep,
+    frame,
+    observation_digest,
+    orders,
+)
+
+PROGRESS = struct.Struct("<QQ")
+"""What a worker writes where its parent can see it: the request being executed (0: none), and a tick that moves on."""
+FLUSH_AFTER_S = 0.005
+"""Answers wait at most this long for the rest of their batch: quick steps go in one write, slow ones are not kept."""
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class WorkerConfig(msgspec.Struct, frozen=True):
+    """What a worker is told when it starts. Zero lifts a limit."""
+
+    environments: dict[str, str]
+    memory_bytes: int
+    cpu_s: int
+
+
+class Sessions:
+    """The live sessions of this worker; carries out orders, one at a time."""
+
+    def __init__(self, registry: Registry, progress: bytearray | mmap.mmap) -> None:
+        self._registry = registry
+        self._progress = progress
+        self._episodes: dict[int, Episode] = {}
+        self._ticks = 0
+
+    def carry_out(self, order: Order) -> Answer | None:
+        """Answer one order; None where it wants no answer. Only signals and memory errors get out of here."""
+        if isinstance(order, CloseEpisode):
+            self._free(order.episode)
+            return None
+        if isinstance(order, Describe):
+            return Described(order.request, self._registry.entries())
+        self._tick(order.request)
+        try:
+            answer = self._step(order) if isinstance(order, TakeStep) else self._open(order)
+        except (UnavailableError, KwargsError) as error:
+            reason = "unknown_environment" if isinstance(error, UnavailableError) else "bad_request"
+            answer = Failed(order.request, reason, str(error))
+        except ModelFault as error:
+            answer = Failed(order.request, "model", str(error))
+        except (Exception, SystemExit) as error:
+            logging.exception("environment failed in episode %d", order.episode)
+            answer = Failed(order.request, "env_bug", f"{type(error).__name__}: {error}"[:2000])
+        if isinstance(answer, Failed):
+            self._free(order.episode)
+        self._tick(0)
+        return answer
+
+    def _tick(self, request: int) -> None:
+        self._ticks += 1
+        PROGRESS.pack_into(self._progress, 0, request, self._ticks)
+
+    def _open(self, order: OpenEpisode) -> Opened | Failed:
+        found = self._registry.find(order.spec.environment)
+        kwargs = valid_kwargs(found, order.spec.kwargs_json)
+        split = valid_split(found, order.spec.split)
+        episode = Episode(found(kwargs), kwargs)
+        self._episodes[order.episode] = episode
+        observation = episode.reset(order.spec.seed, split)
+        digest = observation_digest(observation)
+        for turn, expected in enumerate(order.digests):
+            if turn > 0:
+                self._tick(order.request)
+                stepped = episode.step(order.request, order.actions[turn - 1])
+                observation, digest = stepped.observation, stepped.digest
+            if digest != expected:
+                return Failed(order.request, "diverged", f"the replay shows another observation after {turn} steps")
+        return Opened(order.request, observation, episode.deterministic, digest)
+
+    def _step(self, order: TakeStep) -> Stepped | Failed:
+        episode = self._episodes.get(order.episode)
+        if episode is None:
+            return Failed(order.request, "lost", f"no episode {order.episode} in this worker")
+        stepped = episode.step(order.request, order.action)
+        if stepped.terminated or stepped.truncated:
+            self._free(order.episode)
+        return stepped
+
+    def _free(self, episode_id: int) -> None:
+        episode = self._episodes.pop(episode_id, None)
+        if episode is None:
+            return
+        try:
+            episode.close()
+        except Exception:
+            logging.exception("environment failed to close episode %d", episode_id)
+
+
+def _receive(connection: socket.socket, length: int) -> bytes:
+    """Exactly `length` bytes; b"" where the other side closed."""
+    parts = bytearray()
+    while len(parts) < length:
+        chunk = connection.recv(min(length - len(parts), 1 << 20))
+        if not chunk:
+            return b""
+        parts += chunk
+    return bytes(parts)
+
+
+def serve(connection: socket.socket, sessions: Sessions) -> None:
+    """Carry out orders until the connection closes."""
+    while head := _receive(connection, HEADER.size):
+        (length,) = HEADER.unpack(head)
+        if length > MAX_FRAME_BYTES:
+            raise ValueError(f"frame of {length} bytes is longer than {MAX_FRAME_BYTES}")
+        ready: list[Answer] = []
+        flushed = time.monotonic()
+        for order in orders(_receive(connection, length)):
+            answer = sessions.carry_out(order)
+            if answer is not None:
+                ready.append(answer)
+            if ready and time.monotonic() - flushed > FLUSH_AFTER_S:
+                connection.sendall(frame(ready))
+                ready, flushed = [], time.monotonic()
+        if ready:
+            connection.sendall(frame(ready))
+
+
+def _limit(config: WorkerConfig) -> None:
+    """Die with the parent; never outgrow what the settings allow; leave Ctrl-C to the parent."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if config.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (config.memory_bytes, config.memory_bytes))
+    if config.cpu_s:
+        resource.setrlimit(resource.RLIMIT_CPU, (config.cpu_s, config.cpu_s + 5))
+
+
+def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
+    """Serve on an inherited socket; `progress_fd` is a shared page that takes PROGRESS."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s worker %(process)d: %(message)s")
+    config = msgspec.json.decode(config_json, type=WorkerConfig)
+    _limit(config)
+    for descriptor in (connection_fd, progress_fd):
+        os.set_inheritable(descriptor, False)  # else a child of an environment would keep the socket open
+    with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
+        serve(connection, Sessions(Registry(config.environments), page))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
