@@ -1,0 +1,92 @@
+"""The mathematics of training agents with GiGPO: torch and the standard library, nothing else.
+
+`gigpo_core.digest` and the errors load without torch; every other name loads it on first use, so an
+environment process that only digests anchors stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gigpo_core.digest import anchor_digest, anchor_digests
+from gigpo_core.errors import (
+    ConfigError,
+    DtypeError,
+    DuplicateStepError,
+    EpisodeGroupError,
+    GigpoError,
+    MissingStepError,
+    NegativeIdError,
+    NonFiniteRewardError,
+    RowError,
+    ShapeError,
+)
+
+if TYPE_CHECKING:
+    from gigpo_core.advantages import Advantages, compute_advantages
+    from gigpo_core.anchors import anchor_keys
+    from gigpo_core.batch import StepBatch
+    from gigpo_core.config import AdvantageConfig
+    from gigpo_core.corrections import mismatch_metrics
+    from gigpo_core.diagnostics import StepGroupDiagnostics, step_group_diagnostics
+    from gigpo_core.objective import LossConfig, Objective, policy_objective
+    from gigpo_core.packing import MicroBatch, plan_micro_batches
+    from gigpo_core.tokens import BatchTotals, TokenBatch, batch_totals
+
+_HOME = {
+    "AdvantageConfig": "config",
+    "Advantages": "advantages",
+    "BatchTotals": "tokens",
+    "LossConfig": "objective",
+    "MicroBatch": "packing",
+    "Objective": "objective",
+    "StepBatch": "batch",
+    "StepGroupDiagnostics": "diagnostics",
+    "TokenBatch": "tokens",
+    "anchor_keys": "anchors",
+    "batch_totals": "tokens",
+    "compute_advantages": "advantages",
+    "mismatch_metrics": "corrections",
+    "plan_micro_batches": "packing",
+    "policy_objective": "objective",
+    "step_group_diagnostics": "diagnostics",
+}
+
+__all__ = [
+    "AdvantageConfig",
+    "Advantages",
+    "BatchTotals",
+    "ConfigError",
+    "DtypeError",
+    "DuplicateStepError",
+    "EpisodeGroupError",
+    "GigpoError",
+    "LossConfig",
+    "MicroBatch",
+    "MissingStepError",
+    "NegativeIdError",
+    "NonFiniteRewardError",
+    "Objective",
+    "RowError",
+    "ShapeError",
+    "StepBatch",
+    "StepGroupDiagnostics",
+    "TokenBatch",
+    "anchor_digest",
+    "anchor_digests",
+    "anchor_keys",
+    "batch_totals",
+    "compute_advantages",
+    "mismatch_metrics",
+    "plan_micro_batches",
+    "policy_objective",
+    "step_group_diagnostics",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'gigpo_core' has no attribute {name!r}")
+    return getattr(import_module(f"gigpo_core.{home}"), name)

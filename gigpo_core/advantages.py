@@ -1,0 +1,136 @@
+"""The door: a batch of steps and a config in, advantages out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gigpo_core.anchors import Grouping, exact_step_groups, first_appearance_labels
+from gigpo_core.batch import OrderedSteps, StepBatch, order_steps
+from gigpo_core.config import AdvantageConfig
+from gigpo_core.episodes import (
+    collect_votes,
+    leave_one_out_advantage,
+    reinforce_plus_plus_advantage,
+    scaled_episode_advantage,
+)
+from gigpo_core.errors import ConfigError
+from gigpo_core.relative import group_relative
+from gigpo_core.returns import discounted_returns, episode_returns
+
+
+@dataclass(frozen=True)
+class Advantages:
+    """What `compute_advantages` returns; every column in the row order of the batch, on its device."""
+
+    advantage: Tensor
+    """float64 [N]: A, to be given to every response token of the step."""
+    episode_advantage: Tensor
+    """float64 [N]: A^E."""
+    step_advantage: Tensor
+    """float64 [N]: A^S before the weight omega; 0 for estimators without a step level."""
+    step_return: Tensor
+    """float64 [N], reward units: discounted return to go, before the invalid-action penalty."""
+    step_group: Tensor
+    """int64 [N]: dense labels of the step groups, numbered by first appearance in row order."""
+
+
+def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
+    """Return the advantages of N steps, for any number of groups and jobs at once.
+
+    A = A^E + omega A^S. Source: GiGPO (arXiv:2505.10978), equations 3 to 8; the other estimators
+    name theirs where they stand. float64 throughout; statistics over the rows given, so call this
+    before any padding, copying, sharding or shuffling. Permuting the rows permutes the results
+    (bit for bit) and nothing else; "batch" and "gdpo" scales aside, a group's results do not depend
+    on which other groups are in the batch.
+
+    Args:
+        batch: N steps; N = 0 is fine and gives empty columns.
+        config: the estimator and its settings.
+
+    Raises:
+        ConfigError: the batch lacks what the estimator needs (see `StepBatch`).
+        ShapeError, DtypeError: a column is malformed.
+        RowError: a row is wrong (negative id, NaN, duplicate or missing step); it says which.
+    """
+    if batch.group_id.ndim == 1 and len(batch.group_id) == 0:
+        return _empty(batch.group_id.device)
+    steps = order_steps(batch)
+    reward = step_rewards(batch, config)
+    reward = steps.arrange(reward)
+    penalty = _penalty(batch, config, steps)
+    episode = _episode_advantage(reward, penalty, steps, config)
+    returns = discounted_returns(reward, steps.episodes, steps.position, config.gamma)
+    grouping = exact_step_groups(steps.group_id, steps.arrange(batch.anchor_key))
+    step = _step_advantage(returns if penalty is None else returns - penalty, grouping, config)
+    return Advantages(
+        advantage=steps.restore(torch.add(episode, step, alpha=config.gigpo_step_advantage_weight)),
+        episode_advantage=steps.restore(episode),
+        step_advantage=steps.restore(step),
+        step_return=steps.restore(returns),
+        step_group=first_appearance_labels(grouping, steps.order),
+    )
+
+
+def step_rewards(batch: StepBatch, config: AdvantageConfig) -> Tensor:
+    """Return the reward each step is judged by: float64 [N], row order, reward units.
+
+    The environment's reward, plus the weighted reward functions, less beta times the KL to the
+    reference model where `kl_in_reward` holds and the batch has `kl`.
+
+    Raises:
+        ConfigError: `reward_weights` and `reward_components` do not fit together.
+    """
+    reward = batch.reward.to(torch.float64)
+    components = batch.reward_components
+    if config.reward_weights is not None and components is None:
+        raise ConfigError("reward_weights: the batch has no reward_components to weigh")
+    if components is not None:
+        reward = reward + components.to(torch.float64) @ reward_weights(batch, config)
+    if config.subtracts_kl and batch.kl is not None:
+        reward = reward - config.beta * batch.kl.to(torch.float64)
+    return reward
+
+
+def reward_weights(batch: StepBatch, config: AdvantageConfig) -> Tensor:
+    """Return the weights of the F reward functions: float64 [F], on the batch's device; default all 1."""
+    assert batch.reward_components is not None
+    functions = batch.reward_components.shape[1]
+    weights = (1.0,) * functions if config.reward_weights is None else config.reward_weights
+    if len(weights) != functions:
+        raise ConfigError(f"reward_weights: want {functions}, one per reward function, got {len(weights)}")
+    return torch.tensor(weights, dtype=torch.float64, device=batch.reward.device)
+
+
+def _episode_advantage(reward: Tensor, penalty: Tensor | None, steps: OrderedSteps, config: AdvantageConfig) -> Tensor:
+    score = steps.episodes.broadcast(episode_returns(reward, steps.episodes))
+    if penalty is not None:
+        score = score - penalty
+    votes = collect_votes(steps, config.episode_statistics)
+    if config.advantage_estimator == "rloo":
+        return leave_one_out_advantage(score, votes)
+    if config.advantage_estimator == "reinforce_plus_plus":
+        return reinforce_plus_plus_advantage(score, votes, config.scale, config.epsilon)
+    return scaled_episode_advantage(score, votes, config.scale, config.epsilon)
+
+
+def _step_advantage(score: Tensor, grouping: Grouping, config: AdvantageConfig) -> Tensor:
+    if config.advantage_estimator != "gigpo":
+        return torch.zeros_like(score)
+    relative = group_relative(
+        grouping.arrange(score), grouping.groups, scaled=config.norm == "mean_std", epsilon=config.epsilon
+    )
+    return grouping.restore(relative)
+
+
+def _penalty(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Tensor | None:
+    if batch.action_valid is None or config.invalid_action_penalty == 0.0:
+        return None
+    return (~steps.arrange(batch.action_valid)).to(torch.float64) * config.invalid_action_penalty
+
+
+def _empty(device: torch.device) -> Advantages:
+    number = torch.zeros(0, dtype=torch.float64, device=device)
+    return Advantages(number, number, number, number, torch.zeros(0, dtype=torch.int64, device=device))

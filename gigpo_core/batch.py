@@ -1,0 +1,201 @@
+"""The rows an advantage is computed from: one row is one agent step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gigpo_core.errors import (
+    DtypeError,
+    DuplicateStepError,
+    EpisodeGroupError,
+    MissingStepError,
+    NegativeIdError,
+    NonFiniteRewardError,
+    ShapeError,
+)
+from gigpo_core.segments import Segments, segments_of_sorted
+
+INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """N steps of E episodes of G groups, in any row order; all tensors on one device.
+
+    Nothing is checked here: `order_steps` (and so `compute_advantages`) checks everything.
+    """
+
+    group_id: Tensor
+    """int64 [N], >= 0. Episodes of one group start from the same initial state of the same task."""
+    episode_id: Tensor
+    """int64 [N], >= 0. Unique over groups: rows of one episode have one group."""
+    step_index: Tensor
+    """int64 [N]. Each episode holds 0, 1, ..., L-1, each once. This is time; row order is not."""
+    anchor_key: Tensor
+    """int64 [N, 2]: the 16 bytes of `anchor_digest` of the state the step was taken in."""
+    reward: Tensor
+    """float [N], reward units: the immediate reward of the step. Finite."""
+    action_valid: Tensor | None = None
+    """bool [N]; None: all valid."""
+    anchor_text: Sequence[str] | None = None
+    """N texts; only similarity grouping reads them."""
+    kl: Tensor | None = None
+    """float [N]: k1 estimate of the KL to the reference model, summed over the step's tokens."""
+    reward_components: Tensor | None = None
+    """float [N, F]: rewards of F reward functions. Then `reward` is added to their weighted sum."""
+    success: Tensor | None = None
+    """bool [N]: True on the last step of an episode that reached its goal. Only graphgpo reads it;
+    None: an episode succeeded if its undiscounted return is above 0."""
+
+
+@dataclass(frozen=True)
+class OrderedSteps:
+    """A checked batch in canonical order: by (episode_id, step_index), so time runs with the rows."""
+
+    order: Tensor | None
+    """int64 [N]: canonical row i is given row `order[i]`. None: the rows already were in order."""
+    episodes: Segments
+    """One segment per episode, in canonical order."""
+    group_id: Tensor
+    """int64 [N], canonical order."""
+    position: Tensor
+    """int64 [N]: the step index, canonical order."""
+
+    def arrange(self, column: Tensor) -> Tensor:
+        """Return a column given in row order [N, ...] in canonical order."""
+        return column if self.order is None else column.index_select(0, self.order)
+
+    def restore(self, column: Tensor) -> Tensor:
+        """Return a column in canonical order [N, ...] in the row order of the batch."""
+        if self.order is None:
+            return column
+        return torch.empty_like(column).index_copy_(0, self.order, column)
+
+
+def check_columns(batch: StepBatch) -> int:
+    """Check shapes, dtypes, devices, signs and finiteness; return N.
+
+    Raises:
+        ShapeError: a column is not [N] ([N, 2] for anchor_key, [N, F] for reward_components).
+        DtypeError: ids are not int64, rewards not floating, flags not bool, or devices differ.
+        NegativeIdError, NonFiniteRewardError: naming the first wrong row.
+    """
+    n = batch.group_id.shape[0] if batch.group_id.ndim == 1 else -1
+    device = batch.group_id.device
+    for name in ("group_id", "episode_id", "step_index", "reward", "action_valid", "kl", "success"):
+        _check_column(name, getattr(batch, name), (n,), device)
+    _check_column("anchor_key", batch.anchor_key, (n, 2), device)
+    components = batch.reward_components
+    if components is not None:
+        _check_column("reward_components", components, (n, components.shape[-1]), device)
+    if batch.anchor_text is not None and len(batch.anchor_text) != n:
+        raise ShapeError(f"anchor_text: want {n} texts, got {len(batch.anchor_text)}")
+    if n == 0:
+        return 0
+    for name in ("group_id", "episode_id", "step_index"):
+        column = getattr(batch, name)
+        if int(column.min()) < 0:
+            row = first_row(column < 0)
+            raise NegativeIdError(row, f"{name} is {int(column[row])}, want >= 0")
+    for name in ("reward", "kl", "reward_components"):
+        column = getattr(batch, name)
+        # A sum is finite exactly if no term is NaN or infinite, short of overflow: the cheap test first.
+        if column is not None and not bool(column.sum(dtype=torch.float64).isfinite()):
+            _raise_if_not_finite(name, column)
+    return n
+
+
+def order_steps(batch: StepBatch) -> OrderedSteps:
+    """Check a batch and bring it into canonical order.
+
+    Raises:
+        ShapeError, DtypeError, NegativeIdError, NonFiniteRewardError: see `check_columns`.
+        DuplicateStepError: two rows have the same (episode_id, step_index).
+        MissingStepError: an episode has a gap, or does not start at 0.
+        EpisodeGroupError: rows of one episode name different groups.
+    """
+    check_columns(batch)
+    order = _canonical_order(batch.episode_id, batch.step_index)
+    if order is None:
+        episode, step, group = batch.episode_id, batch.step_index, batch.group_id
+    else:
+        episode, step, group = (
+            column.index_select(0, order) for column in (batch.episode_id, batch.step_index, batch.group_id)
+        )
+    episodes = segments_of_sorted(episode[1:] != episode[:-1], episode.device)
+    position = torch.arange(len(step), device=step.device) - episodes.broadcast(episodes.start)
+    steps = OrderedSteps(order, episodes, group, position)
+    if not torch.equal(step, position):
+        _raise_step_fault(steps, episode, step)
+    if not torch.equal(group, episodes.broadcast(group.index_select(0, episodes.start))):
+        at = first_row(group != episodes.broadcast(group.index_select(0, episodes.start)))
+        raise EpisodeGroupError(
+            _given_row(steps, at), f"episode {int(episode[at])} has rows of more than one group, here {int(group[at])}"
+        )
+    return steps
+
+
+def first_row(wrong: Tensor) -> int:
+    """Return the position of the first True of bool [N] or [N, F]; at least one must be True."""
+    return int(wrong.nonzero()[0, 0])
+
+
+def _canonical_order(episode: Tensor, step: Tensor) -> Tensor | None:
+    if len(episode) == 0:
+        return None
+    stride = int(step.max()) + 1
+    if int(episode.max()) < INT64_MAX // stride - 1:
+        key = episode * stride + step
+        if bool((key[1:] >= key[:-1]).all()):
+            return None
+        return torch.sort(key, stable=True).indices
+    # Ids like hashes leave no room for a joint key: two stable sorts, the minor key first.
+    by_step = torch.sort(step, stable=True).indices
+    return by_step.index_select(0, torch.sort(episode.index_select(0, by_step), stable=True).indices)
+
+
+def _check_column(name: str, column: Tensor | None, shape: tuple[int, ...], device: torch.device) -> None:
+    if column is None:
+        return
+    if tuple(column.shape) != shape:
+        wanted = "[N]" if shape[0] < 0 else str(list(shape))
+        raise ShapeError(f"{name}: want shape {wanted}, got {list(column.shape)}")
+    if column.device != device:
+        raise DtypeError(f"{name}: want it on {device} beside group_id, got {column.device}")
+    if name in ("action_valid", "success"):
+        fits, wanted = column.dtype == torch.bool, "bool"
+    elif name in ("reward", "kl", "reward_components"):
+        fits, wanted = column.dtype.is_floating_point, "a floating dtype"
+    else:
+        fits, wanted = column.dtype == torch.int64, "int64"
+    if not fits:
+        raise DtypeError(f"{name}: want {wanted}, got {column.dtype}")
+
+
+def _raise_if_not_finite(name: str, column: Tensor) -> None:
+    wrong = ~torch.isfinite(column)
+    if bool(wrong.any()):
+        row = first_row(wrong)
+        raise NonFiniteRewardError(row, f"{name} is {column[row].tolist()}, want a finite number")
+
+
+def _raise_step_fault(steps: OrderedSteps, episode: Tensor, step: Tensor) -> None:
+    same = (step[1:] == step[:-1]) & (episode[1:] == episode[:-1])
+    if bool(same.any()):
+        at = first_row(same) + 1
+        raise DuplicateStepError(
+            _given_row(steps, at), f"episode {int(episode[at])} already has a row for step {int(step[at])}"
+        )
+    at = first_row(step != steps.position)
+    raise MissingStepError(
+        _given_row(steps, at),
+        f"episode {int(episode[at])} goes on with step {int(step[at])}, want step {int(steps.position[at])}",
+    )
+
+
+def _given_row(steps: OrderedSteps, at: int) -> int:
+    return at if steps.order is None else int(steps.order[at])

@@ -1,0 +1,145 @@
+"""The episode level: A^E, the advantage of a whole episode over the others of its group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gigpo_core.batch import OrderedSteps
+from gigpo_core.config import EpisodeStatistics, RewardScale
+from gigpo_core.relative import centred, deviation, group_relative
+from gigpo_core.segments import Segments, segments_of_sorted
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Who counts in the statistics of a group: V votes, sorted by group.
+
+    per_episode: one vote per episode, that of its first step. per_step: one vote per step.
+    """
+
+    source: Tensor
+    """int64 [V]: the canonical row whose score each vote is."""
+    vote_of_row: Tensor
+    """int64 [N]: the vote that stands for each canonical row."""
+    groups: Segments
+    """One segment per group, over the votes."""
+    lonely: Tensor
+    """bool [V]: the vote's group holds a single episode, so there is nothing to compare it with."""
+
+
+def collect_votes(steps: OrderedSteps, statistics: EpisodeStatistics) -> Votes:
+    """Return the votes of a batch, for steps in canonical order."""
+    if statistics == "per_episode":
+        order, groups = _sort_by_group(steps.group_id.index_select(0, steps.episodes.start))
+        source = steps.episodes.start.index_select(0, order)
+        place = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
+        return Votes(source, steps.episodes.broadcast(place), groups, groups.broadcast(groups.count) == 1)
+    order, groups = _sort_by_group(steps.group_id)
+    place = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
+    opens = (steps.position == 0).to(torch.int64).index_select(0, order)
+    return Votes(order, place, groups, groups.broadcast(groups.sum(opens)) == 1)
+
+
+def scaled_episode_advantage(score: Tensor, votes: Votes, scale: RewardScale, epsilon: float) -> Tensor:
+    """Return A^E of each step: its score against the votes of its group.
+
+    Sources: GRPO (arXiv:2402.03300) for "group"; Dr. GRPO (arXiv:2503.20783) for "none"; "batch"
+    divides by the deviation of all votes of the batch, as they are, not centred.
+
+    Args:
+        score: float64 [N], canonical order: R(tau), less the penalty on steps with an invalid action.
+        votes: from `collect_votes`.
+        scale: "group", "batch" or "none".
+        epsilon: added to the deviation, reward units, > 0.
+
+    Returns:
+        float64 [N], canonical order. Groups of one episode get 0. Where the votes of a group are all
+        equal there is no deviation to divide by: equal scores get exactly 0, and a penalised step
+        gets its penalty unscaled (dividing by epsilon alone would give -penalty * 1e6).
+    """
+    vote = score.index_select(0, votes.source)
+    difference = centred(vote, votes.groups)
+    divisor = torch.ones_like(difference)
+    if scale == "group":
+        spread = deviation(difference, votes.groups)
+        divisor = votes.groups.broadcast(torch.where(spread > 0, spread + epsilon, 1.0))
+    elif scale == "batch":
+        divisor = divisor * _batch_divisor(vote, epsilon)
+    return _to_rows(difference, divisor, score, votes)
+
+
+def leave_one_out_advantage(score: Tensor, votes: Votes) -> Tensor:
+    """Return K/(K-1) (R - mean): the score less the mean of the other K-1 votes of the group.
+
+    Source: RLOO (arXiv:2402.14740), equation 8. Arguments and degenerate cases as in
+    `scaled_episode_advantage`; K counts the votes.
+    """
+    vote = score.index_select(0, votes.source)
+    others = (votes.groups.count - 1).clamp(min=1)
+    factor = votes.groups.broadcast(votes.groups.count / others.to(torch.float64))
+    return _to_rows(centred(vote, votes.groups), 1.0 / factor, score, votes)
+
+
+def reinforce_plus_plus_advantage(score: Tensor, votes: Votes, scale: RewardScale, epsilon: float) -> Tensor:
+    """Return (R - mean of the group) over the batch deviation of these differences.
+
+    Source: REINFORCE++ with baseline (arXiv:2501.03262). `scale` "batch" is the paper's; "group"
+    and "none" are as in `scaled_episode_advantage`, as are arguments and degenerate cases.
+    """
+    if scale != "batch":
+        return scaled_episode_advantage(score, votes, scale, epsilon)
+    difference = centred(score.index_select(0, votes.source), votes.groups)
+    divisor = torch.ones_like(difference) * _batch_divisor(difference, epsilon)
+    return _to_rows(difference, divisor, score, votes)
+
+
+def decoupled_episode_advantage(scores: Tensor, weights: Tensor, votes: Votes, epsilon: float) -> Tensor:
+    """Return GDPO's advantage: normalise each reward function in its group, weigh, whiten the batch.
+
+    Source: GDPO (arXiv:2601.05242). With one sum of rewards first, different combinations of F
+    rewards can get one advantage; normalised apart they stay apart.
+
+    Args:
+        scores: float64 [N, F], canonical order: the episode's undiscounted sum for each function.
+        weights: float64 [F].
+        votes: from `collect_votes`.
+        epsilon: added to every deviation, > 0.
+
+    Returns:
+        float64 [N], canonical order: mean 0 over the votes; 0 everywhere if no function differs in
+        any group. Groups of one episode get 0.
+    """
+    mixed = torch.zeros_like(scores[:, 0].index_select(0, votes.source))
+    for function in range(scores.shape[1]):
+        vote = scores[:, function].index_select(0, votes.source)
+        mixed += weights[function] * group_relative(vote, votes.groups, scaled=True, epsilon=epsilon)
+    whitened = (mixed - mixed.mean()) / _batch_divisor(mixed, epsilon)
+    return whitened.masked_fill(votes.lonely, 0.0).index_select(0, votes.vote_of_row)
+
+
+def _to_rows(difference: Tensor, divisor: Tensor, score: Tensor, votes: Votes) -> Tensor:
+    # A penalised step stands off its episode's vote by its own penalty; elsewhere the offset is exactly 0.
+    row_offset = score - score.index_select(0, votes.source).index_select(0, votes.vote_of_row)
+    difference = difference.index_select(0, votes.vote_of_row) + row_offset
+    advantage = difference / divisor.index_select(0, votes.vote_of_row)
+    return advantage.masked_fill_(votes.lonely.index_select(0, votes.vote_of_row), 0.0)
+
+
+def _batch_divisor(values: Tensor, epsilon: float) -> Tensor:
+    """Return the sample deviation of [V] plus epsilon, or 1 if all values are equal or V = 1."""
+    if len(values) < 2:
+        return values.new_ones(())
+    shifted = values - values[0]
+    spread = (shifted - shifted.mean()).square().sum().div(len(values) - 1).sqrt()
+    return torch.where(shifted.abs().max() > 0, spread + epsilon, 1.0)
+
+
+def _sort_by_group(group_id: Tensor) -> tuple[Tensor, Segments]:
+    if bool((group_id[1:] >= group_id[:-1]).all()):
+        order, arranged = torch.arange(len(group_id), device=group_id.device), group_id
+    else:
+        arranged, order = torch.sort(group_id, stable=True)
+    return order, segments_of_sorted(arranged[1:] != arranged[:-1], group_id.device)

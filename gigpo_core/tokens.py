@@ -1,0 +1,123 @@
+"""The tokens a loss is computed from: flat, without padding.
+
+Convention of every loss function here: the response tokens of the rows of a micro-batch stand one
+after the other, T in all. `token_row` int64 [T] names the row of each, 0 .. N-1, and never falls:
+the tokens of a row are neighbours and in the order they were sampled. Prompt tokens are not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gigpo_core.errors import DtypeError, ShapeError
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """The T response tokens of N rows. Rows are never split over micro-batches."""
+
+    log_prob: Tensor
+    """float [T]: log pi of the sampled token under the policy in training; carries the gradient."""
+    old_log_prob: Tensor
+    """float [T]: the same before the first update on this data, recomputed by the trainer; constant."""
+    token_row: Tensor
+    """int64 [T], non-decreasing: the row of each token."""
+    advantage: Tensor
+    """float [N]: the advantage of each row."""
+    rollout_log_prob: Tensor | None = None
+    """float [T]: as the sampling engine reported it. Needed by rollout corrections."""
+    reference_log_prob: Tensor | None = None
+    """float [T]: under the reference model. Present exactly if the KL belongs to the loss."""
+    entropy: Tensor | None = None
+    """float [T], nats: entropy of the policy's next-token distribution; carries the gradient."""
+    counted: Tensor | None = None
+    """bool [T]; False takes a token out of the data: out of sums and out of denominators. None: all in."""
+    token_weight: Tensor | None = None
+    """float [T]: factor on the policy term alone; 0 silences a token that denominators still count."""
+    row_group: Tensor | None = None
+    """int64 [N]: the group of each row. Only the `real` loss reads it."""
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(self.advantage)
+
+    def check(self) -> None:
+        """Raise ShapeError or DtypeError if a column does not fit the contract above."""
+        tokens = self.log_prob.shape
+        if len(tokens) != 1 or self.advantage.ndim != 1:
+            raise ShapeError(
+                f"want log_prob [T] and advantage [N], got {list(tokens)} and {list(self.advantage.shape)}"
+            )
+        names = ("old_log_prob", "token_row", "rollout_log_prob", "reference_log_prob", "entropy", "counted")
+        for name in (*names, "token_weight"):
+            column = getattr(self, name)
+            if column is not None and column.shape != tokens:
+                raise ShapeError(f"{name}: want {list(tokens)} beside log_prob, got {list(column.shape)}")
+        if self.token_row.dtype != torch.int64:
+            raise DtypeError(f"token_row: want int64, got {self.token_row.dtype}")
+        if self.counted is not None and self.counted.dtype != torch.bool:
+            raise DtypeError(f"counted: want bool, got {self.counted.dtype}")
+        if len(self.token_row) and (
+            int(self.token_row[0]) < 0
+            or int(self.token_row[-1]) >= self.rows
+            or bool((self.token_row[1:] < self.token_row[:-1]).any())
+        ):
+            raise ShapeError(f"token_row: want non-decreasing numbers in [0, {self.rows})")
+
+    @property
+    def counts(self) -> Tensor:
+        """`counted` as a float column [T] of the dtype of log_prob: 1 for tokens in the data."""
+        if self.counted is None:
+            return torch.ones_like(self.log_prob, requires_grad=False)
+        return self.counted.to(self.log_prob.dtype)
+
+
+@dataclass(frozen=True)
+class BatchTotals:
+    """What a whole optimizer batch holds, over all its micro-batches and all ranks.
+
+    Every loss here is a sum over its micro-batch divided by these totals, so the gradients of k
+    micro-batches, or of k ranks, add up to that of one batch. Frameworks that average gradients
+    over ranks (DDP, FSDP) need the loss times the number of ranks.
+    """
+
+    rows: float
+    """Rows with at least one counted token."""
+    tokens: float
+    """Counted tokens."""
+
+    def __add__(self, other: BatchTotals) -> BatchTotals:
+        """Return the totals of two parts of one batch together."""
+        return BatchTotals(self.rows + other.rows, self.tokens + other.tokens)
+
+
+def batch_totals(token_row: Tensor, rows: int, counted: Tensor | None = None) -> BatchTotals:
+    """Return the totals of one part of a batch; add those of all parts before computing a loss.
+
+    Args:
+        token_row: int64 [T].
+        rows: N.
+        counted: bool [T], as in TokenBatch; None: all tokens count.
+    """
+    live = token_row if counted is None else token_row[counted]
+    per_row = torch.bincount(live, minlength=rows)
+    return BatchTotals(float((per_row > 0).sum()), float(len(live)))
+
+
+def row_sums(values: Tensor, token_row: Tensor, rows: int) -> Tensor:
+    """Return [N]: the sum of [T] over each row; differentiable; rows without tokens get 0."""
+    return values.new_zeros(rows).index_add(0, token_row, values)
+
+
+def row_means(values: Tensor, token_row: Tensor, rows: int, counts: Tensor) -> Tensor:
+    """Return [N]: the mean of [T] over each row's counted tokens; rows without any get 0.
+
+    Args:
+        counts: float [T], 1 for counted tokens and 0 for others.
+    """
+    number = row_sums(counts, token_row, rows).clamp(min=1)
+    return row_sums(values * counts, token_row, rows) / number

@@ -1,0 +1,236 @@
+import math
+
+import pytest
+import torch
+
+from gigpo_core import (
+    BatchTotals,
+    ConfigError,
+    DtypeError,
+    LossConfig,
+    ShapeError,
+    TokenBatch,
+    batch_totals,
+    policy_objective,
+)
+
+REDUCTIONS = ["grpo", "bnpo", "dr_grpo", "dapo"]
+
+
+def made_tokens(seed=0, lengths=(3, 1, 5, 2, 4), **columns):
+    made = torch.Generator().manual_seed(seed)
+    token_row = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    size = len(token_row)
+
+    def draw(scale=0.3):
+        return torch.randn(size, generator=made, dtype=torch.float64) * scale
+
+    old = -draw(1.0).abs()
+    return TokenBatch(
+        log_prob=(old + draw()).requires_grad_(),
+        old_log_prob=old,
+        token_row=token_row,
+        advantage=torch.randn(len(lengths), generator=made, dtype=torch.float64),
+        rollout_log_prob=old + draw(),
+        reference_log_prob=old + draw(),
+        entropy=draw().abs(),
+        **columns,
+    )
+
+
+def part_of(tokens, rows):
+    rows = torch.as_tensor(rows)
+    chosen = torch.isin(tokens.token_row, rows)
+    place = torch.full((tokens.rows,), -1).index_copy(0, rows, torch.arange(len(rows)))
+
+    def cut(column):
+        return None if column is None else column[chosen]
+
+    return TokenBatch(
+        log_prob=tokens.log_prob[chosen],
+        old_log_prob=tokens.old_log_prob[chosen],
+        token_row=place[tokens.token_row[chosen]],
+        advantage=tokens.advantage[rows],
+        rollout_log_prob=cut(tokens.rollout_log_prob),
+        reference_log_prob=cut(tokens.reference_log_prob),
+        entropy=cut(tokens.entropy),
+        counted=cut(tokens.counted),
+        token_weight=cut(tokens.token_weight),
+        row_group=None if tokens.row_group is None else tokens.row_group[rows],
+    )
+
+
+def whole(tokens):
+    return batch_totals(tokens.token_row, tokens.rows, tokens.counted)
+
+
+def by_loops(tokens, config, reduction):
+    """The clipped loss with KL, entropy and token-level correction, written as the papers read."""
+    per_row = [[] for _ in range(tokens.rows)]
+    for t, row in enumerate(tokens.token_row.tolist()):
+        if tokens.counted is not None and not tokens.counted[t]:
+            continue
+        advantage = float(tokens.advantage[row])
+        rho = math.exp((tokens.log_prob[t] - tokens.old_log_prob[t]).item())
+        capped = min(rho, config.delta) if config.delta else rho
+        value = -min(capped * advantage, min(max(rho, 1 - config.epsilon), 1 + config.upper) * advantage)
+        value *= min(math.exp(float(tokens.old_log_prob[t] - tokens.rollout_log_prob[t])), 1.1)
+        ref = math.exp((tokens.reference_log_prob[t] - tokens.log_prob[t]).item())
+        value += config.beta * (ref - math.log(ref) - 1)
+        per_row[row].append(value - config.entropy_weight * float(tokens.entropy[t]))
+    live = [values for values in per_row if values]
+    if reduction == "grpo":
+        return sum(sum(values) / len(values) for values in live) / len(live)
+    if reduction == "dr_grpo":
+        return sum(map(sum, live)) / (len(live) * config.max_completion_length)
+    return sum(map(sum, live)) / sum(map(len, live))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_clipped_objective_equals_a_straightforward_loop(reduction, masked):
+    tokens = made_tokens(counted=torch.arange(15) % 4 != 1 if masked else None)
+    config = LossConfig(
+        loss_type=reduction,
+        epsilon=0.1,
+        epsilon_high=0.2,
+        delta=1.3,
+        beta=0.2,
+        entropy_weight=0.05,
+        max_completion_length=7,
+        rollout_importance_sampling_mode="token_truncate",
+        rollout_importance_sampling_threshold=1.1,
+    )
+    got = policy_objective(tokens, config, whole(tokens)).loss
+    assert got.item() == pytest.approx(by_loops(tokens, config, reduction), rel=1e-12)
+
+
+@pytest.mark.parametrize("level", ["token", "sequence", "sequence_token"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_micro_batches_add_up_to_the_gradient_and_metrics_of_one_batch(reduction, level):
+    counted = torch.tensor([True] * 3 + [False] + [True, False, True, True, True] + [True] * 6)
+    tokens = made_tokens(counted=counted)
+    config = LossConfig(
+        loss_type=reduction,
+        beta=0.1,
+        entropy_weight=0.01,
+        importance_sampling_level=level,
+        rollout_importance_sampling_mode="sequence_mask",
+    )
+    one = policy_objective(tokens, config, whole(tokens))
+    gradient = torch.autograd.grad(one.loss, tokens.log_prob)[0]
+    parts = [part_of(tokens, rows) for rows in ([0, 3], [1], [2, 4])]
+    totals = sum((whole(part) for part in parts), BatchTotals(0, 0))
+    assert totals == whole(tokens) == BatchTotals(4, 13)
+    shares = [policy_objective(part, config, totals) for part in parts]
+    added = torch.autograd.grad(sum(share.loss for share in shares), tokens.log_prob)[0]
+    torch.testing.assert_close(added, gradient, rtol=1e-12, atol=1e-14)
+    for name, value in one.metrics.items():
+        assert sum(share.metrics[name] for share in shares) == pytest.approx(value, rel=1e-12)
+
+
+def test_two_tokens_by_hand():
+    # rho = 1.5 with A = 1 is clipped to 1.2; rho = 0.5 with A = -1 is clipped to 0.8: loss (-1.2 + 0.8) / 2.
+    tokens = TokenBatch(
+        log_prob=torch.tensor([1.5, 0.5]).log().requires_grad_(),
+        old_log_prob=torch.zeros(2),
+        token_row=torch.tensor([0, 1]),
+        advantage=torch.tensor([1.0, -1.0]),
+    )
+    result = policy_objective(tokens, LossConfig(beta=0.0), BatchTotals(2, 2))
+    assert result.loss.item() == pytest.approx(-0.2)
+    assert torch.equal(torch.autograd.grad(result.loss, tokens.log_prob)[0], torch.zeros(2))
+    assert result.metrics["clip_high"] == result.metrics["clip_low"] == 0.5
+    assert result.metrics["ratio"] == pytest.approx(1.0)
+
+
+def test_delta_caps_the_loss_of_a_negative_advantage():
+    def loss(delta):
+        tokens = TokenBatch(
+            torch.tensor([5.0]).log(), torch.zeros(1), torch.zeros(1, dtype=torch.int64), torch.tensor([-2.0])
+        )
+        return float(policy_objective(tokens, LossConfig(beta=0.0, delta=delta), BatchTotals(1, 1)).loss)
+
+    assert loss(None) == pytest.approx(10.0)
+    assert loss(3.0) == pytest.approx(6.0)
+
+
+def test_on_policy_gradient_is_that_of_reinforce():
+    tokens = made_tokens()
+    fresh = TokenBatch(tokens.log_prob, tokens.log_prob.detach(), tokens.token_row, tokens.advantage)
+    loss = policy_objective(fresh, LossConfig(loss_type="dapo", beta=0.0), whole(fresh)).loss
+    gradient = torch.autograd.grad(loss, tokens.log_prob)[0]
+    torch.testing.assert_close(gradient, -tokens.advantage[tokens.token_row] / len(tokens.token_row))
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_gradients_of_the_objective_pass_gradcheck(level, estimator):
+    tokens = made_tokens(seed=3)
+    config = LossConfig(importance_sampling_level=level, kl_estimator=estimator, beta=0.3, epsilon=0.9, delta=5.0)
+
+    def loss(log_prob):
+        changed = TokenBatch(
+            log_prob,
+            tokens.old_log_prob,
+            tokens.token_row,
+            tokens.advantage,
+            reference_log_prob=tokens.reference_log_prob,
+        )
+        return policy_objective(changed, config, whole(tokens)).loss
+
+    assert torch.autograd.gradcheck(loss, (tokens.log_prob,))
+
+
+def test_nothing_counted_gives_a_loss_of_zero():
+    tokens = made_tokens(counted=torch.zeros(15, dtype=torch.bool))
+    for reduction in REDUCTIONS:
+        result = policy_objective(tokens, LossConfig(loss_type=reduction), whole(tokens))
+        assert result.loss.item() == 0.0
+        assert not any(result.metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"loss_type": "ppo"}, "loss_type: want one of grpo"),
+        ({"epsilon": -0.1}, "epsilon: want a finite number >= 0, got -0.1"),
+        ({"delta": 1.1}, "delta: want more than 1 \\+ epsilon_high = 1.2, got 1.1"),
+        ({"max_completion_length": 0}, "max_completion_length"),
+        ({"rollout_importance_sampling_mode": "token"}, "rollout_importance_sampling_mode"),
+    ],
+)
+def test_a_loss_config_out_of_range_is_refused(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        LossConfig(**settings)
+
+
+def test_missing_columns_are_refused_with_a_sentence():
+    bare = TokenBatch(torch.zeros(2), torch.zeros(2), torch.tensor([0, 1]), torch.zeros(2))
+    with pytest.raises(ConfigError, match=r"TokenBatch\.rollout_log_prob"):
+        policy_objective(bare, LossConfig(rollout_importance_sampling_mode="token_mask"), BatchTotals(2, 2))
+    with pytest.raises(ConfigError, match=r"TokenBatch\.entropy"):
+        policy_objective(bare, LossConfig(entropy_weight=0.1), BatchTotals(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("columns", "error"),
+    [
+        ({"log_prob": torch.zeros(2, 1)}, ShapeError),
+        ({"old_log_prob": torch.zeros(3)}, ShapeError),
+        ({"token_row": torch.tensor([1, 0])}, ShapeError),
+        ({"token_row": torch.tensor([0, 2])}, ShapeError),
+        ({"token_row": torch.tensor([-1, 0])}, ShapeError),
+        ({"token_row": torch.tensor([0.0, 1.0])}, DtypeError),
+        ({"counted": torch.tensor([1.0, 1.0])}, DtypeError),
+    ],
+)
+def test_malformed_tokens_are_refused(columns, error):
+    good = {
+        "log_prob": torch.zeros(2),
+        "old_log_prob": torch.zeros(2),
+        "token_row": torch.tensor([0, 1]),
+        "advantage": torch.zeros(2),
+    }
+    with pytest.raises(error):
+        policy_objective(TokenBatch(**(good | columns)), LossConfig(), BatchTotals(2, 2))

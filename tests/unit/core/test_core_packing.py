@@ -1,0 +1,93 @@
+import random
+
+import pytest
+import torch
+
+from gigpo_core import ConfigError, ShapeError, plan_micro_batches
+
+
+def made_rows(seed=0, rows=60):
+    rng = random.Random(seed)
+    pairs = [
+        (
+            tuple(rng.randrange(9) for _ in range(rng.randrange(1, 9))),
+            tuple(rng.randrange(9) for _ in range(rng.randrange(1, 5))),
+        )
+        for _ in range(rows // 3)
+    ]
+    return [rng.choice(pairs) for _ in range(rows)]
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_every_row_is_served_once_and_every_sequence_forwarded_once(layout):
+    rows = made_rows()
+    plan = plan_micro_batches(*zip(*rows, strict=True), token_budget=30, layout=layout)
+    assert sorted(row for part in plan for row in part.row.tolist()) == list(range(len(rows)))
+    forwarded = [rows[row] for part in plan for row in part.sequence_row.tolist()]
+    assert len(forwarded) == len(set(forwarded)) == len(set(rows))
+    for part in plan:
+        lengths = [len(rows[row][0]) + len(rows[row][1]) for row in part.sequence_row.tolist()]
+        cost = sum(lengths) if layout == "packed" else len(lengths) * max(lengths)
+        assert part.forward_tokens == cost <= 30
+        for row, sequence in zip(part.row.tolist(), part.row_sequence.tolist(), strict=True):
+            assert rows[row] == rows[part.sequence_row[sequence]]
+
+
+def test_gathered_tokens_are_the_tokens_of_the_rows():
+    rows = made_rows(seed=1)
+    for part in plan_micro_batches(*zip(*rows, strict=True), token_budget=25):
+        forwarded = torch.tensor([token for row in part.sequence_row.tolist() for token in rows[row][1]])
+        wanted = [(place, token) for place, row in enumerate(part.row.tolist()) for token in rows[row][1]]
+        assert list(zip(part.token_row.tolist(), part.gather(forwarded).tolist(), strict=True)) == wanted
+
+
+def test_the_gradient_through_the_gather_is_that_of_forwarding_every_row():
+    rows = made_rows(seed=2, rows=12)
+    (part,) = plan_micro_batches(*zip(*rows, strict=True), token_budget=10_000)
+    weight = torch.randn(9, dtype=torch.float64, requires_grad=True)
+
+    def score(tokens):
+        return torch.log_softmax(weight, 0)[torch.tensor(tokens)]
+
+    advantage = torch.randn(len(rows), dtype=torch.float64)
+    plain = sum(advantage[row] * score(rows[row][1]).sum() for row in range(len(rows)))
+    forwarded = torch.cat([score(rows[row][1]) for row in part.sequence_row.tolist()])
+    gathered = (part.gather(forwarded) * advantage[part.row][part.token_row]).sum()
+    one, other = (torch.autograd.grad(value, weight, retain_graph=True)[0] for value in (plain, gathered))
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_the_plan_does_not_depend_on_the_order_of_rows(layout):
+    rows = made_rows(seed=4)
+    order = list(range(len(rows)))
+    random.Random(5).shuffle(order)
+
+    def contents(chosen):
+        plan = plan_micro_batches(*zip(*chosen, strict=True), token_budget=20, layout=layout)
+        return [[chosen[row] for row in part.sequence_row.tolist()] for part in plan]
+
+    assert contents(rows) == contents([rows[i] for i in order])
+
+
+def test_first_fit_fills_earlier_micro_batches_first():
+    lengths = [6, 5, 4, 3, 2]
+    plan = plan_micro_batches([[0] * n for n in lengths], [[] for _ in lengths], token_budget=10)
+    assert [part.row.tolist() for part in plan] == [[0, 2], [1, 3, 4]]
+    assert [part.forward_tokens for part in plan] == [10, 10]
+
+
+def test_a_sequence_over_the_budget_gets_a_micro_batch_of_its_own():
+    plan = plan_micro_batches([[1] * 9, [1], [2]], [[1], [1], [1]], token_budget=4)
+    assert [part.row.tolist() for part in plan] == [[0], [1, 2]]
+
+
+def test_no_rows_make_no_micro_batches():
+    assert plan_micro_batches([], [], token_budget=1) == []
+
+
+def test_a_bad_call_is_refused():
+    with pytest.raises(ShapeError, match="as many prompts as responses"):
+        plan_micro_batches([[1]], [], token_budget=4)
+    with pytest.raises(ConfigError, match="token_budget"):
+        plan_micro_batches([], [], token_budget=0)
