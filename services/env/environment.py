@@ -72,6 +72,10 @@ class EnvironmentKwargs(BaseModel):
     max_turns: int = Field(20, ge=1, le=100_000, description="The episode is truncated after this many steps.")
 
 
+class KwargsError(Exception):
+    """The kwargs cannot be met, for a reason that no schema tells; the message names the key. For use before `step`."""
+
+
 class ModelFault(Exception):
     """The environment cannot go on because of what the model said; the episode ends without a reward."""
 

@@ -8,21 +8,18 @@ from importlib.util import find_spec
 
 from pydantic import ValidationError
 
-from services.env.environment import Environment, EnvironmentKwargs
+from services.env.environment import Environment, EnvironmentKwargs, KwargsError
 from services.env.wire import EnvironmentEntry
 
 ENTRY_POINT_GROUP = "gigpo.environments"
 BUILT_IN = {
     "grid": "services.env.environments.grid:Grid",
+    "gymnasium": "services.env.environments.gymnasium_adapter:GymnasiumAdapter",
 }
 
 
 class UnavailableError(Exception):
     """The environment is unknown, or known and cannot be opened here; the message says why."""
-
-
-class KwargsError(Exception):
-    """The kwargs do not fit the environment's schema; the message names the key."""
 
 
 def known_environments(extra: Mapping[str, str]) -> dict[str, str]:

@@ -17,9 +17,9 @@ import time
 
 import msgspec
 
-from services.env.environment import ModelFault
+from services.env.environment import KwargsError, ModelFault
 from services.env.episode import Episode
-from services.env.registry import KwargsError, Registry, UnavailableError, valid_kwargs, valid_split
+from services.env.registry import Registry, UnavailableError, valid_kwargs, valid_split
 from services.env.wire import (
     HEADER,
     MAX_FRAME_BYTES,
@@ -72,8 +72,10 @@ class Sessions:
         self._tick(order.request)
         try:
             answer = self._step(order) if isinstance(order, TakeStep) else self._open(order)
-        except (UnavailableError, KwargsError) as error:
-            reason = "unknown_environment" if isinstance(error, UnavailableError) else "bad_request"
+        except UnavailableError as error:
+            answer = Failed(order.request, "unknown_environment", str(error))
+        except KwargsError as error:
+            reason = "bad_request" if isinstance(order, OpenEpisode) else "env_bug"
             answer = Failed(order.request, reason, str(error))
         except ModelFault as error:
             answer = Failed(order.request, "model", str(error))

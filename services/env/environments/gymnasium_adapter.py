@@ -1,0 +1,188 @@
+"""Any Gymnasium environment with discrete or text actions, shown as text.
+
+Boards rendered as "ansi" lose their colour codes; what a colour said is told in words below the board, and lines that
+name the last action are dropped, so that a state looks the same however it was reached.
+
+Transcript (id FrozenLake-v1, options {"is_slippery": false}):
+
+    SFFF
+    FHFH
+    FFFH
+    HFFG
+    red: S, line 1, column 1        right
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+
+if TYPE_CHECKING:
+    import gymnasium
+
+COLOURED = re.compile(r"\x1b\[([\d;]*)m(.*?)\x1b\[0?m")
+COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
+LAST_ACTION = re.compile(r"\s*\([A-Za-z]+\)\s*")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What Gymnasium does not tell about an environment. `won`: from the reward that came with termination."""
+
+    task: str
+    actions: tuple[str, ...]
+    won: Callable[[float], bool]
+
+
+KNOWN: Mapping[str, Known] = {
+    "FrozenLake": Known(
+        "walk from S to G over frozen F, not into a hole H", ("left", "down", "right", "up"), lambda reward: reward > 0
+    ),
+    "Taxi": Known(
+        "drive to the passenger (blue), pick up, drive to the destination (magenta), drop off",
+        ("south", "north", "east", "west", "pickup", "dropoff"),
+        lambda reward: reward > 0,
+    ),
+    "CliffWalking": Known("walk to T, not over the cliff C", ("up", "right", "down", "left"), lambda reward: True),
+    "Blackjack": Known("get closer to 21 than the dealer", ("stick", "hit"), lambda reward: reward > 0),
+}
+
+
+class GymnasiumKwargs(EnvironmentKwargs):
+    """What the adapter can be told."""
+
+    id: str = Field(pattern=r"^[\w./-]+$", description="A registered Gymnasium id, such as FrozenLake-v1.")
+    options: dict[str, bool | int | float | str | None] = Field({}, description="Passed on to gymnasium.make.")
+    action_names: tuple[str, ...] = Field((), description="Words for the actions 0, 1, ...; numbers always work.")
+    max_turns: int = Field(100, ge=1, le=100_000, description="The episode is truncated after this many steps.")
+
+
+def board_text(rendered: str) -> str:
+    """A rendered board without colour codes and last action; coloured places are named below it, lines and columns
+    counted from 1."""
+    lines = [line for line in rendered.split("\n") if not LAST_ACTION.fullmatch(line)]
+    while lines and not lines[0].strip():
+        lines.pop(0)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    marks = []
+    for number, line in enumerate(lines, start=1):
+        while found := COLOURED.search(line):
+            line = line[: found.start()] + found[2] + line[found.end() :]
+            codes = [int(code) for code in found[1].split(";") if code]
+            colour = next((COLOURS[code % 10] for code in codes if code // 10 in (3, 4, 9) and code % 10 < 8), "marked")
+            marks.append(f"{colour}: {found[2].strip() or 'empty'}, line {number}, column {found.start() + 1}")
+        lines[number - 1] = line.rstrip()
+    return "\n".join([*lines, *marks])
+
+
+def value_text(value: Any) -> str:
+    """An observation without a board, in words and numbers."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {value_text(part)}" for name, part in value.items())
+    if isinstance(value, tuple | list):
+        return ", ".join(value_text(part) for part in value)
+    if hasattr(value, "tolist"):
+        plain = value.tolist()
+        return value_text(plain) if isinstance(plain, list) else value_text(plain if plain == plain else "nan")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class GymnasiumAdapter(Environment):
+    """Any installed Gymnasium environment with discrete or text actions: FrozenLake-v1, Taxi-v4, CliffWalking-v1."""
+
+    Kwargs = GymnasiumKwargs
+    kwargs: GymnasiumKwargs
+    requires = ("gymnasium",)
+
+    def __init__(self, kwargs: GymnasiumKwargs) -> None:
+        super().__init__(kwargs)
+        self._env, self._has_board = self._make()
+        known = KNOWN.get(kwargs.id.rpartition("/")[2].partition("-")[0])
+        self._task = known.task if known else f"play {kwargs.id}"
+        self._won = known.won if known else lambda reward: reward > 0
+        self._actions = self._named_actions(known)
+
+    @property
+    def deterministic(self) -> bool:
+        """As the environment's registration says."""
+        return self._env.spec is None or not self._env.spec.nondeterministic
+
+    def reset(self, seed: int, split: str) -> Observation:
+        digest = blake2b(f"{split}/{seed}".encode(), digest_size=4).digest()
+        seen, _ = self._env.reset(seed=int.from_bytes(digest, "little"))
+        self._seen = self._observation(seen)
+        return self._seen
+
+    def step(self, action: str) -> Outcome:
+        action = action.strip()
+        if action in self._actions:
+            chosen: Any = self._actions[action]
+        elif not self._actions and self._env.action_space.contains(action):
+            chosen = action
+        else:
+            return Outcome(observation=self._seen, action_valid=False)
+        seen, reward, terminated, truncated, _ = self._env.step(chosen)
+        self._seen = self._observation(seen)
+        won = bool(terminated) and self._won(float(reward))
+        return Outcome(
+            observation=self._seen,
+            reward=float(reward),
+            won=won,
+            terminated=bool(terminated),
+            truncated=bool(truncated),
+        )
+
+    def state(self) -> object | None:
+        """The state number of the tabular environments; the others are told apart by their history."""
+        number = getattr(self._env.unwrapped, "s", None)
+        return None if number is None else ("s", int(number))
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _make(self) -> "tuple[gymnasium.Env[Any, Any], bool]":
+        import gymnasium
+
+        def make(**shown: str) -> "gymnasium.Env[Any, Any]":
+            options: dict[str, Any] = {**self.kwargs.options, **shown}
+            try:
+                return gymnasium.make(self.kwargs.id, disable_env_checker=True, **options)
+            except gymnasium.error.Error as error:
+                raise KwargsError(f"id: {error}") from error
+            except (TypeError, ValueError, KeyError, ImportError) as error:
+                raise KwargsError(f"id, options: {self.kwargs.id} cannot be made: {error!r}") from error
+
+        env = make()
+        if "ansi" not in env.metadata.get("render_modes", ()):
+            return env, False
+        env.close()
+        return make(render_mode="ansi"), True
+
+    def _named_actions(self, known: Known | None) -> dict[str, int]:
+        """Word or number -> action; empty for text actions. KwargsError: neither discrete nor text."""
+        from gymnasium import spaces
+
+        space = self._env.action_space
+        if isinstance(space, spaces.Text):
+            return {}
+        if not isinstance(space, spaces.Discrete):
+            raise KwargsError(f"id: want discrete or text actions, {self.kwargs.id} has {space}")
+        numbers = range(int(space.start), int(space.start + space.n))
+        names = self.kwargs.action_names or (known.actions if known else ())
+        if names and len(names) != len(numbers):
+            raise KwargsError(f"action_names: want {len(numbers)}, got {len(names)}")
+        return {str(number): number for number in numbers} | dict(zip(names, numbers, strict=False))
+
+    def _observation(self, seen: Any) -> Observation:
+        rendered = self._env.render() if self._has_board else None
+        text = board_text(rendered) if isinstance(rendered, str) else value_text(seen)
+        first = {number: word for word, number in self._actions.items()}  # a name comes after its number and wins
+        return Observation(text=text, task=self._task, admissible_actions=tuple(first.values()))
