@@ -1,1 +1,1 @@
-"""The torch side of the trainer: a policy, its optimizer, and what one batch does to them. Knows no Redis, no Celery."""
+"""The torch side of the trainer: a policy, its optimizer, what one batch does to them. No Redis, no Celery here."""

@@ -2,31 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import shutil
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from transformers import PreTrainedModel
 
 from services.contracts.job import JobSpec, WarmStart
+from services.trainer.learner.errors import RowsError, StateError
+from services.trainer.learner.files import whole_folder, write_text
+from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.policy import load_policy, save_weights
 from services.trainer.learner.rows import Row
+from services.trainer.learner.schedule import learning_rate
+from services.trainer.learner.state import (
+    State,
+    optimizer_tensors,
+    read_state,
+    restore_optimizer,
+    restore_weights,
+    write_state,
+)
+from services.trainer.learner.supervise import Progress, supervise
+from services.trainer.learner.update import (
+    Columns,
+    accumulate_gradient,
+    columns_of,
+    loss_config,
+    minibatch_rows,
+    mismatch,
+    step_weights,
+)
 
-Progress = Callable[[int, float], None]
-"""Called with (optimizer step from 1, mean negative log-likelihood per token) while the warm start runs."""
+BETAS = (0.9, 0.95)
+"""AdamW's averages for training; a short second one follows gradients whose scale changes as success does."""
+
+NOT_EXPORTED = ("*.safetensors", "*.index.json", "*.bin", "*.pt", "*.pth", "*.gguf", "*.py", ".*")
+"""Weights are ours, and code in a model folder is not handed on."""
 
 
 class Learner:
-    """One job's policy in training. Not thread-safe; torch's thread count is the caller's setting."""
+    """One job's policy in training. Not thread-safe; torch's thread count is the caller's setting.
+
+    Weights and optimizer are float32 whatever the job's torch_dtype; with bfloat16 the products run in bfloat16 and
+    published weights are rounded to it.
+    """
 
     def __init__(self, spec: JobSpec, folder: Path) -> None:
         """Load the policy in `folder` (Hugging Face format); its weights are the reference too if beta > 0.
 
         Raises:
             PolicyFolderError: `folder` holds no policy.
+            LearnerError: a kind of model whose log-probabilities can't be computed here.
         """
-        raise NotImplementedError
+        self.spec = spec
+        self.folder = folder
+        self.optimizer_steps = 0
+        """Optimizer steps of `train_batch` so far; the warm start's are not counted."""
+        self._generator = torch.Generator().manual_seed(spec.training.seed)
+        model = load_policy(folder)
+        if spec.training.gradient_checkpointing:
+            _checkpoint_activations(model)
+        self._scorer = Scorer(
+            model,
+            temperature=spec.rollout.temperature,
+            token_budget=spec.training.microbatch_tokens,
+            autocast=spec.model.torch_dtype == "bfloat16",
+        )
+        self._scorer.check_head()
+        self._start_afresh()
 
     @property
-    def optimizer_steps(self) -> int:
-        """Optimizer steps of `train_batch` so far; the warm start's are not counted."""
-        raise NotImplementedError
+    def model(self) -> PreTrainedModel:
+        """The current policy."""
+        return self._scorer.model
 
     def supervise(
         self,
@@ -36,34 +92,80 @@ class Learner:
     ) -> dict[str, float]:
         """Raise the likelihood of the responses given their prompts; then optimizer and reference start afresh.
 
-        What `progress` raises ends the warm start and leaves the policy half-way: load it again.
+        What `progress` raises ends the warm start and leaves the policy half-way: make the learner anew.
+
+        Args:
+            pairs: (prompt_ids, response_ids), the stop token included; drawn from with replacement.
 
         Returns:
-            `warmstart_nll_first`, `warmstart_nll` (mean of the first/last 25 steps, nats per token),
+            `warmstart_nll_first`, `warmstart_nll` (means of the first and last 25 steps, nats per token),
             `warmstart_steps`, `warmstart_rows`.
 
         Raises:
             RowsError: no pairs, or an empty prompt or response.
         """
-        raise NotImplementedError
+        if not pairs or not all(prompt and response for prompt, response in pairs):
+            raise RowsError(f"want pairs of a prompt and a response, got {len(pairs)} pairs or an empty one")
+        rows = TokenRows([prompt for prompt, _ in pairs], [response for _, response in pairs])
+        report = supervise(self._scorer, rows, warmstart, self._generator, progress)
+        self._start_afresh()
+        return report
+
+    def mismatch(self, rows: Sequence[Row]) -> dict[str, float]:
+        """How far the engine's log-probabilities are from the current weights' on the same tokens; trains nothing.
+
+        On rows that the current version sampled (an evaluation's) this is the engine's numerical error alone; in
+        `train_batch` it holds the distance between versions too.
+
+        Returns:
+            `mismatch_kl` (mean k3, nats per token), `mismatch_max` (largest |difference|, nats),
+            `importance_weight_mean`, `importance_clipped_share`, `importance_ess`.
+
+        Raises:
+            RowsError: no rows.
+        """
+        return mismatch(self._columns(rows), self.spec.algorithm.rollout_importance_sampling_threshold)
 
     def train_batch(self, rows: Sequence[Row], batch_index: int) -> dict[str, float]:
         """Take the batch's optimizer steps; `batch_index` 0..total_batches-1 sets the learning rate.
 
-        Policy version `batch_index` is the one in memory before the call. Rows with an advantage of exactly 0 are
-        left out whatever beta and entropy_coef are, and every mean (loss, KL, entropy) is over the rows that are
-        kept; if none is kept no step is taken and the weights stay as they are.
+        Rows with an advantage of exactly 0 are left out whatever beta and entropy_coef are, and every mean of the
+        loss (KL and entropy too) is over the rows that are kept; if none is kept, the weights stay as they are.
 
         Returns:
-            `loss`, `policy_loss`, `kl`, `entropy`, `clip_fraction`, `grad_norm`, `learning_rate`, `mismatch_kl`,
-            `mismatch_max`, `importance_weight_mean`, `importance_weight_max`, `importance_corrected_share`, `rows`,
-            `trained_rows`, `unique_rows_share`, `sampled_tokens`, `trained_tokens`, `optimizer_steps` (all so far).
+            What `mismatch` returns over all rows; means over optimizer steps, 0 if there is none: `loss`,
+            `policy_loss`, `kl` (to the reference), `policy_kl` (to the old policy), `entropy`, `clip_fraction`,
+            `grad_norm`; and `learning_rate`, `rows`, `trained_rows`, `unique_rows_share`, `sampled_tokens`,
+            `trained_tokens`, `optimizer_steps` (all so far).
 
         Raises:
             RowsError: no rows.
             LearnerError: a loss or gradient is not finite; the weights are those before that optimizer step.
         """
-        raise NotImplementedError
+        training, algorithm = self.spec.training, self.spec.algorithm
+        everything = self._columns(rows)
+        columns = everything.select(everything.advantage.nonzero()[:, 0])
+        if self._reference is not None:
+            columns = replace(columns, reference=replace(self._scorer, model=self._reference).constants(columns.rows))
+        rate = learning_rate(training, batch_index)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        steps = [
+            self._step(columns.select(part))
+            for _ in range(algorithm.num_iterations)
+            for part in minibatch_rows(len(columns.advantage), training.minibatches, self._generator)
+        ]
+        return {
+            **mismatch(everything, algorithm.rollout_importance_sampling_threshold),
+            **_means(steps),
+            "learning_rate": rate,
+            "rows": float(len(rows)),
+            "trained_rows": float(len(columns.advantage)),
+            "unique_rows_share": len({(row.prompt_ids, row.response_ids) for row in rows}) / len(rows),
+            "sampled_tokens": float(everything.rows.tokens),
+            "trained_tokens": float(columns.rows.tokens),
+            "optimizer_steps": float(self.optimizer_steps),
+        }
 
     def save_policy(self, folder: Path) -> dict[str, str]:
         """Write the current weights alone, in the job's torch_dtype, for a policy version.
@@ -71,7 +173,7 @@ class Learner:
         Returns:
             File name -> hex sha256.
         """
-        raise NotImplementedError
+        return save_weights(self.model, folder, self.spec.model.torch_dtype)
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write everything a later `load` needs to go on bit for bit, without pickles; each file synced.
@@ -81,16 +183,95 @@ class Learner:
         Returns:
             File name -> hex sha256.
         """
-        raise NotImplementedError
+        tensors: dict[str, dict[str, Tensor]] = {
+            "weights": _on_cpu(_weights(self.model)),
+            "optimizer": optimizer_tensors(self._optimizer, _weights(self.model)),
+            "generator": {"state": self._generator.get_state()},
+        }
+        if self._reference is not None:
+            tensors["reference"] = _on_cpu(_weights(self._reference))
+        return write_state(State(tensors, {"optimizer_steps": self.optimizer_steps}), folder)
 
     def load(self, folder: Path) -> None:
         """Become the learner that was saved in `folder`, made from the same spec and base.
 
         Raises:
-            StateError: a file is missing or unreadable, or tensors don't fit this policy.
+            StateError: a file is missing, unreadable or altered, or does not fit this policy; then make the learner
+                anew, it may be half-way.
         """
-        raise NotImplementedError
+        state = read_state(folder)
+        if ("reference" in state.tensors) != (self._reference is not None):
+            raise StateError(f"{folder}: want a reference policy exactly if beta > 0, beta is {self._beta}")
+        restore_weights(_weights(self.model), state.tensors["weights"])
+        restore_optimizer(self._optimizer, _weights(self.model), state.tensors["optimizer"])
+        if self._reference is not None:
+            restore_weights(_weights(self._reference), state.tensors["reference"])
+        self._generator.set_state(state.tensors["generator"]["state"])
+        self.optimizer_steps = state.numbers["optimizer_steps"]
 
     def export(self, folder: Path) -> None:
         """Write a whole Hugging Face folder (config, tokenizer, weights), complete or not at all."""
-        raise NotImplementedError
+        with whole_folder(folder) as unfinished:
+            shutil.copytree(self.folder, unfinished, ignore=shutil.ignore_patterns(*NOT_EXPORTED), dirs_exist_ok=True)
+            config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
+            config["dtype"] = self.spec.model.torch_dtype
+            write_text(unfinished / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+            self.save_policy(unfinished)
+
+    @property
+    def _beta(self) -> float:
+        return self.spec.algorithm.beta
+
+    def _start_afresh(self) -> None:
+        matrices = [weight for weight in self.model.parameters() if weight.ndim >= 2]
+        others = [weight for weight in self.model.parameters() if weight.ndim < 2]
+        groups = [
+            {"params": matrices, "weight_decay": self.spec.training.weight_decay},
+            {"params": others, "weight_decay": 0.0},  # biases and norms: decay would only shift what they centre
+        ]
+        self._optimizer = AdamW(groups, lr=self.spec.training.learning_rate, betas=BETAS, fused=True)
+        self._reference = _frozen_copy(self.model) if self._beta > 0 else None
+
+    def _columns(self, rows: Sequence[Row]) -> Columns:
+        if not rows:
+            raise RowsError("want the rows of a batch, got none")
+        return columns_of(rows, self._scorer)
+
+    def _step(self, minibatch: Columns) -> dict[str, float]:
+        measured = accumulate_gradient(self._scorer, minibatch, loss_config(self.spec))
+        weights = list(self.model.parameters())
+        measured["grad_norm"] = step_weights(self._optimizer, weights, self.spec.training.max_grad_norm)
+        self.optimizer_steps += 1
+        return measured
+
+
+STEP_METRICS = ("loss", "policy_loss", "kl", "policy_kl", "entropy", "clip_fraction", "grad_norm")
+
+
+def _means(steps: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(step[name] for step in steps) / max(len(steps), 1) for name in STEP_METRICS}
+
+
+def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    return dict(model.named_parameters())
+
+
+def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+
+
+def _frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
+    copy: Any = deepcopy(model)
+    frozen: PreTrainedModel = copy.requires_grad_(False).eval()
+    return frozen
+
+
+def _checkpoint_activations(model: Any) -> None:
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()  # transformers checkpoints in training mode only; so dropout has to go by hand
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0

@@ -1,52 +1,65 @@
-"""A policy on disk and in memory: a folder in Hugging Face format <-> a torch module."""
+"""A policy in memory, from a folder in Hugging Face format."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from transformers import PreTrainedModel
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
-from services.contracts.job import ScratchModel
+from services.trainer.learner.errors import PolicyFolderError
+from services.trainer.learner.scratch import build_scratch
+from services.trainer.learner.weights import WEIGHTS, Dtype, save_weights
 
-Dtype = Literal["float32", "bfloat16"]
+__all__ = ["WEIGHTS", "Dtype", "build_scratch", "load_policy", "policy_device", "save_weights"]
 
-WEIGHTS = "model.safetensors"
-"""The one file weights are written to."""
+WANTED = ("config.json", "tokenizer.json", "tokenizer_config.json")
+"""What a folder must hold beside weights."""
 
 
-def build_scratch(spec: ScratchModel, vocabulary: Sequence[str], seed: int, folder: Path) -> None:
-    """Write a small Qwen2 with random weights and a word tokenizer, complete or not at all.
-
-    The tokenizer splits at white space, knows `<pad>` 0, `<eos>` 1, `<unk>` 2 and then the sorted words, and joins with
-    single spaces; the model has exactly as many embeddings. Same arguments and same libraries -> same bytes.
-
-    Args:
-        vocabulary: every word a prompt (the template's words too) or an action can hold; order and repeats don't matter.
-        folder: is made; an existing folder is left as it is if it holds the same files, else replaced.
-
-    Raises:
-        VocabularyError: no words, or one that holds white space.
-    """
-    raise NotImplementedError
+def policy_device() -> torch.device:
+    """Where policies live: the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_policy(folder: Path, torch_dtype: Dtype = "float32") -> PreTrainedModel:
-    """The causal language model in `folder`, in evaluation mode on the GPU if there is one, else on the CPU.
+    """The causal language model in `folder`, in evaluation mode on `policy_device()`.
 
     Only safetensors are read and no code from the folder is run.
 
     Raises:
         PolicyFolderError: names every missing file, or says why it can't be loaded.
     """
-    raise NotImplementedError
+    problems = _missing(folder)
+    if problems:
+        raise PolicyFolderError(folder, problems)
+    quiet: Any = transformers_logging
+    quiet.disable_progress_bar()  # a service writes logs, not bars
+    auto: Any = AutoModelForCausalLM  # untyped upstream
+    try:
+        model, report = auto.from_pretrained(
+            folder,
+            dtype=getattr(torch, torch_dtype),
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise PolicyFolderError(folder, [f"can't be loaded: {error}"]) from error
+    if absent := sorted(report["missing_keys"]):
+        raise PolicyFolderError(folder, [f"weights lack {len(absent)} tensor(s), the first is {absent[0]}"])
+    loaded: PreTrainedModel = model.to(policy_device()).eval()
+    return loaded
 
 
-def save_weights(model: PreTrainedModel, folder: Path, torch_dtype: Dtype = "float32") -> dict[str, str]:
-    """Write the weights as safetensors: synced, then renamed, tied weights once.
-
-    Returns:
-        File name -> hex sha256 of what is in `folder` now: a `PolicyManifest`'s `files`.
-    """
-    raise NotImplementedError
+def _missing(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return ["no such folder"]
+    problems = [f"{name} is missing" for name in WANTED if not (folder / name).is_file()]
+    if not any(folder.glob("*.safetensors")):
+        problems.append(f"{WEIGHTS} is missing (other weight formats are not read)")
+    return problems

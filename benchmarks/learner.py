@@ -1,0 +1,103 @@
+"""Rows per second of the learner on synthetic rows shaped like the default job's, on one core.
+
+    python -m benchmarks.learner [--batches 5] [--rows 1400] [--unique 0.35] [--json out.json]
+
+The same rows are trained twice in one run: as they recur (35 % different sequences), and with a distinguishing token in
+each prompt, so that nothing can be shared. Their ratio is what duplicate sharing saves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from services.contracts.job import Algorithm, JobSpec, Model, Rollout, ScratchModel, Training
+from services.trainer.learner.learner import Learner
+from services.trainer.learner.policy import build_scratch
+from services.trainer.learner.rows import Row
+
+WORDS = [f"w{i}" for i in range(93)]
+"""With three special tokens a vocabulary of 96, as the grid's."""
+
+
+def synthetic_rows(number: int, unique_share: float, seed: int) -> list[Row]:
+    """Rows of 34..46 prompt tokens and 3 response tokens; `unique_share` of them differ, the rest repeat those."""
+    draw = random.Random(seed)
+    different = [
+        Row(
+            prompt_ids=tuple(draw.randrange(3, 96) for _ in range(draw.randint(34, 46))),
+            response_ids=(draw.randrange(3, 96), draw.randrange(3, 96), 1),
+            rollout_logprobs=(-4.5, -4.5, -4.5),
+            versions=(0, 0, 0),
+            advantage=0.0,
+        )
+        for _ in range(round(number * unique_share))
+    ]
+    repeats = draw.choices(different, k=number - len(different))
+    return [replace(row, advantage=draw.gauss(0.0, 1.0)) for row in draw.sample(different + repeats, number)]
+
+
+def all_different(rows: list[Row]) -> list[Row]:
+    """The same rows with two prompt tokens replaced by the row's number: equal work per row, nothing to share."""
+    return [
+        replace(row, prompt_ids=(3 + number // 90, 3 + number % 90, *row.prompt_ids[2:]))
+        for number, row in enumerate(rows)
+    ]
+
+
+def measure(learner: Learner, rows: list[Row], batches: int) -> dict[str, float]:
+    """CPU seconds and rows per CPU second of `train_batch`, the best of `batches` after one to warm up."""
+    learner.train_batch(rows, 0)
+    seconds = []
+    for batch in range(1, batches + 1):
+        start = time.process_time()
+        metrics = learner.train_batch(rows, batch)
+        seconds.append(time.process_time() - start)
+    return {
+        "cpu_s_per_batch": min(seconds),
+        "cpu_s_per_batch_median": sorted(seconds)[len(seconds) // 2],
+        "rows_per_cpu_s": len(rows) / min(seconds),
+        "unique_rows_share": metrics["unique_rows_share"],
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--batches", type=int, default=5)
+    options.add_argument("--rows", type=int, default=1400)
+    options.add_argument("--unique", type=float, default=0.35)
+    options.add_argument("--beta", type=float, default=0.0)
+    options.add_argument("--json", type=Path)
+    chosen = options.parse_args()
+    torch.set_num_threads(1)
+    spec = JobSpec(
+        model=Model(scratch=ScratchModel()),
+        algorithm=Algorithm(advantage_estimator="gigpo", beta=chosen.beta, entropy_coef=0.003),
+        rollout=Rollout(max_completion_length=4),
+        training=Training(learning_rate=1e-3, minibatches=8, total_batches=chosen.batches + 1),
+    )
+    rows = synthetic_rows(chosen.rows, chosen.unique, seed=0)
+    with TemporaryDirectory() as folder:
+        base = Path(folder) / "base"
+        build_scratch(ScratchModel(), WORDS, 0, base)
+        result = {
+            "shared": measure(Learner(spec, base), rows, chosen.batches),
+            "all_different": measure(Learner(spec, base), all_different(rows), chosen.batches),
+        }
+    ratio = result["all_different"]["cpu_s_per_batch"] / result["shared"]["cpu_s_per_batch"]
+    for name, figures in result.items():
+        print(name, {key: round(value, 3) for key, value in figures.items()})
+    print(f"sharing duplicates saves a factor of {ratio:.2f}")
+    if chosen.json:
+        chosen.json.write_text(json.dumps({**result, "sharing_factor": ratio}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Log-probabilities of response tokens under a policy, with as little forward work as gives the exact answer.
+
+Sequences are padded on the right and attention is causal, so no real token sees a pad and no mask is needed; the head
+runs on response positions only; equal sequences are forwarded once (`gigpo_core.plan_micro_batches`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from gigpo_core import MicroBatch, plan_micro_batches
+from services.trainer.learner.errors import LearnerError
+
+Entropy = Literal["skip", "value", "gradient"]
+"""Whether the entropy is computed, and whether it carries a gradient."""
+
+HEAD_ELEMENTS = 1 << 28
+"""Most logits held at once (1 GiB in float32); more are recomputed in the backward pass, part by part."""
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """N rows' tokens. Flat columns over their T response tokens stand row after row."""
+
+    prompts: Sequence[Sequence[int]]
+    responses: Sequence[Sequence[int]]
+
+    @cached_property
+    def ids(self) -> list[Tensor]:
+        """int64 [P + R] of each row."""
+        return [torch.tensor([*p, *r]) for p, r in zip(self.prompts, self.responses, strict=True)]
+
+    @cached_property
+    def prompt_length(self) -> Tensor:
+        """int64 [N]."""
+        return torch.tensor([len(prompt) for prompt in self.prompts], dtype=torch.int64)
+
+    @cached_property
+    def response_length(self) -> Tensor:
+        """int64 [N]."""
+        return torch.tensor([len(response) for response in self.responses], dtype=torch.int64)
+
+    @cached_property
+    def token_row(self) -> Tensor:
+        """int64 [T]: the row of each response token."""
+        return torch.repeat_interleave(torch.arange(len(self.prompts)), self.response_length)
+
+    @property
+    def tokens(self) -> int:
+        """T."""
+        return len(self.token_row)
+
+    def select(self, rows: Tensor) -> TokenRows:
+        """These rows alone, in the order of `rows` int64 [M]."""
+        chosen = rows.tolist()
+        part = TokenRows([self.prompts[row] for row in chosen], [self.responses[row] for row in chosen])
+        part.__dict__["ids"] = [self.ids[row] for row in chosen]  # fills the cached property: no second conversion
+        return part
+
+    def places(self, rows: Tensor) -> Tensor:
+        """int64: where the response tokens of these rows stand in this flat column, row after row."""
+        first = (torch.cumsum(self.response_length, 0) - self.response_length)[rows]
+        return spans(first, self.response_length[rows])
+
+    def plan(self, token_budget: int) -> list[MicroBatch]:
+        """Micro-batches of rows of like length, each different sequence once."""
+        return plan_micro_batches(self.prompts, self.responses, token_budget=token_budget, layout="padded")
+
+
+def spans(first: Tensor, length: Tensor) -> Tensor:
+    """first[0], first[0] + 1, ... (length[0] numbers), then the same from first[1], and so on: int64 [sum(length)]."""
+    owner = torch.repeat_interleave(torch.arange(len(length)), length)
+    return torch.arange(len(owner)) - (torch.cumsum(length, 0) - length - first)[owner]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model seen as the distribution that was sampled from: softmax(logits / temperature)."""
+
+    model: PreTrainedModel
+    temperature: float
+    token_budget: int
+    """Padded tokens of one forward pass."""
+    autocast: bool = False
+    """Multiply in bfloat16, keep weights in float32."""
+
+    @torch.no_grad()
+    def constants(self, rows: TokenRows) -> Tensor:
+        """float32 [T] on the CPU: log-probability of every response token, without gradients."""
+        column = torch.empty(rows.tokens)
+        for micro in rows.plan(self.token_budget):
+            logprob, _ = self.score(rows, micro)
+            column[rows.places(micro.row)] = logprob.cpu()
+        return column
+
+    def score(self, rows: TokenRows, micro: MicroBatch, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
+        """(log-probability, entropy in nats) float32 [T] of the tokens of `micro`'s rows, on the model's device."""
+        chosen = micro.sequence_row
+        ids = pad_sequence([rows.ids[row] for row in chosen.tolist()], batch_first=True).to(self.model.device)
+        length = rows.response_length[chosen]
+        first = torch.arange(len(chosen)) * ids.shape[1] + rows.prompt_length[chosen]
+        target_at = spans(first, length).to(self.model.device)
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.autocast):
+            hidden = self._hidden(ids).flatten(0, 1).index_select(0, target_at - 1)
+            logprob, spread = self._head(hidden, ids.flatten().index_select(0, target_at), entropy)
+        return micro.gather(logprob), None if spread is None else micro.gather(spread)
+
+    def check_head(self) -> None:
+        """Make sure that body and head alone give the model's logits; some models scale or cap them on the way.
+
+        Raises:
+            LearnerError: they don't; log-probabilities would be silently wrong.
+        """
+        ids = torch.tensor([[0, 1]], device=self.model.device)
+        model: Any = self.model
+        with torch.no_grad():
+            wanted = model(input_ids=ids, use_cache=False).logits
+            got = model.get_output_embeddings()(self._hidden(ids))
+        if not torch.allclose(wanted, got, atol=1e-4):
+            raise LearnerError(f"{type(self.model).__name__}: its logits are not its head on its last hidden state")
+
+    def _hidden(self, ids: Tensor) -> Tensor:
+        hidden: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return hidden
+
+    def _head(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
+        parts = -(-len(hidden) * int(self.model.config.vocab_size) // HEAD_ELEMENTS)
+        if parts <= 1:
+            return self._distribution(hidden, target, entropy)
+        scored = [
+            checkpoint(self._distribution, *part, entropy, use_reentrant=False)
+            for part in zip(hidden.chunk(parts), target.chunk(parts), strict=True)
+        ]
+        logprob = torch.cat([part[0] for part in scored])
+        return logprob, None if entropy == "skip" else torch.cat([part[1] for part in scored])
+
+    def _distribution(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
+        model: Any = self.model
+        logits = model.get_output_embeddings()(hidden).float()
+        everything = torch.log_softmax(logits / self.temperature, -1)
+        logprob = everything.gather(1, target[:, None])[:, 0]
+        if entropy == "skip":
+            return logprob, None
+        kept = everything if entropy == "gradient" else everything.detach()
+        return logprob, -(kept.exp() * kept).sum(-1)

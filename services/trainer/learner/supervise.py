@@ -1,0 +1,59 @@
+"""The format warm start: likelihood of given responses, nothing about rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.optim import AdamW
+
+from services.contracts.job import WarmStart
+from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.schedule import supervised_learning_rate
+from services.trainer.learner.update import step_weights
+
+BETAS = (0.9, 0.98)
+"""AdamW's averages for the warm start: short, as there are few hundred steps."""
+
+MAX_GRAD_NORM = 1.0
+REPORT_STEPS = 25
+"""Steps over which the first and the last likelihood are averaged."""
+
+Progress = Callable[[int, float], None]
+"""Called with (optimizer step from 1, mean negative log-likelihood per token) while the warm start runs."""
+
+
+def supervise(
+    scorer: Scorer, rows: TokenRows, warmstart: WarmStart, generator: torch.Generator, progress: Progress | None
+) -> dict[str, float]:
+    """Take `warmstart_steps` steps on rows drawn with replacement; see `Learner.supervise`."""
+    weights = [weight for weight in scorer.model.parameters() if weight.requires_grad]
+    optimizer = AdamW(weights, betas=BETAS, weight_decay=0.0, fused=True)
+    history: list[float] = []
+    for step in range(warmstart.warmstart_steps):
+        optimizer.param_groups[0]["lr"] = supervised_learning_rate(warmstart, step)
+        drawn = torch.randint(len(rows.prompts), (warmstart.warmstart_batch_size,), generator=generator)
+        history.append(_accumulate(scorer, rows.select(drawn)))
+        step_weights(optimizer, weights, MAX_GRAD_NORM)
+        if progress is not None:
+            progress(step + 1, history[-1])
+    return {
+        "warmstart_nll_first": _mean(history[:REPORT_STEPS]),
+        "warmstart_nll": _mean(history[-REPORT_STEPS:]),
+        "warmstart_steps": float(len(history)),
+        "warmstart_rows": float(len(rows.prompts)),
+    }
+
+
+def _accumulate(scorer: Scorer, rows: TokenRows) -> float:
+    total = 0.0
+    for micro in rows.plan(scorer.token_budget):
+        logprob, _ = scorer.score(rows, micro)
+        loss = -logprob.sum() / rows.tokens
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
