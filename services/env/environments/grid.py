@@ -3,13 +3,13 @@
 The world is a square of cells, some of them walls. The agent sees where things are relative to itself. With more than
 one item or piece of furniture only the task says which of them matter.
 
-Transcript (task: put apple in table):
+Transcript (task: put apple in table; a world of 2 x 2 without walls):
 
-    apple 1 north . table 1 east . blocked south west . hold nothing .     go north
-    apple here . table 1 south 1 east . blocked north west . hold nothing . take apple
-    table 1 south 1 east . blocked north west . hold apple .               go east
-    table 1 south . blocked north . hold apple .                           go south
-    table here . blocked south . hold apple .                              put apple
+    apple 1 north . table 1 east . blocked south west . hold nothing .              go north
+    apple here . table 1 south 1 east . blocked north west . hold nothing .         take apple
+    table 1 south 1 east . blocked north west . hold apple .                        go east
+    table 1 south . blocked north east . hold apple .                               go south
+    table here . blocked south east . hold apple .                                  put apple
 """
 
 import random
@@ -36,8 +36,8 @@ MAX_DRAWS = 10_000
 
 
 def held_out(item: str, furniture: str) -> bool:
-    """Whether a task with this pair is for the test split only: one pair in six, each item and furniture twice."""
-    return (ITEMS.index(item) + 2 * FURNITURE.index(furniture)) % 6 == 0
+    """Whether a task with this pair is for the test split only: one in six, every item and furniture twice."""
+    return (ITEMS.index(item) + FURNITURE.index(furniture)) % 6 == 0
 
 
 def _non_negative(values: tuple[int, ...]) -> tuple[int, ...]:

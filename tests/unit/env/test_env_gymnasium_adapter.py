@@ -1,0 +1,177 @@
+"""Gymnasium environments as text."""
+
+from typing import Any
+
+import gymnasium
+import pytest
+from gymnasium import spaces
+
+from services.env.environment import KwargsError
+from services.env.environments.gymnasium_adapter import GymnasiumAdapter, GymnasiumKwargs, board_text, value_text
+from services.env.episode import Episode
+
+
+class Echo(gymnasium.Env[str, str]):
+    """Says back what it was told; ends at "bye"; a limit of its own."""
+
+    observation_space = spaces.Text(100)
+    action_space = spaces.Text(10, charset="abcdefghijklmnopqrstuvwxyz ")
+
+    def __init__(self, limit: int = 100) -> None:
+        self.turns, self.limit = 0, limit
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        return f"seed {seed}", {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        self.turns += 1
+        return action.upper(), 0.5, action == "bye", self.turns >= self.limit, {}
+
+
+@pytest.fixture(autouse=True)
+def _echo_is_registered():
+    gymnasium.register("Echo-v0", entry_point=Echo)
+    gymnasium.register("EchoTwo-v0", entry_point=Echo, nondeterministic=True)
+    yield
+    del gymnasium.registry["Echo-v0"], gymnasium.registry["EchoTwo-v0"]
+
+
+def adapter(name: str, **kwargs: object) -> GymnasiumAdapter:
+    return GymnasiumAdapter(GymnasiumKwargs.model_validate({"id": name, **kwargs}))
+
+
+def test_the_frozen_lake_is_crossed_by_words_and_by_numbers():
+    words = ["down", "down", "right", "right", "down", "right"]
+    numbers = ["1", "1", "2", "2", "1", "2"]
+    for plan in (words, numbers):
+        lake = adapter("FrozenLake-v1", options={"is_slippery": False})
+        first = lake.reset(0, "train")
+        assert first.text.splitlines() == ["SFFF", "FHFH", "FFFH", "HFFG", "red: S, line 1, column 1"]
+        assert first.admissible_actions == ("left", "down", "right", "up")
+        outcomes = [lake.step(action) for action in plan]
+        assert [outcome.reward for outcome in outcomes] == [0, 0, 0, 0, 0, 1]
+        assert [outcome.won for outcome in outcomes] == [False] * 5 + [True]
+        assert outcomes[-1].terminated
+        assert lake.state() == ("s", 15)
+
+
+def test_falling_into_a_hole_ends_the_episode_and_is_not_won():
+    lake = adapter("FrozenLake-v1", options={"is_slippery": False})
+    lake.reset(0, "train")
+    lake.step("down")
+    outcome = lake.step("right")
+    assert (outcome.terminated, outcome.won, outcome.reward) == (True, False, 0.0)
+
+
+def test_a_state_looks_the_same_whatever_led_to_it():
+    lake = adapter("FrozenLake-v1", options={"is_slippery": False})
+    start = lake.reset(0, "train")
+    assert lake.step("left").observation == start
+    assert lake.step("up").observation == start
+
+
+def test_no_observation_holds_a_colour_code():
+    for name in ("FrozenLake-v1", "Taxi-v4", "CliffWalking-v1"):
+        seen = adapter(name).reset(1, "train")
+        assert "\x1b" not in seen.text
+        assert seen.task
+
+
+def test_two_taxi_states_that_differ_in_colour_only_read_differently():
+    taxi = adapter("Taxi-v4")
+    texts = {taxi.reset(seed, "train").text for seed in range(200)}
+    states = {(taxi.reset(seed, "train"), taxi.state())[1] for seed in range(200)}
+    assert len(texts) == len(states)
+
+
+def test_walking_off_the_cliff_costs_a_hundred_and_goes_on():
+    cliff = adapter("CliffWalking-v1")
+    cliff.reset(0, "train")
+    outcome = cliff.step("right")
+    assert (outcome.reward, outcome.terminated) == (-100.0, False)
+
+
+def test_the_same_seed_gives_the_same_task_and_splits_differ():
+    seeds = range(20)
+    train, again, test = (
+        [adapter("Taxi-v4").reset(s, split).text for s in seeds] for split in ("train", "train", "test")
+    )
+    assert train == again
+    assert train != test
+
+
+def test_an_unknown_action_is_invalid_and_changes_nothing():
+    lake = adapter("FrozenLake-v1")
+    first = lake.reset(0, "train")
+    for action in ("", "4", "-1", "jump", "left right"):
+        outcome = lake.step(action)
+        assert not outcome.action_valid
+        assert outcome.observation == first
+
+
+def test_text_actions_are_passed_on_and_those_outside_the_space_are_invalid():
+    echo = adapter("Echo-v0")
+    assert echo.reset(3, "train").text.startswith("seed ")
+    assert echo.step("hello").observation.text == "HELLO"
+    assert not echo.step("much too long for it").action_valid
+    assert echo.state() is None
+
+
+def test_terminated_and_truncated_are_kept_apart():
+    echo = adapter("Echo-v0", options={"limit": 2})
+    echo.reset(0, "train")
+    first, second = echo.step("hi"), echo.step("hi")
+    assert (first.terminated, first.truncated) == (False, False)
+    assert (second.terminated, second.truncated) == (False, True)
+    over = adapter("Echo-v0")
+    over.reset(0, "train")
+    assert (over.step("bye").terminated, over.step("bye").truncated) == (True, False)
+
+
+def test_our_own_limit_on_turns_truncates_too():
+    kwargs = GymnasiumKwargs(id="CliffWalking-v1", max_turns=2)
+    episode = Episode(GymnasiumAdapter(kwargs), kwargs)
+    episode.reset(0, "train")
+    assert not episode.step(1, "up").truncated
+    assert episode.step(1, "up").truncated
+
+
+def test_a_nondeterministic_registration_is_not_replayed():
+    assert adapter("Echo-v0").deterministic
+    assert not adapter("EchoTwo-v0").deterministic
+
+
+def test_names_for_the_actions_can_be_given():
+    lake = adapter("FrozenLake-v1", action_names=["west", "south", "east", "north"])
+    assert lake.reset(0, "train").admissible_actions == ("west", "south", "east", "north")
+    assert lake.step("south").action_valid
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "wanted"),
+    [
+        ({"id": "Nothing-v1"}, "id"),
+        ({"id": "FrozenLake-v1", "options": {"map_nam": "4x4"}}, "map_nam"),
+        ({"id": "Pendulum-v1"}, "discrete or text"),
+        ({"id": "FrozenLake-v1", "action_names": ["a"]}, "action_names: want 4, got 1"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_with_its_reason(kwargs, wanted):
+    with pytest.raises(KwargsError, match=wanted):
+        GymnasiumAdapter(GymnasiumKwargs.model_validate(kwargs))
+
+
+def test_a_board_loses_codes_and_last_action_and_tells_its_marks():
+    rendered = "  (Right)\n\x1b[41mS\x1b[0mF\n.\x1b[34;1mR\x1b[0m\x1b[43m \x1b[0m\n\n"
+    assert board_text(rendered).splitlines() == [
+        "SF",
+        ".R",
+        "red: S, line 1, column 1",
+        "blue: R, line 2, column 2",
+        "yellow: empty, line 2, column 3",
+    ]
+
+
+def test_values_read_as_words_and_numbers():
+    assert value_text((14, 10, False)) == "14, 10, False"
+    assert value_text({"a": 1.23456, "b": "x"}) == "a: 1.235\nb: x"

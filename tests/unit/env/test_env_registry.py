@@ -1,0 +1,93 @@
+"""Which environments there are, and what an author gets by default."""
+
+import json
+
+import pytest
+
+from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.episode import Episode, state_key
+from services.env.registry import Registry, UnavailableError, known_environments, valid_kwargs, valid_split
+
+
+class Coin(Environment):
+    """Guess the side of a coin."""
+
+    def reset(self, seed: int, split: str) -> Observation:
+        self.side = ("heads", "tails")[seed % 2]
+        return Observation(text="heads or tails", admissible_actions=("heads", "tails"))
+
+    def step(self, action: str) -> Outcome:
+        won = action == self.side
+        return Outcome(observation=Observation(text=f"it shows {self.side}"), reward=won, won=won, terminated=True)
+
+
+class Elsewhere(Coin):
+    """Needs a module that nobody has."""
+
+    requires = ("module_that_nobody_has",)
+
+
+def coin_episode(seed: int) -> Episode:
+    return Episode(Coin(EnvironmentKwargs()), EnvironmentKwargs())
+
+
+def test_the_listing_is_ordered_and_says_what_each_takes():
+    entries = Registry(known_environments({"coin": f"{__name__}:Coin"})).entries()
+    assert [entry.id for entry in entries] == sorted(entry.id for entry in entries)
+    grid = next(entry for entry in entries if entry.id == "grid")
+    assert set(json.loads(grid.kwargs_schema_json)["properties"]) >= {"size", "walls", "items", "practice", "max_turns"}
+    assert (grid.default_max_turns, grid.splits, grid.unavailable_reason) == (20, ("train", "test"), "")
+    assert grid.deterministic
+    assert grid.gives_anchors
+    assert "fridge" in grid.vocabulary
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("no_such_module:Coin", "cannot be imported"),
+        (f"{__name__}:Nothing", "cannot be imported"),
+        (f"{__name__}:state_key", "is no Environment class"),
+        (f"{__name__}:Elsewhere", "needs module_that_nobody_has, which is not installed"),
+    ],
+)
+def test_what_cannot_be_opened_is_listed_with_its_reason(reference, reason):
+    registry = Registry({"odd": reference})
+    assert reason in registry.entries()[0].unavailable_reason
+    with pytest.raises(UnavailableError, match=reason):
+        registry.find("odd")
+
+
+def test_an_unknown_id_is_answered_with_the_known_ones():
+    with pytest.raises(UnavailableError, match="known: grid"):
+        Registry({"grid": "services.env.environments.grid:Grid"}).find("gird")
+
+
+def test_every_wrong_key_is_named():
+    with pytest.raises(KwargsError, match=r"max_turns: .*got 0.*tunrs: "):
+        valid_kwargs(Coin, '{"max_turns": 0, "tunrs": 3}')
+    assert valid_kwargs(Coin, "").max_turns == 20
+
+
+def test_an_empty_split_is_the_first():
+    assert valid_split(Coin, "") == "train"
+    with pytest.raises(KwargsError, match="want one of train, test, got 'dev'"):
+        valid_split(Coin, "dev")
+
+
+def test_an_environment_of_ten_lines_has_anchor_and_state_keys():
+    one, other = coin_episode(0), coin_episode(0)
+    first, same = one.reset(0, "train"), other.reset(0, "train")
+    assert first == same
+    assert first.anchor == first.text
+    assert (len(first.anchor_key), len(first.state_key)) == (16, 16)
+    left, right = one.step(1, "heads"), other.step(1, "tails")
+    assert left.observation.anchor_key == right.observation.anchor_key
+    assert left.observation.state_key != right.observation.state_key  # no state(): the history tells them apart
+    assert (left.reward, left.score, right.reward) == (1.0, 1.0, 0.0)
+
+
+def test_a_state_key_does_not_depend_on_the_order_of_sets_and_keys():
+    names = [f"name{i}" for i in range(50)]
+    assert state_key({"a": set(names), "b": 1}) == state_key({"b": 1, "a": set(reversed(names))})
+    assert state_key((1, 2)) != state_key((2, 1))
