@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from gigpo_core.config import AdvantageConfig
     from gigpo_core.corrections import mismatch_metrics
     from gigpo_core.diagnostics import StepGroupDiagnostics, step_group_diagnostics
-    from gigpo_core.objective import LossConfig, Objective, policy_objective
+    from gigpo_core.loss_config import LossConfig
+    from gigpo_core.objective import Objective, policy_objective
     from gigpo_core.packing import MicroBatch, plan_micro_batches
     from gigpo_core.tokens import BatchTotals, TokenBatch, batch_totals
 
@@ -38,7 +39,7 @@ _HOME = {
     "AdvantageConfig": "config",
     "Advantages": "advantages",
     "BatchTotals": "tokens",
-    "LossConfig": "objective",
+    "LossConfig": "loss_config",
     "MicroBatch": "packing",
     "Objective": "objective",
     "StepBatch": "batch",

@@ -6,14 +6,13 @@ rho = pi / pi_old its importance ratio. A loss is to be minimised.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from gigpo_core.loss_config import Reduction
+from gigpo_core.returns import discounted_returns
+from gigpo_core.segments import segments_of_sorted
 from gigpo_core.tokens import BatchTotals, row_means
-
-Reduction = Literal["grpo", "bnpo", "dr_grpo", "dapo"]
 
 
 def clipped_loss(
@@ -38,6 +37,113 @@ def clipped_loss(
     clipped = torch.clamp(ratio, 1.0 - epsilon, 1.0 + epsilon_high)
     unclipped = ratio if delta is None else torch.clamp(ratio, max=delta)
     return -torch.minimum(unclipped * advantage, clipped * advantage)
+
+
+def cispo_loss(log_ratio: Tensor, log_prob: Tensor, advantage: Tensor, *, cap: float) -> Tensor:
+    """Return -sg(min(rho, cap)) A log pi per token: no token loses its gradient.
+
+    Source: CISPO (MiniMax-M1, arXiv:2506.13585, eq. 4 and 5) with no lower bound, as it is used there.
+
+    Args:
+        log_ratio: float [T], log rho; its gradient is not used.
+        log_prob: float [T], log pi, carries the gradient.
+        advantage: float [T].
+        cap: > 0, upper bound on rho.
+    """
+    return -torch.exp(log_ratio.detach()).clamp(max=cap) * advantage * log_prob
+
+
+def sapo_loss(log_ratio: Tensor, advantage: Tensor, *, tau_pos: float, tau_neg: float) -> Tensor:
+    """Return -(4/tau) sigmoid(tau (rho - 1)) A per token, tau by the sign of A.
+
+    Source: SAPO (arXiv:2511.20347, eq. 5 and 6). The gradient weight is 1 at rho = 1 and falls off
+    smoothly on both sides instead of being clipped. A = 0 gives 0 with either tau.
+
+    Args:
+        log_ratio: float [T], log rho, carries the gradient.
+        advantage: float [T].
+        tau_pos, tau_neg: > 0.
+    """
+    tau = torch.where(advantage > 0, tau_pos, tau_neg).to(log_ratio.dtype)
+    return -(4.0 / tau) * torch.sigmoid(tau * torch.expm1(log_ratio)) * advantage
+
+
+def fipo_weight(
+    log_ratio: Tensor,
+    advantage: Tensor,
+    token_row: Tensor,
+    counts: Tensor,
+    *,
+    decay_rate: float,
+    clip_range: float | None,
+    high_only: bool,
+    safety_threshold: float | None,
+    delta: float | None,
+) -> Tensor:
+    """Return the influence weight of each token's future: exp of the discounted sum of log rho.
+
+    F_t = sum_{k >= t} 2^(-(k-t)/decay_rate) log rho_k over the row's counted tokens from t on, without
+    those with rho > delta. The weight is exp(F_t), clipped to [1 - range, 1 + range] (or [1, 1 + range]),
+    and to [0.8, 1] where A < 0 and rho > safety_threshold. Source: FIPO (arXiv:2603.19835), with the
+    switches and defaults of ms-swift.
+
+    Args:
+        log_ratio: float [T].
+        advantage: float [T].
+        token_row: int64 [T]; the position of a token is its place among all tokens of the row.
+        counts: float [T], 1 for tokens in the data.
+
+    Returns:
+        float [T], > 0, constant; 1 everywhere while the policy is the old one.
+    """
+    log_ratio = log_ratio.detach()
+    ratio = torch.exp(log_ratio)
+    moved = log_ratio * counts
+    if delta is not None:
+        moved = moved * (ratio <= delta)
+    if len(token_row):
+        runs = segments_of_sorted(token_row[1:] != token_row[:-1], token_row.device)
+        position = torch.arange(len(token_row), device=token_row.device) - runs.broadcast(runs.start)
+        moved = discounted_returns(moved, runs, position, 2.0 ** (-1.0 / decay_rate))
+    weight = torch.exp(moved)
+    if clip_range is not None:
+        weight = weight.clamp(1.0 if high_only else 1.0 - clip_range, 1.0 + clip_range)
+    if safety_threshold is not None:
+        unsafe = (advantage < 0) & (ratio > safety_threshold)
+        weight = torch.where(unsafe, weight.clamp(0.8, 1.0), weight)
+    return weight
+
+
+def real_loss(scores: Tensor, advantage: Tensor, row_group: Tensor, present: Tensor, *, tau: float) -> Tensor:
+    """Return the sum over groups of log(1 + sum_+ exp(-s/tau)) + log(1 + sum_- exp(s/tau)).
+
+    Source: REAL, "Rewards as labels" (arXiv:2602.05630). s is the mean log-ratio of a row. Rows with
+    A > 0 are positives, the others negatives (as in ms-swift); a group without both gives 0.
+
+    Args:
+        scores: float [N], carries the gradient.
+        advantage: float [N].
+        row_group: int64 [N], >= 0; the rows of a group must all be here.
+        present: bool [N]: rows with counted tokens; others take no part.
+        tau: > 0.
+
+    Returns:
+        float []: not yet divided by the number of groups.
+    """
+    groups, index = torch.unique(row_group, return_inverse=True)
+    total = scores.new_zeros(())
+    sides = ((advantage > 0) & present, (advantage <= 0) & present)
+    both = torch.ones(len(groups), dtype=torch.bool, device=scores.device)
+    for side in sides:
+        both &= torch.bincount(index[side], minlength=len(groups)) > 0
+    for side, sign in zip(sides, (-1.0, 1.0), strict=True):
+        chosen = side & both.index_select(0, index)
+        logit, group = sign * scores[chosen] / tau, index[chosen]
+        # log(1 + sum exp) with the largest term (or 0) taken out, so that no logit overflows.
+        top = logit.new_zeros(len(groups)).scatter_reduce(0, group, logit.detach(), "amax")
+        rest = torch.exp(-top).index_add(0, group, torch.exp(logit - top.index_select(0, group)))
+        total = total + (top + torch.log(rest))[both].sum()
+    return total
 
 
 def reduce_tokens(

@@ -2,75 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from gigpo_core.corrections import CorrectionMode, rollout_weights
+from gigpo_core.corrections import off_policy_sequence_mask, rollout_weights
 from gigpo_core.errors import ConfigError
-from gigpo_core.kl import KlEstimator, kl_estimate
-from gigpo_core.losses import Reduction, clipped_loss, reduce_tokens
-from gigpo_core.ratios import ImportanceLevel, importance_log_ratio
-from gigpo_core.tokens import BatchTotals, TokenBatch
-
-LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "real", "fipo"]
-
-_REDUCTION: dict[str, Reduction] = {"grpo": "grpo", "bnpo": "bnpo", "dr_grpo": "dr_grpo", "dapo": "dapo"}
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """How a loss is computed. Frozen; every field is checked on construction.
-
-    Raises:
-        ConfigError: a value out of range, or a combination that means nothing.
-    """
-
-    loss_type: LossType = "grpo"
-    epsilon: float = 0.2
-    """Clip range below 1, >= 0."""
-    epsilon_high: float | None = None
-    """Clip range above 1; None: epsilon."""
-    delta: float | None = None
-    """Cap on the unclipped ratio, > 1 + epsilon_high; None: no cap."""
-    importance_sampling_level: ImportanceLevel = "token"
-    beta: float = 0.04
-    """Weight of the KL term, >= 0. It is there if `TokenBatch.reference_log_prob` is."""
-    kl_estimator: KlEstimator = "k3"
-    entropy_weight: float = 0.0
-    """Weight of the entropy bonus, subtracted from the loss; needs `TokenBatch.entropy` unless 0."""
-    max_completion_length: int = 512
-    """Tokens; the fixed divisor of dr_grpo."""
-    rollout_importance_sampling_mode: CorrectionMode | None = None
-    """Needs `TokenBatch.rollout_log_prob` unless None."""
-    rollout_importance_sampling_threshold: float = 2.0
-
-    def __post_init__(self) -> None:
-        choices = {
-            "loss_type": get_args(LossType),
-            "importance_sampling_level": get_args(ImportanceLevel),
-            "kl_estimator": get_args(KlEstimator),
-            "rollout_importance_sampling_mode": (None, *get_args(CorrectionMode)),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name}: want one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
-        for name in ("epsilon", "beta", "rollout_importance_sampling_threshold"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name}: want a finite number >= 0, got {value}")
-        if self.max_completion_length < 1:
-            raise ConfigError(f"max_completion_length: want at least 1 token, got {self.max_completion_length}")
-        if self.delta is not None and self.delta <= 1.0 + self.upper:
-            raise ConfigError(f"delta: want more than 1 + epsilon_high = {1.0 + self.upper:g}, got {self.delta}")
-
-    @property
-    def upper(self) -> float:
-        """The clip range above 1 after defaults."""
-        return self.epsilon if self.epsilon_high is None else self.epsilon_high
+from gigpo_core.kl import kl_estimate
+from gigpo_core.loss_config import CLIPPED, LossConfig
+from gigpo_core.losses import cispo_loss, clipped_loss, fipo_weight, real_loss, reduce_tokens, sapo_loss
+from gigpo_core.ratios import importance_log_ratio
+from gigpo_core.tokens import BatchTotals, TokenBatch, row_means, row_sums
 
 
 @dataclass(frozen=True)
@@ -81,8 +24,9 @@ class Objective:
     """float []: call backward on it. Shares of micro-batches and ranks add up."""
     metrics: dict[str, float]
     """Shares too: add them over micro-batches and ranks to get the mean over the batch's tokens.
-    ratio, clip_low, clip_high (share of tokens whose gradient the clip removed), policy_kl (k3, old
-    to new), and where given reference_kl, entropy, policy_weight."""
+    ratio, policy_kl (k3, old to new); clip_low and clip_high (share of tokens whose gradient the
+    clip removed; for cispo whose weight it capped) where the loss has them; reference_kl, entropy and
+    policy_weight where given."""
 
 
 def policy_objective(tokens: TokenBatch, config: LossConfig, totals: BatchTotals) -> Objective:
@@ -111,62 +55,124 @@ def policy_objective(tokens: TokenBatch, config: LossConfig, totals: BatchTotals
         level=config.importance_sampling_level,
     )
     advantage = tokens.advantage.to(log_ratio.dtype).index_select(0, tokens.token_row)
-    per_token = clipped_loss(
-        log_ratio, advantage, epsilon=config.epsilon, epsilon_high=config.upper, delta=config.delta
-    )
     metrics = _ratio_metrics(log_ratio.detach(), advantage, config)
+    if config.loss_type == "real":
+        per_token = torch.zeros_like(log_ratio)
+    else:
+        per_token = _policy_term(log_ratio, advantage, tokens, config, counts)
     weight = policy_weight(tokens, config, counts)
     if weight is not None:
         per_token = per_token * weight
         metrics["policy_weight"] = weight
-    if tokens.reference_log_prob is not None and config.beta > 0:
-        divergence = kl_estimate(tokens.log_prob, tokens.reference_log_prob, config.kl_estimator)
-        per_token = per_token + config.beta * divergence
-        metrics["reference_kl"] = divergence
-    if config.entropy_weight != 0.0 and tokens.entropy is None:
-        raise ConfigError("entropy_weight: want 0, or TokenBatch.entropy, got neither")
-    if tokens.entropy is not None:
-        metrics["entropy"] = tokens.entropy
-        if config.entropy_weight != 0.0:
-            per_token = per_token - config.entropy_weight * tokens.entropy
+    per_token = per_token + _regularisers(tokens, config, metrics)
     loss = reduce_tokens(
         per_token,
         tokens.token_row,
         counts,
         totals=totals,
         rows=tokens.rows,
-        reduction=_REDUCTION[config.loss_type],
+        reduction=config.reduction,
         max_completion_length=config.max_completion_length,
     )
+    if config.loss_type == "real":
+        loss = loss + _real_share(log_ratio, tokens, config, counts, totals)
     # One matrix product and one transfer, so that metrics cost a single wait on a device.
     shares = torch.stack([value.detach() for value in metrics.values()]) @ (counts / max(totals.tokens, 1.0))
     return Objective(loss, dict(zip(metrics, shares.tolist(), strict=True)))
 
 
 def policy_weight(tokens: TokenBatch, config: LossConfig, counts: Tensor) -> Tensor | None:
-    """Return the constant factor on each token's policy term, float [T], or None for 1 everywhere."""
-    weight = None if tokens.token_weight is None else tokens.token_weight.to(tokens.log_prob.dtype)
-    if config.rollout_importance_sampling_mode is None:
-        return weight
-    if tokens.rollout_log_prob is None:
-        raise ConfigError("rollout_importance_sampling_mode: want None, or TokenBatch.rollout_log_prob, got neither")
-    correction = rollout_weights(
-        tokens.old_log_prob,
-        tokens.rollout_log_prob,
+    """Return the constant factor on each token's policy term, float [T], or None for 1 everywhere.
+
+    The product of `TokenBatch.token_weight`, the rollout correction and the off-policy sequence mask.
+    """
+    factors = []
+    if tokens.token_weight is not None:
+        factors.append(tokens.token_weight.to(tokens.log_prob.dtype))
+    if config.rollout_importance_sampling_mode is not None:
+        if tokens.rollout_log_prob is None:
+            raise ConfigError(
+                "rollout_importance_sampling_mode: want None, or TokenBatch.rollout_log_prob, got neither"
+            )
+        factors.append(
+            rollout_weights(
+                tokens.old_log_prob,
+                tokens.rollout_log_prob,
+                tokens.token_row,
+                counts,
+                rows=tokens.rows,
+                mode=config.rollout_importance_sampling_mode,
+                threshold=config.rollout_importance_sampling_threshold,
+            )
+        )
+    if config.off_policy_sequence_mask_delta is not None:
+        behaviour = tokens.old_log_prob if tokens.rollout_log_prob is None else tokens.rollout_log_prob
+        delta = config.off_policy_sequence_mask_delta
+        factors.append(
+            off_policy_sequence_mask(
+                tokens.log_prob, behaviour, tokens.token_row, counts, tokens.advantage, delta=delta
+            )
+        )
+    return torch.stack(factors).prod(0) if factors else None
+
+
+def _policy_term(
+    log_ratio: Tensor, advantage: Tensor, tokens: TokenBatch, config: LossConfig, counts: Tensor
+) -> Tensor:
+    if config.loss_type == "cispo":
+        return cispo_loss(log_ratio, tokens.log_prob, advantage, cap=config.upper)
+    if config.loss_type == "sapo":
+        return sapo_loss(log_ratio, advantage, tau_pos=config.tau_pos, tau_neg=config.tau_neg)
+    clipped = clipped_loss(log_ratio, advantage, epsilon=config.epsilon, epsilon_high=config.upper, delta=config.delta)
+    if config.loss_type != "fipo":
+        return clipped
+    return clipped * fipo_weight(
+        log_ratio,
+        advantage,
         tokens.token_row,
         counts,
-        rows=tokens.rows,
-        mode=config.rollout_importance_sampling_mode,
-        threshold=config.rollout_importance_sampling_threshold,
+        decay_rate=config.fipo_decay_rate,
+        clip_range=config.fipo_clip_range,
+        high_only=config.fipo_clip_high_only,
+        safety_threshold=config.fipo_safety_threshold,
+        delta=config.delta,
     )
-    return correction if weight is None else weight * correction
+
+
+def _regularisers(tokens: TokenBatch, config: LossConfig, metrics: dict[str, Tensor]) -> Tensor:
+    """Return beta KL - entropy_weight x entropy, float [T], and note both in the metrics."""
+    total = torch.zeros_like(tokens.old_log_prob)
+    if tokens.reference_log_prob is not None and config.beta > 0:
+        divergence = kl_estimate(tokens.log_prob, tokens.reference_log_prob, config.kl_estimator)
+        total = total + config.beta * divergence
+        metrics["reference_kl"] = divergence
+    if tokens.entropy is not None:
+        metrics["entropy"] = tokens.entropy
+        if config.entropy_weight > 0:
+            total = total - config.entropy_weight * tokens.entropy
+    elif config.entropy_weight > 0:
+        raise ConfigError("entropy_weight: want 0, or TokenBatch.entropy, got neither")
+    return total
+
+
+def _real_share(
+    log_ratio: Tensor, tokens: TokenBatch, config: LossConfig, counts: Tensor, totals: BatchTotals
+) -> Tensor:
+    if tokens.row_group is None or totals.groups <= 0:
+        raise ConfigError("real: want TokenBatch.row_group and BatchTotals.groups, got none")
+    if tokens.token_weight is not None:
+        raise ConfigError("real: compares whole rows, so there is no per-token term for token_weight")
+    scores = row_means(log_ratio, tokens.token_row, tokens.rows, counts)
+    present = row_sums(counts, tokens.token_row, tokens.rows) > 0
+    return real_loss(scores, tokens.advantage, tokens.row_group, present, tau=config.real_tau) / totals.groups
 
 
 def _ratio_metrics(log_ratio: Tensor, advantage: Tensor, config: LossConfig) -> dict[str, Tensor]:
     ratio = torch.exp(log_ratio)
-    return {
-        "ratio": ratio,
-        "clip_low": ((ratio < 1.0 - config.epsilon) & (advantage < 0)).to(ratio.dtype),
-        "clip_high": ((ratio > 1.0 + config.upper) & (advantage > 0)).to(ratio.dtype),
-        "policy_kl": kl_estimate(torch.zeros_like(log_ratio), log_ratio, "k3"),
-    }
+    metrics = {"ratio": ratio, "policy_kl": kl_estimate(torch.zeros_like(log_ratio), log_ratio, "k3")}
+    if config.loss_type in CLIPPED:
+        metrics["clip_low"] = ((ratio < 1.0 - config.epsilon) & (advantage < 0)).to(ratio.dtype)
+        metrics["clip_high"] = ((ratio > 1.0 + config.upper) & (advantage > 0)).to(ratio.dtype)
+    elif config.loss_type == "cispo":
+        metrics["clip_high"] = (ratio > config.upper).to(ratio.dtype)
+    return metrics

@@ -61,6 +61,8 @@ class TokenBatch:
             raise DtypeError(f"token_row: want int64, got {self.token_row.dtype}")
         if self.counted is not None and self.counted.dtype != torch.bool:
             raise DtypeError(f"counted: want bool, got {self.counted.dtype}")
+        if self.row_group is not None and self.row_group.shape != self.advantage.shape:
+            raise ShapeError(f"row_group: want {list(self.advantage.shape)}, got {list(self.row_group.shape)}")
         if len(self.token_row) and (
             int(self.token_row[0]) < 0
             or int(self.token_row[-1]) >= self.rows
@@ -89,23 +91,29 @@ class BatchTotals:
     """Rows with at least one counted token."""
     tokens: float
     """Counted tokens."""
+    groups: float = 0.0
+    """Groups with at least one row. Only the `real` loss divides by it."""
 
     def __add__(self, other: BatchTotals) -> BatchTotals:
-        """Return the totals of two parts of one batch together."""
-        return BatchTotals(self.rows + other.rows, self.tokens + other.tokens)
+        """Return the totals of two parts of one batch together; a group must lie in one part."""
+        return BatchTotals(self.rows + other.rows, self.tokens + other.tokens, self.groups + other.groups)
 
 
-def batch_totals(token_row: Tensor, rows: int, counted: Tensor | None = None) -> BatchTotals:
+def batch_totals(
+    token_row: Tensor, rows: int, counted: Tensor | None = None, row_group: Tensor | None = None
+) -> BatchTotals:
     """Return the totals of one part of a batch; add those of all parts before computing a loss.
 
     Args:
         token_row: int64 [T].
         rows: N.
         counted: bool [T], as in TokenBatch; None: all tokens count.
+        row_group: int64 [N], as in TokenBatch; None: groups is 0.
     """
     live = token_row if counted is None else token_row[counted]
     per_row = torch.bincount(live, minlength=rows)
-    return BatchTotals(float((per_row > 0).sum()), float(len(live)))
+    groups = 0 if row_group is None else len(torch.unique(row_group))
+    return BatchTotals(float((per_row > 0).sum()), float(len(live)), float(groups))
 
 
 def row_sums(values: Tensor, token_row: Tensor, rows: int) -> Tensor:

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from core_samples import made_tokens, part_of, whole
 
 from gigpo_core import (
     BatchTotals,
@@ -10,58 +11,10 @@ from gigpo_core import (
     LossConfig,
     ShapeError,
     TokenBatch,
-    batch_totals,
     policy_objective,
 )
 
 REDUCTIONS = ["grpo", "bnpo", "dr_grpo", "dapo"]
-
-
-def made_tokens(seed=0, lengths=(3, 1, 5, 2, 4), **columns):
-    made = torch.Generator().manual_seed(seed)
-    token_row = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-    size = len(token_row)
-
-    def draw(scale=0.3):
-        return torch.randn(size, generator=made, dtype=torch.float64) * scale
-
-    old = -draw(1.0).abs()
-    return TokenBatch(
-        log_prob=(old + draw()).requires_grad_(),
-        old_log_prob=old,
-        token_row=token_row,
-        advantage=torch.randn(len(lengths), generator=made, dtype=torch.float64),
-        rollout_log_prob=old + draw(),
-        reference_log_prob=old + draw(),
-        entropy=draw().abs(),
-        **columns,
-    )
-
-
-def part_of(tokens, rows):
-    rows = torch.as_tensor(rows)
-    chosen = torch.isin(tokens.token_row, rows)
-    place = torch.full((tokens.rows,), -1).index_copy(0, rows, torch.arange(len(rows)))
-
-    def cut(column):
-        return None if column is None else column[chosen]
-
-    return TokenBatch(
-        log_prob=tokens.log_prob[chosen],
-        old_log_prob=tokens.old_log_prob[chosen],
-        token_row=place[tokens.token_row[chosen]],
-        advantage=tokens.advantage[rows],
-        rollout_log_prob=cut(tokens.rollout_log_prob),
-        reference_log_prob=cut(tokens.reference_log_prob),
-        entropy=cut(tokens.entropy),
-        counted=cut(tokens.counted),
-        token_weight=cut(tokens.token_weight),
-        row_group=None if tokens.row_group is None else tokens.row_group[rows],
-    )
-
-
-def whole(tokens):
-    return batch_totals(tokens.token_row, tokens.rows, tokens.counted)
 
 
 def by_loops(tokens, config, reduction):
