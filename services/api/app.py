@@ -1,0 +1,87 @@
+"""The FastAPI application: routes, the key, and one translation of every error into a problem."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from structlog.stdlib import BoundLogger
+
+from services.api.container import running_container
+from services.api.guard import Guard
+from services.api.problems import MEDIA_TYPE, Problem, ProblemDetails, bad_spec
+from services.api.routes import artifacts, catalogue, feed, jobs
+from services.api.settings import Settings
+from services.contracts.job import SpecError, parse_spec
+
+_ERRORS = {
+    "description": "A problem (RFC 9457).",
+    "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
+}
+
+
+def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> FastAPI:
+    """The application; its parts start and end with it. `fail` is called when a part of it died."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running_container(settings, log, fail) as container:
+            app.state.container = container
+            yield
+
+    app = FastAPI(
+        title="GiGPO platform",
+        version="1",
+        summary="Train LLM agents: submit jobs, watch them learn, take the checkpoint away.",
+        lifespan=lifespan,
+        responses={"4XX": _ERRORS, "5XX": _ERRORS},
+    )
+    for router in (jobs.router, feed.router, artifacts.router, catalogue.router):
+        app.include_router(router)
+    _translate_errors(app, log)
+    key = settings.key.get_secret_value() if settings.key else None
+    app.add_middleware(Guard, key=key, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+def _translate_errors(app: FastAPI, log: BoundLogger) -> None:
+    async def problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return _answer(error)
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        detail = str(error.detail or HTTPStatus(error.status_code).phrase)
+        return _answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))
+
+    async def validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return _answer(_validation_problem(request, error))
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.error("request_failed", path=request.url.path, exc_info=error)
+        return _answer(Problem(500, "the request failed; the log of the API says why"))
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _validation_problem(request: Request, error: RequestValidationError) -> Problem:
+    problems = [(".".join(map(str, one["loc"][1:])), str(one["msg"])) for one in error.errors()]
+    if all(one["loc"][0] == "body" and one["type"] != "json_invalid" for one in error.errors()):
+        try:
+            parse_spec(error.body)  # says it in the same sentences as on the command line
+        except SpecError as spec_error:
+            problems = spec_error.problems
+    return bad_spec(problems)
+
+
+def _answer(problem: Problem) -> Response:
+    return JSONResponse(problem.body(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)

@@ -1,0 +1,97 @@
+"""Checks at the door that need more than the spec: the environments, the installed engines, the folder of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from services.api.views import EnvironmentView
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec
+
+Problems = list[tuple[str, str]]
+"""(field, sentence) pairs."""
+
+_ID = "environment.environment"
+
+
+def resolve(
+    spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str]
+) -> tuple[EnvironmentInfo | None, Problems]:
+    """The spec's environment and everything that keeps the spec from running here; no problems means it can."""
+    problems = [*_model_problems(spec.model.model), *_engine_problems(spec, engines)]
+    known = {view.info.id: view for view in environments}
+    view = known.get(spec.environment.environment)
+    if view is None:
+        names = ", ".join(sorted(known)) or "none"
+        problems.append((_ID, f"unknown environment {spec.environment.environment!r}, known: {names}"))
+        return None, problems
+    if view.unavailable_reason:
+        problems.append((_ID, f"{view.info.id} cannot be opened here: {view.unavailable_reason}"))
+        return None, problems
+    return view.info, problems + _environment_problems(spec, view.info)
+
+
+def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
+    wanted = spec.environment
+    field = "environment.environment_kwargs"
+    problems = _kwargs_problems(field, wanted.environment_kwargs, info)
+    if spec.model.warmstart and not problems:
+        merged = {**wanted.environment_kwargs, **spec.model.warmstart.warmstart_environment_kwargs}
+        problems += _kwargs_problems("model.warmstart.warmstart_environment_kwargs", merged, info)
+    for name in ("train_split", "eval_split"):
+        split = getattr(wanted, name)
+        if split not in info.splits:
+            problems.append((f"environment.{name}", f"want one of {', '.join(info.splits)}, got {split!r}"))
+    if spec.algorithm.advantage_estimator == "gigpo" and not info.gives_anchors:
+        message = f"gigpo needs an environment that gives anchors, {info.id} gives none; want grpo or rloo"
+        problems.append(("algorithm.advantage_estimator", message))
+    if spec.model.scratch and not info.vocabulary:
+        message = f"a policy from scratch needs an environment with a vocabulary, {info.id} has none; want `model`"
+        problems.append(("model.scratch", message))
+    return problems
+
+
+def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInfo) -> Problems:
+    validator = Draft202012Validator(info.kwargs_schema)
+    found: Problems = []
+    for error in validator.iter_errors(dict(kwargs)):
+        found += _kwargs_sentences(field, error, info)
+    return found
+
+
+def _kwargs_sentences(field: str, error: ValidationError, info: EnvironmentInfo) -> Problems:
+    path = ".".join([field, *(str(part) for part in error.absolute_path)])
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+        names = ", ".join(sorted(known)) or "none"
+        unknown = [key for key in error.instance if key not in known]
+        return [(f"{path}.{key}", f"unknown key of environment {info.id}, known: {names}") for key in unknown]
+    return [(path, f"{error.message}, as environment {info.id} wants it")]
+
+
+def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
+    if spec.inference.engine in engines:
+        return []
+    available = ", ".join(engines) or "none"
+    return [("inference.engine", f"{spec.inference.engine} is not installed here, available: {available}")]
+
+
+def _model_problems(model: str | None) -> Problems:
+    if model is None:
+        return []
+    folder = Path(model)
+    if not folder.is_absolute():
+        return [("model.model", f"want an absolute path of a folder, got {model!r}")]
+    if not folder.is_dir():
+        return [("model.model", f"no such folder: {model}")]
+    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    if missing:
+        return [("model.model", f"{model} is no model in Hugging Face format, it lacks {', '.join(missing)}")]
+    return []

@@ -1,0 +1,72 @@
+"""What a request handler may use: made once when the process starts, closed when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from redis.asyncio import Redis
+from structlog.stdlib import BoundLogger
+
+from services.api.database import Database
+from services.api.dispatch import Dispatcher, celery_sender
+from services.api.environments import EnvironmentCatalogue
+from services.api.observer import Observer
+from services.api.reconciler import Reconciler
+from services.api.settings import Settings
+from services.kit.redis import connect
+
+
+@dataclass(frozen=True)
+class Container:
+    """The parts of one API process."""
+
+    settings: Settings
+    log: BoundLogger
+    database: Database
+    redis: Redis
+    environments: EnvironmentCatalogue
+    reconciler: Reconciler
+    observer: Observer
+
+
+@asynccontextmanager
+async def running_container(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> AsyncIterator[Container]:
+    """The parts with both loops at work; `fail` is called when one of them ends by an error."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database, redis = Database(settings.sql_url), connect(settings.redis_url)
+    environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
+    celery = celery_sender(settings.redis_url)
+    reconciler = Reconciler(database, Dispatcher(redis, celery), log, interval_s=settings.reconcile_s)
+    observer = Observer(redis, database, log)
+    await database.create_tables()
+    loops = [asyncio.create_task(reconciler.run()), asyncio.create_task(observer.run())]
+    for loop in loops:
+        loop.add_done_callback(lambda task: _report(task, log, fail))
+    try:
+        yield Container(settings, log, database, redis, environments, reconciler, observer)
+    finally:
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await environments.close()
+        await redis.aclose()
+        await asyncio.to_thread(celery.close)
+        await database.close()
+
+
+def _report(task: asyncio.Task[None], log: BoundLogger, fail: Callable[[], None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("loop_died", error=repr(error), exc_info=error)
+        fail()
+
+
+def _of_request(request: Request) -> Container:
+    return cast(Container, request.app.state.container)
+
+
+Parts = Annotated[Container, Depends(_of_request)]

@@ -1,0 +1,69 @@
+"""The SQL database behind the API: SQLite on one machine, PostgreSQL in a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from services.api.tables import Base
+
+_BUSY_MS = 15_000
+"""How long a SQLite writer waits for another one."""
+
+
+class Database:
+    """Sessions on one database.
+
+    Args:
+        url: SQLAlchemy URL with an async driver.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_async_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)
+            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+        self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._writers = async_sessionmaker(self._engine.execution_options(writes=True), expire_on_commit=False)
+
+    async def create_tables(self) -> None:
+        """Make the tables that are missing."""
+        async with self._engine.execution_options(writes=True).begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A consistent view; nothing is committed."""
+        async with self._readers() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed at the end, rolled back when the block raises."""
+        async with self._writers() as session, session.begin():
+            yield session
+
+    async def ping(self) -> None:
+        """Raises sqlalchemy.exc.SQLAlchemyError when the database does not answer."""
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN comes too late; `_begin_sqlite` says when
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={_BUSY_MS}", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the lock at once: a reader that turns writer later would fail instead of waiting.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")

@@ -1,0 +1,60 @@
+"""The environment service as the API sees it: what can be opened."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+from gigpo.env.v1 import env_pb2, env_pb2_grpc
+
+from services.api.problems import Problem
+from services.api.views import EnvironmentView
+from services.contracts.environment import EnvironmentInfo
+
+_MAX_MESSAGE_BYTES = 64 << 20  # vocabularies of many environments in one answer
+_OPTIONS = [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.initial_reconnect_backoff_ms", 200)]
+
+
+class EnvironmentCatalogue:
+    """Asks the environment service.
+
+    Args:
+        address: host:port.
+        timeout_s: longest wait for one answer, a reconnect included.
+    """
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._stub = env_pb2_grpc.EnvironmentServiceStub(self._channel)  # type: ignore[no-untyped-call,unused-ignore]
+        self._address, self._timeout_s = address, timeout_s
+
+    async def list(self) -> list[EnvironmentView]:
+        """Everything that the service knows, in order of id. Raises Problem 503 when it does not answer."""
+        try:
+            answer = await self._stub.ListEnvironments(
+                env_pb2.ListEnvironmentsRequest(), timeout=self._timeout_s, wait_for_ready=True
+            )
+        except grpc.aio.AioRpcError as error:
+            sentence = f"the environment service at {self._address} does not answer: {error.code().name}"
+            raise Problem(503, sentence, headers={"Retry-After": "2"}) from error
+        return [_view(entry) for entry in answer.environments]
+
+    async def close(self) -> None:
+        await self._channel.close(grace=None)
+
+
+def _view(entry: env_pb2.EnvironmentInfo) -> EnvironmentView:
+    return EnvironmentView(
+        info=EnvironmentInfo(
+            id=entry.id,
+            description=entry.description,
+            kwargs_schema=json.loads(entry.kwargs_schema_json or "{}"),
+            deterministic=entry.capabilities.deterministic,
+            gives_anchors=entry.capabilities.gives_anchors,
+            default_max_turns=entry.default_max_turns or 20,
+            splits=list(entry.splits),
+            prompt_template=entry.prompt_template or "plain",
+            vocabulary=list(entry.vocabulary),
+        ),
+        unavailable_reason=entry.unavailable_reason,
+    )

@@ -1,0 +1,78 @@
+"""`python -m services.api.main`: read settings, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from pydantic import ValidationError
+
+from services.api.app import build_app
+from services.api.settings import Settings
+from services.kit.lifecycle import announce, stop_event
+from services.kit.log import configure_logging
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: uvicorn would end the process by the signal, not with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT. 1: a part of the process died, or it could not start."""
+    log, stop, failures = configure_logging("api", settings.log_level), stop_event(), list[str]()
+
+    def fail() -> None:
+        failures.append("a loop died")
+        stop.set()
+
+    app = build_app(settings, log, fail)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=settings.drain_s,
+        server_header=False,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.02)  # uvicorn has no event for it
+    if server.started:
+        announce("api", _url(server), settings.address_file)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+        await app.state.container.observer.close()
+        server.should_exit = True
+        stopping.cancel()
+    await serving
+    return 1 if failures or not server.started else 0
+
+
+def _url(server: uvicorn.Server) -> str:
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def main() -> int:
+    """Exit status: 0 after a drain, 1 when it could not start or a part of it died, 2 when settings are refused."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            field = ".".join(map(str, problem["loc"]))
+            sys.stderr.write(f"api: {field + ': ' if field else ''}{problem['msg'].removeprefix('Value error, ')}\n")
+        return 2
+    return asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The edge: HTTP in, use case, HTTP out."""

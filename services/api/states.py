@@ -1,0 +1,76 @@
+"""States of a job, what may follow what, and what a user's command means in each. No SQL, no transport.
+
+    PENDING -> QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED
+                 ^          |
+                 +- PAUSED <+
+
+What happened comes from the job's events (`follows`); what the user wants is a wish (`Wish`), and the reconciler brings
+the first to the second.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job is."""
+
+    PENDING = "PENDING"
+    """Accepted and stored; the trainer was not told yet."""
+    QUEUED = "QUEUED"
+    """The trainer's queue has it."""
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    """A checkpoint is complete and nobody works on it."""
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Wish(StrEnum):
+    """What the user wants of a job; the values of `keys.control`."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+IDLE = frozenset({JobState.PENDING, JobState.QUEUED, JobState.PAUSED})
+"""No trainer works on it: a cancel takes effect at once."""
+
+_ALIVE = frozenset(JobState) - {JobState.PENDING}
+MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.PENDING: _ALIVE,  # the trainer may be heard before the API noted that it was told
+    JobState.QUEUED: _ALIVE - {JobState.QUEUED},
+    JobState.RUNNING: TERMINAL | {JobState.PAUSED},
+    JobState.PAUSED: TERMINAL | {JobState.QUEUED, JobState.RUNNING},
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+class CommandRefused(Exception):
+    """The job's state does not allow the command; the message says which state it is."""
+
+
+def follows(current: JobState, observed: JobState) -> bool:
+    """Whether `observed` may come after `current`; late and repeated news may not, and change nothing."""
+    return observed in MOVES[current]
+
+
+def wish_after(command: Wish, state: JobState, wish: Wish) -> Wish:
+    """The wish after a command.
+
+    Repeating a command is fine, also a cancel on a cancelled job; resuming takes a pause back.
+
+    Raises:
+        CommandRefused: the job has ended, or is being cancelled.
+    """
+    if state in TERMINAL and not (command == Wish.CANCEL and state == JobState.CANCELLED):
+        raise CommandRefused(f"want a job that has not ended, got state {state}")
+    if wish == Wish.CANCEL and command != Wish.CANCEL:
+        raise CommandRefused("the job is being cancelled")
+    return command

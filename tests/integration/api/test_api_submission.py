@@ -1,0 +1,162 @@
+"""Submission over REST: what is accepted, what is refused, and what the trainer is told."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis import Redis
+
+from services.contracts import keys
+from services.contracts.job import JobSpec
+from tests.integration.api.api_process import ApiProcess
+
+SCRATCH = {"model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}
+
+
+def spec(**sections: Any) -> dict[str, Any]:
+    return {**SCRATCH, **sections}
+
+
+def until(http: httpx.Client, job: str, state: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        answer: dict[str, Any] = http.get(f"/v1/jobs/{job}").raise_for_status().json()
+        if answer["state"] == state:
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"want state {state}, got {answer['state']}")
+
+
+def test_a_submitted_job_reaches_the_trainer_with_everything_it_needs(api: ApiProcess, http: httpx.Client) -> None:
+    answer = http.post("/v1/jobs", json=spec(name="first"))
+    assert answer.status_code == 201
+    job = answer.json()["id"]
+    assert answer.headers["location"] == f"/v1/jobs/{job}"
+    until(http, job, "QUEUED")
+    assert job in api.queued_jobs()
+    with Redis.from_url(api.redis_url) as client:
+        told = JobSpec.model_validate_json(client.get(keys.spec(job)))  # type: ignore[arg-type]
+        environment = json.loads(client.get(keys.environment(job)))  # type: ignore[arg-type]
+        assert client.get(keys.control(job)) == b"run"
+    assert told.name == "first"
+    assert environment["vocabulary"] == ["go", "north", "south", "take", "put"]
+
+
+def test_a_repeated_idempotency_key_gets_the_first_answer_and_another_body_409(http: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "abc"}
+    first = http.post("/v1/jobs", json=spec(), headers=headers)
+    until(http, first.json()["id"], "QUEUED")
+    again = http.post("/v1/jobs", json=dict(reversed(spec().items())), headers=headers)
+    other = http.post("/v1/jobs", json=spec(name="other"), headers=headers)
+    assert (first.status_code, again.status_code, other.status_code) == (201, 200, 409)
+    assert again.json() == first.json()
+    assert other.headers["content-type"] == "application/problem+json"
+
+
+def test_a_dry_run_answers_with_the_resolved_spec_and_stores_nothing(http: httpx.Client) -> None:
+    before = http.get("/v1/jobs").json()["jobs"]
+    answer = http.post("/v1/jobs?dry_run=true", json=spec(name="dry"))
+    assert answer.status_code == 200
+    assert answer.json()["spec"]["algorithm"]["gamma"] == 0.95
+    assert JobSpec.model_validate(answer.json()["spec"]) == JobSpec.model_validate(spec(name="dry"))
+    assert http.get("/v1/jobs").json()["jobs"] == before
+
+
+BAD = {
+    "unknown key": (spec(modle={}), "modle", "unknown key"),
+    "unknown environment": (
+        spec(environment={"environment": "nope"}),
+        "environment.environment",
+        "known: absent, grid",
+    ),
+    "environment not installed": (
+        spec(environment={"environment": "absent"}),
+        "environment.environment",
+        "needs a pack",
+    ),
+    "unknown kwarg": (
+        spec(environment={"environment_kwargs": {"sise": 3}}),
+        "environment.environment_kwargs.sise",
+        "known: max_turns, size",
+    ),
+    "kwarg out of range": (
+        spec(environment={"environment_kwargs": {"size": 1}}),
+        "environment.environment_kwargs.size",
+        "minimum of 2",
+    ),
+    "gigpo without environment": (
+        spec(environment={"use_gym_env": False}, algorithm={"advantage_estimator": "gigpo"}),
+        "",
+        "gigpo needs use_gym_env",
+    ),
+    "gigpo without anchors": (
+        spec(environment={"environment": "noise"}, algorithm={"advantage_estimator": "gigpo"}),
+        "algorithm.advantage_estimator",
+        "gives anchors",
+    ),
+    "negative weight": (
+        spec(algorithm={"advantage_estimator": "gigpo", "gigpo_step_advantage_weight": -1}),
+        "algorithm.gigpo_step_advantage_weight",
+        "greater than or equal to 0",
+    ),
+    "missing model": ({"model": {"model": "/no/such/folder"}}, "model.model", "no such folder"),
+    "scratch without vocabulary": (spec(environment={"environment": "open"}), "model.scratch", "vocabulary"),
+    "unknown split": (spec(environment={"eval_split": "dev"}), "environment.eval_split", "train, test"),
+    "no mapping": ([], "", "want a mapping"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_every_bad_spec_is_422_and_names_its_field(name: str, http: httpx.Client) -> None:
+    body, field, words = BAD[name]
+    before = http.get("/v1/jobs").json()["jobs"]
+    answer = http.post("/v1/jobs", json=body)
+    assert answer.status_code == 422, answer.text
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert words in problem["errors"][0]["message"]
+    assert http.get("/v1/jobs").json()["jobs"] == before
+
+
+def test_a_body_that_is_no_json_is_422(http: httpx.Client) -> None:
+    answer = http.post("/v1/jobs", content=b"{", headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+
+
+def test_a_model_folder_must_hold_a_model(tmp_path: Path, http: httpx.Client) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    refused = http.post("/v1/jobs", json={"model": {"model": str(tmp_path)}}).json()
+    assert "lacks tokenizer.json, *.safetensors" in refused["errors"][0]["message"]
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert http.post("/v1/jobs?dry_run=true", json={"model": {"model": str(tmp_path)}}).status_code == 200
+
+
+def test_jobs_are_listed_newest_first_by_pages_and_filters(http: httpx.Client) -> None:
+    ids = [http.post("/v1/jobs", json=spec(name="paged")).json()["id"] for _ in range(3)]
+    first = http.get("/v1/jobs", params={"name": "paged", "limit": 2}).json()
+    second = http.get("/v1/jobs", params={"name": "paged", "limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [job["id"] for job in first["jobs"] + second["jobs"]] == sorted(ids, reverse=True)
+    assert second["next_cursor"] is None
+    assert http.get("/v1/jobs", params={"name": "paged", "environment": "noise"}).json()["jobs"] == []
+    assert http.get("/v1/jobs", params={"name": "paged", "advantage_estimator": "gigpo"}).json()["jobs"] == []
+
+
+def test_unknown_jobs_and_paths_are_problems(http: httpx.Client) -> None:
+    for path in ("/v1/jobs/none", "/v1/nothing", "/v1/jobs/none/events", "/v1/jobs/none/checkpoints"):
+        answer = http.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json"), path
+
+
+def test_the_catalogue_and_health_answer(http: httpx.Client) -> None:
+    names = [view["info"]["id"] for view in http.get("/v1/environments").json()]
+    assert names == ["grid", "noise", "open", "absent"]
+    assert "gamma" in http.get("/v1/algorithms").json()["algorithm"]["properties"]
+    health = http.get("/healthz")
+    assert (health.status_code, health.json()["checks"]) == (200, {"database": "ok", "redis": "ok", "env": "ok"})
