@@ -1,0 +1,54 @@
+"""Joins what many coroutines ask for within a moment into one message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+Q = TypeVar("Q")
+
+
+class Coalescer(Generic[K, Q]):
+    """Collects questions per key and hands them over together.
+
+    Args:
+        send: takes a key and 1..max_size questions, in the order they were added; it must answer for its errors.
+        max_size: a full collection goes at once.
+        delay_s: how long the first question of a collection may wait for others; 0: until the loop's next turn.
+    """
+
+    def __init__(self, send: Callable[[K, list[Q]], Awaitable[None]], *, max_size: int, delay_s: float) -> None:
+        self._send, self._max_size, self._delay_s = send, max_size, delay_s
+        self._waiting: dict[K, list[Q]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def add(self, key: K, question: Q) -> None:
+        """Have `question` sent with the next message of `key`."""
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            waiting = self._waiting[key] = []
+            loop = asyncio.get_running_loop()
+            if self._delay_s:
+                loop.call_later(self._delay_s, self._flush, key, waiting)
+            else:
+                loop.call_soon(self._flush, key, waiting)
+        waiting.append(question)
+        if len(waiting) >= self._max_size:
+            self._flush(key, waiting)
+
+    async def drain(self) -> None:
+        """Send what is collected and wait until everything is sent."""
+        for key, waiting in list(self._waiting.items()):
+            self._flush(key, waiting)
+        while self._sending:
+            await asyncio.gather(*self._sending, return_exceptions=True)
+
+    def _flush(self, key: K, questions: list[Q]) -> None:
+        if self._waiting.get(key) is not questions:
+            return  # it went before its time because it was full
+        del self._waiting[key]
+        task = asyncio.ensure_future(self._send(key, questions))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)

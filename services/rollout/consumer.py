@@ -1,0 +1,117 @@
+"""Reads one job's opened groups and has them played, as many at a time as there are slots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.contracts import keys
+from services.contracts.messages import ContractError, OpenedGroup, decode
+from services.kit.streams import Entry, StreamConsumer
+from services.ledger import MoveRefused
+from services.ledger.ledger import ROLLOUT
+from services.rollout.slots import EpisodeSlots
+
+log = structlog.get_logger("rollout")
+
+GROUPS_PER_READ = 4
+"""Small, so that groups opened at once spread over the workers that wait for them."""
+
+Play = Callable[[OpenedGroup], Awaitable[None]]
+
+
+class GroupConsumer:
+    """The groups of one job.
+
+    Args:
+        play: plays one group. MoveRefused from it: the group was past playing before it began. What else it raises is
+            logged, and the group is claimed again when it has lain idle.
+    """
+
+    def __init__(
+        self, redis: Redis, job_id: str, worker: str, *, play: Play, slots: EpisodeSlots, reclaim_idle_s: float
+    ) -> None:
+        self._play, self._slots, self._job_id = play, slots, job_id
+        self._touch_every_s = reclaim_idle_s / 3
+        self._stream = StreamConsumer(
+            redis, keys.groups_stream(job_id), ROLLOUT, worker, reclaim_idle_ms=round(reclaim_idle_s * 1000)
+        )
+        self._playing: dict[asyncio.Task[None], str] = {}
+        """Task -> the entry it works on."""
+        self._held: set[str] = set()
+        """Entries read that wait for slots."""
+
+    async def consume(self, stop: asyncio.Event) -> None:
+        """Read and play until `stop`; then return, with groups still being played (see `finish`)."""
+        touching = asyncio.create_task(self._touch())
+        try:
+            while not stop.is_set():
+                await self._slots.room()
+                entries = await self._stream.read(GROUPS_PER_READ)
+                self._held.update(entry.id for entry in entries)
+                for entry in entries:
+                    await self._start(entry, stop)
+        finally:
+            touching.cancel()
+            await asyncio.gather(touching, return_exceptions=True)
+
+    async def finish(self) -> None:
+        """Wait until no group is being played, and keep the entries touched meanwhile."""
+        touching = asyncio.create_task(self._touch())
+        try:
+            while self._playing:
+                await asyncio.wait(self._playing)
+        finally:
+            touching.cancel()
+            await asyncio.gather(touching, return_exceptions=True)
+
+    async def abandon(self) -> None:
+        """Stop playing at once; the groups are claimed by others when their entries have lain idle."""
+        playing = list(self._playing)
+        for task in playing:
+            task.cancel()
+        await asyncio.gather(*playing, return_exceptions=True)
+
+    async def _start(self, entry: Entry, stop: asyncio.Event) -> None:
+        try:
+            group = decode(entry.payload, OpenedGroup)
+        except ContractError as error:  # delivered again a few times, then it goes to the stream's dead letters
+            log.error("an opened group cannot be read", job_id=self._job_id, entry=entry.id, error=str(error))
+            self._held.discard(entry.id)
+            return
+        await self._slots.take(group.n)
+        if stop.is_set():
+            self._slots.give(group.n)
+            return
+        task = asyncio.create_task(self._play_entry(entry, group))
+        self._playing[task] = entry.id
+        self._held.discard(entry.id)
+        task.add_done_callback(self._done(group.n))
+
+    def _done(self, n: int) -> Callable[[asyncio.Task[None]], None]:
+        def forget(task: asyncio.Task[None]) -> None:
+            self._playing.pop(task, None)
+            self._slots.give(n)
+
+        return forget
+
+    async def _play_entry(self, entry: Entry, group: OpenedGroup) -> None:
+        try:
+            await self._play(group)
+        except MoveRefused:
+            await self._stream.ack(entry.id)  # every move acknowledges the announcement: this one is a leftover
+        except Exception:
+            log.exception("a group was left for others", job_id=self._job_id, group_id=group.group_id)
+
+    async def _touch(self) -> None:
+        while True:
+            await asyncio.sleep(self._touch_every_s)
+            if ids := [*self._playing.values(), *self._held]:
+                try:
+                    await self._stream.touch(*ids)
+                except RedisError as error:
+                    log.error("groups could not be kept", job_id=self._job_id, groups=len(ids), error=repr(error))

@@ -1,0 +1,144 @@
+"""Plays one episode of a group: prompt, response, action, outcome, until the environment or the horizon ends it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from services.contracts import ids
+from services.contracts.messages import Episode, OpenedGroup, Step
+from services.rollout.actors import Actor, Turn
+from services.rollout.errors import ModelFault
+from services.rollout.playbook import Playbook
+from services.rollout.ports import Environments, Observation, Outcome, Sampled
+from services.rollout.prompts import Scene
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One episode's place: which of the group's, in which attempt, on which session."""
+
+    group: OpenedGroup
+    attempt: int
+    k: int
+    lease: str
+    sentence: str | None = None
+    """Task sentence shown instead of the environment's own; None: its own, or none at all when it is hidden."""
+
+    @property
+    def episode_id(self) -> str:
+        """The same on every attempt."""
+        return ids.episode_id(self.group.group_id, self.k)
+
+
+class EpisodePlay:
+    """One episode as it goes on. Use once.
+
+    Args:
+        worker: this process's name, kept with the episode.
+    """
+
+    def __init__(self, playbook: Playbook, seat: Seat, actor: Actor, environments: Environments, worker: str) -> None:
+        self._playbook, self._seat, self._actor = playbook, seat, actor
+        self._environments, self._worker = environments, worker
+        self._steps: list[Step] = []
+        self._history: deque[tuple[str, str]] = deque(maxlen=playbook.spec.environment.history_length)
+        self._generate_s = self._env_s = 0.0
+
+    async def play(self, first: Observation) -> Episode:
+        """The finished episode, from its first observation on. Raises AttemptFailed."""
+        observation, last = first, None
+        terminated = False
+        for index in range(self._playbook.horizon(self._seat.group)):
+            sampled = await self._respond(index, observation)
+            action = self._playbook.projection.action(self._playbook.tokens.reply_text(sampled.response_ids))
+            outcome = await self._act(index, action)
+            self._steps.append(_step(index, self._prompt_ids, sampled, observation, action, outcome))
+            if outcome is None:
+                terminated = True
+                break
+            last, terminated = outcome, outcome.terminated
+            if outcome.terminated or outcome.truncated:
+                break
+            self._history.append((observation.text, action))
+            observation = outcome.observation
+        return self._episode(first, last, terminated)
+
+    async def _respond(self, index: int, observation: Observation) -> Sampled:
+        seat = self._seat
+        scene = Scene(self._task(observation), observation.text, tuple(self._history), observation.admissible_actions)
+        self._prompt_ids = self._playbook.prompts.ids(scene)
+        turn = Turn(
+            job_id=self._playbook.job_id,
+            group_id=seat.group.group_id,
+            # two jobs of one spec have the same group ids
+            item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt}",
+            prompt_ids=self._prompt_ids,
+            seed=ids.sampling_seed(seat.episode_id, index, seat.attempt),
+            min_version=seat.group.min_version,
+            admissible_actions=observation.admissible_actions,
+        )
+        asked = time.monotonic()
+        try:
+            return await self._actor.respond(turn)
+        finally:
+            self._generate_s += time.monotonic() - asked
+
+    async def _act(self, index: int, action: str) -> Outcome | None:
+        """What the action led to; None: the environment could not go on because of it."""
+        asked = time.monotonic()
+        try:
+            return await self._environments.step(self._seat.lease, index + 1, action)
+        except ModelFault:
+            return None
+        finally:
+            self._env_s += time.monotonic() - asked
+
+    def _task(self, observation: Observation) -> str:
+        """What the prompt says of the task."""
+        view = self._seat.group.task_view
+        if view == "shown":
+            return observation.task
+        if view == "shuffled":
+            return self._seat.sentence or ""
+        placeholder = self._playbook.tokens.placeholder
+        return " ".join([placeholder] * len(observation.task.split())) if placeholder else ""
+
+    def _episode(self, first: Observation, last: Outcome | None, terminated: bool) -> Episode:
+        seat = self._seat
+        return Episode(
+            group_id=seat.group.group_id,
+            episode_id=seat.episode_id,
+            k=seat.k,
+            attempt=seat.attempt,
+            task=first.task,
+            steps=self._steps,
+            won=last is not None and last.won,
+            score=last.score if last is not None else 0.0,
+            terminated=terminated,
+            truncated=not terminated,
+            worker=self._worker,
+            generate_s=self._generate_s,
+            env_s=self._env_s,
+        )
+
+
+def _step(
+    index: int, prompt_ids: bytes, sampled: Sampled, observation: Observation, action: str, outcome: Outcome | None
+) -> Step:
+    """One step as it is stored: what was sampled, byte for byte, and the keys of the state it was sampled in."""
+    return Step(
+        step_index=index,
+        prompt_ids=prompt_ids,
+        response_ids=sampled.response_ids,
+        logprobs=sampled.logprobs,
+        versions=sampled.versions,
+        reward=outcome.reward if outcome is not None else 0.0,
+        anchor_key=observation.anchor_key,
+        state_key=observation.state_key,
+        anchor=observation.anchor,
+        action=action,
+        action_valid=outcome is not None and outcome.action_valid,
+        finish_reason=sampled.finish_reason,
+    )

@@ -1,0 +1,40 @@
+"""What can go wrong while a group is played, one class per reason. None of them ever becomes a reward."""
+
+
+class AttemptFailed(Exception):
+    """This attempt cannot be finished; the message is the cause that the ledger keeps."""
+
+
+class EnvironmentFault(AttemptFailed):
+    """The environment service failed, or the environment's own code did.
+
+    Attributes:
+        fault: `infra` or `env_bug`.
+    """
+
+    def __init__(self, fault: str, message: str) -> None:
+        super().__init__(f"environment {fault}: {message}")
+        self.fault = fault
+
+
+class InferenceFault(AttemptFailed):
+    """No replica answered with tokens, however often it was asked."""
+
+
+class PromptTooLong(AttemptFailed):
+    """A prompt exceeds its token budget even when everything that may go is gone."""
+
+
+class NoAdmissibleActions(AttemptFailed):
+    """The random actor plays, and the environment does not say which actions are admissible."""
+
+
+class ModelFault(Exception):
+    """The environment could not go on because of what the model said: the episode ends there, without a reward.
+
+    No failure of the attempt: the model's own doing counts.
+    """
+
+
+class JobNotReady(Exception):
+    """The job's spec, environment or tokenizer is not there yet; ask again later."""

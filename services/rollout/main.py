@@ -1,0 +1,38 @@
+"""A rollout worker as a process: python -m services.rollout.main. Settings: ROLLOUT_* (settings.py)."""
+
+import asyncio
+
+from services.contracts import keys
+from services.kit.lifecycle import announce, heartbeat, instance_name, stop_event
+from services.kit.log import configure_logging
+from services.kit.redis import connect
+from services.rollout.environments import connected_environments
+from services.rollout.inference import connected_inference
+from services.rollout.service import RolloutWorker
+from services.rollout.settings import Settings
+
+
+async def serve(settings: Settings) -> None:
+    """Play groups until SIGTERM or SIGINT, then drain."""
+    stop, worker = stop_event(), instance_name("rollout")
+    redis = connect(settings.redis_url)
+    async with (
+        redis,
+        connected_environments(settings.env_address, settings.environment_limits()) as environments,
+        connected_inference(redis, worker, settings.inference_limits()) as inference,
+    ):
+        rollout = RolloutWorker(redis, environments, inference, settings, worker)
+        async with heartbeat(redis, keys.service_heartbeat("rollout", worker), rollout.status):
+            announce("rollout", None, settings.address_file)
+            await rollout.run(stop)
+
+
+def main() -> None:
+    """Read the settings and play; exit status 0 after a drain."""
+    settings = Settings()
+    configure_logging("rollout", settings.log_level)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

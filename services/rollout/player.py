@@ -1,0 +1,132 @@
+"""Plays one group: opens its sessions, plays its episodes side by side, stores each in the ledger as it ends.
+
+Whatever fails on the way fails the attempt, with its cause; nothing but the environment's own outcome is a reward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+
+from services.contracts.messages import OpenedGroup
+from services.ledger import MoveRefused
+from services.rollout.actors import Actor, PolicyActor, RandomActor
+from services.rollout.episode import EpisodePlay, Seat
+from services.rollout.errors import AttemptFailed
+from services.rollout.playbook import Playbook
+from services.rollout.ports import Environments, EpisodeLedger, Inference, Observation, Opening
+
+log = structlog.get_logger("rollout")
+
+CONCURRENT_WRITES = 16
+"""Episodes that all end in one turn are stored through so many connections."""
+
+
+class Player:
+    """Plays the groups of one job.
+
+    Args:
+        worker: this process's name, kept with every episode.
+    """
+
+    def __init__(
+        self, playbook: Playbook, ledger: EpisodeLedger, environments: Environments, inference: Inference, worker: str
+    ) -> None:
+        self._playbook, self._ledger, self._worker = playbook, ledger, worker
+        self._environments = environments
+        self._actors: dict[str, Actor] = {
+            "policy": PolicyActor(inference, playbook.sampling),
+            "random": RandomActor(playbook.tokens, playbook.projection),
+        }
+        self._writing = asyncio.Semaphore(CONCURRENT_WRITES)
+
+    async def play(self, group: OpenedGroup) -> None:
+        """Play a group to its end, or give this attempt up with its cause.
+
+        Returns quietly when another attempt replaced this one. Cancelled, it leaves the attempt open, for whoever
+        claims the group next. No lease outlives the call.
+
+        Raises:
+            MoveRefused: the group was past playing before it began.
+        """
+        attempt = await self._ledger.start(group.group_id, self._worker)
+        limit = self._playbook.spec.rollout.max_attempts
+        try:
+            if attempt > limit:
+                await self._ledger.fail(group.group_id, attempt, f"{limit} attempts ended with their workers")
+            else:
+                await self._play_attempt(group, attempt)
+        except MoveRefused as refused:
+            log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt, why=str(refused))
+
+    async def _play_attempt(self, group: OpenedGroup, attempt: int) -> None:
+        try:
+            await self._play_episodes(group, attempt)
+        except Exception as error:
+            decisive = _decisive(error)
+            if isinstance(decisive, MoveRefused):
+                raise decisive from None
+            cause = str(decisive) if isinstance(decisive, AttemptFailed) else repr(decisive)
+            log.warning(
+                "an attempt failed",
+                group_id=group.group_id,
+                attempt=attempt,
+                cause=cause,
+                exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
+            )
+            await self._ledger.fail(group.group_id, attempt, cause)
+
+    async def _play_episodes(self, group: OpenedGroup, attempt: int) -> None:
+        opened = await self._environments.open(self._opening(group, attempt))
+        try:
+            sentence = await self._other_task(group, attempt) if group.task_view == "shuffled" else None
+            async with asyncio.TaskGroup() as playing:
+                for k, lease in enumerate(opened.leases):
+                    playing.create_task(self._play_seat(Seat(group, attempt, k, lease, sentence), opened.observation))
+        finally:
+            self._environments.release(opened.leases)
+
+    async def _play_seat(self, seat: Seat, first: Observation) -> None:
+        actor = self._actors.get(seat.group.actor)
+        if actor is None:
+            raise AttemptFailed(f"actor: want one of {sorted(self._actors)}, got {seat.group.actor!r}")
+        episode = await EpisodePlay(self._playbook, seat, actor, self._environments, self._worker).play(first)
+        async with self._writing:
+            await self._ledger.record(episode, seat.group)
+
+    async def _other_task(self, group: OpenedGroup, attempt: int) -> str:
+        """The task sentence of the world that `sentence_seed` names."""
+        if group.sentence_seed is None:
+            raise AttemptFailed("task_view: shuffled needs a sentence_seed, got none")
+        other = await self._environments.open(self._opening(group, attempt, other_world=True))
+        self._environments.release(other.leases)
+        return other.observation.task
+
+    def _opening(self, group: OpenedGroup, attempt: int, *, other_world: bool = False) -> Opening:
+        key = f"{self._playbook.job_id}/{group.group_id}/{attempt}"
+        return Opening(
+            key=f"{key}/other" if other_world else key,
+            environment=self._playbook.spec.environment.environment,
+            kwargs=self._playbook.kwargs(group),
+            split=group.split,
+            seed=(group.sentence_seed or 0) if other_world else group.task_seed,
+            n=1 if other_world else group.n,
+        )
+
+
+def _decisive(error: Exception) -> Exception:
+    """Of everything that went wrong side by side, what decides: a refused move first, then what is no known failure."""
+    leaves = list(_leaves(error))
+    refused = [leaf for leaf in leaves if isinstance(leaf, MoveRefused)]
+    unknown = [leaf for leaf in leaves if not isinstance(leaf, AttemptFailed)]
+    return (refused or unknown or leaves)[0]
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

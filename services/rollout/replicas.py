@@ -1,0 +1,84 @@
+"""Which inference replicas live and serve a job, and which of them a group's requests go to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from typing import cast
+
+import structlog
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.policy import ReplicaStatus
+
+log = structlog.get_logger("rollout")
+
+SERVING = "serving"
+
+
+def rendezvous(group_id: str, replica: str) -> bytes:
+    """Weight of a replica for a group; the highest wins, so a replica that comes or goes moves only its own groups."""
+    return blake2b(f"{replica}\x1f{group_id}".encode(), digest_size=8).digest()
+
+
+def ranked(group_id: str, replicas: list[str]) -> list[str]:
+    """The replicas, best for the group first; the same order in every worker."""
+    return sorted(replicas, key=lambda replica: rendezvous(group_id, replica), reverse=True)
+
+
+class ReplicaTable:
+    """A copy of `keys.REPLICAS`, the live ones only.
+
+    Args:
+        lost: told the replicas that no longer live, after each reading.
+    """
+
+    def __init__(self, redis: Redis, lost: Callable[[set[str]], None]) -> None:
+        self._redis, self._lost = redis, lost
+        self._live: dict[str, ReplicaStatus] = {}
+        self._changed = asyncio.Event()
+
+    def serving(self, job_id: str) -> list[str]:
+        """Replicas that serve the job now."""
+        return [name for name, status in self._live.items() if status.job_id == job_id and status.state == SERVING]
+
+    def answers(self, replica: str, job_id: str) -> bool:
+        """Whether an answer to the job's requests may still come: it lives and has not turned to another job."""
+        status = self._live.get(replica)
+        return status is not None and status.job_id == job_id
+
+    async def change(self) -> None:
+        """Return after the next reading."""
+        await self._changed.wait()
+
+    async def refresh(self) -> None:
+        """Read the table once."""
+        rows = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(keys.REPLICAS))
+        names = [name.decode() for name in rows]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.exists(keys.replica_heartbeat(name))
+            beats = await pipe.execute() if names else []
+        live = {
+            name: status
+            for name, row, beat in zip(names, rows.values(), beats, strict=True)
+            if beat and (status := _status(name, row)) is not None
+        }
+        gone = set(self._live) - set(live)
+        self._live = live
+        if gone:
+            log.warning("replicas are gone", replicas=sorted(gone))
+        self._lost(gone)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def _status(name: str, row: bytes) -> ReplicaStatus | None:
+    try:
+        return ReplicaStatus.model_validate_json(row)
+    except ValidationError as error:
+        log.error("a replica's status cannot be read", replica=name, error=str(error))
+        return None

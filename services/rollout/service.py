@@ -1,0 +1,130 @@
+"""The rollout worker: finds the active jobs, plays their groups, drains.
+
+consumer.py reads a job's groups, player.py plays one, episode.py one of its episodes; environments.py and inference.py
+are the two outside things that an episode alternates between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import structlog
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.ledger import Ledger
+from services.rollout.consumer import GroupConsumer
+from services.rollout.errors import JobNotReady
+from services.rollout.playbook import load_playbook
+from services.rollout.player import Player
+from services.rollout.ports import Environments, Inference
+from services.rollout.settings import Settings
+from services.rollout.slots import EpisodeSlots
+
+log = structlog.get_logger("rollout")
+
+
+class _ServedJob:
+    """One job while this worker plays it."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.consumer: GroupConsumer | None = None
+        self.reading: asyncio.Task[None] | None = None
+
+
+class RolloutWorker:
+    """Plays the groups of every active job.
+
+    Args:
+        worker: this process's name, unique among the live workers.
+    """
+
+    def __init__(
+        self, redis: Redis, environments: Environments, inference: Inference, settings: Settings, worker: str
+    ) -> None:
+        self._redis, self._environments, self._inference = redis, environments, inference
+        self._settings, self._worker = settings, worker
+        self._slots = EpisodeSlots(settings.max_episodes)
+        self._jobs: dict[str, _ServedJob] = {}
+
+    def status(self) -> str:
+        """What the heartbeat says, JSON."""
+        detail = {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
+        return json.dumps({"service": "rollout", "instance": self._worker, "detail": detail})
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Play until `stop`, then finish what is under way, for `drain_s` at most."""
+        while not stop.is_set():
+            await self._follow_jobs()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._settings.discover_every_s)
+        await self._drain()
+
+    async def _follow_jobs(self) -> None:
+        members = await cast(Awaitable[set[bytes]], self._redis.smembers(keys.ACTIVE_JOBS))
+        active = {member.decode() for member in members}
+        for job_id in [job_id for job_id in self._jobs if job_id not in active]:
+            await self._leave(job_id)
+        for job_id in sorted(active):
+            served = self._jobs.get(job_id)
+            if served is None or served.reading is None or served.reading.done():
+                await self._join(job_id)
+
+    async def _join(self, job_id: str) -> None:
+        served = self._jobs.setdefault(job_id, _ServedJob())
+        if served.reading is not None and (error := served.reading.exception()) is not None:
+            log.error("reading a job's groups failed, starting again", job_id=job_id, error=repr(error))
+        try:
+            served.consumer = served.consumer or await self._consumer(job_id)
+        except JobNotReady:
+            return
+        except Exception:
+            log.exception("a job cannot be played", job_id=job_id)
+            return
+        served.reading = asyncio.create_task(served.consumer.consume(served.stop))
+
+    async def _consumer(self, job_id: str) -> GroupConsumer:
+        playbook = await load_playbook(self._redis, Path(self._settings.data_dir), job_id)
+        ledger = Ledger(self._redis, job_id)
+        player = Player(playbook, ledger, self._environments, self._inference, self._worker)
+        log.info("a job is played", job_id=job_id, template=playbook.prompts.template.name)
+        return GroupConsumer(
+            self._redis,
+            job_id,
+            self._worker,
+            play=player.play,
+            slots=self._slots,
+            reclaim_idle_s=self._settings.reclaim_idle_s,
+        )
+
+    async def _leave(self, job_id: str) -> None:
+        """The job ended: nobody wants its groups any more."""
+        served = self._jobs.pop(job_id)
+        if served.reading is not None:
+            served.reading.cancel()
+            await asyncio.gather(served.reading, return_exceptions=True)
+        if served.consumer is not None:
+            await served.consumer.abandon()
+        log.info("a job is left", job_id=job_id)
+
+    async def _drain(self) -> None:
+        served = [job for job in self._jobs.values() if job.consumer is not None]
+        log.info("draining", jobs=len(served), episodes=self._slots.taken)
+        for job in served:
+            job.stop.set()
+        finishing = [job.consumer.finish() for job in served if job.consumer is not None]
+        readings = [job.reading for job in served if job.reading is not None]
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                await asyncio.gather(*finishing, *readings, return_exceptions=True)
+        except TimeoutError:
+            log.warning("groups are left to other workers", episodes=self._slots.taken)
+        for job in served:
+            if job.consumer is not None:
+                await job.consumer.abandon()

@@ -1,0 +1,54 @@
+"""Between the environment contract's messages and the player's words."""
+
+from __future__ import annotations
+
+import json
+
+from gigpo.env.v1 import env_pb2
+
+from services.rollout.errors import EnvironmentFault, ModelFault
+from services.rollout.ports import Observation, Opening, Outcome
+
+FAULTS = {env_pb2.FAULT_CLASS_INFRA: "infra", env_pb2.FAULT_CLASS_ENV_BUG: "env_bug"}
+
+
+def open_request(opening: Opening) -> env_pb2.OpenGroupRequest:
+    """Field by field; kwargs as sorted JSON, so that a repeat is byte for byte the same."""
+    return env_pb2.OpenGroupRequest(
+        idempotency_key=opening.key,
+        environment=opening.environment,
+        kwargs_json=json.dumps(opening.kwargs, sort_keys=True),
+        split=opening.split,
+        seed=opening.seed,
+        n=opening.n,
+    )
+
+
+def observation_of(message: env_pb2.Observation) -> Observation:
+    """Field by field."""
+    return Observation(
+        message.text,
+        message.anchor,
+        message.anchor_key,
+        message.state_key,
+        message.task,
+        tuple(message.admissible_actions),
+    )
+
+
+def outcome_of(message: env_pb2.Outcome) -> Outcome:
+    """The outcome. A fault in it is raised: EnvironmentFault, or ModelFault where the model's words caused it."""
+    if message.HasField("fault"):
+        fault = message.fault
+        if fault.fault_class == env_pb2.FAULT_CLASS_MODEL:
+            raise ModelFault(fault.message)
+        raise EnvironmentFault(FAULTS.get(fault.fault_class, "infra"), fault.message)
+    return Outcome(
+        observation_of(message.observation),
+        message.reward,
+        message.score,
+        message.won,
+        message.terminated,
+        message.truncated,
+        message.action_valid,
+    )
