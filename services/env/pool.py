@@ -69,15 +69,17 @@ class WorkerPool:
         self._retiring: set[WorkerProcess] = set()
         self._entries: asyncio.Future[list[EnvironmentEntry]] = asyncio.get_running_loop().create_future()
         self._some_open = asyncio.Event()
+        self._all_open = asyncio.Event()
+        """Set once, at the end of the start."""
         self._episodes = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Start every worker and wait until the first can open sessions; TimeoutError where none gets there."""
+        """Start every worker and wait until all can open sessions; TimeoutError where they do not get there."""
         for _ in range(self._settings.workers):
             self._spawn_task(self._keep_slot())
         self._spawn_task(self._watch())
-        await asyncio.wait_for(self._some_open.wait(), self._settings.worker_start_timeout_s)
+        await asyncio.wait_for(self._all_open.wait(), self._settings.worker_start_timeout_s)
 
     async def stop(self) -> None:
         """End every worker and wait until none is left."""
@@ -136,6 +138,8 @@ class WorkerPool:
         task.add_done_callback(self._tasks.discard)
 
     def _announce(self) -> None:
+        if len(self._open) == self._settings.workers:
+            self._all_open.set()
         ready = bool(self._open)
         if ready != self._some_open.is_set():
             (self._some_open.set if ready else self._some_open.clear)()

@@ -207,17 +207,9 @@ class EnvService:
             raise UnknownEnvironmentError(f"unknown environment {spec.environment!r}")
         self._leases.reserve(n, self._clock())
         try:
-            opened = await asyncio.gather(*(self._open_one(spec) for _ in range(n)), return_exceptions=True)
+            sessions = await self._open_alike(spec, n)
         finally:
             self._leases.unreserve(n)
-        sessions = [one for one in opened if not isinstance(one, BaseException)]
-        failures = [one for one in opened if isinstance(one, BaseException)]
-        if len({answer.digest for _, answer in sessions}) > 1:
-            failures.append(ResetFaultError("sessions of one task show different first observations"))
-        if failures:
-            for session, _ in sessions:
-                session.close()
-            raise failures[0]
         leases = [
             Lease(self._new_lease_id(), key, spec, answer.deterministic, session, [answer.digest])
             for session, answer in sessions
@@ -225,6 +217,21 @@ class EnvService:
         group = Group(key, [lease.id for lease in leases], sessions[0][1].observation)
         self._leases.add(group, leases, self._clock())
         return group
+
+    async def _open_alike(self, spec: EpisodeSpec, n: int) -> list[tuple[Session, Opened]]:
+        """n sessions with one first observation, or none and an error. The first goes alone: where its reset does
+        harm, it does so once."""
+        first = await self._open_one(spec)
+        others = await asyncio.gather(*(self._open_one(spec) for _ in range(n - 1)), return_exceptions=True)
+        sessions = [first, *(one for one in others if not isinstance(one, BaseException))]
+        failures = [one for one in others if isinstance(one, BaseException)]
+        if len({answer.digest for _, answer in sessions}) > 1:
+            failures.append(ResetFaultError("sessions of one task show different first observations"))
+        if failures:
+            for session, _ in sessions:
+                session.close()
+            raise failures[0]
+        return sessions
 
     async def _open_one(self, spec: EpisodeSpec) -> tuple[Session, Opened]:
         own = 0

@@ -1,0 +1,71 @@
+"""An environment that does on command what environments do to a service. Imported by worker processes too."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+
+
+class FaultyKwargs(EnvironmentKwargs):
+    deterministic: bool = True
+    reset: str = ""
+    """An action that reset takes."""
+    shows_process: bool = False
+    """Let the observation name the process: a determinism that is claimed and not kept."""
+
+
+class Faulty(Environment):
+    """Counts its steps; some actions do harm first."""
+
+    Kwargs = FaultyKwargs
+    kwargs: FaultyKwargs
+    splits = ("train",)
+
+    @property
+    def deterministic(self) -> bool:
+        return self.kwargs.deterministic
+
+    def reset(self, seed: int, split: str) -> Observation:
+        self.count = seed
+        self.do(self.kwargs.reset)
+        return self.seen()
+
+    def step(self, action: str) -> Outcome:
+        self.do(action)
+        self.count += 1
+        return Outcome(observation=self.seen(), reward=1.0)
+
+    def do(self, action: str) -> None:
+        verb, _, rest = action.partition(" ")
+        if verb == "sleep":
+            time.sleep(float(rest))
+        elif verb == "spin":
+            while True:
+                pass
+        elif verb == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif verb == "die-once" and not Path(rest).exists():
+            Path(rest).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif verb == "wait-for":
+            Path(rest + ".reached").touch()
+            while not Path(rest).exists():
+                time.sleep(0.01)
+        elif verb == "raise":
+            raise RuntimeError("broken on purpose")
+        elif verb == "bomb":
+            self.hoard = bytearray(1 << 40)
+        elif verb == "spawn":
+            subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(600)  # {rest}"])
+        elif verb == "print":
+            print(rest, flush=True)  # noqa: T201 - what is tested
+
+    def state(self) -> object:
+        return self.count
+
+    def seen(self) -> Observation:
+        return Observation(text=f"count {self.count}" + (f" in {os.getpid()}" if self.kwargs.shows_process else ""))

@@ -1,0 +1,193 @@
+"""What goes wrong in workers: whatever it is, no reward is made up, nobody else is harmed, nothing is left behind."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from env_caller import Caller, workers
+from gigpo.env.v1 import env_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+INFRA, ENV_BUG = env_pb2.FAULT_CLASS_INFRA, env_pb2.FAULT_CLASS_ENV_BUG
+
+
+async def reached(path: Path) -> None:
+    while not path.exists():
+        await asyncio.sleep(0.01)
+
+
+def assert_fault(outcome: env_pb2.Outcome, fault_class: int) -> None:
+    """A fault and nothing else: no reward, no end, no observation."""
+    assert outcome == env_pb2.Outcome(fault=outcome.fault)
+    assert outcome.fault.fault_class == fault_class
+    assert outcome.fault.message
+
+
+async def played(caller: Caller, leases: list[str], turns: int) -> None:
+    for seq in range(1, turns + 1):
+        results = await caller.batch(*((lease, seq, "") for lease in leases))
+        assert [result.outcome.observation.text for result in results] == [f"count {seq}"] * len(leases)
+
+
+async def test_a_worker_killed_in_the_middle_of_a_step_costs_nobody_anything(served, tmp_path):
+    caller = await served()
+    leases = await caller.open(n=4)
+    await played(caller, leases, 3)
+    gate = tmp_path / "gate"
+    held = asyncio.create_task(caller.step(leases[0], 4, f"wait-for {gate}"))
+    waiting = asyncio.create_task(caller.batch((leases[1], 4, ""), (leases[2], 4, "")))
+    await reached(tmp_path / "gate.reached")
+    gate.touch()  # the second time the step goes through
+    (worker,) = workers()
+    os.kill(worker.pid, signal.SIGKILL)
+    assert (await held).observation.text == "count 4"
+    assert [result.outcome.observation.text for result in await waiting] == ["count 4"] * 2
+    assert (await caller.step(leases[3], 4)).observation.text == "count 4"
+    assert (await caller.step(leases[0], 5)).score == 5.0
+
+
+async def test_a_worker_that_dies_of_a_step_is_replaced_and_the_step_taken_once(served, tmp_path):
+    caller = await served()
+    lease = (await caller.open())[0]
+    await played(caller, [lease], 2)
+    outcome = await caller.step(lease, 3, f"die-once {tmp_path / 'died'}")
+    assert (outcome.observation.text, outcome.reward, outcome.score) == ("count 3", 1.0, 3.0)
+    assert await caller.step(lease, 3, "") == outcome
+
+
+async def test_a_step_that_always_kills_its_worker_is_a_fault_and_harms_no_neighbour(served):
+    caller = await served()
+    guilty, *others = await caller.open(n=4)
+    await played(caller, [guilty, *others], 2)
+    results = await caller.batch((others[0], 3, ""), (guilty, 3, "die"), (others[1], 3, ""), (others[2], 3, ""))
+    assert_fault(results[1].outcome, INFRA)
+    texts = [results[index].outcome.observation.text for index in (0, 2, 3)]
+    assert texts == ["count 3"] * 3
+    assert_fault(await caller.step(guilty, 3), INFRA)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.step(guilty, 4)
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize("action", ["sleep 600", "spin"])
+async def test_a_hung_step_ends_at_its_deadline_and_harms_no_neighbour(served, action):
+    caller = await served(step_timeout_s=1.0)
+    guilty, *others = await caller.open(n=3)
+    await played(caller, [guilty, *others], 2)
+    hanging = asyncio.create_task(caller.step(guilty, 3, action))
+    results = await caller.batch(*((lease, 3, "") for lease in others))
+    assert [result.outcome.observation.text for result in results] == ["count 3"] * 2
+    assert_fault(await hanging, INFRA)
+    results = await caller.batch(*((lease, 4, "") for lease in others))
+    assert [result.outcome.observation.text for result in results] == ["count 4"] * 2
+
+
+async def test_a_frozen_worker_is_replaced(served):
+    caller = await served(step_timeout_s=1.0)
+    leases = await caller.open(n=2)
+    await played(caller, leases, 2)
+    (worker,) = workers()
+    os.kill(worker.pid, signal.SIGSTOP)
+    results = await caller.batch(*((lease, 3, "") for lease in leases))
+    assert [result.outcome.observation.text for result in results] == ["count 3"] * 2
+
+
+async def test_an_exception_in_a_step_is_the_environments_bug(served):
+    caller = await served()
+    guilty, other = await caller.open(n=2)
+    outcome = await caller.step(guilty, 1, "raise")
+    assert_fault(outcome, ENV_BUG)
+    assert outcome.fault.message == "RuntimeError: broken on purpose"
+    assert (await caller.step(other, 1)).reward == 1.0
+
+
+async def test_a_memory_bomb_meets_the_limit_and_harms_no_neighbour(served):
+    caller = await served(worker_memory_mb=1024)
+    guilty, other = await caller.open(n=2)
+    outcome = await caller.step(guilty, 1, "bomb")
+    assert_fault(outcome, ENV_BUG)
+    assert "MemoryError" in outcome.fault.message
+    assert (await caller.step(other, 1)).observation.text == "count 1"
+
+
+async def test_a_worker_that_uses_up_its_cpu_time_is_replaced(served):
+    caller = await served(worker_cpu_s=1, step_timeout_s=60.0)
+    guilty, other = await caller.open(n=2)
+    assert_fault(await caller.step(guilty, 1, "spin"), INFRA)
+    assert (await caller.step(other, 1)).observation.text == "count 1"
+
+
+@pytest.mark.parametrize(
+    ("reset", "code"),
+    [
+        ("raise", grpc.StatusCode.INTERNAL),
+        ("die", grpc.StatusCode.UNAVAILABLE),
+        ("sleep 600", grpc.StatusCode.DEADLINE_EXCEEDED),
+    ],
+)
+async def test_a_reset_that_fails_opens_nothing_and_the_service_goes_on(served, reset, code):
+    caller = await served(step_timeout_s=1.0)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.open(kwargs_json=f'{{"reset": "{reset}"}}', n=2)
+    assert refused.value.code() is code
+    assert await caller.open(n=2)
+
+
+async def test_what_is_not_deterministic_is_not_replayed(served):
+    caller = await served()
+    lease = (await caller.open(kwargs_json='{"deterministic": false}'))[0]
+    await played(caller, [lease], 2)
+    (worker,) = workers()
+    os.kill(worker.pid, signal.SIGKILL)
+    assert_fault(await caller.step(lease, 3), INFRA)
+
+
+async def test_a_replay_that_shows_something_else_is_a_fault(served):
+    caller = await served()
+    lease = (await caller.open(kwargs_json='{"shows_process": true}'))[0]
+    await caller.step(lease, 1)
+    (worker,) = workers()
+    os.kill(worker.pid, signal.SIGKILL)
+    assert_fault(await caller.step(lease, 2), INFRA)
+
+
+async def test_a_client_that_goes_away_leaves_a_step_that_can_be_fetched(served, tmp_path):
+    caller = await served()
+    lease = (await caller.open())[0]
+    gate = tmp_path / "gate"
+    call = caller.stub.Step(env_pb2.StepRequest(lease=lease, seq=1, action=f"wait-for {gate}"))
+    asking = asyncio.ensure_future(call)
+    await reached(tmp_path / "gate.reached")
+    call.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    gate.touch()
+    assert (await caller.step(lease, 1)).observation.text == "count 1"
+
+
+async def test_health_says_not_serving_while_no_worker_is_up(served):
+    caller = await served()
+    async with grpc.aio.insecure_channel(caller.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        (worker,) = workers()
+        os.kill(worker.pid, signal.SIGKILL)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
+
+
+async def test_processes_that_an_environment_started_end_with_its_worker(served):
+    caller = await served()
+    lease = (await caller.open())[0]
+    await caller.step(lease, 1, "spawn left-behind-by-an-environment")
+    (worker,) = workers()
+    (grandchild,) = worker.children()
+    os.kill(worker.pid, signal.SIGKILL)
+    assert (await caller.step(lease, 2)).observation.text == "count 2"
+    assert psutil.wait_procs([grandchild], timeout=10)[1] == []

@@ -1,0 +1,116 @@
+"""The service as a process: what it prints, how it ends, what it leaves behind."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from env_caller import Caller
+from gigpo.env.v1 import env_pb2, env_pb2_grpc
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The service in a process of its own, and its address."""
+    settings = {
+        "ENV_SERVICE_ADDRESS_FILE": str(tmp_path / "address.json"),
+        "ENV_SERVICE_EXTRA_ENVIRONMENTS": '{"faulty": "faulty_environment:Faulty"}',
+        "ENV_SERVICE_WORKERS": "2",
+        "ENV_SERVICE_DRAIN_S": "30",
+        "PYTHONPATH": os.pathsep.join([str(HERE), *(path for path in sys.path if path)]),
+    }
+    command = [sys.executable, "-m", "services.env.main"]
+    with subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            ready = json.loads(process.stdout.readline())
+            assert ready["service"] == "env"
+            assert json.loads((tmp_path / "address.json").read_text())["address"] == ready["address"]
+            yield process, ready["address"]
+        finally:
+            process.kill()
+
+
+@contextlib.asynccontextmanager
+async def calling(address: str):
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield Caller(env_pb2_grpc.EnvironmentServiceStub(channel), address)
+
+
+def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+async def open_and_close_for_ever(caller: Caller) -> None:
+    while True:
+        await caller.stub.Close(env_pb2.CloseRequest(leases=await caller.open()))
+
+
+async def ended(process: "subprocess.Popen[str]") -> int:
+    return await asyncio.wait_for(asyncio.to_thread(process.wait), 30)
+
+
+async def test_sigterm_drains_ends_with_status_zero_and_leaves_no_process(started):
+    process, address = started
+    assert len(family(process)) == 2
+    children = family(process)
+    async with calling(address) as caller:
+        leases = await caller.open(n=2)
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await open_and_close_for_ever(caller)  # until the signal has arrived
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "going down" in refused.value.details()
+        results = await caller.batch(*((lease, 1, "") for lease in leases))  # what was open can end in peace
+        assert [result.outcome.observation.text for result in results] == ["count 1"] * 2
+        await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
+    assert await ended(process) == 0
+    assert psutil.wait_procs(children, timeout=0)[1] == []
+
+
+async def test_an_idle_service_ends_at_ctrl_c(started):
+    process, _ = started
+    process.send_signal(signal.SIGINT)
+    assert await ended(process) == 0
+
+
+async def test_a_killed_service_leaves_no_worker(started):
+    process, address = started
+    children = family(process)
+    async with calling(address) as caller:
+        (lease,) = await caller.open()
+        call = caller.stub.Step(env_pb2.StepRequest(lease=lease, seq=1, action="spin"))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(call)), 0.5)
+        process.kill()
+        assert psutil.wait_procs(children, timeout=10)[1] == []
+        call.cancel()
+
+
+async def test_what_an_environment_prints_does_not_mix_with_what_the_service_answers(started):
+    process, address = started
+    async with calling(address) as caller:
+        (lease,) = await caller.open()
+        await caller.step(lease, 1, "print spoiled")
+        await caller.stub.Close(env_pb2.CloseRequest(leases=[lease]))
+    process.send_signal(signal.SIGTERM)
+    assert await ended(process) == 0
+    assert process.stdout.read() == ""
+
+
+def test_a_wrong_setting_stops_the_start():
+    command = [sys.executable, "-m", "services.env.main"]
+    settings = {"ENV_SERVICE_WORKERS": "0", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "workers" in done.stderr
