@@ -1,0 +1,110 @@
+"""The port to what samples: token ids in, token ids, log-probabilities and versions out.
+
+Two engines stand behind it, vLLM (`vllm_engine`) and transformers in this process (`transformers_engine`), and the
+fake of the tests. All of them are held to `tests/e2e/inference`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.contracts.policy import PolicyManifest
+
+
+class EngineError(Exception):
+    """Base of what an engine raises."""
+
+
+class EngineFailed(EngineError):
+    """The engine is gone, hung or in an unknown state: it must be started again before it samples."""
+
+
+class UpdateRejected(EngineError):
+    """The version's files are not what its manifest says; the engine still serves what it served before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample one batch; hashable, so that prompts can be grouped by it."""
+
+    temperature: float
+    """>= 0; 0 is greedy, with the log-probabilities of temperature 1."""
+    max_tokens: int
+    """Longest response, >= 1; shorter where the model's length ends."""
+    stop_token_ids: tuple[int, ...]
+    """A response ends with the first of these, which belongs to it; nothing else stops it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt to continue."""
+
+    ids: bytes
+    """int32 little-endian [P], P >= 1."""
+    seed: int
+    """[0, 2**31): equal prompts with equal seeds under equal weights get equal responses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What was sampled."""
+
+    response_ids: bytes
+    """int32 little-endian [R], R >= 1, the stop token included."""
+    logprobs: bytes
+    """float32 little-endian [R], natural logarithm under the distribution that was sampled (temperature applied)."""
+    versions: bytes
+    """int32 little-endian [R], policy version whose weights sampled each token."""
+    finish_reason: str
+    """`stop` or `length`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why this engine can't continue this prompt, now or ever."""
+
+    reason: str
+
+
+Outcome = Completion | Refusal
+
+
+class Engine(Protocol):
+    """One model being served. Only `generate` may be called concurrently."""
+
+    name: str
+    """`vllm`, `transformers` or a fake's name: what the acknowledgement says."""
+
+    async def start(self, manifest: PolicyManifest) -> None:
+        """Serve exactly `manifest`, from whatever state the engine is in; a no-op where it already does.
+
+        Raises:
+            UpdateRejected: the manifest's files are damaged or of another model; nothing changed.
+            EngineFailed: the engine did not come up in time.
+        """
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> AsyncIterator[list[tuple[int, Outcome]]]:
+        """Continue the prompts; yields (index into `prompts`, outcome) as they finish, each index once.
+
+        Raises:
+            EngineFailed: the outcomes not yet yielded are lost.
+        """
+
+    async def update(self, manifest: PolicyManifest) -> float:
+        """Serve another version of the same base; prompts in flight go on under the new weights.
+
+        Returns:
+            Seconds during which no token was sampled.
+
+        Raises:
+            UpdateRejected: as in `start`; the old version is served.
+            EngineFailed: the update broke half-way.
+        """
+
+    async def healthy(self) -> bool:
+        """Whether the engine can sample, as far as a cheap question tells."""
+
+    async def stop(self) -> None:
+        """End it and everything it started. Idempotent; `start` may follow."""

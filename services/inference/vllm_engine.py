@@ -1,0 +1,219 @@
+"""vLLM behind the engine port: supervises one server and speaks its HTTP API.
+
+Sampling goes through our plugin's batched route, weight updates through vLLM's own four phases (pause keeping
+requests, start, update, finish with the version, resume); only the transfer backend's name and what it is told differ
+between files on a CPU and NCCL or IPC on GPUs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from array import array
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from services.contracts.arrays import pack_int32
+from services.contracts.policy import PolicyManifest
+from services.inference.engine import Completion, EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+from services.inference.vllm_flags import VllmLimits, environment, on_cuda, server_flags
+from services.inference.vllm_process import VllmProcess
+from services.inference.weights import verify
+
+BATCH_PATH = "/inference/v1/generate_batch"
+FRAME_HEADER_BYTES = 4
+HEALTH_EVERY_S = 0.2
+HEALTH_TIMEOUT_S = 5.0
+
+_encoder = msgspec.msgpack.Encoder()
+_Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str]
+_rows = msgspec.msgpack.Decoder(list[_Row])
+
+
+@dataclass(frozen=True)
+class VllmSettings:
+    """How the server is run; see settings.py for each."""
+
+    python: Path
+    data_dir: Path
+    log: Path
+    device: str = "auto"
+    start_s: float = 240.0
+    stop_s: float = 12.0
+    stall_s: float = 120.0
+    limits: VllmLimits = field(default_factory=VllmLimits)
+
+
+class VllmEngine:
+    """One vLLM server, private to this process."""
+
+    name = "vllm"
+
+    def __init__(self, settings: VllmSettings) -> None:
+        self._settings = settings
+        self._process: VllmProcess | None = None
+        self._client: httpx.AsyncClient | None = None
+        self._key = secrets.token_urlsafe(32)
+        self._served: PolicyManifest | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process (and group) id of the server while it runs."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self, manifest: PolicyManifest) -> None:
+        """See the port. A server that runs another base, or that is not healthy, is replaced."""
+        await asyncio.to_thread(verify, manifest, self._settings.data_dir)
+        if self._served is None or not _same_model(self._served, manifest) or not await self.healthy():
+            await self.stop()
+            await self._launch(manifest)
+        if self._served != manifest:
+            await self._swap(manifest)
+
+    async def update(self, manifest: PolicyManifest) -> float:
+        if self._served is None or not _same_model(self._served, manifest):
+            raise UpdateRejected(f"version {manifest.version} is of another base than the one being served")
+        await asyncio.to_thread(verify, manifest, self._settings.data_dir)
+        return await self._swap(manifest)
+
+    async def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> AsyncIterator[list[tuple[int, Outcome]]]:
+        body = _encoder.encode(
+            {
+                "temperature": sampling.temperature,
+                "max_tokens": sampling.max_tokens,
+                "stop_token_ids": sampling.stop_token_ids,
+                "items": [(prompt.ids, prompt.seed) for prompt in prompts],
+            }
+        )
+        missing = len(prompts)
+        try:
+            async with self._connection().stream("POST", BATCH_PATH, content=body) as response:
+                await _raise_for_status(response, "generate")
+                async for rows in _frames(response):
+                    missing -= len(rows)
+                    yield [(row[0], _outcome(row)) for row in rows]
+        except httpx.HTTPError as error:
+            self._served = None  # whatever /health says: the next start makes a new server
+            raise EngineFailed(f"vLLM broke off while sampling: {type(error).__name__}: {error}") from error
+        if missing:
+            self._served = None
+            raise EngineFailed(f"vLLM ended its answer with {missing} of {len(prompts)} prompts missing")
+
+    async def healthy(self) -> bool:
+        if self._process is None or not self._process.alive or self._client is None:
+            return False
+        try:
+            answer = await self._client.get("/health", timeout=HEALTH_TIMEOUT_S)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == httpx.codes.OK
+
+    async def stop(self) -> None:
+        client, self._client = self._client, None
+        process, self._process = self._process, None
+        self._served = None
+        if client is not None:
+            await client.aclose()
+        if process is not None:
+            await process.stop(self._settings.stop_s)
+
+    async def _launch(self, manifest: PolicyManifest) -> None:
+        settings = self._settings
+        cuda = on_cuda(settings.device)
+        process = self._process = VllmProcess(settings.log)
+        launcher = [str(settings.python), "-m", "gigpo_vllm.serve", str(os.getpid()), "--uds", str(process.socket)]
+        await process.spawn(
+            [*launcher, *server_flags(manifest, settings.limits, cuda=cuda)],
+            environment(self._key, settings.limits, cuda=cuda),
+        )
+        self._client = httpx.AsyncClient(
+            base_url="http://vllm",
+            headers={"Authorization": f"Bearer {self._key}"},
+            timeout=httpx.Timeout(settings.stall_s),
+            transport=httpx.AsyncHTTPTransport(uds=str(process.socket), limits=httpx.Limits(max_connections=None)),
+        )
+        try:
+            await self._await_health(process, time.monotonic() + settings.start_s)
+            await self._post("/init_weight_transfer_engine", {"init_info": {"root": str(settings.data_dir.resolve())}})
+        except EngineFailed:
+            await self.stop()
+            raise
+
+    async def _await_health(self, process: VllmProcess, deadline: float) -> None:
+        while not await self.healthy():
+            if not process.alive:
+                raise EngineFailed(f"vLLM ended with status {await process.exited()}: {process.log_tail()}")
+            if time.monotonic() > deadline:
+                raise EngineFailed(f"vLLM gave no answer within {self._settings.start_s:g} s: {process.log_tail()}")
+            await asyncio.sleep(HEALTH_EVERY_S)
+
+    async def _swap(self, manifest: PolicyManifest) -> float:
+        """The four phases. Half-way failures leave weights that nobody can name, so they end in EngineFailed."""
+        started = time.monotonic()
+        self._served = None
+        await self._post("/pause?mode=keep&clear_cache=true")
+        await self._post("/start_weight_update")
+        await self._post("/update_weights", {"update_info": {"path": manifest.path}})
+        await self._post("/finish_weight_update", {"weight_version": str(manifest.version)})
+        await self._post("/resume")
+        self._served = manifest
+        return time.monotonic() - started
+
+    async def _post(self, path: str, body: Mapping[str, Any] | None = None) -> None:
+        try:
+            response = await self._connection().post(path, json=body)
+        except httpx.HTTPError as error:
+            raise EngineFailed(f"vLLM did not answer {path}: {type(error).__name__}: {error}") from error
+        await _raise_for_status(response, path)
+
+    def _connection(self) -> httpx.AsyncClient:
+        if self._client is None:
+            raise EngineFailed("vLLM is not running")
+        return self._client
+
+
+def _same_model(one: PolicyManifest, other: PolicyManifest) -> bool:
+    fields = ("base_sha", "torch_dtype", "max_model_len")
+    return all(getattr(one, name) == getattr(other, name) for name in fields)
+
+
+async def _raise_for_status(response: httpx.Response, what: str) -> None:
+    if response.status_code != httpx.codes.OK:
+        text = (await response.aread())[:500].decode(errors="replace")
+        raise EngineFailed(f"vLLM answered {what} with {response.status_code}: {text}")
+
+
+async def _frames(response: httpx.Response) -> AsyncIterator[list[_Row]]:
+    """The rows of each frame; a frame is 4 bytes of length, little-endian, and its msgpack."""
+    buffer = bytearray()
+    async for chunk in response.aiter_raw():
+        buffer += chunk
+        while len(buffer) >= FRAME_HEADER_BYTES:
+            end = FRAME_HEADER_BYTES + int.from_bytes(buffer[:FRAME_HEADER_BYTES], "little")
+            if len(buffer) < end:
+                break
+            yield _rows.decode(buffer[FRAME_HEADER_BYTES:end])
+            del buffer[:end]
+
+
+def _outcome(row: _Row) -> Outcome:
+    _, response_ids, logprobs, spans, finish_reason, error = row
+    if finish_reason == "refused":
+        return Refusal(error)
+    if finish_reason not in ("stop", "length"):
+        raise EngineFailed(f"vLLM ended a prompt with {finish_reason!r}: {error}")
+    versions = array("i", bytes(len(response_ids)))
+    covered = 0
+    for version, start, end in spans:
+        versions[start:end] = array("i", [int(version)] * (end - start))
+        covered += end - start
+    if covered != len(versions):
+        raise EngineFailed(f"vLLM named the version of {covered} of {len(versions)} tokens")
+    return Completion(response_ids, logprobs, pack_int32(versions), finish_reason)

@@ -1,0 +1,130 @@
+"""`POST /inference/v1/generate_batch`: many token prompts in one request, each with a sampling seed of its own.
+
+vLLM's own routes take one prompt a request, or many that share one seed; for prompts of tens of tokens HTTP then costs
+more than sampling. This route calls the same engine client per prompt. It sits below `/inference`, so vLLM's
+API key guards it. Bodies are msgpack:
+
+    request   {"temperature": float, "max_tokens": int, "stop_token_ids": [int], "items": [[prompt int32 LE, seed]]}
+    response  one frame after another as prompts finish, each a 4-byte little-endian length and a msgpack list of
+              [index, response int32 LE, logprobs float32 LE, [[version, start, end]], finish_reason, error]
+
+The stop token is part of the response, and only `stop_token_ids` stop. `finish_reason` is vLLM's (`stop`, `length`,
+`abort`), or with a sentence in `error`: `refused`, the prompt is not one for this model, or `failed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import struct
+from argparse import Namespace
+from array import array
+from collections.abc import AsyncIterator
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.datastructures import State
+from vllm.engine.protocol import EngineClient
+from vllm.exceptions import VLLMClientError
+from vllm.inputs import tokens_input
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+PATH = "/inference/v1/generate_batch"
+Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str]
+
+
+class Batch(msgspec.Struct):
+    """The request's body."""
+
+    temperature: float
+    max_tokens: int
+    stop_token_ids: list[int]
+    items: list[tuple[bytes, int]]
+
+
+class BatchGenerate:
+    """vLLM endpoint plugin: the route and nothing else."""
+
+    name = "gigpo_batch"
+    required_tasks = ("generate",)
+
+    def attach_router(self, app: FastAPI) -> None:
+        app.add_api_route(PATH, serve_batch, methods=["POST"], response_model=None)
+
+    async def init_state(self, engine_client: EngineClient | None, state: State, args: Namespace) -> None:
+        """The route uses `state.engine_client`, which vLLM has set."""
+
+
+_decoder = msgspec.msgpack.Decoder(Batch)
+_encoder = msgspec.msgpack.Encoder()
+_request_number = itertools.count()
+
+
+async def serve_batch(request: Request) -> Response:
+    """200 with frames, or 400 with a sentence when the body is none of ours."""
+    try:
+        batch = _decoder.decode(await request.body())
+    except msgspec.MsgspecError as error:
+        return Response(str(error), status_code=400, media_type="text/plain")
+    return StreamingResponse(_frames(request.app.state.engine_client, batch), media_type="application/x-msgpack")
+
+
+async def _frames(engine: EngineClient, batch: Batch) -> AsyncIterator[bytes]:
+    done: asyncio.Queue[Row] = asyncio.Queue()
+    tasks = [asyncio.create_task(_sample(engine, batch, index, done)) for index in range(len(batch.items))]
+    try:
+        missing = len(tasks)
+        while missing:
+            rows = [await done.get()]
+            while not done.empty():
+                rows.append(done.get_nowait())
+            missing -= len(rows)
+            payload = _encoder.encode(rows)
+            yield struct.pack("<I", len(payload)) + payload
+    finally:  # the client hung up: sampling for nobody would hold up the others
+        for task in tasks:
+            task.cancel()
+
+
+async def _sample(engine: EngineClient, batch: Batch, index: int, done: asyncio.Queue[Row]) -> None:
+    prompt, seed = batch.items[index]
+    try:
+        ids = array("i", prompt).tolist()
+        outputs = engine.generate(tokens_input(ids), _sampling(batch, seed), f"gigpo-{next(_request_number)}")
+        async for output in outputs:  # one: FINAL_ONLY
+            done.put_nowait(_row(index, output))
+    except (VLLMClientError, ValueError) as error:
+        done.put_nowait((index, b"", b"", [], "refused", str(error)))
+    except Exception as error:  # noqa: BLE001 - one prompt's failure is that prompt's answer
+        done.put_nowait((index, b"", b"", [], "failed", f"{type(error).__name__}: {error}"))
+
+
+def _sampling(batch: Batch, seed: int) -> SamplingParams:
+    return SamplingParams(
+        temperature=batch.temperature,
+        max_tokens=batch.max_tokens,
+        stop_token_ids=batch.stop_token_ids,
+        seed=seed,
+        ignore_eos=True,
+        logprobs=0,
+        detokenize=False,
+        flat_logprobs=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _row(index: int, final: RequestOutput) -> Row:
+    output = final.outputs[0]
+    ids, flat = list(output.token_ids), output.logprobs
+    logprobs = [flat.logprobs[start] for start in flat.start_indices]  # the sampled token comes first
+    spans = [(span.version, span.start, span.end) for span in output.weight_versions or ()]
+    return (
+        index,
+        array("i", ids).tobytes(),
+        array("f", logprobs).tobytes(),
+        spans,
+        str(output.finish_reason),
+        "",
+    )

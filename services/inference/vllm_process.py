@@ -1,0 +1,95 @@
+"""One vLLM server process group: started, watched, ended. It talks over a Unix socket in a folder of its own.
+
+vLLM's API key does not guard its control plane (pause, weight updates, RPC), so the socket's folder is readable for
+this user only, and no port exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from services.inference.engine import EngineFailed
+
+LOG_TAIL_BYTES = 2_000
+
+
+class VllmProcess:
+    """A server in its own session, bound to this process's life.
+
+    Args:
+        log: file that takes its stdout and stderr, appended.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="gigpo-vllm-"))
+        self.socket = self._folder / "api.sock"
+
+    async def spawn(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start `command`, which serves on `self.socket`, with `environment` added to this process's.
+
+        Call it on the main thread: the kernel ends the server with the thread that forked it.
+
+        Raises:
+            EngineFailed: there is no such program.
+        """
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, **environment},  # a child needs PATH, HOME and the like
+                    start_new_session=True,
+                )
+            except OSError as error:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                raise EngineFailed(f"{command[0]}: {error.strerror}") from error
+
+    @property
+    def pid(self) -> int | None:
+        """Process and group id while it runs."""
+        return self._process.pid if self._process is not None and self.alive else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def exited(self) -> int:
+        """Wait for its end; the exit status, negative for a signal."""
+        if self._process is None:
+            return 0
+        return await self._process.wait()
+
+    async def stop(self, grace_s: float) -> None:
+        """SIGTERM, SIGKILL to the whole group after `grace_s` seconds, and nothing of it is left."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.returncode is None and grace_s > 0:
+                with suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGTERM)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), grace_s)
+            with suppress(ProcessLookupError):  # the API server may be gone and its engine core not
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def log_tail(self) -> str:
+        """The last lines of its log, for an error's sentence."""
+        with suppress(OSError), self._log.open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - LOG_TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+            return " | ".join(line for line in lines[-3:] if line.strip())
+        return ""

@@ -1,0 +1,86 @@
+"""A policy version's files: verified before an engine sees them, named by one fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from services.contracts.policy import PolicyManifest
+from services.inference.engine import UpdateRejected
+
+HEADER_LIMIT = 100_000_000
+"""Longest header that the safetensors format allows, bytes."""
+
+
+def fingerprint(manifest: PolicyManifest) -> str:
+    """Hex sha256 over the manifest's file names and hashes, in order of the names: which weights these are."""
+    lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(manifest.files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def verify(manifest: PolicyManifest, data_dir: Path) -> None:
+    """Read every file of the version and compare it with its hash, and its tensors with the base's.
+
+    Blocking; call it off the event loop.
+
+    Raises:
+        UpdateRejected: a file is missing, differs, lies outside `data_dir`, or its tensors are another model's. An
+            engine that loaded them would serve a mixture of old and new weights without an error.
+    """
+    folder, base = _confined(manifest.path, data_dir), _confined(manifest.base, data_dir)
+    if not manifest.files:
+        raise UpdateRejected(f"version {manifest.version} names no files")
+    for name, wanted in manifest.files.items():
+        found = _digest(_confined(str(folder / name), data_dir))
+        if found != wanted:
+            raise UpdateRejected(f"{folder / name}: want sha256 {wanted[:12]}..., got {found[:12]}...")
+    stray = {file.name for file in folder.glob("*.safetensors")} - manifest.files.keys()
+    if stray:
+        raise UpdateRejected(f"{folder} holds {sorted(stray)}, which version {manifest.version} does not name")
+    wanted_tensors, found_tensors = tensor_shapes(base), tensor_shapes(folder)
+    if wanted_tensors != found_tensors:
+        odd = sorted(name for name, _ in wanted_tensors.items() ^ found_tensors.items())
+        raise UpdateRejected(f"{folder} is not a version of {base}: tensors differ, first {odd[0]!r}")
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Tensor name -> shape over all safetensors files of a folder, from their headers.
+
+    Raises:
+        UpdateRejected: a file is no safetensors file, or there is none.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        header = _header(file)
+        shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    if not shapes:
+        raise UpdateRejected(f"no tensors in {folder}")
+    return shapes
+
+
+def _header(file: Path) -> dict[str, dict[str, list[int]]]:
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if length > HEADER_LIMIT:
+            raise UpdateRejected(f"{file} is no safetensors file")
+        try:
+            header: dict[str, dict[str, list[int]]] = json.loads(opened.read(length))
+        except ValueError as error:
+            raise UpdateRejected(f"{file} is no safetensors file: {error}") from error
+    return header
+
+
+def _confined(path: str, data_dir: Path) -> Path:
+    try:
+        resolved = Path(path).resolve(strict=True)
+    except OSError as error:
+        raise UpdateRejected(f"{path}: {error.strerror}") from error
+    if not resolved.is_relative_to(data_dir.resolve()):
+        raise UpdateRejected(f"{path} is outside {data_dir}")
+    return resolved
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
