@@ -1,0 +1,1 @@
+"""The advantage service: groups of finished episodes in, advantages out, the same bytes whoever computes them."""

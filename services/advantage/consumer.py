@@ -1,0 +1,181 @@
+"""The edge: complete groups of all active jobs from their streams, in micro-batches, scores into the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import structlog
+from redis.asyncio import Redis
+
+from gigpo_core import AdvantageConfig, GigpoError
+from services.advantage.dead_letters import set_aside_when_hopeless
+from services.advantage.service import FinishedGroup, GroupFault, advantage_config, finished_group, score_groups
+from services.advantage.settings import Settings
+from services.contracts import keys
+from services.contracts.job import JobSpec
+from services.contracts.messages import CompleteGroup, ContractError, ScoredGroup, decode
+from services.kit.streams import Entry, StreamConsumer
+from services.ledger import Ledger, MoveRefused
+from services.ledger.ledger import ADVANTAGE
+
+log = structlog.get_logger("advantage")
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """One entry of one job's stream of complete groups."""
+
+    job: str
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A delivered group with all that its score depends on."""
+
+    delivered: Delivered
+    group: FinishedGroup
+    config: AdvantageConfig
+
+
+class Consumer:
+    """Reads, scores, writes; acknowledges an entry only through the ledger's move, so a kill loses nothing."""
+
+    def __init__(self, redis: Redis, settings: Settings, name: str) -> None:
+        self._redis, self._settings, self._name = redis, settings, name
+        self._queue: asyncio.Queue[Delivered] = asyncio.Queue(settings.max_groups)
+        self._configs: dict[str, AdvantageConfig] = {}
+        self.scored = 0
+        """Groups scored since the start."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then finish what was read. Raises what Redis raises after its retries."""
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(self._follow_jobs(stop))
+            while not (reading.done() and self._queue.empty()):
+                if batch := await self._micro_batch():
+                    await self._score(batch)
+
+    async def _follow_jobs(self, stop: asyncio.Event) -> None:
+        readers: dict[str, asyncio.Task[None]] = {}
+        ended: dict[str, asyncio.Event] = {}
+        async with asyncio.TaskGroup() as tasks:
+            while not stop.is_set():
+                members = await cast(Awaitable[set[bytes]], self._redis.smembers(keys.ACTIVE_JOBS))
+                active = {member.decode() for member in members}
+                for job in [job for job in readers if job not in active]:
+                    ended.pop(job).set()
+                    del readers[job]
+                    self._configs.pop(job, None)
+                for job in sorted(active - readers.keys()):
+                    ended[job] = asyncio.Event()
+                    readers[job] = tasks.create_task(self._read(job, ended[job]))
+                await _sleep_until(stop, self._settings.jobs_poll_s)
+            for event in ended.values():
+                event.set()
+
+    async def _read(self, job: str, end: asyncio.Event) -> None:
+        source = StreamConsumer(
+            self._redis,
+            keys.episodes_stream(job),
+            ADVANTAGE,
+            self._name,
+            reclaim_idle_ms=int(self._settings.reclaim_idle_s * 1_000),
+            max_deliveries=self._settings.max_deliveries,
+        )
+        while not end.is_set():
+            for entry in await source.read(self._settings.max_groups):
+                await self._queue.put(Delivered(job, entry))
+
+    async def _micro_batch(self) -> list[Delivered]:
+        """The next groups: a first one, and those that come within `max_wait_s` of it; empty when none comes soon."""
+        batch: list[Delivered] = []
+        wait_s = 0.2  # then `run` looks whether it should stop
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while len(batch) < self._settings.max_groups:
+            try:
+                batch.append(await asyncio.wait_for(self._queue.get(), max(deadline - loop.time(), 0.0)))
+            except TimeoutError:
+                break
+            if len(batch) == 1:
+                deadline = loop.time() + self._settings.max_wait_s
+        return batch
+
+    async def _score(self, batch: Sequence[Delivered]) -> None:
+        loaded = [found for found in await asyncio.gather(*map(self._load, batch)) if found is not None]
+        by_config: dict[AdvantageConfig, list[Loaded]] = defaultdict(list)
+        for one in loaded:
+            by_config[one.config].append(one)
+        for config, members in by_config.items():
+            await self._score_together(config, members)
+
+    async def _score_together(self, config: AdvantageConfig, members: list[Loaded]) -> None:
+        groups = [member.group for member in members]
+        try:
+            scores = await asyncio.to_thread(score_groups, groups, config, self._settings.device)
+        except (GigpoError, GroupFault) as error:
+            if len(members) == 1:
+                await self._give_up(members[0].delivered, f"group {groups[0].group_id}: {error}")
+                return
+            for member in members:  # one of them is wrong; the others must not wait for it
+                await self._score_together(config, [member])
+            return
+        await asyncio.gather(*(self._store(one.delivered, score) for one, score in zip(members, scores, strict=True)))
+
+    async def _load(self, delivered: Delivered) -> Loaded | None:
+        try:
+            complete = decode(delivered.entry.payload, CompleteGroup)
+        except ContractError as error:
+            await self._give_up(delivered, str(error))
+            return None
+        ledger = Ledger(self._redis, delivered.job)
+        payloads = await ledger.episodes_of(complete.group_id)
+        if not payloads and complete.group_id not in await ledger.live():
+            await self._acknowledge(delivered)  # it was dropped meanwhile
+            return None
+        try:
+            group = finished_group(complete.group_id, complete.purpose, complete.cursor, payloads)
+            return Loaded(delivered, group, await self._config(delivered.job))
+        except (GroupFault, GigpoError, ValueError) as error:
+            await self._give_up(delivered, str(error))
+            return None
+
+    async def _config(self, job: str) -> AdvantageConfig:
+        if job not in self._configs:
+            document = await self._redis.get(keys.spec(job))
+            if document is None:
+                raise GroupFault(f"job {job} has no spec")
+            self._configs[job] = advantage_config(JobSpec.model_validate_json(document).algorithm)
+        return self._configs[job]
+
+    async def _store(self, delivered: Delivered, score: ScoredGroup) -> None:
+        try:
+            await Ledger(self._redis, delivered.job).score(score)
+            self.scored += 1
+        except MoveRefused as error:  # dropped while it was computed, or stored before with other bytes
+            log.warning("score refused", job=delivered.job, group=score.group_id, cause=str(error))
+        await self._acknowledge(delivered)
+
+    async def _acknowledge(self, delivered: Delivered) -> None:
+        """The ledger's move did it already; this covers an entry delivered again after that."""
+        stream = keys.episodes_stream(delivered.job)
+        await self._redis.xack(stream, ADVANTAGE, delivered.entry.id)
+        await self._redis.xdel(stream, delivered.entry.id)
+
+    async def _give_up(self, delivered: Delivered, cause: str) -> None:
+        dead = await set_aside_when_hopeless(
+            self._redis, delivered.job, delivered.entry, cause, self._settings.max_deliveries
+        )
+        log.error("group set aside" if dead else "group not scored", job=delivered.job, cause=cause)
+
+
+async def _sleep_until(stop: asyncio.Event, longest_s: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), longest_s)
+    except TimeoutError:
+        return

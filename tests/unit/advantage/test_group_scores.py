@@ -1,0 +1,135 @@
+"""A group's score is a pure function of its episodes: hand-worked values, and the same bytes in any company."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gigpo_core import AdvantageConfig
+from services.advantage.service import FinishedGroup, GroupFault, advantage_config, finished_group, score_groups
+from services.contracts.arrays import pack_float32, pack_int32
+from services.contracts.job import Algorithm
+from services.contracts.messages import Episode, ScoredGroup, Step, encode
+
+GIGPO = AdvantageConfig(advantage_estimator="gigpo", gamma=0.5, norm="mean", invalid_action_penalty=0.1)
+
+
+def step(index: int, anchor: int, reward: float, valid: bool = True) -> Step:
+    return Step(
+        step_index=index, prompt_ids=pack_int32([1, 2]), response_ids=pack_int32([3]), logprobs=pack_float32([-0.5]),
+        versions=pack_int32([0]), reward=reward, anchor_key=bytes([anchor] * 16), state_key=bytes(16),
+        anchor=str(anchor), action="go", action_valid=valid,
+    )  # fmt: skip
+
+
+def episode(group: str, k: int, steps: list[Step], won: bool = False) -> Episode:
+    return Episode(
+        group_id=group, episode_id=f"{group}/{k}", k=k, attempt=1, task="t", steps=steps, won=won, score=0.0,
+        terminated=won, truncated=not won, worker="w",
+    )  # fmt: skip
+
+
+def group_of(name: str, episodes: list[list[Step]]) -> FinishedGroup:
+    payloads = [encode(episode(name, k, steps)) for k, steps in enumerate(episodes)]
+    return finished_group(name, "train", 0, payloads)
+
+
+def random_group(name: str, rng: random.Random) -> FinishedGroup:
+    return group_of(
+        name,
+        [
+            [step(i, rng.randrange(4), rng.choice([0.0, 0.0, 1.0, rng.random()]), rng.random() < 0.8) for i in range(n)]
+            for n in [rng.randrange(1, 12) for _ in range(rng.randrange(1, 9))]
+        ],
+    )
+
+
+def doubles(column: bytes) -> list[float]:
+    return [value for (value,) in struct.iter_unpack("<d", column)]
+
+
+def test_two_episodes_from_one_state_get_the_hand_worked_advantages():
+    first = [step(0, 7, 0.0), step(1, 8, 1.0)]
+    second = [step(0, 7, 0.0), step(1, 9, 0.0)]
+    (scored,) = score_groups([group_of("g", [first, second])], GIGPO)
+    assert doubles(scored.episode_advantage) == [0.5, 0.5, -0.5, -0.5]
+    assert doubles(scored.step_return) == [0.5, 1.0, 0.0, 0.0]
+    assert doubles(scored.step_advantage) == [0.25, 0.0, -0.25, 0.0]
+    assert doubles(scored.advantage) == [0.75, 0.5, -0.75, -0.5]
+    assert struct.unpack("<4q", scored.step_group) == (0, 1, 0, 2)
+    assert scored.diagnostics["useful_anchor_rows"] == 2
+    assert scored.diagnostics["shared_anchor_rows"] == 2
+    assert scored.diagnostics["abs_episode_advantage_sum"] == 2.0
+    assert scored.diagnostics["abs_step_advantage_sum"] == 0.5
+
+
+def test_rows_follow_k_and_step_index_even_when_an_episode_stores_them_otherwise():
+    tidy = group_of("g", [[step(0, 1, 0.0), step(1, 2, 1.0)], [step(0, 1, 0.0)]])
+    untidy = group_of("g", [[step(1, 2, 1.0), step(0, 1, 0.0)], [step(0, 1, 0.0)]])
+    (first,), (second,) = score_groups([tidy], GIGPO), score_groups([untidy], GIGPO)
+    assert first.advantage == second.advantage
+    assert first.episodes_sha != second.episodes_sha
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), estimator=st.sampled_from(["grpo", "rloo", "gigpo"]), std=st.booleans())
+def test_a_group_gets_the_same_bytes_alone_and_in_any_company(seed: int, estimator: str, std: bool):
+    rng = random.Random(seed)
+    config = AdvantageConfig(
+        advantage_estimator=estimator, norm="mean_std" if std else "mean", invalid_action_penalty=0.1
+    )
+    groups = [random_group(f"g{i}", rng) for i in range(rng.randrange(2, 8))]
+    alone = {group.group_id: encode(score_groups([group], config)[0]) for group in groups}
+    rng.shuffle(groups)
+    together = {scored.group_id: encode(scored) for scored in score_groups(groups, config)}
+    assert together == alone
+
+
+def test_a_group_whose_returns_are_all_equal_gets_exactly_zero():
+    episodes = [[step(0, 1, 10 * 0.95**6), step(1, 20 + k, 0.0)] for k in range(8)]
+    (scored,) = score_groups([group_of("g", episodes)], AdvantageConfig("gigpo", norm="mean_std"))
+    assert doubles(scored.advantage) == [0.0] * 16
+
+
+def test_an_evaluation_group_of_one_episode_gets_zero_and_its_counts():
+    (scored,) = score_groups([group_of("g", [[step(0, 1, 0.0, valid=False), step(1, 2, 1.0)]])], GIGPO)
+    assert scored.diagnostics["episodes"] == 1
+    assert scored.diagnostics["invalid_steps"] == 1
+    assert doubles(scored.step_advantage) == [0.0, 0.0]
+
+
+def test_a_group_without_steps_gets_empty_columns():
+    empty, full = group_of("g0", [[], []]), group_of("g1", [[step(0, 1, 1.0)]])
+    scored = score_groups([empty, full], GIGPO)
+    assert [len(one.advantage) for one in scored] == [0, 8]
+    assert scored[0].diagnostics["steps"] == 0
+    assert isinstance(scored[0], ScoredGroup)
+
+
+@pytest.mark.parametrize(
+    ("payloads", "sentence"),
+    [
+        ([], "no episodes"),
+        ([b"\xc1"], "none"),
+        ([encode(episode("other", 0, []))], "of group other"),
+        ([encode(episode("g", 1, [])), encode(episode("g", 1, []))], "comes after"),
+    ],
+)
+def test_contradicting_episodes_are_refused(payloads: list[bytes], sentence: str):
+    with pytest.raises(GroupFault, match=sentence):
+        finished_group("g", "train", 0, payloads)
+
+
+def test_the_algorithm_section_arrives_whole_and_the_kl_stays_in_the_loss():
+    algorithm = Algorithm(
+        advantage_estimator="gigpo", gigpo_step_advantage_weight=0.7, gamma=0.9, norm="mean_std",
+        episode_statistics="per_step", invalid_action_penalty=0.2, beta=0.1,
+    )  # fmt: skip
+    config = advantage_config(algorithm)
+    assert config.gigpo_step_advantage_weight == 0.7
+    assert (config.gamma, config.norm, config.episode_statistics) == (0.9, "mean_std", "per_step")
+    assert (config.invalid_action_penalty, config.subtracts_kl) == (0.2, False)
