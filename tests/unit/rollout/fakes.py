@@ -1,0 +1,161 @@
+"""Fakes at the player's ports: a corridor, a policy that says random words, a ledger in a dict."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from services.contracts.arrays import pack_float32, pack_int32
+from services.contracts.messages import Episode, OpenedGroup
+from services.ledger import GroupState, MoveRefused
+from services.rollout.errors import EnvironmentFault
+from services.rollout.ports import Ask, Observation, OpenedSessions, Opening, Outcome, Sampled
+
+CORRIDOR_WORDS = ["reach", "cell", "at", "of", ".", "go", "left", "right", "act", *map(str, range(10))]
+
+
+@dataclass
+class Corridor:
+    """Cells 0..length-1; the task names one of them."""
+
+    at: int
+    goal: int
+    length: int
+    turns_left: int
+    seq: int = 0
+    last: Outcome | None = None
+
+    def observation(self) -> Observation:
+        text = f"at {self.at} of {self.length} ."
+        anchor = f"reach cell {self.goal} . {text}"
+        return Observation(text, anchor, digest(anchor), digest(text), f"reach cell {self.goal}", self.admissible())
+
+    def admissible(self) -> tuple[str, ...]:
+        return tuple(
+            action for action, room in (("go left", self.at > 0), ("go right", self.at < self.length - 1)) if room
+        )
+
+    def step(self, action: str) -> Outcome:
+        valid = action in self.admissible()
+        if valid:
+            self.at += 1 if action == "go right" else -1
+        won = self.at == self.goal
+        self.turns_left -= 1
+        return Outcome(self.observation(), float(won), float(won), won, won, not won and self.turns_left == 0, valid)
+
+
+def digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()
+
+
+class FakeEnvironments:
+    """Corridors behind leases, in memory.
+
+    `fault`: asked before every step with (lease index, seq, attempt); what it returns is raised.
+    """
+
+    def __init__(self) -> None:
+        self.live: dict[str, Corridor] = {}
+        self.openings: list[Opening] = []
+        self.fault: Callable[[int, int, int], Exception | None] = lambda k, seq, attempt: None
+
+    async def open(self, opening: Opening) -> OpenedSessions:
+        await asyncio.sleep(0)
+        self.openings.append(opening)
+        rng = random.Random(f"{opening.split}/{opening.seed}")
+        length = 8
+        at, goal = rng.sample(range(length), 2)
+        turns = opening.kwargs.get("max_turns", 20)
+        leases = [f"{opening.key}#{k}" for k in range(opening.n)]
+        self.live.update({lease: Corridor(at, goal, length, turns) for lease in leases})
+        return OpenedSessions(leases, self.live[leases[0]].observation())
+
+    async def step(self, lease: str, seq: int, action: str) -> Outcome:
+        await asyncio.sleep(0)
+        key, _, k = lease.partition("#")
+        if (fault := self.fault(int(k), seq, int(key.split("/")[2]))) is not None:
+            raise fault
+        corridor = self.live.get(lease)
+        if corridor is None:
+            raise EnvironmentFault("infra", "unknown lease")
+        assert seq == corridor.seq + 1
+        corridor.seq = seq
+        return corridor.step(action)
+
+    def release(self, leases: Sequence[str]) -> None:
+        for lease in leases:
+            self.live.pop(lease, None)
+
+
+class FakeInference:
+    """Says one of `replies` (lists of token ids), by the ask's seed; keeps every answer under its item id.
+
+    `fault`: asked before every answer; what it returns is raised.
+    """
+
+    def __init__(self, replies: list[list[int]], version: int = 0) -> None:
+        self._replies, self.version = replies, version
+        self.asks: list[Ask] = []
+        self.sampled: dict[str, Sampled] = {}
+        self.fault: Callable[[Ask], Exception | None] = lambda ask: None
+
+    async def generate(self, ask: Ask) -> Sampled:
+        await asyncio.sleep(0)
+        self.asks.append(ask)
+        if (fault := self.fault(ask)) is not None:
+            raise fault
+        self.sampled[ask.item_id] = random_reply(self._replies, ask.seed, self.version)
+        return self.sampled[ask.item_id]
+
+
+def random_reply(replies: list[list[int]], seed: int, version: int) -> Sampled:
+    """A reply with made-up log-probabilities; a function of the arguments."""
+    rng = random.Random(seed)
+    ids = rng.choice(replies)
+    logprobs = [-rng.random() for _ in ids]
+    return Sampled(pack_int32(ids), pack_float32(logprobs), pack_int32([version] * len(ids)), "stop")
+
+
+@dataclass
+class FakeLedger:
+    """The moves a rollout worker makes, as the real ledger's scripts have them."""
+
+    max_attempts: int = 3
+    states: dict[str, GroupState] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    causes: dict[str, str] = field(default_factory=dict)
+    stored: dict[str, dict[int, Episode]] = field(default_factory=dict)
+
+    def open(self, group: OpenedGroup) -> None:
+        self.states[group.group_id] = GroupState.OPEN
+
+    async def start(self, group_id: str, worker: str) -> int:
+        await asyncio.sleep(0)
+        if self.states.get(group_id) not in (GroupState.OPEN, GroupState.GENERATING):
+            raise MoveRefused(f"{self.states.get(group_id)}")
+        self.states[group_id], self.stored[group_id] = GroupState.GENERATING, {}
+        self.attempts[group_id] = self.attempts.get(group_id, 0) + 1
+        return self.attempts[group_id]
+
+    async def record(self, episode: Episode, group: OpenedGroup) -> GroupState:
+        await asyncio.sleep(0)
+        self._check(group.group_id, episode.attempt)
+        self.stored[group.group_id].setdefault(episode.k, episode)
+        if len(self.stored[group.group_id]) == group.n:
+            self.states[group.group_id] = GroupState.COMPLETE
+        return self.states[group.group_id]
+
+    async def fail(self, group_id: str, attempt: int, cause: str) -> GroupState:
+        await asyncio.sleep(0)
+        self._check(group_id, attempt)
+        self.stored[group_id], self.causes[group_id] = {}, cause
+        left = attempt < self.max_attempts
+        self.states[group_id] = GroupState.OPEN if left else GroupState.DROPPED
+        return self.states[group_id]
+
+    def _check(self, group_id: str, attempt: int) -> None:
+        if self.states.get(group_id) is not GroupState.GENERATING or self.attempts[group_id] != attempt:
+            raise MoveRefused(f"{self.states.get(group_id)}, attempt {self.attempts.get(group_id)}")

@@ -1,0 +1,56 @@
+"""The policy's tokenizer."""
+
+import json
+
+import pytest
+
+from services.contracts.arrays import pack_int32, unpack_int32
+from services.rollout.tokens import TokenizerError, load_tokens
+from tests.unit.rollout.policy_folder import word_tokens, write_policy_folder
+
+WORDS = ["go", "north", "south"]
+
+
+def test_a_reply_ends_with_the_first_stop_token_and_reads_without_it(tmp_path):
+    tokens = load_tokens(write_policy_folder(tmp_path, WORDS, stop=[1, 0]))
+    reply = tokens.encode_reply("go north")
+    assert unpack_int32(reply) == [3, 4, 1]
+    assert tokens.reply_text(reply) == "go north"
+    assert tokens.reply_text(pack_int32([3, 4, 0])) == "go north"
+    assert tokens.reply_text(pack_int32([1])) == ""
+
+
+def test_special_tokens_inside_a_reply_stay_so_that_they_spoil_the_action(tmp_path):
+    tokens = word_tokens(tmp_path, WORDS)
+    assert tokens.reply_text(pack_int32([3, 0, 4, 1])) == "go <pad> north"
+
+
+def test_generation_config_decides_the_stop_tokens_before_config(tmp_path):
+    folder = write_policy_folder(tmp_path, WORDS, stop=1)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 1]}))
+    assert load_tokens(folder).stop_ids == (0, 1)
+
+
+def test_what_a_folder_lacks_is_named(tmp_path):
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
+        load_tokens(tmp_path)
+    folder = write_policy_folder(tmp_path, WORDS)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(TokenizerError, match="eos_token_id"):
+        load_tokens(folder)
+
+
+def test_the_chat_template_is_found_beside_or_inside_the_tokenizers_config(tmp_path):
+    assert word_tokens(tmp_path / "none", WORDS).chat_template is None
+    assert word_tokens(tmp_path / "inside", WORDS, chat_template="x").chat_template == "x"
+    folder = write_policy_folder(tmp_path / "beside", WORDS, chat_template="x")
+    (folder / "chat_template.jinja").write_text("y")
+    assert load_tokens(folder).chat_template == "y"
+    named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
+    assert word_tokens(tmp_path / "named", WORDS, chat_template=named).chat_template == "d"
+
+
+def test_unknown_words_are_told(tmp_path):
+    tokens = word_tokens(tmp_path, WORDS)
+    assert tokens.placeholder == "<unk>"
+    assert tokens.unknown_words(["go", "act"]) == ["act"]
