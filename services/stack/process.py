@@ -7,11 +7,15 @@ import signal
 import socket
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec of a process with threads nothing may be loaded
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn`: the child gets SIGTERM when its parent dies, however that dies: no orphans."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """For `preexec_fn`: the child gets SIGTERM when the thread that started it dies, however that dies: no orphans.
+
+    Start the child from the main thread, else it ends with a thread of yours.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_port() -> int:
@@ -19,3 +23,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def port_or_any(port: int, host: str = "127.0.0.1") -> int:
+    """`port` when it can be bound now, else 0: let the system choose."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return 0
+    return port

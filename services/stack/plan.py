@@ -1,0 +1,80 @@
+"""Which services make up a stack, in which order, with which settings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.stack.child import ServicePlan, Variables
+from services.stack.process import port_or_any
+from services.stack.settings import Settings
+from services.stack.valkey import ValkeyPlan
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) -> list[list[ServicePlan]]:
+    """Redis first, then the environments, whose address the others need, then the rest together."""
+    data_dir, env_host = settings.data_dir.absolute(), "127.0.0.1"
+    shared = {**dict.fromkeys(_THREAD_VARIABLES, str(settings.threads)), "TOKENIZERS_PARALLELISM": "false"}
+
+    def service(name: str, prefix: str, variables: Variables, stop_s: float) -> ServicePlan:
+        def all_variables(addresses: Mapping[str, str]) -> dict[str, str]:
+            own = {"LOG_LEVEL": settings.log_level, **variables(addresses)}
+            return {**shared, **{f"{prefix}{key}": value for key, value in own.items()}}
+
+        return ServicePlan(name, [sys.executable, "-m", f"services.{name}.main"], all_variables, stop_s=stop_s)
+
+    def with_redis(**more: str) -> Variables:
+        return lambda _: {"REDIS_URL": redis_url, "DATA_DIR": str(data_dir), **more}
+
+    def env(addresses: Mapping[str, str]) -> dict[str, str]:
+        return {
+            "HOST": env_host,
+            "PORT": _port(addresses.get("env")),
+            "ADDRESS_FILE": _address_file(data_dir, "env"),
+            "DRAIN_S": str(settings.drain_s),
+        }
+
+    def rollout(addresses: Mapping[str, str]) -> dict[str, str]:
+        return {**with_redis()(addresses), "ENV_ADDRESS": addresses["env"], "DRAIN_S": str(settings.drain_s)}
+
+    def api(addresses: Mapping[str, str]) -> dict[str, str]:
+        port = _port(addresses["api"]) if "api" in addresses else str(port_or_any(settings.api_port))
+        return {
+            **with_redis()(addresses),
+            "ENV_ADDRESS": addresses["env"],
+            "PORT": port,
+            "ADDRESS_FILE": _address_file(data_dir, "api"),
+            "ENGINES": json.dumps(_engines(settings)),
+        }
+
+    vllm = settings.found_vllm_python()
+    inference = {"VLLM_PYTHON": str(vllm)} if vllm else {}
+    first = [ServicePlan("valkey", valkey.command, probe=valkey.answers, start_s=30.0)] if valkey else []
+    rest = [
+        service("inference", "INFERENCE_", with_redis(**inference), stop_s=25.0),
+        service("rollout", "ROLLOUT_", rollout, stop_s=settings.drain_s + 8.0),
+        service("advantage", "ADVANTAGE_", with_redis(), stop_s=8.0),
+        service("trainer", "TRAINER_", with_redis(), stop_s=40.0),
+        service("api", "API_", api, stop_s=8.0),
+    ]
+    stages = [first, [service("env", "ENV_SERVICE_", env, stop_s=settings.drain_s + 8.0)], rest]
+    return [stage for stage in stages if stage]
+
+
+def _engines(settings: Settings) -> list[str]:
+    return ["vllm", "transformers"] if settings.found_vllm_python() else ["transformers"]
+
+
+def _port(address: str | None) -> str:
+    """The port of an address that was announced before, so that a restarted service is found where it was."""
+    return "0" if address is None else address.rpartition(":")[2]
+
+
+def _address_file(data_dir: Path, name: str) -> str:
+    folder = data_dir / "addresses"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / f"{name}.json")

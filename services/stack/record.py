@@ -1,0 +1,56 @@
+"""Who holds a data folder: a lock that ends with its holder, and a record that clients find the stack by."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+LOCK, RECORD = "stack.lock", "stack.json"
+
+
+class AlreadyHeld(Exception):
+    """Another stack runs on this folder; the message says who."""
+
+
+@contextmanager
+def held_folder(data_dir: Path) -> Iterator[None]:
+    """Hold `data_dir` (made when missing) while the block runs; the record is removed at its end.
+
+    Raises:
+        AlreadyHeld: at once, when another process holds it.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyHeld(_holder(data_dir)) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            yield
+        finally:
+            (data_dir / RECORD).unlink(missing_ok=True)
+
+
+def write_record(data_dir: Path, record: Mapping[str, Any]) -> None:
+    """Replace the record as a whole; only its owner can read it."""
+    temporary = data_dir / f"{RECORD}.tmp"
+    temporary.touch(mode=0o600)
+    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    temporary.replace(data_dir / RECORD)
+
+
+def _holder(data_dir: Path) -> str:
+    pid = (data_dir / LOCK).read_text().strip() or "unknown"
+    try:
+        url = json.loads((data_dir / RECORD).read_text())["api_url"]
+    except (OSError, ValueError, KeyError):
+        url = "not ready yet"
+    return f"a stack runs on {data_dir} already: process {pid}, API {url}"

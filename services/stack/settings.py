@@ -1,0 +1,41 @@
+"""How the embedded stack is set: environment variables STACK_*. Those of its services pass through to them."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once in main, passed down."""
+
+    model_config = SettingsConfigDict(env_prefix="STACK_", frozen=True)
+
+    data_dir: Path = Path("runs/.platform")
+    """Everything the platform keeps: queue, database, logs, jobs."""
+    api_port: int = Field(8400, ge=0, le=65535)
+    """Preferred; when it is taken the system gives another one."""
+    redis_url: str = ""
+    """A Redis of your own; empty: an embedded one with its data in `data_dir/valkey`."""
+    vllm_python: Path | None = None
+    """Interpreter of the environment that holds vLLM; empty: `.venv-vllm` here or beside the running environment."""
+    threads: int = Field(1, ge=1)
+    """CPU threads of each numerical library in each service."""
+    restarts: int = Field(6, ge=0)
+    """Crashes of one service within five minutes after which the stack gives up."""
+    drain_s: float = Field(2.0, ge=0)
+    """Time for groups under way when the stack stops; what is not finished is played again at the next start."""
+    log_level: str = "INFO"
+
+    def found_vllm_python(self) -> Path | None:
+        """The interpreter that vLLM runs in, absolute; None: vLLM is not installed."""
+        if self.vllm_python is not None:
+            return self.vllm_python.absolute() if self.vllm_python.exists() else None
+        places = [Path.cwd(), Path(sys.prefix).parent]
+        candidates = [place / ".venv-vllm" / "bin" / "python" for place in places]
+        found = next((python for python in candidates if python.exists()), None)
+        return found or (Path(sys.executable) if find_spec("vllm") else None)

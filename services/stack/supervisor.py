@@ -1,0 +1,118 @@
+"""Starts services in stages, keeps them alive, and stops them in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.stack.child import Child, ServicePlan, StartFailed
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RestartLimits:
+    """How a crashed service is started again."""
+
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 15.0
+    """Each wait is twice the one before."""
+    restarts: int = 6
+    within_s: float = 300.0
+    """More than `restarts` in so many seconds, and the stack gives up."""
+
+
+class GaveUp(Exception):
+    """A service crashed too often; the message says which."""
+
+
+class Supervisor:
+    """All services of one machine.
+
+    Args:
+        stages: a stage starts when the one before is ready; the services of one stage start together.
+        logs: folder of `<name>.log`.
+        say: takes one line for the user.
+    """
+
+    def __init__(
+        self, stages: Sequence[Sequence[ServicePlan]], logs: Path, say: Say, limits: RestartLimits | None = None
+    ) -> None:
+        self._stages, self._logs, self._say = stages, logs, say
+        self._limits = limits or RestartLimits()
+        self._children: dict[str, Child] = {}  # in order of start
+        self._watchers: list[asyncio.Task[None]] = []
+        self.addresses: dict[str, str] = {}
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Start every service and wait until all are ready. Raises StartFailed; what runs then keeps running."""
+        for stage in self._stages:
+            children = [await self._spawn(plan) for plan in stage]
+            await asyncio.gather(*(self._until_ready(child) for child in children))
+            self._watchers += [asyncio.create_task(self._keep_alive(child)) for child in children]
+
+    async def watch(self) -> None:
+        """Restart what crashes, for ever. Raises GaveUp."""
+        await asyncio.gather(*self._watchers)
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """End everything in reverse order; `hurry` cuts the deadlines short."""
+        self._stopping = True
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        for name, child in reversed(self._children.items()):
+            await self._stop_child(name, child, hurry)
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by service."""
+        return {name: child.pid for name, child in self._children.items()}
+
+    async def _spawn(self, plan: ServicePlan) -> Child:
+        child = await Child.start(plan, self.addresses, self._logs)
+        self._children[plan.name] = child
+        return child
+
+    async def _until_ready(self, child: Child) -> None:
+        began = time.monotonic()
+        address = await child.ready()
+        if address is not None:
+            self.addresses[child.plan.name] = address
+        where = f" at {address}" if address else ""
+        self._say(f"{child.plan.name} ready{where} after {time.monotonic() - began:.1f} s")
+
+    async def _keep_alive(self, child: Child) -> None:
+        plan, restarts, wait_s = child.plan, deque[float](), self._limits.first_wait_s
+        while True:
+            status = await child.ended()
+            child.kill()  # what it left behind in its session
+            now = time.monotonic()
+            restarts.append(now)
+            while restarts[0] < now - self._limits.within_s:
+                restarts.popleft()
+            if len(restarts) > self._limits.restarts:
+                raise GaveUp(f"{plan.name} crashed {len(restarts)} times; its log is {child.log}")
+            wait_s = self._limits.first_wait_s if len(restarts) == 1 else min(2 * wait_s, self._limits.longest_wait_s)
+            self._say(f"{plan.name} ended with {status}; restart {len(restarts)} in {wait_s:g} s, log {child.log}")
+            await asyncio.sleep(wait_s)
+            child = await self._spawn(plan)
+            try:
+                await self._until_ready(child)
+            except StartFailed as failure:
+                self._say(str(failure))
+                await child.stop(deadline_s=1.0)
+
+    async def _stop_child(self, name: str, child: Child, hurry: asyncio.Event) -> None:
+        stopping = asyncio.create_task(child.stop())
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait({stopping, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            child.kill()
+        hurried.cancel()
+        if not await stopping:
+            self._say(f"{name} did not stop in time and was killed")

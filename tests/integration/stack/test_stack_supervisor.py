@@ -1,0 +1,172 @@
+"""The supervisor on small real processes: order, readiness, crashes, deadlines, and no orphans."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from services.stack.child import ServicePlan, StartFailed
+from services.stack.process import free_port, port_or_any
+from services.stack.record import AlreadyHeld, held_folder, write_record
+from services.stack.supervisor import GaveUp, RestartLimits, Supervisor
+
+STAND_IN = str(Path(__file__).with_name("stand_in.py"))
+QUICK = RestartLimits(first_wait_s=0.05, longest_wait_s=0.1, restarts=2)
+
+
+def plan(name: str, folder: Path, mode: str = "", *, stop_s: float = 5.0, start_s: float = 30.0) -> ServicePlan:
+    def variables(addresses: Mapping[str, str]) -> dict[str, str]:
+        return {"PORT": addresses[name].rpartition(":")[2] if name in addresses else str(free_port())}
+
+    command = [sys.executable, STAND_IN, name, str(folder), *([mode] if mode else [])]
+    return ServicePlan(name, command, variables, stop_s=stop_s, start_s=start_s)
+
+
+def alive(pid: int) -> bool:
+    with suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+async def test_services_start_stage_by_stage_and_stop_in_reverse(tmp_path: Path) -> None:
+    supervisor = Supervisor(
+        [[plan("a", tmp_path)], [plan("b", tmp_path)], [plan("c", tmp_path)]], tmp_path / "logs", lambda _: None
+    )
+    await supervisor.start()
+    assert [line.split()[0] for line in lines(tmp_path / "starts")] == ["a", "b", "c"]
+    assert set(supervisor.addresses) == {"a", "b", "c"}
+    await supervisor.stop(asyncio.Event())
+    assert lines(tmp_path / "stops") == ["c", "b", "a"]
+    assert not any(alive(pid) for pid in supervisor.pids().values())
+
+
+async def test_a_crashed_service_is_started_again_where_it_was(tmp_path: Path) -> None:
+    said: list[str] = []
+    supervisor = Supervisor([[plan("a", tmp_path, "crash-once")]], tmp_path / "logs", said.append, QUICK)
+    await supervisor.start()
+    address = supervisor.addresses["a"]
+    await until(lambda: len(lines(tmp_path / "starts")) == 2 and any("ready" in line for line in said[2:]))
+    assert supervisor.addresses["a"] == address
+    assert any("a ended with 7; restart 1" in line for line in said)
+    assert "something broke" in (tmp_path / "logs" / "a.log").read_text()
+    await supervisor.stop(asyncio.Event())
+
+
+async def test_a_service_that_keeps_crashing_ends_the_stack(tmp_path: Path) -> None:
+    supervisor = Supervisor(
+        [[plan("a", tmp_path, "crash-always"), plan("b", tmp_path)]], tmp_path / "logs", lambda _: None, QUICK
+    )
+    with suppress(StartFailed):  # it announces before it crashes, so a start may succeed
+        await supervisor.start()
+        with pytest.raises(GaveUp, match="a crashed 3 times"):
+            await supervisor.watch()
+    await supervisor.stop(asyncio.Event())
+    assert not any(alive(pid) for pid in supervisor.pids().values())
+
+
+async def test_a_service_that_never_gets_ready_is_named_with_its_log(tmp_path: Path) -> None:
+    supervisor = Supervisor([[plan("a", tmp_path, "silent", start_s=1.0)]], tmp_path / "logs", lambda _: None)
+    with pytest.raises(StartFailed, match="a was silent for 1 s"):
+        await supervisor.start()
+    await supervisor.stop(asyncio.Event())
+
+
+async def test_a_deaf_service_is_killed_and_so_is_what_it_started(tmp_path: Path) -> None:
+    said: list[str] = []
+    plans = [plan("deaf", tmp_path, "deaf", stop_s=0.3), plan("parent", tmp_path, "with-child")]
+    supervisor = Supervisor([plans], tmp_path / "logs", said.append)
+    await supervisor.start()
+    await supervisor.stop(asyncio.Event())
+    assert "deaf did not stop in time and was killed" in said
+    grandchild = int((tmp_path / "grandchild").read_text())
+    await until(lambda: not alive(grandchild))
+
+
+async def test_a_second_signal_does_not_wait_for_deadlines(tmp_path: Path) -> None:
+    supervisor = Supervisor([[plan("deaf", tmp_path, "deaf", stop_s=600.0)]], tmp_path / "logs", lambda _: None)
+    await supervisor.start()
+    hurry = asyncio.Event()
+    hurry.set()
+    await asyncio.wait_for(supervisor.stop(hurry), 20)
+    assert not any(alive(pid) for pid in supervisor.pids().values())
+
+
+HOLDS_TWO = """
+import asyncio, sys
+from pathlib import Path
+from services.stack.child import ServicePlan
+from services.stack.supervisor import Supervisor
+async def main():
+    stand_in, folder = sys.argv[1], Path(sys.argv[2])
+    plans = [ServicePlan(name, [sys.executable, stand_in, name, str(folder)]) for name in ("a", "b")]
+    supervisor = Supervisor([plans], folder / "logs", lambda _: None)
+    await supervisor.start()
+    (folder / "up").touch()
+    await supervisor.watch()
+asyncio.run(main())
+"""
+
+
+async def test_killing_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDS_TWO, STAND_IN, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    supervisor = subprocess.Popen(command, env=environment)
+    await until((tmp_path / "up").exists)
+    pids = [int(line.split()[1]) for line in lines(tmp_path / "starts")]
+    assert len(pids) == 2
+    assert all(alive(pid) for pid in pids)
+    supervisor.send_signal(signal.SIGKILL)
+    supervisor.wait()
+    await until(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_a_folder_has_one_holder_and_the_second_learns_who(tmp_path: Path) -> None:
+    with held_folder(tmp_path):
+        write_record(tmp_path, {"pid": 1, "api_url": "http://127.0.0.1:8400"})
+        sentence = f"process {os.getpid()}, API http://127.0.0.1:8400"
+        with pytest.raises(AlreadyHeld, match=sentence), held_folder(tmp_path):
+            raise AssertionError("held twice")
+    with held_folder(tmp_path):
+        assert not (tmp_path / "stack.json").exists()
+
+
+def test_a_taken_port_is_replaced_by_one_of_the_system(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert port_or_any(taken.getsockname()[1]) == 0
+    port = free_port()
+    assert port_or_any(port) == port
+
+
+def test_a_refused_second_stack_says_who_holds_the_folder(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "STACK_DATA_DIR": str(tmp_path)}
+    with held_folder(tmp_path):
+        began = time.monotonic()
+        second = subprocess.run(
+            [sys.executable, "-m", "services.stack.main"], env=environment, capture_output=True, text=True, timeout=60
+        )
+    assert second.returncode == 2, time.monotonic() - began
+    assert f"process {os.getpid()}" in second.stderr
