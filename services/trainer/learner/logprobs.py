@@ -92,6 +92,7 @@ class Scorer:
     """Padded tokens of one forward pass."""
     autocast: bool = False
     """Multiply in bfloat16, keep weights in float32."""
+    head_elements: int = HEAD_ELEMENTS
 
     @torch.no_grad()
     def constants(self, rows: TokenRows) -> Tensor:
@@ -133,7 +134,7 @@ class Scorer:
         return hidden
 
     def _head(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
-        parts = -(-len(hidden) * int(self.model.config.vocab_size) // HEAD_ELEMENTS)
+        parts = -(-len(hidden) * int(self.model.config.vocab_size) // self.head_elements)
         if parts <= 1:
             return self._distribution(hidden, target, entropy)
         scored = [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -48,7 +49,7 @@ def load_policy(folder: Path, torch_dtype: Dtype = "float32") -> PreTrainedModel
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         raise PolicyFolderError(folder, [f"can't be loaded: {error}"]) from error
     if absent := sorted(report["missing_keys"]):
         raise PolicyFolderError(folder, [f"weights lack {len(absent)} tensor(s), the first is {absent[0]}"])

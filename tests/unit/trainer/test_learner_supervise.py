@@ -1,0 +1,81 @@
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from learner_cases import EOS, job_spec, naive_logits, random_rows, same_bits, scratch_folder, weights_of
+
+from services.contracts.job import WarmStart
+from services.trainer.learner.errors import RowsError
+from services.trainer.learner.learner import Learner
+from services.trainer.learner.rows import Pair
+
+WARMSTART = WarmStart(warmstart_steps=120, warmstart_batch_size=32, warmstart_learning_rate=1e-2)
+VERBS, PLACES = (4, 5, 6), (9, 10, 11)
+
+
+def replies(number: int) -> list[Pair]:
+    """A reply is a verb, one of the two places that the prompt names, and the end."""
+    draw = random.Random(0)
+    pairs: list[Pair] = []
+    for _ in range(number):
+        places = draw.sample(PLACES, 2)
+        pairs.append(((3, *places, 14), (draw.choice(VERBS), draw.choice(places), EOS)))
+    return pairs
+
+
+def test_the_warm_start_teaches_the_form_of_a_reply(tmp_path: Path) -> None:
+    learner = Learner(job_spec(), scratch_folder(tmp_path / "base"))
+    seen: list[tuple[int, float]] = []
+    report = learner.supervise(replies(400), WARMSTART, lambda step, nll: seen.append((step, nll)))
+    assert [step for step, _ in seen] == list(range(1, 121))
+    assert report["warmstart_steps"] == 120
+    assert report["warmstart_rows"] == 400
+    assert report["warmstart_nll"] < 0.7 < 1.5 < seen[0][1]
+    # What can't be foreseen is the verb (1 of 3) and the place (1 of 2): (ln 3 + ln 2 + 0) / 3 nats per token.
+    assert seen[-1][1] == pytest.approx(0.597, abs=0.06)
+    places = PLACES[:2]
+    with torch.no_grad():
+        chances = torch.softmax(naive_logits(learner.model, (3, *places, 14), (VERBS[0], places[0], EOS)), -1)
+    assert float(chances[0, list(VERBS)].sum()) > 0.97
+    assert float(chances[1, list(places)].sum()) > 0.9
+    assert float(chances[2, EOS]) > 0.97
+
+
+def test_one_seed_warms_to_the_same_bits(tmp_path: Path) -> None:
+    base = scratch_folder(tmp_path / "base")
+    few = WARMSTART.model_copy(update={"warmstart_steps": 3})
+    learners = [Learner(job_spec(seed=seed), base) for seed in (1, 1, 2)]
+    for learner in learners:
+        learner.supervise(replies(50), few)
+    one, same, other = (weights_of(learner.model) for learner in learners)
+    assert same_bits(one, same)
+    assert not same_bits(one, other)
+
+
+def test_training_starts_afresh_from_the_warm_policy(tmp_path: Path) -> None:
+    learner = Learner(job_spec(beta=0.1, minibatches=1), scratch_folder(tmp_path / "base"))
+    learner.supervise(replies(50), WARMSTART.model_copy(update={"warmstart_steps": 5}))
+    assert learner.optimizer_steps == 0
+    assert learner.train_batch(random_rows(6), 0)["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert learner.optimizer_steps == 1
+
+
+def test_progress_can_end_the_warm_start(tmp_path: Path) -> None:
+    class Cancelled(Exception):
+        pass
+
+    def cancel(step: int, _: float) -> None:
+        if step == 2:
+            raise Cancelled
+
+    learner = Learner(job_spec(), scratch_folder(tmp_path / "base"))
+    with pytest.raises(Cancelled):
+        learner.supervise(replies(50), WARMSTART, cancel)
+
+
+@pytest.mark.parametrize("pairs", [[], [((3,), ())], [((), (3,))]])
+def test_nothing_to_learn_from_is_refused(tmp_path: Path, pairs: list[Pair]) -> None:
+    learner = Learner(job_spec(), scratch_folder(tmp_path / "base"))
+    with pytest.raises(RowsError, match="want pairs of a prompt and a response"):
+        learner.supervise(pairs, WARMSTART)
