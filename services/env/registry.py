@@ -13,6 +13,7 @@ from services.env.wire import EnvironmentEntry
 
 ENTRY_POINT_GROUP = "gigpo.environments"
 BUILT_IN = {
+    "alfworld": "services.env.environments.alfworld.environment:Alfworld",
     "grid": "services.env.environments.grid:Grid",
     "gymnasium": "services.env.environments.gymnasium_adapter:GymnasiumAdapter",
 }

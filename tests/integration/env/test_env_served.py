@@ -19,8 +19,8 @@ FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION.value[0]
 async def test_the_listing_describes_every_environment(served):
     caller = await served()
     listing = (await caller.stub.ListEnvironments(env_pb2.ListEnvironmentsRequest())).environments
-    assert [entry.id for entry in listing] == ["faulty", "grid", "gymnasium"]
-    grid = listing[1]
+    assert [entry.id for entry in listing] == ["alfworld", "faulty", "grid", "gymnasium"]
+    grid = listing[2]
     assert json.loads(grid.kwargs_schema_json)["additionalProperties"] is False
     assert grid.capabilities.deterministic
     assert grid.capabilities.gives_anchors
