@@ -105,7 +105,7 @@ class Player:
         return other.observation.task
 
     def _opening(self, group: OpenedGroup, attempt: int, *, other_world: bool = False) -> Opening:
-        key = f"{self._playbook.job_id}/{group.group_id}/{attempt}"
+        key = f"{self._playbook.job_id}/{group.group_id}/{attempt}/{self._worker}"
         return Opening(
             key=f"{key}/other" if other_world else key,
             environment=self._playbook.spec.environment.environment,

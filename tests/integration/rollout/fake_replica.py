@@ -1,0 +1,100 @@
+"""An inference replica without a model: reads the real stream of requests and answers with replies drawn by seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.arrays import pack_float32, pack_int32
+from services.contracts.messages import Generated, GenerateItem, GenerateReply, GenerateRequest, decode, encode
+from services.contracts.policy import ReplicaStatus
+from services.kit.streams import FIELD, StreamConsumer
+
+
+class FakeReplica:
+    """Serves one job.
+
+    Args:
+        replies: token ids that it may answer with, the stop token included.
+
+    Attributes:
+        sampled: item id -> the last answer given for it.
+        items: how many items were asked for; `requests`: in how many messages.
+        silent: reads requests and never answers.
+        refusal: what it answers instead of tokens, retryable, while it is not empty.
+        late_s: how long it thinks about each request, seconds.
+    """
+
+    def __init__(self, redis: Redis, job_id: str, replies: list[list[int]], name: str = "r1") -> None:
+        self._redis, self._job_id, self._replies, self.name = redis, job_id, replies, name
+        self.sampled: dict[str, Generated] = {}
+        self.items = self.requests = 0
+        self.silent, self.refusal, self.late_s = False, "", 0.0
+        self.version = 0
+        self._thinking: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve for ever; cancelled, it stops as if it had been killed."""
+        await self.show()
+        consumer = StreamConsumer(self._redis, keys.requests_stream(self.name), "inference", self.name)
+        while True:
+            for entry in await consumer.read(64):
+                request = decode(entry.payload, GenerateRequest)
+                self.items += len(request.items)
+                self.requests += 1
+                if self.silent:
+                    continue
+                await consumer.ack(entry.id)
+                if self.late_s:
+                    task = asyncio.create_task(self._answer(request))
+                    self._thinking.add(task)
+                    task.add_done_callback(self._thinking.discard)
+                else:
+                    await self._answer(request)
+
+    async def show(self, state: str = "serving") -> None:
+        """Enter the table of replicas, with a heartbeat that outlives any test."""
+        status = ReplicaStatus(replica=self.name, job_id=self._job_id, version=self.version, engine="fake", state=state)
+        await self._redis.set(keys.replica_heartbeat(self.name), "1", ex=3_600)
+        await self._redis.hset(keys.REPLICAS, self.name, status.model_dump_json())
+
+    async def stop_beating(self) -> None:
+        """What is seen of a replica some seconds after it was killed."""
+        await self._redis.delete(keys.replica_heartbeat(self.name))
+
+    async def _answer(self, request: GenerateRequest) -> None:
+        assert request.deadline_unix_s > time.time()
+        await asyncio.sleep(self.late_s)
+        results = [self._generated(item) for item in request.items]
+        reply = GenerateReply(replica=self.name, results=results)
+        await self._redis.xadd(request.reply_to, {FIELD: encode(reply)})
+
+    def _generated(self, item: GenerateItem) -> Generated:
+        if self.refusal:
+            return Generated(item_id=item.item_id, error=self.refusal)
+        rng = random.Random(item.seed)
+        ids = rng.choice(self._replies)
+        logprobs = pack_float32(-rng.random() for _ in ids)
+        versions = pack_int32([self.version] * len(ids))
+        self.sampled[item.item_id] = Generated(
+            item_id=item.item_id, response_ids=pack_int32(ids), logprobs=logprobs, versions=versions,
+            finish_reason="stop",
+        )  # fmt: skip
+        return self.sampled[item.item_id]
+
+
+@asynccontextmanager
+async def serving(replica: FakeReplica) -> AsyncIterator[FakeReplica]:
+    """Run it while the block runs."""
+    task = asyncio.create_task(replica.run())
+    try:
+        yield replica
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
