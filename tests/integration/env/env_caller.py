@@ -1,5 +1,6 @@
 """What the tests of the environment service share: a client in short, and a look at the worker processes."""
 
+import contextlib
 import itertools
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,5 +32,10 @@ class Caller:
 
 
 def workers() -> list[psutil.Process]:
-    """The worker processes of this test."""
-    return [child for child in psutil.Process().children() if "services.env.worker" in " ".join(child.cmdline())]
+    """The worker processes of this test that live."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if "services.env.worker" in " ".join(child.cmdline()):
+                found.append(child)
+    return found

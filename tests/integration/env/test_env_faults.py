@@ -191,3 +191,48 @@ async def test_processes_that_an_environment_started_end_with_its_worker(served)
     os.kill(worker.pid, signal.SIGKILL)
     assert (await caller.step(lease, 2)).observation.text == "count 2"
     assert psutil.wait_procs([grandchild], timeout=10)[1] == []
+
+
+async def outcomes_of_a_fixed_plan(caller: Caller, *, kill_every: int) -> list[bytes]:
+    """Every outcome of 12 episodes of the household under a fixed plan; workers are killed every so many batches."""
+    groups = [
+        await caller.stub.OpenGroup(
+            env_pb2.OpenGroupRequest(idempotency_key=f"{s}", environment="alfworld", seed=s, n=4)
+        )
+        for s in range(3)
+    ]
+    able = {lease: group.observation.admissible_actions for group in groups for lease in group.leases}
+    order, outcomes = list(able), []
+    for seq in range(1, 21):
+        steps = [(lease, seq, able[lease][(seq * 7 + order.index(lease)) % len(able[lease])]) for lease in able]
+        asking = asyncio.create_task(caller.batch(*steps))
+        if kill_every and seq % kill_every == 0:
+            await asyncio.sleep(0)
+            for worker in workers():
+                worker.kill()
+        for result in await asking:
+            assert not result.outcome.HasField("fault")
+            outcomes.append(result.outcome.SerializeToString(deterministic=True))
+            able[result.lease] = result.outcome.observation.admissible_actions
+            if result.outcome.terminated or result.outcome.truncated:
+                del able[result.lease]
+    return outcomes
+
+
+async def test_killing_workers_again_and_again_changes_no_outcome(served):
+    undisturbed = await outcomes_of_a_fixed_plan(await served(), kill_every=0)
+    assert len(undisturbed) > 100
+    assert await outcomes_of_a_fixed_plan(await served(workers=2), kill_every=3) == undisturbed
+
+
+async def test_a_thousand_groups_leave_nothing_behind(served):
+    caller = await served()
+    (worker,) = workers()
+    sizes = []
+    for cycle in range(4):
+        for number in range(250):
+            leases = await caller.open("grid", n=4, seed=number, key=f"{cycle} {number}")
+            await caller.batch(*((lease, 1, "go north") for lease in leases))
+            await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
+        sizes.append(worker.memory_info().rss)
+    assert sizes[-1] < sizes[0] * 1.1
