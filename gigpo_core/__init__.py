@@ -28,9 +28,16 @@ if TYPE_CHECKING:
     from gigpo_core.anchors import anchor_keys
     from gigpo_core.batch import StepBatch
     from gigpo_core.config import AdvantageConfig
-    from gigpo_core.corrections import mismatch_metrics
-    from gigpo_core.diagnostics import StepGroupDiagnostics, step_group_diagnostics
+    from gigpo_core.corrections import mismatch_metrics, rollout_weights
+    from gigpo_core.diagnostics import (
+        AliasingDiagnostics,
+        StepGroupDiagnostics,
+        aliasing_diagnostics,
+        step_group_diagnostics,
+    )
+    from gigpo_core.filters import informative_rows
     from gigpo_core.loss_config import LossConfig
+    from gigpo_core.masks import entropy_threshold, high_entropy_mask, overlong_filter
     from gigpo_core.objective import Objective, policy_objective
     from gigpo_core.packing import MicroBatch, plan_micro_batches
     from gigpo_core.tokens import BatchTotals, TokenBatch, batch_totals
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
 _HOME = {
     "AdvantageConfig": "config",
     "Advantages": "advantages",
+    "AliasingDiagnostics": "diagnostics",
     "BatchTotals": "tokens",
     "LossConfig": "loss_config",
     "MicroBatch": "packing",
@@ -45,18 +53,25 @@ _HOME = {
     "StepBatch": "batch",
     "StepGroupDiagnostics": "diagnostics",
     "TokenBatch": "tokens",
+    "aliasing_diagnostics": "diagnostics",
     "anchor_keys": "anchors",
     "batch_totals": "tokens",
     "compute_advantages": "advantages",
+    "entropy_threshold": "masks",
+    "high_entropy_mask": "masks",
+    "informative_rows": "filters",
     "mismatch_metrics": "corrections",
+    "overlong_filter": "masks",
     "plan_micro_batches": "packing",
     "policy_objective": "objective",
+    "rollout_weights": "corrections",
     "step_group_diagnostics": "diagnostics",
 }
 
 __all__ = [
     "AdvantageConfig",
     "Advantages",
+    "AliasingDiagnostics",
     "BatchTotals",
     "ConfigError",
     "DtypeError",
@@ -74,14 +89,20 @@ __all__ = [
     "StepBatch",
     "StepGroupDiagnostics",
     "TokenBatch",
+    "aliasing_diagnostics",
     "anchor_digest",
     "anchor_digests",
     "anchor_keys",
     "batch_totals",
     "compute_advantages",
+    "entropy_threshold",
+    "high_entropy_mask",
+    "informative_rows",
     "mismatch_metrics",
+    "overlong_filter",
     "plan_micro_batches",
     "policy_objective",
+    "rollout_weights",
     "step_group_diagnostics",
 ]
 

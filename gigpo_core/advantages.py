@@ -9,16 +9,20 @@ from torch import Tensor
 
 from gigpo_core.anchors import Grouping, exact_step_groups, first_appearance_labels
 from gigpo_core.batch import OrderedSteps, StepBatch, order_steps
-from gigpo_core.config import AdvantageConfig
+from gigpo_core.config import STEP_ESTIMATORS, AdvantageConfig
 from gigpo_core.episodes import (
     collect_votes,
+    decoupled_episode_advantage,
     leave_one_out_advantage,
     reinforce_plus_plus_advantage,
     scaled_episode_advantage,
 )
 from gigpo_core.errors import ConfigError
+from gigpo_core.graphgpo import transition_values
+from gigpo_core.hgpo import hierarchy_advantage
 from gigpo_core.relative import group_relative
 from gigpo_core.returns import discounted_returns, episode_returns
+from gigpo_core.similarity import similar_step_groups
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Advantages:
     episode_advantage: Tensor
     """float64 [N]: A^E."""
     step_advantage: Tensor
-    """float64 [N]: A^S before the weight omega; 0 for estimators without a step level."""
+    """float64 [N]: A^S before the weight omega; 0 for estimators without a step level. Under hgpo this
+    is the whole advantage, and omega is not used."""
     step_return: Tensor
     """float64 [N], reward units: discounted return to go, before the invalid-action penalty."""
     step_group: Tensor
@@ -58,15 +63,25 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
     if batch.group_id.ndim == 1 and len(batch.group_id) == 0:
         return _empty(batch.group_id.device)
     steps = order_steps(batch)
-    reward = step_rewards(batch, config)
-    reward = steps.arrange(reward)
+    reward = steps.arrange(step_rewards(batch, config))
     penalty = _penalty(batch, config, steps)
-    episode = _episode_advantage(reward, penalty, steps, config)
     returns = discounted_returns(reward, steps.episodes, steps.position, config.gamma)
-    grouping = exact_step_groups(steps.group_id, steps.arrange(batch.anchor_key))
-    step = _step_advantage(returns if penalty is None else returns - penalty, grouping, config)
+    grouping = _step_groups(batch, config, steps)
+    total = episode_returns(reward, steps.episodes)
+    if config.advantage_estimator == "hgpo":
+        episode, weight = torch.zeros_like(reward), 1.0
+    elif config.scale == "gdpo":
+        episode, weight = _decoupled_advantage(batch, config, steps), 0.0
+    else:
+        episode = _episode_advantage(steps.episodes.broadcast(total), penalty, steps, config)
+        weight = config.gigpo_step_advantage_weight
+    score = returns
+    if config.advantage_estimator == "graphgpo":
+        succeeded = total > 0 if batch.success is None else steps.episodes.sum(steps.arrange(batch.success).long()) > 0
+        score = transition_values(steps, grouping, succeeded, discount=config.gamma)
+    step = _step_advantage(score if penalty is None else score - penalty, grouping, steps, config)
     return Advantages(
-        advantage=steps.restore(torch.add(episode, step, alpha=config.gigpo_step_advantage_weight)),
+        advantage=steps.restore(torch.add(episode, step, alpha=weight)),
         episode_advantage=steps.restore(episode),
         step_advantage=steps.restore(step),
         step_return=steps.restore(returns),
@@ -104,8 +119,16 @@ def reward_weights(batch: StepBatch, config: AdvantageConfig) -> Tensor:
     return torch.tensor(weights, dtype=torch.float64, device=batch.reward.device)
 
 
-def _episode_advantage(reward: Tensor, penalty: Tensor | None, steps: OrderedSteps, config: AdvantageConfig) -> Tensor:
-    score = steps.episodes.broadcast(episode_returns(reward, steps.episodes))
+def _step_groups(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Grouping:
+    if config.anchor_similarity is None:
+        return exact_step_groups(steps.group_id, steps.arrange(batch.anchor_key))
+    if batch.anchor_text is None:
+        raise ConfigError("anchor_similarity: the batch has no anchor_text to compare")
+    rows = range(len(batch.anchor_text)) if steps.order is None else steps.order.tolist()
+    return similar_step_groups(steps.group_id, [batch.anchor_text[row] for row in rows], config.anchor_similarity)
+
+
+def _episode_advantage(score: Tensor, penalty: Tensor | None, steps: OrderedSteps, config: AdvantageConfig) -> Tensor:
     if penalty is not None:
         score = score - penalty
     votes = collect_votes(steps, config.episode_statistics)
@@ -116,12 +139,34 @@ def _episode_advantage(reward: Tensor, penalty: Tensor | None, steps: OrderedSte
     return scaled_episode_advantage(score, votes, config.scale, config.epsilon)
 
 
-def _step_advantage(score: Tensor, grouping: Grouping, config: AdvantageConfig) -> Tensor:
-    if config.advantage_estimator != "gigpo":
+def _decoupled_advantage(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Tensor:
+    if batch.reward_components is None:
+        raise ConfigError("scale_rewards: gdpo wants reward_components in the batch, got none")
+    # The environment's own reward is one function more; where it is 0 throughout it adds exactly 0.
+    functions = torch.cat([batch.reward_components.to(torch.float64), batch.reward.to(torch.float64)[:, None]], dim=1)
+    own = torch.ones(1, dtype=torch.float64, device=functions.device)
+    sums = [steps.episodes.broadcast(steps.episodes.sum(column)) for column in steps.arrange(functions).unbind(1)]
+    votes = collect_votes(steps, config.episode_statistics)
+    weights = torch.cat([reward_weights(batch, config), own])
+    return decoupled_episode_advantage(torch.stack(sums, dim=1), weights, votes, config.epsilon)
+
+
+def _step_advantage(score: Tensor, grouping: Grouping, steps: OrderedSteps, config: AdvantageConfig) -> Tensor:
+    if config.advantage_estimator not in STEP_ESTIMATORS:
         return torch.zeros_like(score)
-    relative = group_relative(
-        grouping.arrange(score), grouping.groups, scaled=config.norm == "mean_std", epsilon=config.epsilon
-    )
+    scaled = config.norm == "mean_std"
+    if config.advantage_estimator == "hgpo":
+        return hierarchy_advantage(
+            score,
+            steps,
+            grouping,
+            history=config.hgpo_history,
+            alpha=config.hgpo_alpha,
+            base_group=config.hgpo_base_group,
+            scaled=scaled,
+            epsilon=config.epsilon,
+        )
+    relative = group_relative(grouping.arrange(score), grouping.groups, scaled=scaled, epsilon=config.epsilon)
     return grouping.restore(relative)
 
 

@@ -87,6 +87,10 @@ class AdvantageConfig:
             raise ConfigError(f"scale_rewards: rloo has no scale; want 'none', got {self.scale_rewards!r}")
         if self.advantage_estimator == "reinforce_plus_plus" and self.scale_rewards == "gdpo":
             raise ConfigError("scale_rewards: gdpo is a form of grpo; reinforce_plus_plus wants group, batch or none")
+        if self.scale_rewards == "gdpo" and (self.subtracts_kl or self.invalid_action_penalty > 0):
+            raise ConfigError(
+                "scale_rewards: gdpo scales reward functions apart; leave out kl_in_reward and invalid_action_penalty"
+            )
 
     @property
     def scale(self) -> RewardScale:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gigpo_core.advantages import Advantages
+from gigpo_core.anchors import exact_step_groups
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,38 @@ def step_group_diagnostics(result: Advantages) -> StepGroupDiagnostics:
         mean_episode_advantage=float(result.episode_advantage.mean()),
         mean_advantage=float(result.advantage.mean()),
     )
+
+
+@dataclass(frozen=True)
+class AliasingDiagnostics:
+    """How far anchors stand for more than one state of the environment; shares are in [0, 1]."""
+
+    anchors: int
+    """Different (group, anchor) pairs."""
+    aliased_anchors: int
+    """Those whose rows have more than one exact state: they compare what is not comparable."""
+    aliased_step_share: float
+    """Share of steps in such an anchor."""
+
+
+def aliasing_diagnostics(group_id: Tensor, anchor_key: Tensor, state_key: Tensor) -> AliasingDiagnostics:
+    """Return how many anchors hide different states.
+
+    Args:
+        group_id: int64 [N].
+        anchor_key: int64 [N, 2].
+        state_key: int64 [N, 2], the digest of the full state, where an environment can tell it.
+
+    Returns:
+        Counts and a share; all 0 for no rows.
+    """
+    if len(group_id) == 0:
+        return AliasingDiagnostics(0, 0, 0.0)
+    grouping = exact_step_groups(group_id, anchor_key)
+    state = state_key.index_select(0, grouping.order)
+    first = grouping.groups.broadcast(state.index_select(0, grouping.groups.start))
+    mixed = grouping.groups.sum((state != first).any(1).to(torch.int64)) > 0
+    return AliasingDiagnostics(len(mixed), int(mixed.sum()), _share(grouping.groups.broadcast(mixed)))
 
 
 def _spreads(values: Tensor, label: Tensor, labels: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from gigpo_core.errors import ConfigError, ShapeError
 
 Layout = Literal["packed", "padded"]
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def plan_micro_batches(
     *,
     token_budget: int,
     layout: Layout = "packed",
+    row_group: Sequence[int] | None = None,
 ) -> list[MicroBatch]:
     """Return micro-batches that forward every different (prompt, response) once.
 
@@ -63,7 +65,8 @@ def plan_micro_batches(
     Args:
         prompts: N sequences of token ids.
         responses: N sequences of token ids.
-        token_budget: most tokens of a micro-batch, >= 1. A longer sequence gets one of its own.
+        token_budget: most tokens of a micro-batch, >= 1. What is longer by itself gets one of its own.
+        row_group: N group ids; rows of one group then share a micro-batch, as the `real` loss needs.
 
     Raises:
         ShapeError: not as many prompts as responses.
@@ -73,20 +76,50 @@ def plan_micro_batches(
         raise ShapeError(f"want as many prompts as responses, got {len(prompts)} and {len(responses)}")
     if token_budget < 1:
         raise ConfigError(f"token_budget: want at least 1 token, got {token_budget}")
-    members: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    members: dict[Pair, list[int]] = {}
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         members.setdefault((tuple(prompt), tuple(response)), []).append(row)
     ordered = sorted(members, key=lambda pair: (-len(pair[0]) - len(pair[1]), pair))
     lengths = [len(prompt) + len(response) for prompt, response in ordered]
-    bins = _first_fit(lengths, token_budget) if layout == "packed" else _runs(lengths, token_budget)
-    return [
-        _micro_batch(
-            [members[ordered[i]] for i in chosen],
-            [len(ordered[i][1]) for i in chosen],
-            sum(lengths[i] for i in chosen) if layout == "packed" else len(chosen) * lengths[chosen[0]],
-        )
-        for chosen in bins
-    ]
+    units = _linked([members[pair] for pair in ordered], row_group)
+    if layout == "packed":
+        units.sort(key=lambda unit: -sum(lengths[i] for i in unit))  # stable: ties stay in order
+        bins = _first_fit([sum(lengths[i] for i in unit) for unit in units], token_budget)
+    else:
+        bins = _runs([[lengths[i] for i in unit] for unit in units], token_budget)
+    plan = []
+    for chosen in bins:
+        sequences = sorted(sequence for unit in chosen for sequence in units[unit])
+        served = [members[ordered[i]] for i in sequences]
+        responded = [len(ordered[i][1]) for i in sequences]
+        plan.append(_micro_batch(served, responded, _cost([lengths[i] for i in sequences], layout)))
+    return plan
+
+
+def _cost(lengths: list[int], layout: Layout) -> int:
+    return sum(lengths) if layout == "packed" else len(lengths) * max(lengths)
+
+
+def _linked(members: list[list[int]], row_group: Sequence[int] | None) -> list[list[int]]:
+    """Return the sequences that must stay together: each alone, or all that are linked by groups."""
+    root = list(range(len(members)))
+
+    def find(sequence: int) -> int:
+        while root[sequence] != sequence:
+            root[sequence] = root[root[sequence]]
+            sequence = root[sequence]
+        return sequence
+
+    if row_group is not None:
+        seen: dict[int, int] = {}
+        for sequence, rows in enumerate(members):
+            for row in rows:
+                one, other = sorted((find(sequence), find(seen.setdefault(row_group[row], sequence))))
+                root[other] = one
+    units: dict[int, list[int]] = {}
+    for sequence in range(len(members)):
+        units.setdefault(find(sequence), []).append(sequence)
+    return list(units.values())
 
 
 def _first_fit(lengths: list[int], budget: int) -> list[list[int]]:
@@ -119,13 +152,16 @@ def _set_room(room: list[int], node: int, value: int) -> None:
         room[node] = max(room[2 * node], room[2 * node + 1])
 
 
-def _runs(lengths: list[int], budget: int) -> list[list[int]]:
+def _runs(lengths: list[list[int]], budget: int) -> list[list[int]]:
     bins: list[list[int]] = []
-    for sequence in range(len(lengths)):
-        if bins and lengths[bins[-1][0]] * (len(bins[-1]) + 1) <= budget:
-            bins[-1].append(sequence)
+    count = longest = 0
+    for unit, own in enumerate(lengths):
+        count, longest = count + len(own), max(longest, *own)
+        if bins and count * longest <= budget:
+            bins[-1].append(unit)
         else:
-            bins.append([sequence])
+            bins.append([unit])
+            count, longest = len(own), max(own)
     return bins
 
 

@@ -5,10 +5,11 @@ Differences, each with the test that shows ours:
   test_group_of_one_episode_gets_zero;
 - time is step_index, not row order: p18;
 - rows copied to fill a batch are not part of the statistics: p12;
-- similarity without difflib's autojunk: p24, in test_core_similarity.py.
+- similarity without difflib's autojunk, which ignores frequent characters: p24.
 Non-text anchors (p15) are keyed by the environment; here by Python equality, as the reference does.
 """
 
+import difflib
 import json
 from pathlib import Path
 
@@ -25,8 +26,7 @@ RUNS = [
     pytest.param(name, index, id=f"{name}-{index}")
     for name, case in CASES.items()
     if name not in OTHER_TESTS
-    for index, run in enumerate(case["runs"])
-    if not run["params"].get("enable_similarity")
+    for index in range(len(case["runs"]))
 ]
 
 
@@ -120,6 +120,41 @@ def test_grpo_and_rloo_equal_the_golden_baselines(name, index, votes, suffix):
                 params, advantage_estimator=estimator, episode_statistics=votes, anchor_similarity=None
             )
             assert_golden(compute_advantages(golden_batch(case), config).advantage, column, ~lonely_rows(case))
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_p40_hgpo_equals_the_golden_vector(index):
+    case = CASES["p40_hgpo_small"]
+    params, expected = case["runs"][index]["params"], case["runs"][index]["expected_f32"]
+    config = AdvantageConfig(
+        "hgpo",
+        gamma=params["gamma"],
+        norm={"mean_norm": "mean", "mean_std_norm": "mean_std"}[params["mode"]],
+        epsilon=params["epsilon"],
+        hgpo_history=params["history_length"],
+        hgpo_alpha=params["length_weight_alpha"],
+        hgpo_base_group=params["base_group"],
+    )
+    got = compute_advantages(golden_batch(case), config)
+    # The reference has these only in float32.
+    torch.testing.assert_close(got.step_return, torch.tensor(expected["step_return"]).double(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(got.advantage, torch.tensor(expected["adv"]).double(), rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("index", range(2))
+def test_p24_frequent_characters_count_in_long_texts(index):
+    case = CASES["p24_similarity_long_text_quirk"]
+    params, expected = case["runs"][index]["params"], case["runs"][index]["expected"]
+    got = compute_advantages(golden_batch(case), golden_config(params))
+    texts = case["rows"]["anchor_obs"]
+    leaders, labels = [], []
+    for text in texts:
+        ratios = [difflib.SequenceMatcher(None, text, one, autojunk=False).ratio() for one in leaders]
+        hits = [label for label, ratio in enumerate(ratios) if ratio >= params["similarity_thresh"]]
+        labels.append(hits[0] if hits else len(leaders))
+        leaders += [] if hits else [text]
+    assert got.step_group.tolist() == labels
+    assert labels != expected["step_group"]
 
 
 def test_every_golden_case_is_used():

@@ -1,0 +1,80 @@
+"""HGPO: step advantages from a hierarchy of groups with ever more shared history."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gigpo_core.anchors import Grouping, exact_step_groups
+from gigpo_core.batch import OrderedSteps
+from gigpo_core.relative import centred, deviation
+from gigpo_core.segments import segments_of_sorted
+
+
+def hierarchy_advantage(
+    score: Tensor,
+    steps: OrderedSteps,
+    anchors: Grouping,
+    *,
+    history: int,
+    alpha: float,
+    base_group: bool,
+    scaled: bool,
+    epsilon: float,
+) -> Tensor:
+    """Return A^H: the mean over levels k of the advantage among rows with the same last k anchors.
+
+    Source: HGPO (arXiv:2602.22817, equations 4 to 6) as its authors compute it: population standard
+    deviation; at each level groups of one are dropped, and so is an advantage of exactly 0; the rest
+    is weighed by (k+1)^alpha and divided by the sum of the weights + epsilon. Steps before step k-1
+    have no k anchors yet and take no part in level k.
+
+    Args:
+        score: float64 [N], canonical order: the step return, less the penalty on an invalid action.
+        steps: the canonical rows.
+        anchors: the step groups of level k = 1.
+        history: K >= 0; levels k = 1 .. K+1.
+        alpha: exponent of the level weights; 0 weighs all alike.
+        base_group: also take part at level k = 0: all rows of the group, whatever their anchors.
+        scaled: divide by the deviation + epsilon.
+        epsilon: > 0.
+
+    Returns:
+        float64 [N], canonical order; 0 where no level has anything to compare.
+    """
+    levels = history_levels(steps, anchors, history)
+    if base_group:
+        arranged, order = torch.sort(steps.group_id, stable=True)
+        levels[0] = Grouping(order, segments_of_sorted(arranged[1:] != arranged[:-1], order.device))
+    total, weight_sum = torch.zeros_like(score), torch.zeros_like(score)
+    for k, level in levels.items():
+        weight = (k + 1.0) ** alpha
+        relative = _relative(level, score, scaled=scaled, epsilon=epsilon) * (steps.position >= k - 1)
+        total += weight * relative
+        weight_sum += weight * (relative != 0)
+    return total / (weight_sum + epsilon)
+
+
+def history_levels(steps: OrderedSteps, anchors: Grouping, history: int) -> dict[int, Grouping]:
+    """Return for k = 1 .. history+1 the groups of rows whose last k anchors are equal sequences.
+
+    Rows with fewer than k anchors behind them are grouped apart from all others.
+    """
+    current = anchors.restore(anchors.groups.segment)
+    levels, sequence = {1: anchors}, current
+    for k in range(2, history + 2):
+        # The last k anchors are the last k-1 of the step before, then the current one; none before step 0.
+        before = torch.full_like(sequence, -1)
+        before[1:] = torch.where(steps.position[1:] > 0, sequence[:-1], -1)
+        level = exact_step_groups(current, torch.stack([before, before], dim=1))
+        levels[k] = level
+        sequence = level.restore(level.groups.segment)
+    return levels
+
+
+def _relative(level: Grouping, score: Tensor, *, scaled: bool, epsilon: float) -> Tensor:
+    difference = centred(level.arrange(score), level.groups)
+    if scaled:
+        spread = deviation(difference, level.groups, "population")
+        difference = difference / level.groups.broadcast(spread + epsilon)
+    return level.restore(difference)
