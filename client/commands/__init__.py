@@ -1,0 +1,1 @@
+"""The subcommands of `gigpo`, one file a topic."""

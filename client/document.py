@@ -1,0 +1,98 @@
+"""A job's document: from a YAML file or the built-in default, changed by flags, checked before it is sent."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from client.errors import BadInput
+from services.contracts.job import JobSpec, SpecError, flags, parse_spec
+
+
+def default_document() -> dict[str, Any]:
+    """The job that runs when no file is named: `examples/default.yaml`."""
+    document = yaml.safe_load(files("client").joinpath("default.yaml").read_text())
+    assert isinstance(document, dict)
+    return document
+
+
+def read_document(path: Path | None) -> dict[str, Any]:
+    """The file's mapping, or the default job for None. Raises BadInput."""
+    if path is None:
+        return default_document()
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not valid YAML: {_one_line(error)}") from error
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: want a mapping of sections such as model and environment, got {_kind(document)}")
+    return document
+
+
+def with_flags(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """The document with each flag's value in its place; values are YAML scalars or JSON.
+
+    `model` takes the place of `scratch` and `warmstart`; an estimator other than gigpo drops gigpo's weight, unless
+    that was given as a flag too.
+    """
+    changed, paths = copy.deepcopy(dict(document)), flags()
+    if "model" in values and isinstance(changed.get("model"), dict):
+        for source in ("scratch", "warmstart"):
+            changed["model"].pop(source, None)
+    if values.get("advantage_estimator", "gigpo") != "gigpo" and isinstance(changed.get("algorithm"), dict):
+        changed["algorithm"].pop("gigpo_step_advantage_weight", None)
+    for name, value in values.items():
+        *sections, leaf = paths[name]
+        section: dict[str, Any] = changed
+        for part in sections:
+            if not isinstance(section.get(part), dict):
+                section[part] = {}
+            section = section[part]
+        section[leaf] = _scalar(name, value)
+    return changed
+
+
+def checked(document: Mapping[str, Any]) -> JobSpec:
+    """The spec in the document. Raises BadInput with one sentence that names each field."""
+    try:
+        return parse_spec(dict(document))
+    except SpecError as error:
+        raise BadInput(str(error)) from error
+
+
+def submission(spec: JobSpec) -> dict[str, Any]:
+    """What is sent: only what was set, so that the API's defaults are the defaults; a model's path made absolute."""
+    document = spec.model_dump(mode="json", exclude_unset=True)
+    if spec.model.model is not None:
+        document["model"]["model"] = str(Path(spec.model.model).expanduser().absolute())
+    return document
+
+
+def require_model_folder(spec: JobSpec) -> None:
+    """For a stack on this machine: refuse a model path that is no folder before anything is started."""
+    if spec.model.model is not None and not Path(spec.model.model).expanduser().is_dir():
+        raise BadInput(f"model.model: no such folder: {spec.model.model}")
+
+
+def _scalar(name: str, value: str) -> Any:
+    if name in {"name", "model"}:
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--{name}: want a value in YAML or JSON, got {value!r}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _kind(document: object) -> str:
+    return "nothing" if document is None else type(document).__name__

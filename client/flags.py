@@ -1,0 +1,83 @@
+"""Every leaf of the job spec as an option of a command: `--gamma 0.9`, grouped by section, with its own help."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from services.contracts.job import JobSpec, flags
+
+PREFIX = "flag_"
+
+
+def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` an option for each leaf of the spec; its parameter `values` gets those that were given.
+
+    `values` is a dict of flag name -> text, as typed.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != "values"]
+    options = [_option(name, path) for name, path in flags().items()]
+
+    @functools.wraps(command)
+    def with_flags(**arguments: Any) -> None:
+        values = {name: arguments.pop(PREFIX + name) for name in flags()}
+        command(**arguments, values={name: value for name, value in values.items() if value is not None})
+
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in [*own, *options]]
+    with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del with_flags.__wrapped__
+    return with_flags
+
+
+def _option(name: str, path: tuple[str, ...]) -> inspect.Parameter:
+    field = _field(path)
+    panel = f"Job: {'.'.join(path[:-1]) or 'general'}"
+    option = typer.Option(f"--{name}", help=_help(field), metavar=_values(field), rich_help_panel=panel)
+    annotation = Annotated[str | None, option]
+    return inspect.Parameter(PREFIX + name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _field(path: tuple[str, ...]) -> FieldInfo:
+    section: type[BaseModel] = JobSpec
+    for part in path[:-1]:
+        annotation = section.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return section.model_fields[path[-1]]
+
+
+def _help(field: FieldInfo) -> str:
+    text = " ".join((field.description or "").split())
+    default = (
+        ""
+        if field.is_required() or field.default is None
+        else f"[spec default: {field.get_default(call_default_factory=True)}]"
+    )
+    return " ".join(part for part in (text, default.replace("[", "(").replace("]", ")")) if part)
+
+
+def _values(field: FieldInfo) -> str:
+    """`grpo|rloo|gigpo`, `INT`, `JSON`, ..."""
+    kinds = [kind for kind in _alternatives(field.annotation) if kind is not type(None)]
+    return "|".join(_value(kind) for kind in kinds)
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    if get_origin(annotation) in (Literal, dict) or not get_args(annotation):
+        return [annotation]
+    return list(get_args(annotation))
+
+
+def _value(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "|".join(str(choice) for choice in get_args(kind))
+    names = {bool: "true|false", int: "INT", float: "NUMBER", str: "TEXT"}
+    return names.get(kind, "JSON")

@@ -1,0 +1,130 @@
+"""`report.html`: one file that explains a job to somebody who was not there; pictures are inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import yaml
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
+th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #8884; vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+img { max-width: 100%; background: white; border-radius: 4px; }
+pre { background: #8882; padding: .8rem; overflow-x: auto; border-radius: 4px; }
+.error { color: #c33; }
+"""
+
+LABELS = {
+    "before": "before training",
+    "during": "during training",
+    "after": "after training",
+    "task_hidden": "task hidden: what format alone reaches",
+    "task_shuffled": "another task's sentence shown",
+    "random_actor": "random admissible actions",
+}
+
+
+def report_html(
+    job: Mapping[str, Any],
+    summary: Mapping[str, Any] | None,
+    evaluations: Sequence[Mapping[str, Any]],
+    spec: Mapping[str, Any],
+    curves: bytes | None,
+) -> str:
+    """The report.
+
+    Args:
+        job: fields id, name, state, error.
+        summary: `JobSummary` as JSON values; None when the job ended without one.
+        evaluations: `EvaluationResult`s as JSON values.
+        curves: PNG; None: there were no batches.
+    """
+    title = f"Job {job.get('name') or job['id']}"
+    error = f'<p class="error">{escape(str(job["error"]))}</p>' if job.get("error") else ""
+    parts = [
+        f"<h1>{escape(title)}</h1><p>{escape(str(job['id']))}: <strong>{escape(str(job['state']))}</strong></p>{error}",
+        _section("Summary", summary_table(summary) if summary else "<p>The job ended without a summary.</p>"),
+        _section("Evaluations", evaluations_table(evaluations) if evaluations else ""),
+        _section("Curves", picture(curves) if curves else ""),
+        _section("Spec", f"<pre>{escape(yaml.safe_dump(dict(spec), sort_keys=False))}</pre>"),
+    ]
+    return page(title, "".join(parts))
+
+
+def page(title: str, body: str) -> str:
+    """A whole HTML document without any reference to another file."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+        f"<body>{body}</body></html>\n"
+    )
+
+
+def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of the summary, nested ones joined, evaluations left out: they have a table of their own."""
+    rows: list[tuple[str, str]] = []
+    for name, value in summary.items():
+        if name == "evaluations":
+            continue
+        if isinstance(value, Mapping):
+            for inner, one in value.items():
+                if isinstance(one, Mapping):
+                    text = ", ".join(f"{key} {number}" for key, number in one.items() if number) or "none"
+                else:
+                    text = number_text(one)
+                rows.append((f"{name}: {inner}", text))
+        else:
+            rows.append((name, number_text(value)))
+    return rows
+
+
+def number_text(value: Any) -> str:
+    """A value as people read it: floats with four significant digits, a dash for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value if isinstance(value, str) else json.dumps(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f'<tr><th>{escape(name)}</th><td class="number">{escape(text)}</td></tr>'
+        for name, text in summary_rows(summary)
+    )
+    return f"<table>{rows}</table>"
+
+
+def evaluations_table(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Success with its standard error, one row an evaluation."""
+    head = "<tr><th>what</th><th>version</th><th>episodes</th><th>success ± standard error</th><th>return</th>"
+    head += "<th>steps</th><th>invalid actions</th></tr>"
+    return f"<table>{head}{''.join(map(_evaluation_row, evaluations))}</table>"
+
+
+def _evaluation_row(one: Mapping[str, Any]) -> str:
+    cells = [
+        escape(LABELS.get(str(one["label"]), str(one["label"]))),
+        number_text(one["version"]),
+        number_text(one["episodes"]),
+        f"{one['success']:.3f} ± {one['standard_error']:.3f}",
+        f"{one['return_mean']:.3f}",
+        f"{one['length_mean']:.1f}",
+        f"{one['invalid_share']:.1%}",
+    ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _section(title: str, body: str) -> str:
+    return f"<h2>{escape(title)}</h2>{body}" if body else ""
+
+
+def picture(png: bytes) -> str:
+    return f'<img alt="curves" src="data:image/png;base64,{base64.b64encode(png).decode()}">'

@@ -1,0 +1,79 @@
+"""What every command shares: which API, which folder, how to speak, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+
+from client.api import GigpoClient
+from client.errors import INTERRUPTED, GigpoError, NoStack
+from client.stack import running_stack
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; words for people go to stderr.")]
+Runs = Annotated[
+    Path,
+    typer.Option("--runs", envvar="GIGPO_RUNS", metavar="FOLDER", help="Where results and the stack's data lie."),
+]
+ApiUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--api", envvar="GIGPO_API_URL", metavar="URL", help="An API elsewhere; default: this folder's stack."
+    ),
+]
+DEFAULT_RUNS = Path("runs")
+
+P = ParamSpec("P")
+
+
+def says_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn this package's errors into one sentence on stderr and their exit code."""
+
+    @functools.wraps(command)
+    def speaking(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            command(*arguments, **options)
+        except GigpoError as error:
+            sys.stderr.write(f"gigpo: {error}\n")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    return speaking
+
+
+def console(json_output: bool) -> Console:
+    """Where words for people go: stdout, or stderr when stdout is for JSON."""
+    return Console(stderr=json_output, highlight=False, soft_wrap=True)
+
+
+def emit(document: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def api_key() -> str | None:
+    """The key from the environment, never from the command line, where others could read it."""
+
+    return os.environ.get("GIGPO_API_KEY") or None
+
+
+@contextmanager
+def connected(runs: Path, api_url: str | None) -> Iterator[GigpoClient]:
+    """A client of the named API, or of the stack that is up in this folder. Raises NoStack."""
+    if api_url is None:
+        stack = running_stack(runs)
+        if stack is None:
+            raise NoStack(f"no stack is up in {runs}; `gigpo up` starts one, --api names one elsewhere")
+        api_url = stack.api_url
+    with GigpoClient(api_url, api_key()) as client:
+        yield client
