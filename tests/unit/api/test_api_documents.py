@@ -1,0 +1,149 @@
+"""Problems, settings, specs as documents, and the small parts of the feed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from services.api.artifacts import checkpoint_file, checkpoints, job_folder
+from services.api.feed import as_csv
+from services.api.jobs import body_sha, new_job_id
+from services.api.observer import stream_position
+from services.api.problems import Problem, bad_spec, not_found
+from services.api.settings import Settings
+from services.api.views import spec_document
+from services.contracts.job import parse_spec
+
+
+def test_a_problem_has_the_fields_of_rfc_9457_and_names_every_field() -> None:
+    body = bad_spec([("training.seed", "want a number"), ("", "want a model")]).body()
+    assert body == {
+        "type": "about:blank",
+        "title": body["title"],
+        "status": 422,
+        "detail": "training.seed: want a number; want a model",
+        "errors": [
+            {"field": "training.seed", "message": "want a number"},
+            {"field": "", "message": "want a model"},
+        ],
+    }
+    assert not_found("job", "x").body()["detail"] == "no job 'x'"
+
+
+@pytest.mark.parametrize("estimator", ["grpo", "rloo", "gigpo"])
+def test_a_resolved_spec_can_be_parsed_again(estimator: str) -> None:
+    spec = parse_spec(
+        {
+            "model": {"scratch": {}},
+            "algorithm": {"advantage_estimator": estimator},
+            "rollout": {"max_completion_length": 6},
+        }
+    )
+    document = spec_document(spec)
+    assert document["algorithm"]["gamma"] == 0.95
+    assert spec_document(parse_spec(document)) == document
+
+
+def settings(**given: object) -> Settings:
+    return Settings.model_validate(
+        {"redis_url": "redis://x", "data_dir": "/tmp/x", "env_address": "127.0.0.1:1", **given}
+    )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert settings(host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gigpo.example"])
+def test_every_other_host_needs_a_key_of_some_length(host: str) -> None:
+    with pytest.raises(ValidationError, match="set API_KEY first"):
+        settings(host=host)
+    with pytest.raises(ValidationError, match="at least 16"):
+        settings(host=host, key="short")
+    assert settings(host=host, key="x" * 16).host == host
+
+
+def test_a_key_is_never_shown() -> None:
+    assert "secret-secret-secret" not in repr(settings(key="secret-secret-secret"))
+
+
+def test_sqlite_is_the_default_and_lies_in_the_data_folder(tmp_path: Path) -> None:
+    assert settings(data_dir=tmp_path).sql_url == f"sqlite+aiosqlite:///{tmp_path}/platform.sqlite"
+    assert settings(database_url="postgresql+asyncpg://db").sql_url == "postgresql+asyncpg://db"
+
+
+def test_job_ids_are_distinct_and_sort_by_time() -> None:
+    ids = [new_job_id() for _ in range(100)]
+    assert len(set(ids)) == 100
+    assert [one[:12] for one in ids] == sorted(one[:12] for one in ids)
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text(), max_size=5))
+def test_the_order_of_keys_does_not_make_another_body(body: dict[str, object]) -> None:
+    assert body_sha(dict(reversed(body.items()))) == body_sha(body)
+    assert body_sha({**body, "one more": 1}) != body_sha({**body, "one more": 2})
+
+
+@given(st.integers(0, 2**62), st.integers(0, 2**30))
+def test_stream_positions_compare_as_the_stream_orders_them(ms: int, seq: int) -> None:
+    assert stream_position(f"{ms}-{seq}") == (ms, seq)
+    assert stream_position(f"{ms}-{seq}") < stream_position(f"{ms}-{seq + 1}") < stream_position(f"{ms + 1}-0")
+
+
+@pytest.mark.parametrize("text", ["", "1", "-", "1-", "-1", "a-b", "1-2-3", "+1-0", "1.0-0"])
+def test_what_is_no_stream_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="want a stream id"):
+        stream_position(text)
+
+
+def test_csv_has_the_batch_first_and_empty_cells_for_what_is_missing() -> None:
+    table = as_csv([{"at_unix_s": 1.0, "batch": 0, "loss": 0.5}, {"at_unix_s": 2.0, "batch": 1, "kl": 0.1}])
+    assert table == "batch,at_unix_s,loss,kl\n0,1.0,0.5,\n1,2.0,,0.1\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    final = tmp_path / "jobs" / "j1" / "final"
+    final.mkdir(parents=True)
+    (final / "config.json").write_text("{}")
+    (final / "model.safetensors").write_bytes(b"weights")
+    (final / ".hidden").write_text("x")
+    (tmp_path / "secret").write_text("secret")
+    (final / "link").symlink_to(tmp_path / "secret")
+    return job_folder(tmp_path, "j1")
+
+
+def test_a_checkpoint_shows_its_plain_files_only(folder: Path) -> None:
+    (final,) = checkpoints(folder)
+    assert (final.name, final.final) == ("final", True)
+    assert [(file.name, file.size_bytes) for file in final.files] == [("config.json", 2), ("model.safetensors", 7)]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("final", "../../../secret"),
+        ("final", "link"),
+        ("final", ".hidden"),
+        ("final", "."),
+        ("final", ""),
+        ("..", "final"),
+        ("../../j1/final", "config.json"),
+        ("final/../final", "config.json"),
+    ],
+)
+def test_no_name_leads_out_of_a_checkpoint(folder: Path, name: str, file: str) -> None:
+    with pytest.raises(Problem) as refused:
+        checkpoint_file(folder, name, file)
+    assert refused.value.status == 404
+
+
+@pytest.mark.parametrize("job", ["..", "../x", "a/b", "", ".hidden"])
+def test_no_job_id_leads_out_of_the_jobs_folder(tmp_path: Path, job: str) -> None:
+    with pytest.raises(Problem):
+        job_folder(tmp_path, job)

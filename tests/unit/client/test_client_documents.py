@@ -1,0 +1,114 @@
+"""Job documents: files, flags, and the sentence for everything that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from client.document import checked, default_document, read_document, require_model_folder, submission, with_flags
+from client.errors import BadInput
+from services.contracts.job import flags, parse_spec
+
+
+def test_the_built_in_job_is_the_example_and_is_valid() -> None:
+    example = yaml.safe_load((Path(__file__).parents[3] / "examples" / "default.yaml").read_text())
+    assert default_document() == example
+    assert checked(example).algorithm.advantage_estimator == "gigpo"
+
+
+def test_the_flags_of_the_quick_start_work_as_they_stand() -> None:
+    values = {"advantage_estimator": "gigpo", "use_gym_env": "true", "gigpo_step_advantage_weight": "0.5"}
+    spec = checked(with_flags(default_document(), values))
+    assert spec.environment.use_gym_env is True
+    assert spec.algorithm.gigpo_step_advantage_weight == 0.5
+
+
+def test_every_leaf_is_a_flag_and_its_default_can_be_given_as_one() -> None:
+    spec = checked(default_document())
+    document = spec.model_dump(mode="json")
+    for name, path in flags().items():
+        value: Any = document
+        for part in path:
+            value = value[part]
+        if name not in {"name", "model"}:
+            assert with_flags({}, {name: yaml.safe_dump(value)}) is not None
+            changed = with_flags(document, {name: yaml.safe_dump(value, default_flow_style=True)})
+            assert parse_spec(changed) == parse_spec(document), name
+
+
+def test_numbers_without_a_point_are_numbers() -> None:
+    assert checked(with_flags(default_document(), {"learning_rate": "1e-4"})).training.learning_rate == 1e-4
+
+
+def test_a_json_value_reaches_the_environment() -> None:
+    spec = checked(with_flags(default_document(), {"environment_kwargs": '{"size": 5}'}))
+    assert spec.environment.environment_kwargs == {"size": 5}
+
+
+def test_a_model_flag_takes_the_place_of_a_model_from_scratch(tmp_path: Path) -> None:
+    spec = checked(with_flags(default_document(), {"model": str(tmp_path)}))
+    assert (spec.model.scratch, spec.model.warmstart) == (None, None)
+    require_model_folder(spec)
+    assert submission(spec)["model"] == {"model": str(tmp_path)}
+
+
+def test_another_estimator_drops_the_weight_that_only_gigpo_has() -> None:
+    document = with_flags(default_document(), {"gigpo_step_advantage_weight": "2"})
+    assert checked(with_flags(document, {"advantage_estimator": "grpo"})).algorithm.advantage_estimator == "grpo"
+    with pytest.raises(BadInput, match="belongs to advantage_estimator: gigpo"):
+        checked(with_flags(document, {"advantage_estimator": "grpo", "gigpo_step_advantage_weight": "1"}))
+
+
+def test_a_document_is_not_changed_by_flags() -> None:
+    document = default_document()
+    with_flags(document, {"seed": "7", "model": "/x"})
+    assert document == default_document()
+
+
+BAD_VALUES = {
+    "negative weight": (
+        {"gigpo_step_advantage_weight": "-1"},
+        "gigpo_step_advantage_weight.*greater than or equal to 0",
+    ),
+    "gigpo without environment": ({"use_gym_env": "false"}, "gigpo needs use_gym_env: true"),
+    "unknown estimator": ({"advantage_estimator": "ppo"}, "advantage_estimator.*'grpo', 'rloo' or 'gigpo'"),
+    "broken YAML": ({"environment_kwargs": "{a: "}, "--environment_kwargs: want a value in YAML or JSON"),
+    "no number": ({"seed": "many"}, "training.seed.*integer"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_a_bad_value_gets_one_sentence(name: str) -> None:
+    values, sentence = BAD_VALUES[name]
+    with pytest.raises(BadInput, match=sentence) as refused:
+        checked(with_flags(default_document(), values))
+    assert "\n" not in str(refused.value)
+
+
+BAD_FILES = {
+    "no YAML": ("model: [", "not valid YAML"),
+    "a list": ("- 1\n", "want a mapping.*got list"),
+    "empty": ("", "got nothing"),
+    "unknown key": ("modle: {}\nmodel: {scratch: {}}\n", "modle: unknown key"),
+    "unknown inner key": ("model: {scratch: {hiden: 1}}\n", "model.scratch.hiden: unknown key"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_gets_one_sentence(name: str, tmp_path: Path) -> None:
+    text, sentence = BAD_FILES[name]
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=sentence) as refused:
+        checked(read_document(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_and_a_missing_model_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read: No such file"):
+        read_document(tmp_path / "none.yaml")
+    with pytest.raises(BadInput, match="no such folder: /no/such/model"):
+        require_model_folder(checked(with_flags(default_document(), {"model": "/no/such/model"})))

@@ -1,0 +1,93 @@
+"""What people see: the report, curves, the live line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from client.api import Event
+from client.curves import curves_png, panels_of
+from client.follow import event_line, figures
+from client.report import number_text, report_html, summary_rows
+
+JOB = {"id": "j1", "name": "demo", "state": "SUCCEEDED", "error": None}
+EVALUATION = {
+    "label": "after",
+    "version": 60,
+    "episodes": 256,
+    "success": 0.9,
+    "standard_error": 0.019,
+    "return_mean": 0.88,
+    "length_mean": 7.5,
+    "invalid_share": 0.004,
+    "split": "test",
+}
+SUMMARY: dict[str, Any] = {
+    "job_id": "j1",
+    "success_before": 0.07,
+    "success_after": 0.9,
+    "evaluations": [EVALUATION],
+    "env_steps": 123456,
+    "ledger": {"opened": 10, "consumed": 9, "dropped": {"stale": 1, "infra": 0}, "live": 0, "retried": 0},
+    "checkpoint": "checkpoint",
+    "stale_max": None,
+}
+METRICS = [{"batch": batch, "success": batch / 10, "entropy": 1.0, "note": "text"} for batch in range(5)]
+
+
+def test_the_report_is_one_file_with_summary_evaluations_curves_and_spec() -> None:
+    html = report_html(JOB, SUMMARY, [EVALUATION], {"model": {"scratch": {}}}, curves_png(METRICS, [EVALUATION]))
+    for words in ("Job demo", "SUCCEEDED", "123,456", "0.900 ± 0.019", "after training", "stale 1", "scratch: {}"):
+        assert words in html, words
+    assert "data:image/png;base64," in html
+    assert re.findall(r"(?:src|href)=\"(?!data:)", html) == []
+
+
+def test_a_report_of_a_failed_job_says_why_and_lets_no_markup_in() -> None:
+    html = report_html({**JOB, "name": "<b>", "state": "FAILED", "error": "<script>"}, None, [], {}, None)
+    assert "&lt;script&gt;" in html
+    assert "<script>" not in html
+    assert "without a summary" in html
+
+
+def test_the_ledger_is_shown_flat_and_zero_drops_are_left_out() -> None:
+    rows = dict(summary_rows(SUMMARY))
+    assert rows["ledger: dropped"] == "stale 1"
+    assert rows["ledger: live"] == "0"
+    assert rows["stale_max"] == "–"
+    assert "evaluations" not in rows
+
+
+def test_numbers_are_short() -> None:
+    assert [number_text(value) for value in (None, 1234567, 0.123456, "x", True, [1])] == [
+        "–",
+        "1,234,567",
+        "0.1235",
+        "x",
+        "true",
+        "[1]",
+    ]
+
+
+def test_panels_are_drawn_for_what_is_there() -> None:
+    assert panels_of(METRICS) == {"success": ["success"], "entropy, nats per token": ["entropy"]}
+    assert curves_png([], []) is None
+
+
+def test_the_live_line_shows_what_it_knows() -> None:
+    assert figures({"success": 0.5, "tokens_per_s": 1234.5, "other": 1}) == "success 0.50  tokens/s 1,234"
+    assert figures({"success": None}) == ""
+
+
+def event(kind: str, **data: Any) -> Event:
+    return Event(id="1-0", kind=kind, at_unix_s=0.0, data=data)
+
+
+def test_events_are_told_as_plain_lines() -> None:
+    assert event_line(event("state", state="FAILED", error="no memory"), 60) == "state FAILED: no memory"
+    assert event_line(event("metrics", batch=4, success=0.5), 60) == "batch 5/60  success 0.50"
+    assert (
+        event_line(event("evaluation", **EVALUATION), 60) == "evaluation after: success 0.900 ± 0.019 on 256 episodes"
+    )
+    assert event_line(event("warning", message="slow"), 60) == "warning: slow"
+    assert event_line(event("summary"), 60) is None

@@ -1,0 +1,50 @@
+"""Which services a stack has, and with which settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from services.stack.plan import stack_stages
+from services.stack.settings import Settings
+
+
+def settings(folder: Path, **given: object) -> Settings:
+    return Settings.model_validate({"data_dir": folder, "api_port": 0, **given})
+
+
+def test_environments_come_before_those_who_need_their_address(tmp_path: Path) -> None:
+    stages = stack_stages(settings(tmp_path), None, "redis://x")
+    assert [[plan.name for plan in stage] for stage in stages] == [
+        ["env"],
+        ["inference", "rollout", "advantage", "trainer", "api"],
+    ]
+
+
+def test_a_restarted_service_gets_the_port_it_had(tmp_path: Path) -> None:
+    (env,), rest = stack_stages(settings(tmp_path), None, "redis://x")
+    assert env.variables({})["ENV_SERVICE_PORT"] == "0"
+    assert env.variables({"env": "127.0.0.1:4711"})["ENV_SERVICE_PORT"] == "4711"
+    api = rest[-1]
+    assert api.variables({"env": "127.0.0.1:1", "api": "http://127.0.0.1:8400"})["API_PORT"] == "8400"
+
+
+def test_everybody_gets_the_same_redis_and_few_threads(tmp_path: Path) -> None:
+    (_,), rest = stack_stages(settings(tmp_path), None, "redis://x")
+    for plan in rest:
+        variables = plan.variables({"env": "127.0.0.1:1"})
+        assert variables[f"{plan.name.upper()}_REDIS_URL"] == "redis://x"
+        assert variables["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_api_knows_whether_vllm_is_there(tmp_path: Path, installed: bool) -> None:
+    python = tmp_path / "python"
+    if installed:
+        python.touch()
+    (_,), rest = stack_stages(settings(tmp_path, vllm_python=python), None, "redis://x")
+    engines = json.loads(rest[-1].variables({"env": "127.0.0.1:1"})["API_ENGINES"])
+    assert ("vllm" in engines) is installed
+    assert rest[0].variables({}).get("INFERENCE_VLLM_PYTHON") == (str(python) if installed else None)
