@@ -35,14 +35,16 @@ def write_text(path: Path, text: str) -> str:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A new folder to fill; when the block ends well it becomes `folder`, else nothing is left of it.
 
-    A `folder` that already holds exactly these files is not touched, as somebody may be reading it.
+    A `folder` that already holds exactly these files is not touched, as somebody may be reading it; any other is
+    replaced as a whole.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
-        sync_folder(temporary)
+        for inner in [temporary, *(path for path in temporary.rglob("*") if path.is_dir())]:
+            sync_folder(inner)
         if not folder.exists():
             temporary.rename(folder)
         elif file_hashes(folder) != file_hashes(temporary):
@@ -53,8 +55,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """Name -> hex sha256 of every file directly in `folder`, sorted by name."""
-    return {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    """Path below `folder` -> hex sha256 of every file in it, however deep, sorted."""
+    return {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def file_hash(path: Path) -> str:

@@ -210,7 +210,10 @@ class Learner:
         self.optimizer_steps = state.numbers["optimizer_steps"]
 
     def export(self, folder: Path) -> None:
-        """Write a whole Hugging Face folder (config, tokenizer, weights), complete or not at all."""
+        """Write a whole Hugging Face folder (config, tokenizer, weights), complete or not at all.
+
+        What else `folder` may have held is gone afterwards.
+        """
         with whole_folder(folder) as unfinished:
             shutil.copytree(self.folder, unfinished, ignore=shutil.ignore_patterns(*NOT_EXPORTED), dirs_exist_ok=True)
             config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))

@@ -151,6 +151,14 @@ def test_a_folder_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_differs_deep_inside_is_replaced(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        with whole_folder(tmp_path / "a") as unfinished:
+            (unfinished / "deep").mkdir()
+            (unfinished / "deep" / "file").write_text(text)
+    assert (tmp_path / "a" / "deep" / "file").read_text() == "new"
+
+
 def test_the_config_names_no_code_that_could_be_run(tmp_path: Path) -> None:
     folder = scratch_folder(tmp_path / "a")
     assert "auto_map" not in json.loads((folder / "config.json").read_text())
