@@ -1,0 +1,1 @@
+"""The trainer: Celery segments around a warm torch process; batch -> optimizer steps -> version -> checkpoint."""

@@ -1,0 +1,91 @@
+"""Checkpoints: everything a successor needs to go on bit for bit, complete and verified or not used at all.
+
+checkpoints/b000010/   Hugging Face folder of the policy (config, tokenizer, weights)
+    trainer/           the learner's state and progress.json
+    hashes.json        sha256 of every file
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from services.trainer.errors import CheckpointBroken
+from services.trainer.folders import write_durably
+from services.trainer.learner.files import file_hash, whole_folder
+from services.trainer.progress import Progress, decode_progress, encode_progress
+from services.trainer.session import Session
+
+HASHES, STATE, PROGRESS = "hashes.json", "trainer", "progress.json"
+
+
+async def save_checkpoint(session: Session) -> Path:
+    """Write a checkpoint; once it is durable, free the payloads of the batches whose effect it holds.
+
+    Raises:
+        StaleEpoch: a newer trainer holds the job.
+    """
+    await session.check_epoch()
+    progress, number = session.progress, session.progress.batch
+    progress.waiting = list(session.waiting)
+    balance = asdict(await session.ledger.balance())
+    progress.ledger = {name: value for name, value in balance.items() if isinstance(value, int)}
+    folder = session.folder.checkpoints / f"b{number:06d}"
+    with whole_folder(folder) as unfinished:
+        session.learner.export(unfinished)
+        session.learner.save(unfinished / STATE)
+        write_durably(unfinished / STATE / PROGRESS, encode_progress(progress))
+        write_durably(unfinished / HASHES, json.dumps(_hashes(unfinished), indent=2, sort_keys=True).encode())
+    for batch in sorted(session.unconsumed):
+        await session.ledger.consume(session.epoch, batch, session.unconsumed.pop(batch))
+    for old in checkpoint_folders(session.folder.checkpoints)[: -session.spec.checkpoint.checkpoint_keep]:
+        shutil.rmtree(old)
+    await session.events.tell("checkpoint", {"batch": number, "name": folder.name})
+    return folder
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """All that look like checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("b*") if path.is_dir())
+
+
+def verified_progress(folder: Path) -> Progress:
+    """The progress in a complete checkpoint.
+
+    Raises:
+        CheckpointBroken: a file is missing or not the one that was written.
+    """
+    try:
+        wanted: dict[str, str] = json.loads((folder / HASHES).read_text(encoding="utf-8"))
+        for name, digest in wanted.items():
+            if file_hash(folder / name) != digest:
+                raise CheckpointBroken(f"{folder.name}: {name} is not the file that was saved")
+        return decode_progress((folder / STATE / PROGRESS).read_bytes())
+    except (OSError, ValueError, AttributeError, msgspec.MsgspecError) as error:
+        if isinstance(error, CheckpointBroken):
+            raise
+        raise CheckpointBroken(f"{folder.name}: half-written: {error}") from error
+
+
+def newest_complete(folder: Path) -> tuple[Path | None, Progress, list[str]]:
+    """The newest checkpoint that is complete, its progress, and why newer ones were skipped.
+
+    Returns:
+        (None, a new `Progress`, ...) when there is none.
+    """
+    skipped: list[str] = []
+    for candidate in reversed(checkpoint_folders(folder)):
+        try:
+            return candidate, verified_progress(candidate), skipped
+        except CheckpointBroken as error:
+            skipped.append(str(error))
+    return None, Progress(), skipped
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): file_hash(path) for path in files}

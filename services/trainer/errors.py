@@ -1,0 +1,23 @@
+"""What ends or interrupts a job, one sentence per class."""
+
+from __future__ import annotations
+
+
+class JobFailed(Exception):
+    """The job can't go on; the message is the sentence its owner reads."""
+
+
+class CancelRequested(Exception):
+    """The user wants the job to end now."""
+
+
+class PauseRequested(Exception):
+    """The user wants the job to stop at this boundary and to go on later."""
+
+
+class DrainRequested(Exception):
+    """This worker is being stopped: leave the job to the next one, at this boundary."""
+
+
+class CheckpointBroken(ValueError):
+    """A checkpoint is half-written or altered; the message names the file."""

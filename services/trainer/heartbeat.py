@@ -1,0 +1,45 @@
+"""Keeps a running task's message from being delivered to somebody else, however long the segment takes.
+
+Redis as a broker redelivers what was not acknowledged within the visibility timeout. kombu keeps the time of each
+delivery in a sorted set; refreshing the score there restarts the clock. That is kombu's own layout, not its API: the
+version is pinned, and a test runs a segment longer than the timeout.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import Redis
+from redis.exceptions import RedisError
+from structlog.stdlib import BoundLogger
+
+UNACKED_INDEX = "unacked_index"
+"""kombu.transport.redis.Channel.unacked_index_key."""
+
+
+@contextmanager
+def kept_invisible(redis_url: str, delivery_tag: str, every_s: float, log: BoundLogger) -> Iterator[None]:
+    """While the block runs, refresh the message's delivery time every `every_s` seconds, from a thread of its own.
+
+    XX: an entry that is gone (acknowledged, or taken over by somebody) is not made again.
+    """
+    stop = threading.Event()
+
+    def refresh() -> None:
+        with Redis.from_url(redis_url, socket_timeout=5) as redis:
+            while not stop.wait(every_s):
+                try:
+                    redis.zadd(UNACKED_INDEX, {delivery_tag: time.time()}, xx=True)
+                except RedisError as error:  # it may come back; if not, the message is delivered again
+                    log.warning("the message could not be kept", error=repr(error))
+
+    thread = threading.Thread(target=refresh, name="kept-invisible", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

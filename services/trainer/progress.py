@@ -1,0 +1,60 @@
+"""How far a job's training has come: what a checkpoint holds beside the learner."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Totals(msgspec.Struct, kw_only=True):
+    """Sums over all trained batches."""
+
+    env_steps: int = 0
+    """Steps of trained groups."""
+    sampled_tokens: int = 0
+    """Response tokens as rollout recorded them at sampling time, counted on the episodes' bytes."""
+    trained_tokens: int = 0
+    """Response tokens that entered an optimizer step, counted by the learner."""
+    zero_advantage_tokens: int = 0
+    """Response tokens of rows whose advantage is exactly 0: no effect; counted on the rows given to the learner."""
+    trained_steps: int = 0
+    optimizer_steps: int = 0
+    mismatch_kl_sum: float = 0.0
+    """Over batches, nats per token."""
+    stale_max: int = 0
+    """Oldest trained token, policy versions."""
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """The position of a job. Equal progress and equal ledger lead to equal training."""
+
+    batch: int = 0
+    """The next batch to train; also the newest policy version."""
+    warmstarted: bool = False
+    next_cursor: int = 0
+    """The next training group to open."""
+    lost: int = 0
+    """Training groups dropped so far; each is replaced by one more cursor."""
+    waiting: list[int] = []
+    """Cursors opened and neither assigned nor dropped, in order."""
+    metrics_lines: int = 0
+    """Lines of metrics.jsonl that this position covers."""
+    started_unix_s: float = 0.0
+    """When the first segment began."""
+    phases_s: dict[str, float] = {}
+    totals: Totals = msgspec.field(default_factory=Totals)
+    ledger: dict[str, int] = {}
+    """The ledger's counters when the checkpoint was written, for people."""
+
+    def spend(self, phase: str, seconds: float) -> None:
+        """Add wall time to a phase."""
+        self.phases_s[phase] = self.phases_s.get(phase, 0.0) + seconds
+
+
+def encode_progress(progress: Progress) -> bytes:
+    """JSON."""
+    return msgspec.json.encode(progress)
+
+
+def decode_progress(payload: bytes) -> Progress:
+    """Raises msgspec.MsgspecError when `payload` is none."""
+    return msgspec.json.decode(payload, type=Progress)

@@ -1,0 +1,35 @@
+"""How the trainer is set: environment variables TRAINER_*."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once in main and once in the pool's child, passed down."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAINER_", frozen=True)
+
+    redis_url: str
+    """No default: a missing address must stop the start. It is the Celery broker too."""
+    data_dir: Path = Path("runs/.platform")
+    """Shared storage: what the trainer writes, replicas and the API read."""
+    address_file: Path | None = None
+    """Written whole when the worker is ready: the same line of JSON as on stdout."""
+    log_level: str = "INFO"
+    torch_threads: int = Field(1, ge=1)
+    """On few cores the engine needs the others while the trainer computes."""
+
+    segment_s: float = Field(600.0, gt=0)
+    """A segment ends after the batch during which so much time has passed, though checkpoint_every is not reached."""
+    visibility_timeout_s: float = Field(40.0, ge=3)
+    """A message whose worker was not heard of for so long is delivered again (60 s to recover: design)."""
+    restore_interval_s: float = Field(10.0, gt=0)
+    """How often the broker's client looks for such messages; comes on top of the timeout."""
+    ack_timeout_s: float = Field(300.0, gt=0)
+    """Longest wait until a replica serves a published version; the first one starts an engine."""
+    policy_keep: int = Field(3, ge=1)
+    """Newest policy versions that stay on shared storage; a replica loads the newest only."""
+    poll_s: float = Field(0.5, gt=0)
+    """How often the user's wish and the states of missing groups are looked at while waiting."""

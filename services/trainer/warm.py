@@ -1,0 +1,95 @@
+"""The warm sessions of this process: found again by the next segment while nobody else claimed their job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from redis.asyncio import Redis
+from structlog.stdlib import BoundLogger
+
+from services.contracts import keys
+from services.kit.redis import connect
+from services.ledger import StaleEpoch
+from services.trainer.checkpoint import newest_complete
+from services.trainer.errors import JobFailed
+from services.trainer.events import Events
+from services.trainer.folders import JobFolder
+from services.trainer.restore import restore_session
+from services.trainer.segment import RedisGone, run_segment
+from services.trainer.session import Session
+from services.trainer.settings import Settings
+from services.trainer.summary import ended_summary, tell_end
+from services.trainer.unstartable import end_unstartable
+
+
+class WarmSessions:
+    """One event loop and at most one job's session; another job's turn lets the first one go.
+
+    Args:
+        draining: whether this worker is being stopped.
+    """
+
+    def __init__(self, settings: Settings, log: BoundLogger, draining: Callable[[], bool]) -> None:
+        self._settings, self._log, self._draining = settings, log, draining
+        self._runner = asyncio.Runner()
+        self._redis: Redis | None = None
+        self._warm: dict[tuple[str, int], Session] = {}
+
+    def run(self, job: str, continues: int | None) -> int | None:
+        """Run a job's next segment.
+
+        Args:
+            continues: batch at whose checkpoint the message before this one ended; None: a user's start or resume.
+                A message behind the newest checkpoint was delivered twice and does nothing.
+
+        Returns:
+            Batch to continue from; None when no segment is to follow.
+
+        Raises:
+            RedisGone: the message is to be delivered again.
+        """
+        return self._runner.run(self._run(job, continues))
+
+    async def _run(self, job: str, continues: int | None) -> int | None:
+        if self._redis is None:
+            self._redis = connect(self._settings.redis_url)
+        folder = JobFolder.of(self._settings.data_dir, job)
+        if (summary := ended_summary(folder)) is not None:
+            await tell_end(Events(self._redis, job), summary)  # it may have died before it told
+            return None
+        session = await self._warm_session(job)
+        if continues is not None and continues < self._position(session, folder):
+            return None
+        try:
+            if session is None:
+                session = await restore_session(self._redis, self._settings, job, self._draining)
+                self._warm = {(job, session.epoch): session}
+            more = await run_segment(session, self._log)
+        except JobFailed as error:
+            await end_unstartable(self._redis, folder, job, str(error))
+            return None
+        except RedisGone:
+            raise
+        except OSError as error:  # storage is full or away, so that not even the summary could be written
+            self._log.exception("job failed on storage", job=job)
+            await end_unstartable(self._redis, folder, job, f"storage: {error}")
+            return None
+        except StaleEpoch:
+            self._log.warning("another trainer holds the job", job=job)
+            self._warm.clear()
+            return None
+        if not more:
+            self._warm.clear()
+        return session.progress.batch if more else None
+
+    async def _warm_session(self, job: str) -> Session | None:
+        assert self._redis is not None
+        newest = int(await self._redis.get(keys.epoch(job)) or 0)
+        session = self._warm.get((job, newest))
+        if session is None:
+            self._warm.clear()
+        return session
+
+    def _position(self, session: Session | None, folder: JobFolder) -> int:
+        return session.progress.batch if session else newest_complete(folder.checkpoints)[1].batch
