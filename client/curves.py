@@ -11,15 +11,18 @@ PANELS: dict[str, tuple[str, ...]] = {
     "return": ("return_mean",),
     "advantage shares": ("episode_advantage_share", "step_advantage_share"),
     "episode length, steps": ("length_mean",),
+    "invalid actions, share": ("invalid_share",),
+    "useful anchors, share of steps": ("useful_anchor_share",),
+    "step-group size": ("step_group_size_mean",),
     "entropy, nats per token": ("entropy",),
     "mismatch KL, nats per token": ("mismatch_kl",),
+    "KL to the reference, nats per token": ("kl",),
     "loss": ("loss",),
     "gradient norm": ("grad_norm",),
     "learning rate": ("learning_rate",),
-    "staleness, versions": ("staleness_max", "staleness_mean"),
-    "step-group size": ("step_group_mean", "step_group_largest"),
+    "staleness, versions": ("staleness_mean", "staleness_max"),
     "tokens/s": ("tokens_per_s",),
-    "env steps/s": ("env_steps_per_s",),
+    "wall time of a batch, s": ("wait_s", "train_s", "publish_s"),
 }
 """Title -> metrics drawn in it; a panel without any value is left out."""
 _COLUMNS = 3

@@ -23,12 +23,23 @@ FIGURES: dict[str, tuple[str, str]] = {
 
 def figures(metrics: dict[str, Any]) -> str:
     """The live line's figures, e.g. `success 0.41  return 0.35  A^E 62%`; those that are missing are left out."""
+    metrics = {**metrics, "env_steps_per_s": env_steps_per_s(metrics)}
     shown = [
         f"{word} {metrics[name]:{form}}"
         for name, (word, form) in FIGURES.items()
         if isinstance(metrics.get(name), int | float)
     ]
     return "  ".join(shown)
+
+
+def env_steps_per_s(metrics: dict[str, Any]) -> float | None:
+    """Environment steps of a batch over its wall time; None where a part of that is not known."""
+    parts = [metrics.get(name) for name in ("wait_s", "train_s", "publish_s")]
+    known = [part for part in parts if isinstance(part, int | float)]
+    steps = metrics.get("env_steps")
+    if len(known) < len(parts) or not isinstance(steps, int) or sum(known) <= 0:
+        return None
+    return steps / sum(known)
 
 
 def evaluation_line(data: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from services.api.dispatch import Dispatcher, celery_sender
 from services.api.environments import EnvironmentCatalogue
 from services.api.observer import Observer
 from services.api.reconciler import Reconciler
+from services.api.rollouts import RolloutArchive
 from services.api.settings import Settings
 from services.kit.redis import connect
 
@@ -32,6 +33,7 @@ class Container:
     environments: EnvironmentCatalogue
     reconciler: Reconciler
     observer: Observer
+    rollouts: RolloutArchive
 
 
 @asynccontextmanager
@@ -48,7 +50,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     for loop in loops:
         loop.add_done_callback(lambda task: _report(task, log, fail))
     try:
-        yield Container(settings, log, database, redis, environments, reconciler, observer)
+        yield Container(settings, log, database, redis, environments, reconciler, observer, RolloutArchive())
     finally:
         for loop in loops:
             loop.cancel()

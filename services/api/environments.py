@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import uuid
+from typing import Any
 
 import grpc
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
@@ -13,6 +15,8 @@ from services.contracts.environment import EnvironmentInfo
 
 _MAX_MESSAGE_BYTES = 64 << 20  # vocabularies of many environments in one answer
 _OPTIONS = [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.initial_reconnect_backoff_ms", 200)]
+_REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INTERNAL}
+"""Wrong kwargs, unknown environment, and an environment that fails in reset."""
 
 
 class EnvironmentCatalogue:
@@ -38,6 +42,25 @@ class EnvironmentCatalogue:
             sentence = f"the environment service at {self._address} does not answer: {error.code().name}"
             raise Problem(503, sentence, headers={"Retry-After": "2"}) from error
         return [_view(entry) for entry in answer.environments]
+
+    async def opening_problem(self, environment: str, kwargs: dict[str, Any], split: str) -> str | None:
+        """Open one session and close it again: what the environment says against these kwargs; None: nothing.
+
+        A service that is full or slow says nothing: what can't be known now shows when the job runs.
+        """
+        request = env_pb2.OpenGroupRequest(
+            idempotency_key=f"check:{uuid.uuid4().hex}",
+            environment=environment,
+            kwargs_json=json.dumps(kwargs, sort_keys=True),
+            split=split,
+            n=1,
+        )
+        try:
+            opened = await self._stub.OpenGroup(request, timeout=self._timeout_s)
+            await self._stub.Close(env_pb2.CloseRequest(leases=opened.leases), timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            return error.details() if error.code() in _REFUSALS else None
+        return None
 
     async def close(self) -> None:
         await self._channel.close(grace=None)

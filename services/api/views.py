@@ -78,6 +78,82 @@ class CheckpointView(BaseModel):
     files: list[CheckpointFile]
 
 
+class RolloutBrief(BaseModel):
+    """A trained group."""
+
+    group_id: str
+    batch: int
+    cursor: int
+    task: str
+    episodes: int
+    won: int
+    return_mean: float
+    steps: list[int]
+    """Length of each episode, in order of k."""
+
+
+class RolloutPage(BaseModel):
+    """Some groups in order of batch and cursor."""
+
+    rollouts: list[RolloutBrief]
+    batches: list[int]
+    """Every archived batch."""
+    next_offset: int | None
+    """Give it as `offset` for the next page; null: this is the last."""
+
+
+class StepMember(BaseModel):
+    """A step of the same step group: another visit to the same anchor state."""
+
+    k: int
+    step_index: int
+
+
+class StepView(BaseModel):
+    """One model turn and why it got its advantage: A = A^E + omega A^S."""
+
+    step_index: int
+    prompt: str
+    response: str
+    """Decoded from the tokens that were sampled and trained, special ones included."""
+    action: str
+    action_valid: bool
+    finish_reason: str
+    reward: float
+    anchor: str
+    versions: list[int]
+    """Policy versions that sampled its tokens."""
+    logprob_sum: float
+    step_return: float
+    """Discounted return-to-go."""
+    advantage: float
+    episode_advantage: float
+    step_advantage: float
+    step_group: int
+    step_group_members: list[StepMember]
+
+
+class EpisodeView(BaseModel):
+    """One episode of a group."""
+
+    episode_id: str
+    k: int
+    attempt: int
+    task: str
+    won: bool
+    score: float
+    terminated: bool
+    truncated: bool
+    steps: list[StepView]
+
+
+class RolloutDetail(RolloutBrief):
+    """A trained group with every step of its episodes."""
+
+    diagnostics: dict[str, float]
+    played: list[EpisodeView]
+
+
 class Health(BaseModel):
     """Every dependency by name: `ok`, or what is wrong."""
 

@@ -79,6 +79,12 @@ def test_the_live_line_shows_what_it_knows() -> None:
     assert figures({"success": None}) == ""
 
 
+def test_steps_per_second_are_worked_out_from_the_batch() -> None:
+    metrics = {"env_steps": 300, "wait_s": 1.0, "train_s": 1.5, "publish_s": 0.5}
+    assert figures(metrics) == "steps/s 100"
+    assert figures({"env_steps": 300, "wait_s": 1.0}) == ""
+
+
 def event(kind: str, **data: Any) -> Event:
     return Event(id="1-0", kind=kind, at_unix_s=0.0, data=data)
 

@@ -1,0 +1,68 @@
+"""The API with the real environment service: the default job, and kwargs that only the environment can judge."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tests.integration.api.api_process import ApiProcess, running_api
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def real_env() -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.env.main"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "ENV_SERVICE_DRAIN_S": "0"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())["address"]
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def api(redis_server: str, real_env: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    with running_api(tmp_path_factory.mktemp("data"), redis_server, real_env) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def default() -> dict[str, object]:
+    document: dict[str, object] = yaml.safe_load((ROOT / "examples" / "default.yaml").read_text())
+    return document
+
+
+def test_the_default_job_is_accepted(http: httpx.Client, default: dict[str, object]) -> None:
+    answer = http.post("/v1/jobs?dry_run=true", json=default)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["environment"]["gives_anchors"] is True
+    assert answer.json()["environment"]["vocabulary"]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [({"size": [2], "walls": [3]}, "free cells"), ({"size": 5}, "array"), ({"sise": [3]}, "sise: unknown key")],
+)
+def test_kwargs_that_the_environment_refuses_are_refused_at_the_door(
+    http: httpx.Client, default: dict[str, object], kwargs: dict[str, object], words: str
+) -> None:
+    spec = {**default, "environment": {"environment": "grid", "environment_kwargs": kwargs}}
+    answer = http.post("/v1/jobs", json=spec)
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"]
+    assert answer.json()["errors"][0]["field"].startswith("environment.environment_kwargs")
