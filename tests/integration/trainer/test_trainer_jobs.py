@@ -1,0 +1,123 @@
+"""Whole jobs on a real trainer worker, a real ledger and the real advantage service; only the episodes are scripted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from redis.asyncio import Redis
+from trainer_platform import (
+    events,
+    metrics_of,
+    small_spec,
+    submit,
+    summary_of,
+    surroundings,
+    trainer_process,
+    until_event,
+    until_state,
+    weights_sha,
+)
+
+from services.contracts import keys
+from services.ledger import Ledger
+from services.trainer.archive import read_archive
+
+
+async def test_a_job_runs_to_its_end_and_a_second_one_with_its_seed_is_the_same(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
+    seen = {}
+    with trainer_process(redis_url, tmp_path):
+        for job in ("job_a", "job_b"):
+            async with surroundings(redis, redis_url, job) as rollout:
+                await submit(redis, redis_url, job, small_spec())
+                assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "SUCCEEDED"
+                seen[job] = [(group.group_id, group.task_seed) for group in rollout.seen]
+            balance = await Ledger(redis, job).balance()
+            assert balance.holds
+            assert balance.live == 0
+            assert balance.opened == balance.consumed == 12 + 6 * 5
+    assert seen["job_a"] == seen["job_b"]
+    assert len(seen["job_a"]) == 12
+    assert metrics_of(tmp_path, "job_a") == metrics_of(tmp_path, "job_b")
+    assert weights_sha(tmp_path, "job_a") == weights_sha(tmp_path, "job_b")
+    summary = summary_of(tmp_path, "job_a")
+    assert summary["state"] == "SUCCEEDED"
+    assert summary["trained_tokens"] == summary["sampled_tokens"] > 0
+    assert (summary["batches"], summary["checkpoint"], summary["stale_max"]) == (4, "final", 0)
+    assert {one["label"] for one in summary["evaluations"]} == {
+        "before", "after", "task_hidden", "task_shuffled", "random_actor"
+    }  # fmt: skip
+    assert (
+        summary["env_steps"]
+        == summary["trained_steps"]
+        == sum(one["env_steps"] for one in metrics_of(tmp_path, "job_a"))
+    )
+    told = [event.kind for event in await events(redis, "job_a")]
+    assert told.count("metrics") == 4
+    assert told.index("summary") < len(told) - 1 - told[::-1].index("state")
+    ((scored, episodes), *_) = read_archive(tmp_path / "jobs/job_a/rollouts/batch-00000.msgpack.zlib")
+    assert [episode.k for episode in episodes] == [0, 1, 2, 3]
+    assert scored.group_id == seen["job_a"][0][0]
+    assert not await redis.sismember(keys.ACTIVE_JOBS, "job_a")
+    assert json.loads((tmp_path / "jobs/job_a/final/config.json").read_text())["model_type"] == "qwen2"
+
+
+async def test_a_warm_start_that_taught_the_format_lets_training_begin(redis: Redis, redis_url: str, tmp_path: Path):
+    model = {"warmstart": {"warmstart_rows": 60, "warmstart_steps": 5, "warmstart_batch_size": 8}}
+    spec = small_spec(model=model, training={"total_batches": 1}, evaluation={"eval_baselines": False})
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job_a"):
+            await submit(redis, redis_url, "job_a", spec)
+            assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    balance = await Ledger(redis, "job_a").balance()
+    assert (balance.live, balance.holds) == (0, True)
+    assert balance.consumed == balance.opened > 3 + 12
+    assert summary_of(tmp_path, "job_a")["phases_s"]["warmstart"] > 0
+
+
+async def test_a_warm_start_that_did_not_teach_the_format_fails_the_job(redis: Redis, redis_url: str, tmp_path: Path):
+    model = {"warmstart": {"warmstart_rows": 30, "warmstart_steps": 2, "warmstart_batch_size": 8}}
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job_a", invalid_share=0.5):
+            await submit(redis, redis_url, "job_a", small_spec(model=model))
+            failed = await until_event(redis, "job_a", "state", state="FAILED")
+    assert "warmstart_max_invalid" in failed.data["error"]
+    assert summary_of(tmp_path, "job_a")["state"] == "FAILED"
+    assert (await Ledger(redis, "job_a").balance()).live == 0
+
+
+async def test_what_is_dropped_is_replaced_by_the_next_cursors(redis: Redis, redis_url: str, tmp_path: Path):
+    spec = small_spec(evaluation={"eval_baselines": False}, rollout={"max_staleness": 1, "max_attempts": 2})
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job_a", faults={1: 2, 4: 1}):
+            await submit(redis, redis_url, "job_a", spec)
+            assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    balance = await Ledger(redis, "job_a").balance()
+    assert (balance.dropped["infra"], balance.retried, balance.live) == (1, 2, 0)
+    trained = [
+        scored.cursor
+        for batch in range(4)
+        for scored, _ in read_archive(tmp_path / f"jobs/job_a/rollouts/batch-{batch:05d}.msgpack.zlib")
+    ]
+    assert trained == [0, *range(2, 13)]
+    warning = await until_event(redis, "job_a", "warning")
+    assert "the environment was lost" in warning.data["message"]
+
+
+async def test_groups_sampled_by_too_old_a_version_are_never_trained(redis: Redis, redis_url: str, tmp_path: Path):
+    """Every group says it was sampled one version ago: from batch 1 on none may be trained when max_staleness is 0."""
+    spec = small_spec(evaluation={"eval_baselines": False}, limits={"batch_timeout_s": 1.0})
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job_a", age=1) as rollout:
+            await submit(redis, redis_url, "job_a", spec)
+            await until_event(redis, "job_a", "metrics", batch=0)
+            await until_event(redis, "job_a", "warning", count=2)
+            rollout.hold.set()
+            failed = await until_event(redis, "job_a", "state", state="FAILED")
+    assert "batch 1: 3 of 3 groups did not come" in failed.data["error"]
+    balance = await Ledger(redis, "job_a").balance()
+    assert balance.dropped["stale"] >= 6
+    assert (balance.live, balance.holds) == (0, True)
+    assert summary_of(tmp_path, "job_a")["stale_max"] == 0

@@ -1,0 +1,265 @@
+"""What surrounds a trainer in its tests: a scripted rollout player, a replica that acknowledges, and real processes.
+
+The player stands where the rollout service does: it takes opened groups from the stream and moves them through the
+real ledger. What it plays is a function of the group's id alone, so two runs of one job see the same episodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from redis.asyncio import Redis
+
+from services.advantage.consumer import Consumer
+from services.advantage.settings import Settings as AdvantageSettings
+from services.contracts import keys
+from services.contracts.arrays import pack_float32, pack_int32
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec, parse_spec
+from services.contracts.messages import Episode, JobEvent, OpenedGroup, Step, decode
+from services.contracts.policy import PolicyAck, PolicyManifest
+from services.kit.streams import StreamConsumer
+from services.ledger import Ledger, MoveRefused
+from services.ledger.ledger import ROLLOUT
+
+GIVE_UP_S = 90.0
+VOCABULARY = ["go", "north", "south", "take", "apple", "put", "box", "you", "see"]
+WORDS = 3 + len(VOCABULARY) + 2  # special tokens and the prompt template's own words
+
+
+def small_spec(**sections: dict[str, Any]) -> JobSpec:
+    """A 4-batch job with the smallest policy that the engine serves; sections override its leaves."""
+    document: dict[str, Any] = {
+        "model": {"scratch": {"hidden_size": 32, "num_attention_heads": 1, "num_hidden_layers": 1,
+                              "intermediate_size": 32, "max_position_embeddings": 64}},
+        "environment": {"max_turns": 4, "max_prompt_tokens": 16},
+        "algorithm": {"advantage_estimator": "gigpo", "beta": 0.0},
+        "rollout": {"num_generations": 4, "groups_per_batch": 3, "max_staleness": 0, "max_completion_length": 8},
+        "training": {"total_batches": 4, "minibatches": 2, "learning_rate": 1e-3, "seed": 5},
+        "evaluation": {"eval_episodes": 6, "eval_baselines": True},
+        "checkpoint": {"checkpoint_every": 2},
+        "limits": {"batch_timeout_s": 60.0},
+    }  # fmt: skip
+    for name, section in sections.items():
+        document[name] = {**document.get(name, {}), **section}
+    return parse_spec(document)
+
+
+def scripted_episode(group: OpenedGroup, k: int, attempt: int, version: int, invalid_share: float = 0.0) -> Episode:
+    """Random tokens, rewards and states, decided by the group's id and k."""
+    rng = random.Random(f"{group.group_id}/{k}")
+    won, length = rng.random() < 0.5, rng.randrange(1, 5)
+    steps = []
+    for index in range(length):
+        tokens, anchor = rng.randrange(1, 5), bytes([rng.randrange(3)] * 16)
+        response = [rng.randrange(3, WORDS) for _ in range(tokens)]
+        steps.append(
+            Step(
+                step_index=index,
+                prompt_ids=pack_int32([rng.randrange(3, WORDS) for _ in range(6)]),
+                response_ids=pack_int32(response),
+                logprobs=pack_float32([-2.6] * tokens),
+                versions=pack_int32([version] * tokens),
+                reward=float(won and index == length - 1),
+                anchor_key=anchor,
+                state_key=anchor,
+                anchor=anchor.hex(),
+                action="go north",
+                action_valid=rng.random() >= invalid_share,
+            )
+        )
+    return Episode(
+        group_id=group.group_id, episode_id=f"{group.group_id}/{k}", k=k, attempt=attempt, task="put apple in box",
+        steps=steps, won=won, score=float(won), terminated=won, truncated=not won, worker="scripted",
+    )  # fmt: skip
+
+
+class ScriptedRollout:
+    """Plays every opened group of a job.
+
+    Args:
+        invalid_share: share of steps whose action is said to be invalid.
+        age: how many versions older than the newest its tokens say they are.
+        faults: group's cursor -> how often training attempts at it fail.
+    """
+
+    def __init__(
+        self, redis: Redis, job: str, *, invalid_share: float = 0.0, age: int = 0, faults: dict[int, int] | None = None
+    ) -> None:
+        self._redis, self._job, self._ledger = redis, job, Ledger(redis, job)
+        self._invalid_share, self._age, self._faults = invalid_share, age, dict(faults or {})
+        self.seen: list[OpenedGroup] = []
+        """Every training group in the order it came."""
+        self.hold = asyncio.Event()
+        """While set, training groups are left unplayed."""
+
+    async def run(self) -> None:
+        """For ever."""
+        stream = StreamConsumer(self._redis, keys.groups_stream(self._job), ROLLOUT, "scripted", reclaim_idle_ms=500)
+        while True:
+            for entry in await stream.read(64, block_ms=50):
+                group = decode(entry.payload, OpenedGroup)
+                if group.purpose == "train":
+                    self.seen.append(group)
+                    if self.hold.is_set():
+                        continue
+                with suppress(MoveRefused):  # dropped meanwhile
+                    await self._play(group)
+
+    async def _play(self, group: OpenedGroup) -> None:
+        attempt = await self._ledger.start(group.group_id, "scripted")
+        if group.purpose == "train" and self._faults.get(group.cursor, 0) > 0:
+            self._faults[group.cursor] -= 1
+            await self._ledger.fail(group.group_id, attempt, "the environment was lost")
+            return
+        published = await self._redis.get(keys.policy(self._job))
+        version = PolicyManifest.model_validate_json(published).version if published else 0
+        for k in range(group.n):
+            episode = scripted_episode(group, k, attempt, max(version - self._age, 0), self._invalid_share)
+            await self._ledger.record(episode, group)
+
+
+async def acknowledge(redis: Redis, job: str) -> None:
+    """A replica that serves every version as soon as its manifest is there. For ever."""
+    while True:
+        published = await redis.get(keys.policy(job))
+        if published:
+            version = PolicyManifest.model_validate_json(published).version
+            ack = PolicyAck(replica="r", version=version, fingerprint="", engine="fake", load_s=0.0, pause_s=0.0)
+            await redis.hset(keys.policy_acks(job), "r", ack.model_dump_json())
+        await asyncio.sleep(0.02)
+
+
+async def submit(redis: Redis, redis_url: str, job: str, spec: JobSpec) -> None:
+    """What the API does with an accepted job."""
+    environment = EnvironmentInfo(id="scripted", vocabulary=VOCABULARY)
+    await redis.set(keys.environment(job), environment.model_dump_json())
+    await redis.set(keys.spec(job), spec.model_dump_json(exclude_unset=True))
+    await redis.set(keys.control(job), "run")
+    await enqueue(redis_url, job)
+
+
+async def enqueue(redis_url: str, *args: Any) -> None:
+    """Tell the trainer to run a segment."""
+    app = Celery("test", broker=redis_url, set_as_current=False)
+    app.conf.update(task_serializer="json", task_ignore_result=True)
+    await asyncio.to_thread(app.send_task, "gigpo.trainer.run_segment", args=list(args), queue="trainer")
+    app.close()
+
+
+@asynccontextmanager
+async def surroundings(redis: Redis, redis_url: str, job: str, **player: Any) -> AsyncIterator[ScriptedRollout]:
+    """Rollout, replica and the real advantage service around one job."""
+    rollout, stop = ScriptedRollout(redis, job, **player), asyncio.Event()
+    settings = AdvantageSettings(redis_url=redis_url, jobs_poll_s=0.05)
+    advantage = asyncio.create_task(Consumer(redis, settings, f"advantage-{job}").run(stop))
+    others = [asyncio.create_task(rollout.run()), asyncio.create_task(acknowledge(redis, job))]
+    try:
+        yield rollout
+    finally:
+        stop.set()
+        for task in others:
+            task.cancel()
+        await asyncio.gather(advantage, *others, return_exceptions=True)
+
+
+@contextmanager
+def trainer_process(redis_url: str, data_dir: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A real trainer worker; ended with SIGTERM, killed when that does not help."""
+    environment = {
+        **os.environ,
+        "TRAINER_REDIS_URL": redis_url,
+        "TRAINER_DATA_DIR": str(data_dir),
+        "TRAINER_RESTORE_INTERVAL_S": "1",
+        "TRAINER_POLL_S": "0.1",
+        **{f"TRAINER_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+    with (data_dir / f"trainer-{time.monotonic_ns()}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.trainer.main"], env=environment, stdout=subprocess.PIPE, stderr=log
+        )
+        try:
+            assert process.stdout is not None
+            assert b'"service": "trainer"' in process.stdout.readline()
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+
+
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    """Pids of the pool's children: those spawned interpreters that run billiard's spawn entry."""
+    found = []
+    for line in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        command = Path(f"/proc/{line}/cmdline").read_bytes()
+        if b"spawn_main" in command:
+            found.append(int(line))
+    return found
+
+
+async def events(redis: Redis, job: str) -> list[JobEvent]:
+    """Every event told so far."""
+    return [decode(fields[b"p"], JobEvent) for _, fields in await redis.xrange(keys.events_stream(job))]
+
+
+async def until_event(redis: Redis, job: str, kind: str, count: int = 1, **data: object) -> JobEvent:
+    """The `count`-th event of a kind whose data holds `data`."""
+    try:
+        async with asyncio.timeout(GIVE_UP_S):
+            while True:
+                told = [
+                    event
+                    for event in await events(redis, job)
+                    if event.kind == kind and data.items() <= event.data.items()
+                ]
+                if len(told) >= count:
+                    return told[count - 1]
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        told = [(event.kind, event.data) for event in await events(redis, job)]
+        raise AssertionError(f"no {kind} {data} within {GIVE_UP_S:g} s; the last events: {told[-8:]}") from None
+
+
+async def until_state(redis: Redis, job: str, *states: str) -> str:
+    """The first of `states` that is told."""
+    async with asyncio.timeout(GIVE_UP_S):
+        while True:
+            for event in await events(redis, job):
+                if event.kind == "state" and event.data["state"] in states:
+                    return str(event.data["state"])
+            await asyncio.sleep(0.05)
+
+
+def summary_of(data_dir: Path, job: str) -> dict[str, Any]:
+    """The job's summary.json."""
+    summary: dict[str, Any] = json.loads((data_dir / "jobs" / job / "summary.json").read_bytes())
+    return summary
+
+
+def metrics_of(data_dir: Path, job: str) -> list[dict[str, float]]:
+    """metrics.jsonl without what depends on the clock."""
+    lines = (data_dir / "jobs" / job / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.endswith("_s")} for line in lines]
+
+
+def weights_sha(data_dir: Path, job: str) -> str:
+    """Digest of the final weights."""
+    return hashlib.sha256((data_dir / "jobs" / job / "final" / "model.safetensors").read_bytes()).hexdigest()
