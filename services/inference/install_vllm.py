@@ -25,7 +25,7 @@ STAMP = ".gigpo-stamp"
 CANNOT = 3
 ALTERNATIVE = (
     "vLLM does not install here ({reason}). Jobs can sample with the transformers engine instead, slower and without "
-    "a server of its own: set `rollout.engine: transformers` in the job. Nothing chooses it by itself."
+    "a server of its own: set `inference: {engine: transformers}` in the job. Nothing chooses it by itself."
 )
 
 
@@ -45,7 +45,7 @@ def main() -> int:
     try:
         _install(environment, cuda=cuda)
     except CannotInstallError as error:
-        _say(ALTERNATIVE.format(reason=error))
+        _say(ALTERNATIVE.replace("{reason}", str(error)))
         return CANNOT
     stamp.write_text(wanted)
     _say(f"vLLM is ready in {environment}")

@@ -126,6 +126,8 @@ class VllmEngine:
 
     async def _launch(self, manifest: PolicyManifest) -> None:
         settings = self._settings
+        if not settings.python.exists():
+            raise EngineFailed(f"no vLLM environment at {settings.python}: make it, or ask for the transformers engine")
         cuda = on_cuda(settings.device)
         process = self._process = VllmProcess(settings.log)
         launcher = [str(settings.python), "-m", "gigpo_vllm.serve", str(os.getpid()), "--uds", str(process.socket)]

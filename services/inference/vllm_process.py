@@ -79,7 +79,8 @@ class VllmProcess:
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGTERM)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), grace_s)
+                    async with asyncio.timeout(grace_s):
+                        await process.wait()
             with suppress(ProcessLookupError):  # the API server may be gone and its engine core not
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()

@@ -1,0 +1,119 @@
+"""A replica with everything it needs, running: connections, engine makers, loops, heartbeats, and the way down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+
+import msgspec
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.inference.consumer import RequestConsumer
+from services.inference.engine import Engine
+from services.inference.registry import Registry
+from services.inference.sampler import Sampler, SamplerLimits
+from services.inference.service import Replica
+from services.inference.settings import Settings
+from services.inference.transformers_engine import TransformersEngine
+from services.inference.vllm_engine import VllmEngine, VllmSettings
+from services.inference.vllm_flags import VllmLimits
+from services.kit.lifecycle import heartbeat
+from services.kit.redis import connect
+
+SERVICE = "inference"
+CANCEL_AGAIN_S = 0.2
+
+
+def engine_makers(settings: Settings) -> dict[str, Callable[[], Engine]]:
+    """Makers of every engine by name; making one starts nothing."""
+    vllm = VllmSettings(
+        python=settings.vllm_python.absolute(),
+        data_dir=settings.data_dir,
+        log=settings.data_dir / "logs" / f"{settings.replica}-vllm.log",
+        device=settings.vllm_device,
+        start_s=settings.vllm_start_s,
+        stop_s=settings.vllm_stop_s,
+        stall_s=settings.vllm_stall_s,
+        limits=VllmLimits(
+            max_batch=settings.max_batch,
+            kv_cache_mib=settings.vllm_kv_cache_mib,
+            gpu_memory=settings.vllm_gpu_memory,
+            torch_threads=settings.torch_threads,
+        ),
+    )
+    return {
+        "vllm": lambda: VllmEngine(vllm),
+        "transformers": lambda: TransformersEngine(settings.data_dir, settings.torch_threads),
+    }
+
+
+@asynccontextmanager
+async def running_replica(
+    settings: Settings, engines: dict[str, Callable[[], Engine]] | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
+    """A registered replica; yields a task that ends only when one of its loops failed. On the way out it drains."""
+    async with connect(settings.redis_url) as redis:
+        registry = Registry(redis, settings.replica)
+        sampler = Sampler(SamplerLimits(settings.max_batch, settings.linger_s))
+        replica = Replica(settings.replica, registry, sampler, engines or engine_makers(settings), settings.poll_s)
+        consumer = RequestConsumer(
+            redis, settings.replica, sampler, replica.serves, max_outstanding=settings.max_outstanding
+        )
+        async with (
+            heartbeat(redis, keys.replica_heartbeat(settings.replica), lambda: settings.replica),
+            heartbeat(redis, keys.service_heartbeat(SERVICE, settings.replica), lambda: _detail(replica)),
+        ):
+            await registry.publish(replica.status())
+            async with _loops(replica, consumer, settings.drain_s) as ended:
+                yield ended
+        await _sign_off(redis, registry, settings.replica)
+
+
+@asynccontextmanager
+async def _loops(replica: Replica, consumer: RequestConsumer, drain_s: float) -> AsyncIterator[asyncio.Task[None]]:
+    inward = [asyncio.create_task(replica.run()), asyncio.create_task(consumer.read())]
+    outward = [asyncio.create_task(replica.sampler.run()), asyncio.create_task(consumer.write())]
+    ended = asyncio.create_task(_first_failure([*inward, *outward]))
+    try:
+        yield ended
+    finally:
+        ended.cancel()
+        try:
+            await _cancel(inward)
+            await replica.drain(drain_s)
+            await _cancel(outward)
+            await consumer.flush()
+        finally:
+            await replica.close()
+
+
+async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
+    """Raise what the first of the loops raised; none of them returns."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until they end: the Redis client swallows a cancellation that meets it while connecting."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+
+
+async def _sign_off(redis: Redis, registry: Registry, name: str) -> None:
+    """Strike oneself off; with requests left, stay on the list as a dead replica, for another one to adopt them."""
+    if not await registry.waiting_requests(name):
+        await registry.forget(name)
+
+
+def _detail(replica: Replica) -> str:
+    detail = {"status": replica.status().model_dump(), "counters": asdict(replica.sampler.counters)}
+    value = {"service": SERVICE, "instance": replica.name, "pid": os.getpid(), "detail": detail}
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,249 @@
+"""One replica: takes a job, keeps its engine on the job's newest policy version, adopts what dead replicas left.
+
+`follow` is one look at the world and what it asks for; `run` looks until the service stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from services.contracts.policy import PolicyAck, PolicyManifest, ReplicaStatus
+from services.inference.engine import Engine, EngineError, EngineFailed, UpdateRejected
+from services.inference.registry import Registry
+from services.inference.sampler import Sampler
+from services.inference.weights import fingerprint
+
+log = structlog.get_logger("inference")
+
+LOOK_AROUND_S = 1.0
+"""How often the other replicas and the engine's health are looked at, seconds."""
+FORGET_S = 60.0
+"""How long a dead replica's stream is still watched: a worker may yet write to it, seconds."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+"""Before an engine or a version that failed is tried again, doubling, seconds."""
+
+
+@dataclass
+class _Setback:
+    """A version that could not be served, and when to try it again."""
+
+    manifest: PolicyManifest
+    reason: str
+    pause_s: float
+    until: float
+
+
+@dataclass(eq=False)
+class Replica:
+    """The use cases of one replica.
+
+    Args:
+        engines: makers by the name that a manifest asks for.
+        clock: seconds, monotonic.
+    """
+
+    name: str
+    registry: Registry
+    sampler: Sampler
+    engines: Mapping[str, Callable[[], Engine]]
+    poll_s: float = 0.05
+    clock: Callable[[], float] = time.monotonic
+    job_id: str | None = None
+    state: str = "idle"
+    served: PolicyManifest | None = None
+    """What the engine serves now."""
+    engine: Engine | None = None
+    _setback: _Setback | None = None
+    _dead_since: dict[str, float] = field(default_factory=dict)
+    _next_look: float = 0.0
+
+    def serves(self, job_id: str) -> bool:
+        """Whether requests of the job belong here."""
+        return self.job_id == job_id
+
+    def status(self) -> ReplicaStatus:
+        """What routers need to know."""
+        version = -1 if self.served is None or self.job_id is None else self.served.version
+        engine = "" if self.engine is None else self.engine.name
+        return ReplicaStatus(replica=self.name, job_id=self.job_id, version=version, engine=engine, state=self.state)
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            await self.follow()
+            if self.clock() >= self._next_look:
+                self._next_look = self.clock() + LOOK_AROUND_S
+                await self.look_around()
+            await asyncio.sleep(self.poll_s)
+
+    async def follow(self) -> None:
+        """Take a job, leave an ended one, serve the newest version, start a broken engine again."""
+        if self.job_id is None:
+            manifest = await self.registry.neediest_job()
+            if manifest is None or self._too_early(manifest):
+                return
+            self.job_id = manifest.job_id
+            log.info("took a job", job=manifest.job_id)
+        else:
+            view = await self.registry.job(self.job_id)
+            if not view.active:
+                await self._leave(self.job_id)
+                return
+            manifest = view.manifest
+        broken = self.sampler.engine_failed.is_set()
+        if manifest is None or (manifest == self.served and not broken) or self._too_early(manifest):
+            return
+        await self._serve(manifest, broken=broken)
+
+    async def look_around(self) -> None:
+        """Tell the others of this replica, check the engine, adopt the requests of dead replicas."""
+        await self.registry.publish(self.status())
+        if self.state == "serving" and self.engine is not None and not await self.engine.healthy():
+            log.error("the engine is not healthy")
+            self.sampler.hold()
+            self.sampler.engine_failed.set()
+        for name, (status, beats) in (await self.registry.replicas()).items():
+            if beats or name == self.name:
+                self._dead_since.pop(name, None)
+            else:
+                await self._inherit(name, status)
+
+    async def drain(self, within_s: float) -> None:
+        """Answer what was taken, for at most `within_s` seconds, then end the engine and sign off."""
+        self.state = "draining"
+        await self.registry.publish(self.status())
+        try:
+            async with asyncio.timeout(within_s):
+                await self.sampler.idle()
+        except TimeoutError:
+            log.warning("gave up on prompts in flight", prompts=self.sampler.outstanding)
+
+    async def close(self) -> None:
+        """End the engine."""
+        if self.engine is not None:
+            await self.engine.stop()
+
+    async def _serve(self, manifest: PolicyManifest, *, broken: bool) -> None:
+        """Bring the engine to `manifest`; where that fails, keep or restore what was served."""
+        began = self.clock()
+        try:
+            pause_s = await self._bring_up(manifest, broken=broken)
+        except UpdateRejected as error:
+            await self._set_back(manifest, str(error))
+            if broken:
+                await self._restore(manifest)
+            else:
+                self._resume(manifest)
+        except EngineFailed as error:
+            await self._set_back(manifest, str(error))
+            await self._restore(manifest)
+        else:
+            self._setback = None
+            await self._serving(manifest, load_s=self.clock() - began, pause_s=pause_s)
+
+    async def _bring_up(self, manifest: PolicyManifest, *, broken: bool) -> float:
+        """The pause in seconds; 0 for a start, before which nothing was sampled."""
+        engine = self.engine
+        if engine is not None and engine.name == manifest.engine and not broken and _one_base(self.served, manifest):
+            return await engine.update(manifest)
+        self.sampler.hold()
+        self.state = "starting"
+        await self.registry.publish(self.status())
+        if engine is None or engine.name != manifest.engine:
+            await self._change_engine(manifest.engine)
+            engine = self.engine
+        elif broken:
+            await engine.stop()  # whatever it still believes of itself
+        assert engine is not None
+        await engine.start(manifest)
+        return 0.0
+
+    async def _change_engine(self, name: str) -> None:
+        if name not in self.engines:
+            raise EngineFailed(f"this replica has no engine {name!r}, only {sorted(self.engines)}")
+        if self.engine is not None:
+            await self.engine.stop()
+        self.served = None
+        self.engine = self.engines[name]()
+
+    async def _serving(self, manifest: PolicyManifest, *, load_s: float, pause_s: float) -> None:
+        assert self.engine is not None
+        self.served, self.state = manifest, "serving"
+        self.sampler.serve(self.engine, manifest.version)
+        ack = PolicyAck(
+            replica=self.name,
+            version=manifest.version,
+            fingerprint=fingerprint(manifest),
+            engine=self.engine.name,
+            load_s=load_s,
+            pause_s=pause_s,
+        )
+        await self.registry.acknowledge(manifest.job_id, ack)
+        await self.registry.publish(self.status())
+        log.info("serving", version=manifest.version, load_s=round(load_s, 3), pause_s=round(pause_s, 3))
+
+    def _resume(self, rejected: PolicyManifest) -> None:
+        """`rejected` touched nothing: where the job was served before, its former version goes on."""
+        former = self.served
+        if former is not None and former.job_id == rejected.job_id and self.engine is not None:
+            self.state = "serving"
+            self.sampler.serve(self.engine, former.version)
+
+    async def _restore(self, failed: PolicyManifest) -> None:
+        """The engine broke on `failed`: start it with what it served before, so that the job goes on."""
+        former = self.served
+        if former is None or former == failed or former.job_id != failed.job_id or self.engine is None:
+            self.state = "starting"
+            return
+        self.sampler.hold()
+        try:
+            await self.engine.stop()
+            await self.engine.start(former)
+        except EngineError as error:
+            log.error("the former version can't be served either", version=former.version, error=str(error))
+            self.state = "starting"
+            self.served = None
+        else:
+            await self._serving(former, load_s=0.0, pause_s=0.0)
+
+    async def _set_back(self, manifest: PolicyManifest, reason: str) -> None:
+        former = self._setback
+        again = former is not None and former.manifest == manifest
+        pause_s = min(2 * former.pause_s, LONGEST_PAUSE_S) if again and former is not None else FIRST_PAUSE_S
+        self._setback = _Setback(manifest, reason, pause_s, self.clock() + pause_s)
+        text = f"{self.name} can't serve version {manifest.version}: {reason}"
+        log.error("a version can't be served", version=manifest.version, reason=reason, again_in_s=pause_s)
+        if not again:
+            await self.registry.warn(manifest.job_id, text)
+
+    def _too_early(self, manifest: PolicyManifest) -> bool:
+        setback = self._setback
+        return setback is not None and setback.manifest == manifest and self.clock() < setback.until
+
+    async def _leave(self, job_id: str) -> None:
+        """The job ended: idle, with the engine kept warm for the next one."""
+        log.info("left a job", job=job_id)
+        self.job_id, self.state, self._setback = None, "idle", None
+        self.sampler.refuse_all(f"{job_id} is not active any more")
+        await self.registry.leave_job(job_id)
+        await self.registry.publish(self.status())
+
+    async def _inherit(self, dead: str, status: ReplicaStatus) -> None:
+        since = self._dead_since.setdefault(dead, self.clock())
+        if self.state == "serving" and status.job_id == self.job_id:
+            moved = await self.registry.adopt(dead)
+            if moved:
+                log.warning("adopted a dead replica's requests", dead=dead, requests=moved)
+        if self.clock() - since > FORGET_S:
+            await self.registry.forget(dead)
+            del self._dead_since[dead]
+
+
+def _one_base(one: PolicyManifest | None, other: PolicyManifest) -> bool:
+    fields = ("base_sha", "torch_dtype", "max_model_len")
+    return one is not None and all(getattr(one, name) == getattr(other, name) for name in fields)

@@ -1,0 +1,107 @@
+"""transformers in this process behind the engine port: for machines where vLLM does not install, chosen explicitly.
+
+One batch at a time on one thread. torch is imported when the engine first starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from services.contracts.arrays import unpack_int32
+from services.contracts.policy import PolicyManifest
+from services.inference.engine import EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+from services.inference.weights import verify
+
+if TYPE_CHECKING:
+    from services.inference.transformers_model import LoadedModel
+
+T = TypeVar("T")
+
+
+class TransformersEngine:
+    """One model in this process.
+
+    Args:
+        data_dir: weights outside it are refused.
+        torch_threads: CPU threads of one forward pass.
+    """
+
+    name = "transformers"
+
+    def __init__(self, data_dir: Path, torch_threads: int = 1) -> None:
+        self._data_dir, self._torch_threads = data_dir, torch_threads
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
+        self._model: LoadedModel | None = None
+        self._served: PolicyManifest | None = None
+
+    async def start(self, manifest: PolicyManifest) -> None:
+        if self._served == manifest:
+            return
+        await self._on_thread(lambda: verify(manifest, self._data_dir))
+        if self._served is None or self._served.base_sha != manifest.base_sha or self._model is None:
+            try:
+                self._model = await self._on_thread(lambda: self._load(manifest))
+            except (OSError, ValueError, RuntimeError) as error:
+                raise EngineFailed(f"{manifest.base} does not load: {error}") from error
+        await self._swap(self._model, manifest)
+
+    async def update(self, manifest: PolicyManifest) -> float:
+        if self._model is None or self._served is None or self._served.base_sha != manifest.base_sha:
+            raise UpdateRejected(f"version {manifest.version} is of another base than the one being served")
+        await self._on_thread(lambda: verify(manifest, self._data_dir))
+        return await self._swap(self._model, manifest)
+
+    async def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> AsyncIterator[list[tuple[int, Outcome]]]:
+        model, served = self._model, self._served
+        if model is None or served is None:
+            raise EngineFailed("no model is loaded")
+        refused = [(index, reason) for index, prompt in enumerate(prompts) if (reason := _why_not(prompt, model))]
+        if refused:
+            yield [(index, Refusal(reason)) for index, reason in refused]
+        odd = {index for index, _ in refused}
+        rest = [(index, prompt) for index, prompt in enumerate(prompts) if index not in odd]
+        if rest:
+            completions = await self._on_thread(lambda: model.sample([prompt for _, prompt in rest], sampling))
+            yield [(index, completion) for (index, _), completion in zip(rest, completions, strict=True)]
+
+    async def healthy(self) -> bool:
+        return self._model is not None
+
+    async def stop(self) -> None:
+        self._model = self._served = None
+
+    def _load(self, manifest: PolicyManifest) -> LoadedModel:
+        from services.inference.transformers_model import LoadedModel  # torch and transformers: seconds
+
+        return LoadedModel(manifest, torch_threads=self._torch_threads)
+
+    async def _swap(self, model: LoadedModel, manifest: PolicyManifest) -> float:
+        """The batch being sampled ends first, so a response has one version; standing still is the copy alone."""
+
+        def copy() -> float:
+            started = time.monotonic()
+            model.load_version(Path(manifest.path), manifest.version, manifest.max_model_len)
+            return time.monotonic() - started
+
+        pause_s = await self._on_thread(copy)
+        self._served = manifest
+        return pause_s
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _why_not(prompt: Prompt, model: LoadedModel) -> str:
+    ids = unpack_int32(prompt.ids)
+    if not ids:
+        return "the prompt is empty"
+    if len(ids) >= model.max_model_len:
+        return f"the prompt has {len(ids)} tokens, the model's length is {model.max_model_len} with the response"
+    if not 0 <= min(ids) <= max(ids) < model.vocabulary:
+        return f"a token id lies outside the vocabulary of {model.vocabulary}"
+    return ""

@@ -1,0 +1,127 @@
+"""A causal language model that samples batches, each row with a generator of its own. Imports torch."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
+from services.contracts.policy import PolicyManifest
+from services.inference.engine import Completion, Prompt, Sampling
+
+
+class LoadedModel:
+    """The base of a manifest, with the weights of one version."""
+
+    def __init__(self, manifest: PolicyManifest, *, torch_threads: int) -> None:
+        torch.set_num_threads(torch_threads)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = getattr(torch, manifest.torch_dtype)
+        self._model = AutoModelForCausalLM.from_pretrained(manifest.base, dtype=dtype, local_files_only=True)
+        module: torch.nn.Module = self._model
+        module.to(self._device).eval()
+        self.vocabulary = int(self._model.config.vocab_size)
+        self.max_model_len = manifest.max_model_len
+        self._version = manifest.version
+
+    @torch.no_grad()
+    def load_version(self, folder: Path, version: int, max_model_len: int) -> None:
+        """Copy a version's tensors into the model. The files are verified: every parameter but tied ones is there."""
+        parameters = dict(self._model.named_parameters())
+        for file in sorted(folder.glob("*.safetensors")):
+            for name, tensor in load_file(file).items():
+                parameters[name].copy_(tensor)
+        self._version, self.max_model_len = version, max_model_len
+
+    @torch.inference_mode()
+    def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+        """Continue B prompts of at most `max_model_len - 1` ids each; equal prompts share one prefill."""
+        rows = [unpack_int32(prompt.ids) for prompt in prompts]
+        batch = _Batch(rows, [prompt.seed for prompt in prompts], sampling, self.max_model_len, self._device)
+        unique = {ids: None for ids in (prompt.ids for prompt in prompts)}
+        position = {ids: index for index, ids in enumerate(unique)}
+        share = torch.tensor([position[prompt.ids] for prompt in prompts], device=self._device)  # [B]
+
+        distinct = [unpack_int32(ids) for ids in unique]
+        ids, mask = _left_padded(distinct, self._device)  # [U, P], [U, P]
+        positions = (mask.cumsum(1) - 1).clamp_min(0)
+        cache = DynamicCache(config=self._model.config)
+        out = self._model(
+            ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+        logits, mask, positions = out.logits[:, -1][share], mask[share], positions[share, -1:]
+        cache.batch_select_indices(share)
+        while True:
+            tokens = batch.take(logits)  # [B]
+            if batch.done:
+                return batch.completions(self._version)
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            positions = positions + 1
+            out = self._model(
+                tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+            logits = out.logits[:, -1]
+
+
+class _Batch:
+    """What B rows have sampled so far. A finished row goes on being computed, and what it gets is thrown away."""
+
+    def __init__(
+        self, prompts: list[list[int]], seeds: list[int], sampling: Sampling, max_model_len: int, device: torch.device
+    ) -> None:
+        self._sampling, self._device = sampling, device
+        self._limits = [min(sampling.max_tokens, max_model_len - len(prompt)) for prompt in prompts]
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._ids: list[list[int]] = [[] for _ in prompts]
+        self._logprobs: list[list[float]] = [[] for _ in prompts]
+        self._reasons = [""] * len(prompts)
+
+    @property
+    def done(self) -> bool:
+        return all(self._reasons)
+
+    def take(self, logits: Tensor) -> Tensor:
+        """Sample one token a row from logits [B, V]; the tokens, int64 [B]."""
+        temperature = self._sampling.temperature
+        logprobs = torch.log_softmax(logits.double() / (temperature or 1.0), dim=1)
+        if temperature == 0:
+            tokens = logprobs.argmax(dim=1)
+        else:
+            uniform = torch.cat([torch.rand(1, generator=one, dtype=torch.float64) for one in self._generators])
+            ladder = logprobs.exp().cumsum(dim=1)  # inverse of the distribution function; its end may miss 1 by 1e-16
+            height = uniform.to(self._device)[:, None] * ladder[:, -1:]
+            tokens = torch.searchsorted(ladder, height, right=True).squeeze(1).clamp_max(logprobs.shape[1] - 1)
+        chosen = logprobs.gather(1, tokens[:, None]).squeeze(1)
+        for row, (token, logprob) in enumerate(zip(tokens.tolist(), chosen.tolist(), strict=True)):
+            self._append(row, token, logprob)
+        return tokens
+
+    def completions(self, version: int) -> list[Completion]:
+        return [
+            Completion(pack_int32(ids), pack_float32(logprobs), pack_int32(array("i", [version] * len(ids))), reason)
+            for ids, logprobs, reason in zip(self._ids, self._logprobs, self._reasons, strict=True)
+        ]
+
+    def _append(self, row: int, token: int, logprob: float) -> None:
+        if self._reasons[row]:
+            return
+        self._ids[row].append(token)
+        self._logprobs[row].append(logprob)
+        if token in self._sampling.stop_token_ids:
+            self._reasons[row] = "stop"
+        elif len(self._ids[row]) >= self._limits[row]:
+            self._reasons[row] = "length"
+
+
+def _left_padded(rows: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask, int64 [U, longest]; padding is masked, so its id is never seen."""
+    longest = max(map(len, rows))
+    ids = [[0] * (longest - len(row)) + row for row in rows]
+    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

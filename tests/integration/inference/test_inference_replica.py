@@ -1,0 +1,275 @@
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.arrays import unpack_int32
+from services.contracts.messages import JobEvent, decode
+from services.contracts.policy import ReplicaStatus
+from services.inference.consumer import GROUP
+from services.inference.weights import fingerprint
+from services.kit.streams import FIELD
+from tests.integration.inference.conftest import Jobs, Running, Worker, until
+from tests.unit.inference.policy_versions import any_manifest
+
+Start = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+async def test_a_replica_takes_a_job_acknowledges_its_policy_and_answers(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    async with start_replica() as replica:
+        await jobs.status("r1", state="idle", version=-1)
+        manifest = any_manifest(0)
+        await jobs.publish(manifest)
+        ack = await jobs.acked("r1", 0)
+        assert ack.fingerprint == fingerprint(manifest)
+        await jobs.status("r1", state="serving", job_id="job", version=0)
+        await worker.ask("r1", "e:0:0", "e:1:0")
+        for generated in await worker.answered("e:0:0", "e:1:0"):
+            assert generated.error == ""
+            assert set(unpack_int32(generated.versions)) == {0}
+        assert replica.engine.starts == [0]
+    assert await redis.xlen(keys.requests_stream("r1")) == 0
+
+
+async def test_a_request_is_acknowledged_only_after_its_last_answer(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        replica.engine.gate.clear()
+        await worker.ask("r1", "e:0:0")
+        await until(lambda: _pending(redis, "r1", 1))
+        replica.engine.gate.set()
+        await worker.answered("e:0:0")
+        await until(lambda: _pending(redis, "r1", 0))
+        await until(lambda: _length(redis, "r1", 0))
+
+
+async def test_the_engine_follows_new_versions_without_a_start(
+    start_replica: Start, jobs: Jobs, worker: Worker
+) -> None:
+    async with start_replica() as replica:
+        for version in range(4):
+            await jobs.publish(any_manifest(version))
+            await jobs.acked("r1", version)
+        await worker.ask("r1", "e:0:0", min_version=3)
+        (generated,) = await worker.answered("e:0:0")
+        assert set(unpack_int32(generated.versions)) == {3}
+        assert replica.engine.starts == [0]
+        assert replica.engine.updates == [1, 2, 3]
+
+
+async def test_a_request_for_a_version_to_come_waits_for_it(start_replica: Start, jobs: Jobs, worker: Worker) -> None:
+    async with start_replica():
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        await worker.ask("r1", "new", min_version=1)
+        await worker.ask("r1", "old")
+        await worker.answered("old")
+        assert "new" not in worker.answers
+        await jobs.publish(any_manifest(1))
+        (generated,) = await worker.answered("new")
+        assert set(unpack_int32(generated.versions)) == {1}
+
+
+async def test_a_damaged_version_is_reported_and_the_old_one_served(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    async with start_replica() as replica:
+        replica.engine.reject = {1}
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        await jobs.publish(any_manifest(1))
+        event = await until(lambda: _first_event(redis))
+        assert isinstance(event, JobEvent)
+        assert (event.kind, "version 1 is damaged" in event.data["text"]) == ("warning", True)
+        await worker.ask("r1", "e:0:0")
+        (generated,) = await worker.answered("e:0:0")
+        assert set(unpack_int32(generated.versions)) == {0}
+        await jobs.publish(any_manifest(2))
+        await jobs.acked("r1", 2)
+
+
+async def test_an_update_that_breaks_the_engine_brings_the_old_version_back(
+    start_replica: Start, jobs: Jobs, worker: Worker
+) -> None:
+    async with start_replica() as replica:
+        replica.engine.break_on = {1}
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        await jobs.publish(any_manifest(1))
+        await until(lambda: _as_async(replica.engine.starts == [0, 0] or None))
+        await worker.ask("r1", "e:0:0")
+        (generated,) = await worker.answered("e:0:0")
+        assert set(unpack_int32(generated.versions)) == {0}
+
+
+async def test_a_dead_engine_is_started_with_the_newest_version_and_answers_what_it_owed(
+    start_replica: Start, jobs: Jobs, worker: Worker
+) -> None:
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        replica.engine.gate.clear()
+        await worker.ask("r1", "e:0:0")
+        await until(lambda: _as_async(replica.engine.calls or None))
+        replica.engine.die()
+        (generated,) = await worker.answered("e:0:0")
+        assert generated.error == ""
+        assert replica.engine.starts == [0, 0]
+
+
+async def test_an_engine_that_dies_idle_is_started_again(start_replica: Start, jobs: Jobs) -> None:
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        replica.engine.die()
+        await until(lambda: _as_async(replica.engine.starts == [0, 0] or None))
+
+
+async def test_the_end_of_a_job_leaves_the_engine_warm_for_the_next(start_replica: Start, jobs: Jobs) -> None:
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(0, job="one"))
+        await jobs.acked("r1", 0, job="one")
+        await jobs.end("one")
+        await jobs.status("r1", state="idle", job_id=None, version=-1)
+        await jobs.publish(any_manifest(0, job="two"))
+        await jobs.acked("r1", 0, job="two")
+        assert replica.engine.starts == [0]
+
+
+async def test_a_job_with_another_base_starts_the_engine_anew(start_replica: Start, jobs: Jobs) -> None:
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(0, job="one"))
+        await jobs.acked("r1", 0, job="one")
+        await jobs.end("one")
+        await jobs.publish(any_manifest(0, job="two", base_sha="other"))
+        await jobs.acked("r1", 0, job="two")
+        assert replica.engine.starts == [0, 0]
+
+
+async def test_two_replicas_take_two_jobs(start_replica: Start, jobs: Jobs) -> None:
+    async with start_replica("r1"):
+        await jobs.publish(any_manifest(0, job="one"))
+        await jobs.publish(any_manifest(0, job="two"))
+        first = await jobs.status("r1", state="serving")
+        async with start_replica("r2"):
+            second = await jobs.status("r2", state="serving")
+        assert {first.job_id, second.job_id} == {"one", "two"}
+
+
+async def test_a_request_of_a_job_served_elsewhere_is_sent_back(
+    start_replica: Start, jobs: Jobs, worker: Worker
+) -> None:
+    async with start_replica():
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        await worker.ask("r1", "e:0:0", job="other")
+        (generated,) = await worker.answered("e:0:0")
+        assert generated.error
+        assert generated.retryable
+
+
+async def test_a_dead_replica_s_requests_are_adopted_read_or_not(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    dead = ReplicaStatus(replica="r0", job_id="job", version=0, engine="fake", state="serving")
+    await redis.hset(keys.REPLICAS, "r0", dead.model_dump_json())
+    await redis.xgroup_create(keys.requests_stream("r0"), GROUP, id="0", mkstream=True)
+    await worker.ask("r0", "read")
+    await redis.xreadgroup(GROUP, "r0", {keys.requests_stream("r0"): ">"})
+    await worker.ask("r0", "unread")
+    await jobs.publish(any_manifest(0))
+    async with start_replica("r1"):
+        for generated in await worker.answered("read", "unread"):
+            assert generated.error == ""
+    assert await redis.xlen(keys.requests_stream("r0")) == 0
+
+
+async def test_a_live_replica_s_requests_are_left_alone(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    live = ReplicaStatus(replica="r0", job_id="job", version=0, engine="fake", state="serving")
+    await redis.hset(keys.REPLICAS, "r0", live.model_dump_json())
+    await redis.set(keys.replica_heartbeat("r0"), "r0")
+    await worker.ask("r0", "e:0:0")
+    await jobs.publish(any_manifest(0))
+    async with start_replica("r1") as replica:
+        await jobs.acked("r1", 0)
+        await worker.ask("r1", "e:1:0")
+        await worker.answered("e:1:0")
+        assert sum(len(call) for call in replica.engine.calls) == 1
+    assert await redis.xlen(keys.requests_stream("r0")) == 1
+
+
+async def test_a_stopping_replica_answers_what_it_took_and_signs_off(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        replica.engine.gate.clear()
+        await worker.ask("r1", "e:0:0")
+        await until(lambda: _as_async(replica.engine.calls or None))
+        asyncio.get_running_loop().call_later(0.1, replica.engine.gate.set)
+    (generated,) = await worker.answered("e:0:0")
+    assert generated.error == ""
+    assert not replica.engine.up
+    assert await redis.hget(keys.REPLICAS, "r1") is None
+    assert await redis.exists(keys.replica_heartbeat("r1"), keys.requests_stream("r1")) == 0
+
+
+async def test_what_a_stopping_replica_cannot_answer_is_left_for_another(
+    start_replica: Start, jobs: Jobs, worker: Worker
+) -> None:
+    async with start_replica("r1", drain_s=0.05) as replica:
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        replica.engine.gate.clear()
+        await worker.ask("r1", "e:0:0")
+        await until(lambda: _as_async(replica.engine.calls or None))
+    async with start_replica("r2"):
+        (generated,) = await worker.answered("e:0:0")
+        assert generated.error == ""
+
+
+async def test_bytes_that_are_no_request_do_not_stop_the_others(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    async with start_replica():
+        await jobs.publish(any_manifest(0))
+        await redis.xadd(keys.requests_stream("r1"), {FIELD: b"\x80\x04pickle"})
+        await worker.ask("r1", "e:0:0")
+        await worker.answered("e:0:0")
+        await until(lambda: _length(redis, "r1", 0))
+
+
+async def test_the_heartbeat_tells_what_the_service_does(start_replica: Start, redis: Redis) -> None:
+    async with start_replica():
+        value = json.loads(await redis.get(keys.service_heartbeat("inference", "r1")))
+        assert value["instance"] == "r1"
+        assert value["detail"]["counters"]["expired"] == 0
+
+
+async def _as_async(value: object) -> object:
+    return value
+
+
+async def _pending(redis: Redis, replica: str, count: int) -> object:
+    summary = await redis.xpending(keys.requests_stream(replica), GROUP)
+    return True if summary["pending"] == count else None
+
+
+async def _length(redis: Redis, replica: str, count: int) -> object:
+    return True if await redis.xlen(keys.requests_stream(replica)) == count else None
+
+
+async def _first_event(redis: Redis) -> JobEvent | None:
+    entries = await redis.xrange(keys.events_stream("job"), count=1)
+    return decode(entries[0][1][FIELD], JobEvent) if entries else None

@@ -1,0 +1,98 @@
+"""An engine without a model: what it samples is a function of prompt, seed and version, and it fails when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+
+from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
+from services.contracts.policy import PolicyManifest
+from services.inference.engine import Completion, EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+
+VOCABULARY = 96
+
+
+class FakeEngine:
+    """Port `Engine`. The public attributes are its levers and its diary."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.served: PolicyManifest | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        """Cleared: sampling stands still, as in a hung or slow engine."""
+        self.up = False
+        self.reject: set[int] = set()
+        """Versions whose files count as damaged."""
+        self.break_on: set[int] = set()
+        """Versions whose update breaks the engine half-way."""
+        self.calls: list[list[Prompt]] = []
+        self.starts: list[int] = []
+        self.updates: list[int] = []
+
+    async def start(self, manifest: PolicyManifest) -> None:
+        if self.up and self.served == manifest:
+            return
+        self._check(manifest)
+        self.starts.append(manifest.version)
+        if manifest.version in self.break_on:
+            self.die()
+            raise EngineFailed(f"version {manifest.version} breaks the engine")
+        self.served, self.up = manifest, True
+
+    async def update(self, manifest: PolicyManifest) -> float:
+        if self.served is None or self.served.base_sha != manifest.base_sha:
+            raise UpdateRejected("another base")
+        self._check(manifest)
+        self.updates.append(manifest.version)
+        if manifest.version in self.break_on:
+            self.die()
+            raise EngineFailed(f"version {manifest.version} breaks the engine")
+        self.served = manifest
+        return 0.0
+
+    async def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> AsyncIterator[list[tuple[int, Outcome]]]:
+        if not self.up:
+            raise EngineFailed("it is down")
+        self.calls.append(list(prompts))
+        await self.gate.wait()
+        if not self.up:
+            raise EngineFailed("it died while sampling")
+        assert self.served is not None
+        for index, prompt in enumerate(prompts):
+            yield [(index, _sample(prompt, sampling, self.served))]
+
+    async def healthy(self) -> bool:
+        return self.up
+
+    async def stop(self) -> None:
+        self.up, self.served = False, None
+
+    def die(self) -> None:
+        """As if it had been killed: what it owes is lost."""
+        self.up = False
+        self.gate.set()
+
+    def _check(self, manifest: PolicyManifest) -> None:
+        if manifest.version in self.reject:
+            raise UpdateRejected(f"version {manifest.version} is damaged")
+
+
+def _sample(prompt: Prompt, sampling: Sampling, served: PolicyManifest) -> Outcome:
+    ids = unpack_int32(prompt.ids)
+    if not ids or len(ids) >= served.max_model_len or not 0 <= min(ids) <= max(ids) < VOCABULARY:
+        return Refusal("the prompt does not fit the model")
+    chance = random.Random(f"{ids} {prompt.seed} {served.version}")
+    limit = min(sampling.max_tokens, served.max_model_len - len(ids))
+    response: list[int] = []
+    while len(response) < limit and (not response or response[-1] not in sampling.stop_token_ids):
+        response.append(chance.randrange(VOCABULARY))
+    stopped = response[-1] in sampling.stop_token_ids
+    return Completion(
+        pack_int32(response),
+        pack_float32([-1.0] * len(response)),
+        pack_int32([served.version] * len(response)),
+        "stop" if stopped else "length",
+    )
