@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gigpo_core.anchors import Grouping, exact_step_groups, first_appearance_labels
-from gigpo_core.batch import OrderedSteps, StepBatch, order_steps
+from gigpo_core.batch import OrderedSteps, StepBatch, check_columns, order_steps
 from gigpo_core.config import STEP_ESTIMATORS, AdvantageConfig
 from gigpo_core.episodes import (
     collect_votes,
@@ -60,7 +60,7 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
         ShapeError, DtypeError: a column is malformed.
         RowError: a row is wrong (negative id, NaN, duplicate or missing step); it says which.
     """
-    if batch.group_id.ndim == 1 and len(batch.group_id) == 0:
+    if check_columns(batch) == 0:
         return _empty(batch.group_id.device)
     steps = order_steps(batch)
     reward = steps.arrange(step_rewards(batch, config))
@@ -68,20 +68,24 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
     returns = discounted_returns(reward, steps.episodes, steps.position, config.gamma)
     grouping = _step_groups(batch, config, steps)
     total = episode_returns(reward, steps.episodes)
-    if config.advantage_estimator == "hgpo":
-        episode, weight = torch.zeros_like(reward), 1.0
+    if config.advantage_estimator == "hgpo" and not config.hgpo_base_group:
+        episode = torch.zeros_like(reward)
     elif config.scale == "gdpo":
-        episode, weight = _decoupled_advantage(batch, config, steps), 0.0
+        episode = _decoupled_advantage(batch, config, steps)
     else:
         episode = _episode_advantage(steps.episodes.broadcast(total), penalty, steps, config)
-        weight = config.gigpo_step_advantage_weight
     score = returns
     if config.advantage_estimator == "graphgpo":
         succeeded = total > 0 if batch.success is None else steps.episodes.sum(steps.arrange(batch.success).long()) > 0
         score = transition_values(steps, grouping, succeeded, discount=config.gamma)
-    step = _step_advantage(score if penalty is None else score - penalty, grouping, steps, config)
+    score = score if penalty is None else score - penalty
+    if config.advantage_estimator == "hgpo":
+        step = advantage = _hierarchy_advantage(score, episode, grouping, steps, config)
+    else:
+        step = _step_advantage(score, grouping, config)
+        advantage = torch.add(episode, step, alpha=config.gigpo_step_advantage_weight)
     return Advantages(
-        advantage=steps.restore(torch.add(episode, step, alpha=weight)),
+        advantage=steps.restore(advantage),
         episode_advantage=steps.restore(episode),
         step_advantage=steps.restore(step),
         step_return=steps.restore(returns),
@@ -103,7 +107,9 @@ def step_rewards(batch: StepBatch, config: AdvantageConfig) -> Tensor:
     if config.reward_weights is not None and components is None:
         raise ConfigError("reward_weights: the batch has no reward_components to weigh")
     if components is not None:
-        reward = reward + components.to(torch.float64) @ reward_weights(batch, config)
+        # One by one and not as a matrix product, whose rounding may differ from row to row.
+        for column, weight in zip(components.to(torch.float64).unbind(1), reward_weights(batch, config), strict=True):
+            reward = reward + weight * column
     if config.subtracts_kl and batch.kl is not None:
         reward = reward - config.beta * batch.kl.to(torch.float64)
     return reward
@@ -129,14 +135,16 @@ def _step_groups(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps)
 
 
 def _episode_advantage(score: Tensor, penalty: Tensor | None, steps: OrderedSteps, config: AdvantageConfig) -> Tensor:
+    penalised = penalty is not None
     if penalty is not None:
         score = score - penalty
     votes = collect_votes(steps, config.episode_statistics)
     if config.advantage_estimator == "rloo":
-        return leave_one_out_advantage(score, votes)
+        return leave_one_out_advantage(score, votes, penalised=penalised)
+    estimate = scaled_episode_advantage
     if config.advantage_estimator == "reinforce_plus_plus":
-        return reinforce_plus_plus_advantage(score, votes, config.scale, config.epsilon)
-    return scaled_episode_advantage(score, votes, config.scale, config.epsilon)
+        estimate = reinforce_plus_plus_advantage
+    return estimate(score, votes, scale=config.scale, epsilon=config.epsilon, penalised=penalised)
 
 
 def _decoupled_advantage(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Tensor:
@@ -151,23 +159,28 @@ def _decoupled_advantage(batch: StepBatch, config: AdvantageConfig, steps: Order
     return decoupled_episode_advantage(torch.stack(sums, dim=1), weights, votes, config.epsilon)
 
 
-def _step_advantage(score: Tensor, grouping: Grouping, steps: OrderedSteps, config: AdvantageConfig) -> Tensor:
+def _step_advantage(score: Tensor, grouping: Grouping, config: AdvantageConfig) -> Tensor:
     if config.advantage_estimator not in STEP_ESTIMATORS:
         return torch.zeros_like(score)
-    scaled = config.norm == "mean_std"
-    if config.advantage_estimator == "hgpo":
-        return hierarchy_advantage(
-            score,
-            steps,
-            grouping,
-            history=config.hgpo_history,
-            alpha=config.hgpo_alpha,
-            base_group=config.hgpo_base_group,
-            scaled=scaled,
-            epsilon=config.epsilon,
-        )
-    relative = group_relative(grouping.arrange(score), grouping.groups, scaled=scaled, epsilon=config.epsilon)
+    relative = group_relative(
+        grouping.arrange(score), grouping.groups, scaled=config.norm == "mean_std", epsilon=config.epsilon
+    )
     return grouping.restore(relative)
+
+
+def _hierarchy_advantage(
+    score: Tensor, episode: Tensor, grouping: Grouping, steps: OrderedSteps, config: AdvantageConfig
+) -> Tensor:
+    return hierarchy_advantage(
+        score,
+        steps,
+        grouping,
+        history=config.hgpo_history,
+        alpha=config.hgpo_alpha,
+        episode=episode if config.hgpo_base_group else None,
+        scaled=config.norm == "mean_std",
+        epsilon=config.epsilon,
+    )
 
 
 def _penalty(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Tensor | None:

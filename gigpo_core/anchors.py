@@ -64,13 +64,13 @@ def exact_step_groups(group_id: Tensor, anchor_key: Tensor) -> Grouping:
     Returns:
         The grouping; repeats inside one episode belong to the same step group.
     """
-    high, low = anchor_key[:, 0].contiguous(), anchor_key[:, 1].contiguous()
-    mixed = (high ^ (group_id * _MIX[0])) * _MIX[1] + low * _MIX[2]
+    mixed = (anchor_key[:, 0] ^ (group_id * _MIX[0])) * _MIX[1]
+    mixed += anchor_key[:, 1] * _MIX[2]
     sorted_mix, order = torch.sort(mixed, stable=True)
-    changes = _key_changes((group_id, high, low), order)
+    changes = _key_changes(group_id, anchor_key, order)
     if not torch.equal(changes, sorted_mix[1:] != sorted_mix[:-1]):
-        order = _lexicographic((group_id, high, low))
-        changes = _key_changes((group_id, high, low), order)
+        order = _lexicographic((group_id, anchor_key[:, 0], anchor_key[:, 1]))
+        changes = _key_changes(group_id, anchor_key, order)
     return Grouping(order, segments_of_sorted(changes, group_id.device))
 
 
@@ -95,11 +95,11 @@ def first_appearance_labels(grouping: Grouping, row: Tensor | None) -> Tensor:
     return torch.empty_like(order).index_copy_(0, rows, groups.broadcast(label))
 
 
-def _key_changes(columns: tuple[Tensor, ...], order: Tensor) -> Tensor:
-    changes = torch.zeros(max(len(order) - 1, 0), dtype=torch.bool, device=order.device)
-    for column in columns:
-        arranged = column.index_select(0, order)
-        changes |= arranged[1:] != arranged[:-1]
+def _key_changes(group_id: Tensor, anchor_key: Tensor, order: Tensor) -> Tensor:
+    group, key = group_id.index_select(0, order), anchor_key.index_select(0, order)
+    changes = group[1:] != group[:-1]
+    for word in key.unbind(1):
+        changes |= word[1:] != word[:-1]
     return changes
 
 

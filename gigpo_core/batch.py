@@ -26,7 +26,7 @@ INT64_MAX = 2**63 - 1
 class StepBatch:
     """N steps of E episodes of G groups, in any row order; all tensors on one device.
 
-    Nothing is checked here: `order_steps` (and so `compute_advantages`) checks everything.
+    Nothing is checked here: `compute_advantages` checks everything.
     """
 
     group_id: Tensor
@@ -58,6 +58,8 @@ class OrderedSteps:
 
     order: Tensor | None
     """int64 [N]: canonical row i is given row `order[i]`. None: the rows already were in order."""
+    place: Tensor | None
+    """int64 [N]: given row i is canonical row `place[i]`. None with `order`."""
     episodes: Segments
     """One segment per episode, in canonical order."""
     group_id: Tensor
@@ -71,9 +73,7 @@ class OrderedSteps:
 
     def restore(self, column: Tensor) -> Tensor:
         """Return a column in canonical order [N, ...] in the row order of the batch."""
-        if self.order is None:
-            return column
-        return torch.empty_like(column).index_copy_(0, self.order, column)
+        return column if self.place is None else column.index_select(0, self.place)
 
 
 def check_columns(batch: StepBatch) -> int:
@@ -110,29 +110,27 @@ def check_columns(batch: StepBatch) -> int:
 
 
 def order_steps(batch: StepBatch) -> OrderedSteps:
-    """Check a batch and bring it into canonical order.
+    """Bring a batch of N >= 1 rows that `check_columns` has passed into canonical order.
 
     Raises:
-        ShapeError, DtypeError, NegativeIdError, NonFiniteRewardError: see `check_columns`.
         DuplicateStepError: two rows have the same (episode_id, step_index).
         MissingStepError: an episode has a gap, or does not start at 0.
         EpisodeGroupError: rows of one episode name different groups.
     """
-    check_columns(batch)
     order = _canonical_order(batch.episode_id, batch.step_index)
-    if order is None:
-        episode, step, group = batch.episode_id, batch.step_index, batch.group_id
-    else:
-        episode, step, group = (
-            column.index_select(0, order) for column in (batch.episode_id, batch.step_index, batch.group_id)
-        )
-    episodes = segments_of_sorted(episode[1:] != episode[:-1], episode.device)
-    position = torch.arange(len(step), device=step.device) - episodes.broadcast(episodes.start)
-    steps = OrderedSteps(order, episodes, group, position)
-    if not torch.equal(step, position):
-        _raise_step_fault(steps, episode, step)
-    if not torch.equal(group, episodes.broadcast(group.index_select(0, episodes.start))):
-        at = first_row(group != episodes.broadcast(group.index_select(0, episodes.start)))
+    episode, step, group = batch.episode_id, batch.step_index, batch.group_id
+    place = None
+    if order is not None:
+        episode, step, group = (column.index_select(0, order) for column in (episode, step, group))
+        place = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
+    opens = episode[1:] != episode[:-1]
+    steps = OrderedSteps(order, place, segments_of_sorted(opens, episode.device), group, step)
+    # Each row carries on the one before it, or opens an episode at step 0.
+    if int(step[0]) != 0 or not torch.equal(step[1:], (step[:-1] + 1) * ~opens):
+        _raise_step_fault(steps, episode)
+    strays = (group[1:] != group[:-1]) & ~opens
+    if bool(strays.any()):
+        at = first_row(strays) + 1
         raise EpisodeGroupError(
             _given_row(steps, at), f"episode {int(episode[at])} has rows of more than one group, here {int(group[at])}"
         )
@@ -145,8 +143,6 @@ def first_row(wrong: Tensor) -> int:
 
 
 def _canonical_order(episode: Tensor, step: Tensor) -> Tensor | None:
-    if len(episode) == 0:
-        return None
     stride = int(step.max()) + 1
     if int(episode.max()) < INT64_MAX // stride - 1:
         key = episode * stride + step
@@ -183,17 +179,19 @@ def _raise_if_not_finite(name: str, column: Tensor) -> None:
         raise NonFiniteRewardError(row, f"{name} is {column[row].tolist()}, want a finite number")
 
 
-def _raise_step_fault(steps: OrderedSteps, episode: Tensor, step: Tensor) -> None:
+def _raise_step_fault(steps: OrderedSteps, episode: Tensor) -> None:
+    step = steps.position
     same = (step[1:] == step[:-1]) & (episode[1:] == episode[:-1])
     if bool(same.any()):
         at = first_row(same) + 1
         raise DuplicateStepError(
             _given_row(steps, at), f"episode {int(episode[at])} already has a row for step {int(step[at])}"
         )
-    at = first_row(step != steps.position)
+    wanted = torch.arange(len(step), device=step.device) - steps.episodes.broadcast(steps.episodes.start)
+    at = first_row(step != wanted)
     raise MissingStepError(
         _given_row(steps, at),
-        f"episode {int(episode[at])} goes on with step {int(step[at])}, want step {int(steps.position[at])}",
+        f"episode {int(episode[at])} goes on with step {int(step[at])}, want step {int(wanted[at])}",
     )
 
 

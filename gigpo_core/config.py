@@ -55,7 +55,7 @@ class AdvantageConfig:
     hgpo_alpha: float = 1.0
     """Exponent of the hgpo level weights (k+1)^alpha."""
     hgpo_base_group: bool = False
-    """hgpo: also average in the comparison with all rows of the group, at level k = 0."""
+    """hgpo: A^E takes part in the mean too, as level k = 0."""
 
     def __post_init__(self) -> None:
         _check_choice("advantage_estimator", self.advantage_estimator, get_args(Estimator))

@@ -29,6 +29,17 @@ class Votes:
     lonely: Tensor
     """bool [V]: the vote's group holds a single episode, so there is nothing to compare it with."""
 
+    def to_rows(self, difference: Tensor, divisor: Tensor, score: Tensor, penalised: bool) -> Tensor:
+        """Return float64 [N]: difference / divisor of each row's vote, [V] each; 0 where lonely.
+
+        A penalised step stands off its vote by its own penalty, which is divided alike.
+        """
+        rows = (difference / divisor).masked_fill_(self.lonely, 0.0).index_select(0, self.vote_of_row)
+        if not penalised:
+            return rows
+        offset = score - score.index_select(0, self.source).index_select(0, self.vote_of_row)
+        return rows + offset * (1.0 / divisor).masked_fill_(self.lonely, 0.0).index_select(0, self.vote_of_row)
+
 
 def collect_votes(steps: OrderedSteps, statistics: EpisodeStatistics) -> Votes:
     """Return the votes of a batch, for steps in canonical order."""
@@ -43,7 +54,9 @@ def collect_votes(steps: OrderedSteps, statistics: EpisodeStatistics) -> Votes:
     return Votes(order, place, groups, groups.broadcast(groups.sum(opens)) == 1)
 
 
-def scaled_episode_advantage(score: Tensor, votes: Votes, scale: RewardScale, epsilon: float) -> Tensor:
+def scaled_episode_advantage(
+    score: Tensor, votes: Votes, *, scale: RewardScale, epsilon: float, penalised: bool = True
+) -> Tensor:
     """Return A^E of each step: its score against the votes of its group.
 
     Sources: GRPO (arXiv:2402.03300) for "group"; Dr. GRPO (arXiv:2503.20783) for "none"; "batch"
@@ -54,6 +67,7 @@ def scaled_episode_advantage(score: Tensor, votes: Votes, scale: RewardScale, ep
         votes: from `collect_votes`.
         scale: "group", "batch" or "none".
         epsilon: added to the deviation, reward units, > 0.
+        penalised: False promises that all steps of an episode have one score, which saves work.
 
     Returns:
         float64 [N], canonical order. Groups of one episode get 0. Where the votes of a group are all
@@ -68,10 +82,10 @@ def scaled_episode_advantage(score: Tensor, votes: Votes, scale: RewardScale, ep
         divisor = votes.groups.broadcast(torch.where(spread > 0, spread + epsilon, 1.0))
     elif scale == "batch":
         divisor = divisor * _batch_divisor(vote, epsilon)
-    return _to_rows(difference, divisor, score, votes)
+    return votes.to_rows(difference, divisor, score, penalised)
 
 
-def leave_one_out_advantage(score: Tensor, votes: Votes) -> Tensor:
+def leave_one_out_advantage(score: Tensor, votes: Votes, *, penalised: bool = True) -> Tensor:
     """Return K/(K-1) (R - mean): the score less the mean of the other K-1 votes of the group.
 
     Source: RLOO (arXiv:2402.14740), equation 8. Arguments and degenerate cases as in
@@ -80,20 +94,22 @@ def leave_one_out_advantage(score: Tensor, votes: Votes) -> Tensor:
     vote = score.index_select(0, votes.source)
     others = (votes.groups.count - 1).clamp(min=1)
     factor = votes.groups.broadcast(votes.groups.count / others.to(torch.float64))
-    return _to_rows(centred(vote, votes.groups), 1.0 / factor, score, votes)
+    return votes.to_rows(centred(vote, votes.groups), 1.0 / factor, score, penalised)
 
 
-def reinforce_plus_plus_advantage(score: Tensor, votes: Votes, scale: RewardScale, epsilon: float) -> Tensor:
+def reinforce_plus_plus_advantage(
+    score: Tensor, votes: Votes, *, scale: RewardScale, epsilon: float, penalised: bool = True
+) -> Tensor:
     """Return (R - mean of the group) over the batch deviation of these differences.
 
     Source: REINFORCE++ with baseline (arXiv:2501.03262). `scale` "batch" is the paper's; "group"
     and "none" are as in `scaled_episode_advantage`, as are arguments and degenerate cases.
     """
     if scale != "batch":
-        return scaled_episode_advantage(score, votes, scale, epsilon)
+        return scaled_episode_advantage(score, votes, scale=scale, epsilon=epsilon, penalised=penalised)
     difference = centred(score.index_select(0, votes.source), votes.groups)
     divisor = torch.ones_like(difference) * _batch_divisor(difference, epsilon)
-    return _to_rows(difference, divisor, score, votes)
+    return votes.to_rows(difference, divisor, score, penalised)
 
 
 def decoupled_episode_advantage(scores: Tensor, weights: Tensor, votes: Votes, epsilon: float) -> Tensor:
@@ -118,14 +134,6 @@ def decoupled_episode_advantage(scores: Tensor, weights: Tensor, votes: Votes, e
         mixed += weights[function] * group_relative(vote, votes.groups, scaled=True, epsilon=epsilon)
     whitened = (mixed - mixed.mean()) / _batch_divisor(mixed, epsilon)
     return whitened.masked_fill(votes.lonely, 0.0).index_select(0, votes.vote_of_row)
-
-
-def _to_rows(difference: Tensor, divisor: Tensor, score: Tensor, votes: Votes) -> Tensor:
-    # A penalised step stands off its episode's vote by its own penalty; elsewhere the offset is exactly 0.
-    row_offset = score - score.index_select(0, votes.source).index_select(0, votes.vote_of_row)
-    difference = difference.index_select(0, votes.vote_of_row) + row_offset
-    advantage = difference / divisor.index_select(0, votes.vote_of_row)
-    return advantage.masked_fill_(votes.lonely.index_select(0, votes.vote_of_row), 0.0)
 
 
 def _batch_divisor(values: Tensor, epsilon: float) -> Tensor:

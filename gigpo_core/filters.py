@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gigpo_core.advantages import step_rewards
-from gigpo_core.batch import StepBatch, order_steps
+from gigpo_core.batch import StepBatch, check_columns, order_steps
 from gigpo_core.config import AdvantageConfig
 from gigpo_core.episodes import collect_votes
 from gigpo_core.relative import centred
@@ -25,7 +25,7 @@ def informative_rows(batch: StepBatch, config: AdvantageConfig) -> Tensor:
         batch: as for `compute_advantages`, with the same errors.
         config: for the rewards (weights, KL); the estimator does not matter.
     """
-    if batch.group_id.ndim == 1 and len(batch.group_id) == 0:
+    if check_columns(batch) == 0:
         return torch.zeros(0, dtype=torch.bool, device=batch.group_id.device)
     steps = order_steps(batch)
     returns = episode_returns(steps.arrange(step_rewards(batch, config)), steps.episodes)

@@ -8,7 +8,6 @@ from torch import Tensor
 from gigpo_core.anchors import Grouping, exact_step_groups
 from gigpo_core.batch import OrderedSteps
 from gigpo_core.relative import centred, deviation
-from gigpo_core.segments import segments_of_sorted
 
 
 def hierarchy_advantage(
@@ -18,7 +17,7 @@ def hierarchy_advantage(
     *,
     history: int,
     alpha: float,
-    base_group: bool,
+    episode: Tensor | None,
     scaled: bool,
     epsilon: float,
 ) -> Tensor:
@@ -35,7 +34,7 @@ def hierarchy_advantage(
         anchors: the step groups of level k = 1.
         history: K >= 0; levels k = 1 .. K+1.
         alpha: exponent of the level weights; 0 weighs all alike.
-        base_group: also take part at level k = 0: all rows of the group, whatever their anchors.
+        episode: float64 [N] or None: A^E, to take part as level k = 0.
         scaled: divide by the deviation + epsilon.
         epsilon: > 0.
 
@@ -43,10 +42,8 @@ def hierarchy_advantage(
         float64 [N], canonical order; 0 where no level has anything to compare.
     """
     levels = history_levels(steps, anchors, history)
-    if base_group:
-        arranged, order = torch.sort(steps.group_id, stable=True)
-        levels[0] = Grouping(order, segments_of_sorted(arranged[1:] != arranged[:-1], order.device))
-    total, weight_sum = torch.zeros_like(score), torch.zeros_like(score)
+    total = torch.zeros_like(score) if episode is None else episode.clone()
+    weight_sum = (total != 0).to(score.dtype)
     for k, level in levels.items():
         weight = (k + 1.0) ** alpha
         relative = _relative(level, score, scaled=scaled, epsilon=epsilon) * (steps.position >= k - 1)

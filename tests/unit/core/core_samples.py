@@ -1,8 +1,8 @@
-"""Token batches that several tests are about."""
+"""Batches that several tests are about."""
 
 import torch
 
-from gigpo_core import TokenBatch, batch_totals
+from gigpo_core import StepBatch, TokenBatch, anchor_keys, batch_totals
 
 
 def made_tokens(seed=0, lengths=(3, 1, 5, 2, 4), **columns):
@@ -50,3 +50,23 @@ def part_of(tokens, rows):
 
 def whole(tokens):
     return batch_totals(tokens.token_row, tokens.rows, tokens.counted)
+
+
+def episodes_of(*episodes, group=None, **columns):
+    """A batch from episodes written as [(anchor, reward), ...]; all in group 0 unless told otherwise."""
+    rows = [(e, t, anchor, reward) for e, steps in enumerate(episodes) for t, (anchor, reward) in enumerate(steps)]
+    group = [0] * len(episodes) if group is None else group
+    texts = [anchor for _, _, anchor, _ in rows]
+    return StepBatch(
+        group_id=torch.tensor([group[e] for e, *_ in rows], dtype=torch.int64),
+        episode_id=torch.tensor([e for e, *_ in rows], dtype=torch.int64),
+        step_index=torch.tensor([t for _, t, *_ in rows], dtype=torch.int64),
+        anchor_key=anchor_keys(texts),
+        reward=torch.tensor([reward for *_, reward in rows], dtype=torch.float64),
+        anchor_text=texts,
+        **columns,
+    )
+
+
+def assert_values(got, *values):
+    torch.testing.assert_close(got, torch.tensor(values, dtype=torch.float64), rtol=1e-12, atol=1e-12)

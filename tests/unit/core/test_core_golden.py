@@ -134,6 +134,7 @@ def test_p40_hgpo_equals_the_golden_vector(index):
         hgpo_history=params["history_length"],
         hgpo_alpha=params["length_weight_alpha"],
         hgpo_base_group=params["base_group"],
+        episode_statistics="per_step",
     )
     got = compute_advantages(golden_batch(case), config)
     # The reference has these only in float32.

@@ -91,3 +91,20 @@ def test_a_bad_call_is_refused():
         plan_micro_batches([[1]], [], token_budget=4)
     with pytest.raises(ConfigError, match="token_budget"):
         plan_micro_batches([], [], token_budget=0)
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_rows_of_one_group_share_a_micro_batch_where_that_is_wanted(layout):
+    rows = made_rows(seed=6)
+    group = [row % 7 for row in range(len(rows))]
+    rows = [((*rows[i][0], group[i]), rows[i][1]) for i in range(len(rows))]
+    plan = plan_micro_batches(*zip(*rows, strict=True), token_budget=90, layout=layout, row_group=group)
+    parts = [{group[row] for row in part.row.tolist()} for part in plan]
+    assert sum(map(len, parts)) == 7
+    assert sorted(row for part in plan for row in part.row.tolist()) == list(range(len(rows)))
+
+
+def test_groups_that_share_a_sequence_stay_together():
+    prompts, responses = [[1], [2], [2], [3], [4]], [[0]] * 5
+    plan = plan_micro_batches(prompts, responses, token_budget=2, row_group=[0, 0, 1, 1, 2])
+    assert sorted(part.row.tolist() for part in plan) == [[0, 1, 2, 3], [4]]
