@@ -117,23 +117,21 @@ def order_steps(batch: StepBatch) -> OrderedSteps:
         MissingStepError: an episode has a gap, or does not start at 0.
         EpisodeGroupError: rows of one episode name different groups.
     """
-    order = _canonical_order(batch.episode_id, batch.step_index)
-    episode, step, group = batch.episode_id, batch.step_index, batch.group_id
-    place = None
+    order, opens = _canonical_order(batch.episode_id, batch.step_index)
+    count = torch.arange(len(opens) + 1, device=opens.device)
+    group, place = batch.group_id, None
     if order is not None:
-        episode, step, group = (column.index_select(0, order) for column in (episode, step, group))
-        place = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
-    opens = episode[1:] != episode[:-1]
-    steps = OrderedSteps(order, place, segments_of_sorted(opens, episode.device), group, step)
-    # Each row carries on the one before it, or opens an episode at step 0.
-    if int(step[0]) != 0 or not torch.equal(step[1:], (step[:-1] + 1) * ~opens):
-        _raise_step_fault(steps, episode)
+        group = group.index_select(0, order)
+        place = torch.empty_like(order).index_copy_(0, order, count)
+    episodes = segments_of_sorted(opens, opens.device)
+    steps = OrderedSteps(order, place, episodes, group, count - episodes.broadcast(episodes.start))
+    if not torch.equal(steps.restore(steps.position), batch.step_index):
+        _raise_step_fault(steps, batch)
     strays = (group[1:] != group[:-1]) & ~opens
     if bool(strays.any()):
-        at = first_row(strays) + 1
-        raise EpisodeGroupError(
-            _given_row(steps, at), f"episode {int(episode[at])} has rows of more than one group, here {int(group[at])}"
-        )
+        row = _given_row(steps, first_row(strays) + 1)
+        episode, stray = int(batch.episode_id[row]), int(batch.group_id[row])
+        raise EpisodeGroupError(row, f"episode {episode} has rows of more than one group, here {stray}")
     return steps
 
 
@@ -142,16 +140,20 @@ def first_row(wrong: Tensor) -> int:
     return int(wrong.nonzero()[0, 0])
 
 
-def _canonical_order(episode: Tensor, step: Tensor) -> Tensor | None:
-    stride = int(step.max()) + 1
+def _canonical_order(episode: Tensor, step: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Return the order by (episode, step), None if it is that of the rows, and where episodes change."""
+    stride = int(step.max()) + 2  # one more than needed: then only steps of one episode are 1 apart
     if int(episode.max()) < INT64_MAX // stride - 1:
-        key = episode * stride + step
-        if bool((key[1:] >= key[:-1]).all()):
-            return None
-        return torch.sort(key, stable=True).indices
+        key, order = episode * stride + step, None
+        apart = key[1:] - key[:-1]
+        if not bool((apart >= 0).all()):
+            key, order = torch.sort(key, stable=True)
+            apart = key[1:] - key[:-1]
+        return order, apart > 1
     # Ids like hashes leave no room for a joint key: two stable sorts, the minor key first.
     by_step = torch.sort(step, stable=True).indices
-    return by_step.index_select(0, torch.sort(episode.index_select(0, by_step), stable=True).indices)
+    arranged, by_episode = torch.sort(episode.index_select(0, by_step), stable=True)
+    return by_step.index_select(0, by_episode), arranged[1:] != arranged[:-1]
 
 
 def _check_column(name: str, column: Tensor | None, shape: tuple[int, ...], device: torch.device) -> None:
@@ -179,20 +181,19 @@ def _raise_if_not_finite(name: str, column: Tensor) -> None:
         raise NonFiniteRewardError(row, f"{name} is {column[row].tolist()}, want a finite number")
 
 
-def _raise_step_fault(steps: OrderedSteps, episode: Tensor) -> None:
-    step = steps.position
+def _raise_step_fault(steps: OrderedSteps, batch: StepBatch) -> None:
+    episode, step = steps.arrange(batch.episode_id), steps.arrange(batch.step_index)
     same = (step[1:] == step[:-1]) & (episode[1:] == episode[:-1])
     if bool(same.any()):
         at = first_row(same) + 1
-        raise DuplicateStepError(
-            _given_row(steps, at), f"episode {int(episode[at])} already has a row for step {int(step[at])}"
-        )
-    wanted = torch.arange(len(step), device=step.device) - steps.episodes.broadcast(steps.episodes.start)
+        message = f"episode {int(episode[at])} already has a row for step {int(step[at])}"
+        raise DuplicateStepError(_given_row(steps, at), message)
+    # A gap may have been taken for a new episode: count anew by the ids themselves.
+    episodes = segments_of_sorted(episode[1:] != episode[:-1], episode.device)
+    wanted = torch.arange(len(step), device=step.device) - episodes.broadcast(episodes.start)
     at = first_row(step != wanted)
-    raise MissingStepError(
-        _given_row(steps, at),
-        f"episode {int(episode[at])} goes on with step {int(step[at])}, want step {int(wanted[at])}",
-    )
+    message = f"episode {int(episode[at])} goes on with step {int(step[at])}, want step {int(wanted[at])}"
+    raise MissingStepError(_given_row(steps, at), message)
 
 
 def _given_row(steps: OrderedSteps, at: int) -> int:
