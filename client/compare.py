@@ -81,11 +81,13 @@ def _spec(document: Mapping[str, Any], name: str, estimator: str, seed: int) -> 
 
 
 def read_result(folder: Path, cell: Cell) -> Result | None:
-    """The cell's result when the folder holds one of this very spec."""
+    """The cell's result when the folder holds that of a job that succeeded, of this very spec."""
     try:
         if json.loads((folder / "cell.json").read_text())["sha"] != cell.sha:
             return None
         summary = json.loads((folder / "summary.json").read_text())
+        if summary["state"] != "SUCCEEDED":
+            return None
         metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     except (OSError, ValueError, KeyError):
         return None

@@ -60,9 +60,12 @@ def follow(client: GigpoClient, job: Job, console: Console) -> Job:
 
 
 def _follow_plain(client: GigpoClient, job: Job, console: Console) -> None:
+    last = None
     for event in client.events(job.id):
-        if (line := event_line(event, job.total_batches)) is not None:
+        line = event_line(event, job.total_batches)
+        if line is not None and line != last:  # every segment says that it runs
             console.print(line, markup=False)
+            last = line
 
 
 def event_line(event: Event, total_batches: int) -> str | None:
@@ -72,7 +75,7 @@ def event_line(event: Event, total_batches: int) -> str | None:
         error = f": {data['error']}" if data.get("error") else ""
         return f"state {data.get('state')}{error}"
     if event.kind == "phase":
-        return f"phase {data.get('phase')}"
+        return f"phase {phase_words(data)}"
     if event.kind == "metrics":
         return f"batch {_done(data)}/{total_batches}  {figures(data)}"
     if event.kind == "evaluation":
@@ -82,6 +85,11 @@ def event_line(event: Event, total_batches: int) -> str | None:
     if event.kind == "checkpoint":
         return f"checkpoint {data.get('name', '')}".rstrip()
     return None
+
+
+def phase_words(data: dict[str, Any]) -> str:
+    """`training`, or `evaluation before`."""
+    return " ".join(str(data[name]) for name in ("phase", "label") if data.get(name))
 
 
 def _done(metrics: dict[str, Any]) -> int:
@@ -110,7 +118,7 @@ def _live_handler(progress: Progress, task: TaskID, total_batches: int) -> Calla
         if event.kind == "metrics":
             progress.update(task, completed=_done(event.data), figures=figures(event.data))
         elif event.kind == "phase":
-            progress.update(task, description=str(event.data.get("phase")))
+            progress.update(task, description=phase_words(event.data))
         elif event.kind == "state":
             progress.update(task, description=str(event.data.get("state")).lower())
         if event.kind in {"evaluation", "warning"} or (event.kind == "state" and event.data.get("error")):

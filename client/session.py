@@ -30,6 +30,8 @@ ApiUrl = Annotated[
     ),
 ]
 DEFAULT_RUNS = Path("runs")
+PIPE_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
 
 P = ParamSpec("P")
 
@@ -51,8 +53,9 @@ def says_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def console(json_output: bool) -> Console:
-    """Where words for people go: stdout, or stderr when stdout is for JSON."""
-    return Console(stderr=json_output, highlight=False, soft_wrap=True)
+    """Where words for people go: stdout, or stderr when stdout is for JSON; never cut where nobody looks at it."""
+    stream = sys.stderr if json_output else sys.stdout
+    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else PIPE_WIDTH)
 
 
 def emit(document: Any) -> None:

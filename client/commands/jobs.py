@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from client.api import Job
 from client.commands.training import finish
@@ -39,7 +39,8 @@ def list_jobs(
     if json_output:
         emit([job.model_dump() for job in found])
         return
-    table = Table("id", "name", "state", "phase", "environment", "estimator", "seed", "batch", "success", box=None)
+    columns = ("id", "name", "state", "phase", "environment", "estimator", "seed", "batch", "success")
+    table = Table(*(Column(name, no_wrap=True) for name in columns), box=None)
     for job in found:
         table.add_row(*_cells(job))
     console(json_output).print(table)

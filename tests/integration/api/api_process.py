@@ -44,7 +44,13 @@ ENVIRONMENTS = [
 
 
 class ListsEnvironments(env_pb2_grpc.EnvironmentServiceServicer):
-    """Answers the one call that the API makes."""
+    """Answers the calls that the API makes."""
+
+    def OpenGroup(self, request: Any, context: Any) -> env_pb2.OpenGroupResponse:
+        return env_pb2.OpenGroupResponse(leases=["lease"])
+
+    def Close(self, request: Any, context: Any) -> env_pb2.CloseResponse:
+        return env_pb2.CloseResponse(closed=1)
 
     def ListEnvironments(self, request: Any, context: Any) -> env_pb2.ListEnvironmentsResponse:
         return env_pb2.ListEnvironmentsResponse(environments=ENVIRONMENTS)
