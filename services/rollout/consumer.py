@@ -15,6 +15,7 @@ from services.kit.streams import Entry, StreamConsumer
 from services.ledger import MoveRefused
 from services.ledger.ledger import ROLLOUT
 from services.rollout.slots import EpisodeSlots
+from services.rollout.tasks import ended
 
 log = structlog.get_logger("rollout")
 
@@ -56,8 +57,7 @@ class GroupConsumer:
                 for entry in entries:
                     await self._start(entry, stop)
         finally:
-            touching.cancel()
-            await asyncio.gather(touching, return_exceptions=True)
+            await ended([touching])
 
     async def finish(self) -> None:
         """Wait until no group is being played, and keep the entries touched meanwhile."""
@@ -66,15 +66,11 @@ class GroupConsumer:
             while self._playing:
                 await asyncio.wait(self._playing)
         finally:
-            touching.cancel()
-            await asyncio.gather(touching, return_exceptions=True)
+            await ended([touching])
 
     async def abandon(self) -> None:
         """Stop playing at once; the groups are claimed by others when their entries have lain idle."""
-        playing = list(self._playing)
-        for task in playing:
-            task.cancel()
-        await asyncio.gather(*playing, return_exceptions=True)
+        await ended(list(self._playing))
 
     async def _start(self, entry: Entry, stop: asyncio.Event) -> None:
         try:

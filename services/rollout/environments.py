@@ -16,6 +16,7 @@ from services.rollout.coalescer import Coalescer
 from services.rollout.errors import EnvironmentFault
 from services.rollout.limits import EnvironmentLimits
 from services.rollout.ports import Observation, OpenedSessions, Opening, Outcome
+from services.rollout.tasks import ended
 from services.rollout.translation import observation_of, open_request, outcome_of
 
 log = structlog.get_logger("rollout")
@@ -181,8 +182,7 @@ async def connected_environments(address: str, limits: EnvironmentLimits) -> Asy
         try:
             yield environments
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+            await ended([renewing])
             await environments.drain()
 
 

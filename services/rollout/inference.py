@@ -32,6 +32,7 @@ from services.rollout.errors import InferenceFault
 from services.rollout.limits import InferenceLimits
 from services.rollout.ports import Ask, Sampled, Sampling
 from services.rollout.replicas import ReplicaTable, ranked
+from services.rollout.tasks import ended
 
 log = structlog.get_logger("rollout")
 
@@ -199,9 +200,7 @@ async def connected_inference(redis: Redis, worker: str, limits: InferenceLimits
     try:
         yield inference
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(tasks)
         await inference.drain()
 
 

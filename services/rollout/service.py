@@ -25,6 +25,7 @@ from services.rollout.player import Player
 from services.rollout.ports import Environments, Inference
 from services.rollout.settings import Settings
 from services.rollout.slots import EpisodeSlots
+from services.rollout.tasks import ended
 
 log = structlog.get_logger("rollout")
 
@@ -107,8 +108,7 @@ class RolloutWorker:
         """The job ended: nobody wants its groups any more."""
         served = self._jobs.pop(job_id)
         if served.reading is not None:
-            served.reading.cancel()
-            await asyncio.gather(served.reading, return_exceptions=True)
+            await ended([served.reading])
         if served.consumer is not None:
             await served.consumer.abandon()
         log.info("a job is left", job_id=job_id)

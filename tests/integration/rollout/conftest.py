@@ -30,6 +30,7 @@ from services.rollout.limits import EnvironmentLimits, InferenceLimits
 from services.rollout.playbook import make_playbook
 from services.rollout.player import Player
 from services.rollout.ports import OpenedSessions, Opening
+from services.rollout.tasks import ended
 from tests.integration.rollout.fake_replica import FakeReplica
 from tests.unit.rollout.policy_folder import word_tokens
 from tests.unit.rollout.stages import REPLIES, Stage, encoded_replies, spec_of
@@ -103,7 +104,7 @@ async def stages(redis: Redis, env_address: str, tmp_path: Path) -> AsyncIterato
             playbook = make_playbook(job_id, spec, info, word_tokens(tmp_path / str(next(folders)), WORDS))
             replica = FakeReplica(redis, job_id, encoded_replies(playbook, REPLIES), name=f"replica_{job_id}")
             running = asyncio.create_task(replica.run())
-            stack.callback(running.cancel)
+            stack.push_async_callback(ended, [running])
             ledger = Ledger(redis, job_id)
             player = Player(playbook, ledger, environments, inference, f"worker_{uuid.uuid4().hex[:8]}")
 

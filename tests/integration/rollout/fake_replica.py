@@ -15,6 +15,7 @@ from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Generated, GenerateItem, GenerateReply, GenerateRequest, decode, encode
 from services.contracts.policy import ReplicaStatus
 from services.kit.streams import FIELD, StreamConsumer
+from services.rollout.tasks import ended
 
 
 class FakeReplica:
@@ -96,5 +97,4 @@ async def serving(replica: FakeReplica) -> AsyncIterator[FakeReplica]:
     try:
         yield replica
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended([task])

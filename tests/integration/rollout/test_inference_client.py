@@ -1,0 +1,157 @@
+"""Asking replicas through Redis: joined, routed, asked again elsewhere."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from services.contracts import keys
+from services.contracts.arrays import pack_int32
+from services.contracts.messages import Generated, GenerateReply, encode
+from services.kit.streams import FIELD
+from services.rollout.errors import InferenceFault
+from services.rollout.inference import connected_inference
+from services.rollout.limits import InferenceLimits
+from services.rollout.ports import Ask, Sampling
+from services.rollout.replicas import ranked
+from tests.integration.rollout.fake_replica import FakeReplica, serving
+
+JOB = "job_1"
+REPLIES = [[3, 4, 1], [5, 1]]
+LIMITS = InferenceLimits(generate_timeout_s=30, generate_attempts=4, replica_wait_s=20, replica_poll_s=0.02)
+
+
+def ask(i: int = 0, group: str = "g1") -> Ask:
+    return Ask(JOB, group, f"{JOB}/{group}/0:{i}:1", pack_int32([3, 4]), i, 0, Sampling(1.0, 8, (1,)))
+
+
+@pytest.fixture
+async def replicas(redis):
+    """Makes running replicas r1, r2, ..."""
+    async with contextlib.AsyncExitStack() as stack:
+        names = iter(["r1", "r2", "r3"])
+
+        async def start(**behaviour) -> FakeReplica:
+            replica = FakeReplica(redis, JOB, REPLIES, name=next(names))
+            for name, value in behaviour.items():
+                setattr(replica, name, value)
+            await replica.show()
+            return await stack.enter_async_context(serving(replica))
+
+        yield start
+
+
+async def test_prompts_of_a_moment_go_out_in_one_request(redis, replicas):
+    replica = await replicas()
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        await inference.generate(ask(999))
+        before = replica.requests
+        answers = await asyncio.gather(*(inference.generate(ask(i)) for i in range(100)))
+    assert replica.requests == before + 1
+    assert [answer.response_ids for answer in answers] == [
+        replica.sampled[ask(i).item_id].response_ids for i in range(100)
+    ]
+
+
+async def test_a_group_stays_with_one_replica(redis, replicas):
+    first, second = await replicas(), await replicas()
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        groups = [f"g{i}" for i in range(12)]
+        await asyncio.gather(*(inference.generate(ask(i, group)) for group in groups for i in range(4)))
+    for replica in (first, second):
+        served = {group for group in groups if ranked(group, ["r1", "r2"])[0] == replica.name}
+        assert served
+        assert {item.split("/")[1] for item in replica.sampled} == served
+
+
+async def test_a_prompt_of_a_dead_replica_goes_to_a_live_one_under_the_same_id(redis, replicas):
+    both = {replica.name: replica for replica in [await replicas(), await replicas()]}
+    dying, other = (both[name] for name in ranked("g1", ["r1", "r2"]))
+    dying.silent = True
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        waiting = [asyncio.create_task(inference.generate(ask(i))) for i in range(5)]
+        while dying.items < 5:
+            await asyncio.sleep(0.01)
+        await dying.stop_beating()
+        answers = await asyncio.gather(*waiting)
+    assert set(other.sampled) == {ask(i).item_id for i in range(5)}
+    assert [answer.response_ids for answer in answers] == [other.sampled[ask(i).item_id].response_ids for i in range(5)]
+
+
+async def test_a_silent_replica_is_passed_over_after_its_deadline(redis, replicas):
+    both = {replica.name: replica for replica in [await replicas(), await replicas()]}
+    silent, other = (both[name] for name in ranked("g1", ["r1", "r2"]))
+    silent.silent = True
+    limits = InferenceLimits(generate_timeout_s=0.2, replica_poll_s=0.02)
+    async with connected_inference(redis, "w", limits) as inference:
+        await inference.generate(ask())
+    assert (silent.items, other.items) == (1, 1)
+
+
+async def test_a_refusal_that_may_be_repeated_is_repeated_and_then_given_up(redis, replicas):
+    replica = await replicas(refusal="the engine starts")
+    limits = InferenceLimits(generate_attempts=3, replica_poll_s=0.02)
+    async with connected_inference(redis, "w", limits) as inference:
+        with pytest.raises(InferenceFault, match="asked 3 times, last: r1: the engine starts"):
+            await inference.generate(ask())
+        assert replica.items == 3
+        waiting = asyncio.create_task(inference.generate(ask(1)))
+        while replica.items < 4:
+            await asyncio.sleep(0.01)
+        replica.refusal = ""
+        assert (await waiting).response_ids == replica.sampled[ask(1).item_id].response_ids
+
+
+async def answered_by_hand(redis, **generated) -> None:
+    """Send one item to a replica that does nothing, and answer it by hand."""
+    replica = FakeReplica(redis, JOB, REPLIES)
+    await replica.show()
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        waiting = asyncio.create_task(inference.generate(ask()))
+        while not await redis.xlen(keys.requests_stream("r1")):
+            await asyncio.sleep(0.01)
+        reply = GenerateReply(replica="r1", results=[Generated(item_id=ask().item_id, **generated)])
+        for payload in (b"no message", encode(GenerateReply(replica="r1", results=[])), encode(reply), encode(reply)):
+            await redis.xadd(keys.replies_stream("w"), {FIELD: payload})
+        await waiting
+
+
+async def test_a_refusal_for_good_is_not_repeated(redis):
+    with pytest.raises(InferenceFault, match="r1: the prompt does not fit"):
+        await answered_by_hand(redis, error="the prompt does not fit", retryable=False)
+    assert await redis.xlen(keys.requests_stream("r1")) == 1
+
+
+async def test_an_answer_that_is_no_row_of_tokens_is_a_fault(redis):
+    with pytest.raises(InferenceFault, match="of one length"):
+        await answered_by_hand(redis, response_ids=b"1234", logprobs=b"", versions=b"1234")
+
+
+async def test_without_a_replica_of_the_job_the_wait_ends(redis):
+    other = FakeReplica(redis, "job_2", REPLIES, name="r1")
+    await other.show()
+    starting = FakeReplica(redis, JOB, REPLIES, name="r2")
+    await starting.show("starting")
+    limits = InferenceLimits(replica_wait_s=0.2, replica_poll_s=0.02)
+    async with connected_inference(redis, "w", limits) as inference:
+        with pytest.raises(InferenceFault, match="no live replica serves the job"):
+            await inference.generate(ask())
+
+
+async def test_a_prompt_waits_for_a_replica_that_comes_up(redis, replicas):
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        waiting = asyncio.create_task(inference.generate(ask()))
+        await asyncio.sleep(0.1)
+        replica = await replicas()
+        await waiting
+    assert replica.items == 1
+
+
+async def test_taken_replies_are_freed_and_nothing_is_left_at_the_end(redis, replicas):
+    await replicas()
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        for i in range(5):
+            await inference.generate(ask(i))
+        while await redis.xlen(keys.replies_stream("w")) > 1:
+            await asyncio.sleep(0.01)
+    assert not await redis.exists(keys.replies_stream("w"))
