@@ -45,7 +45,7 @@ class Advantages:
 def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
     """Return the advantages of N steps, for any number of groups and jobs at once.
 
-    A = A^E + omega A^S. Source: GiGPO (arXiv:2505.10978), equations 3 to 8; the other estimators
+    A = A^E + omega A^S. Source: GiGPO (arXiv:2505.10978); the other estimators
     name theirs where they stand. float64 throughout; statistics over the rows given, so call this
     before any padding, copying, sharding or shuffling. Permuting the rows permutes the results
     (bit for bit) and nothing else; "batch" and "gdpo" scales aside, a group's results do not depend

@@ -53,7 +53,7 @@ def anchor_keys(texts: Iterable[str]) -> Tensor:
 def exact_step_groups(group_id: Tensor, anchor_key: Tensor) -> Grouping:
     """Group rows of one group whose anchor keys are equal.
 
-    Source: GiGPO (arXiv:2505.10978), equation 6. One sort of a 64-bit mix of (group, key), then
+    Source: GiGPO (arXiv:2505.10978), anchor state grouping. One sort of a 64-bit mix of (group, key), then
     runs of equal (group, key). Should two of them share a mix, they are sorted in full instead:
     the result is exact whatever the keys are.
 

@@ -88,7 +88,7 @@ def scaled_episode_advantage(
 def leave_one_out_advantage(score: Tensor, votes: Votes, *, penalised: bool = True) -> Tensor:
     """Return K/(K-1) (R - mean): the score less the mean of the other K-1 votes of the group.
 
-    Source: RLOO (arXiv:2402.14740), equation 8. Arguments and degenerate cases as in
+    Source: RLOO (arXiv:2402.14740). Arguments and degenerate cases as in
     `scaled_episode_advantage`; K counts the votes.
     """
     vote = score.index_select(0, votes.source)

@@ -23,7 +23,7 @@ def hierarchy_advantage(
 ) -> Tensor:
     """Return A^H: the mean over levels k of the advantage among rows with the same last k anchors.
 
-    Source: HGPO (arXiv:2602.22817, equations 4 to 6) as its authors compute it: population standard
+    Source: HGPO (arXiv:2602.22817) as its authors compute it: population standard
     deviation; at each level groups of one are dropped, and so is an advantage of exactly 0; the rest
     is weighed by (k+1)^alpha and divided by the sum of the weights + epsilon. Steps before step k-1
     have no k anchors yet and take no part in level k.

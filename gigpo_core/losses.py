@@ -42,7 +42,7 @@ def clipped_loss(
 def cispo_loss(log_ratio: Tensor, log_prob: Tensor, advantage: Tensor, *, cap: float) -> Tensor:
     """Return -sg(min(rho, cap)) A log pi per token: no token loses its gradient.
 
-    Source: CISPO (MiniMax-M1, arXiv:2506.13585, eq. 4 and 5) with no lower bound, as it is used there.
+    Source: CISPO (MiniMax-M1, arXiv:2506.13585) with no lower bound, as it is used there.
 
     Args:
         log_ratio: float [T], log rho; its gradient is not used.
@@ -56,7 +56,7 @@ def cispo_loss(log_ratio: Tensor, log_prob: Tensor, advantage: Tensor, *, cap: f
 def sapo_loss(log_ratio: Tensor, advantage: Tensor, *, tau_pos: float, tau_neg: float) -> Tensor:
     """Return -(4/tau) sigmoid(tau (rho - 1)) A per token, tau by the sign of A.
 
-    Source: SAPO (arXiv:2511.20347, eq. 5 and 6). The gradient weight is 1 at rho = 1 and falls off
+    Source: SAPO (arXiv:2511.20347). The gradient weight is 1 at rho = 1 and falls off
     smoothly on both sides instead of being clipped. A = 0 gives 0 with either tau.
 
     Args:

@@ -24,7 +24,7 @@ def overlong_filter(token_row: Tensor, finished: Tensor) -> Tensor:
 def entropy_threshold(entropy: Tensor, counted: Tensor | None, top_quantile: float) -> float:
     """Return the entropy above which the `top_quantile` share of the batch's tokens lies.
 
-    Source: "Beyond the 80/20 rule" (arXiv:2506.01939, eq. 5). Compute it over the whole optimizer
+    Source: "Beyond the 80/20 rule" (arXiv:2506.01939). Compute it over the whole optimizer
     batch, so that micro-batches share one threshold; the linear-interpolation quantile.
 
     Args:

@@ -16,8 +16,8 @@ def importance_log_ratio(
 ) -> Tensor:
     """Return log rho of each token at one of three levels.
 
-    Sources: "token" is PPO's and GRPO's (arXiv:2402.03300); "sequence" is GSPO (arXiv:2507.18071,
-    eq. 7), the geometric mean over the row's tokens; "sequence_token" is GSPO-token (eq. 14): the
+    Sources: "token" is PPO's and GRPO's (arXiv:2402.03300); "sequence" is GSPO (arXiv:2507.18071),
+    the geometric mean over the row's tokens; "sequence_token" is GSPO-token: the
     value of the sequence's ratio, the gradient of the token's own.
 
     Args:

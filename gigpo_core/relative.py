@@ -41,7 +41,7 @@ def deviation(centred_values: Tensor, groups: Segments, spread: Spread = "sample
 def group_relative(values: Tensor, groups: Segments, *, scaled: bool, epsilon: float) -> Tensor:
     """Centre each value on its group's mean; if `scaled`, divide by the sample deviation + epsilon.
 
-    Source: GiGPO (arXiv:2505.10978), equations 3 and 7; `scaled` is the paper's F_norm.
+    Source: GiGPO (arXiv:2505.10978), trajectory and step level; `scaled` is the paper's F_norm.
 
     Args:
         values: float64 [N], sorted by group.

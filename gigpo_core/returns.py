@@ -10,7 +10,7 @@ from gigpo_core.segments import Segments
 def discounted_returns(reward: Tensor, episodes: Segments, position: Tensor, discount: float) -> Tensor:
     """Return the discounted sum of the rewards from each step to the end of its episode.
 
-    R_t = sum_{k >= t} gamma^(k-t) r_k. Source: GiGPO (arXiv:2505.10978), section 4.2.
+    R_t = sum_{k >= t} gamma^(k-t) r_k. Source: GiGPO (arXiv:2505.10978).
 
     The sum over L steps takes log2(L) passes: after pass p each row holds the sum over the next
     2^p steps, and adds the one that starts where its own ends. A row's additions depend only on the
