@@ -1,0 +1,138 @@
+"""Small real models on disk, and where the vLLM environment is."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
+from services.contracts.policy import PolicyManifest
+from services.inference.engine import Completion
+
+VLLM_PYTHON = Path(__file__).parents[3] / ".venv-vllm" / "bin" / "python"
+WORDS = ["<pad>", "<eos>", "<unk>", *(f"w{number}" for number in range(93))]
+MAX_MODEL_LEN = 128
+
+
+@dataclass
+class Policies:
+    """Versions of one from-scratch policy below a data folder, and what transformers says about them."""
+
+    data_dir: Path
+
+    def __post_init__(self) -> None:
+        self.base = self.data_dir / "base"
+        torch.set_num_threads(1)
+        words = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
+        words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        PreTrainedTokenizerFast(
+            tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+        ).save_pretrained(self.base)
+        self._model(0).save_pretrained(self.base)
+
+    def version(self, number: int, *, job: str = "job", engine: str = "vllm") -> PolicyManifest:
+        """Manifest of version `number`, written when it is asked for first; every tensor differs from the others'."""
+        folder = self.data_dir / f"v{number}"
+        if not folder.exists():
+            self._model(number).save_pretrained(folder)
+        file = folder / "model.safetensors"
+        return PolicyManifest(
+            job_id=job,
+            version=number,
+            base=str(self.base),
+            base_sha="base",
+            path=str(folder),
+            files={file.name: hashlib.sha256(file.read_bytes()).hexdigest()},
+            engine=engine,
+            max_model_len=MAX_MODEL_LEN,
+        )
+
+    def logprobs(self, number: int, prompt: list[int], response: list[int], temperature: float) -> list[float]:
+        """log p(response token | what stands before it) under version `number`, by one forward pass."""
+        model = Qwen2ForCausalLM.from_pretrained(self.data_dir / f"v{number}", dtype=torch.float32)
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        table = torch.log_softmax(logits / temperature, dim=1)
+        return [float(table[row, token]) for row, token in enumerate(response)]
+
+    def _model(self, seed: int) -> Qwen2ForCausalLM:
+        torch.manual_seed(seed)
+        config = Qwen2Config(
+            vocab_size=len(WORDS),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+            initializer_range=0.2,
+            bos_token_id=None,
+            eos_token_id=1,
+            pad_token_id=0,
+        )
+        return Qwen2ForCausalLM(config)
+
+
+def assert_logprobs_agree(
+    policies: Policies, prompt: list[int], completion: Completion, temperature: float = 1.0
+) -> None:
+    """Every token's log-probability equals transformers' under the version that the engine names for that token."""
+    response, versions = unpack_int32(completion.response_ids), unpack_int32(completion.versions)
+    found = unpack_float32(completion.logprobs)
+    assert len(response) == len(versions) == len(found) > 0
+    for number in set(versions):
+        wanted = policies.logprobs(number, prompt, response, temperature)
+        rows = [row for row, version in enumerate(versions) if version == number]
+        assert max(abs(found[row] - wanted[row]) for row in rows) < 1e-3, (number, versions)
+
+
+def prompt_ids(number: int, length: int = 12) -> list[int]:
+    """A prompt of ordinary words; different numbers give different prompts."""
+    return [3 + (number * 7 + position * position) % 93 for position in range(length)]
+
+
+def group_members(group: int) -> list[psutil.Process]:
+    """Processes of a process group that run; zombies waiting for init do not."""
+    members = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+    return members
+
+
+async def until_group_is_gone(group: int) -> None:
+    """Return once nothing of the group runs; pytest's own timeout bounds it."""
+    while group_members(group):
+        await asyncio.sleep(0.05)
+
+
+def packed(ids: list[int]) -> bytes:
+    return pack_int32(ids)
+
+
+@pytest.fixture(scope="session")
+def vllm_python() -> Path:
+    """The interpreter that has vLLM; without it the test is skipped on a laptop and fails in CI."""
+    if not VLLM_PYTHON.exists():
+        reason = f"no vLLM environment at {VLLM_PYTHON}: make install-vllm"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return VLLM_PYTHON
+
+
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> Policies:
+    return Policies(tmp_path_factory.mktemp("policies"))
