@@ -77,7 +77,7 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
     score = returns
     if config.advantage_estimator == "graphgpo":
         succeeded = total > 0 if batch.success is None else steps.episodes.sum(steps.arrange(batch.success).long()) > 0
-        score = transition_values(steps, grouping, succeeded, discount=config.gamma)
+        score = transition_values(steps, grouping, succeeded, discount=config.gamma) * config.graphgpo_success_reward
     score = score if penalty is None else score - penalty
     if config.advantage_estimator == "hgpo":
         step = advantage = _hierarchy_advantage(score, episode, grouping, steps, config)

@@ -56,6 +56,8 @@ class AdvantageConfig:
     """Exponent of the hgpo level weights (k+1)^alpha."""
     hgpo_base_group: bool = False
     """hgpo: A^E takes part in the mean too, as level k = 0."""
+    graphgpo_success_reward: float = 1.0
+    """graphgpo: the value of reaching the goal, reward units, > 0; that of A^E's rewards keeps both in scale."""
 
     def __post_init__(self) -> None:
         _check_choice("advantage_estimator", self.advantage_estimator, get_args(Estimator))
@@ -64,6 +66,7 @@ class AdvantageConfig:
         _check_range("gigpo_step_advantage_weight", self.gigpo_step_advantage_weight, 0.0, math.inf)
         _check_range("gamma", self.gamma, 0.0, 1.0)
         _check_range("invalid_action_penalty", self.invalid_action_penalty, 0.0, math.inf)
+        _check_range("graphgpo_success_reward", self.graphgpo_success_reward, 5e-324, math.inf)
         _check_range("epsilon", self.epsilon, 5e-324, math.inf)
         _check_range("beta", self.beta, 0.0, math.inf)
         _check_range("hgpo_alpha", self.hgpo_alpha, -64.0, 64.0)

@@ -16,9 +16,8 @@ def transition_values(steps: OrderedSteps, anchors: Grouping, succeeded: Tensor,
     and the last step of a successful episode leads to the goal. d is the shortest distance to the
     goal; a state from which no observed path reaches it counts as one step farther than the farthest
     that does, and so does the unknown state after the last step of a failed episode. Source: GraphGPO
-    (arXiv:2605.26684). There the value has the exponent d(s') + 1 and a success reward in
-    front; without them the last step has value 1, and a shortest path gets GiGPO's returns for a
-    final reward of 1.
+    (arXiv:2605.26684). There the exponent is d(s') + 1, and a success reward stands in front; with
+    d(s') the last step has value 1, and a shortest path gets GiGPO's returns for a final reward of 1.
 
     Args:
         steps: the canonical rows.

@@ -75,6 +75,8 @@ def test_graphgpo_says_nothing_without_any_success(gamma):
 def test_graphgpo_takes_success_from_the_batch_where_it_is_given():
     batch = episodes_of([("s", 0)], [("s", -1)], success=torch.tensor([False, True]))
     assert_values(advantages(batch, "graphgpo", gamma=0.5).step_advantage, -0.375, 0.375)
+    ten = advantages(batch, "graphgpo", gamma=0.5, graphgpo_success_reward=10.0)
+    assert_values(ten.step_advantage, -3.75, 3.75)
 
 
 def test_graphs_of_different_groups_do_not_touch():
