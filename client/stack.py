@@ -42,7 +42,9 @@ def running_stack(runs: Path) -> RunningStack | None:
         return None  # what its record says is left from a stack that was killed
     try:
         record = json.loads((folder / "stack.json").read_text())
-        return RunningStack(int(record["pid"]), str(record["api_url"]))
+        stack = RunningStack(int(record["pid"]), str(record["api_url"]))
+        holder = int((folder / "stack.lock").read_text())
+        return stack if stack.pid == holder else None  # else the record is older than the lock
     except (OSError, ValueError, KeyError):
         return None
 

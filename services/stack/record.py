@@ -30,6 +30,7 @@ def held_folder(data_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyHeld(_holder(data_dir)) from None
+        (data_dir / RECORD).unlink(missing_ok=True)  # of a stack that was killed
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.stack.child import Child, ServicePlan, StartFailed
+from services.stack.guardian import Guardian
 
 Say = Callable[[str], None]
 
@@ -47,10 +48,11 @@ class Supervisor:
         self._children: dict[str, Child] = {}  # in order of start
         self._watchers: list[asyncio.Task[None]] = []
         self.addresses: dict[str, str] = {}
-        self._stopping = False
+        self._guardian: Guardian | None = None
 
     async def start(self) -> None:
         """Start every service and wait until all are ready. Raises StartFailed; what runs then keeps running."""
+        self._guardian = await Guardian.start()
         for stage in self._stages:
             children = [await self._spawn(plan) for plan in stage]
             await asyncio.gather(*(self._until_ready(child) for child in children))
@@ -62,12 +64,13 @@ class Supervisor:
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """End everything in reverse order; `hurry` cuts the deadlines short."""
-        self._stopping = True
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
         for name, child in reversed(self._children.items()):
             await self._stop_child(name, child, hurry)
+        if self._guardian is not None:
+            await self._guardian.dismiss()
 
     def pids(self) -> dict[str, int]:
         """Process ids by service."""
@@ -75,6 +78,8 @@ class Supervisor:
 
     async def _spawn(self, plan: ServicePlan) -> Child:
         child = await Child.start(plan, self.addresses, self._logs)
+        if self._guardian is not None:
+            self._guardian.watch(child.pid)
         self._children[plan.name] = child
         return child
 
@@ -91,6 +96,8 @@ class Supervisor:
         while True:
             status = await child.ended()
             child.kill()  # what it left behind in its session
+            if self._guardian is not None:
+                self._guardian.forget(child.pid)
             now = time.monotonic()
             restarts.append(now)
             while restarts[0] < now - self._limits.within_s:

@@ -118,7 +118,8 @@ from services.stack.child import ServicePlan
 from services.stack.supervisor import Supervisor
 async def main():
     stand_in, folder = sys.argv[1], Path(sys.argv[2])
-    plans = [ServicePlan(name, [sys.executable, stand_in, name, str(folder)]) for name in ("a", "b")]
+    command = [sys.executable, stand_in]
+    plans = [ServicePlan("a", [*command, "a", str(folder)]), ServicePlan("b", [*command, "b", str(folder), "deaf"])]
     supervisor = Supervisor([plans], folder / "logs", lambda _: None)
     await supervisor.start()
     (folder / "up").touch()
@@ -127,17 +128,17 @@ asyncio.run(main())
 """
 
 
-async def test_killing_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
+async def test_killing_the_supervisor_leaves_no_process_not_even_a_deaf_one(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDS_TWO, STAND_IN, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     supervisor = subprocess.Popen(command, env=environment)
     await until((tmp_path / "up").exists)
-    pids = [int(line.split()[1]) for line in lines(tmp_path / "starts")]
-    assert len(pids) == 2
-    assert all(alive(pid) for pid in pids)
+    pids = {name: int(pid) for name, pid in (line.split() for line in lines(tmp_path / "starts"))}
+    assert all(alive(pids[name]) for name in ("a", "b"))
     supervisor.send_signal(signal.SIGKILL)
     supervisor.wait()
-    await until(lambda: not any(alive(pid) for pid in pids))
+    await until(lambda: not alive(pids["a"]))  # the kernel's word is enough for it
+    await until(lambda: not alive(pids["b"]))
 
 
 def test_a_folder_has_one_holder_and_the_second_learns_who(tmp_path: Path) -> None:
