@@ -37,6 +37,8 @@ class _ServedJob:
         self.stop = asyncio.Event()
         self.consumer: GroupConsumer | None = None
         self.reading: asyncio.Task[None] | None = None
+        self.trouble = ""
+        """Why it cannot be played, said once."""
 
 
 class RolloutWorker:
@@ -79,14 +81,16 @@ class RolloutWorker:
 
     async def _join(self, job_id: str) -> None:
         served = self._jobs.setdefault(job_id, _ServedJob())
-        if served.reading is not None and (error := served.reading.exception()) is not None:
-            log.error("reading a job's groups failed, starting again", job_id=job_id, error=repr(error))
+        if served.reading is not None and (failed := served.reading.exception()) is not None:
+            log.error("reading a job's groups failed, starting again", job_id=job_id, error=repr(failed))
         try:
             served.consumer = served.consumer or await self._consumer(job_id)
         except JobNotReady:
             return
-        except Exception:
-            log.exception("a job cannot be played", job_id=job_id)
+        except Exception as error:  # noqa: BLE001 - other jobs go on; this one is tried again at every look
+            if served.trouble != repr(error):
+                log.error("a job cannot be played", job_id=job_id, error=repr(error))
+            served.trouble = repr(error)
             return
         served.reading = asyncio.create_task(served.consumer.consume(served.stop))
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +39,24 @@ WORDS = [*Grid.vocabulary(), "act", "at", "on", *map(str, range(10))]
 
 
 @pytest.fixture(scope="session")
-def env_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def env_address() -> Iterator[str]:
     """host:port of an environment service, a process that lives as long as the test run."""
-    address_file = tmp_path_factory.mktemp("env") / "address"
+    with env_process() as address:
+        yield address
+
+
+@contextmanager
+def env_process(**settings: str) -> Iterator[str]:
+    """host:port of an environment service of its own; it must drain and end well."""
     extra = {"troubled": "tests.integration.rollout.troubled_environment:Troubled"}
-    settings = {
-        "ENV_SERVICE_ADDRESS_FILE": str(address_file),
-        "ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps(extra),
-        "ENV_SERVICE_STEP_TIMEOUT_S": "10",
-        "ENV_SERVICE_DRAIN_S": "0",
-    }
+    environment = process_environment(
+        ENV_SERVICE_EXTRA_ENVIRONMENTS=json.dumps(extra),
+        ENV_SERVICE_STEP_TIMEOUT_S="10",
+        ENV_SERVICE_DRAIN_S="0",
+        **settings,
+    )
     command = [sys.executable, "-m", "services.env.main"]
-    with subprocess.Popen(command, env=process_environment(**settings), stdout=subprocess.PIPE) as service:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as service:
         assert service.stdout is not None
         yield json.loads(service.stdout.readline())["address"]
         service.send_signal(signal.SIGTERM)
