@@ -1,7 +1,8 @@
-"""A text grid: fetch an item, carry it to a piece of furniture, put it there.
+"""A text grid: fetch an item, carry it to a piece of furniture or to a corner, put it there.
 
 The world is a square of cells, some of them walls. The agent sees where things are relative to itself. With more than
-one item or piece of furniture only the task says which of them matter.
+one item or piece of furniture only the task says which of them matter; with `goal: corner` only the task says which of
+the four corners is meant, and an item put into another corner ends the episode without reward.
 
 Transcript (task: put apple in table; a world of 2 x 2 without walls):
 
@@ -10,11 +11,18 @@ Transcript (task: put apple in table; a world of 2 x 2 without walls):
     table 1 south 1 east . blocked north west . hold apple .                        go east
     table 1 south . blocked north east . hold apple .                               go south
     table here . blocked south east . hold apple .                                  put apple
+
+With `goal: corner` (task: put apple in north east):
+
+    apple here . blocked south west . at south west . hold nothing .                take apple
+    blocked south west . at south west . hold apple .                               go north
+    blocked north west . at north west . hold apple .                               go east
+    blocked north east . at north east . hold apple .                               put apple
 """
 
 import random
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -29,15 +37,16 @@ FURNITURE = (
     *("shelf", "bed", "sofa", "counter", "sink", "stove"),
 )
 DIRECTIONS: dict[str, Cell] = {"north": (0, -1), "south": (0, 1), "west": (-1, 0), "east": (1, 0)}
-OTHER_WORDS = ("put", "in", "go", "take", "here", "blocked", "hold", "nothing", ".")
+CORNERS = ("north west", "north east", "south west", "south east")
+OTHER_WORDS = ("put", "in", "go", "take", "here", "at", "blocked", "hold", "nothing", ".")
 MAX_SIZE = 9
 MAX_DRAWS = 10_000
 """Worlds drawn before giving up. The densest that the kwargs allow needs a few dozen."""
 
 
-def held_out(item: str, furniture: str) -> bool:
-    """Whether a task with this pair is for the test split only: one in six, every item and furniture twice."""
-    return (ITEMS.index(item) + FURNITURE.index(furniture)) % 6 == 0
+def held_out(item: str, goal: str) -> bool:
+    """Whether a task with this pair is for the test split only: one in six; each item and goal has some."""
+    return (ITEMS.index(item) + (*FURNITURE, *CORNERS).index(goal)) % 6 == 0
 
 
 def _non_negative(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -55,6 +64,9 @@ class GridKwargs(EnvironmentKwargs):
     size: Choices = Field((3, 4, 5), description="Side of the square, cells; one of these is drawn for each task.")
     walls: Choices = Field((0, 1, 2, 3), description="Number of wall cells; one of these is drawn for each task.")
     items: int = Field(1, ge=1, le=len(ITEMS), description="Things that can be taken; one is the task's.")
+    goal: Literal["furniture", "corner"] = Field(
+        "furniture", description="Where the item goes: furniture that is seen, or a corner that only the task names."
+    )
     furniture: int = Field(1, ge=1, le=len(FURNITURE), description="Things to put items in; one is the task's.")
     practice: bool = Field(
         False,
@@ -65,7 +77,12 @@ class GridKwargs(EnvironmentKwargs):
     def _room_for_all(self) -> Self:
         if min(self.size) < 2 or max(self.size) > MAX_SIZE:
             raise ValueError(f"size: want 2 to {MAX_SIZE}, got {self.size}")
-        free, needed = min(self.size) ** 2 - max(self.walls), 1 + self.items + self.furniture
+        if self.goal == "corner" and max(self.walls) > min(self.size) ** 2 - 4 - self.items:
+            raise ValueError(
+                f"walls: want at most {min(self.size) ** 2 - 4 - self.items} beside the corners, got {self.walls}"
+            )
+        free = min(self.size) ** 2 - max(self.walls)
+        needed = 1 + self.items + (self.furniture if self.goal == "furniture" else 0)
         if free < needed:
             raise ValueError(f"size, walls: {free} free cells in the smallest world, {needed} needed")
         return self
@@ -73,17 +90,20 @@ class GridKwargs(EnvironmentKwargs):
 
 @dataclass
 class World:
-    """One state of the grid. `items` and `furniture` map names to cells, in the order in which they are listed."""
+    """One state of the grid. `items` and `goals` map names to cells, in the order in which they are listed."""
 
     size: int
     walls: frozenset[Cell]
     at: Cell
     items: dict[str, Cell]
-    furniture: dict[str, Cell]
+    goals: dict[str, Cell]
+    """Where an item can be put: furniture, or the four corners."""
     item: str
     """The task's item."""
     goal: str
-    """The task's furniture."""
+    """The task's furniture or corner."""
+    corners: bool = False
+    """The goals are corners: not listed, and the first `put` ends the episode."""
     held: str | None = None
 
     @property
@@ -111,17 +131,20 @@ class World:
 
     def text(self) -> str:
         """What the agent sees, the task aside."""
-        things = [*((name, cell) for name, cell in self.items.items() if name != self.held), *self.furniture.items()]
+        things = [(name, cell) for name, cell in self.items.items() if name != self.held]
+        things += [] if self.corners else self.goals.items()
         where = [f"{name} {self._relative(cell)} ." for name, cell in things]
         blocked = [direction for direction in DIRECTIONS if self.beside(self.at, direction) is None]
-        return " ".join([*where, "blocked", *(blocked or ["nothing"]), ". hold", self.held or "nothing", "."])
+        corner = ["at", next((name for name, cell in self.goals.items() if cell == self.at), "nothing"), "."]
+        sensed = ["blocked", *(blocked or ["nothing"]), ".", *(corner if self.corners else [])]
+        return " ".join([*where, *sensed, "hold", self.held or "nothing", "."])
 
     def admissible(self) -> tuple[str, ...]:
         """Every action that means something here."""
         moves = [f"go {direction}" for direction in DIRECTIONS if self.beside(self.at, direction) is not None]
         if self.held is None:
             return (*moves, *(f"take {name}" for name, cell in self.items.items() if cell == self.at))
-        return (*moves, f"put {self.held}") if self.at in self.furniture.values() else tuple(moves)
+        return (*moves, f"put {self.held}") if self.at in self.goals.values() else tuple(moves)
 
     def apply(self, action: str) -> bool:
         """Change the state by an admissible action; whether that fulfilled the task."""
@@ -133,7 +156,7 @@ class World:
             self.held = name
             return False
         self.held, self.items[name] = None, self.at
-        return name == self.item and self.at == self.furniture[self.goal]
+        return name == self.item and self.at == self.goals[self.goal]
 
     def _relative(self, cell: Cell) -> str:
         east, south = cell[0] - self.at[0], cell[1] - self.at[1]
@@ -147,27 +170,30 @@ class World:
 
 def draw_world(rng: random.Random, kwargs: GridKwargs, *, test: bool) -> World:
     """A start state, solvable: everything can be reached, and the task's pair belongs to the split."""
+    corners = kwargs.goal == "corner"
     for _ in range(MAX_DRAWS):
         items = rng.sample(ITEMS, kwargs.items)
-        furniture = rng.sample(FURNITURE, kwargs.furniture)
-        item, goal = rng.choice(items), rng.choice(furniture)
+        goals = list(CORNERS) if corners else rng.sample(FURNITURE, kwargs.furniture)
+        item, goal = rng.choice(items), rng.choice(goals)
         if held_out(item, goal) != test:
             continue
         size = rng.choice(kwargs.size)
         cells = [(x, y) for x in range(size) for y in range(size)]
-        walls = frozenset(rng.sample(cells, rng.choice(kwargs.walls)))
+        fixed = [(0, 0), (size - 1, 0), (0, size - 1), (size - 1, size - 1)] if corners else []
+        walls = frozenset(rng.sample([cell for cell in cells if cell not in fixed], rng.choice(kwargs.walls)))
         free = [cell for cell in cells if cell not in walls]
-        at, *places = rng.sample(free, 1 + len(items) + len(furniture))
+        at, *places = rng.sample(free, 1 + len(items) + (0 if corners else len(goals)))
         world = World(
             size=size,
             walls=walls,
             at=at,
             items=dict(zip(items, places, strict=False)),
-            furniture=dict(zip(furniture, places[len(items) :], strict=True)),
+            goals=dict(zip(goals, fixed or places[len(items) :], strict=True)),
             item=item,
             goal=goal,
+            corners=corners,
         )
-        if world.reachable().issuperset(places):
+        if world.items[item] != world.goals[goal] and world.reachable().issuperset([*places, *fixed]):
             return world
     raise RuntimeError(f"no solvable world in {MAX_DRAWS} draws with {kwargs!r}")
 
@@ -177,7 +203,7 @@ def draw_state(rng: random.Random, kwargs: GridKwargs, *, test: bool) -> World:
     world = draw_world(rng, kwargs, test=test)
     if rng.random() < 0.5:
         world.held = rng.choice(list(world.items))
-    useful = world.items if world.held is None else world.furniture
+    useful = world.items if world.held is None else world.goals
     if rng.random() < 0.5:
         world.at = rng.choice(list(useful.values()))
     else:
@@ -186,7 +212,7 @@ def draw_state(rng: random.Random, kwargs: GridKwargs, *, test: bool) -> World:
 
 
 class Grid(Environment):
-    """Text grid: fetch an item, carry it to a piece of furniture. The test split pairs them as train never does."""
+    """Text grid: fetch an item, carry it where the task says. The test split has pairs that train never has."""
 
     kwargs: GridKwargs
 
@@ -207,13 +233,14 @@ class Grid(Environment):
             self._world = draw_state(self._rng, self.kwargs, test=self._test)
             return Outcome(observation=self._observation(), action_valid=valid)
         won = valid and self._world.apply(action)
-        return Outcome(observation=self._observation(), reward=float(won), won=won, terminated=won, action_valid=valid)
+        over = won or (valid and self._world.corners and action.startswith("put "))
+        return Outcome(observation=self._observation(), reward=float(won), won=won, terminated=over, action_valid=valid)
 
     def state(self) -> object:
         world = self._world
         return (
             *(world.size, sorted(world.walls), world.at, world.task, world.held),
-            *(list(world.items.items()), list(world.furniture.items())),
+            *(list(world.items.items()), list(world.goals.items())),
         )
 
     @classmethod

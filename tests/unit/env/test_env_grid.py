@@ -36,7 +36,7 @@ def path(world: World, start: Cell, end: Cell) -> list[str]:
 
 
 def solution(world: World) -> list[str]:
-    item, goal = world.items[world.item], world.furniture[world.goal]
+    item, goal = world.items[world.item], world.goals[world.goal]
     return [
         *path(world, world.at, item),
         f"take {world.item}",
@@ -62,7 +62,7 @@ def small_world() -> World:
         walls=frozenset(),
         at=(0, 1),
         items={"apple": (0, 0)},
-        furniture={"table": (1, 1)},
+        goals={"table": (1, 1)},
         item="apple",
         goal="table",
     )
@@ -150,7 +150,7 @@ def test_the_wrong_item_in_the_right_place_is_no_success_and_can_be_taken_again(
 
 def test_the_right_item_in_the_wrong_place_is_no_success_and_can_be_taken_again():
     world = small_world()
-    world.furniture["stove"] = (1, 0)
+    world.goals["stove"] = (1, 0)
     world.apply("go north")
     world.apply("take apple")
     world.apply("go east")
@@ -264,3 +264,70 @@ def test_an_episode_is_truncated_at_its_limit_and_not_terminated():
     episode.reset(0, "train")
     ends = [(outcome.terminated, outcome.truncated) for outcome in (episode.step(1, "wait") for _ in range(3))]
     assert ends == [(False, False), (False, False), (False, True)]
+
+
+CORNERED = {"goal": "corner", "size": [3], "walls": [0, 1]}
+
+
+def cornered_world() -> World:
+    """Agent and apple in the south-west corner of a 2x2 world; the task names the north-east one."""
+    corners = {"north west": (0, 0), "north east": (1, 0), "south west": (0, 1), "south east": (1, 1)}
+    return World(2, frozenset(), (0, 1), {"apple": (0, 1)}, corners, "apple", "north east", corners=True)
+
+
+def test_the_corner_transcript_in_the_docstring_is_what_happens():
+    world, seen = cornered_world(), []
+    for action in ("take apple", "go north", "go east"):
+        seen.append(world.text())
+        assert action in world.admissible()
+        assert not world.apply(action)
+    assert seen == [
+        "apple here . blocked south west . at south west . hold nothing .",
+        "blocked south west . at south west . hold apple .",
+        "blocked north west . at north west . hold apple .",
+    ]
+    assert world.text() == "blocked north east . at north east . hold apple ."
+    assert world.apply("put apple")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_shortest_plan_solves_every_corner_task(split):
+    for seed in range(200):
+        grid = started(seed, split, **CORNERED)
+        outcomes = [grid.step(action) for action in solution(grid._world)]
+        assert outcomes[-1].won
+        assert outcomes[-1].terminated
+        assert sum(outcome.reward for outcome in outcomes) == 1.0
+
+
+def test_an_item_put_into_another_corner_ends_the_episode_without_reward():
+    for seed in range(100):
+        grid = started(seed, **CORNERED)
+        world = grid._world
+        wrong = next(name for name in world.goals if name != world.goal)
+        plan = [*path(world, world.at, world.items[world.item]), f"take {world.item}"]
+        plan += path(world, world.items[world.item], world.goals[wrong])
+        assert not any(grid.step(action).terminated for action in plan)
+        last = grid.step(f"put {world.item}")
+        assert (last.terminated, last.won, last.reward, last.action_valid) == (True, False, 0.0, True)
+
+
+def test_what_is_seen_in_a_corner_task_does_not_tell_the_corner():
+    """Only the task's sentence does: a policy that can't see it has one chance in four."""
+    for seed in range(200):
+        world = started(seed, **CORNERED)._world
+        texts = set()
+        for goal in world.goals:
+            world.goal = goal
+            texts.add(world.text())
+        assert len(texts) == 1
+
+
+def test_corner_tasks_hold_one_pair_in_six_out():
+    drawn = {split: set() for split in ("train", "test")}
+    for split, pairs in drawn.items():
+        for seed in range(600):
+            world = started(seed, split, **CORNERED)._world
+            pairs.add((world.item, world.goal))
+    assert not drawn["train"] & drawn["test"]
+    assert len(drawn["test"]) * 5 == len(drawn["train"]) == 40
