@@ -100,7 +100,8 @@ def step_rewards(batch: StepBatch, config: AdvantageConfig) -> Tensor:
     reference model where `kl_in_reward` holds and the batch has `kl`.
 
     Raises:
-        ConfigError: `reward_weights` and `reward_components` do not fit together.
+        ConfigError: `reward_weights` and `reward_components` do not fit together, or `kl_in_reward` is
+            asked for by name and the batch has no `kl`.
     """
     reward = batch.reward.to(torch.float64)
     components = batch.reward_components
@@ -110,6 +111,8 @@ def step_rewards(batch: StepBatch, config: AdvantageConfig) -> Tensor:
         # One by one and not as a matrix product, whose rounding may differ from row to row.
         for column, weight in zip(components.to(torch.float64).unbind(1), reward_weights(batch, config), strict=True):
             reward = reward + weight * column
+    if config.kl_in_reward and config.beta > 0 and batch.kl is None:
+        raise ConfigError("kl_in_reward: the batch has no kl to subtract")
     if config.subtracts_kl and batch.kl is not None:
         reward = reward - config.beta * batch.kl.to(torch.float64)
     return reward

@@ -45,7 +45,7 @@ class AdvantageConfig:
     """Added to every standard deviation, reward units, > 0."""
     kl_in_reward: bool | None = None
     """Subtract beta * `StepBatch.kl` from the reward of each step before anything else.
-    None: True for rloo and reinforce_plus_plus, else False. Without `kl` nothing is subtracted."""
+    None: True for rloo and reinforce_plus_plus where the batch has `kl`, else False."""
     beta: float = 0.04
     """Weight of the KL term, >= 0."""
     reward_weights: tuple[float, ...] | None = None

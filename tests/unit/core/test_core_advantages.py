@@ -216,6 +216,9 @@ def test_kl_goes_into_the_reward_before_the_baseline():
     assert_values(advantages(batch, "grpo", beta=0.5).advantage, 0.0, 0.0)
     assert_values(advantages(batch, "grpo", beta=0.5, kl_in_reward=True).advantage, 0.5, -0.5)
     assert_values(advantages(batch, "rloo", beta=0.5, kl_in_reward=False).advantage, 0.0, 0.0)
+    assert_values(advantages(one_step_episodes(1, 1), "rloo", beta=0.5).advantage, 0.0, 0.0)
+    with pytest.raises(ConfigError, match="no kl to subtract"):
+        advantages(one_step_episodes(1, 1), "rloo", beta=0.5, kl_in_reward=True)
 
 
 def test_zero_weight_of_the_step_level_is_grpo_without_scaling():
