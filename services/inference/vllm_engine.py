@@ -61,7 +61,10 @@ class VllmEngine:
         self._process: VllmProcess | None = None
         self._client: httpx.AsyncClient | None = None
         self._key = secrets.token_urlsafe(32)
+        self._model: PolicyManifest | None = None
+        """Whose base the server runs; None: there is none, or one that nothing may be asked of any more."""
         self._served: PolicyManifest | None = None
+        """Whose weights it has; None: the base's own, or unknown."""
 
     @property
     def pid(self) -> int | None:
@@ -70,17 +73,18 @@ class VllmEngine:
 
     async def start(self, manifest: PolicyManifest) -> None:
         """See the port. A server that runs another base, or that is not healthy, is replaced."""
-        await asyncio.to_thread(verify, manifest, self._settings.data_dir)
-        if self._served is None or not _same_model(self._served, manifest) or not await self.healthy():
+        await self._verify(manifest)
+        if self._model is None or not _same_model(self._model, manifest) or not await self.healthy():
             await self.stop()
             await self._launch(manifest)
+            await self._verify(manifest)  # a version may be superseded and deleted while a server starts
         if self._served != manifest:
             await self._swap(manifest)
 
     async def update(self, manifest: PolicyManifest) -> float:
-        if self._served is None or not _same_model(self._served, manifest):
+        if self._model is None or not _same_model(self._model, manifest):
             raise UpdateRejected(f"version {manifest.version} is of another base than the one being served")
-        await asyncio.to_thread(verify, manifest, self._settings.data_dir)
+        await self._verify(manifest)
         return await self._swap(manifest)
 
     async def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> AsyncIterator[list[tuple[int, Outcome]]]:
@@ -100,10 +104,10 @@ class VllmEngine:
                     missing -= len(rows)
                     yield [(row[0], _outcome(row)) for row in rows]
         except httpx.HTTPError as error:
-            self._served = None  # whatever /health says: the next start makes a new server
+            self._model = None  # whatever /health says: the next start makes a new server
             raise EngineFailed(f"vLLM broke off while sampling: {type(error).__name__}: {error}") from error
         if missing:
-            self._served = None
+            self._model = None
             raise EngineFailed(f"vLLM ended its answer with {missing} of {len(prompts)} prompts missing")
 
     async def healthy(self) -> bool:
@@ -118,7 +122,7 @@ class VllmEngine:
     async def stop(self) -> None:
         client, self._client = self._client, None
         process, self._process = self._process, None
-        self._served = None
+        self._model = self._served = None
         if client is not None:
             await client.aclose()
         if process is not None:
@@ -147,6 +151,7 @@ class VllmEngine:
         except EngineFailed:
             await self.stop()
             raise
+        self._model = manifest
 
     async def _await_health(self, process: VllmProcess, deadline: float) -> None:
         while not await self.healthy():
@@ -159,14 +164,17 @@ class VllmEngine:
     async def _swap(self, manifest: PolicyManifest) -> float:
         """The four phases. Half-way failures leave weights that nobody can name, so they end in EngineFailed."""
         started = time.monotonic()
-        self._served = None
+        self._model = self._served = None
         await self._post("/pause?mode=keep&clear_cache=true")
         await self._post("/start_weight_update")
         await self._post("/update_weights", {"update_info": {"path": manifest.path}})
         await self._post("/finish_weight_update", {"weight_version": str(manifest.version)})
         await self._post("/resume")
-        self._served = manifest
+        self._model = self._served = manifest
         return time.monotonic() - started
+
+    async def _verify(self, manifest: PolicyManifest) -> None:
+        await asyncio.to_thread(verify, manifest, self._settings.data_dir)
 
     async def _post(self, path: str, body: Mapping[str, Any] | None = None) -> None:
         try:
