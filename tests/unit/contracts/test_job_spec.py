@@ -1,0 +1,153 @@
+"""The job spec: what it refuses, in which words, and its flags."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.contracts.job import JobSpec, SpecError, flags, parse_spec
+
+SMALL = {"model": {"scratch": {}}}
+
+
+def problem(document: object) -> tuple[str, str]:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(document)
+    (found,) = caught.value.problems
+    assert found[1] in str(caught.value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "came", "wanted"),
+    [
+        ({"rollout": {"num_generation": 8}}, "rollout.num_generation", "8", "unknown key"),
+        ({"trainer": {}}, "trainer", "{}", "unknown key"),
+        (
+            {"algorithm": {"gigpo_step_advantage_weight": -1}},
+            "algorithm.gigpo_step_advantage_weight",
+            "-1",
+            "greater than",
+        ),
+        ({"algorithm": {"advantage_estimator": "ppo"}}, "algorithm.advantage_estimator", "'ppo'", "'gigpo'"),
+        ({"environment": {"max_turns": "many"}}, "environment.max_turns", "'many'", "integer"),
+        ({"name": "My Job"}, "name", "'My Job'", "pattern"),
+        ({"training": {"seed": 1 << 31}}, "training.seed", str(1 << 31), "less than"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(changes, field, came, wanted):
+    found, sentence = problem({**SMALL, **changes})
+    assert found == field
+    assert f"got {came}" in sentence
+    assert wanted in sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"algorithm": {"advantage_estimator": "gigpo"}, "environment": {"use_gym_env": False}},
+         ["advantage_estimator: gigpo needs use_gym_env: true", "got use_gym_env: false"]),
+        ({"environment": {"use_gym_env": False}}, ["use_gym_env: want true, got false"]),
+        ({"algorithm": {"gigpo_step_advantage_weight": 1.0}}, ["belongs to advantage_estimator: gigpo", "got grpo"]),
+        ({"algorithm": {"advantage_estimator": "rloo"}, "rollout": {"num_generations": 1}},
+         ["num_generations", "want >= 2, got 1"]),
+        ({"model": {"model": "/m", "warmstart": {}}}, ["warmstart", "scratch"]),
+        ({"rollout": {"max_completion_length": 1000}}, ["want <= 256", "got 1128"]),
+    ],
+)  # fmt: skip
+def test_a_combination_that_makes_no_sense_is_refused_in_one_sentence(changes, words):
+    document = {"rollout": {"max_completion_length": 8}, **SMALL, **changes}
+    _, sentence = problem(document)
+    for word in words:
+        assert word in sentence
+
+
+@pytest.mark.parametrize("model", [{}, {"model": "/m", "scratch": {}}])
+def test_exactly_one_source_of_a_model_is_wanted(model):
+    field, sentence = problem({"model": model})
+    assert field == "model"
+    assert "exactly one of `model`" in sentence
+
+
+def test_a_head_size_that_vllm_does_not_serve_is_refused():
+    _, sentence = problem({"model": {"scratch": {"hidden_size": 64, "num_attention_heads": 4}}})
+    assert "got 64 / 4" in sentence
+
+
+def test_every_problem_of_a_document_is_told():
+    with pytest.raises(SpecError) as caught:
+        parse_spec({"rollout": {"a": 1, "b": 2}})
+    assert {field for field, _ in caught.value.problems} == {"model", "rollout.a", "rollout.b"}
+
+
+@pytest.mark.parametrize("document", [None, [], "gigpo", 3])
+def test_a_document_that_is_no_mapping_is_refused(document):
+    field, sentence = problem(document)
+    assert field == ""
+    assert type(document).__name__ in sentence
+
+
+def leaves(document: dict, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    found = set()
+    for name, value in document.items():
+        inner = value if isinstance(value, dict) and not name.endswith("kwargs") else None
+        found |= leaves(inner, (*path, name)) if inner is not None else {(*path, name)}
+    return found
+
+
+def test_flags_are_unique_and_lead_to_every_leaf_of_a_full_spec():
+    found = flags()
+    assert all(path[-1] == name for name, path in found.items())
+    full = parse_spec({"model": {"scratch": {}, "warmstart": {}}, "rollout": {"max_completion_length": 8}}).model_dump()
+    assert set(found.values()) == leaves(full)
+    assert len(set(found.values())) == len(found)
+
+
+def test_no_two_sections_have_a_leaf_of_one_name():
+    def names(section, path=()):
+        for name, field in section.model_fields.items():
+            inner = [
+                a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(a, "model_fields")
+            ]
+            yield from (names(inner[0], (*path, name)) if inner else [name])
+
+    every = list(names(JobSpec))
+    assert sorted(every) == sorted(set(every))
+    assert {"advantage_estimator", "use_gym_env", "gigpo_step_advantage_weight"} <= set(every)
+
+
+def spec(**changes) -> JobSpec:
+    return parse_spec({"model": {"scratch": {}}, "rollout": {"max_completion_length": 8}, **changes})
+
+
+def test_a_spec_comes_back_from_json_as_it_was():
+    for changes in ({}, {"algorithm": {"advantage_estimator": "gigpo", "gigpo_step_advantage_weight": 0.5}}):
+        made = spec(**changes)
+        assert JobSpec.model_validate_json(made.model_dump_json(exclude_unset=True)) == made
+
+
+def test_the_fingerprint_tells_groups_apart_and_nothing_else():
+    same = [spec(), spec(name="other"), spec(algorithm={"advantage_estimator": "gigpo"})]
+    assert len({one.fingerprint() for one in same}) == 1
+    different = [
+        spec(training={"seed": 1}),
+        spec(environment={"max_turns": 7}),
+        spec(environment={"environment_kwargs": {"size": [3]}}),
+        spec(rollout={"num_generations": 4, "max_completion_length": 8}),
+    ]
+    assert len({one.fingerprint() for one in [*different, spec()]}) == 5
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_any_document_is_a_spec_or_a_spec_error(document):
+    try:
+        parse_spec(document)
+    except SpecError as error:
+        found = error.problems
+    else:
+        found = [("", "it is one")]
+    assert found

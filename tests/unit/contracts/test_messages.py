@@ -1,0 +1,105 @@
+"""Messages and arrays on the streams."""
+
+import math
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.contracts.arrays import pack_float32, pack_int32, unpack_float32, unpack_int32
+from services.contracts.messages import (
+    SCHEMA,
+    CompleteGroup,
+    ContractError,
+    Episode,
+    Generated,
+    GenerateItem,
+    GenerateReply,
+    GenerateRequest,
+    JobEvent,
+    OpenedGroup,
+    ScoredGroup,
+    Step,
+    decode,
+    encode,
+)
+
+STEP = Step(
+    step_index=0, prompt_ids=b"p", response_ids=b"r", logprobs=b"l", versions=b"v", reward=0.5, anchor_key=b"a" * 16,
+    state_key=b"s" * 16, anchor="at 1 .", action="go", action_valid=True,
+)  # fmt: skip
+MESSAGES = [
+    OpenedGroup(
+        job_id="j", group_id="g", purpose="train", cursor=3, task_seed=7, split="train", n=8, min_version=2,
+        environment_kwargs={"size": [3, 4], "practice": True, "deep": {"x": None}},
+    ),
+    Episode(
+        group_id="g", episode_id="g/0", k=0, attempt=1, task="put apple in box", steps=[STEP, STEP], won=True,
+        score=1.0, terminated=True, truncated=False, worker="w",
+    ),
+    CompleteGroup(job_id="j", group_id="g", purpose="eval", cursor=0),
+    ScoredGroup(
+        group_id="g", purpose="train", cursor=0, advantage=b"a", episode_advantage=b"e", step_advantage=b"s",
+        step_return=b"r", step_group=b"g", episodes_sha="ff", diagnostics={"groups": 2.0},
+    ),
+    GenerateRequest(
+        job_id="j", reply_to="s", items=[GenerateItem(item_id="i", prompt_ids=b"p", seed=1)], min_version=0,
+        temperature=1.0, max_tokens=8, stop_token_ids=[1], deadline_unix_s=1e9,
+    ),
+    GenerateReply(replica="r", results=[Generated(item_id="i", error="no", retryable=False)]),
+    JobEvent(kind="metrics", at_unix_s=1.5, data={"success": 0.5, "list": [1, "a", None]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_message_comes_back_as_it_was_and_always_as_the_same_bytes(message):
+    payload = encode(message)
+    assert decode(payload, type(message)) == message
+    assert encode(decode(payload, type(message))) == payload
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_another_schema_is_refused(message):
+    newer = msgspec.structs.replace(message, schema=SCHEMA + 1)
+    with pytest.raises(
+        ContractError, match=f"want {type(message).__name__} of schema {SCHEMA}, got schema {SCHEMA + 1}"
+    ):
+        decode(encode(newer), type(message))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"{}", encode(MESSAGES[2])[:-1], b"\x80"])
+def test_bytes_that_are_no_message_are_refused_by_kind_and_length(payload):
+    with pytest.raises(ContractError, match=rf"want a CompleteGroup, got {len(payload)} bytes"):
+        decode(payload, CompleteGroup)
+
+
+def test_a_message_of_another_kind_is_refused():
+    with pytest.raises(ContractError, match="want a Episode"):
+        decode(encode(MESSAGES[0]), Episode)
+
+
+@given(st.lists(st.integers(-(2**31), 2**31 - 1)))
+def test_integers_come_back_from_four_little_endian_bytes_each(values):
+    packed = pack_int32(values)
+    assert packed == b"".join(value.to_bytes(4, "little", signed=True) for value in values)
+    assert unpack_int32(packed) == values
+
+
+@given(st.lists(st.floats(width=32)))
+def test_numbers_come_back_from_float32(values):
+    back = unpack_float32(pack_float32(values))
+    assert len(back) == len(values)
+    assert all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(values, back, strict=True))
+
+
+def test_numbers_are_rounded_to_float32():
+    assert unpack_float32(pack_float32([0.1])) == [0.10000000149011612]
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(OverflowError):
+        pack_int32([2**31])
+    for unpack in (unpack_int32, unpack_float32):
+        with pytest.raises(ValueError, match="length"):
+            unpack(b"12345")
