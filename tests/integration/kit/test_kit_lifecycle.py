@@ -22,10 +22,13 @@ async def test_a_heartbeat_lives_with_its_block(redis):
 
 
 async def test_a_heartbeat_stops_when_its_block_fails(redis):
-    with pytest.raises(RuntimeError, match="work failed"):
+    async def fail_under_it() -> None:
         async with heartbeat(redis, "alive", lambda: "1"):
             await asyncio.sleep(0.05)
             raise RuntimeError("work failed")
+
+    with pytest.raises(RuntimeError, match="work failed"):
+        await fail_under_it()
     assert await redis.get("alive") is None
 
 
