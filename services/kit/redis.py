@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,12 +17,14 @@ def connect(url: str, *, max_connections: int = 64) -> Redis:
 
     Every command sent through it must be safe to repeat: reads, and scripts that recognise their own repeat.
     """
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
+        timeout=30,  # a caller beyond max_connections waits for one that is given back
         socket_connect_timeout=5,
         socket_timeout=30,  # longer than the longest BLOCK in use (streams.BLOCK_MS)
         health_check_interval=15,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=4), RETRIES),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
+    return Redis.from_pool(pool)
