@@ -1,0 +1,67 @@
+"""Figures of an evaluation, the panels, and the gate after the warm start."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from trainer_payloads import episode, step
+
+from services.contracts.job import WarmStart
+from services.contracts.summary import EvaluationResult
+from services.trainer.errors import JobFailed
+from services.trainer.evaluation import ROUNDS, evaluation_result, find_result, panel, read_results, write_results
+from services.trainer.folders import JobFolder
+from services.trainer.warmstart import check_gate
+
+
+def result(invalid_share: float = 0.0, label: str = "before", version: int = 0) -> EvaluationResult:
+    return EvaluationResult(
+        label=label, version=version, episodes=100, success=0.1, standard_error=0.03, return_mean=0.1,
+        length_mean=10.0, invalid_share=invalid_share, split="test",
+    )  # fmt: skip
+
+
+def test_an_evaluation_counts_episodes_and_steps():
+    episodes = [
+        episode("g0", 0, [step(0), step(1, reward=1.0)], won=True),
+        episode("g1", 0, [step(0, valid=False), step(1), step(2)]),
+        episode("g2", 0, [step(0)]),
+        episode("g3", 0, [step(0), step(1)]),
+    ]
+    found = evaluation_result(panel("before", 0, "shown"), episodes, "test")
+    assert (found.success, found.return_mean, found.length_mean) == (0.25, 0.25, 2.0)
+    assert found.standard_error == pytest.approx(math.sqrt(0.25 * 0.75 / 4))
+    assert found.invalid_share == pytest.approx(1 / 8)
+
+
+def test_baselines_replace_what_the_prompt_says_and_who_acts():
+    assert (panel("after", 9, "shown").actor, panel("after", 9, "shown").task_view) == ("policy", "shown")
+    assert panel("task_hidden", 9, "shown").task_view == "hidden"
+    assert panel("task_shuffled", 9, "shown").task_view == "shuffled"
+    assert panel("random_actor", 9, "shown").actor == "random"
+    assert panel("after", 9, "hidden").task_view == "hidden"  # a task-blind job is measured task-blind
+
+
+def test_no_two_evaluations_of_a_job_share_groups():
+    rounds = [panel("during", version, "shown").round for version in range(50)]
+    assert len({*rounds, *ROUNDS.values()}) == 50 + len(ROUNDS)
+
+
+def test_stored_results_are_found_by_label_and_version(tmp_path: Path):
+    folder = JobFolder.of(tmp_path, "job_1")
+    assert read_results(folder) == []
+    write_results(folder, [result(), result(label="during", version=5)])
+    stored = read_results(folder)
+    assert find_result(stored, "during", 5) == result(label="during", version=5)
+    assert find_result(stored, "during", 6) is None
+
+
+def test_the_gate_lets_a_policy_through_that_knows_the_format():
+    check_gate(WarmStart(warmstart_max_invalid=0.03), result(invalid_share=0.03))
+
+
+def test_the_gate_refuses_with_a_sentence_that_names_the_figure_and_the_bound():
+    with pytest.raises(JobFailed, match=r"12\.0%.*warmstart_max_invalid = 3\.0%"):
+        check_gate(WarmStart(warmstart_max_invalid=0.03), result(invalid_share=0.12))
