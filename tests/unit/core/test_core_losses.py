@@ -213,7 +213,9 @@ def test_rollout_weights_bound_whole_rows(mode, weight):
 @pytest.mark.parametrize("mode", ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"])
 def test_rollout_weights_are_exactly_one_without_mismatch(mode):
     same = floats(-1.7, -0.3)
-    assert torch.equal(rollout_weights(same, same, ONE_ROW, TWO_ONES, rows=1, mode=mode), TWO_ONES)
+    for threshold in (1.0, 2.0):
+        got = rollout_weights(same, same, ONE_ROW, TWO_ONES, rows=1, mode=mode, threshold=threshold)
+        assert torch.equal(got, TWO_ONES)
 
 
 def test_off_policy_mask_silences_only_negative_rows_that_moved_away():
