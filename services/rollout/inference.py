@@ -77,25 +77,28 @@ class RedisInference:
 
     async def generate(self, ask: Ask) -> Sampled:
         """The continuation, from whichever replica gives it. Raises InferenceFault."""
+        loop = asyncio.get_running_loop()
+        patient_until, pause = loop.time() + self._limits.replica_wait_s, FIRST_PAUSE_S
         tried: list[str] = []
-        cause, pause = "", FIRST_PAUSE_S
-        for attempt in range(self._limits.generate_attempts):
-            if attempt:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+        unanswered = 0
+        while True:
             replica = await self._replica_for(ask, tried)
             tried.append(replica)
             try:
                 generated = await self._ask(ask, replica)
             except _NoAnswer as error:
+                unanswered += 1
                 cause = str(error)
-                continue
-            if not generated.error:
-                return _sampled(generated, replica)
-            cause = f"{replica}: {generated.error}"
-            if not generated.retryable:
-                raise InferenceFault(cause)
-        raise InferenceFault(f"asked {len(tried)} times, last: {cause}")
+            else:
+                if not generated.error:
+                    return _sampled(generated, replica)
+                cause = f"{replica}: {generated.error}"
+                if not generated.retryable:
+                    raise InferenceFault(cause)
+            if unanswered >= self._limits.generate_attempts or loop.time() + pause > patient_until:
+                raise InferenceFault(f"asked {len(tried)} times, last: {cause}")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
     async def read_replies(self) -> None:
         """Hand the answers in the stream to those who wait for them; waits a second for the first one."""

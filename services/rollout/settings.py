@@ -49,9 +49,9 @@ class Settings(BaseSettings):
     generate_timeout_s: Seconds = 60.0
     """Longest wait for one replica's answer; then the request goes to another one."""
     generate_attempts: int = Field(4, ge=1, le=100)
-    """How often one prompt is sent before its attempt fails."""
+    """How often one prompt may stay unanswered before its attempt fails."""
     replica_wait_s: Seconds = 180.0
-    """Longest wait for a live replica of the job; an engine that starts takes up to a minute."""
+    """Longest wait for a live replica that takes the prompt; an engine that starts takes up to a minute."""
     replica_poll_s: Seconds = 0.5
     """How often the table of replicas is read."""
 
