@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from client.api import GigpoClient, Job
-from client.commands.training import Config, File, _has_work, _one
+from client.commands.training import Config, File, has_work, one_file
 from client.compare import Cell, Result, comparison_cells, comparison_rows, differences, read_result
 from client.comparison_report import comparison_html, comparison_png, rows_csv, rows_json
 from client.document import checked, read_document, require_model_folder, with_flags
@@ -60,7 +60,7 @@ def compare(
         if name in values:
             raise BadInput(f"--{name}: a comparison chooses it; use --estimators and --seeds")
     names, numbers = _estimators(estimators), _seeds(seeds)
-    document = with_flags(read_document(_one(file, config)), values)
+    document = with_flags(read_document(one_file(file, config)), values)
     title = str(values.get("name", "compare"))
     cells = comparison_cells(document, title, names, numbers)
     words, folder = console(json_output), runs / title
@@ -90,7 +90,7 @@ def _run_missing(cells: Sequence[Cell], folder: Path, runs: Path, api: str | Non
             jobs = [(cell, _submitted(client, cell, folder / cell.name)) for cell in cells]
             return [cell.name for cell, job in jobs if not _finished(client, cell, job, folder / cell.name, words)]
         finally:
-            if started is not None and not _has_work(client):
+            if started is not None and not has_work(client):
                 stop_stack(runs, started)
 
 

@@ -50,7 +50,7 @@ def train(
     the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
     2 something you gave is wrong, 3 no API answers.
     """
-    document = with_flags(read_document(_one(file, config)), values)
+    document = with_flags(read_document(one_file(file, config)), values)
     submit_and_follow(document, runs, api, output, follow_job=follow_job, json_output=json_output)
 
 
@@ -72,7 +72,7 @@ def warmstart(
     when more than warmstart_max_invalid of its actions are invalid on fresh tasks. The checkpoint is a folder in
     Hugging Face format, and `gigpo train --model FOLDER` starts from it.
     """
-    document = with_flags(read_document(_one(file, config)), {**values, "total_batches": "0"})
+    document = with_flags(read_document(one_file(file, config)), {**values, "total_batches": "0"})
     if checked(document).model.warmstart is None:
         raise BadInput("model.warmstart: the job has none, so there is nothing to make")
     submit_and_follow(document, runs, api, output, follow_job=True, json_output=json_output)
@@ -107,7 +107,7 @@ def submit_and_follow(
                 return
             status = _watch(client, job, runs, output, words, json_output)
         finally:
-            if started is not None and not _has_work(client):
+            if started is not None and not has_work(client):
                 words.print("stopping the stack that was started for this job")
                 stop_stack(runs, started)
     raise typer.Exit(status)
@@ -137,12 +137,12 @@ def finish(client: GigpoClient, job: Job, runs: Path, output: Path | None, words
     return OK if job.state == "SUCCEEDED" else JOB_FAILED
 
 
-def _has_work(client: GigpoClient) -> bool:
+def has_work(client: GigpoClient) -> bool:
     """Whether a job is left that the stack works on, or would when it runs."""
     return any(job.state not in ENDED | {"PAUSED"} for job in client.jobs(limit=200))
 
 
-def _one(file: Path | None, config: Path | None) -> Path | None:
+def one_file(file: Path | None, config: Path | None) -> Path | None:
     if file is not None and config is not None:
         raise BadInput(f"want one job file, got {file} and --config {config}")
     return file or config
