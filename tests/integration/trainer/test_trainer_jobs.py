@@ -114,7 +114,7 @@ async def test_groups_sampled_by_too_old_a_version_are_never_trained(redis: Redi
             await submit(redis, redis_url, "job_a", spec)
             await until_event(redis, "job_a", "metrics", batch=0)
             await until_event(redis, "job_a", "warning", count=2)
-            rollout.hold.set()
+            rollout.held_from = 0
             failed = await until_event(redis, "job_a", "state", state="FAILED")
     assert "batch 1: 3 of 3 groups did not come" in failed.data["error"]
     balance = await Ledger(redis, "job_a").balance()

@@ -36,6 +36,7 @@ from services.ledger import Ledger, MoveRefused
 from services.ledger.ledger import ROLLOUT
 
 GIVE_UP_S = 90.0
+NO_CURSOR = 10**9
 VOCABULARY = ["go", "north", "south", "take", "apple", "put", "box", "you", "see"]
 WORDS = 3 + len(VOCABULARY) + 2  # special tokens and the prompt template's own words
 
@@ -103,19 +104,22 @@ class ScriptedRollout:
         self._invalid_share, self._age, self._faults = invalid_share, age, dict(faults or {})
         self.seen: list[OpenedGroup] = []
         """Every training group in the order it came."""
-        self.hold = asyncio.Event()
-        """While set, training groups are left unplayed."""
+        self.held_from = NO_CURSOR
+        """Training groups from this cursor on are left unplayed for now."""
 
     async def run(self) -> None:
         """For ever."""
-        stream = StreamConsumer(self._redis, keys.groups_stream(self._job), ROLLOUT, "scripted", reclaim_idle_ms=500)
+        stream = StreamConsumer(
+            self._redis, keys.groups_stream(self._job), ROLLOUT, "scripted", reclaim_idle_ms=NO_CURSOR
+        )
+        waiting: list[OpenedGroup] = []
         while True:
-            for entry in await stream.read(64, block_ms=50):
-                group = decode(entry.payload, OpenedGroup)
-                if group.purpose == "train":
-                    self.seen.append(group)
-                    if self.hold.is_set():
-                        continue
+            read = [decode(entry.payload, OpenedGroup) for entry in await stream.read(64, block_ms=50)]
+            self.seen += [group for group in read if group.purpose == "train"]
+            waiting += read
+            due = [group for group in waiting if group.purpose != "train" or group.cursor < self.held_from]
+            waiting = [group for group in waiting if group not in due]
+            for group in due:
                 with suppress(MoveRefused):  # dropped meanwhile
                     await self._play(group)
 
@@ -172,8 +176,10 @@ async def surroundings(redis: Redis, redis_url: str, job: str, **player: Any) ->
     finally:
         stop.set()
         for task in others:
-            task.cancel()
-        await asyncio.gather(advantage, *others, return_exceptions=True)
+            while not task.done():  # a cancellation that meets a finished send is lost (redis-py on Python 3.11)
+                task.cancel()
+                await asyncio.wait([task], timeout=0.1)
+        await advantage
 
 
 @contextmanager

@@ -1,0 +1,212 @@
+"""What a trainer must survive: death within a batch, a successor, the user's wishes, a message delivered twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from trainer_platform import (
+    NO_CURSOR,
+    children,
+    enqueue,
+    events,
+    metrics_of,
+    small_spec,
+    submit,
+    summary_of,
+    surroundings,
+    trainer_process,
+    until_event,
+    until_state,
+    weights_sha,
+)
+
+from services.contracts import keys
+from services.ledger import Ledger
+
+NO_BASELINES = {"evaluation": {"eval_baselines": False}}
+
+
+async def run_undisturbed(redis: Redis, redis_url: str, data_dir: Path, job: str, **sections: Any) -> None:
+    async with surroundings(redis, redis_url, job):
+        await submit(redis, redis_url, job, small_spec(**NO_BASELINES, **sections))
+        assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "SUCCEEDED"
+
+
+async def assert_same_end(redis: Redis, data_dir: Path, disturbed: str, undisturbed: str) -> None:
+    """The disturbed job trained what the undisturbed one did, bit for bit, and left nothing behind."""
+    assert weights_sha(data_dir, disturbed) == weights_sha(data_dir, undisturbed)
+    assert metrics_of(data_dir, disturbed) == metrics_of(data_dir, undisturbed)
+    balance = await Ledger(redis, disturbed).balance()
+    assert (balance.live, balance.holds) == (0, True)
+    assert balance.consumed == balance.opened
+    summary = summary_of(data_dir, disturbed)
+    assert summary["trained_tokens"] == summary["sampled_tokens"]
+
+
+@pytest.mark.parametrize("held_at", [1, 3])
+async def test_a_child_killed_with_assigned_batches_is_replayed_to_the_same_weights(
+    redis: Redis, redis_url: str, tmp_path: Path, held_at: int
+):
+    """held_at 1: nothing but batch 0's manifest is durable. 3: a checkpoint at 2 and the manifest of batch 2."""
+    with trainer_process(redis_url, tmp_path) as trainer:
+        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
+        async with surroundings(redis, redis_url, "job_b") as rollout:
+            rollout.held_from = 3 * held_at
+            await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
+            await until_event(redis, "job_b", "metrics", batch=held_at - 1)
+            assert await Ledger(redis, "job_b").manifests()
+            (child,) = children(trainer)
+            os.kill(child, signal.SIGKILL)
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+        replayed = [event for event in await events(redis, "job_b") if event.data.get("phase") == "replay"]
+        assert [event.data["batch"] for event in replayed] == [held_at - 1]
+    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+
+
+async def test_a_worker_killed_whole_is_succeeded_by_another_one(redis: Redis, redis_url: str, tmp_path: Path):
+    with trainer_process(redis_url, tmp_path, visibility_timeout_s=4):
+        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
+    async with surroundings(redis, redis_url, "job_b") as rollout:
+        with trainer_process(redis_url, tmp_path, visibility_timeout_s=4) as first:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
+            await until_event(redis, "job_b", "metrics", batch=0)
+            first.kill()
+            await asyncio.to_thread(first.wait)
+        rollout.held_from = NO_CURSOR
+        with trainer_process(redis_url, tmp_path, visibility_timeout_s=4):
+            assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+
+
+async def test_a_segment_longer_than_the_visibility_timeout_is_not_delivered_twice(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
+    with trainer_process(redis_url, tmp_path, visibility_timeout_s=3):
+        async with surroundings(redis, redis_url, "job_a") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_a", small_spec(**NO_BASELINES))
+            await until_event(redis, "job_a", "metrics", batch=0)
+            await asyncio.sleep(9)  # three timeouts; the broker's client looks every second
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    assert int(await redis.get(keys.epoch("job_a"))) == 1  # nobody else ever claimed it
+
+
+async def test_a_trainer_whose_epoch_was_claimed_by_another_one_stops_without_a_word(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job_a") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_a", small_spec(**NO_BASELINES))
+            await until_event(redis, "job_a", "metrics", batch=0)
+            await Ledger(redis, "job_a").claim_epoch()
+            rollout.held_from = NO_CURSOR
+            while await redis.hlen("unacked"):
+                await asyncio.sleep(0.05)
+    assert not (tmp_path / "jobs/job_a/summary.json").exists()
+    assert [event.data["state"] for event in await events(redis, "job_a") if event.kind == "state"] == [
+        "RUNNING", "RUNNING"
+    ]  # fmt: skip
+    assert list(await Ledger(redis, "job_a").manifests()) == [0]
+
+
+async def test_a_cancelled_job_ends_at_once_and_leaves_nothing_live(redis: Redis, redis_url: str, tmp_path: Path):
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job_a") as rollout:
+            await submit(redis, redis_url, "job_a", small_spec(**NO_BASELINES, rollout={"max_staleness": 1}))
+            rollout.held_from = 6
+            await until_event(redis, "job_a", "metrics", batch=0)
+            await redis.set(keys.control("job_a"), "cancel")
+            assert await until_state(redis, "job_a", "CANCELLED", "SUCCEEDED", "FAILED") == "CANCELLED"
+    balance = await Ledger(redis, "job_a").balance()
+    assert (balance.live, balance.holds) == (0, True)
+    assert balance.dropped["cancelled"] > 0
+    assert summary_of(tmp_path, "job_a")["state"] == "CANCELLED"
+    assert not await redis.sismember(keys.ACTIVE_JOBS, "job_a")
+
+
+async def test_a_paused_job_goes_on_where_it_was_and_ends_the_same(redis: Redis, redis_url: str, tmp_path: Path):
+    with trainer_process(redis_url, tmp_path):
+        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
+        async with surroundings(redis, redis_url, "job_b") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
+            await until_event(redis, "job_b", "metrics", batch=0)
+            await redis.set(keys.control("job_b"), "pause")
+            assert await until_state(redis, "job_b", "PAUSED", "SUCCEEDED", "FAILED") == "PAUSED"
+            assert not await redis.sismember(keys.ACTIVE_JOBS, "job_b")
+            rollout.held_from = NO_CURSOR
+            await redis.set(keys.control("job_b"), "run")
+            await enqueue(redis_url, "job_b")
+            assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+
+
+async def test_a_stopped_worker_leaves_its_job_to_the_next_one(redis: Redis, redis_url: str, tmp_path: Path):
+    with trainer_process(redis_url, tmp_path):
+        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
+    async with surroundings(redis, redis_url, "job_b") as rollout:
+        with trainer_process(redis_url, tmp_path) as first:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
+            await until_event(redis, "job_b", "metrics", batch=0)
+            first.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(first.wait) == 0
+        assert not [key async for key in redis.scan_iter("services:alive:trainer:*")]
+        rollout.held_from = NO_CURSOR
+        with trainer_process(redis_url, tmp_path):
+            assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+
+
+async def test_messages_of_a_job_that_has_ended_or_gone_on_do_nothing(redis: Redis, redis_url: str, tmp_path: Path):
+    with trainer_process(redis_url, tmp_path):
+        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
+        epoch, before = await redis.get(keys.epoch("job_a")), weights_sha(tmp_path, "job_a")
+        await enqueue(redis_url, "job_a")
+        await until_event(redis, "job_a", "summary", count=2)
+        assert await redis.get(keys.epoch("job_a")) == epoch
+        assert weights_sha(tmp_path, "job_a") == before
+        (tmp_path / "jobs/job_a/summary.json").unlink()  # as if it had not ended: the message is behind the checkpoint
+        await enqueue(redis_url, "job_a", 2)
+        while await redis.llen("trainer") or await redis.hlen("unacked"):
+            await asyncio.sleep(0.05)
+        assert await redis.get(keys.epoch("job_a")) == epoch
+
+
+async def test_a_half_written_checkpoint_is_skipped_with_a_warning(redis: Redis, redis_url: str, tmp_path: Path):
+    with trainer_process(redis_url, tmp_path) as trainer:
+        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
+        async with surroundings(redis, redis_url, "job_b") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
+            await until_event(redis, "job_b", "metrics", batch=0)
+            (child,) = children(trainer)
+            half = tmp_path / "jobs/job_b/checkpoints/b000003"
+            half.mkdir(parents=True)
+            (half / "hashes.json").write_text('{"trainer/learner.json": "00"}')
+            os.kill(child, signal.SIGKILL)
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+            warning = await until_event(redis, "job_b", "warning")
+            assert "b000003" in warning.data["message"]
+    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+
+
+async def test_a_job_whose_model_is_missing_fails_with_a_sentence(redis: Redis, redis_url: str, tmp_path: Path):
+    spec = small_spec().model_copy(update={"model": small_spec().model.model_copy(update={"model": "/no/such/model"})})
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"scratch": None})})
+    with trainer_process(redis_url, tmp_path):
+        await submit(redis, redis_url, "job_a", spec)
+        failed = await until_event(redis, "job_a", "state", state="FAILED")
+    assert failed.data["error"] == "model: no such folder: /no/such/model"
+    assert summary_of(tmp_path, "job_a")["state"] == "FAILED"
