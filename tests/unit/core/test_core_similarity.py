@@ -123,3 +123,15 @@ def test_rows_are_taken_in_order_of_time_and_clusters_stay_in_their_group():
     # In order of time the leader is "abcdefXX"; "abcdefgX" joins it, "abcdefgh" (6 of 8) does not.
     assert got.step_group.tolist() == [0, 1, 1, 2]
     assert got.step_advantage.tolist() == [0.0, -1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_distances_between_leaders_are_exact_bounds(seed):
+    # Leaders that differ by whole runs, members in between: many pairs stand right at the threshold.
+    rng = random.Random(seed)
+    texts = []
+    for _ in range(160):
+        cut = rng.choice([0, 0, 2, 3, 4, 5, 6, 7, 8, 10, 12])
+        tail = "".join(rng.choice("yz") for _ in range(rng.randrange(3)))
+        texts.append("abcdefghijklmnopqrst"[: 20 - cut] + "0123456789AB"[:cut] + tail)
+    assert cluster_texts(texts, 0.8) == plain_clusters(texts, 0.8)
