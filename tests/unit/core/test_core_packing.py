@@ -108,3 +108,10 @@ def test_groups_that_share_a_sequence_stay_together():
     prompts, responses = [[1], [2], [2], [3], [4]], [[0]] * 5
     plan = plan_micro_batches(prompts, responses, token_budget=2, row_group=[0, 0, 1, 1, 2])
     assert sorted(part.row.tolist() for part in plan) == [[0, 1, 2, 3], [4]]
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_a_micro_batch_may_be_filled_to_the_last_token(layout):
+    prompts, responses = [[1, 1, 1], [2, 2, 2], [3]], [[0, 0]] * 3
+    plan = plan_micro_batches(prompts, responses, token_budget=10, layout=layout)
+    assert [part.forward_tokens for part in plan] == [10, 3]
