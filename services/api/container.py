@@ -20,6 +20,7 @@ from services.api.reconciler import Reconciler
 from services.api.rollouts import RolloutArchive
 from services.api.settings import Settings
 from services.kit.redis import connect
+from services.kit.tasks import ended
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     try:
         yield Container(settings, log, database, redis, environments, reconciler, observer, RolloutArchive())
     finally:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await ended(loops)
         await environments.close()
         await redis.aclose()
         await asyncio.to_thread(celery.close)

@@ -16,7 +16,7 @@ from services.api.database import Database
 from services.api.problems import Problem, not_found
 from services.api.states import CommandRefused, JobState, Wish, wish_after
 from services.api.tables import IdempotencyRow, JobRow
-from services.api.views import JobDetail, job_detail, spec_document
+from services.api.views import JobDetail, job_detail
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 
@@ -95,7 +95,7 @@ def _new_row(spec: JobSpec, environment: EnvironmentInfo) -> JobRow:
         wish=Wish.RUN.value,
         told_wish=None,
         dispatched=False,
-        spec=spec_document(spec),
+        spec=spec.model_dump(mode="json"),
         environment=environment.model_dump(mode="json"),
         created_unix_s=time.time(),
         event_id="0-0",

@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field, JsonValue
 from services.api.states import JobState, Wish
 from services.api.tables import JobRow
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.job import JobSpec
 
 
 class JobView(BaseModel):
@@ -169,14 +168,6 @@ def job_view(row: JobRow) -> JobView:
 def job_detail(row: JobRow) -> JobDetail:
     """The full view of a job."""
     return JobDetail(**_fields(row), spec=row.spec)
-
-
-def spec_document(spec: JobSpec) -> dict[str, Any]:
-    """The resolved spec as JSON values, such that `parse_spec` takes it again."""
-    document = spec.model_dump(mode="json")
-    if spec.algorithm.advantage_estimator != "gigpo":  # refused where it has no meaning, even at its default
-        del document["algorithm"]["gigpo_step_advantage_weight"]
-    return document
 
 
 def _fields(row: JobRow) -> dict[str, Any]:

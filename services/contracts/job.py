@@ -225,8 +225,10 @@ class JobSpec(Section):
             raise ValueError(
                 "use_gym_env: want true, got false: single-turn prompts with reward functions are not served yet"
             )
-        if estimator != "gigpo" and "gigpo_step_advantage_weight" in self.algorithm.model_fields_set:
-            raise ValueError(f"gigpo_step_advantage_weight belongs to advantage_estimator: gigpo, got {estimator}")
+        if estimator != "gigpo" and (weight := self.algorithm.gigpo_step_advantage_weight) != 1.0:
+            raise ValueError(
+                f"gigpo_step_advantage_weight: want advantage_estimator: gigpo with it, got {estimator} and {weight:g}"
+            )
         if estimator in {"rloo", "gigpo"} and self.rollout.num_generations < 2:
             raise ValueError(f"num_generations: {estimator} compares episodes of a group, want >= 2, got 1")
         if self.model.warmstart and self.model.model:

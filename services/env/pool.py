@@ -100,7 +100,9 @@ class WorkerPool:
     ) -> tuple[RemoteSession, Opened] | Failed:
         """Open a session and replay its history; see wire.OpenEpisode. WorkerLostError: it ended, or none is up."""
         try:
-            await asyncio.wait_for(self._some_open.wait(), self._settings.worker_start_timeout_s)
+            async with asyncio.timeout(self._settings.worker_start_timeout_s):
+                while not self._open:  # the last one may retire between the event and this task's turn
+                    await self._some_open.wait()
         except TimeoutError as error:
             raise WorkerLostError("no worker is up") from error
         worker = min(self._open, key=lambda candidate: len(candidate.episodes))

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from services.kit.tasks import ended
+
 HEARTBEAT_S = 2.0
 HEARTBEAT_TTL_S = 8
 """An instance is dead when it missed three beats."""
@@ -57,6 +59,5 @@ async def heartbeat(redis: Redis, key: str, value: Callable[[], str]) -> AsyncIt
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended([task])
         await redis.delete(key)

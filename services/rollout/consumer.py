@@ -12,10 +12,10 @@ from redis.exceptions import RedisError
 from services.contracts import keys
 from services.contracts.messages import ContractError, OpenedGroup, decode
 from services.kit.streams import Entry, StreamConsumer
+from services.kit.tasks import ended
 from services.ledger import MoveRefused
 from services.ledger.ledger import ROLLOUT
 from services.rollout.slots import EpisodeSlots
-from services.rollout.tasks import ended
 
 log = structlog.get_logger("rollout")
 

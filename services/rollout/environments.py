@@ -12,11 +12,11 @@ import grpc
 import structlog
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
 
+from services.kit.tasks import ended
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import EnvironmentFault
 from services.rollout.limits import EnvironmentLimits
 from services.rollout.ports import Observation, OpenedSessions, Opening, Outcome
-from services.rollout.tasks import ended
 from services.rollout.translation import observation_of, open_request, outcome_of
 
 log = structlog.get_logger("rollout")

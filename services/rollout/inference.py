@@ -27,12 +27,12 @@ from services.contracts.messages import (
     encode,
 )
 from services.kit.streams import BLOCK_MS, FIELD
+from services.kit.tasks import ended
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import InferenceFault
 from services.rollout.limits import InferenceLimits
 from services.rollout.ports import Ask, Sampled, Sampling
 from services.rollout.replicas import ReplicaTable, ranked
-from services.rollout.tasks import ended
 
 log = structlog.get_logger("rollout")
 

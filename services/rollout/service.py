@@ -17,6 +17,7 @@ import structlog
 from redis.asyncio import Redis
 
 from services.contracts import keys
+from services.kit.tasks import ended
 from services.ledger import Ledger
 from services.rollout.consumer import GroupConsumer
 from services.rollout.errors import JobNotReady
@@ -25,7 +26,6 @@ from services.rollout.player import Player
 from services.rollout.ports import Environments, Inference
 from services.rollout.settings import Settings
 from services.rollout.slots import EpisodeSlots
-from services.rollout.tasks import ended
 
 log = structlog.get_logger("rollout")
 

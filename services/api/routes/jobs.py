@@ -13,7 +13,7 @@ from services.api.container import Container, Parts
 from services.api.problems import bad_spec, not_found
 from services.api.states import JobState, Wish
 from services.api.tables import JobRow
-from services.api.views import DryRun, JobDetail, JobPage, job_detail, job_view, spec_document
+from services.api.views import DryRun, JobDetail, JobPage, job_detail, job_view
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.summary import JobSummary
@@ -37,7 +37,7 @@ async def submit(
         return JSONResponse(first)
     environment = await _checked(spec, parts)
     if dry_run:
-        return JSONResponse(DryRun(spec=spec_document(spec), environment=environment).model_dump(mode="json"))
+        return JSONResponse(DryRun(spec=spec.model_dump(mode="json"), environment=environment).model_dump(mode="json"))
     answer, new = await jobs.submit(parts.database, spec, environment, key=idempotency_key, sha=sha)
     parts.reconciler.wake()
     return JSONResponse(answer, 201 if new else 200, headers={"Location": f"/v1/jobs/{answer['id']}"})

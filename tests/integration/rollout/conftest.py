@@ -23,6 +23,7 @@ from redis.asyncio import Redis
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.messages import Episode, OpenedGroup, decode
 from services.env.environments.grid import Grid
+from services.kit.tasks import ended
 from services.ledger import GroupState, Ledger
 from services.rollout.environments import GrpcEnvironments, connected_environments
 from services.rollout.inference import connected_inference
@@ -30,7 +31,6 @@ from services.rollout.limits import EnvironmentLimits, InferenceLimits
 from services.rollout.playbook import make_playbook
 from services.rollout.player import Player
 from services.rollout.ports import OpenedSessions, Opening
-from services.rollout.tasks import ended
 from tests.integration.rollout.fake_replica import FakeReplica
 from tests.unit.rollout.policy_folder import word_tokens
 from tests.unit.rollout.stages import REPLIES, Stage, encoded_replies, spec_of

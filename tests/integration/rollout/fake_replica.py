@@ -15,7 +15,7 @@ from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Generated, GenerateItem, GenerateReply, GenerateRequest, decode, encode
 from services.contracts.policy import ReplicaStatus
 from services.kit.streams import FIELD, StreamConsumer
-from services.rollout.tasks import ended
+from services.kit.tasks import ended
 
 
 class FakeReplica:
