@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     torch_threads: int = Field(1, ge=1)
     """On few cores the engine needs the others while the trainer computes."""
 
+    warm_sessions: int = Field(4, ge=1)
+    """Jobs whose policy stays in memory between their segments; 1 where one fills the device."""
     segment_s: float = Field(600.0, gt=0)
     """A segment ends after the batch during which so much time has passed, though checkpoint_every is not reached."""
     visibility_timeout_s: float = Field(40.0, ge=3)

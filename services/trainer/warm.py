@@ -24,7 +24,7 @@ from services.trainer.unstartable import end_unstartable
 
 
 class WarmSessions:
-    """One event loop and at most one job's session; another job's turn lets the first one go.
+    """One event loop and a few jobs' sessions, of which one works at a time.
 
     Args:
         draining: whether this worker is being stopped.
@@ -64,32 +64,41 @@ class WarmSessions:
         try:
             if session is None:
                 session = await restore_session(self._redis, self._settings, job, self._draining)
-                self._warm = {(job, session.epoch): session}
+            self._keep(session)
             more = await run_segment(session, self._log)
         except JobFailed as error:
             await end_unstartable(self._redis, folder, job, str(error))
             return None
-        except RedisGone:
-            raise
-        except OSError as error:  # storage is full or away, so that not even the summary could be written
-            self._log.exception("job failed on storage", job=job)
-            await end_unstartable(self._redis, folder, job, f"storage: {error}")
-            return None
         except StaleEpoch:
             self._log.warning("another trainer holds the job", job=job)
-            self._warm.clear()
+            self._let_go(job)
+            return None
+        except RedisGone:
+            raise
+        except Exception as error:  # the outermost loop: loading it, or even ending it, failed (memory, storage)
+            log = self._log
+            log.exception("job could not be run", job=job)
+            self._let_go(job)
+            await end_unstartable(self._redis, folder, job, f"unexpected: {type(error).__name__}: {error}")
             return None
         if not more:
-            self._warm.clear()
+            self._let_go(job)
         return session.progress.batch if more else None
 
     async def _warm_session(self, job: str) -> Session | None:
         assert self._redis is not None
         newest = int(await self._redis.get(keys.epoch(job)) or 0)
-        session = self._warm.get((job, newest))
-        if session is None:
-            self._warm.clear()
-        return session
+        return self._warm.get((job, newest))
+
+    def _keep(self, session: Session) -> None:
+        """Most lately used last; the longest unused one makes room."""
+        self._let_go(session.job)
+        self._warm[session.job, session.epoch] = session
+        while len(self._warm) > self._settings.warm_sessions:
+            del self._warm[next(iter(self._warm))]
+
+    def _let_go(self, job: str) -> None:
+        self._warm = {key: session for key, session in self._warm.items() if key[0] != job}
 
     def _position(self, session: Session | None, folder: JobFolder) -> int:
         return session.progress.batch if session else newest_complete(folder.checkpoints)[1].batch

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -27,35 +26,50 @@ from trainer_platform import (
 )
 
 from services.contracts import keys
+from services.kit.redis import connect
 from services.ledger import Ledger
 
 NO_BASELINES = {"evaluation": {"eval_baselines": False}}
 
 
-async def run_undisturbed(redis: Redis, redis_url: str, data_dir: Path, job: str, **sections: Any) -> None:
+async def run_undisturbed(redis: Redis, redis_url: str, job: str) -> None:
     async with surroundings(redis, redis_url, job):
-        await submit(redis, redis_url, job, small_spec(**NO_BASELINES, **sections))
+        await submit(redis, redis_url, job, small_spec(**NO_BASELINES))
         assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "SUCCEEDED"
 
 
-async def assert_same_end(redis: Redis, data_dir: Path, disturbed: str, undisturbed: str) -> None:
-    """The disturbed job trained what the undisturbed one did, bit for bit, and left nothing behind."""
-    assert weights_sha(data_dir, disturbed) == weights_sha(data_dir, undisturbed)
-    assert metrics_of(data_dir, disturbed) == metrics_of(data_dir, undisturbed)
-    balance = await Ledger(redis, disturbed).balance()
+@pytest.fixture(scope="module")
+def undisturbed(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a job that nobody disturbed: what every disturbed one must come to."""
+
+    async def run() -> None:
+        redis = connect(redis_server)
+        await run_undisturbed(redis, redis_server, "job_b")
+        await redis.aclose()
+
+    data_dir = tmp_path_factory.mktemp("undisturbed")
+    with trainer_process(redis_server, data_dir):
+        asyncio.run(run())
+    return data_dir
+
+
+async def assert_same_end(redis: Redis, data_dir: Path, undisturbed: Path) -> None:
+    """The disturbed job_b trained what the undisturbed one did, bit for bit, and left nothing behind."""
+    assert weights_sha(data_dir, "job_b") == weights_sha(undisturbed, "job_b")
+    assert metrics_of(data_dir, "job_b") == metrics_of(undisturbed, "job_b")
+    balance = await Ledger(redis, "job_b").balance()
     assert (balance.live, balance.holds) == (0, True)
     assert balance.consumed == balance.opened
-    summary = summary_of(data_dir, disturbed)
+    summary = summary_of(data_dir, "job_b")
     assert summary["trained_tokens"] == summary["sampled_tokens"]
 
 
 @pytest.mark.parametrize("held_at", [1, 3])
 async def test_a_child_killed_with_assigned_batches_is_replayed_to_the_same_weights(
-    redis: Redis, redis_url: str, tmp_path: Path, held_at: int
+    redis: Redis, redis_url: str, tmp_path: Path, undisturbed: Path, held_at: int
 ):
     """held_at 1: nothing but batch 0's manifest is durable. 3: a checkpoint at 2 and the manifest of batch 2."""
     with trainer_process(redis_url, tmp_path) as trainer:
-        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
         async with surroundings(redis, redis_url, "job_b") as rollout:
             rollout.held_from = 3 * held_at
             await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
@@ -67,12 +81,12 @@ async def test_a_child_killed_with_assigned_batches_is_replayed_to_the_same_weig
             assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
         replayed = [event for event in await events(redis, "job_b") if event.data.get("phase") == "replay"]
         assert [event.data["batch"] for event in replayed] == [held_at - 1]
-    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+    await assert_same_end(redis, tmp_path, undisturbed)
 
 
-async def test_a_worker_killed_whole_is_succeeded_by_another_one(redis: Redis, redis_url: str, tmp_path: Path):
-    with trainer_process(redis_url, tmp_path, visibility_timeout_s=4):
-        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
+async def test_a_worker_killed_whole_is_succeeded_by_another_one(
+    redis: Redis, redis_url: str, tmp_path: Path, undisturbed: Path
+):
     async with surroundings(redis, redis_url, "job_b") as rollout:
         with trainer_process(redis_url, tmp_path, visibility_timeout_s=4) as first:
             rollout.held_from = 3
@@ -83,7 +97,7 @@ async def test_a_worker_killed_whole_is_succeeded_by_another_one(redis: Redis, r
         rollout.held_from = NO_CURSOR
         with trainer_process(redis_url, tmp_path, visibility_timeout_s=4):
             assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
-    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+    await assert_same_end(redis, tmp_path, undisturbed)
 
 
 async def test_a_segment_longer_than_the_visibility_timeout_is_not_delivered_twice(
@@ -134,9 +148,10 @@ async def test_a_cancelled_job_ends_at_once_and_leaves_nothing_live(redis: Redis
     assert not await redis.sismember(keys.ACTIVE_JOBS, "job_a")
 
 
-async def test_a_paused_job_goes_on_where_it_was_and_ends_the_same(redis: Redis, redis_url: str, tmp_path: Path):
+async def test_a_paused_job_goes_on_where_it_was_and_ends_the_same(
+    redis: Redis, redis_url: str, tmp_path: Path, undisturbed: Path
+):
     with trainer_process(redis_url, tmp_path):
-        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
         async with surroundings(redis, redis_url, "job_b") as rollout:
             rollout.held_from = 3
             await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
@@ -148,12 +163,12 @@ async def test_a_paused_job_goes_on_where_it_was_and_ends_the_same(redis: Redis,
             await redis.set(keys.control("job_b"), "run")
             await enqueue(redis_url, "job_b")
             assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
-    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+    await assert_same_end(redis, tmp_path, undisturbed)
 
 
-async def test_a_stopped_worker_leaves_its_job_to_the_next_one(redis: Redis, redis_url: str, tmp_path: Path):
-    with trainer_process(redis_url, tmp_path):
-        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
+async def test_a_stopped_worker_leaves_its_job_to_the_next_one(
+    redis: Redis, redis_url: str, tmp_path: Path, undisturbed: Path
+):
     async with surroundings(redis, redis_url, "job_b") as rollout:
         with trainer_process(redis_url, tmp_path) as first:
             rollout.held_from = 3
@@ -165,12 +180,12 @@ async def test_a_stopped_worker_leaves_its_job_to_the_next_one(redis: Redis, red
         rollout.held_from = NO_CURSOR
         with trainer_process(redis_url, tmp_path):
             assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
-    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+    await assert_same_end(redis, tmp_path, undisturbed)
 
 
 async def test_messages_of_a_job_that_has_ended_or_gone_on_do_nothing(redis: Redis, redis_url: str, tmp_path: Path):
     with trainer_process(redis_url, tmp_path):
-        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
+        await run_undisturbed(redis, redis_url, "job_a")
         epoch, before = await redis.get(keys.epoch("job_a")), weights_sha(tmp_path, "job_a")
         await enqueue(redis_url, "job_a")
         await until_event(redis, "job_a", "summary", count=2)
@@ -183,9 +198,10 @@ async def test_messages_of_a_job_that_has_ended_or_gone_on_do_nothing(redis: Red
         assert await redis.get(keys.epoch("job_a")) == epoch
 
 
-async def test_a_half_written_checkpoint_is_skipped_with_a_warning(redis: Redis, redis_url: str, tmp_path: Path):
+async def test_a_half_written_checkpoint_is_skipped_with_a_warning(
+    redis: Redis, redis_url: str, tmp_path: Path, undisturbed: Path
+):
     with trainer_process(redis_url, tmp_path) as trainer:
-        await run_undisturbed(redis, redis_url, tmp_path, "job_a")
         async with surroundings(redis, redis_url, "job_b") as rollout:
             rollout.held_from = 3
             await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
@@ -199,7 +215,7 @@ async def test_a_half_written_checkpoint_is_skipped_with_a_warning(redis: Redis,
             assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
             warning = await until_event(redis, "job_b", "warning")
             assert "b000003" in warning.data["message"]
-    await assert_same_end(redis, tmp_path, "job_b", "job_a")
+    await assert_same_end(redis, tmp_path, undisturbed)
 
 
 async def test_a_job_whose_model_is_missing_fails_with_a_sentence(redis: Redis, redis_url: str, tmp_path: Path):
