@@ -121,3 +121,17 @@ async def test_groups_sampled_by_too_old_a_version_are_never_trained(redis: Redi
     assert balance.dropped["stale"] >= 6
     assert (balance.live, balance.holds) == (0, True)
     assert summary_of(tmp_path, "job_a")["stale_max"] == 0
+
+
+async def test_two_jobs_take_turns_on_one_worker_and_both_stay_warm(redis: Redis, redis_url: str, tmp_path: Path):
+    with trainer_process(redis_url, tmp_path):
+        async with (
+            surroundings(redis, redis_url, "job_a"),
+            surroundings(redis, redis_url, "job_b"),
+        ):
+            await submit(redis, redis_url, "job_a", small_spec())
+            await submit(redis, redis_url, "job_b", small_spec())
+            for job in ("job_a", "job_b"):
+                assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    assert metrics_of(tmp_path, "job_a") == metrics_of(tmp_path, "job_b")
+    assert [int(await redis.get(keys.epoch(job))) for job in ("job_a", "job_b")] == [1, 1]  # loaded once each
