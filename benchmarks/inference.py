@@ -34,7 +34,7 @@ from services.contracts.arrays import pack_int32
 from services.contracts.job import ScratchModel
 from services.contracts.messages import Generated, GenerateItem, GenerateReply, GenerateRequest, decode, encode
 from services.contracts.policy import PolicyManifest
-from services.inference.running import engine_makers
+from services.inference.running import cancelled, engine_makers
 from services.inference.sampler import Sampler, SamplerLimits
 from services.inference.settings import Settings
 from services.kit.redis import connect
@@ -126,8 +126,7 @@ async def direct(settings: Settings, manifest: PolicyManifest) -> AsyncIterator[
         return await answer
 
     yield ask
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await cancelled([task])
     await engine.stop()
 
 
@@ -151,9 +150,7 @@ async def through_redis(settings: Settings, manifest: PolicyManifest) -> AsyncIt
         asker = RedisAsker(redis)
         tasks = [asyncio.create_task(asker.send()), asyncio.create_task(asker.receive())]
         yield asker.ask
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(tasks)
     process.terminate()
     await process.wait()
     log.close()

@@ -83,9 +83,9 @@ async def _loops(replica: Replica, consumer: RequestConsumer, drain_s: float) ->
     finally:
         ended.cancel()
         try:
-            await _cancel(inward)
+            await cancelled(inward)
             await replica.drain(drain_s)
-            await _cancel(outward)
+            await cancelled(outward)
             await consumer.flush()
         finally:
             await replica.close()
@@ -98,8 +98,9 @@ async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel until they end: the Redis client swallows a cancellation that meets it while connecting."""
+async def cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until they end: a cancellation that meets the Redis client while it sends is lost (Python 3.11's
+    `asyncio.wait_for`)."""
     pending = set(tasks)
     while pending:
         for task in pending:
