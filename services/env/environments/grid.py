@@ -14,10 +14,10 @@ Transcript (task: put apple in table; a world of 2 x 2 without walls):
 
 With `goal: corner` (task: put apple in north east):
 
-    apple here . blocked south west . at south west . hold nothing .                take apple
-    blocked south west . at south west . hold apple .                               go north
-    blocked north west . at north west . hold apple .                               go east
-    blocked north east . at north east . hold apple .                               put apple
+    apple here . blocked south west . at south west .                               take apple
+    apple held . blocked south west . at south west .                               go north
+    apple held . blocked north west . at north west .                               go east
+    apple held . blocked north east . at north east .                               put apple
 """
 
 import random
@@ -38,7 +38,7 @@ FURNITURE = (
 )
 DIRECTIONS: dict[str, Cell] = {"north": (0, -1), "south": (0, 1), "west": (-1, 0), "east": (1, 0)}
 CORNERS = ("north west", "north east", "south west", "south east")
-OTHER_WORDS = ("put", "in", "go", "take", "here", "at", "blocked", "hold", "nothing", ".")
+OTHER_WORDS = ("put", "in", "go", "take", "here", "at", "blocked", "hold", "held", "nothing", ".")
 MAX_SIZE = 9
 MAX_DRAWS = 10_000
 """Worlds drawn before giving up. The densest that the kwargs allow needs a few dozen."""
@@ -68,6 +68,7 @@ class GridKwargs(EnvironmentKwargs):
         "furniture", description="Where the item goes: furniture that is seen, or a corner that only the task names."
     )
     furniture: int = Field(1, ge=1, le=len(FURNITURE), description="Things to put items in; one is the task's.")
+    invalid_reward: float = Field(0.0, ge=-1, le=0, description="Reward of an action that means nothing here.")
     practice: bool = Field(
         False,
         description="Show random states, a new world after every step, without reward: for learning the format only.",
@@ -77,10 +78,8 @@ class GridKwargs(EnvironmentKwargs):
     def _room_for_all(self) -> Self:
         if min(self.size) < 2 or max(self.size) > MAX_SIZE:
             raise ValueError(f"size: want 2 to {MAX_SIZE}, got {self.size}")
-        if self.goal == "corner" and max(self.walls) > min(self.size) ** 2 - 4 - self.items:
-            raise ValueError(
-                f"walls: want at most {min(self.size) ** 2 - 4 - self.items} beside the corners, got {self.walls}"
-            )
+        if self.goal == "corner" and max(self.walls) > min(self.size) ** 2 - 4:
+            raise ValueError(f"walls: want at most {min(self.size) ** 2 - 4} beside the corners, got {self.walls}")
         free = min(self.size) ** 2 - max(self.walls)
         needed = 1 + self.items + (self.furniture if self.goal == "furniture" else 0)
         if free < needed:
@@ -131,13 +130,14 @@ class World:
 
     def text(self) -> str:
         """What the agent sees, the task aside."""
-        things = [(name, cell) for name, cell in self.items.items() if name != self.held]
-        things += [] if self.corners else self.goals.items()
+        blocked = [direction for direction in DIRECTIONS if self.beside(self.at, direction) is None] or ["nothing"]
+        if self.corners:
+            where = [f"{name} {self._whereabouts(name)} ." for name in self.items]
+            corner = next((name for name, cell in self.goals.items() if cell == self.at), "nothing")
+            return " ".join([*where, "blocked", *blocked, ". at", corner, "."])
+        things = [*((name, cell) for name, cell in self.items.items() if name != self.held), *self.goals.items()]
         where = [f"{name} {self._relative(cell)} ." for name, cell in things]
-        blocked = [direction for direction in DIRECTIONS if self.beside(self.at, direction) is None]
-        corner = ["at", next((name for name, cell in self.goals.items() if cell == self.at), "nothing"), "."]
-        sensed = ["blocked", *(blocked or ["nothing"]), ".", *(corner if self.corners else [])]
-        return " ".join([*where, *sensed, "hold", self.held or "nothing", "."])
+        return " ".join([*where, "blocked", *blocked, ". hold", self.held or "nothing", "."])
 
     def admissible(self) -> tuple[str, ...]:
         """Every action that means something here."""
@@ -157,6 +157,9 @@ class World:
             return False
         self.held, self.items[name] = None, self.at
         return name == self.item and self.at == self.goals[self.goal]
+
+    def _whereabouts(self, item: str) -> str:
+        return "held" if item == self.held else self._relative(self.items[item])
 
     def _relative(self, cell: Cell) -> str:
         east, south = cell[0] - self.at[0], cell[1] - self.at[1]
@@ -234,7 +237,8 @@ class Grid(Environment):
             return Outcome(observation=self._observation(), action_valid=valid)
         won = valid and self._world.apply(action)
         over = won or (valid and self._world.corners and action.startswith("put "))
-        return Outcome(observation=self._observation(), reward=float(won), won=won, terminated=over, action_valid=valid)
+        reward = float(won) if valid else self.kwargs.invalid_reward
+        return Outcome(observation=self._observation(), reward=reward, won=won, terminated=over, action_valid=valid)
 
     def state(self) -> object:
         world = self._world

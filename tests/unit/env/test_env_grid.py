@@ -282,11 +282,11 @@ def test_the_corner_transcript_in_the_docstring_is_what_happens():
         assert action in world.admissible()
         assert not world.apply(action)
     assert seen == [
-        "apple here . blocked south west . at south west . hold nothing .",
-        "blocked south west . at south west . hold apple .",
-        "blocked north west . at north west . hold apple .",
+        "apple here . blocked south west . at south west .",
+        "apple held . blocked south west . at south west .",
+        "apple held . blocked north west . at north west .",
     ]
-    assert world.text() == "blocked north east . at north east . hold apple ."
+    assert world.text() == "apple held . blocked north east . at north east ."
     assert world.apply("put apple")
 
 
@@ -331,3 +331,9 @@ def test_corner_tasks_hold_one_pair_in_six_out():
             pairs.add((world.item, world.goal))
     assert not drawn["train"] & drawn["test"]
     assert len(drawn["test"]) * 5 == len(drawn["train"]) == 40
+
+
+def test_an_action_that_means_nothing_costs_what_the_kwargs_say():
+    assert started(0).step("sing").reward == 0.0
+    assert started(0, invalid_reward=-0.03).step("sing").reward == -0.03
+    assert started(0, invalid_reward=-0.03, practice=True).step("sing").reward == 0.0
