@@ -49,6 +49,10 @@ class Dispatcher:
         await self._redis.set(keys.spec(job_id), json.dumps(spec))
         await self.tell_wish(job_id, wish)
         await self.publish_state(job_id, JobState.QUEUED)
+        await self.enqueue(job_id)
+
+    async def enqueue(self, job_id: str) -> None:
+        """Have the trainer look at the job; one that has ended it leaves alone."""
         try:
             await asyncio.to_thread(self._celery.send_task, TASK, args=[job_id], queue=QUEUE)
         except KombuError as error:

@@ -67,6 +67,8 @@ class Reconciler:
             await self._dispatcher.tell_wish(row.id, row.wish)
             if row.state in _IDLE and row.wish == Wish.CANCEL:
                 await self._dispatcher.publish_state(row.id, JobState.CANCELLED)
+                if row.state == JobState.PAUSED:  # the trainer drops what is live and writes the summary
+                    await self._dispatcher.enqueue(row.id)
             elif row.state == JobState.PENDING and row.wish == Wish.PAUSE:
                 await self._dispatcher.publish_state(row.id, JobState.PAUSED)
             await self._note(row)

@@ -115,6 +115,21 @@ def test_a_paused_job_goes_to_the_queue_again_when_it_is_resumed(api: ApiProcess
     assert api.queued_jobs().count(job) == 2
 
 
+def test_a_paused_job_that_is_cancelled_ends_at_once_and_the_trainer_is_told(
+    api: ApiProcess, http: httpx.Client
+) -> None:
+    job = submitted(http)
+    until(http, job, state="QUEUED")
+    api.say(job, "state", state="PAUSED")
+    until(http, job, state="PAUSED")
+    http.post(f"/v1/jobs/{job}:cancel").raise_for_status()
+    until(http, job, state="CANCELLED")
+    deadline = time.monotonic() + 10
+    while api.queued_jobs().count(job) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert api.queued_jobs().count(job) == 2  # it drops what is live and writes the summary
+
+
 def test_news_that_come_too_late_change_nothing(api: ApiProcess, http: httpx.Client) -> None:
     job = submitted(http)
     for state in ("RUNNING", "FAILED", "RUNNING", "SUCCEEDED"):
