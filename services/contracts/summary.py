@@ -26,6 +26,8 @@ class EvaluationResult(Section):
     invalid_share: float
     """Share of steps whose action the environment refused."""
     split: str
+    mismatch_kl: float | None = None
+    """k3 estimate of KL(engine || trainer), nats per token, both under this version; None: a random actor played."""
 
 
 class LedgerSummary(Section):
@@ -61,7 +63,7 @@ class JobSummary(Section):
     advantage_estimator: str
     ledger: LedgerSummary
     mismatch_kl_mean: float | None
-    """Mean over batches of the k3 estimate of KL(engine || trainer), nats per token."""
+    """Mean of the evaluations' `mismatch_kl`: arithmetic alone. A training batch's own holds staleness too."""
     checkpoint: str | None
     """Folder in Hugging Face format, relative to the results' folder."""
     seed: int

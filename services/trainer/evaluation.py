@@ -14,6 +14,8 @@ from services.contracts.summary import EvaluationResult
 from services.trainer.errors import JobFailed
 from services.trainer.folders import JobFolder, write_durably
 from services.trainer.gathering import consume_gathered, gather
+from services.trainer.learner.rows import rows_of
+from services.trainer.payloads import Payload
 from services.trainer.session import Session
 
 Label = Literal["before", "after", "during", "task_hidden", "task_shuffled", "random_actor"]
@@ -65,7 +67,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
             raise JobFailed(f"evaluation {label}: not one of {len(groups)} episodes could be played")
-        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split)
+        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, _mismatch(session, payloads))
         session.evaluations.append(stored)
         write_results(session.folder, session.evaluations)
         await session.events.tell("evaluation", stored.model_dump())
@@ -96,7 +98,16 @@ def panel_groups(session: Session, chosen: Panel) -> list[OpenedGroup]:
     ]
 
 
-def evaluation_result(chosen: Panel, episodes: Sequence[Episode], split: str) -> EvaluationResult:
+def _mismatch(session: Session, payloads: Sequence[Payload]) -> float | None:
+    """How far engine and trainer are apart on the tokens that the current version sampled; None: it sampled none."""
+    rows = [row for payload in payloads for row in rows_of(payload.episodes, payload.scored)]
+    sampled = [row for row in rows if row.versions and min(row.versions) == session.progress.batch]
+    return session.learner.mismatch(sampled)["mismatch_kl"] if sampled else None
+
+
+def evaluation_result(
+    chosen: Panel, episodes: Sequence[Episode], split: str, mismatch_kl: float | None = None
+) -> EvaluationResult:
     """The figures of at least one episode."""
     steps = [step for episode in episodes for step in episode.steps]
     success = sum(episode.won for episode in episodes) / len(episodes)
@@ -110,6 +121,7 @@ def evaluation_result(chosen: Panel, episodes: Sequence[Episode], split: str) ->
         length_mean=len(steps) / len(episodes),
         invalid_share=sum(not step.action_valid for step in steps) / max(len(steps), 1),
         split=split,
+        mismatch_kl=mismatch_kl,
     )
 
 

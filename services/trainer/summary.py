@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from statistics import fmean
 
 import msgspec
 
@@ -31,6 +32,7 @@ def job_summary(
     before = find_result(evaluations, "before", 0)
     after = find_result(evaluations, "after", progress.batch)
     totals, batches = progress.totals, progress.batch
+    mismatches = [one.mismatch_kl for one in evaluations if one.mismatch_kl is not None]
     return JobSummary(
         job_id=job,
         name=spec.name,
@@ -54,7 +56,7 @@ def job_summary(
             live=balance.live,
             retried=balance.retried,
         ),
-        mismatch_kl_mean=totals.mismatch_kl_sum / batches if batches else None,
+        mismatch_kl_mean=fmean(mismatches) if mismatches else None,
         checkpoint=checkpoint,
         seed=spec.training.seed,
         stale_max=totals.stale_max if batches else None,

@@ -87,6 +87,5 @@ def _learn(session: Session, batch: Batch) -> dict[str, float]:
     totals.zero_advantage_tokens += sum(len(row.response_ids) for row in rows if row.advantage == 0.0)
     totals.trained_steps += len(rows)
     totals.optimizer_steps = session.learner.optimizer_steps
-    totals.mismatch_kl_sum += learner["mismatch_kl"]
     totals.stale_max = max(totals.stale_max, *(staleness(group, batch.number) for group in batch.groups))
     return learner

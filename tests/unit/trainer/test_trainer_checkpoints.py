@@ -32,7 +32,7 @@ def write_checkpoint(folder: Path, batch: int) -> Path:
 def test_progress_survives_its_encoding():
     progress = Progress(
         batch=3, warmstarted=True, next_cursor=14, lost=2, waiting=[12, 13], phases_s={"training": 1.5},
-        totals=Totals(env_steps=9, mismatch_kl_sum=0.25),
+        totals=Totals(env_steps=9, zero_advantage_tokens=2),
     )  # fmt: skip
     assert decode_progress(encode_progress(progress)) == progress
 
