@@ -24,9 +24,9 @@ from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, decode
 from services.kit.redis import connect
 from services.kit.streams import StreamConsumer
+from services.kit.tasks import ended
 from services.ledger import DropReason
 from services.ledger.ledger import ADVANTAGE
-from services.rollout.tasks import ended
 from services.stack.valkey import embedded_redis
 from tests.integration.rollout.conftest import env_process
 from tests.integration.rollout.fake_replica import FakeReplica, serving
