@@ -34,11 +34,12 @@ from services.contracts.arrays import pack_int32
 from services.contracts.job import ScratchModel
 from services.contracts.messages import Generated, GenerateItem, GenerateReply, GenerateRequest, decode, encode
 from services.contracts.policy import PolicyManifest
-from services.inference.running import cancelled, engine_makers
+from services.inference.running import engine_makers
 from services.inference.sampler import Sampler, SamplerLimits
 from services.inference.settings import Settings
 from services.kit.redis import connect
 from services.kit.streams import FIELD
+from services.kit.tasks import ended
 from services.stack.valkey import embedded_redis
 from services.trainer.learner.scratch import build_scratch
 
@@ -126,7 +127,7 @@ async def direct(settings: Settings, manifest: PolicyManifest) -> AsyncIterator[
         return await answer
 
     yield ask
-    await cancelled([task])
+    await ended([task])
     await engine.stop()
 
 
@@ -150,7 +151,7 @@ async def through_redis(settings: Settings, manifest: PolicyManifest) -> AsyncIt
         asker = RedisAsker(redis)
         tasks = [asyncio.create_task(asker.send()), asyncio.create_task(asker.receive())]
         yield asker.ask
-        await cancelled(tasks)
+        await ended(tasks)
     process.terminate()
     await process.wait()
     log.close()

@@ -23,9 +23,9 @@ from services.inference.vllm_engine import VllmEngine, VllmSettings
 from services.inference.vllm_flags import VllmLimits
 from services.kit.lifecycle import heartbeat
 from services.kit.redis import connect
+from services.kit.tasks import ended
 
 SERVICE = "inference"
-CANCEL_AGAIN_S = 0.2
 
 
 def engine_makers(settings: Settings) -> dict[str, Callable[[], Engine]]:
@@ -68,8 +68,8 @@ async def running_replica(
             heartbeat(redis, keys.service_heartbeat(SERVICE, settings.replica), lambda: _detail(replica)),
         ):
             await registry.publish(replica.status())
-            async with _loops(replica, consumer, settings.drain_s) as ended:
-                yield ended
+            async with _loops(replica, consumer, settings.drain_s) as failure:
+                yield failure
         await _sign_off(redis, registry, settings.replica)
 
 
@@ -77,15 +77,15 @@ async def running_replica(
 async def _loops(replica: Replica, consumer: RequestConsumer, drain_s: float) -> AsyncIterator[asyncio.Task[None]]:
     inward = [asyncio.create_task(replica.run()), asyncio.create_task(consumer.read())]
     outward = [asyncio.create_task(replica.sampler.run()), asyncio.create_task(consumer.write())]
-    ended = asyncio.create_task(_first_failure([*inward, *outward]))
+    failure = asyncio.create_task(_first_failure([*inward, *outward]))
     try:
-        yield ended
+        yield failure
     finally:
-        ended.cancel()
+        failure.cancel()
         try:
-            await cancelled(inward)
+            await ended(inward)
             await replica.drain(drain_s)
-            await cancelled(outward)
+            await ended(outward)
             await consumer.flush()
         finally:
             await replica.close()
@@ -96,16 +96,6 @@ async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     for task in done:
         task.result()
-
-
-async def cancelled(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel until they end: a cancellation that meets the Redis client while it sends is lost (Python 3.11's
-    `asyncio.wait_for`)."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
 async def _sign_off(redis: Redis, registry: Registry, name: str) -> None:
