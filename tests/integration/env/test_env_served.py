@@ -4,8 +4,8 @@ import asyncio
 import json
 
 import grpc
-import psutil
 import pytest
+from env_caller import workers
 from gigpo.env.v1 import env_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -233,12 +233,12 @@ async def test_invalid_bytes_are_refused_and_the_service_goes_on(served):
 
 async def test_a_worker_is_replaced_after_its_number_of_episodes_and_its_sessions_go_on(served):
     caller = await served(episodes_per_worker=4)
-    before = {child.pid for child in psutil.Process().children()}
+    before = {worker.pid for worker in workers()}
     leases = await caller.open(n=4)
     others = await caller.open(n=2)
     results = await caller.batch(*((lease, 1, "") for lease in (*leases, *others)))
     assert [result.outcome.observation.text for result in results] == ["count 1"] * 6
     await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
-    while before & {child.pid for child in psutil.Process().children()}:
+    while before & {worker.pid for worker in workers()}:
         await asyncio.sleep(0.02)
     assert (await caller.step(others[0], 2)).observation.text == "count 2"
