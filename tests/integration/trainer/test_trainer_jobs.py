@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -116,7 +117,8 @@ async def test_groups_sampled_by_too_old_a_version_are_never_trained(redis: Redi
             await until_event(redis, "job_a", "warning", count=2)
             rollout.held_from = 0
             failed = await until_event(redis, "job_a", "state", state="FAILED")
-    assert "batch 1: 3 of 3 groups did not come" in failed.data["error"]
+    # how many had come when the rollout stopped is a matter of timing; none of them may be trained
+    assert re.search(r"batch 1: [1-3] of 3 groups did not come", failed.data["error"])
     balance = await Ledger(redis, "job_a").balance()
     assert balance.dropped["stale"] >= 6
     assert (balance.live, balance.holds) == (0, True)
