@@ -8,6 +8,7 @@ COPY gigpo_core gigpo_core
 COPY proto proto
 COPY services services
 COPY client client
+COPY examples examples
 RUN pip install --constraint constraints.txt ".[${SERVICE}]" \
     && useradd --system --uid 10001 gigpo && mkdir /data && chown gigpo /data
 USER gigpo

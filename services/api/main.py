@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,18 +33,21 @@ async def serve(settings: Settings) -> int:
         failures.append("a loop died")
         stop.set()
 
+    try:
+        listener = _listener(settings)
+    except OSError as error:
+        log.error("cannot_listen", host=settings.host, port=settings.port, error=str(error))
+        return 1
     app = build_app(settings, log, fail)
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.drain_s,
         server_header=False,
     )
     server = _Server(config)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.02)  # uvicorn has no event for it
     if server.started:
@@ -55,6 +59,17 @@ async def serve(settings: Settings) -> int:
         stopping.cancel()
     await serving
     return 1 if failures or not server.started else 0
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """The socket that requests come to. OSError: the port is taken, and that port and no other is wanted."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+    except OSError:
+        if not settings.port_optional:
+            raise
+    return socket.create_server((settings.host, 0), family=family, backlog=1024)
 
 
 def _url(server: uvicorn.Server) -> str:

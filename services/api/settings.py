@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535)
     """0: given by the system; see address_file."""
+    port_optional: bool = False
+    """When `port` is taken, listen on one that the system gives instead of ending."""
     address_file: Path | None = None
     """Written whole when the service is ready: the same line of JSON as on stdout."""
     key: SecretStr | None = None

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 class Section(BaseModel):
     """A part of the spec: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+    )
 
 
 class ScratchModel(Section):

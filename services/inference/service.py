@@ -96,8 +96,9 @@ class Replica:
                 return
             manifest = view.manifest
         broken = self.sampler.engine_failed.is_set()
-        if manifest is None or (manifest == self.served and not broken) or self._too_early(manifest):
-            return
+        served = manifest == self.served and self.state == "serving" and not broken
+        if manifest is None or served or self._too_early(manifest):
+            return  # a job that was left and taken again is acknowledged again, though the weights are there
         await self._serve(manifest, broken=broken)
 
     async def look_around(self) -> None:
@@ -197,10 +198,11 @@ class Replica:
     async def _restore(self, failed: PolicyManifest) -> None:
         """The engine broke on `failed`: start it with what it served before, so that the job goes on."""
         former = self.served
+        self.sampler.hold()
         if former is None or former == failed or former.job_id != failed.job_id or self.engine is None:
             self.state = "starting"
+            self.served = None  # nothing can be updated any more: the next look starts the engine
             return
-        self.sampler.hold()
         try:
             await self.engine.stop()
             await self.engine.start(former)

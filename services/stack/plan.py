@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.stack.child import ServicePlan, Variables
-from services.stack.process import port_or_any
 from services.stack.settings import Settings
 from services.stack.valkey import ValkeyPlan
 
@@ -42,11 +41,12 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
         return {**with_redis()(addresses), "ENV_ADDRESS": addresses["env"], "DRAIN_S": str(settings.drain_s)}
 
     def api(addresses: Mapping[str, str]) -> dict[str, str]:
-        port = _port(addresses["api"]) if "api" in addresses else str(port_or_any(settings.api_port))
+        again = "api" in addresses  # clients know where it was
         return {
             **with_redis()(addresses),
             "ENV_ADDRESS": addresses["env"],
-            "PORT": port,
+            "PORT": _port(addresses["api"]) if again else str(settings.api_port),
+            "PORT_OPTIONAL": str(not again),
             "ADDRESS_FILE": _address_file(data_dir, "api"),
             "ENGINES": json.dumps(_engines(settings)),
         }

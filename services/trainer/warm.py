@@ -74,6 +74,7 @@ class WarmSessions:
             self._let_go(job)
             return None
         except RedisGone:
+            self._let_go(job)  # it may have stopped between two moves; the next one starts from what is durable
             raise
         except Exception as error:  # the outermost loop: loading it, or even ending it, failed (memory, storage)
             log = self._log

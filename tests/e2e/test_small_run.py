@@ -149,7 +149,7 @@ def test_the_same_seed_opens_the_same_groups_and_a_killed_client_kills_no_job(pl
         if "phase warmstart" in line:
             break
     client.send_signal(signal.SIGKILL)
-    client.wait()
+    client.communicate()
     deadline = time.monotonic() + 300
     while (job := json.loads(platform.run("jobs", "show", "second", "--json")))["state"] not in ("SUCCEEDED", "FAILED"):
         assert time.monotonic() < deadline, job

@@ -159,6 +159,20 @@ async def test_a_batch_is_assigned_wholly_or_not_at_all(redis: Redis):
     assert await ledger.manifests() == {}
 
 
+async def test_assigning_again_changes_nothing_but_only_to_the_same_batch(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    epoch = await ledger.claim_epoch()
+    await ledger.open(epoch, opened(), 3)
+    await play(ledger, opened())
+    await ledger.score(scores())
+    for _ in range(2):  # the answer to the first one may have been lost with the connection
+        await ledger.assign(epoch, 4, "{}", ["g1"])
+    for batch, manifest in ((5, "{}"), (4, '{"other": 1}')):
+        with pytest.raises(MoveRefused, match="ASSIGNED"):
+            await ledger.assign(epoch, batch, manifest, ["g1"])
+    assert await ledger.manifests() == {4: "{}"}
+
+
 async def test_scoring_twice_takes_the_same_bytes_only(redis: Redis):
     ledger = Ledger(redis, JOB)
     await ledger.open(await ledger.claim_epoch(), opened(), 3)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from services.stack.child import ServicePlan, StartFailed
-from services.stack.process import free_port, port_or_any
+from services.stack.process import free_port
 from services.stack.record import AlreadyHeld, held_folder, write_record
 from services.stack.supervisor import GaveUp, RestartLimits, Supervisor
 
@@ -149,17 +149,6 @@ def test_a_folder_has_one_holder_and_the_second_learns_who(tmp_path: Path) -> No
             raise AssertionError("held twice")
     with held_folder(tmp_path):
         assert not (tmp_path / "stack.json").exists()
-
-
-def test_a_taken_port_is_replaced_by_one_of_the_system(tmp_path: Path) -> None:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        assert port_or_any(taken.getsockname()[1]) == 0
-    port = free_port()
-    assert port_or_any(port) == port
 
 
 def test_a_refused_second_stack_says_who_holds_the_folder(tmp_path: Path) -> None:
