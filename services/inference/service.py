@@ -104,15 +104,21 @@ class Replica:
     async def look_around(self) -> None:
         """Tell the others of this replica, check the engine, adopt the requests of dead replicas."""
         await self.registry.publish(self.status())
-        if self.state == "serving" and self.engine is not None and not await self.engine.healthy():
-            log.error("the engine is not healthy")
-            self.sampler.hold()
-            self.sampler.engine_failed.set()
+        if self.served is not None and self.engine is not None and not await self.engine.healthy():
+            await self._lost_engine()
         for name, (status, beats) in (await self.registry.replicas()).items():
             if beats or name == self.name:
                 self._dead_since.pop(name, None)
             else:
                 await self._inherit(name, status)
+
+    async def _lost_engine(self) -> None:
+        log.error("the engine is not healthy", state=self.state)
+        self.sampler.hold()
+        if self.state == "serving":
+            self.sampler.engine_failed.set()
+        elif self.state == "idle":
+            self.served = None  # nothing is owed to anybody; the next job starts it
 
     async def drain(self, within_s: float) -> None:
         """Answer what was taken, for at most `within_s` seconds, then end the engine and sign off."""

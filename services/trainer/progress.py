@@ -18,7 +18,6 @@ class Totals(msgspec.Struct, kw_only=True):
     """Response tokens of rows whose advantage is exactly 0: no effect; counted on the rows given to the learner."""
     trained_steps: int = 0
     optimizer_steps: int = 0
-    """Over batches, nats per token."""
     stale_max: int = 0
     """Oldest trained token, policy versions."""
 

@@ -144,6 +144,35 @@ async def test_the_end_of_a_job_leaves_the_engine_warm_for_the_next(start_replic
         assert replica.engine.starts == [0]
 
 
+async def test_a_job_that_was_left_and_taken_again_is_acknowledged_again(
+    start_replica: Start, jobs: Jobs, worker: Worker
+) -> None:
+    """As a pause and a resume do: the manifest is the one that is served already."""
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(3))
+        await jobs.acked("r1", 3)
+        await jobs.end("job")
+        await jobs.status("r1", state="idle", job_id=None)
+        await jobs.publish(any_manifest(3))
+        await jobs.acked("r1", 3)
+        await jobs.status("r1", state="serving", job_id="job", version=3)
+        await worker.ask("r1", "e:0:0")
+        await worker.answered("e:0:0")
+        assert replica.engine.starts == [3]
+
+
+async def test_an_engine_that_dies_between_two_jobs_is_started_for_the_second(start_replica: Start, jobs: Jobs) -> None:
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(0, job="one"))
+        await jobs.acked("r1", 0, job="one")
+        await jobs.end("one")
+        await jobs.status("r1", state="idle", job_id=None)
+        replica.engine.die()
+        await jobs.publish(any_manifest(0, job="two"))
+        await jobs.acked("r1", 0, job="two")
+        assert replica.engine.starts == [0, 0]
+
+
 async def test_a_job_with_another_base_starts_the_engine_anew(start_replica: Start, jobs: Jobs) -> None:
     async with start_replica() as replica:
         await jobs.publish(any_manifest(0, job="one"))

@@ -29,6 +29,7 @@ def problem(document: object) -> tuple[str, str]:
             "greater than",
         ),
         ({"algorithm": {"advantage_estimator": "ppo"}}, "algorithm.advantage_estimator", "'ppo'", "'gigpo'"),
+        ({"training": {"learning_rate": float("inf")}}, "training.learning_rate", "inf", "finite"),
         ({"environment": {"max_turns": "many"}}, "environment.max_turns", "'many'", "integer"),
         ({"name": "My Job"}, "name", "'My Job'", "pattern"),
         ({"training": {"seed": 1 << 31}}, "training.seed", str(1 << 31), "less than"),

@@ -45,6 +45,8 @@ class FakeEngine:
     async def update(self, manifest: PolicyManifest) -> float:
         if self.served is None or self.served.base_sha != manifest.base_sha:
             raise UpdateRejected("another base")
+        if not self.up:
+            raise EngineFailed("it is down")
         self._check(manifest)
         self.updates.append(manifest.version)
         if manifest.version in self.break_on:
