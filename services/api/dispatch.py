@@ -22,6 +22,9 @@ class BrokerFailed(Exception):
 
 
 TASK, QUEUE = "gigpo.trainer.run_segment", "trainer"
+WAITING = 9
+"""Priority of a job that waits for its turn, the lowest: a running job's own next segment goes first, so that a job is
+brought to its end, with the inference replica that serves it, before the next one begins."""
 
 
 def celery_sender(redis_url: str) -> Celery:
@@ -54,7 +57,7 @@ class Dispatcher:
     async def enqueue(self, job_id: str) -> None:
         """Have the trainer look at the job; one that has ended it leaves alone."""
         try:
-            await asyncio.to_thread(self._celery.send_task, TASK, args=[job_id], queue=QUEUE)
+            await asyncio.to_thread(self._celery.send_task, TASK, args=[job_id], queue=QUEUE, priority=WAITING)
         except KombuError as error:
             raise BrokerFailed(f"the trainer's queue does not take job {job_id}: {error}") from error
 

@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 RETRIES = 12
-"""With the backoff below about 30 seconds: the time in which a restarted Redis must be back (docs/design)."""
+"""With the backoff below about 30 seconds: the time in which a restarted Redis must be back."""
 
 
 def connect(url: str, *, max_connections: int = 64) -> Redis:

@@ -31,7 +31,7 @@ from services.trainer.settings import Settings
 from services.trainer.training import manifests_to_replay, replay
 
 TEMPLATE_WORDS = (".", "act")
-"""What the plain prompt layouts add to the environment's words (docs: prompts)."""
+"""What the plain prompt layouts add to the environment's words."""
 LEFTOVER_NUMBER = -2_000_000_000
 """Batch numbers under which groups are consumed whose trainer died between its checkpoint and this."""
 

@@ -18,6 +18,7 @@ import msgspec
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
 from redis import Redis
 
+from services.api.dispatch import WAITING
 from services.contracts import keys
 from services.contracts.messages import JobEvent, encode
 
@@ -88,7 +89,7 @@ class ApiProcess:
     def queued_jobs(self) -> list[str]:
         """Ids in the trainer's queue, oldest first."""
         with Redis.from_url(self.redis_url) as client:
-            messages: Any = client.lrange("trainer", 0, -1)
+            messages: Any = client.lrange(f"trainer\x06\x16{WAITING}", 0, -1)  # kombu's key of a priority
         return [_argument(message) for message in reversed(messages)]
 
 

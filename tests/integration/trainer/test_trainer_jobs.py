@@ -137,3 +137,19 @@ async def test_two_jobs_take_turns_on_one_worker_and_both_stay_warm(redis: Redis
                 assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "SUCCEEDED"
     assert metrics_of(tmp_path, "job_a") == metrics_of(tmp_path, "job_b")
     assert [int(await redis.get(keys.epoch(job))) for job in ("job_a", "job_b")] == [1, 1]  # loaded once each
+
+
+async def test_a_job_is_brought_to_its_end_before_a_waiting_one_begins(redis: Redis, redis_url: str, tmp_path: Path):
+    """Else one inference replica would be asked to serve two jobs, and neither could go on."""
+    async with (
+        surroundings(redis, redis_url, "job_a"),
+        surroundings(redis, redis_url, "job_b"),
+    ):
+        for job in ("job_a", "job_b"):
+            await submit(redis, redis_url, job, small_spec(), priority=9)
+        with trainer_process(redis_url, tmp_path):
+            for job in ("job_a", "job_b"):
+                assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    ended = (await until_event(redis, "job_a", "state", state="SUCCEEDED")).at_unix_s
+    begun = (await until_event(redis, "job_b", "state", state="RUNNING")).at_unix_s
+    assert ended <= begun

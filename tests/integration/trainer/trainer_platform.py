@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,20 +148,21 @@ async def acknowledge(redis: Redis, job: str) -> None:
         await asyncio.sleep(0.02)
 
 
-async def submit(redis: Redis, redis_url: str, job: str, spec: JobSpec) -> None:
-    """What the API does with an accepted job."""
+async def submit(redis: Redis, redis_url: str, job: str, spec: JobSpec, *, priority: int = 0) -> None:
+    """What the API does with an accepted job; its own messages have priority 9, the lowest."""
     environment = EnvironmentInfo(id="scripted", vocabulary=VOCABULARY)
     await redis.set(keys.environment(job), environment.model_dump_json())
     await redis.set(keys.spec(job), spec.model_dump_json(exclude_unset=True))
     await redis.set(keys.control(job), "run")
-    await enqueue(redis_url, job)
+    await enqueue(redis_url, job, priority=priority)
 
 
-async def enqueue(redis_url: str, *args: Any) -> None:
+async def enqueue(redis_url: str, *args: Any, priority: int = 0) -> None:
     """Tell the trainer to run a segment."""
     app = Celery("test", broker=redis_url, set_as_current=False)
     app.conf.update(task_serializer="json", task_ignore_result=True)
-    await asyncio.to_thread(app.send_task, "gigpo.trainer.run_segment", args=list(args), queue="trainer")
+    send = partial(app.send_task, "gigpo.trainer.run_segment", args=list(args), queue="trainer", priority=priority)
+    await asyncio.to_thread(send)
     app.close()
 
 
