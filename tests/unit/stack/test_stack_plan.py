@@ -24,7 +24,7 @@ def test_environments_come_before_those_who_need_their_address(tmp_path: Path) -
 
 
 def test_a_restarted_service_gets_the_port_it_had(tmp_path: Path) -> None:
-    (env,), rest = stack_stages(settings(tmp_path), None, "redis://x")
+    (env,), rest = stack_stages(settings(tmp_path, api_port=8400), None, "redis://x")
     assert env.variables({})["ENV_SERVICE_PORT"] == "0"
     assert env.variables({"env": "127.0.0.1:4711"})["ENV_SERVICE_PORT"] == "4711"
     api = rest[-1]
