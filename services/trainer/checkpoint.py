@@ -40,9 +40,7 @@ async def save_checkpoint(session: Session) -> Path:
         session.learner.save(unfinished / STATE)
         write_durably(unfinished / STATE / PROGRESS, encode_progress(progress))
         write_durably(unfinished / HASHES, json.dumps(_hashes(unfinished), indent=2, sort_keys=True).encode())
-    for batch in sorted(session.unconsumed):
-        await session.ledger.consume(session.epoch, batch, session.unconsumed[batch])
-        del session.unconsumed[batch]
+    await session.consume_trained()
     for old in checkpoint_folders(session.folder.checkpoints)[: -session.spec.checkpoint.checkpoint_keep]:
         shutil.rmtree(old)
     await session.events.tell("checkpoint", {"batch": number, "name": folder.name})

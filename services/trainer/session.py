@@ -57,6 +57,12 @@ class Session:
     started: bool = False
     """Version 0 is served and measured: training may begin."""
 
+    async def consume_trained(self) -> None:
+        """The effect of every trained batch is durable: free their payloads. What is done stays done on an error."""
+        for batch in sorted(self.unconsumed):
+            await self.ledger.consume(self.epoch, batch, self.unconsumed[batch])
+            del self.unconsumed[batch]
+
     async def heed_wish(self) -> None:
         """Look at what the user wants, and whether time is left.
 

@@ -74,9 +74,7 @@ async def end_job(session: Session, state: str, error: str | None = None) -> Non
     trained = session.progress.batch > 0 or session.progress.warmstarted
     if trained:
         session.learner.export(session.folder.final)
-        for batch in sorted(session.unconsumed):  # the exported policy holds their effect
-            await session.ledger.consume(session.epoch, batch, session.unconsumed[batch])
-            del session.unconsumed[batch]
+        await session.consume_trained()  # the exported policy holds their effect
     for group_id in await session.ledger.live():
         await session.ledger.drop(session.epoch, group_id, DropReason.CANCELLED)
     await session.redis.srem(keys.ACTIVE_JOBS, session.job)
