@@ -1,6 +1,6 @@
 # GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm demo test check proto unit integration e2e clean
+.PHONY: help install install-vllm install-servers demo test check proto unit integration e2e clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +24,9 @@ install: $(VENV)/.installed ## make .venv with everything but vLLM
 install-vllm: $(VENV)/.installed ## make .venv-vllm, the engine's own environment
 	$(BIN)/python services/inference/install_vllm.py
 
+install-servers: ## what the tests run against: PostgreSQL and Chromium, from Debian
+	tests/install_servers.sh
+
 ifeq ($(ENGINE),vllm)
 ENGINE_INSTALLED := install-vllm
 endif
@@ -31,7 +34,7 @@ endif
 demo: install $(ENGINE_INSTALLED) ## train the default job; results in runs/demo (SEED=0, ENGINE=vllm|transformers)
 	$(BIN)/gigpo train examples/default.yaml --name demo --seed $(SEED) --engine $(ENGINE)
 
-test: install install-vllm check unit integration e2e ## the whole gate
+test: install install-vllm install-servers check unit integration e2e ## the whole gate
 
 check: install ## format, lint, types, import rules, generated code
 	$(BIN)/ruff format --check .
@@ -46,7 +49,7 @@ proto: install ## regenerate the gRPC code
 unit: install ## no sockets, no processes
 	$(BIN)/pytest tests/unit --cov=gigpo_core --cov-report=term:skip-covered --cov-fail-under=95
 
-integration: install ## one service against real Redis, gRPC, SQL
+integration: install install-servers ## one service against real Redis, gRPC, SQL
 	$(BIN)/pytest tests/integration
 
 e2e: install install-vllm ## small whole runs on real processes

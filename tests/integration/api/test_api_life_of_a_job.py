@@ -120,6 +120,7 @@ def test_a_paused_job_that_is_cancelled_ends_at_once_and_the_trainer_is_told(
 ) -> None:
     job = submitted(http)
     until(http, job, state="QUEUED")
+    http.post(f"/v1/jobs/{job}:pause").raise_for_status()  # else the reconciler takes the job up again
     api.say(job, "state", state="PAUSED")
     until(http, job, state="PAUSED")
     http.post(f"/v1/jobs/{job}:cancel").raise_for_status()
