@@ -13,6 +13,7 @@ from typing import Any
 
 from client.document import checked, submission
 from client.statistics import Interval, mean_interval, paired_difference, steps_to_reach
+from services.contracts.algorithm import WEIGHTED_ESTIMATORS
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _spec(document: Mapping[str, Any], name: str, estimator: str, seed: int) -> 
     changed = copy.deepcopy(dict(document))
     changed["name"] = f"{name}-{estimator}-s{seed}"
     changed["algorithm"] = {**(changed.get("algorithm") or {}), "advantage_estimator": estimator}
-    if estimator != "gigpo":
+    if estimator not in WEIGHTED_ESTIMATORS:
         changed["algorithm"].pop("gigpo_step_advantage_weight", None)
     changed["training"] = {**(changed.get("training") or {}), "seed": seed}
     return submission(checked(changed))

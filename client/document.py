@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from client.errors import BadInput
+from services.contracts.algorithm import WEIGHTED_ESTIMATORS
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 
 
@@ -39,14 +40,15 @@ def read_document(path: Path | None) -> dict[str, Any]:
 def with_flags(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
     """The document with each flag's value in its place; values are YAML scalars or JSON.
 
-    `model` takes the place of `scratch` and `warmstart`; an estimator other than gigpo drops gigpo's weight, unless
+    `model` takes the place of `scratch` and `warmstart`; an estimator without a step weight drops it, unless
     that was given as a flag too.
     """
     changed, paths = copy.deepcopy(dict(document)), flags()
     if "model" in values and isinstance(changed.get("model"), dict):
         for source in ("scratch", "warmstart"):
             changed["model"].pop(source, None)
-    if values.get("advantage_estimator", "gigpo") != "gigpo" and isinstance(changed.get("algorithm"), dict):
+    estimator = values.get("advantage_estimator", "gigpo")
+    if estimator not in WEIGHTED_ESTIMATORS and isinstance(changed.get("algorithm"), dict):
         changed["algorithm"].pop("gigpo_step_advantage_weight", None)
     for name, value in values.items():
         *sections, leaf = paths[name]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gigpo_core import AdvantageConfig, Advantages, StepBatch, compute_advantages
+from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, AnchorState
 from services.contracts.ids import Purpose
-from services.contracts.job import Algorithm
 from services.contracts.messages import ContractError, Episode, ScoredGroup, Step, decode
 
 
@@ -49,9 +49,35 @@ def advantage_config(algorithm: Algorithm) -> AdvantageConfig:
         norm=algorithm.norm,
         episode_statistics=algorithm.episode_statistics,
         invalid_action_penalty=algorithm.invalid_action_penalty,
+        anchor_similarity=algorithm.anchor_similarity,
+        scale_rewards=algorithm.scale_rewards,
         kl_in_reward=False,
-        beta=algorithm.beta,
+        hgpo_history=algorithm.hgpo_history,
+        hgpo_alpha=algorithm.hgpo_alpha,
+        hgpo_base_group=algorithm.hgpo_base_group,
+        graphgpo_success_reward=algorithm.graphgpo_success_reward,
     )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """All that a score depends on beside the episodes; equal for jobs that may be scored together."""
+
+    config: AdvantageConfig
+    anchor_state: AnchorState = "text"
+    """Which of a step's digests names its state."""
+
+    @staticmethod
+    def of(algorithm: Algorithm) -> Scoring:
+        return Scoring(advantage_config(algorithm), algorithm.anchor_state)
+
+    @property
+    def step_weight(self) -> float:
+        """What A^S is multiplied with in A: omega; 1 under hgpo, whose A^S is its whole advantage."""
+        estimator = self.config.advantage_estimator
+        if estimator == "hgpo":
+            return 1.0
+        return self.config.gigpo_step_advantage_weight if estimator in STEP_ESTIMATORS else 0.0
 
 
 def finished_group(group_id: str, purpose: Purpose, cursor: int, payloads: Sequence[bytes]) -> FinishedGroup:
@@ -80,11 +106,11 @@ def finished_group(group_id: str, purpose: Purpose, cursor: int, payloads: Seque
 
 
 def score_groups(
-    groups: Sequence[FinishedGroup], config: AdvantageConfig, device: str | torch.device = "cpu"
+    groups: Sequence[FinishedGroup], scoring: Scoring, device: str | torch.device = "cpu"
 ) -> list[ScoredGroup]:
     """Score groups together, in one call of `compute_advantages`.
 
-    Each result depends on its own group and `config` alone: the same bytes whatever else is in `groups`.
+    Each result depends on its own group and `scoring` alone: the same bytes whatever else is in `groups`.
 
     Returns:
         One result per group, in the order given; a group whose episodes hold no steps gets empty columns.
@@ -93,29 +119,30 @@ def score_groups(
         GigpoError, GroupFault: a group's rows are wrong; no group is scored then.
     """
     rows = [group.steps() for group in groups]
-    advantages = compute_advantages(_step_batch(groups, rows, torch.device(device)), config)
+    advantages = compute_advantages(_step_batch(groups, rows, scoring, torch.device(device)), scoring.config)
     columns = _Columns.of(advantages)
     scored, start = [], 0
     for group, steps in zip(groups, rows, strict=True):
-        scored.append(_scored(group, steps, columns, start, config))
+        scored.append(_scored(group, steps, columns, start, scoring))
         start += len(steps)
     return scored
 
 
-def _step_batch(groups: Sequence[FinishedGroup], rows: Sequence[list[Step]], device: torch.device) -> StepBatch:
+def _step_batch(
+    groups: Sequence[FinishedGroup], rows: Sequence[list[Step]], scoring: Scoring, device: torch.device
+) -> StepBatch:
     group_ids: list[int] = []
     episode_ids: list[int] = []
+    success: list[bool] = []
     episodes = 0
     for position, group in enumerate(groups):
         for episode in group.episodes:
             group_ids += [position] * len(episode.steps)
             episode_ids += [episodes] * len(episode.steps)
+            success += [episode.won] * len(episode.steps)  # graphgpo asks whether any step of it says so
             episodes += 1
     steps = [step for group_steps in rows for step in group_steps]
-    for step in steps:
-        if len(step.anchor_key) != 16:
-            raise GroupFault(f"anchor_key: want 16 bytes, got {len(step.anchor_key)}")
-    keys = bytearray(b"".join(step.anchor_key for step in steps))
+    keys = bytearray(b"".join(_digest(step, scoring.anchor_state) for step in steps))
     anchors = torch.frombuffer(keys, dtype=torch.int64).view(-1, 2) if keys else torch.zeros(0, 2, dtype=torch.int64)
     return StepBatch(
         group_id=torch.tensor(group_ids, dtype=torch.int64, device=device),
@@ -124,7 +151,17 @@ def _step_batch(groups: Sequence[FinishedGroup], rows: Sequence[list[Step]], dev
         anchor_key=anchors.to(device),
         reward=torch.tensor([step.reward for step in steps], dtype=torch.float64, device=device),
         action_valid=torch.tensor([step.action_valid for step in steps], dtype=torch.bool, device=device),
+        anchor_text=[step.anchor for step in steps],
+        success=torch.tensor(success, dtype=torch.bool, device=device),
     )
+
+
+def _digest(step: Step, anchor_state: AnchorState) -> bytes:
+    name = "anchor_key" if anchor_state == "text" else "state_key"
+    digest: bytes = getattr(step, name)
+    if len(digest) != 16:
+        raise GroupFault(f"{name}: want 16 bytes, got {len(digest)}")
+    return digest
 
 
 @dataclass(frozen=True)
@@ -148,9 +185,7 @@ class _Columns:
         )
 
 
-def _scored(
-    group: FinishedGroup, steps: list[Step], columns: _Columns, start: int, config: AdvantageConfig
-) -> ScoredGroup:
+def _scored(group: FinishedGroup, steps: list[Step], columns: _Columns, start: int, scoring: Scoring) -> ScoredGroup:
     rows = slice(start, start + len(steps))
     dense: dict[int, int] = {}
     labels = [dense.setdefault(label, len(dense)) for label in columns.labels[rows]]
@@ -164,7 +199,7 @@ def _scored(
         step_return=_bytes(columns.returns[rows]),
         step_group=_bytes(torch.tensor(labels, dtype=torch.int64)),
         episodes_sha=group.episodes_sha,
-        diagnostics=_diagnostics(group, steps, columns, rows, labels, config),
+        diagnostics=_diagnostics(group, steps, columns, rows, labels, scoring.step_weight),
     )
 
 
@@ -180,15 +215,15 @@ def _diagnostics(
     columns: _Columns,
     rows: slice,
     labels: list[int],
-    config: AdvantageConfig,
+    step_weight: float,
 ) -> dict[str, float]:
     """Sums and counts, not means, so that those of many groups add up to those of a batch.
 
     `useful_anchor_rows` counts rows whose step group tells its actions apart: A^S is not 0.
-    `step_group_largest` is the one maximum.
+    `step_group_largest` is the one maximum; `return_spread` is the difference between the best and the worst episode.
     """
-    weight = config.gigpo_step_advantage_weight if config.advantage_estimator == "gigpo" else 0.0
     step_advantage = columns.step[rows].tolist()
+    returns = [math.fsum(step.reward for step in episode.steps) for episode in group.episodes]
     sizes = [0] * (max(labels, default=-1) + 1)
     for label in labels:
         sizes[label] += 1
@@ -196,10 +231,11 @@ def _diagnostics(
         "episodes": float(len(group.episodes)),
         "steps": float(len(steps)),
         "won": float(sum(episode.won for episode in group.episodes)),
-        "return_sum": math.fsum(step.reward for step in steps),
+        "return_sum": math.fsum(returns),
+        "return_spread": max(returns, default=0.0) - min(returns, default=0.0),
         "invalid_steps": float(sum(not step.action_valid for step in steps)),
         "abs_episode_advantage_sum": math.fsum(map(abs, columns.episode[rows].tolist())),
-        "abs_step_advantage_sum": math.fsum(abs(weight * value) for value in step_advantage),
+        "abs_step_advantage_sum": math.fsum(abs(step_weight * value) for value in step_advantage),
         "step_groups": float(len(sizes)),
         "step_group_largest": float(max(sizes, default=0)),
         "shared_anchor_rows": float(sum(sizes[label] > 1 for label in labels)),

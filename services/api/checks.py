@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from services.api.views import EnvironmentView
+from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 
@@ -55,8 +56,9 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
         split = getattr(wanted, name)
         if split not in info.splits:
             problems.append((f"environment.{name}", f"want one of {', '.join(info.splits)}, got {split!r}"))
-    if spec.algorithm.advantage_estimator == "gigpo" and not info.gives_anchors:
-        message = f"gigpo needs an environment that gives anchors, {info.id} gives none; want grpo or rloo"
+    estimator = spec.algorithm.advantage_estimator
+    if estimator in STEP_ESTIMATORS and not info.gives_anchors:
+        message = f"{estimator} needs an environment that gives anchors, {info.id} gives none; want grpo or rloo"
         problems.append(("algorithm.advantage_estimator", message))
     if spec.model.scratch and not info.vocabulary:
         message = f"a policy from scratch needs an environment with a vocabulary, {info.id} has none; want `model`"

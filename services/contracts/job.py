@@ -10,15 +10,12 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
 
+from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm
+from services.contracts.section import Section
 
-class Section(BaseModel):
-    """A part of the spec: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
-    )
+__all__ = ["Algorithm", "JobSpec", "SpecError", "flags", "parse_spec"]
 
 
 class ScratchModel(Section):
@@ -102,33 +99,6 @@ class Environment(Section):
     """Token budget of a prompt; history goes first, oldest first, then the list of admissible actions."""
     task_view: Literal["shown", "hidden", "shuffled"] = "shown"
     """What the prompt says of the task; `hidden` trains a task-blind policy, the baseline that format alone reaches."""
-
-
-class Algorithm(Section):
-    """Advantages and loss; exact semantics in docs/algorithms.md."""
-
-    advantage_estimator: Literal["grpo", "rloo", "gigpo"] = "grpo"
-    gigpo_step_advantage_weight: float = Field(1.0, ge=0)
-    """omega >= 0: weight of the step-level advantage."""
-    gamma: float = Field(0.95, ge=0, le=1)
-    """Discount of the step returns."""
-    norm: Literal["mean", "mean_std"] = "mean"
-    """F_norm: divide by 1, or by the sample standard deviation."""
-    episode_statistics: Literal["per_episode", "per_step"] = "per_episode"
-    invalid_action_penalty: float = Field(0.1, ge=0)
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "bnpo"
-    epsilon: float = Field(0.2, gt=0, lt=1)
-    epsilon_high: float | None = Field(None, gt=0)
-    delta: float | None = Field(None, gt=1)
-    """Upper cap of the unclipped ratio."""
-    beta: float = Field(0.04, ge=0)
-    """Weight of the KL to the reference policy (k3, in the loss); 0 = no reference model."""
-    entropy_coef: float = Field(0.0, ge=0)
-    num_iterations: int = Field(1, ge=1)
-    rollout_importance_sampling_mode: (
-        Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] | None
-    ) = "token_truncate"
-    rollout_importance_sampling_threshold: float = Field(2.0, gt=1)
 
 
 class Rollout(Section):
@@ -219,20 +189,17 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _combinations_are_supported(self) -> JobSpec:
         estimator, gym = self.algorithm.advantage_estimator, self.environment.use_gym_env
-        if estimator == "gigpo" and not gym:
+        if estimator in STEP_ESTIMATORS and not gym:
             raise ValueError(
-                "advantage_estimator: gigpo needs use_gym_env: true (it compares states), got use_gym_env: false"
+                f"advantage_estimator: {estimator} needs use_gym_env: true (it compares states), got use_gym_env: false"
             )
         if not gym:
             raise ValueError(
                 "use_gym_env: want true, got false: single-turn prompts with reward functions are not served yet"
             )
-        if estimator != "gigpo" and (weight := self.algorithm.gigpo_step_advantage_weight) != 1.0:
-            raise ValueError(
-                f"gigpo_step_advantage_weight: want advantage_estimator: gigpo with it, got {estimator} and {weight:g}"
-            )
-        if estimator in {"rloo", "gigpo"} and self.rollout.num_generations < 2:
-            raise ValueError(f"num_generations: {estimator} compares episodes of a group, want >= 2, got 1")
+        comparing = "dynamic_sample" if self.algorithm.dynamic_sample else estimator
+        if comparing != "grpo" and self.rollout.num_generations < 2:
+            raise ValueError(f"num_generations: {comparing} compares episodes of a group, want >= 2, got 1")
         if self.model.warmstart and self.model.model:
             raise ValueError("warmstart: want it with `scratch` only, a model from a folder is trained as it is")
         if self.prompt_and_response_tokens > self.max_model_len:

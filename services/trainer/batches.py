@@ -86,14 +86,16 @@ async def next_batch(session: Session) -> Batch:
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     deadline = Deadline(session.spec.limits.batch_timeout_s)
-    size = session.spec.rollout.groups_per_batch
+    size, algorithm = session.spec.rollout.groups_per_batch, session.spec.algorithm
+    resamples_left = algorithm.max_resample_times if algorithm.dynamic_sample else 0
     while True:
         await open_due_groups(session)
         wanted = list(session.waiting.values())[:size]
         missing = {name for name in wanted if name not in session.scored}
         if not missing and len(wanted) == size:
-            if batch := await _cut(session, wanted):
+            if batch := await _cut(session, wanted, resample=resamples_left > 0):
                 return batch
+            resamples_left -= 1
             continue
         await session.heed_wish()
         await _note_arrivals(session)
@@ -133,16 +135,19 @@ async def _note_arrivals(session: Session) -> None:
             await session.events.warn(f"group {name} was dropped and is replaced: {cause}")
 
 
-async def _cut(session: Session, wanted: Sequence[str]) -> Batch | None:
-    """Assign the batch; None when a group is too old to be trained and was dropped instead."""
+async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Batch | None:
+    """Assign the batch; None when groups of it were dropped instead: too old, or flat ones while `resample` holds."""
     number = session.progress.batch
     groups = await load_payloads(session.redis, session.job, wanted)
     too_old = [group for group in groups if staleness(group, number) > session.spec.rollout.max_staleness]
+    flat = [group for group in groups if resample and teaches_nothing(group) and group not in too_old]
     if too_old:
-        for group in too_old:
-            await session.ledger.drop(session.epoch, group.group_id, DropReason.STALE)
-            _lose(session, group.group_id)
         await session.events.warn(f"{len(too_old)} groups were older than max_staleness allows and are replaced")
+    for reason, unfit in ((DropReason.STALE, too_old), (DropReason.FILTERED, flat)):
+        for group in unfit:
+            await session.ledger.drop(session.epoch, group.group_id, reason)
+            _lose(session, group.group_id)
+    if too_old or flat:
         return None
     batch = Batch(number, groups)
     await session.ledger.assign(session.epoch, number, batch.manifest(), batch.group_ids)
@@ -155,6 +160,11 @@ async def _cut(session: Session, wanted: Sequence[str]) -> Batch | None:
 def staleness(group: Payload, version: int) -> int:
     """Policy versions between the group's oldest token and `version`; 0 for a group without tokens."""
     return version - min(group.versions(), default=version)
+
+
+def teaches_nothing(group: Payload) -> bool:
+    """Every episode has one return, so no episode-level advantage (DAPO's dynamic sampling)."""
+    return group.scored.diagnostics["return_spread"] == 0.0
 
 
 def _lose(session: Session, group_id: str) -> None:

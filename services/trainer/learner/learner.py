@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from services.contracts.job import JobSpec, WarmStart
 from services.trainer.learner.errors import RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
-from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
 from services.trainer.learner.policy import load_policy, save_weights
 from services.trainer.learner.rows import Row
 from services.trainer.learner.schedule import learning_rate
@@ -39,6 +39,7 @@ from services.trainer.learner.update import (
     minibatch_rows,
     mismatch,
     step_weights,
+    token_mask,
 )
 
 BETAS = (0.9, 0.95)
@@ -146,7 +147,8 @@ class Learner:
         everything = self._columns(rows)
         columns = everything.select(everything.advantage.nonzero()[:, 0])
         if self._reference is not None:
-            columns = replace(columns, reference=replace(self._scorer, model=self._reference).constants(columns.rows))
+            reference, _ = replace(self._scorer, model=self._reference).constants(columns.rows)
+            columns = replace(columns, reference=reference)
         rate = learning_rate(training, batch_index)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -239,10 +241,11 @@ class Learner:
     def _columns(self, rows: Sequence[Row]) -> Columns:
         if not rows:
             raise RowsError("want the rows of a batch, got none")
-        return columns_of(rows, self._scorer)
+        entropy: Entropy = "value" if self.spec.algorithm.top_entropy_quantile < 1 else "skip"
+        return columns_of(rows, self._scorer, entropy)
 
     def _step(self, minibatch: Columns) -> dict[str, float]:
-        measured = accumulate_gradient(self._scorer, minibatch, loss_config(self.spec))
+        measured = accumulate_gradient(self._scorer, minibatch, loss_config(self.spec), token_mask(self.spec))
         weights = list(self.model.parameters())
         measured["grad_norm"] = step_weights(self._optimizer, weights, self.spec.training.max_grad_norm)
         self.optimizer_steps += 1

@@ -95,13 +95,17 @@ class Scorer:
     head_elements: int = HEAD_ELEMENTS
 
     @torch.no_grad()
-    def constants(self, rows: TokenRows) -> Tensor:
-        """float32 [T] on the CPU: log-probability of every response token, without gradients."""
+    def constants(self, rows: TokenRows, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
+        """(log-probability, entropy in nats) float32 [T] of every response token, on the CPU, without gradients."""
         column = torch.empty(rows.tokens)
+        spreads = None if entropy == "skip" else torch.empty(rows.tokens)
         for micro in rows.plan(self.token_budget):
-            logprob, _ = self.score(rows, micro)
-            column[rows.places(micro.row)] = logprob.cpu()
-        return column
+            logprob, spread = self.score(rows, micro, entropy)
+            at = rows.places(micro.row)
+            column[at] = logprob.cpu()
+            if spreads is not None and spread is not None:
+                spreads[at] = spread.cpu()
+        return column, spreads
 
     def score(self, rows: TokenRows, micro: MicroBatch, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
         """(log-probability, entropy in nats) float32 [T] of the tokens of `micro`'s rows, on the model's device."""

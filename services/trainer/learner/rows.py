@@ -29,6 +29,8 @@ class Row:
     """[R], policy version that sampled each token."""
     advantage: float
     """A of the step, for every token of the response."""
+    finished: bool = True
+    """False: the response was cut at max_completion_length."""
 
 
 def rows_of(episodes: Sequence[Episode], scored: ScoredGroup) -> list[Row]:
@@ -76,6 +78,7 @@ def _row(name: str, step: Step, advantage: float) -> Row:
         rollout_logprobs=tuple(unpack_float32(step.logprobs)),
         versions=tuple(unpack_int32(step.versions)),
         advantage=advantage,
+        finished=step.finish_reason != "length",
     )
     if not row.prompt_ids or not row.response_ids:
         raise RowsError(f"{name}: want a prompt and a response, got {len(row.prompt_ids)} and {len(row.response_ids)}")

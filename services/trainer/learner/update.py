@@ -11,7 +11,17 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from gigpo_core import LossConfig, MicroBatch, TokenBatch, batch_totals, mismatch_metrics, policy_objective
+from gigpo_core import (
+    LossConfig,
+    MicroBatch,
+    TokenBatch,
+    batch_totals,
+    entropy_threshold,
+    high_entropy_mask,
+    mismatch_metrics,
+    overlong_filter,
+    policy_objective,
+)
 from services.contracts.job import JobSpec
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
@@ -46,24 +56,65 @@ class Columns:
     """float32 [T]: log-probabilities as the engine reported them."""
     old: Tensor
     """float32 [T]: the same under the weights before the first optimizer step."""
+    finished: Tensor
+    """bool [N]: False where the response was cut."""
     reference: Tensor | None = None
     """float32 [T]: under the reference policy; None when beta is 0."""
+    entropy: Tensor | None = None
+    """float32 [T], nats: of the distribution that `old` is from; None where no mask reads it."""
 
     def select(self, rows: Tensor) -> Columns:
         """These rows alone, in the order of `rows` int64 [M]."""
         at = self.rows.places(rows)
-        reference = None if self.reference is None else self.reference[at]
-        return Columns(self.rows.select(rows), self.advantage[rows], self.rollout[at], self.old[at], reference)
+        return Columns(
+            rows=self.rows.select(rows),
+            advantage=self.advantage[rows],
+            rollout=self.rollout[at],
+            old=self.old[at],
+            finished=self.finished[rows],
+            reference=None if self.reference is None else self.reference[at],
+            entropy=None if self.entropy is None else self.entropy[at],
+        )
 
 
-def columns_of(rows: Sequence[Row], scorer: Scorer) -> Columns:
+@dataclass(frozen=True)
+class TokenMask:
+    """Which response tokens take part; see gigpo_core.masks."""
+
+    overlong_filter: bool = False
+    """Cut responses are no data."""
+    top_entropy_quantile: float = 1.0
+    """Share of the tokens, those of highest entropy, that carries a policy gradient."""
+
+    def counted(self, columns: Columns) -> Tensor | None:
+        """bool [T], or None for all: what sums and denominators hold."""
+        return overlong_filter(columns.rows.token_row, columns.finished) if self.overlong_filter else None
+
+    def weight(self, columns: Columns, counted: Tensor | None) -> Tensor | None:
+        """float [T], or None for 1: 0 where the entropy is below the threshold of this optimizer batch."""
+        if columns.entropy is None or self.top_entropy_quantile == 1:
+            return None
+        return high_entropy_mask(
+            columns.entropy, entropy_threshold(columns.entropy, counted, self.top_entropy_quantile)
+        )
+
+
+def token_mask(spec: JobSpec) -> TokenMask:
+    """The job's masks."""
+    return TokenMask(spec.algorithm.overlong_filter, spec.algorithm.top_entropy_quantile)
+
+
+def columns_of(rows: Sequence[Row], scorer: Scorer, entropy: Entropy = "skip") -> Columns:
     """The batch with old log-probabilities under the scorer's weights; no reference yet."""
     tokens = TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
+    old, spreads = scorer.constants(tokens, entropy)
     return Columns(
         rows=tokens,
         advantage=torch.tensor([row.advantage for row in rows], dtype=torch.float64),
         rollout=torch.tensor([value for row in rows for value in row.rollout_logprobs], dtype=torch.float32),
-        old=scorer.constants(tokens),
+        old=old,
+        finished=torch.tensor([row.finished for row in rows], dtype=torch.bool),
+        entropy=spreads,
     )
 
 
@@ -75,11 +126,20 @@ def loss_config(spec: JobSpec) -> LossConfig:
         epsilon=algorithm.epsilon,
         epsilon_high=algorithm.epsilon_high,
         delta=algorithm.delta,
+        importance_sampling_level=algorithm.importance_sampling_level,
         beta=algorithm.beta,
+        kl_estimator=algorithm.kl_estimator,
         entropy_weight=algorithm.entropy_coef,
         max_completion_length=spec.rollout.max_completion_length,
         rollout_importance_sampling_mode=algorithm.rollout_importance_sampling_mode,
         rollout_importance_sampling_threshold=algorithm.rollout_importance_sampling_threshold,
+        off_policy_sequence_mask_delta=algorithm.off_policy_sequence_mask_delta,
+        tau_pos=algorithm.tau_pos,
+        tau_neg=algorithm.tau_neg,
+        fipo_decay_rate=algorithm.fipo_decay_rate,
+        fipo_clip_range=algorithm.fipo_clip_range,
+        fipo_clip_high_only=algorithm.fipo_clip_high_only,
+        fipo_safety_threshold=algorithm.fipo_safety_threshold,
     )
 
 
@@ -102,7 +162,9 @@ def minibatch_rows(number: int, minibatches: int, generator: torch.Generator) ->
     return [part for part in torch.tensor_split(order, minibatches) if len(part)]
 
 
-def accumulate_gradient(scorer: Scorer, columns: Columns, loss: LossConfig) -> dict[str, float]:
+def accumulate_gradient(
+    scorer: Scorer, columns: Columns, loss: LossConfig, mask: TokenMask = TokenMask()
+) -> dict[str, float]:
     """Add the gradient of the minibatch's loss to the weights' gradients, micro-batch by micro-batch.
 
     The token budget decides memory, not the result: every share is divided by the minibatch's totals.
@@ -114,11 +176,14 @@ def accumulate_gradient(scorer: Scorer, columns: Columns, loss: LossConfig) -> d
     Raises:
         LearnerError: the loss is not finite.
     """
-    totals = batch_totals(columns.rows.token_row, len(columns.advantage))
+    counted = mask.counted(columns)
+    weight = mask.weight(columns, counted)
+    totals = batch_totals(columns.rows.token_row, len(columns.advantage), counted)
     policy_alone = replace(loss, beta=0.0, entropy_weight=0.0)
     measured: defaultdict[str, float] = defaultdict(float)
     for micro in columns.rows.plan(scorer.token_budget):
         tokens = _token_batch(scorer, columns, micro, "gradient" if loss.entropy_weight > 0 else "value")
+        tokens = _masked(tokens, columns.rows.places(micro.row), counted, weight)
         objective = policy_objective(tokens, loss, totals)
         value = float(objective.loss.detach())
         if not math.isfinite(value):
@@ -161,4 +226,13 @@ def _token_batch(scorer: Scorer, columns: Columns, micro: MicroBatch, entropy: E
         rollout_log_prob=columns.rollout[at].to(device),
         reference_log_prob=None if columns.reference is None else columns.reference[at].to(device),
         entropy=spread,
+    )
+
+
+def _masked(tokens: TokenBatch, at: Tensor, counted: Tensor | None, weight: Tensor | None) -> TokenBatch:
+    device = tokens.log_prob.device
+    return replace(
+        tokens,
+        counted=None if counted is None else counted[at].to(device),
+        token_weight=None if weight is None else weight[at].to(device),
     )

@@ -107,6 +107,32 @@ async def test_what_is_dropped_is_replaced_by_the_next_cursors(redis: Redis, red
     assert "the environment was lost" in warning.data["message"]
 
 
+async def test_groups_that_teach_nothing_are_dropped_and_replaced_when_the_job_says_so(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
+    """With two episodes a group every second one has equal returns."""
+    spec = small_spec(
+        evaluation={"eval_baselines": False},
+        rollout={"num_generations": 2},
+        algorithm={"dynamic_sample": True, "max_resample_times": 50},
+    )
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job_a"):
+            await submit(redis, redis_url, "job_a", spec)
+            assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    balance = await Ledger(redis, "job_a").balance()
+    assert balance.dropped["filtered"] > 0
+    assert (balance.live, balance.holds) == (0, True)
+    trained = [
+        (scored.cursor, {episode.won for episode in episodes})
+        for batch in range(4)
+        for scored, episodes in read_archive(tmp_path / f"jobs/job_a/rollouts/batch-{batch:05d}.msgpack.zlib")
+    ]
+    assert len(trained) == 12
+    assert all(outcomes == {True, False} for _, outcomes in trained)
+    assert [cursor for cursor, _ in trained] == sorted(cursor for cursor, _ in trained)
+
+
 async def test_groups_sampled_by_too_old_a_version_are_never_trained(redis: Redis, redis_url: str, tmp_path: Path):
     """Every group says it was sampled one version ago: from batch 1 on none may be trained when max_staleness is 0."""
     spec = small_spec(evaluation={"eval_baselines": False}, limits={"batch_timeout_s": 1.0})

@@ -10,18 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gigpo_core import AdvantageConfig
-from services.advantage.service import FinishedGroup, GroupFault, advantage_config, finished_group, score_groups
+from services.advantage.service import (
+    FinishedGroup,
+    GroupFault,
+    Scoring,
+    advantage_config,
+    finished_group,
+    score_groups,
+)
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.job import Algorithm
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
 
-GIGPO = AdvantageConfig(advantage_estimator="gigpo", gamma=0.5, norm="mean", invalid_action_penalty=0.1)
+GIGPO = Scoring(AdvantageConfig(advantage_estimator="gigpo", gamma=0.5, norm="mean", invalid_action_penalty=0.1))
 
 
-def step(index: int, anchor: int, reward: float, valid: bool = True) -> Step:
+ESTIMATORS = ["grpo", "rloo", "gigpo", "hgpo", "graphgpo"]
+
+
+def step(index: int, anchor: int, reward: float, valid: bool = True, *, state: int = 0) -> Step:
     return Step(
         step_index=index, prompt_ids=pack_int32([1, 2]), response_ids=pack_int32([3]), logprobs=pack_float32([-0.5]),
-        versions=pack_int32([0]), reward=reward, anchor_key=bytes([anchor] * 16), state_key=bytes(16),
+        versions=pack_int32([0]), reward=reward, anchor_key=bytes([anchor] * 16), state_key=bytes([state] * 16),
         anchor=str(anchor), action="go", action_valid=valid,
     )  # fmt: skip
 
@@ -76,22 +86,60 @@ def test_rows_follow_k_and_step_index_even_when_an_episode_stores_them_otherwise
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32), estimator=st.sampled_from(["grpo", "rloo", "gigpo"]), std=st.booleans())
+@given(seed=st.integers(0, 2**32), estimator=st.sampled_from(ESTIMATORS), std=st.booleans())
 def test_a_group_gets_the_same_bytes_alone_and_in_any_company(seed: int, estimator: str, std: bool):
     rng = random.Random(seed)
     config = AdvantageConfig(
-        advantage_estimator=estimator, norm="mean_std" if std else "mean", invalid_action_penalty=0.1
+        advantage_estimator=estimator,  # type: ignore[arg-type]
+        norm="mean_std" if std else "mean",
+        invalid_action_penalty=0.1,
     )
+    scoring = Scoring(config, "exact" if std else "text")
     groups = [random_group(f"g{i}", rng) for i in range(rng.randrange(2, 8))]
-    alone = {group.group_id: encode(score_groups([group], config)[0]) for group in groups}
+    alone = {group.group_id: encode(score_groups([group], scoring)[0]) for group in groups}
     rng.shuffle(groups)
-    together = {scored.group_id: encode(scored) for scored in score_groups(groups, config)}
+    together = {scored.group_id: encode(scored) for scored in score_groups(groups, scoring)}
     assert together == alone
+
+
+def test_a_job_may_compare_exact_states_instead_of_texts():
+    """One text seen in two states: compared as text it is one step group, as states two."""
+    episodes = [[step(0, 7, 1.0, state=1)], [step(0, 7, 0.0, state=2)]]
+    (as_text,) = score_groups([group_of("g", episodes)], GIGPO)
+    (exact,) = score_groups([group_of("g", episodes)], Scoring(GIGPO.config, "exact"))
+    assert doubles(as_text.step_advantage) == [0.5, -0.5]
+    assert doubles(exact.step_advantage) == [0.0, 0.0]
+
+
+def test_similar_texts_are_one_state_when_the_job_says_so():
+    episodes = [[step(0, 100, 1.0)], [step(0, 101, 0.0)]]  # anchors "100" and "101": ratio 2/3
+    for threshold, wanted in ((0.6, [0.5, -0.5]), (0.7, [0.0, 0.0])):
+        scoring = Scoring(AdvantageConfig("gigpo", anchor_similarity=threshold))
+        (scored,) = score_groups([group_of("g", episodes)], scoring)
+        assert doubles(scored.step_advantage) == wanted
+
+
+def test_graphgpo_hears_of_success_from_the_environment_and_not_from_the_sign_of_the_return():
+    losing_but_won = finished_group(
+        "g",
+        "train",
+        0,
+        [encode(episode("g", 0, [step(0, 1, -1.0)], won=True)), encode(episode("g", 1, [step(0, 1, 2.0)]))],
+    )
+    (scored,) = score_groups([losing_but_won], Scoring(AdvantageConfig("graphgpo", gamma=0.5)))
+    better, worse = doubles(scored.step_advantage)
+    assert better > 0 > worse
+
+
+def test_the_spread_of_returns_tells_groups_that_teach_nothing():
+    (flat,) = score_groups([group_of("g", [[step(0, 1, 1.0)], [step(0, 1, 0.5), step(1, 2, 0.5)]])], GIGPO)
+    (uneven,) = score_groups([group_of("g", [[step(0, 1, 1.0)], [step(0, 1, 0.25)]])], GIGPO)
+    assert (flat.diagnostics["return_spread"], uneven.diagnostics["return_spread"]) == (0.0, 0.75)
 
 
 def test_a_group_whose_returns_are_all_equal_gets_exactly_zero():
     episodes = [[step(0, 1, 10 * 0.95**6), step(1, 20 + k, 0.0)] for k in range(8)]
-    (scored,) = score_groups([group_of("g", episodes)], AdvantageConfig("gigpo", norm="mean_std"))
+    (scored,) = score_groups([group_of("g", episodes)], Scoring(AdvantageConfig("gigpo", norm="mean_std")))
     assert doubles(scored.advantage) == [0.0] * 16
 
 

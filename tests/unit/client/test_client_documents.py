@@ -58,7 +58,7 @@ def test_a_model_flag_takes_the_place_of_a_model_from_scratch(tmp_path: Path) ->
 def test_another_estimator_drops_the_weight_that_only_gigpo_has() -> None:
     document = with_flags(default_document(), {"gigpo_step_advantage_weight": "2"})
     assert checked(with_flags(document, {"advantage_estimator": "grpo"})).algorithm.advantage_estimator == "grpo"
-    with pytest.raises(BadInput, match="want advantage_estimator: gigpo with it, got grpo and 3"):
+    with pytest.raises(BadInput, match="want advantage_estimator: gigpo or graphgpo with it, got grpo and 3"):
         checked(with_flags(document, {"advantage_estimator": "grpo", "gigpo_step_advantage_weight": "3"}))
 
 
@@ -74,7 +74,10 @@ BAD_VALUES = {
         "gigpo_step_advantage_weight.*greater than or equal to 0",
     ),
     "gigpo without environment": ({"use_gym_env": "false"}, "gigpo needs use_gym_env: true"),
-    "unknown estimator": ({"advantage_estimator": "ppo"}, "advantage_estimator.*'grpo', 'rloo' or 'gigpo'"),
+    "unknown estimator": (
+        {"advantage_estimator": "ppo"},
+        "advantage_estimator.*'rloo', 'gigpo', 'hgpo'",
+    ),
     "broken YAML": ({"environment_kwargs": "{a: "}, "--environment_kwargs: want a value in YAML or JSON"),
     "no number": ({"seed": "many"}, "training.seed.*integer"),
 }

@@ -23,7 +23,7 @@ from services.trainer.learner.learner import Learner
 from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.policy import load_policy
 from services.trainer.learner.rows import Row
-from services.trainer.learner.update import accumulate_gradient, columns_of, loss_config, minibatch_rows
+from services.trainer.learner.update import accumulate_gradient, columns_of, loss_config, minibatch_rows, token_mask
 
 
 @pytest.fixture
@@ -34,24 +34,70 @@ def base(tmp_path: Path) -> Path:
 def gradient(base: Path, spec: JobSpec, rows: list[Row], token_budget: int) -> tuple[dict[str, float], torch.Tensor]:
     model = load_policy(base)
     scorer = Scorer(model, temperature=1.0, token_budget=token_budget)
-    columns = columns_of(rows, scorer)
+    columns = columns_of(rows, scorer, "value")
     shifted = replace(columns, old=columns.old + 0.15 * torch.sin(torch.arange(len(columns.old))))
     if spec.algorithm.beta > 0:
         shifted = replace(shifted, reference=columns.old - 0.3)
-    metrics = accumulate_gradient(scorer, shifted, loss_config(spec))
+    metrics = accumulate_gradient(scorer, shifted, loss_config(spec), token_mask(spec))
     return metrics, torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo"])
-@pytest.mark.parametrize("extra", [{}, {"beta": 0.1, "entropy_coef": 0.05, "delta": 2.0}])
-def test_gradients_of_many_micro_batches_are_that_of_one(base: Path, loss_type: str, extra: dict[str, float]) -> None:
-    spec = job_spec(loss_type=loss_type, **extra)
+LOSSES = [{"loss_type": name} for name in ("grpo", "bnpo", "dr_grpo", "dapo", "sapo", "fipo")]
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, {"loss_type": "cispo", "epsilon_high": 5.0}], ids=str)
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"beta": 0.1, "entropy_coef": 0.05, "kl_estimator": "k2"},
+        {"overlong_filter": True, "top_entropy_quantile": 0.4, "off_policy_sequence_mask_delta": 0.01},
+    ],
+)
+def test_gradients_of_many_micro_batches_are_that_of_one(
+    base: Path, loss: dict[str, float], extra: dict[str, float]
+) -> None:
+    spec = job_spec(**loss, **extra)
     rows = random_rows(16, repeats=5)
+    rows = [replace(one, finished=place % 4 != 1) for place, one in enumerate(rows)]
     whole, wanted = gradient(base, spec, rows, 100_000)
     for budget in (1, 64):
         parts, got = gradient(base, spec, rows, budget)
         assert_close(got, wanted, atol=1e-6, rtol=1e-4)
         assert parts == pytest.approx(whole, abs=1e-5)
+
+
+def test_cut_responses_are_no_data_when_the_job_says_so(base: Path) -> None:
+    rows = random_rows(12)
+    marked = [replace(one, finished=place % 3 != 0) for place, one in enumerate(rows)]
+    _, filtered = gradient(base, job_spec(overlong_filter=True), marked, 100_000)
+    _, ignored = gradient(base, job_spec(), marked, 100_000)
+    _, everything = gradient(base, job_spec(), rows, 100_000)
+    assert torch.equal(ignored, everything)
+    assert not torch.allclose(filtered, everything, rtol=1e-3)
+
+
+def test_only_the_tokens_of_highest_entropy_carry_a_policy_gradient(base: Path) -> None:
+    model = load_policy(base)
+    scorer = Scorer(model, temperature=1.0, token_budget=100_000)
+    columns = columns_of(random_rows(12), scorer, "value")
+    mask = token_mask(job_spec(top_entropy_quantile=0.25))
+    weight = mask.weight(columns, None)
+    assert columns.entropy is not None
+    assert weight is not None
+    assert 0.2 < float(weight.mean()) < 0.35
+    assert float(columns.entropy[weight == 1].min()) > float(columns.entropy[weight == 0].max())
+    naive = [
+        float(torch.distributions.Categorical(logits=line).entropy())
+        for one in random_rows(12)
+        for line in naive_logits(model, one.prompt_ids, one.response_ids).detach()
+    ]
+    assert_close(columns.entropy, torch.tensor(naive), atol=1e-5, rtol=1e-5)
+    accumulate_gradient(scorer, columns, loss_config(job_spec()), mask)
+    masked = torch.cat([one.grad.flatten() for one in model.parameters() if one.grad is not None])
+    model.zero_grad()
+    accumulate_gradient(scorer, columns, loss_config(job_spec()))
+    assert not torch.allclose(masked, torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None]))
 
 
 def test_the_first_gradient_is_the_policy_gradient_of_plain_forwards(base: Path) -> None:

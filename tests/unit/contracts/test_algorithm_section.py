@@ -1,0 +1,68 @@
+"""What the algorithm section accepts, the mathematics can do: no job finds out at its first batch."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gigpo_core.config import Estimator
+from gigpo_core.loss_config import LossType
+from services.advantage.service import Scoring
+from services.contracts.algorithm import Algorithm
+from services.contracts.job import parse_spec
+from services.trainer.learner.update import loss_config
+
+UNSERVED = {"reinforce_plus_plus", "real"}
+"""They need a whole batch, or whole groups, in one place; refused at submission."""
+
+
+def choices(name: str) -> tuple[str, ...]:
+    return get_args(Algorithm.model_fields[name].annotation)
+
+
+SECTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "advantage_estimator": st.sampled_from(choices("advantage_estimator")),
+        "loss_type": st.sampled_from(choices("loss_type")),
+        "gigpo_step_advantage_weight": st.sampled_from([0.0, 1.0, 3.0]),
+        "scale_rewards": st.sampled_from(["group", "none", None]),
+        "anchor_similarity": st.sampled_from([None, 0.8]),
+        "anchor_state": st.sampled_from(["text", "exact"]),
+        "hgpo_history": st.integers(0, 3),
+        "graphgpo_success_reward": st.sampled_from([1.0, 10.0]),
+        "epsilon_high": st.sampled_from([None, 0.28, 5.0]),
+        "delta": st.sampled_from([None, 1.1, 3.0]),
+        "importance_sampling_level": st.sampled_from(choices("importance_sampling_level")),
+        "tau_neg": st.sampled_from([1.05, 2.0]),
+        "fipo_clip_range": st.sampled_from([None, 0.2]),
+        "kl_estimator": st.sampled_from(["k1", "k2", "k3"]),
+        "off_policy_sequence_mask_delta": st.sampled_from([None, 0.1]),
+    },
+)
+
+
+@given(SECTIONS)
+def test_whatever_is_accepted_can_be_computed(section: dict[str, Any]) -> None:
+    try:
+        algorithm = Algorithm.model_validate(section)
+    except ValidationError:
+        return
+    Scoring.of(algorithm)
+    spec = parse_spec({"model": {"model": "/m"}, "algorithm": section})
+    assert loss_config(spec).loss_type == algorithm.loss_type
+
+
+def test_every_estimator_and_loss_is_served_but_those_that_need_more_than_their_rows() -> None:
+    assert set(choices("advantage_estimator")) == set(get_args(Estimator)) - UNSERVED
+    assert set(choices("loss_type")) == set(get_args(LossType)) - UNSERVED
+
+
+@pytest.mark.parametrize("name", sorted(UNSERVED))
+def test_what_is_not_served_is_refused_and_the_served_ones_are_named(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"'rloo'|'dapo'"):
+        Algorithm.model_validate({"loss_type" if name == "real" else "advantage_estimator": name})
