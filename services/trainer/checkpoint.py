@@ -24,7 +24,7 @@ HASHES, STATE, PROGRESS = "hashes.json", "trainer", "progress.json"
 
 
 async def save_checkpoint(session: Session) -> Path:
-    """Write a checkpoint; once it is durable, free the payloads of the batches whose effect it holds.
+    """Write a checkpoint; once it is durable, free the payloads that not even the one before it would need.
 
     Raises:
         StaleEpoch: a newer trainer holds the job.
@@ -35,21 +35,40 @@ async def save_checkpoint(session: Session) -> Path:
     balance = asdict(await session.ledger.balance())
     progress.ledger = {name: value for name, value in balance.items() if isinstance(value, int)}
     folder = session.folder.checkpoints / f"b{number:06d}"
+    keep = session.spec.checkpoint.checkpoint_keep
     with whole_folder(folder) as unfinished:
         session.learner.export(unfinished)
         session.learner.save(unfinished / STATE)
         write_durably(unfinished / STATE / PROGRESS, encode_progress(progress))
         write_durably(unfinished / HASHES, json.dumps(_hashes(unfinished), indent=2, sort_keys=True).encode())
-    await session.consume_trained()
-    for old in checkpoint_folders(session.folder.checkpoints)[: -session.spec.checkpoint.checkpoint_keep]:
+    session.saved_batch = number
+    await session.consume_trained(before=replayable_from(session.folder.checkpoints, number, keep))
+    for old in checkpoint_folders(session.folder.checkpoints)[:-keep]:
         shutil.rmtree(old)
     await session.events.tell("checkpoint", {"batch": number, "name": folder.name})
     return folder
 
 
+def replayable_from(folder: Path, newest: int, keep: int) -> int:
+    """The first batch that may have to be trained again should the newest checkpoint turn out broken.
+
+    That is where the one before it stands, or the beginning; with `keep` 1 there is none to go back to.
+    """
+    if keep == 1:
+        return newest
+    return max((number for path in checkpoint_folders(folder) if (number := int(path.name[1:])) < newest), default=0)
+
+
+def set_broken_aside(folder: Path) -> None:
+    """Rename a checkpoint so that nobody takes it for one, and it takes no good one's place; its files stay."""
+    aside = folder.with_name(f"broken-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+
+
 def checkpoint_folders(folder: Path) -> list[Path]:
     """All that look like checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("b*") if path.is_dir())
+    return sorted(path for path in folder.glob("b" + "[0-9]" * 6) if path.is_dir())
 
 
 def verified_progress(folder: Path) -> Progress:
@@ -71,7 +90,7 @@ def verified_progress(folder: Path) -> Progress:
 
 
 def newest_complete(folder: Path) -> tuple[Path | None, Progress, list[str]]:
-    """The newest checkpoint that is complete, its progress, and why newer ones were skipped.
+    """The newest checkpoint that is complete, its progress, and why newer ones were skipped and set aside.
 
     Returns:
         (None, a new `Progress`, ...) when there is none.
@@ -81,6 +100,7 @@ def newest_complete(folder: Path) -> tuple[Path | None, Progress, list[str]]:
         try:
             return candidate, verified_progress(candidate), skipped
         except CheckpointBroken as error:
+            set_broken_aside(candidate)
             skipped.append(str(error))
     return None, Progress(), skipped
 

@@ -15,7 +15,7 @@ from services.contracts.job import JobSpec
 from services.ledger import Ledger
 from services.trainer.arrivals import Arrivals
 from services.trainer.batches import last_cursor, open_cursor
-from services.trainer.checkpoint import STATE, newest_complete
+from services.trainer.checkpoint import STATE, newest_complete, replayable_from
 from services.trainer.errors import JobFailed
 from services.trainer.evaluation import read_results
 from services.trainer.events import Events
@@ -68,6 +68,7 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
         epoch=epoch,
         learner=learner,
         progress=progress,
+        saved_batch=progress.batch,
         draining=draining,
         evaluations=read_results(folder),
     )
@@ -141,13 +142,17 @@ def _learner(spec: JobSpec, base: Path, checkpoint: Path | None) -> Learner:
 
 
 async def _consume_leftovers(session: Session) -> None:
-    """Groups whose effect is durable, but whose trainer died before it could say so."""
+    """Groups whose effect is durable, but whose trainer died before it could say so; keep what may be replayed."""
     live = await session.ledger.live()
     if session.progress.warmstarted:
         await consume_gathered(session, LEFTOVER_NUMBER, [name for name in live if name.startswith("w")])
     records = {name: await session.ledger.record_of(name) for name in live if name.startswith("t")}
-    numbers = [number for number in await session.ledger.manifests() if number < session.progress.batch]
+    keep, batch = session.spec.checkpoint.checkpoint_keep, session.progress.batch
+    replayable = replayable_from(session.folder.checkpoints, batch, keep)
+    numbers = [number for number in await session.ledger.manifests() if number < batch]
     for number in sorted(numbers, reverse=True):
         names = [name for name, record in records.items() if record is not None and record.batch == number]
-        if number >= 0 or not names:
+        if number >= replayable:
+            session.unconsumed[number] = names
+        elif number >= 0 or not names:
             await session.ledger.consume(session.epoch, number, names)

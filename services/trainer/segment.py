@@ -132,5 +132,5 @@ async def _finish(session: Session) -> None:
 
 async def _save_if_new(session: Session) -> None:
     """A checkpoint, unless the newest one holds this position already."""
-    if session.unconsumed:
+    if session.progress.batch > session.saved_batch:
         await save_checkpoint(session)

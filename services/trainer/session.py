@@ -52,14 +52,19 @@ class Session:
     scored: set[str] = field(default_factory=set)
     """Those of them whose scores have arrived."""
     unconsumed: dict[int, list[str]] = field(default_factory=dict)
-    """Trained batch -> its groups, until a durable checkpoint holds its effect."""
+    """Trained batch -> its groups, until no checkpoint that may have to be gone back to lacks its effect."""
+    saved_batch: int = 0
+    """`progress.batch` of the newest checkpoint."""
     evaluations: list[EvaluationResult] = field(default_factory=list)
     started: bool = False
     """Version 0 is served and measured: training may begin."""
 
-    async def consume_trained(self) -> None:
-        """The effect of every trained batch is durable: free their payloads. What is done stays done on an error."""
-        for batch in sorted(self.unconsumed):
+    async def consume_trained(self, before: int | None = None) -> None:
+        """Free the payloads of trained batches, those before batch `before` or all: their effect is durable.
+
+        What is done stays done on an error.
+        """
+        for batch in sorted(batch for batch in self.unconsumed if before is None or batch < before):
             await self.ledger.consume(self.epoch, batch, self.unconsumed[batch])
             del self.unconsumed[batch]
 

@@ -218,6 +218,29 @@ async def test_a_half_written_checkpoint_is_skipped_with_a_warning(
     await assert_same_end(redis, tmp_path, undisturbed)
 
 
+async def test_a_newest_checkpoint_that_rotted_is_replaced_by_the_one_before_it(
+    redis: Redis, redis_url: str, tmp_path: Path, undisturbed: Path
+):
+    """Its groups' payloads are still there: both checkpoints lead to the same weights."""
+    with trainer_process(redis_url, tmp_path) as trainer:
+        async with surroundings(redis, redis_url, "job_b") as rollout:
+            rollout.held_from = 9
+            await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES, checkpoint={"checkpoint_every": 1}))
+            await until_event(redis, "job_b", "checkpoint", batch=3)
+            (child,) = children(trainer)
+            os.kill(child, signal.SIGKILL)
+            weights = tmp_path / "jobs/job_b/checkpoints/b000003/model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+            warning = await until_event(redis, "job_b", "warning")
+            assert "b000003: model.safetensors" in warning.data["message"]
+        replayed = [event for event in await events(redis, "job_b") if event.data.get("phase") == "replay"]
+        assert [event.data["batch"] for event in replayed] == [2]
+    assert (tmp_path / "jobs/job_b/checkpoints/broken-b000003").is_dir()
+    await assert_same_end(redis, tmp_path, undisturbed)
+
+
 async def test_a_job_whose_model_is_missing_fails_with_a_sentence(redis: Redis, redis_url: str, tmp_path: Path):
     spec = small_spec().model_copy(update={"model": small_spec().model.model_copy(update={"model": "/no/such/model"})})
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"scratch": None})})
