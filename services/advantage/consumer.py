@@ -118,11 +118,11 @@ class Consumer:
         groups = [member.group for member in members]
         try:
             scores = await asyncio.to_thread(score_groups, groups, scoring, self._settings.device)
-        except (GigpoError, GroupFault) as error:
+        except (GigpoError, GroupFault, MemoryError, RuntimeError) as error:  # torch's "out of memory" is the last
             if len(members) == 1:
                 await self._give_up(members[0].delivered, f"group {groups[0].group_id}: {error}")
                 return
-            for member in members:  # one of them is wrong; the others must not wait for it
+            for member in members:  # one of them is wrong, or all together are too large
                 await self._score_together(scoring, [member])
             return
         await asyncio.gather(*(self._store(one.delivered, score) for one, score in zip(members, scores, strict=True)))

@@ -184,6 +184,9 @@ class Sampler:
                     self._finish(batch[index], self._answer(batch[index], outcome))
         except EngineFailed as error:
             self._ask_again(engine, [batch[index] for index in sorted(missing)], str(error))
+        except Exception as error:  # the outermost frame of this task: without an answer its prompts would stay open
+            log.exception("the engine's answer could not be taken")
+            self._ask_again(engine, [batch[index] for index in sorted(missing)], repr(error))
 
     def _ask_again(self, engine: Engine, lost: list[_Waiting], reason: str) -> None:
         """The engine broke: what it owed goes to the head of the queue, for its successor."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any, cast
+from uuid import uuid4
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -85,7 +86,7 @@ class Ledger:
     async def start(self, group_id: str, worker: str) -> int:
         """Begin an attempt, also in place of a dead worker's. Returns its number, >= 1. Raises MoveRefused."""
         names = [keys.group(self.job, group_id), keys.episodes(self.job, group_id)]
-        return int(await self._run("start", names, [worker]))
+        return int(await self._run("start", names, [worker, uuid4().hex]))
 
     async def record(self, episode: Episode, group: OpenedGroup) -> GroupState:
         """Store a finished episode; the group's last one makes it COMPLETE. Storing it again changes nothing.

@@ -52,12 +52,8 @@ class Player:
             MoveRefused: the group was past playing before it began.
         """
         attempt = await self._ledger.start(group.group_id, self._worker)
-        limit = self._playbook.spec.rollout.max_attempts
         try:
-            if attempt > limit:
-                await self._ledger.fail(group.group_id, attempt, f"{limit} attempts ended with their workers")
-            else:
-                await self._play_attempt(group, attempt)
+            await self._play_attempt(group, attempt)
         except MoveRefused as refused:
             log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt, why=str(refused))
 

@@ -9,7 +9,7 @@ from typing import cast
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.messages import CompleteGroup, ContractError, decode
+from services.contracts.messages import CompleteGroup, ContractError, OpenedGroup, decode
 from services.kit.streams import FIELD, StreamConsumer
 from services.ledger import DropReason, GroupState, Ledger
 from services.ledger.ledger import TRAINER
@@ -23,8 +23,8 @@ ARRIVED = frozenset({GroupState.SCORED, GroupState.ASSIGNED, GroupState.CONSUMED
 class Arrivals:
     """The groups of one job as its trainer sees them.
 
-    An entry of the stream only wakes us up: it goes away when the ledger assigns or drops its group. A group that the
-    advantage service set aside is dropped here, so that another one can take its place.
+    An entry of the stream only wakes us up: it goes away when the ledger assigns or drops its group. A group that was
+    set aside, unplayable or without a score, is dropped here, so that another one can take its place.
     """
 
     def __init__(self, redis: Redis, ledger: Ledger, consumer: str, poll_s: float) -> None:
@@ -34,9 +34,11 @@ class Arrivals:
         )
         self._scored: set[str] = set()
         self._looked_at = 0.0
-        self._letters_after = "-"
+        self._letters_after = {
+            stream: "-" for stream in (keys.groups_stream(ledger.job), keys.episodes_stream(ledger.job))
+        }
         self.causes: dict[str, str] = {}
-        """Why groups could not be scored, by group."""
+        """Why groups were set aside, by group."""
 
     async def wait(self, epoch: int, missing: Collection[str]) -> dict[str, GroupState]:
         """Wait for news of `missing`, at most `poll_s`; return the states of those that arrived.
@@ -65,13 +67,20 @@ class Arrivals:
         return {name: GroupState(state.decode()) for name, state in zip(names, raw, strict=True) if state is not None}
 
     async def _drop_poisonous(self, epoch: int) -> None:
-        stream = f"{keys.episodes_stream(self._ledger.job)}:dead"
-        answer = await self._redis.xrange(stream, min=self._letters_after)
-        for id_, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", answer):
-            self._letters_after = f"({id_.decode()}"
-            try:
-                complete = decode(fields[FIELD], CompleteGroup)
-            except ContractError:  # not a message at all: there is no group behind it
-                continue
-            self.causes[complete.group_id] = fields[b"cause"].decode()
-            await self._ledger.drop(epoch, complete.group_id, DropReason.INFRA)
+        for stream, after in self._letters_after.items():
+            answer = await self._redis.xrange(f"{stream}:dead", min=after)
+            for id_, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", answer):
+                self._letters_after[stream] = f"({id_.decode()}"
+                if (group_id := _group_of(fields[FIELD])) is not None:
+                    self.causes[group_id] = fields[b"cause"].decode()
+                    await self._ledger.drop(epoch, group_id, DropReason.INFRA)
+
+
+def _group_of(payload: bytes) -> str | None:
+    """The group that a dead letter is about; None: it is no message at all, there is no group behind it."""
+    for kind in (OpenedGroup, CompleteGroup):
+        try:
+            return decode(payload, kind).group_id
+        except ContractError:
+            continue
+    return None

@@ -89,19 +89,18 @@ def verified_progress(folder: Path) -> Progress:
         raise CheckpointBroken(f"{folder.name}: half-written: {error}") from error
 
 
-def newest_complete(folder: Path) -> tuple[Path | None, Progress, list[str]]:
-    """The newest checkpoint that is complete, its progress, and why newer ones were skipped and set aside.
+def newest_complete(folder: Path) -> tuple[Path | None, Progress, dict[Path, str]]:
+    """The newest checkpoint that is complete, its progress, and the newer ones that were skipped with the reason.
 
     Returns:
         (None, a new `Progress`, ...) when there is none.
     """
-    skipped: list[str] = []
+    skipped: dict[Path, str] = {}
     for candidate in reversed(checkpoint_folders(folder)):
         try:
             return candidate, verified_progress(candidate), skipped
         except CheckpointBroken as error:
-            set_broken_aside(candidate)
-            skipped.append(str(error))
+            skipped[candidate] = str(error)
     return None, Progress(), skipped
 
 

@@ -15,7 +15,7 @@ from services.contracts.job import JobSpec
 from services.ledger import Ledger
 from services.trainer.arrivals import Arrivals
 from services.trainer.batches import last_cursor, open_cursor
-from services.trainer.checkpoint import STATE, newest_complete, replayable_from
+from services.trainer.checkpoint import STATE, newest_complete, replayable_from, set_broken_aside
 from services.trainer.errors import JobFailed
 from services.trainer.evaluation import read_results
 from services.trainer.events import Events
@@ -49,7 +49,8 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
     epoch = await ledger.claim_epoch()
     build_base(spec, environment, folder.base)
     checkpoint, progress, skipped = newest_complete(folder.checkpoints)
-    for reason in skipped:
+    for broken, reason in skipped.items():
+        set_broken_aside(broken)
         await events.warn(f"a checkpoint was skipped: {reason}")
     learner = _learner(spec, folder.base, checkpoint)
     if not progress.started_unix_s:

@@ -1,4 +1,5 @@
--- An attempt failed: GENERATING -> OPEN while attempts are left, else -> DROPPED(infra).
+-- An attempt failed: GENERATING -> OPEN while fewer than max_attempts have failed, else -> DROPPED(infra). Attempts that
+-- a pause, a drain or a dead worker cut short were begun and did not fail: they do not count here.
 -- KEYS: group, episodes, groups stream, ledger, live
 -- ARGV: attempt, cause, consumer group of the groups stream, group id, seconds a dropped record is kept. Returns the state.
 local g = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'max_attempts', 'message', 'opened', 'purpose')
@@ -8,7 +9,7 @@ redis.call('XACK', KEYS[3], ARGV[3], g[4])
 redis.call('XDEL', KEYS[3], g[4])
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[1], 'cause', ARGV[2])
-if tonumber(g[2]) < tonumber(g[3]) then
+if redis.call('HINCRBY', KEYS[1], 'failed', 1) < tonumber(g[3]) then
   redis.call('HINCRBY', KEYS[4], 'retried', 1)
   local id = redis.call('XADD', KEYS[3], '*', 'p', g[5])
   redis.call('HSET', KEYS[1], 'state', 'OPEN', 'message', id)

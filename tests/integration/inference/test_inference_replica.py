@@ -10,6 +10,7 @@ from services.contracts.arrays import unpack_int32
 from services.contracts.messages import JobEvent, decode
 from services.contracts.policy import ReplicaStatus
 from services.inference.consumer import GROUP
+from services.inference.service import LOOK_AROUND_S
 from services.inference.weights import fingerprint
 from services.kit.streams import FIELD
 from tests.integration.inference.conftest import Jobs, Running, Worker, until
@@ -219,6 +220,18 @@ async def test_a_dead_replica_s_requests_are_adopted_read_or_not(
         for generated in await worker.answered("read", "unread"):
             assert generated.error == ""
     assert await redis.xlen(keys.requests_stream("r0")) == 0
+
+
+async def test_a_replica_s_row_that_cannot_be_read_ends_no_loop(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    await redis.hset(keys.REPLICAS, "newer", '{"of": "another version"}')
+    async with start_replica():
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        await asyncio.sleep(2 * LOOK_AROUND_S)
+        await worker.ask("r1", "e:0:0")
+        assert (await worker.answered("e:0:0"))[0].error == ""
 
 
 async def test_a_live_replica_s_requests_are_left_alone(

@@ -146,6 +146,24 @@ async def test_failed_attempts_are_retried_then_dropped_as_infra(redis: Redis):
     assert await redis.xlen(keys.groups_stream(JOB)) == 0
 
 
+async def test_an_attempt_that_was_cut_short_is_no_failed_one(redis: Redis):
+    """A pause, a drain or a dead worker ends an attempt without a word; only what failed counts."""
+    ledger = Ledger(redis, JOB)
+    await ledger.open(await ledger.claim_epoch(), opened(), 2)
+    for _ in range(5):
+        await ledger.start("g1", "w")
+    assert await ledger.fail("g1", await ledger.start("g1", "w"), "env lost") is GroupState.OPEN
+    assert await ledger.fail("g1", await ledger.start("g1", "w"), "env lost") is GroupState.DROPPED
+
+
+async def test_a_start_that_the_connection_repeats_is_one_attempt(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    await ledger.open(await ledger.claim_epoch(), opened(), 2)
+    names, args = [keys.group(JOB, "g1"), keys.episodes(JOB, "g1")], ["w", "one call"]
+    assert [int(await ledger._run("start", names, args)) for _ in range(2)] == [1, 1]
+    assert await ledger.start("g1", "w") == 2
+
+
 async def test_a_batch_is_assigned_wholly_or_not_at_all(redis: Redis):
     ledger = Ledger(redis, JOB)
     epoch = await ledger.claim_epoch()

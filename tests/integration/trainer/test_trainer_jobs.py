@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 
 from redis.asyncio import Redis
 from trainer_platform import (
+    NO_CURSOR,
     events,
     metrics_of,
     small_spec,
@@ -21,6 +23,7 @@ from trainer_platform import (
 )
 
 from services.contracts import keys
+from services.contracts.messages import encode
 from services.ledger import Ledger
 from services.trainer.archive import read_archive
 
@@ -105,6 +108,28 @@ async def test_what_is_dropped_is_replaced_by_the_next_cursors(redis: Redis, red
     assert trained == [0, *range(2, 13)]
     warning = await until_event(redis, "job_a", "warning")
     assert "the environment was lost" in warning.data["message"]
+
+
+async def test_a_group_that_nobody_can_play_is_dropped_and_replaced(redis: Redis, redis_url: str, tmp_path: Path):
+    """It was set aside as a dead letter of `{job}:groups`, after it had ended every worker that took it."""
+    spec = small_spec(evaluation={"eval_baselines": False}, training={"total_batches": 1})
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job_a") as rollout:
+            rollout.held_from = 2
+            await submit(redis, redis_url, "job_a", spec)
+            while not any(group.cursor == 2 for group in rollout.seen):
+                await asyncio.sleep(0.05)
+            poison = next(group for group in rollout.seen if group.cursor == 2)
+            letter = {b"p": encode(poison), b"cause": b"delivered 9 times, never acknowledged", b"id": b"0-1"}
+            await redis.xadd(f"{keys.groups_stream('job_a')}:dead", letter)
+            warning = await until_event(redis, "job_a", "warning")
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    assert "never acknowledged" in warning.data["message"]
+    balance = await Ledger(redis, "job_a").balance()
+    assert (balance.dropped["infra"], balance.live, balance.holds) == (1, 0, True)
+    trained = read_archive(tmp_path / "jobs/job_a/rollouts/batch-00000.msgpack.zlib")
+    assert [scored.cursor for scored, _ in trained] == [0, 1, 3]
 
 
 async def test_groups_that_teach_nothing_are_dropped_and_replaced_when_the_job_says_so(

@@ -29,6 +29,8 @@ class FakeEngine:
         self.break_on: set[int] = set()
         """Versions whose update breaks the engine half-way."""
         self.calls: list[list[Prompt]] = []
+        self.surprise: Exception | None = None
+        """Raised by every `generate`: what no engine should."""
         self.starts: list[int] = []
         self.updates: list[int] = []
 
@@ -59,6 +61,8 @@ class FakeEngine:
         if not self.up:
             raise EngineFailed("it is down")
         self.calls.append(list(prompts))
+        if self.surprise is not None:
+            raise self.surprise
         await self.gate.wait()
         if not self.up:
             raise EngineFailed("it died while sampling")

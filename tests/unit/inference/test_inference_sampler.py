@@ -179,6 +179,17 @@ async def test_what_a_dying_engine_owes_is_sampled_by_its_successor(asker: Asker
     assert sum(len(call) for call in successor.calls) == 2
 
 
+async def test_an_answer_that_nobody_foresaw_counts_as_a_broken_engine(asker: Asker, engine: FakeEngine) -> None:
+    engine.surprise = KeyError("token_ids")
+    asker.sampler.serve(engine, 0)
+    asker.ask("e:0:0")
+    await asker.sampler.engine_failed.wait()
+    engine.surprise = None
+    asker.sampler.serve(engine, 0)
+    await asker.sampler.idle()
+    assert asker.only("e:0:0").error == ""
+
+
 async def test_a_prompt_that_ends_every_engine_is_given_up(asker: Asker, engine: FakeEngine) -> None:
     asker.ask("e:0:0")
     for _ in range(MOST_TRIES):

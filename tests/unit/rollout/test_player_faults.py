@@ -84,14 +84,6 @@ async def test_a_defect_fails_the_attempt_and_is_named(faulty):
     assert faulty.cause == "KeyError('bug')"
 
 
-async def test_a_group_that_outlived_its_workers_is_given_up(faulty):
-    faulty.ledger.attempts[faulty.group.group_id] = 3
-    await faulty.player.play(faulty.group)
-    assert faulty.state is GroupState.DROPPED
-    assert "3 attempts" in faulty.cause
-    assert faulty.environments.openings == []
-
-
 async def test_a_replaced_attempt_is_abandoned_quietly(faulty):
     def replaced(k: int, seq: int, attempt: int) -> None:
         faulty.ledger.attempts[faulty.group.group_id] = 2

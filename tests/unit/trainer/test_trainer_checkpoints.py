@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.checkpoint import newest_complete, verified_progress
+from services.trainer.checkpoint import newest_complete, replayable_from, set_broken_aside, verified_progress
 from services.trainer.errors import CheckpointBroken
 from services.trainer.progress import Progress, Totals, decode_progress, encode_progress
 
@@ -46,14 +46,14 @@ def test_two_new_positions_share_nothing():
 
 
 def test_without_checkpoints_a_job_begins_at_the_beginning(tmp_path: Path):
-    assert newest_complete(tmp_path / "checkpoints") == (None, Progress(), [])
+    assert newest_complete(tmp_path / "checkpoints") == (None, Progress(), {})
 
 
 def test_the_newest_checkpoint_is_taken(tmp_path: Path):
     write_checkpoint(tmp_path, 2)
     newest = write_checkpoint(tmp_path, 10)
     folder, progress, skipped = newest_complete(tmp_path)
-    assert (folder, progress.batch, skipped) == (newest, 10, [])
+    assert (folder, progress.batch, skipped) == (newest, 10, {})
 
 
 @pytest.mark.parametrize("harm", ["missing file", "changed byte", "no hashes", "cut hashes", "no progress"])
@@ -73,10 +73,30 @@ def test_a_half_written_checkpoint_is_skipped_and_named(tmp_path: Path, harm: st
         verified_progress(broken)
     folder, progress, skipped = newest_complete(tmp_path)
     assert (folder, progress.batch) == (good, 2)
-    assert len(skipped) == 1
-    assert "b000004" in skipped[0]
+    assert list(skipped) == [broken]
+    assert "b000004" in skipped[broken]
 
 
 def test_a_folder_that_is_still_being_written_is_no_checkpoint(tmp_path: Path):
     (tmp_path / ".b000004.x1y2").mkdir()
-    assert newest_complete(tmp_path) == (None, Progress(), [])
+    assert newest_complete(tmp_path) == (None, Progress(), {})
+
+
+def test_a_broken_checkpoint_set_aside_is_taken_for_none(tmp_path: Path):
+    write_checkpoint(tmp_path, 2)
+    for _ in range(2):  # the second time over the first one's remains
+        set_broken_aside(write_checkpoint(tmp_path, 4))
+    assert newest_complete(tmp_path)[1].batch == 2
+    assert newest_complete(tmp_path)[2] == {}
+
+
+@pytest.mark.parametrize(("keep", "wanted"), [(1, 9), (2, 4), (3, 4)])
+def test_batches_stay_replayable_from_the_checkpoint_before_the_newest(tmp_path: Path, keep: int, wanted: int):
+    for batch in (2, 4, 9):
+        write_checkpoint(tmp_path, batch)
+    assert replayable_from(tmp_path, 9, keep) == wanted
+
+
+def test_with_a_first_checkpoint_everything_stays_replayable(tmp_path: Path):
+    write_checkpoint(tmp_path, 2)
+    assert replayable_from(tmp_path, 2, keep=2) == 0
