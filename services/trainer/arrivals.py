@@ -78,7 +78,8 @@ class Arrivals:
 
 def _group_of(payload: bytes) -> str | None:
     """The group that a dead letter is about; None: it is no message at all, there is no group behind it."""
-    for kind in (OpenedGroup, CompleteGroup):
+    kinds: tuple[type[OpenedGroup | CompleteGroup], ...] = (OpenedGroup, CompleteGroup)
+    for kind in kinds:
         try:
             return decode(payload, kind).group_id
         except ContractError:
