@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis as SyncRedis
@@ -34,8 +33,3 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     client = connect(redis_url)
     yield client
     await client.aclose()
-
-
-@pytest.fixture(scope="session")
-def golden_folder() -> Path:
-    return Path(__file__).parent / "golden"

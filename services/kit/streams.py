@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -86,13 +85,6 @@ class StreamConsumer:
     async def touch(self, *ids: str) -> None:
         """Still working on these entries: restart the clock after which another consumer may claim them."""
         await self._redis.xclaim(self.stream, self.group, self.consumer, 0, list(ids), justid=True)
-
-    async def batches(self, count: int) -> AsyncIterator[list[Entry]]:
-        """Non-empty reads, for ever."""
-        while True:
-            entries = await self.read(count)
-            if entries:
-                yield entries
 
     async def _ensure_group(self) -> None:
         if self._ready:

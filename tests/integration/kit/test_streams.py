@@ -135,16 +135,6 @@ async def test_a_deleted_stream_is_made_again(redis, reclaim_idle_ms):
     assert found == [Entry(entry, b"1")]
 
 
-async def test_batches_are_the_reads_that_brought_something(redis):
-    ids = await add(redis, b"1", b"2", b"3")
-    seen = []
-    async for entries in consumer(redis).batches(2):
-        seen.append([entry.id for entry in entries])
-        if sum(map(len, seen)) == 3:
-            break
-    assert seen == [ids[:2], ids[2:]]
-
-
 async def test_of_many_consumers_each_entry_reaches_one(redis):
     payloads = [str(i).encode() for i in range(200)]
     readers = [consumer(redis, name) for name in "abcd"]
