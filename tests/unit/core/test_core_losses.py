@@ -34,7 +34,7 @@ def test_cispo_caps_the_weight_and_keeps_the_gradient(ratio, weight, advantage):
     assert gradient == pytest.approx(-weight * advantage)
 
 
-@pytest.mark.parametrize(("advantage", "tau"), [(2.0, 1.5), (-2.0, 3.0)])
+@pytest.mark.parametrize(("advantage", "tau"), [(2.0, 1.5), (0.5, 1.5), (-0.5, 3.0), (-2.0, 3.0)])
 @pytest.mark.parametrize("ratio", [0.25, 1.0, 3.0])
 def test_sapo_is_a_soft_gate_with_slope_one_on_policy(advantage, tau, ratio):
     loss, gradient = one_token(ratio, advantage, loss_type="sapo", tau_pos=1.5, tau_neg=3.0)
