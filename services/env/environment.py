@@ -5,12 +5,13 @@ default. Register the class by an entry point of the group `gigpo.environments`;
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class CostClass(IntEnum):
@@ -93,6 +94,13 @@ class Environment(ABC):
     prompt_template: ClassVar[str] = "plain"
     requires: ClassVar[tuple[str, ...]] = ()
     """Modules that must be installed. Import them where they are used, so that listing stays cheap."""
+    extra: ClassVar[str] = ""
+    """The extra of this project that installs them, told to whoever lacks them; empty: there is none."""
+    max_sessions: ClassVar[int] = 0
+    """Sessions of it that one service holds at a time; 0: as many as the service holds at all."""
+    examples: ClassVar[tuple[Mapping[str, JsonValue], ...]] = ({},)
+    """Kwargs to try it with: `gigpo env check` takes each, `play` and `bench` the first. Give one where a key has no
+    default."""
 
     def __init__(self, kwargs: EnvironmentKwargs) -> None:
         """Keep what was asked for: a valid instance of `Kwargs`. Annotate `kwargs` in the class to have its type."""
@@ -120,6 +128,11 @@ class Environment(ABC):
     def deterministic(self) -> bool:
         """Whether this session can be rebuilt by replaying its actions."""
         return self.capabilities.deterministic
+
+    @classmethod
+    def unavailable_reason(cls) -> str:
+        """Why it cannot run here although `requires` is met, such as a missing program; empty: it can."""
+        return ""
 
     @classmethod
     def vocabulary(cls) -> list[str]:
