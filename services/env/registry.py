@@ -90,6 +90,8 @@ class Registry:
             splits=found.splits,
             prompt_template=found.prompt_template,
             vocabulary=tuple(found.vocabulary()),
+            max_sessions=found.max_sessions,
+            example_kwargs_json=json.dumps([dict(kwargs) for kwargs in found.examples]),
         )
 
 

@@ -72,7 +72,7 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
     service = EnvService(
         pool,
         LeaseTable(ttl_s=settings.lease_ttl_s, limit=settings.max_leases),
-        Limits(settings.call_timeout_s, settings.max_group_size, settings.max_action_bytes),
+        Limits(settings.call_timeout_s, settings.max_group_size, settings.max_action_bytes, settings.max_sessions),
         clock=time.monotonic,
         new_lease_id=lambda: secrets.token_hex(12),
     )

@@ -8,6 +8,7 @@ import grpc
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
 
 from services.env.errors import EnvServiceError
+from services.env.leases import Group
 from services.env.service import EnvService
 from services.env.translation import (
     environment_message,
@@ -17,9 +18,10 @@ from services.env.translation import (
     retry_after_ms,
     status_of,
 )
-from services.env.wire import EpisodeSpec
+from services.env.wire import EpisodeSpec, History
+from services.kit.tasks import ended
 
-STREAM_STEPS_IN_FLIGHT = 1024
+STREAM_STEPS_IN_FLIGHT = 8192
 """Steps that one stream may have under way; further requests wait in the transport."""
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -42,17 +44,27 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
     async def ListEnvironments(
         self, request: env_pb2.ListEnvironmentsRequest, context: Context
     ) -> env_pb2.ListEnvironmentsResponse:
-        entries = await self._service.list_environments()
+        try:
+            entries = await self._service.list_environments()
+        except EnvServiceError as error:
+            await _abort(context, error)
         return env_pb2.ListEnvironmentsResponse(environments=[environment_message(entry) for entry in entries])
 
     async def OpenGroup(self, request: env_pb2.OpenGroupRequest, context: Context) -> env_pb2.OpenGroupResponse:
-        spec = EpisodeSpec(request.environment, request.kwargs_json, request.split, request.seed)
-        try:
-            group = await self._service.open_group(request.idempotency_key, spec, request.n)
-        except EnvServiceError as error:
-            await _abort(context, error)
+        group = await self._opened(request, History(), context)
         observation = observation_message(group.observation)
         return env_pb2.OpenGroupResponse(leases=group.leases, observation=observation, ttl_s=self._service.ttl_s)
+
+    async def Rebuild(self, request: env_pb2.RebuildRequest, context: Context) -> env_pb2.RebuildResponse:
+        history = History(tuple(request.actions), tuple(request.digests))
+        group = await self._opened(request.start, history, context)
+        return env_pb2.RebuildResponse(
+            leases=group.leases,
+            observation=observation_message(group.observation),
+            ttl_s=self._service.ttl_s,
+            seq=len(history.actions),
+            score=group.score,
+        )
 
     async def Step(self, request: env_pb2.StepRequest, context: Context) -> env_pb2.StepResponse:
         try:
@@ -62,36 +74,27 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
         return env_pb2.StepResponse(outcome=outcome_message(answer))
 
     async def StepBatch(self, request: env_pb2.StepBatchRequest, context: Context) -> env_pb2.StepBatchResponse:
-        if len(request.steps) > self._max_batch_steps:
-            problem = f"steps: want at most {self._max_batch_steps}, got {len(request.steps)}"
+        if problem := self._batch_problem(request):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
         results = await asyncio.gather(*(self._result(step) for step in request.steps))
         return env_pb2.StepBatchResponse(results=results)
 
     async def StepStream(
-        self, request_iterator: AsyncIterator[env_pb2.StepRequest], context: Context
-    ) -> AsyncIterator[env_pb2.StepResult]:
+        self, request_iterator: AsyncIterator[env_pb2.StepBatchRequest], context: Context
+    ) -> AsyncIterator[env_pb2.StepBatchResponse]:
         ready: asyncio.Queue[env_pb2.StepResult | None] = asyncio.Queue()
-        room = asyncio.Semaphore(STREAM_STEPS_IN_FLIGHT)
-
-        async def answer(step: env_pb2.StepRequest) -> None:
-            ready.put_nowait(await self._result(step))
-            room.release()
-
-        async def read() -> None:
-            async with asyncio.TaskGroup() as steps:
-                async for step in request_iterator:
-                    await room.acquire()
-                    steps.create_task(answer(step))
-            ready.put_nowait(None)
-
-        reading = asyncio.create_task(read())
+        reading = asyncio.create_task(self._read_steps(request_iterator, ready))
         try:
-            while (result := await ready.get()) is not None:
-                yield result
+            results: list[env_pb2.StepResult | None] = []
+            while None not in results:
+                results = [await ready.get()]
+                while not ready.empty():
+                    results.append(ready.get_nowait())
+                yield env_pb2.StepBatchResponse(results=[result for result in results if result is not None])
+            if problem := await reading:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            await ended([reading])
 
     async def Renew(self, request: env_pb2.RenewRequest, context: Context) -> env_pb2.RenewResponse:
         unknown = self._service.renew(list(request.leases))
@@ -99,6 +102,47 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
 
     async def Close(self, request: env_pb2.CloseRequest, context: Context) -> env_pb2.CloseResponse:
         return env_pb2.CloseResponse(closed=self._service.close(list(request.leases)))
+
+    async def _opened(self, request: env_pb2.OpenGroupRequest, history: History, context: Context) -> Group:
+        spec = EpisodeSpec(request.environment, request.kwargs_json, request.split, request.seed)
+        try:
+            return await self._service.open_group(request.idempotency_key, spec, request.n, history=history)
+        except EnvServiceError as error:
+            await _abort(context, error)
+
+    def _batch_problem(self, request: env_pb2.StepBatchRequest) -> str:
+        """What is wrong with a batch; empty: nothing."""
+        if len(request.steps) <= self._max_batch_steps:
+            return ""
+        return f"steps: want at most {self._max_batch_steps}, got {len(request.steps)}"
+
+    async def _read_steps(
+        self,
+        requests: AsyncIterator[env_pb2.StepBatchRequest],
+        ready: "asyncio.Queue[env_pb2.StepResult | None]",
+    ) -> str:
+        """Take the steps of a stream and put what they lead to into `ready`, as it comes; None when all is in.
+
+        A request that is wrong ends the reading; what is wrong with it comes back.
+        """
+        room = asyncio.Semaphore(STREAM_STEPS_IN_FLIGHT)
+        problem = ""
+
+        async def take(step: env_pb2.StepRequest) -> None:
+            ready.put_nowait(await self._result(step))
+            room.release()
+
+        try:
+            async with asyncio.TaskGroup() as steps:
+                async for request in requests:
+                    if problem := self._batch_problem(request):
+                        break
+                    for step in request.steps:
+                        await room.acquire()
+                        steps.create_task(take(step))
+        finally:
+            ready.put_nowait(None)
+        return problem
 
     async def _result(self, step: env_pb2.StepRequest) -> env_pb2.StepResult:
         try:

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     """Longest a call waits for its answers, seconds, waiting for a busy worker included; then DEADLINE_EXCEEDED."""
     lease_ttl_s: Seconds = 120.0
     max_leases: int = Field(4096, ge=1)
+    max_sessions: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Environment id -> leases of it that may live at once; 0: no limit but max_leases. Wins over the class's own."""
     max_group_size: int = Field(1024, ge=1)
     max_batch_steps: int = Field(8192, ge=1)
     max_action_bytes: int = Field(16_384, ge=1)

@@ -11,6 +11,8 @@ STATUS: dict[type[errors.EnvServiceError], grpc.StatusCode] = {
     errors.UnknownEnvironmentError: grpc.StatusCode.NOT_FOUND,
     errors.UnknownLeaseError: grpc.StatusCode.NOT_FOUND,
     errors.BadRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotReplayableError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DivergedError: grpc.StatusCode.ABORTED,
     errors.KeyReusedError: grpc.StatusCode.ALREADY_EXISTS,
     errors.SequenceError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EpisodeOverError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -53,6 +55,7 @@ def observation_message(observation: KeyedObservation) -> env_pb2.Observation:
         state_key=observation.state_key,
         task=observation.task,
         admissible_actions=observation.admissible_actions,
+        digest=observation.digest,
     )
 
 
@@ -90,4 +93,6 @@ def environment_message(entry: EnvironmentEntry) -> env_pb2.EnvironmentInfo:
         prompt_template=entry.prompt_template,
         vocabulary=entry.vocabulary,
         unavailable_reason=entry.unavailable_reason,
+        max_sessions=entry.max_sessions,
+        example_kwargs_json=entry.example_kwargs_json,
     )

@@ -28,13 +28,13 @@ from services.env.wire import (
     Describe,
     Described,
     Failed,
+    KeyedObservation,
     Opened,
     OpenEpisode,
     Order,
     Stepped,
     TakeStep,
     frame,
-    observation_digest,
     orders,
 )
 
@@ -97,16 +97,29 @@ class Sessions:
         split = valid_split(found, order.spec.split)
         episode = Episode(found(kwargs), kwargs)
         self._episodes[order.episode] = episode
-        observation = episode.reset(order.spec.seed, split)
-        digest = observation_digest(observation)
-        for turn, expected in enumerate(order.digests):
+        shown = [episode.reset(order.spec.seed, split)]
+        return self._replay(order, episode, shown) or Opened(
+            order.request, shown[-1], episode.deterministic, tuple(seen.digest for seen in shown), episode.score
+        )
+
+    def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:
+        """Take the history's actions, adding to `shown` what they show; Failed where it is not what it was."""
+        actions, digests = order.history.actions, order.history.digests
+        if actions and not episode.deterministic:
+            return Failed(
+                order.request, "not_replayable", "this environment is not deterministic: it cannot be replayed"
+            )
+        for turn in range(len(actions) + 1):
             if turn > 0:
                 self._tick(order.request)
-                stepped = episode.step(order.request, order.actions[turn - 1])
-                observation, digest = stepped.observation, stepped.digest
-            if digest != expected:
+                stepped = episode.step(order.request, actions[turn - 1])
+                shown.append(stepped.observation)
+                if stepped.terminated or stepped.truncated:
+                    over = f"actions: the episode is over after {turn} of {len(actions)}"
+                    return Failed(order.request, "bad_request", over)
+            if digests and shown[turn].digest != digests[turn]:
                 return Failed(order.request, "diverged", f"the replay shows another observation after {turn} steps")
-        return Opened(order.request, observation, episode.deterministic, digest)
+        return None
 
     def _step(self, order: TakeStep) -> Stepped | Failed:
         episode = self._episodes.get(order.episode)
