@@ -101,6 +101,8 @@ class Environment(ABC):
     examples: ClassVar[tuple[Mapping[str, JsonValue], ...]] = ({},)
     """Kwargs to try it with: `gigpo env check` takes each, `play` and `bench` the first. Give one where a key has no
     default."""
+    example_actions: ClassVar[tuple[str, ...]] = ()
+    """Actions to try it with where observations do not name the admissible ones."""
 
     def __init__(self, kwargs: EnvironmentKwargs) -> None:
         """Keep what was asked for: a valid instance of `Kwargs`. Annotate `kwargs` in the class to have its type."""

@@ -91,6 +91,7 @@ class Registry:
             prompt_template=found.prompt_template,
             vocabulary=tuple(found.vocabulary()),
             max_sessions=found.max_sessions,
+            example_actions=found.example_actions,
             example_kwargs_json=json.dumps([dict(kwargs) for kwargs in found.examples]),
         )
 

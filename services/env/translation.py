@@ -95,4 +95,5 @@ def environment_message(entry: EnvironmentEntry) -> env_pb2.EnvironmentInfo:
         unavailable_reason=entry.unavailable_reason,
         max_sessions=entry.max_sessions,
         example_kwargs_json=entry.example_kwargs_json,
+        example_actions=entry.example_actions,
     )

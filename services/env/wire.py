@@ -127,6 +127,7 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, array_like=True):
     unavailable_reason: str = ""
     max_sessions: int = 0
     example_kwargs_json: str = "[{}]"
+    example_actions: tuple[str, ...] = ()
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="described"):

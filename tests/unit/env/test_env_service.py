@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from services.env import errors
-from services.env.leases import Fault, FaultClass, LeaseTable
-from services.env.service import EnvService, Limits
+from services.env.leases import Fault, FaultClass
+from services.env.service import EnvService
 from services.env.wire import EpisodeSpec, History, Stepped
 
 ADDER = EpisodeSpec("adder", "", "", 0)
@@ -267,10 +267,8 @@ async def test_an_oversized_action_is_refused_and_the_turn_is_not_taken(service)
     assert (await service.step(lease, 1, "3")).observation.text == "3"
 
 
-async def test_no_more_leases_live_than_allowed_and_the_refusal_says_when_to_ask_again(homes, clock):
-    limits = Limits(call_timeout_s=5, max_group_size=8, max_action_bytes=10)
-    ids = iter("abcdefgh")
-    service = EnvService(homes, LeaseTable(ttl_s=10, limit=4), limits, clock=clock, new_lease_id=lambda: next(ids))
+async def test_no_more_leases_live_than_allowed_and_the_refusal_says_when_to_ask_again(make_service, clock):
+    service = make_service(limit=4)
     group = await service.open_group("one", ADDER, 3)
     clock.now = 9.0
     with pytest.raises(errors.NoRoomError) as refused:
@@ -280,9 +278,8 @@ async def test_no_more_leases_live_than_allowed_and_the_refusal_says_when_to_ask
     await service.open_group("two", ADDER, 2)
 
 
-async def test_room_kept_for_an_opening_that_failed_is_given_back(homes, clock):
-    limits = Limits(call_timeout_s=5, max_group_size=8, max_action_bytes=10)
-    service = EnvService(homes, LeaseTable(ttl_s=10, limit=4), limits, clock=clock, new_lease_id=lambda: "x")
+async def test_room_kept_for_an_opening_that_failed_is_given_back(make_service):
+    service = make_service(limit=4)
     for _ in range(3):
         with pytest.raises(errors.BadRequestError):
             await service.open_group("key", EpisodeSpec("adder", '{"a": 1}', "", 0), 4)
@@ -413,10 +410,3 @@ async def test_an_environment_has_room_of_its_own(make_service):
     with pytest.raises(errors.BadRequestError, match="n: at most 3 sessions of 'adder'"):
         await service.open_group("five", ADDER, 4)
 
-
-async def test_an_opening_that_fails_gives_its_room_back(make_service):
-    service = make_service(limit=2)
-    for number in range(5):
-        with pytest.raises(errors.BadRequestError):
-            await service.open_group(f"{number}", EpisodeSpec("adder", '{"start": -1}', "", 0), 2)
-    assert await service.open_group("key", ADDER, 2)

@@ -160,6 +160,7 @@ class EnvironmentInfo(_message.Message):
     UNAVAILABLE_REASON_FIELD_NUMBER: _builtins.int
     MAX_SESSIONS_FIELD_NUMBER: _builtins.int
     EXAMPLE_KWARGS_JSON_FIELD_NUMBER: _builtins.int
+    EXAMPLE_ACTIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     description: _builtins.str
     kwargs_schema_json: _builtins.str
@@ -181,6 +182,10 @@ class EnvironmentInfo(_message.Message):
     def vocabulary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """every word of its texts and actions, sorted; empty: open vocabulary"""
 
+    @_builtins.property
+    def example_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """to try it with where observations name no admissible ones"""
+
     def __init__(
         self,
         *,
@@ -195,10 +200,11 @@ class EnvironmentInfo(_message.Message):
         unavailable_reason: _builtins.str = ...,
         max_sessions: _builtins.int = ...,
         example_kwargs_json: _builtins.str = ...,
+        example_actions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "example_kwargs_json", b"example_kwargs_json", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "max_sessions", b"max_sessions", "prompt_template", b"prompt_template", "splits", b"splits", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "example_actions", b"example_actions", "example_kwargs_json", b"example_kwargs_json", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "max_sessions", b"max_sessions", "prompt_template", b"prompt_template", "splits", b"splits", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
