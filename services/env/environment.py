@@ -81,6 +81,11 @@ class ModelFault(Exception):
     """The environment cannot go on because of what the model said; the episode ends without a reward."""
 
 
+class InfraFault(Exception):
+    """What the environment stands on has failed, such as a server that it calls: no bug of its code, and no doing of
+    the model's. The attempt is to be played again."""
+
+
 class Environment(ABC):
     """One live session. The service makes an object per session and calls it from one thread.
 
@@ -89,6 +94,9 @@ class Environment(ABC):
 
     Kwargs: ClassVar[type[EnvironmentKwargs]] = EnvironmentKwargs
     capabilities: ClassVar[Capabilities] = Capabilities()
+    options: ClassVar[Mapping[str, JsonValue]] = {}
+    """What the operator of the service set for it (ENV_SERVICE_OPTIONS), such as folders and addresses that it may use:
+    kwargs come from whoever submits a job, these do not."""
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """Disjoint task sets; the first is the default."""
     prompt_template: ClassVar[str] = "plain"
@@ -133,7 +141,7 @@ class Environment(ABC):
 
     @classmethod
     def unavailable_reason(cls) -> str:
-        """Why it cannot run here although `requires` is met, such as a missing program; empty: it can."""
+        """Why it cannot run here although `requires` is met, such as "no `java` on the PATH"; empty: it can."""
         return ""
 
     @classmethod

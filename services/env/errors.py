@@ -61,6 +61,10 @@ class ResetHungError(EnvServiceError):
     """The environment took too long before the first observation; its worker was killed."""
 
 
+class ResetInfraError(EnvServiceError):
+    """What the environment stands on failed before the first observation (INFRA)."""
+
+
 class WorkerLostError(EnvServiceError):
     """A worker died or was killed with calls under way (INFRA).
 

@@ -6,13 +6,17 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from services.env.environment import Environment, EnvironmentKwargs, KwargsError
 from services.env.wire import EnvironmentEntry
 
 ENTRY_POINT_GROUP = "gigpo.environments"
 DISTRIBUTION = "gigpo-platform"
+NOT_INSTALLED = "not installed: "
+"""How the reason begins where the environment itself is sound and something it needs is missing."""
+
+NO_OPTIONS: Mapping[str, Mapping[str, JsonValue]] = {}
 
 
 class UnavailableError(Exception):
@@ -41,10 +45,18 @@ def known_environments(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 class Registry:
-    """Environment classes by id, imported when first wanted."""
+    """Environment classes by id, imported when first wanted.
 
-    def __init__(self, references: Mapping[str, str]) -> None:
+    Args:
+        references: id -> "module:Class".
+        options: id -> what the operator set for it.
+    """
+
+    def __init__(
+        self, references: Mapping[str, str], options: Mapping[str, Mapping[str, JsonValue]] = NO_OPTIONS
+    ) -> None:
         self._references = dict(references)
+        self._options = dict(options)
         self._classes: dict[str, type[Environment]] = {}
 
     def find(self, environment_id: str) -> type[Environment]:
@@ -62,6 +74,7 @@ class Registry:
             raise UnavailableError(environment_id, f"{module}:{name} is no Environment class")
         if reason := _missing(found):
             raise UnavailableError(environment_id, reason)
+        found.options = self._options.get(environment_id, {})
         self._classes[environment_id] = found
         return found
 
@@ -98,12 +111,11 @@ class Registry:
 
 def _missing(found: type[Environment]) -> str:
     """What an environment lacks here, and how to get it; empty: nothing."""
-    lacking = [module for module in found.requires if find_spec(module) is None]
-    if not lacking:
-        return found.unavailable_reason()
-    if found.extra:
-        return f"not installed: pip install '{DISTRIBUTION}[{found.extra}]'"
-    return f"not installed: {', '.join(lacking)}"
+    if lacking := [module for module in found.requires if find_spec(module) is None]:
+        what = f"pip install '{DISTRIBUTION}[{found.extra}]'" if found.extra else ", ".join(lacking)
+    else:
+        what = found.unavailable_reason()
+    return what and NOT_INSTALLED + what
 
 
 def valid_kwargs(found: type[Environment], kwargs_json: str) -> EnvironmentKwargs:

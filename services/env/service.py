@@ -6,7 +6,7 @@ session of a deterministic environment is rebuilt by replaying its actions; each
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -21,6 +21,7 @@ from services.env.errors import (
     NotReplayableError,
     ResetFaultError,
     ResetHungError,
+    ResetInfraError,
     SequenceError,
     UnknownEnvironmentError,
     UnknownLeaseError,
@@ -43,6 +44,7 @@ REFUSALS: dict[str, type[EnvServiceError]] = {
     "bad_request": BadRequestError,
     "not_replayable": NotReplayableError,
     "diverged": DivergedError,
+    "infra": ResetInfraError,
 }
 """Reasons why a session cannot be opened that are not the environment's failure."""
 
@@ -114,6 +116,11 @@ class EnvService:
         """How long a lease lives without a call, seconds."""
         return self._leases.ttl_s
 
+    @property
+    def call_timeout_s(self) -> float:
+        """How long a call waits for its answers, seconds."""
+        return self._limits.call_timeout_s
+
     async def list_environments(self) -> list[EnvironmentEntry]:
         """What can be opened, in order of id. WorkerLostError: nobody can tell now."""
         return await self._sessions.describe()
@@ -125,7 +132,7 @@ class EnvService:
         Raises:
             BadRequestError, UnknownEnvironmentError, KeyReusedError: the request cannot be met as it is.
             NotReplayableError, DivergedError: the history cannot be gone through again.
-            NoRoomError, DrainingError, WorkerLostError: not now.
+            NoRoomError, DrainingError, WorkerLostError, ResetInfraError: not now.
             ResetFaultError, ResetHungError: the environment does not start.
             NotDoneError: it takes long; repeat the call with its key.
         """
@@ -153,12 +160,32 @@ class EnvService:
             UnknownLeaseError, SequenceError, EpisodeOverError, BadRequestError: the step was not taken.
             NotDoneError: it was, and the answer is not there yet; repeat the call.
         """
+        return await self._wait(self.begin_step(lease_id, seq, action))
+
+    async def step_all(self, steps: Iterable[tuple[str, int, str]]) -> list[Stepped | Fault | EnvServiceError]:
+        """Apply one action on each lease, side by side; the answers, or what `step` raises, in their order."""
+        begun: list[asyncio.Task[Stepped | Fault] | EnvServiceError] = []
+        for step in steps:
+            try:
+                begun.append(self.begin_step(*step))
+            except EnvServiceError as error:
+                begun.append(error)
+        if waiting := [one for one in begun if isinstance(one, asyncio.Task)]:
+            await asyncio.wait(waiting, timeout=self._limits.call_timeout_s)
+        return [
+            one if isinstance(one, EnvServiceError) else one.result() if one.done() else self.not_done()
+            for one in begun
+        ]
+
+    def begin_step(self, lease_id: str, seq: int, action: str) -> "asyncio.Task[Stepped | Fault]":
+        """Begin a step; its answer will be there when the task is done. Not to be cancelled. Raises what `step` does,
+        but for NotDoneError."""
         lease = self._leases.find(lease_id, self._clock())
         if seq != lease.seq or lease.answer is None:
             self._check_step(lease, seq, action)
             lease.seq = seq
             lease.answer = asyncio.create_task(self._take_step(lease, action))
-        return await self._wait(lease.answer)
+        return lease.answer
 
     def renew(self, lease_ids: list[str]) -> list[str]:
         """Give leases another ttl; those that do not live, or no longer."""
@@ -200,7 +227,11 @@ class EnvService:
         try:
             return await asyncio.wait_for(asyncio.shield(task), self._limits.call_timeout_s)
         except TimeoutError as error:
-            raise NotDoneError(f"not done after {self._limits.call_timeout_s:g} s; repeat the call") from error
+            raise self.not_done() from error
+
+    def not_done(self) -> NotDoneError:
+        """What a call is told whose answer is not there in time."""
+        return NotDoneError(f"not done after {self._limits.call_timeout_s:g} s; repeat the call")
 
     def _has_ended(self, opening: Opening) -> bool:
         """Whether it failed, or every lease of it has ended: its key counts as new then."""

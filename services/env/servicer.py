@@ -10,19 +10,17 @@ from gigpo.env.v1 import env_pb2, env_pb2_grpc
 from services.env.errors import EnvServiceError
 from services.env.leases import Group
 from services.env.service import EnvService
+from services.env.streamed_steps import StreamedSteps
 from services.env.translation import (
     environment_message,
     observation_message,
     outcome_message,
-    refusal,
     retry_after_ms,
     status_of,
+    step_result,
 )
 from services.env.wire import EpisodeSpec, History
 from services.kit.tasks import ended
-
-STREAM_STEPS_IN_FLIGHT = 8192
-"""Steps that one stream may have under way; further requests wait in the transport."""
 
 Context = grpc.aio.ServicerContext[object, object]
 
@@ -76,21 +74,18 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
     async def StepBatch(self, request: env_pb2.StepBatchRequest, context: Context) -> env_pb2.StepBatchResponse:
         if problem := self._batch_problem(request):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
-        results = await asyncio.gather(*(self._result(step) for step in request.steps))
+        answers = await self._service.step_all((step.lease, step.seq, step.action) for step in request.steps)
+        results = [step_result(step, answer) for step, answer in zip(request.steps, answers, strict=True)]
         return env_pb2.StepBatchResponse(results=results)
 
     async def StepStream(
         self, request_iterator: AsyncIterator[env_pb2.StepBatchRequest], context: Context
     ) -> AsyncIterator[env_pb2.StepBatchResponse]:
-        ready: asyncio.Queue[env_pb2.StepResult | None] = asyncio.Queue()
-        reading = asyncio.create_task(self._read_steps(request_iterator, ready))
+        stream = StreamedSteps(self._service)
+        reading = asyncio.create_task(self._read_steps(request_iterator, stream))
         try:
-            results: list[env_pb2.StepResult | None] = []
-            while None not in results:
-                results = [await ready.get()]
-                while not ready.empty():
-                    results.append(ready.get_nowait())
-                yield env_pb2.StepBatchResponse(results=[result for result in results if result is not None])
+            async for results in stream.results():
+                yield env_pb2.StepBatchResponse(results=results)
             if problem := await reading:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
         finally:
@@ -116,37 +111,13 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
             return ""
         return f"steps: want at most {self._max_batch_steps}, got {len(request.steps)}"
 
-    async def _read_steps(
-        self,
-        requests: AsyncIterator[env_pb2.StepBatchRequest],
-        ready: "asyncio.Queue[env_pb2.StepResult | None]",
-    ) -> str:
-        """Take the steps of a stream and put what they lead to into `ready`, as it comes; None when all is in.
-
-        A request that is wrong ends the reading; what is wrong with it comes back.
-        """
-        room = asyncio.Semaphore(STREAM_STEPS_IN_FLIGHT)
-        problem = ""
-
-        async def take(step: env_pb2.StepRequest) -> None:
-            ready.put_nowait(await self._result(step))
-            room.release()
-
+    async def _read_steps(self, requests: AsyncIterator[env_pb2.StepBatchRequest], stream: StreamedSteps) -> str:
+        """Take what comes in. A request that is wrong ends the reading; what is wrong with it comes back."""
         try:
-            async with asyncio.TaskGroup() as steps:
-                async for request in requests:
-                    if problem := self._batch_problem(request):
-                        break
-                    for step in request.steps:
-                        await room.acquire()
-                        steps.create_task(take(step))
+            async for request in requests:
+                if problem := self._batch_problem(request):
+                    return problem
+                await stream.take(request.steps)
         finally:
-            ready.put_nowait(None)
-        return problem
-
-    async def _result(self, step: env_pb2.StepRequest) -> env_pb2.StepResult:
-        try:
-            answer = await self._service.step(step.lease, step.seq, step.action)
-        except EnvServiceError as error:
-            return env_pb2.StepResult(lease=step.lease, seq=step.seq, refusal=refusal(error))
-        return env_pb2.StepResult(lease=step.lease, seq=step.seq, outcome=outcome_message(answer))
+            stream.end()
+        return ""

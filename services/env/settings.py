@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -45,5 +45,7 @@ class Settings(BaseSettings):
     drain_s: float = Field(5.0, ge=0, le=3600)
     """After SIGTERM live leases have this long to end, seconds."""
 
+    options: dict[str, dict[str, JsonValue]] = {}
+    """Environment id -> what its class finds in `options`, such as the addresses that `openenv` may call."""
     extra_environments: dict[str, str] = {}
     """Id -> "module:Class" of environments that no installed package registers."""

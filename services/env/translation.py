@@ -21,6 +21,7 @@ STATUS: dict[type[errors.EnvServiceError], grpc.StatusCode] = {
     errors.NoRoomError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DrainingError: grpc.StatusCode.UNAVAILABLE,
     errors.WorkerLostError: grpc.StatusCode.UNAVAILABLE,
+    errors.ResetInfraError: grpc.StatusCode.UNAVAILABLE,
     errors.ResetFaultError: grpc.StatusCode.INTERNAL,
 }
 FAULT_CLASS = {
@@ -73,6 +74,13 @@ def outcome_message(answer: Stepped | Fault) -> env_pb2.Outcome:
         truncated=answer.truncated,
         action_valid=answer.action_valid,
     )
+
+
+def step_result(step: env_pb2.StepRequest, answer: Stepped | Fault | errors.EnvServiceError) -> env_pb2.StepResult:
+    """What one step of many led to."""
+    if isinstance(answer, errors.EnvServiceError):
+        return env_pb2.StepResult(lease=step.lease, seq=step.seq, refusal=refusal(answer))
+    return env_pb2.StepResult(lease=step.lease, seq=step.seq, outcome=outcome_message(answer))
 
 
 def environment_message(entry: EnvironmentEntry) -> env_pb2.EnvironmentInfo:

@@ -14,10 +14,11 @@ import socket
 import struct
 import sys
 import time
+from typing import Any
 
 import msgspec
 
-from services.env.environment import KwargsError, ModelFault
+from services.env.environment import InfraFault, KwargsError, ModelFault
 from services.env.episode import Episode
 from services.env.registry import Registry, UnavailableError, valid_kwargs, valid_split
 from services.env.wire import (
@@ -49,6 +50,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     """What a worker is told when it starts. Zero lifts a limit."""
 
     environments: dict[str, str]
+    options: dict[str, dict[str, Any]]
     memory_bytes: int
     cpu_s: int
 
@@ -79,6 +81,8 @@ class Sessions:
             answer = Failed(order.request, reason, str(error))
         except ModelFault as error:
             answer = Failed(order.request, "model", str(error))
+        except InfraFault as error:
+            answer = Failed(order.request, "infra", str(error))
         except (Exception, SystemExit) as error:
             logging.exception("environment failed in episode %d", order.episode)
             answer = Failed(order.request, "env_bug", f"{type(error).__name__}: {error}"[:2000])
@@ -189,7 +193,7 @@ def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
     for descriptor in (connection_fd, progress_fd):
         os.set_inheritable(descriptor, False)  # else a child of an environment would keep the socket open
     with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
-        serve(connection, Sessions(Registry(config.environments), page))
+        serve(connection, Sessions(Registry(config.environments, config.options), page))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_the_listing_is_ordered_and_says_what_each_takes():
         (f"{__name__}:state_key", "is no Environment class"),
         (f"{__name__}:Elsewhere", "not installed: module_that_nobody_has"),
         (f"{__name__}:InAnExtra", "not installed: pip install 'gigpo-platform[casino]'"),
-        (f"{__name__}:NeedsJava", "no `java` on the PATH"),
+        (f"{__name__}:NeedsJava", "not installed: no `java` on the PATH"),
     ],
 )
 def test_what_cannot_be_opened_is_listed_with_its_reason(reference, reason):

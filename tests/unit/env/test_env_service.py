@@ -409,4 +409,3 @@ async def test_an_environment_has_room_of_its_own(make_service):
     await service.open_group("four", ADDER, 1)
     with pytest.raises(errors.BadRequestError, match="n: at most 3 sessions of 'adder'"):
         await service.open_group("five", ADDER, 4)
-
