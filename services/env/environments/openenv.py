@@ -130,15 +130,16 @@ class OpenEnv(Environment):
                 close_timeout=1.0,
                 max_size=MAX_ANSWER_BYTES,
             )
-        except (OSError, WebSocketException) as error:
+        except (OSError, WebSocketException, ValueError) as error:  # ValueError: it redirects, and the socket stays
             raise InfraFault(f"{self.kwargs.url} does not answer: {error}") from error
 
     def _asked(self, message: dict[str, Any]) -> dict[str, Any]:
         """The server's answer to one message. InfraFault: there is none."""
-        from websockets.exceptions import WebSocketException
+        from websockets.exceptions import ConnectionClosed, WebSocketException
 
         try:
-            self._socket.send(json.dumps(message))
+            with contextlib.suppress(ConnectionClosed):  # then it may have said why before it closed
+                self._socket.send(json.dumps(message))
             answer = json.loads(self._socket.recv(self.kwargs.timeout_s))
         except (OSError, WebSocketException) as error:
             raise InfraFault(f"{self.kwargs.url} was lost in {message['type']}: {error!r}") from error
