@@ -1,6 +1,6 @@
 # GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-servers demo test check proto unit integration e2e clean
+.PHONY: help install install-vllm install-openenv install-servers demo test check proto unit integration e2e clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +24,15 @@ install: $(VENV)/.installed ## make .venv with everything but vLLM
 install-vllm: $(VENV)/.installed ## make .venv-vllm, the engine's own environment
 	$(BIN)/python services/inference/install_vllm.py
 
+OPENENV_LOCK := services/env/tools/openenv.lock.txt
+
+.venv-openenv/.installed: $(OPENENV_LOCK)
+	$(PYTHON) -m venv .venv-openenv
+	.venv-openenv/bin/pip install --quiet --no-deps --requirement $(OPENENV_LOCK)
+	touch $@
+
+install-openenv: .venv-openenv/.installed ## make .venv-openenv: the OpenEnv server that tests and benchmarks meet
+
 install-servers: ## what the tests run against: PostgreSQL and Chromium, from Debian
 	tests/install_servers.sh
 
@@ -34,7 +43,7 @@ endif
 demo: install $(ENGINE_INSTALLED) ## train the default job; results in runs/demo (SEED=0, ENGINE=vllm|transformers)
 	$(BIN)/gigpo train examples/default.yaml --name demo --seed $(SEED) --engine $(ENGINE)
 
-test: install install-vllm install-servers check unit integration e2e ## the whole gate
+test: install install-vllm install-openenv install-servers check unit integration e2e ## the whole gate
 
 check: install ## format, lint, types, import rules, generated code
 	$(BIN)/ruff format --check .
@@ -49,11 +58,11 @@ proto: install ## regenerate the gRPC code
 unit: install ## no sockets, no processes
 	$(BIN)/pytest tests/unit --cov=gigpo_core --cov-report=term:skip-covered --cov-fail-under=95
 
-integration: install install-servers ## one service against real Redis, gRPC, SQL
+integration: install install-openenv install-servers ## one service against real Redis, gRPC, SQL
 	$(BIN)/pytest tests/integration
 
 e2e: install install-vllm ## small whole runs on real processes
 	$(BIN)/pytest tests/e2e
 
 clean: ## remove what make made, results excepted
-	rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-vllm .venv-openenv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -5,12 +5,13 @@ default. Register the class by an entry point of the group `gigpo.environments`;
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class CostClass(IntEnum):
@@ -80,6 +81,11 @@ class ModelFault(Exception):
     """The environment cannot go on because of what the model said; the episode ends without a reward."""
 
 
+class InfraFault(Exception):
+    """What the environment stands on has failed, such as a server that it calls: no bug of its code, and no doing of
+    the model's. The attempt is to be played again."""
+
+
 class Environment(ABC):
     """One live session. The service makes an object per session and calls it from one thread.
 
@@ -88,11 +94,23 @@ class Environment(ABC):
 
     Kwargs: ClassVar[type[EnvironmentKwargs]] = EnvironmentKwargs
     capabilities: ClassVar[Capabilities] = Capabilities()
+    options: ClassVar[Mapping[str, JsonValue]] = {}
+    """What the operator of the service set for it (ENV_SERVICE_OPTIONS), such as folders and addresses that it may use:
+    kwargs come from whoever submits a job, these do not."""
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """Disjoint task sets; the first is the default."""
     prompt_template: ClassVar[str] = "plain"
     requires: ClassVar[tuple[str, ...]] = ()
     """Modules that must be installed. Import them where they are used, so that listing stays cheap."""
+    extra: ClassVar[str] = ""
+    """The extra of this project that installs them, told to whoever lacks them; empty: there is none."""
+    max_sessions: ClassVar[int] = 0
+    """Sessions of it that one service holds at a time; 0: as many as the service holds at all."""
+    examples: ClassVar[tuple[Mapping[str, JsonValue], ...]] = ({},)
+    """Kwargs to try it with: `gigpo env check` takes each, `play` and `bench` the first. Give one where a key has no
+    default."""
+    example_actions: ClassVar[tuple[str, ...]] = ()
+    """Actions to try it with where observations do not name the admissible ones."""
 
     def __init__(self, kwargs: EnvironmentKwargs) -> None:
         """Keep what was asked for: a valid instance of `Kwargs`. Annotate `kwargs` in the class to have its type."""
@@ -120,6 +138,11 @@ class Environment(ABC):
     def deterministic(self) -> bool:
         """Whether this session can be rebuilt by replaying its actions."""
         return self.capabilities.deterministic
+
+    @classmethod
+    def unavailable_reason(cls) -> str:
+        """Why it cannot run here although `requires` is met, such as "no `java` on the PATH"; empty: it can."""
+        return ""
 
     @classmethod
     def vocabulary(cls) -> list[str]:

@@ -7,7 +7,7 @@ import msgspec
 
 from gigpo_core.digest import anchor_digest
 from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
-from services.env.wire import KeyedObservation, Stepped, observation_digest
+from services.env.wire import KeyedObservation, Stepped, digest_of
 
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -34,6 +34,11 @@ class Episode:
         self._origin: tuple[int, str] = (0, "")
         self._actions: list[str] = []
         self._score = 0.0
+
+    @property
+    def score(self) -> float:
+        """Of the episode so far."""
+        return self._score
 
     @property
     def deterministic(self) -> bool:
@@ -67,7 +72,6 @@ class Episode:
             terminated=terminated,
             truncated=not terminated and (bool(outcome.truncated) or out_of_turns),
             action_valid=bool(outcome.action_valid),
-            digest=observation_digest(observation),
         )
 
     def close(self) -> None:
@@ -81,11 +85,6 @@ class Episode:
         state = self._environment.state()
         if state is None:
             state = (self._origin, self._actions)
-        return KeyedObservation(
-            text=observation.text,
-            anchor=anchor,
-            anchor_key=anchor_digest(anchor),
-            state_key=state_key(state),
-            task=observation.task,
-            admissible_actions=tuple(observation.admissible_actions),
-        )
+        keys = (anchor_digest(anchor), state_key(state))
+        shown = (observation.text, anchor, *keys, observation.task, tuple(observation.admissible_actions))
+        return KeyedObservation(*shown, digest_of(*shown))

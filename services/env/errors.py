@@ -6,11 +6,19 @@ class EnvServiceError(Exception):
 
 
 class UnknownEnvironmentError(EnvServiceError):
-    """No environment of that id can be opened here."""
+    """No environment of that id can be opened here; the message says why."""
 
 
 class BadRequestError(EnvServiceError):
     """An argument is wrong; the message names it, says what came and what is wanted."""
+
+
+class NotReplayableError(EnvServiceError):
+    """A history was given, and the environment is not deterministic."""
+
+
+class DivergedError(EnvServiceError):
+    """A history was given, and its replay shows other observations (INFRA)."""
 
 
 class KeyReusedError(EnvServiceError):
@@ -34,7 +42,7 @@ class NotDoneError(EnvServiceError):
 
 
 class NoRoomError(EnvServiceError):
-    """Too many leases live. Ask again after `retry_after_s`, seconds."""
+    """Too many leases live, of all or of this environment. Ask again after `retry_after_s`, seconds."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
@@ -51,6 +59,10 @@ class ResetFaultError(EnvServiceError):
 
 class ResetHungError(EnvServiceError):
     """The environment took too long before the first observation; its worker was killed."""
+
+
+class ResetInfraError(EnvServiceError):
+    """What the environment stands on failed before the first observation (INFRA)."""
 
 
 class WorkerLostError(EnvServiceError):

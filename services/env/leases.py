@@ -1,6 +1,7 @@
 """Leases and groups: who may step what, until when. No clock, no processes, no network in here."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -9,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from services.env.errors import NoRoomError, UnknownLeaseError
-from services.env.wire import EpisodeSpec, Failed, KeyedObservation, Stepped
+from services.env.wire import EpisodeSpec, Failed, History, KeyedObservation, Stepped
 
 RETRY_AFTER_S = (0.1, 5.0)
 """Bounds of the hint when there is no room: a closed lease may free room long before the next one expires."""
@@ -62,6 +63,11 @@ class Lease:
     expires_at: float = 0.0
 
     @property
+    def history(self) -> History:
+        """What a rebuilt session must go through again."""
+        return History(tuple(self.actions), tuple(self.digests))
+
+    @property
     def busy(self) -> bool:
         """Whether a step is under way."""
         return self.answer is not None and not self.answer.done()
@@ -69,11 +75,12 @@ class Lease:
 
 @dataclass(eq=False)
 class Group:
-    """Leases that one OpenGroup made."""
+    """Leases that one OpenGroup or Rebuild made. `observation` is the last one, `score` the episode's until there."""
 
     key: str
     leases: list[str]
     observation: KeyedObservation
+    score: float = 0.0
 
 
 class LeaseTable:
@@ -87,30 +94,37 @@ class LeaseTable:
     def __init__(self, *, ttl_s: float, limit: int) -> None:
         self.ttl_s = ttl_s
         self._limit = limit
-        self._reserved = 0
+        self._taken: Counter[str] = Counter()
+        """Leases by environment, those being opened included."""
         self._leases: dict[str, Lease] = {}
         self._groups: dict[str, Group] = {}
 
     def __len__(self) -> int:
         return len(self._leases)
 
-    def reserve(self, n: int, now: float) -> None:
-        """Keep room for n leases; NoRoomError says when to ask again."""
-        if len(self._leases) + self._reserved + n > self._limit:
-            soonest = min((lease.expires_at for lease in self._leases.values()), default=now)
-            low, high = RETRY_AFTER_S
-            raise NoRoomError(
-                f"{len(self._leases) + self._reserved} leases live and {n} were asked for; at most {self._limit} may",
-                min(max(soonest - now, low), high),
-            )
-        self._reserved += n
+    def reserve(self, environment: str, n: int, *, now: float, limit: int) -> None:
+        """Keep room for n leases; NoRoomError says when to ask again.
 
-    def unreserve(self, n: int) -> None:
-        """Give back room that `reserve` kept."""
-        self._reserved -= n
+        Args:
+            limit: so many leases of this environment may live at once; 0: as many as of all.
+        """
+        rooms = ((self._taken.total(), self._limit, ""), (self._taken[environment], limit or self._limit, environment))
+        for taken, most, whose in rooms:
+            if taken + n > most:
+                alike = [lease for lease in self._leases.values() if whose in ("", lease.spec.environment)]
+                soonest = min((lease.expires_at for lease in alike), default=now)
+                low, high = RETRY_AFTER_S
+                name = f"leases of {whose!r}" if whose else "leases"
+                problem = f"{taken} {name} live and {n} were asked for; at most {most} may"
+                raise NoRoomError(problem, min(max(soonest - now, low), high))
+        self._taken[environment] += n
+
+    def unreserve(self, environment: str, n: int) -> None:
+        """Give back room that `reserve` kept and no lease took."""
+        self._taken[environment] -= n
 
     def add(self, group: Group, leases: Iterable[Lease], now: float) -> None:
-        """Let leases live from now on."""
+        """Let leases live from now on, in room that `reserve` kept."""
         self._groups[group.key] = group
         for lease in leases:
             lease.expires_at = now + self.ttl_s
@@ -137,6 +151,7 @@ class LeaseTable:
         if lease is None:
             return None
         lease.closed = True
+        self._taken[lease.spec.environment] -= 1
         if lease.session is not None:
             lease.session.close()
         group = self._groups.get(lease.group_key)

@@ -15,6 +15,7 @@ from services.env.wire import (
     EnvironmentEntry,
     EpisodeSpec,
     Failed,
+    History,
     Opened,
     OpenEpisode,
     Stepped,
@@ -92,12 +93,13 @@ class WorkerPool:
         await asyncio.gather(*(worker.stop(STOP_PATIENCE_S) for worker in workers))
 
     async def describe(self) -> list[EnvironmentEntry]:
-        """The listing, as the first worker told it."""
-        return await asyncio.shield(self._entries)
+        """The listing, as the first worker told it. WorkerLostError: none is up."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._entries), self._settings.worker_start_timeout_s)
+        except TimeoutError as error:
+            raise WorkerLostError("no worker is up") from error
 
-    async def open(
-        self, spec: EpisodeSpec, actions: list[str], digests: list[bytes]
-    ) -> tuple[RemoteSession, Opened] | Failed:
+    async def open(self, spec: EpisodeSpec, history: History) -> tuple[RemoteSession, Opened] | Failed:
         """Open a session and replay its history; see wire.OpenEpisode. WorkerLostError: it ended, or none is up."""
         try:
             async with asyncio.timeout(self._settings.worker_start_timeout_s):
@@ -113,7 +115,7 @@ class WorkerPool:
             self._retire(worker)
         request = worker.next_request()
         try:
-            answer = await worker.call(OpenEpisode(request, episode, spec, actions, digests), request)
+            answer = await worker.call(OpenEpisode(request, episode, spec, history), request)
         except asyncio.CancelledError:
             RemoteSession(self, worker, episode).close()
             raise

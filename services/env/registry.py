@@ -1,4 +1,4 @@
-"""Where environments come from: built in, installed by entry point, or named in the settings."""
+"""Where environments come from: installed packages register them by entry point, settings may name more."""
 
 import json
 from collections.abc import Mapping
@@ -6,54 +6,75 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from services.env.environment import Environment, EnvironmentKwargs, KwargsError
 from services.env.wire import EnvironmentEntry
 
 ENTRY_POINT_GROUP = "gigpo.environments"
-BUILT_IN = {
-    "alfworld": "services.env.environments.alfworld.environment:Alfworld",
-    "grid": "services.env.environments.grid:Grid",
-    "gymnasium": "services.env.environments.gymnasium_adapter:GymnasiumAdapter",
-}
+DISTRIBUTION = "gigpo-platform"
+NOT_INSTALLED = "not installed: "
+"""How the reason begins where the environment itself is sound and something it needs is missing."""
+
+NO_OPTIONS: Mapping[str, Mapping[str, JsonValue]] = {}
 
 
 class UnavailableError(Exception):
-    """The environment is unknown, or known and cannot be opened here; the message says why."""
+    """The environment is unknown, or known and cannot be opened here.
+
+    Attributes:
+        reason: why, without the environment's name.
+    """
+
+    def __init__(self, environment_id: str, reason: str) -> None:
+        super().__init__(f"environment {environment_id!r}: {reason}")
+        self.reason = reason
 
 
 def known_environments(extra: Mapping[str, str]) -> dict[str, str]:
-    """Id -> "module:Class" of everything that is registered; `extra` wins over entry points, these over built-ins."""
-    installed = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**BUILT_IN, **installed, **extra}
+    """Id -> "module:Class" of everything that is registered; `extra` wins over entry points.
+
+    Raises:
+        ValueError: two packages register one id.
+    """
+    found: dict[str, str] = {}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if found.setdefault(point.name, point.value) != point.value and point.name not in extra:
+            raise ValueError(f"environment {point.name!r} is registered twice: {found[point.name]}, {point.value}")
+    return {**found, **extra}
 
 
 class Registry:
-    """Environment classes by id, imported when first wanted."""
+    """Environment classes by id, imported when first wanted.
 
-    def __init__(self, references: Mapping[str, str]) -> None:
+    Args:
+        references: id -> "module:Class".
+        options: id -> what the operator set for it.
+    """
+
+    def __init__(
+        self, references: Mapping[str, str], options: Mapping[str, Mapping[str, JsonValue]] = NO_OPTIONS
+    ) -> None:
         self._references = dict(references)
+        self._options = dict(options)
         self._classes: dict[str, type[Environment]] = {}
 
     def find(self, environment_id: str) -> type[Environment]:
-        """The class; UnavailableError where there is none, or it cannot be imported."""
+        """The class; UnavailableError where there is none, or it cannot run here."""
         if environment_id in self._classes:
             return self._classes[environment_id]
         if environment_id not in self._references:
-            raise UnavailableError(
-                f"unknown environment {environment_id!r}; known: {', '.join(sorted(self._references))}"
-            )
+            raise UnavailableError(environment_id, f"unknown; known: {', '.join(sorted(self._references))}")
         module, _, name = self._references[environment_id].partition(":")
         try:
             found = getattr(import_module(module), name)
         except Exception as error:
-            raise UnavailableError(f"environment {environment_id!r} cannot be imported: {error!r}") from error
+            raise UnavailableError(environment_id, f"cannot be imported: {error!r}") from error
         if not (isinstance(found, type) and issubclass(found, Environment)):
-            raise UnavailableError(f"environment {environment_id!r}: {module}:{name} is no Environment class")
-        missing = [module for module in found.requires if find_spec(module) is None]
-        if missing:
-            raise UnavailableError(f"environment {environment_id!r} needs {', '.join(missing)}, which is not installed")
+            raise UnavailableError(environment_id, f"{module}:{name} is no Environment class")
+        if reason := _missing(found):
+            raise UnavailableError(environment_id, reason)
+        found.options = self._options.get(environment_id, {})
         self._classes[environment_id] = found
         return found
 
@@ -65,7 +86,9 @@ class Registry:
         try:
             found = self.find(environment_id)
         except UnavailableError as error:
-            return EnvironmentEntry(environment_id, "", "{}", False, False, False, False, 0, 0, (), "", (), str(error))
+            return EnvironmentEntry(
+                environment_id, "", "{}", False, False, False, False, 0, 0, (), "", (), error.reason
+            )
         able = found.capabilities
         return EnvironmentEntry(
             id=environment_id,
@@ -80,7 +103,19 @@ class Registry:
             splits=found.splits,
             prompt_template=found.prompt_template,
             vocabulary=tuple(found.vocabulary()),
+            max_sessions=found.max_sessions,
+            example_actions=found.example_actions,
+            example_kwargs_json=json.dumps([dict(kwargs) for kwargs in found.examples]),
         )
+
+
+def _missing(found: type[Environment]) -> str:
+    """What an environment lacks here, and how to get it; empty: nothing."""
+    if lacking := [module for module in found.requires if find_spec(module) is None]:
+        what = f"pip install '{DISTRIBUTION}[{found.extra}]'" if found.extra else ", ".join(lacking)
+    else:
+        what = found.unavailable_reason()
+    return what and NOT_INSTALLED + what
 
 
 def valid_kwargs(found: type[Environment], kwargs_json: str) -> EnvironmentKwargs:

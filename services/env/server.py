@@ -66,13 +66,16 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
     answering = Health()
     answering.set(False)
     config = WorkerConfig(
-        known_environments(settings.extra_environments), settings.worker_memory_mb * 2**20, settings.worker_cpu_s
+        known_environments(settings.extra_environments),
+        settings.options,
+        settings.worker_memory_mb * 2**20,
+        settings.worker_cpu_s,
     )
     pool = WorkerPool(settings, config, answering.set)
     service = EnvService(
         pool,
         LeaseTable(ttl_s=settings.lease_ttl_s, limit=settings.max_leases),
-        Limits(settings.call_timeout_s, settings.max_group_size, settings.max_action_bytes),
+        Limits(settings.call_timeout_s, settings.max_group_size, settings.max_action_bytes, settings.max_sessions),
         clock=time.monotonic,
         new_lease_id=lambda: secrets.token_hex(12),
     )

@@ -6,45 +6,56 @@ session of a deterministic environment is rebuilt by replaying its actions; each
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from services.env.errors import (
     BadRequestError,
+    DivergedError,
     DrainingError,
+    EnvServiceError,
     EpisodeOverError,
     KeyReusedError,
     NotDoneError,
+    NotReplayableError,
     ResetFaultError,
     ResetHungError,
+    ResetInfraError,
     SequenceError,
     UnknownEnvironmentError,
     UnknownLeaseError,
     WorkerLostError,
 )
 from services.env.leases import Fault, FaultClass, Group, Lease, LeaseTable, Session
-from services.env.wire import EnvironmentEntry, EpisodeSpec, Failed, Opened, Stepped
+from services.env.wire import EnvironmentEntry, EpisodeSpec, Failed, History, Opened, Stepped
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+NO_HISTORY = History()
 MAX_TRIES = 5
 """Homes that one open or step may lose before it is given up: the losses may be the doing of other sessions."""
 MAX_OWN_TRIES = 2
 """Homes that may die while running this very step: a second time it is likely the cause."""
+REFUSALS: dict[str, type[EnvServiceError]] = {
+    "unknown_environment": UnknownEnvironmentError,
+    "bad_request": BadRequestError,
+    "not_replayable": NotReplayableError,
+    "diverged": DivergedError,
+    "infra": ResetInfraError,
+}
+"""Reasons why a session cannot be opened that are not the environment's failure."""
 
 
 class Sessions(Protocol):
     """Where sessions are opened: the worker pool, or in the test's own process."""
 
     async def describe(self) -> list[EnvironmentEntry]:
-        """What can be opened, in order of id."""
+        """What can be opened, in order of id. WorkerLostError where nobody can tell."""
 
-    async def open(
-        self, spec: EpisodeSpec, actions: list[str], digests: list[bytes]
-    ) -> tuple[Session, Opened] | Failed:
+    async def open(self, spec: EpisodeSpec, history: History) -> tuple[Session, Opened] | Failed:
         """Open and replay; see wire.OpenEpisode. WorkerLostError where the home is lost on the way."""
 
 
@@ -55,14 +66,23 @@ class Limits:
     call_timeout_s: float
     max_group_size: int
     max_action_bytes: int
+    max_sessions: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What names the state in which the sessions of a group begin, and how many there are."""
+
+    spec: EpisodeSpec
+    n: int
+    history: History
 
 
 @dataclass(eq=False)
 class Opening:
-    """One OpenGroup, under way or done, so that its repetition meets the same group."""
+    """One OpenGroup or Rebuild, under way or done, so that its repetition meets the same group."""
 
-    spec: EpisodeSpec
-    n: int
+    start: Start
     group: asyncio.Task[Group]
 
 
@@ -96,16 +116,23 @@ class EnvService:
         """How long a lease lives without a call, seconds."""
         return self._leases.ttl_s
 
+    @property
+    def call_timeout_s(self) -> float:
+        """How long a call waits for its answers, seconds."""
+        return self._limits.call_timeout_s
+
     async def list_environments(self) -> list[EnvironmentEntry]:
-        """What can be opened, in order of id."""
+        """What can be opened, in order of id. WorkerLostError: nobody can tell now."""
         return await self._sessions.describe()
 
-    async def open_group(self, key: str, spec: EpisodeSpec, n: int) -> Group:
-        """Open n sessions of one task. A repeated key gives the same group while one of its leases lives.
+    async def open_group(self, key: str, spec: EpisodeSpec, n: int, *, history: History = NO_HISTORY) -> Group:
+        """Open n sessions of one task that stand where `history` leads. A repeated key gives the same group while one
+        of its leases lives.
 
         Raises:
             BadRequestError, UnknownEnvironmentError, KeyReusedError: the request cannot be met as it is.
-            NoRoomError, DrainingError, WorkerLostError: not now.
+            NotReplayableError, DivergedError: the history cannot be gone through again.
+            NoRoomError, DrainingError, WorkerLostError, ResetInfraError: not now.
             ResetFaultError, ResetHungError: the environment does not start.
             NotDoneError: it takes long; repeat the call with its key.
         """
@@ -113,14 +140,16 @@ class EnvService:
             raise BadRequestError("idempotency_key: want a text, got an empty one")
         if not 1 <= n <= self._limits.max_group_size:
             raise BadRequestError(f"n: want 1 to {self._limits.max_group_size}, got {n}")
+        self._check_history(history)
+        start = Start(spec, n, history)
         opening = self._openings.get(key)
         if opening is None or self._has_ended(opening):
             if self._draining:
                 raise DrainingError("the service is going down and opens no more groups")
-            opening = Opening(spec, n, asyncio.create_task(self._open_sessions(key, spec, n)))
+            opening = Opening(start, asyncio.create_task(self._open_sessions(key, start)))
             opening.group.add_done_callback(lambda _: self._forget_failed(key, opening))
             self._openings[key] = opening
-        if (opening.spec, opening.n) != (spec, n):
+        if opening.start != start:
             raise KeyReusedError(f"idempotency_key {key!r} came before with other arguments")
         return await self._wait(opening.group)
 
@@ -131,12 +160,32 @@ class EnvService:
             UnknownLeaseError, SequenceError, EpisodeOverError, BadRequestError: the step was not taken.
             NotDoneError: it was, and the answer is not there yet; repeat the call.
         """
+        return await self._wait(self.begin_step(lease_id, seq, action))
+
+    async def step_all(self, steps: Iterable[tuple[str, int, str]]) -> list[Stepped | Fault | EnvServiceError]:
+        """Apply one action on each lease, side by side; the answers, or what `step` raises, in their order."""
+        begun: list[asyncio.Task[Stepped | Fault] | EnvServiceError] = []
+        for step in steps:
+            try:
+                begun.append(self.begin_step(*step))
+            except EnvServiceError as error:
+                begun.append(error)
+        if waiting := [one for one in begun if isinstance(one, asyncio.Task)]:
+            await asyncio.wait(waiting, timeout=self._limits.call_timeout_s)
+        return [
+            one if isinstance(one, EnvServiceError) else one.result() if one.done() else self.not_done()
+            for one in begun
+        ]
+
+    def begin_step(self, lease_id: str, seq: int, action: str) -> "asyncio.Task[Stepped | Fault]":
+        """Begin a step; its answer will be there when the task is done. Not to be cancelled. Raises what `step` does,
+        but for NotDoneError."""
         lease = self._leases.find(lease_id, self._clock())
         if seq != lease.seq or lease.answer is None:
             self._check_step(lease, seq, action)
             lease.seq = seq
             lease.answer = asyncio.create_task(self._take_step(lease, action))
-        return await self._wait(lease.answer)
+        return lease.answer
 
     def renew(self, lease_ids: list[str]) -> list[str]:
         """Give leases another ttl; those that do not live, or no longer."""
@@ -178,7 +227,11 @@ class EnvService:
         try:
             return await asyncio.wait_for(asyncio.shield(task), self._limits.call_timeout_s)
         except TimeoutError as error:
-            raise NotDoneError(f"not done after {self._limits.call_timeout_s:g} s; repeat the call") from error
+            raise self.not_done() from error
+
+    def not_done(self) -> NotDoneError:
+        """What a call is told whose answer is not there in time."""
+        return NotDoneError(f"not done after {self._limits.call_timeout_s:g} s; repeat the call")
 
     def _has_ended(self, opening: Opening) -> bool:
         """Whether it failed, or every lease of it has ended: its key counts as new then."""
@@ -193,51 +246,75 @@ class EnvService:
 
     def _check_step(self, lease: Lease, seq: int, action: str) -> None:
         if seq != lease.seq + 1:
-            raise SequenceError(f"seq: want {lease.seq} again or {lease.seq + 1}, got {seq}")
+            again = "" if lease.answer is None else f"{lease.seq} again or "
+            raise SequenceError(f"seq: want {again}{lease.seq + 1}, got {seq}")
         if lease.busy:
             raise SequenceError(f"seq {seq} before {lease.seq} was answered")
         if lease.over:
             raise EpisodeOverError(f"the episode was over after seq {lease.seq}")
+        self._check_size("action", action)
+
+    def _check_size(self, name: str, action: str) -> None:
         size = len(action.encode())
         if size > self._limits.max_action_bytes:
-            raise BadRequestError(f"action: want at most {self._limits.max_action_bytes} bytes, got {size}")
+            raise BadRequestError(f"{name}: want at most {self._limits.max_action_bytes} bytes, got {size}")
 
-    async def _open_sessions(self, key: str, spec: EpisodeSpec, n: int) -> Group:
-        if spec.environment not in {entry.id for entry in await self._sessions.describe()}:
-            raise UnknownEnvironmentError(f"unknown environment {spec.environment!r}")
-        self._leases.reserve(n, self._clock())
+    def _check_history(self, history: History) -> None:
+        for number, action in enumerate(history.actions):
+            self._check_size(f"actions[{number}]", action)
+        wanted = len(history.actions) + 1
+        if history.digests and len(history.digests) != wanted:
+            raise BadRequestError(f"digests: want none or {wanted}, one more than actions, got {len(history.digests)}")
+
+    async def _session_limit(self, environment: str, n: int) -> int:
+        """Sessions of it that may live at once; 0: no limit of its own."""
+        entries = {entry.id: entry for entry in await self._sessions.describe()}
+        if environment not in entries:
+            raise UnknownEnvironmentError(f"unknown environment {environment!r}; known: {', '.join(entries)}")
+        limit = self._limits.max_sessions.get(environment, entries[environment].max_sessions)
+        if limit and n > limit:
+            raise BadRequestError(f"n: at most {limit} sessions of {environment!r} may live at once, got {n}")
+        return limit
+
+    async def _open_sessions(self, key: str, start: Start) -> Group:
+        environment = start.spec.environment
+        limit = await self._session_limit(environment, start.n)
+        self._leases.reserve(environment, start.n, now=self._clock(), limit=limit)
         try:
-            sessions = await self._open_alike(spec, n)
-        finally:
-            self._leases.unreserve(n)
-        leases = [
-            Lease(self._new_lease_id(), key, spec, answer.deterministic, session, [answer.digest])
-            for session, answer in sessions
-        ]
-        group = Group(key, [lease.id for lease in leases], sessions[0][1].observation)
+            sessions = await self._open_alike(start)
+        except BaseException:
+            self._leases.unreserve(environment, start.n)
+            raise
+        leases = []
+        for session, opened in sessions:
+            lease = Lease(self._new_lease_id(), key, start.spec, opened.deterministic, session, list(opened.digests))
+            lease.actions.extend(start.history.actions)
+            lease.seq = len(lease.actions)
+            leases.append(lease)
+        group = Group(key, [lease.id for lease in leases], sessions[0][1].observation, sessions[0][1].score)
         self._leases.add(group, leases, self._clock())
         return group
 
-    async def _open_alike(self, spec: EpisodeSpec, n: int) -> list[tuple[Session, Opened]]:
-        """n sessions with one first observation, or none and an error. The first goes alone: where its reset does
+    async def _open_alike(self, start: Start) -> list[tuple[Session, Opened]]:
+        """n sessions with the same observations, or none and an error. The first goes alone: where its reset does
         harm, it does so once."""
-        first = await self._open_one(spec)
-        others = await asyncio.gather(*(self._open_one(spec) for _ in range(n - 1)), return_exceptions=True)
+        first = await self._open_one(start)
+        others = await asyncio.gather(*(self._open_one(start) for _ in range(start.n - 1)), return_exceptions=True)
         sessions = [first, *(one for one in others if not isinstance(one, BaseException))]
         failures = [one for one in others if isinstance(one, BaseException)]
-        if len({answer.digest for _, answer in sessions}) > 1:
-            failures.append(ResetFaultError("sessions of one task show different first observations"))
+        if len({opened.digests for _, opened in sessions}) > 1:
+            failures.append(ResetFaultError("sessions of one task show different observations"))
         if failures:
             for session, _ in sessions:
                 session.close()
             raise failures[0]
         return sessions
 
-    async def _open_one(self, spec: EpisodeSpec) -> tuple[Session, Opened]:
+    async def _open_one(self, start: Start) -> tuple[Session, Opened]:
         own = 0
         for _ in range(MAX_TRIES):
             try:
-                opened = await self._sessions.open(spec, [], [])
+                opened = await self._sessions.open(start.spec, start.history)
             except WorkerLostError as lost:
                 if lost.hung:
                     raise ResetHungError("reset took too long; its worker was killed") from lost
@@ -247,11 +324,7 @@ class EnvService:
                 continue
             if not isinstance(opened, Failed):
                 return opened
-            if opened.reason == "unknown_environment":
-                raise UnknownEnvironmentError(opened.message)
-            if opened.reason == "bad_request":
-                raise BadRequestError(opened.message)
-            raise ResetFaultError(opened.message)
+            raise REFUSALS.get(opened.reason, ResetFaultError)(opened.message)
         raise WorkerLostError(f"{MAX_TRIES} workers were lost while the session was opened")
 
     async def _take_step(self, lease: Lease, action: str) -> Stepped | Fault:
@@ -266,7 +339,7 @@ class EnvService:
             lease.over = True
         else:
             lease.actions.append(action)
-            lease.digests.append(answer.digest)
+            lease.digests.append(answer.observation.digest)
             lease.over = answer.terminated or answer.truncated
         if lease.over:
             lease.session = None  # its home freed it
@@ -279,7 +352,7 @@ class EnvService:
         for _ in range(MAX_TRIES):
             try:
                 if lease.session is None:
-                    opened = await self._sessions.open(lease.spec, lease.actions, lease.digests)
+                    opened = await self._sessions.open(lease.spec, lease.history)
                     if isinstance(opened, Failed):
                         return Fault(FaultClass.INFRA, f"the session could not be rebuilt: {opened.message}")
                     lease.session = opened[0]

@@ -8,19 +8,19 @@ import grpc
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
 
 from services.env.errors import EnvServiceError
+from services.env.leases import Group
 from services.env.service import EnvService
+from services.env.streamed_steps import StreamedSteps
 from services.env.translation import (
     environment_message,
     observation_message,
     outcome_message,
-    refusal,
     retry_after_ms,
     status_of,
+    step_result,
 )
-from services.env.wire import EpisodeSpec
-
-STREAM_STEPS_IN_FLIGHT = 1024
-"""Steps that one stream may have under way; further requests wait in the transport."""
+from services.env.wire import EpisodeSpec, History
+from services.kit.tasks import ended
 
 Context = grpc.aio.ServicerContext[object, object]
 
@@ -42,17 +42,27 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
     async def ListEnvironments(
         self, request: env_pb2.ListEnvironmentsRequest, context: Context
     ) -> env_pb2.ListEnvironmentsResponse:
-        entries = await self._service.list_environments()
+        try:
+            entries = await self._service.list_environments()
+        except EnvServiceError as error:
+            await _abort(context, error)
         return env_pb2.ListEnvironmentsResponse(environments=[environment_message(entry) for entry in entries])
 
     async def OpenGroup(self, request: env_pb2.OpenGroupRequest, context: Context) -> env_pb2.OpenGroupResponse:
-        spec = EpisodeSpec(request.environment, request.kwargs_json, request.split, request.seed)
-        try:
-            group = await self._service.open_group(request.idempotency_key, spec, request.n)
-        except EnvServiceError as error:
-            await _abort(context, error)
+        group = await self._opened(request, History(), context)
         observation = observation_message(group.observation)
         return env_pb2.OpenGroupResponse(leases=group.leases, observation=observation, ttl_s=self._service.ttl_s)
+
+    async def Rebuild(self, request: env_pb2.RebuildRequest, context: Context) -> env_pb2.RebuildResponse:
+        history = History(tuple(request.actions), tuple(request.digests))
+        group = await self._opened(request.start, history, context)
+        return env_pb2.RebuildResponse(
+            leases=group.leases,
+            observation=observation_message(group.observation),
+            ttl_s=self._service.ttl_s,
+            seq=len(history.actions),
+            score=group.score,
+        )
 
     async def Step(self, request: env_pb2.StepRequest, context: Context) -> env_pb2.StepResponse:
         try:
@@ -62,36 +72,24 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
         return env_pb2.StepResponse(outcome=outcome_message(answer))
 
     async def StepBatch(self, request: env_pb2.StepBatchRequest, context: Context) -> env_pb2.StepBatchResponse:
-        if len(request.steps) > self._max_batch_steps:
-            problem = f"steps: want at most {self._max_batch_steps}, got {len(request.steps)}"
+        if problem := self._batch_problem(request):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
-        results = await asyncio.gather(*(self._result(step) for step in request.steps))
+        answers = await self._service.step_all((step.lease, step.seq, step.action) for step in request.steps)
+        results = [step_result(step, answer) for step, answer in zip(request.steps, answers, strict=True)]
         return env_pb2.StepBatchResponse(results=results)
 
     async def StepStream(
-        self, request_iterator: AsyncIterator[env_pb2.StepRequest], context: Context
-    ) -> AsyncIterator[env_pb2.StepResult]:
-        ready: asyncio.Queue[env_pb2.StepResult | None] = asyncio.Queue()
-        room = asyncio.Semaphore(STREAM_STEPS_IN_FLIGHT)
-
-        async def answer(step: env_pb2.StepRequest) -> None:
-            ready.put_nowait(await self._result(step))
-            room.release()
-
-        async def read() -> None:
-            async with asyncio.TaskGroup() as steps:
-                async for step in request_iterator:
-                    await room.acquire()
-                    steps.create_task(answer(step))
-            ready.put_nowait(None)
-
-        reading = asyncio.create_task(read())
+        self, request_iterator: AsyncIterator[env_pb2.StepBatchRequest], context: Context
+    ) -> AsyncIterator[env_pb2.StepBatchResponse]:
+        stream = StreamedSteps(self._service)
+        reading = asyncio.create_task(self._read_steps(request_iterator, stream))
         try:
-            while (result := await ready.get()) is not None:
-                yield result
+            async for results in stream.results():
+                yield env_pb2.StepBatchResponse(results=results)
+            if problem := await reading:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            await ended([reading])
 
     async def Renew(self, request: env_pb2.RenewRequest, context: Context) -> env_pb2.RenewResponse:
         unknown = self._service.renew(list(request.leases))
@@ -100,9 +98,26 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
     async def Close(self, request: env_pb2.CloseRequest, context: Context) -> env_pb2.CloseResponse:
         return env_pb2.CloseResponse(closed=self._service.close(list(request.leases)))
 
-    async def _result(self, step: env_pb2.StepRequest) -> env_pb2.StepResult:
+    async def _opened(self, request: env_pb2.OpenGroupRequest, history: History, context: Context) -> Group:
+        spec = EpisodeSpec(request.environment, request.kwargs_json, request.split, request.seed)
         try:
-            answer = await self._service.step(step.lease, step.seq, step.action)
+            return await self._service.open_group(request.idempotency_key, spec, request.n, history=history)
         except EnvServiceError as error:
-            return env_pb2.StepResult(lease=step.lease, seq=step.seq, refusal=refusal(error))
-        return env_pb2.StepResult(lease=step.lease, seq=step.seq, outcome=outcome_message(answer))
+            await _abort(context, error)
+
+    def _batch_problem(self, request: env_pb2.StepBatchRequest) -> str:
+        """What is wrong with a batch; empty: nothing."""
+        if len(request.steps) <= self._max_batch_steps:
+            return ""
+        return f"steps: want at most {self._max_batch_steps}, got {len(request.steps)}"
+
+    async def _read_steps(self, requests: AsyncIterator[env_pb2.StepBatchRequest], stream: StreamedSteps) -> str:
+        """Take what comes in. A request that is wrong ends the reading; what is wrong with it comes back."""
+        try:
+            async for request in requests:
+                if problem := self._batch_problem(request):
+                    return problem
+                await stream.take(request.steps)
+        finally:
+            stream.end()
+        return ""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -37,11 +37,15 @@ class Settings(BaseSettings):
     """Longest a call waits for its answers, seconds, waiting for a busy worker included; then DEADLINE_EXCEEDED."""
     lease_ttl_s: Seconds = 120.0
     max_leases: int = Field(4096, ge=1)
+    max_sessions: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Environment id -> leases of it that may live at once; 0: no limit but max_leases. Wins over the class's own."""
     max_group_size: int = Field(1024, ge=1)
     max_batch_steps: int = Field(8192, ge=1)
     max_action_bytes: int = Field(16_384, ge=1)
     drain_s: float = Field(5.0, ge=0, le=3600)
     """After SIGTERM live leases have this long to end, seconds."""
 
+    options: dict[str, dict[str, JsonValue]] = {}
+    """Environment id -> what its class finds in `options`, such as the addresses that `openenv` may call."""
     extra_environments: dict[str, str] = {}
     """Id -> "module:Class" of environments that no installed package registers."""

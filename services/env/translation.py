@@ -11,6 +11,8 @@ STATUS: dict[type[errors.EnvServiceError], grpc.StatusCode] = {
     errors.UnknownEnvironmentError: grpc.StatusCode.NOT_FOUND,
     errors.UnknownLeaseError: grpc.StatusCode.NOT_FOUND,
     errors.BadRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotReplayableError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DivergedError: grpc.StatusCode.ABORTED,
     errors.KeyReusedError: grpc.StatusCode.ALREADY_EXISTS,
     errors.SequenceError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EpisodeOverError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -19,6 +21,7 @@ STATUS: dict[type[errors.EnvServiceError], grpc.StatusCode] = {
     errors.NoRoomError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DrainingError: grpc.StatusCode.UNAVAILABLE,
     errors.WorkerLostError: grpc.StatusCode.UNAVAILABLE,
+    errors.ResetInfraError: grpc.StatusCode.UNAVAILABLE,
     errors.ResetFaultError: grpc.StatusCode.INTERNAL,
 }
 FAULT_CLASS = {
@@ -53,6 +56,7 @@ def observation_message(observation: KeyedObservation) -> env_pb2.Observation:
         state_key=observation.state_key,
         task=observation.task,
         admissible_actions=observation.admissible_actions,
+        digest=observation.digest,
     )
 
 
@@ -70,6 +74,13 @@ def outcome_message(answer: Stepped | Fault) -> env_pb2.Outcome:
         truncated=answer.truncated,
         action_valid=answer.action_valid,
     )
+
+
+def step_result(step: env_pb2.StepRequest, answer: Stepped | Fault | errors.EnvServiceError) -> env_pb2.StepResult:
+    """What one step of many led to."""
+    if isinstance(answer, errors.EnvServiceError):
+        return env_pb2.StepResult(lease=step.lease, seq=step.seq, refusal=refusal(answer))
+    return env_pb2.StepResult(lease=step.lease, seq=step.seq, outcome=outcome_message(answer))
 
 
 def environment_message(entry: EnvironmentEntry) -> env_pb2.EnvironmentInfo:
@@ -90,4 +101,7 @@ def environment_message(entry: EnvironmentEntry) -> env_pb2.EnvironmentInfo:
         prompt_template=entry.prompt_template,
         vocabulary=entry.vocabulary,
         unavailable_reason=entry.unavailable_reason,
+        max_sessions=entry.max_sessions,
+        example_kwargs_json=entry.example_kwargs_json,
+        example_actions=entry.example_actions,
     )

@@ -22,17 +22,21 @@ class EpisodeSpec(msgspec.Struct, frozen=True, array_like=True):
     seed: int
 
 
-class OpenEpisode(msgspec.Struct, frozen=True, array_like=True, tag="open"):
-    """Start a session, then replay `actions`; the digest after each must equal that in `digests` (first: reset's).
+class History(msgspec.Struct, frozen=True, array_like=True):
+    """What was done in an episode, and what it showed."""
 
-    With no `digests` nothing is compared.
-    """
+    actions: tuple[str, ...] = ()
+    digests: tuple[bytes, ...] = ()
+    """Of the first observation and of the one after each action; empty: not known, so a replay compares nothing."""
+
+
+class OpenEpisode(msgspec.Struct, frozen=True, array_like=True, tag="open"):
+    """Start a session, then replay a history. Answered by Opened or Failed."""
 
     request: int
     episode: int
     spec: EpisodeSpec
-    actions: list[str]
-    digests: list[bytes]
+    history: History
 
 
 class TakeStep(msgspec.Struct, frozen=True, array_like=True, tag="step"):
@@ -59,7 +63,7 @@ Order = OpenEpisode | TakeStep | CloseEpisode | Describe
 
 
 class KeyedObservation(msgspec.Struct, frozen=True, array_like=True):
-    """An observation with its keys, 16 bytes each."""
+    """An observation with its keys and the digest of all of it, 16 bytes each."""
 
     text: str
     anchor: str
@@ -67,15 +71,17 @@ class KeyedObservation(msgspec.Struct, frozen=True, array_like=True):
     state_key: bytes
     task: str
     admissible_actions: tuple[str, ...]
+    digest: bytes
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
-    """A session stands. `digest`: of the last observation."""
+    """A session stands. `observation` is the last one, `digests` are those of the whole history."""
 
     request: int
     observation: KeyedObservation
     deterministic: bool
-    digest: bytes
+    digests: tuple[bytes, ...]
+    score: float
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
@@ -89,14 +95,13 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     terminated: bool
     truncated: bool
     action_valid: bool
-    digest: bytes
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     """An order could not be carried out; a session it named is gone.
 
-    reason: unknown_environment | bad_request | env_bug | model | diverged (a replay gave other observations) | lost
-    (no such session).
+    reason: unknown_environment | bad_request | env_bug | model | infra | not_replayable (it has a history, and is not
+    deterministic) | diverged (a replay gave other observations) | lost (no such session).
     """
 
     request: int
@@ -120,6 +125,9 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, array_like=True):
     prompt_template: str
     vocabulary: tuple[str, ...]
     unavailable_reason: str = ""
+    max_sessions: int = 0
+    example_kwargs_json: str = "[{}]"
+    example_actions: tuple[str, ...] = ()
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="described"):
@@ -152,6 +160,6 @@ def answers(body: bytes) -> list[Answer]:
     return _answers.decode(body)
 
 
-def observation_digest(observation: KeyedObservation) -> bytes:
-    """What a replay must meet again: everything of the observation, 16 bytes."""
-    return blake2b(_encoder.encode(observation), digest_size=16).digest()
+def digest_of(*parts: object) -> bytes:
+    """What a replay must meet again: all parts of an observation, 16 bytes."""
+    return blake2b(_encoder.encode(parts), digest_size=16).digest()

@@ -14,10 +14,11 @@ import socket
 import struct
 import sys
 import time
+from typing import Any
 
 import msgspec
 
-from services.env.environment import KwargsError, ModelFault
+from services.env.environment import InfraFault, KwargsError, ModelFault
 from services.env.episode import Episode
 from services.env.registry import Registry, UnavailableError, valid_kwargs, valid_split
 from services.env.wire import (
@@ -28,13 +29,13 @@ from services.env.wire import (
     Describe,
     Described,
     Failed,
+    KeyedObservation,
     Opened,
     OpenEpisode,
     Order,
     Stepped,
     TakeStep,
     frame,
-    observation_digest,
     orders,
 )
 
@@ -49,6 +50,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     """What a worker is told when it starts. Zero lifts a limit."""
 
     environments: dict[str, str]
+    options: dict[str, dict[str, Any]]
     memory_bytes: int
     cpu_s: int
 
@@ -79,6 +81,8 @@ class Sessions:
             answer = Failed(order.request, reason, str(error))
         except ModelFault as error:
             answer = Failed(order.request, "model", str(error))
+        except InfraFault as error:
+            answer = Failed(order.request, "infra", str(error))
         except (Exception, SystemExit) as error:
             logging.exception("environment failed in episode %d", order.episode)
             answer = Failed(order.request, "env_bug", f"{type(error).__name__}: {error}"[:2000])
@@ -97,16 +101,29 @@ class Sessions:
         split = valid_split(found, order.spec.split)
         episode = Episode(found(kwargs), kwargs)
         self._episodes[order.episode] = episode
-        observation = episode.reset(order.spec.seed, split)
-        digest = observation_digest(observation)
-        for turn, expected in enumerate(order.digests):
+        shown = [episode.reset(order.spec.seed, split)]
+        return self._replay(order, episode, shown) or Opened(
+            order.request, shown[-1], episode.deterministic, tuple(seen.digest for seen in shown), episode.score
+        )
+
+    def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:
+        """Take the history's actions, adding to `shown` what they show; Failed where it is not what it was."""
+        actions, digests = order.history.actions, order.history.digests
+        if actions and not episode.deterministic:
+            return Failed(
+                order.request, "not_replayable", "this environment is not deterministic: it cannot be replayed"
+            )
+        for turn in range(len(actions) + 1):
             if turn > 0:
                 self._tick(order.request)
-                stepped = episode.step(order.request, order.actions[turn - 1])
-                observation, digest = stepped.observation, stepped.digest
-            if digest != expected:
+                stepped = episode.step(order.request, actions[turn - 1])
+                shown.append(stepped.observation)
+                if stepped.terminated or stepped.truncated:
+                    over = f"actions: the episode is over after {turn} of {len(actions)}"
+                    return Failed(order.request, "bad_request", over)
+            if digests and shown[turn].digest != digests[turn]:
                 return Failed(order.request, "diverged", f"the replay shows another observation after {turn} steps")
-        return Opened(order.request, observation, episode.deterministic, digest)
+        return None
 
     def _step(self, order: TakeStep) -> Stepped | Failed:
         episode = self._episodes.get(order.episode)
@@ -176,7 +193,7 @@ def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
     for descriptor in (connection_fd, progress_fd):
         os.set_inheritable(descriptor, False)  # else a child of an environment would keep the socket open
     with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
-        serve(connection, Sessions(Registry(config.environments), page))
+        serve(connection, Sessions(Registry(config.environments, config.options), page))
 
 
 if __name__ == "__main__":

@@ -101,6 +101,11 @@ class GymnasiumAdapter(Environment):
     Kwargs = GymnasiumKwargs
     kwargs: GymnasiumKwargs
     requires = ("gymnasium",)
+    examples = (
+        {"id": "FrozenLake-v1", "options": {"is_slippery": False}},
+        {"id": "Taxi-v4"},
+        {"id": "CliffWalking-v1"},
+    )
 
     def __init__(self, kwargs: GymnasiumKwargs) -> None:
         super().__init__(kwargs)

@@ -78,28 +78,58 @@ async def test_a_batch_runs_side_by_side_over_the_workers(served, tmp_path):
     assert (await waiting)[0].outcome.observation.text == "count 1"
 
 
+def asked(*leases: str, seq: int) -> env_pb2.StepBatchRequest:
+    return env_pb2.StepBatchRequest(steps=[env_pb2.StepRequest(lease=lease, seq=seq) for lease in leases])
+
+
 async def test_a_stream_answers_each_step_as_it_is_ready(served):
     caller = await served()
     leases = await caller.open(n=8)
     stream = caller.stub.StepStream()
     turns = dict.fromkeys(leases, 0)
-    for lease in leases:
-        await stream.write(env_pb2.StepRequest(lease=lease, seq=1))
-    async for result in stream:
-        assert result.outcome.observation.text == f"count {result.seq}"
-        turns[result.lease] = result.seq
-        if result.seq < 5:
-            await stream.write(env_pb2.StepRequest(lease=result.lease, seq=result.seq + 1))
-        elif min(turns.values()) == 5:
+    await stream.write(asked(*leases, seq=1))
+    async for ready in stream:
+        for result in ready.results:
+            assert result.outcome.observation.text == f"count {result.seq}"
+            turns[result.lease] = result.seq
+            if result.seq < 5:
+                await stream.write(asked(result.lease, seq=result.seq + 1))
+        if min(turns.values()) == 5:
             await stream.done_writing()
     assert turns == dict.fromkeys(leases, 5)
+
+
+async def test_a_slow_step_of_a_stream_keeps_nobody_waiting(served, tmp_path):
+    caller = await served(workers=2)
+    slow, quick = await caller.open(n=2)
+    stream = caller.stub.StepStream()
+    gate = tmp_path / "gate"
+    held = env_pb2.StepRequest(lease=slow, seq=1, action=f"wait-for {gate}")
+    await stream.write(env_pb2.StepBatchRequest(steps=[held, env_pb2.StepRequest(lease=quick, seq=1)]))
+    first = await stream.read()
+    assert [result.lease for result in first.results] == [quick]
+    gate.touch()
+    assert [result.lease for result in (await stream.read()).results] == [slow]
+    await stream.done_writing()
+
+
+async def test_a_message_of_a_stream_that_is_too_long_ends_it_after_what_came_before(served):
+    caller = await served(max_batch_steps=2)
+    leases = await caller.open(n=3)
+    stream = caller.stub.StepStream()
+    await stream.write(asked(leases[0], seq=1))
+    await stream.write(asked(*leases, seq=1))
+    assert [result.lease for result in (await stream.read()).results] == leases[:1]
+    with pytest.raises(grpc.aio.AioRpcError, match="steps: want at most 2, got 3"):
+        await stream.read()
+    assert (await caller.step(leases[1], 1)).observation.text == "count 1"
 
 
 async def test_a_stream_that_is_dropped_disturbs_nobody(served):
     caller = await served()
     leases = await caller.open(n=2)
     stream = caller.stub.StepStream()
-    await stream.write(env_pb2.StepRequest(lease=leases[0], seq=1))
+    await stream.write(asked(leases[0], seq=1))
     await stream.read()
     stream.cancel()
     assert (await caller.step(leases[0], 2)).observation.text == "count 2"

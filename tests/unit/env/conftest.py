@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pydantic import Field
@@ -12,7 +13,17 @@ from services.env.errors import WorkerLostError
 from services.env.leases import LeaseTable
 from services.env.registry import Registry
 from services.env.service import EnvService, Limits
-from services.env.wire import CloseEpisode, Describe, EpisodeSpec, Failed, Opened, OpenEpisode, Stepped, TakeStep
+from services.env.wire import (
+    CloseEpisode,
+    Describe,
+    EpisodeSpec,
+    Failed,
+    History,
+    Opened,
+    OpenEpisode,
+    Stepped,
+    TakeStep,
+)
 from services.env.worker import PROGRESS, Sessions
 
 
@@ -125,10 +136,10 @@ class LocalHomes:
     async def describe(self) -> list:
         return self.homes[-1].carry_out(Describe(1)).environments
 
-    async def open(self, spec: EpisodeSpec, actions: list[str], digests: list[bytes]) -> object:
+    async def open(self, spec: EpisodeSpec, history: History) -> object:
         sessions, episode = self.homes[-1], next(self._episodes)
         await self.pass_gate("open", sessions)
-        answer = sessions.carry_out(OpenEpisode(1, episode, spec, actions, digests))
+        answer = sessions.carry_out(OpenEpisode(1, episode, spec, history))
         return (LocalSession(self, sessions, episode), answer) if isinstance(answer, Opened) else answer
 
 
@@ -143,16 +154,20 @@ async def homes() -> LocalHomes:
 
 
 @pytest.fixture
-async def service(homes: LocalHomes, clock: Clock) -> EnvService:
-    return make_service(homes, clock)
+def make_service(homes: LocalHomes, clock: Clock) -> Callable[..., EnvService]:
+    def make(*, limit: int = 100, **limits: Any) -> EnvService:
+        numbers = itertools.count(1)
+        return EnvService(
+            homes,  # type: ignore[arg-type]
+            LeaseTable(ttl_s=10.0, limit=limit),
+            Limits(**{"call_timeout_s": 5.0, "max_group_size": 16, "max_action_bytes": 100, **limits}),
+            clock=clock,
+            new_lease_id=lambda: f"lease-{next(numbers)}",
+        )
+
+    return make
 
 
-def make_service(homes: LocalHomes, clock: Callable[[], float], limit: int = 100) -> EnvService:
-    numbers = itertools.count(1)
-    return EnvService(
-        homes,  # type: ignore[arg-type]
-        LeaseTable(ttl_s=10.0, limit=limit),
-        Limits(call_timeout_s=5.0, max_group_size=16, max_action_bytes=100),
-        clock=clock,
-        new_lease_id=lambda: f"lease-{next(numbers)}",
-    )
+@pytest.fixture
+async def service(make_service: Callable[..., EnvService]) -> EnvService:
+    return make_service()

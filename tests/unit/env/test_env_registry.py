@@ -1,6 +1,9 @@
 """Which environments there are, and what an author gets by default."""
 
 import json
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +30,20 @@ class Elsewhere(Coin):
     requires = ("module_that_nobody_has",)
 
 
+class InAnExtra(Elsewhere):
+    """An extra brings the module."""
+
+    extra = "casino"
+
+
+class NeedsJava(Coin):
+    """Has its modules and lacks a program."""
+
+    @classmethod
+    def unavailable_reason(cls) -> str:
+        return "no `java` on the PATH"
+
+
 def coin_episode(seed: int) -> Episode:
     return Episode(Coin(EnvironmentKwargs()), EnvironmentKwargs())
 
@@ -48,14 +65,23 @@ def test_the_listing_is_ordered_and_says_what_each_takes():
         ("no_such_module:Coin", "cannot be imported"),
         (f"{__name__}:Nothing", "cannot be imported"),
         (f"{__name__}:state_key", "is no Environment class"),
-        (f"{__name__}:Elsewhere", "needs module_that_nobody_has, which is not installed"),
+        (f"{__name__}:Elsewhere", "not installed: module_that_nobody_has"),
+        (f"{__name__}:InAnExtra", "not installed: pip install 'gigpo-platform[casino]'"),
+        (f"{__name__}:NeedsJava", "not installed: no `java` on the PATH"),
     ],
 )
 def test_what_cannot_be_opened_is_listed_with_its_reason(reference, reason):
     registry = Registry({"odd": reference})
     assert reason in registry.entries()[0].unavailable_reason
-    with pytest.raises(UnavailableError, match=reason):
+    with pytest.raises(UnavailableError, match=re.escape(reason)):
         registry.find("odd")
+
+
+def test_the_platforms_own_environments_are_entry_points_of_its_package():
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    declared = project["entry-points"]["gigpo.environments"]
+    installed = known_environments({})
+    assert {name: installed.get(name) for name in declared} == declared, "the package's metadata is old: make install"
 
 
 def test_an_unknown_id_is_answered_with_the_known_ones():

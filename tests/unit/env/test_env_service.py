@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from services.env import errors
-from services.env.leases import Fault, FaultClass, LeaseTable
-from services.env.service import EnvService, Limits
-from services.env.wire import EpisodeSpec, Stepped
+from services.env.leases import Fault, FaultClass
+from services.env.service import EnvService
+from services.env.wire import EpisodeSpec, History, Stepped
 
 ADDER = EpisodeSpec("adder", "", "", 0)
 UNREPLAYABLE = EpisodeSpec("adder", '{"deterministic": false}', "", 0)
@@ -102,9 +102,8 @@ async def test_a_caller_that_goes_away_does_not_take_the_step_back(service, home
     assert (await service.step(lease, 1, "3")).observation.text == "3"
 
 
-async def test_a_call_that_waits_too_long_says_so_and_can_be_repeated(homes, clock):
-    limits = Limits(call_timeout_s=0.01, max_group_size=1, max_action_bytes=10)
-    service = EnvService(homes, LeaseTable(ttl_s=9, limit=9), limits, clock=clock, new_lease_id=lambda: "lease")
+async def test_a_call_that_waits_too_long_says_so_and_can_be_repeated(make_service, homes):
+    service = make_service(call_timeout_s=0.01)
     lease = await opened(service)
     homes.gate.clear()
     with pytest.raises(errors.NotDoneError):
@@ -237,7 +236,7 @@ async def test_a_reset_that_hangs_is_not_tried_again(service, homes):
 
 
 async def test_first_observations_that_differ_open_nothing(service, homes):
-    with pytest.raises(errors.ResetFaultError, match="different first observations"):
+    with pytest.raises(errors.ResetFaultError, match="different observations"):
         await service.open_group("key", EpisodeSpec("adder", '{"start": 99}', "", 0), 2)
     assert homes.live == 0
 
@@ -268,10 +267,8 @@ async def test_an_oversized_action_is_refused_and_the_turn_is_not_taken(service)
     assert (await service.step(lease, 1, "3")).observation.text == "3"
 
 
-async def test_no_more_leases_live_than_allowed_and_the_refusal_says_when_to_ask_again(homes, clock):
-    limits = Limits(call_timeout_s=5, max_group_size=8, max_action_bytes=10)
-    ids = iter("abcdefgh")
-    service = EnvService(homes, LeaseTable(ttl_s=10, limit=4), limits, clock=clock, new_lease_id=lambda: next(ids))
+async def test_no_more_leases_live_than_allowed_and_the_refusal_says_when_to_ask_again(make_service, clock):
+    service = make_service(limit=4)
     group = await service.open_group("one", ADDER, 3)
     clock.now = 9.0
     with pytest.raises(errors.NoRoomError) as refused:
@@ -281,9 +278,8 @@ async def test_no_more_leases_live_than_allowed_and_the_refusal_says_when_to_ask
     await service.open_group("two", ADDER, 2)
 
 
-async def test_room_kept_for_an_opening_that_failed_is_given_back(homes, clock):
-    limits = Limits(call_timeout_s=5, max_group_size=8, max_action_bytes=10)
-    service = EnvService(homes, LeaseTable(ttl_s=10, limit=4), limits, clock=clock, new_lease_id=lambda: "x")
+async def test_room_kept_for_an_opening_that_failed_is_given_back(make_service):
+    service = make_service(limit=4)
     for _ in range(3):
         with pytest.raises(errors.BadRequestError):
             await service.open_group("key", EpisodeSpec("adder", '{"a": 1}', "", 0), 4)
@@ -359,3 +355,57 @@ async def test_draining_ends_what_is_left_after_its_time(service, homes):
     await opened(service)
     await service.drain(0.0)
     assert homes.live == 0
+
+
+async def test_a_group_can_begin_where_a_history_leads(service, homes):
+    lease = await opened(service)
+    seen = [await service.step(lease, 1, "3"), await service.step(lease, 2, "4")]
+    homes.lose()
+    digests = tuple(service._leases.find(lease, 0.0).digests)
+    history = History(("3", "4"), digests)
+    group = await service.open_group("again", ADDER, 2, history=history)
+    assert (group.observation, group.score) == (seen[-1].observation, 0.0)
+    assert (await service.step(group.leases[0], 3, "3")).won
+    assert (await service.step(group.leases[1], 3, "1")).observation.text == "8"
+    homes.lose()
+    assert (await service.step(group.leases[1], 4, "2")).won
+
+
+@pytest.mark.parametrize("seq", [0, 1, 2, 4])
+async def test_the_first_step_after_a_history_follows_on_it(service, seq):
+    group = await service.open_group("key", ADDER, 1, history=History(("3", "4")))
+    with pytest.raises(errors.SequenceError, match=f"want 3, got {seq}"):
+        await service.step(group.leases[0], seq, "1")
+
+
+@pytest.mark.parametrize(
+    ("spec", "history", "error", "message"),
+    [
+        (ADDER, History(("3",), (b"x",)), errors.BadRequestError, "digests: want none or 2"),
+        (ADDER, History(("3",), (b"x", b"y")), errors.DivergedError, "another observation after 0 steps"),
+        (ADDER, History(("3", "7")), errors.BadRequestError, "over after 2 of 2"),
+        (ADDER, History(("3", "x" * 101)), errors.BadRequestError, r"actions\[1\]: want at most 100 bytes"),
+        (ADDER, History(("raise",)), errors.ResetFaultError, "adder is broken"),
+        (UNREPLAYABLE, History(("3",)), errors.NotReplayableError, "not deterministic"),
+    ],
+)
+async def test_a_history_that_cannot_be_gone_through_opens_nothing(service, homes, spec, history, error, message):
+    with pytest.raises(error, match=message):
+        await service.open_group("key", spec, 2, history=history)
+    assert homes.live == 0
+    assert await service.open_group("key", spec, 6)
+
+
+async def test_an_environment_has_room_of_its_own(make_service):
+    service = make_service(max_sessions={"adder": 3})
+    first = await service.open_group("one", ADDER, 2)
+    with pytest.raises(
+        errors.NoRoomError, match="2 leases of 'adder' live and 2 were asked for; at most 3 may"
+    ) as full:
+        await service.open_group("two", ADDER, 2)
+    assert full.value.retry_after_s == 5.0
+    await service.open_group("three", ADDER, 1)
+    service.close(first.leases[:1])
+    await service.open_group("four", ADDER, 1)
+    with pytest.raises(errors.BadRequestError, match="n: at most 3 sessions of 'adder'"):
+        await service.open_group("five", ADDER, 4)

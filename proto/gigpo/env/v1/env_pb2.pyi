@@ -158,6 +158,9 @@ class EnvironmentInfo(_message.Message):
     PROMPT_TEMPLATE_FIELD_NUMBER: _builtins.int
     VOCABULARY_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_REASON_FIELD_NUMBER: _builtins.int
+    MAX_SESSIONS_FIELD_NUMBER: _builtins.int
+    EXAMPLE_KWARGS_JSON_FIELD_NUMBER: _builtins.int
+    EXAMPLE_ACTIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     description: _builtins.str
     kwargs_schema_json: _builtins.str
@@ -167,6 +170,10 @@ class EnvironmentInfo(_message.Message):
     """name of the prompt template that suits it"""
     unavailable_reason: _builtins.str
     """not empty: it is known, but cannot be opened here, and why"""
+    max_sessions: _builtins.int
+    """that live at once; 0: as many as the service holds"""
+    example_kwargs_json: _builtins.str
+    """a JSON array of objects: kwargs to try it with"""
     @_builtins.property
     def capabilities(self) -> Global___Capabilities: ...
     @_builtins.property
@@ -174,6 +181,10 @@ class EnvironmentInfo(_message.Message):
     @_builtins.property
     def vocabulary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """every word of its texts and actions, sorted; empty: open vocabulary"""
+
+    @_builtins.property
+    def example_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """to try it with where observations name no admissible ones"""
 
     def __init__(
         self,
@@ -187,10 +198,13 @@ class EnvironmentInfo(_message.Message):
         prompt_template: _builtins.str = ...,
         vocabulary: _abc.Iterable[_builtins.str] | None = ...,
         unavailable_reason: _builtins.str = ...,
+        max_sessions: _builtins.int = ...,
+        example_kwargs_json: _builtins.str = ...,
+        example_actions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "prompt_template", b"prompt_template", "splits", b"splits", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "example_actions", b"example_actions", "example_kwargs_json", b"example_kwargs_json", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "max_sessions", b"max_sessions", "prompt_template", b"prompt_template", "splits", b"splits", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,6 +289,7 @@ class Observation(_message.Message):
     STATE_KEY_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     ADMISSIBLE_ACTIONS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     anchor: _builtins.str
     """the text by which steps are grouped"""
@@ -284,6 +299,8 @@ class Observation(_message.Message):
     """16 bytes: digest of the exact state"""
     task: _builtins.str
     """what the agent is asked to do; not repeated in text"""
+    digest: _builtins.bytes
+    """16 bytes, of everything above: what a rebuild compares"""
     @_builtins.property
     def admissible_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: not known"""
@@ -297,10 +314,11 @@ class Observation(_message.Message):
         state_key: _builtins.bytes = ...,
         task: _builtins.str = ...,
         admissible_actions: _abc.Iterable[_builtins.str] | None = ...,
+        digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admissible_actions", b"admissible_actions", "anchor", b"anchor", "anchor_key", b"anchor_key", "state_key", b"state_key", "task", b"task", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admissible_actions", b"admissible_actions", "anchor", b"anchor", "anchor_key", b"anchor_key", "digest", b"digest", "state_key", b"state_key", "task", b"task", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -565,6 +583,75 @@ class RenewResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenewResponse: _TypeAlias = RenewResponse  # noqa: Y015
+
+@_typing.final
+class RebuildRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> Global___OpenGroupRequest: ...
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """of the first observation and of the one after each action; empty: not compared"""
+
+    def __init__(
+        self,
+        *,
+        start: Global___OpenGroupRequest | None = ...,
+        actions: _abc.Iterable[_builtins.str] | None = ...,
+        digests: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "digests", b"digests", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildRequest: _TypeAlias = RebuildRequest  # noqa: Y015
+
+@_typing.final
+class RebuildResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    OBSERVATION_FIELD_NUMBER: _builtins.int
+    TTL_S_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    ttl_s: _builtins.float
+    seq: _builtins.int
+    """of the last action: the next step has seq + 1"""
+    score: _builtins.float
+    """of the episode so far"""
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """n of them"""
+
+    @_builtins.property
+    def observation(self) -> Global___Observation:
+        """the last one, the same for all"""
+
+    def __init__(
+        self,
+        *,
+        leases: _abc.Iterable[_builtins.str] | None = ...,
+        observation: Global___Observation | None = ...,
+        ttl_s: _builtins.float = ...,
+        seq: _builtins.int = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["observation", b"observation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "score", b"score", "seq", b"seq", "ttl_s", b"ttl_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildResponse: _TypeAlias = RebuildResponse  # noqa: Y015
 
 @_typing.final
 class CloseRequest(_message.Message):

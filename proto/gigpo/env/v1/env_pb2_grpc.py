@@ -56,13 +56,18 @@ class EnvironmentServiceStub:
                 _registered_method=True)
         self.StepStream = channel.stream_stream(
                 '/gigpo.env.v1.EnvironmentService/StepStream',
-                request_serializer=gigpo_dot_env_dot_v1_dot_env__pb2.StepRequest.SerializeToString,
-                response_deserializer=gigpo_dot_env_dot_v1_dot_env__pb2.StepResult.FromString,
+                request_serializer=gigpo_dot_env_dot_v1_dot_env__pb2.StepBatchRequest.SerializeToString,
+                response_deserializer=gigpo_dot_env_dot_v1_dot_env__pb2.StepBatchResponse.FromString,
                 _registered_method=True)
         self.Renew = channel.unary_unary(
                 '/gigpo.env.v1.EnvironmentService/Renew',
                 request_serializer=gigpo_dot_env_dot_v1_dot_env__pb2.RenewRequest.SerializeToString,
                 response_deserializer=gigpo_dot_env_dot_v1_dot_env__pb2.RenewResponse.FromString,
+                _registered_method=True)
+        self.Rebuild = channel.unary_unary(
+                '/gigpo.env.v1.EnvironmentService/Rebuild',
+                request_serializer=gigpo_dot_env_dot_v1_dot_env__pb2.RebuildRequest.SerializeToString,
+                response_deserializer=gigpo_dot_env_dot_v1_dot_env__pb2.RebuildResponse.FromString,
                 _registered_method=True)
         self.Close = channel.unary_unary(
                 '/gigpo.env.v1.EnvironmentService/Close',
@@ -86,8 +91,9 @@ class EnvironmentServiceServicer:
         A repeated idempotency_key answers with the first answer while one of its leases lives; so a new attempt to play
         the group needs a new key.
         NOT_FOUND: unknown environment. INVALID_ARGUMENT: kwargs, split or n are wrong; the message names the key.
-        ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room; trailing metadata
-        "retry-after-ms" says when to ask again. UNAVAILABLE: the service is draining, or lost its workers (INFRA).
+        ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room, in the service or for this
+        environment; trailing metadata "retry-after-ms" says when to ask again.
+        UNAVAILABLE: the service is draining, or lost its workers (INFRA).
         INTERNAL: the environment failed in reset (ENV_BUG). DEADLINE_EXCEEDED: its reset hung.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -114,7 +120,8 @@ class EnvironmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StepStream(self, request_iterator, context):
-        """Like StepBatch without the batch: results come as they are ready, matched by lease and seq.
+        """Like StepBatch, many times: results come as they are ready, matched by lease and seq. What is ready at one moment
+        comes in one message, whatever message asked for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +129,17 @@ class EnvironmentServiceServicer:
 
     def Renew(self, request, context):
         """Gives leases another ttl_s. Every step does so too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebuild(self, request, context):
+        """Opens n sessions that all stand where a history of actions leads: to go on with an episode whose service was lost,
+        or to branch off. Replays the actions and, where digests are given, verifies every observation on the way.
+        Answers and errors as OpenGroup, and FAILED_PRECONDITION: this environment cannot be replayed.
+        INVALID_ARGUMENT: the episode ends before the last action, or digests do not fit the actions.
+        ABORTED: the replay shows another observation than the digests say; the message names the turn (INFRA).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,13 +177,18 @@ def add_EnvironmentServiceServicer_to_server(servicer, server):
             ),
             'StepStream': grpc.stream_stream_rpc_method_handler(
                     servicer.StepStream,
-                    request_deserializer=gigpo_dot_env_dot_v1_dot_env__pb2.StepRequest.FromString,
-                    response_serializer=gigpo_dot_env_dot_v1_dot_env__pb2.StepResult.SerializeToString,
+                    request_deserializer=gigpo_dot_env_dot_v1_dot_env__pb2.StepBatchRequest.FromString,
+                    response_serializer=gigpo_dot_env_dot_v1_dot_env__pb2.StepBatchResponse.SerializeToString,
             ),
             'Renew': grpc.unary_unary_rpc_method_handler(
                     servicer.Renew,
                     request_deserializer=gigpo_dot_env_dot_v1_dot_env__pb2.RenewRequest.FromString,
                     response_serializer=gigpo_dot_env_dot_v1_dot_env__pb2.RenewResponse.SerializeToString,
+            ),
+            'Rebuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rebuild,
+                    request_deserializer=gigpo_dot_env_dot_v1_dot_env__pb2.RebuildRequest.FromString,
+                    response_serializer=gigpo_dot_env_dot_v1_dot_env__pb2.RebuildResponse.SerializeToString,
             ),
             'Close': grpc.unary_unary_rpc_method_handler(
                     servicer.Close,
@@ -306,8 +329,8 @@ class EnvironmentService:
             request_iterator,
             target,
             '/gigpo.env.v1.EnvironmentService/StepStream',
-            gigpo_dot_env_dot_v1_dot_env__pb2.StepRequest.SerializeToString,
-            gigpo_dot_env_dot_v1_dot_env__pb2.StepResult.FromString,
+            gigpo_dot_env_dot_v1_dot_env__pb2.StepBatchRequest.SerializeToString,
+            gigpo_dot_env_dot_v1_dot_env__pb2.StepBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -335,6 +358,33 @@ class EnvironmentService:
             '/gigpo.env.v1.EnvironmentService/Renew',
             gigpo_dot_env_dot_v1_dot_env__pb2.RenewRequest.SerializeToString,
             gigpo_dot_env_dot_v1_dot_env__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gigpo.env.v1.EnvironmentService/Rebuild',
+            gigpo_dot_env_dot_v1_dot_env__pb2.RebuildRequest.SerializeToString,
+            gigpo_dot_env_dot_v1_dot_env__pb2.RebuildResponse.FromString,
             options,
             channel_credentials,
             insecure,

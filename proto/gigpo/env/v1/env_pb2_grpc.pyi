@@ -44,8 +44,9 @@ class EnvironmentServiceStub:
     A repeated idempotency_key answers with the first answer while one of its leases lives; so a new attempt to play
     the group needs a new key.
     NOT_FOUND: unknown environment. INVALID_ARGUMENT: kwargs, split or n are wrong; the message names the key.
-    ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room; trailing metadata
-    "retry-after-ms" says when to ask again. UNAVAILABLE: the service is draining, or lost its workers (INFRA).
+    ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room, in the service or for this
+    environment; trailing metadata "retry-after-ms" says when to ask again.
+    UNAVAILABLE: the service is draining, or lost its workers (INFRA).
     INTERNAL: the environment failed in reset (ENV_BUG). DEADLINE_EXCEEDED: its reset hung.
     """
     Step: _grpc.UnaryUnaryMultiCallable[_env_pb2.StepRequest, _env_pb2.StepResponse]
@@ -59,10 +60,19 @@ class EnvironmentServiceStub:
     """Applies one action on each of many leases, side by side. Results come in the order of the requests, each with its
     own status: one bad lease does not spoil the others.
     """
-    StepStream: _grpc.StreamStreamMultiCallable[_env_pb2.StepRequest, _env_pb2.StepResult]
-    """Like StepBatch without the batch: results come as they are ready, matched by lease and seq."""
+    StepStream: _grpc.StreamStreamMultiCallable[_env_pb2.StepBatchRequest, _env_pb2.StepBatchResponse]
+    """Like StepBatch, many times: results come as they are ready, matched by lease and seq. What is ready at one moment
+    comes in one message, whatever message asked for it.
+    """
     Renew: _grpc.UnaryUnaryMultiCallable[_env_pb2.RenewRequest, _env_pb2.RenewResponse]
     """Gives leases another ttl_s. Every step does so too."""
+    Rebuild: _grpc.UnaryUnaryMultiCallable[_env_pb2.RebuildRequest, _env_pb2.RebuildResponse]
+    """Opens n sessions that all stand where a history of actions leads: to go on with an episode whose service was lost,
+    or to branch off. Replays the actions and, where digests are given, verifies every observation on the way.
+    Answers and errors as OpenGroup, and FAILED_PRECONDITION: this environment cannot be replayed.
+    INVALID_ARGUMENT: the episode ends before the last action, or digests do not fit the actions.
+    ABORTED: the replay shows another observation than the digests say; the message names the turn (INFRA).
+    """
     Close: _grpc.UnaryUnaryMultiCallable[_env_pb2.CloseRequest, _env_pb2.CloseResponse]
     """Ends leases. Unknown, ended and expired ones are fine: closing twice is closing once."""
 
@@ -76,8 +86,9 @@ class EnvironmentServiceAsyncStub(EnvironmentServiceStub):
     A repeated idempotency_key answers with the first answer while one of its leases lives; so a new attempt to play
     the group needs a new key.
     NOT_FOUND: unknown environment. INVALID_ARGUMENT: kwargs, split or n are wrong; the message names the key.
-    ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room; trailing metadata
-    "retry-after-ms" says when to ask again. UNAVAILABLE: the service is draining, or lost its workers (INFRA).
+    ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room, in the service or for this
+    environment; trailing metadata "retry-after-ms" says when to ask again.
+    UNAVAILABLE: the service is draining, or lost its workers (INFRA).
     INTERNAL: the environment failed in reset (ENV_BUG). DEADLINE_EXCEEDED: its reset hung.
     """
     Step: _aio.UnaryUnaryMultiCallable[_env_pb2.StepRequest, _env_pb2.StepResponse]  # type: ignore[assignment]
@@ -91,10 +102,19 @@ class EnvironmentServiceAsyncStub(EnvironmentServiceStub):
     """Applies one action on each of many leases, side by side. Results come in the order of the requests, each with its
     own status: one bad lease does not spoil the others.
     """
-    StepStream: _aio.StreamStreamMultiCallable[_env_pb2.StepRequest, _env_pb2.StepResult]  # type: ignore[assignment]
-    """Like StepBatch without the batch: results come as they are ready, matched by lease and seq."""
+    StepStream: _aio.StreamStreamMultiCallable[_env_pb2.StepBatchRequest, _env_pb2.StepBatchResponse]  # type: ignore[assignment]
+    """Like StepBatch, many times: results come as they are ready, matched by lease and seq. What is ready at one moment
+    comes in one message, whatever message asked for it.
+    """
     Renew: _aio.UnaryUnaryMultiCallable[_env_pb2.RenewRequest, _env_pb2.RenewResponse]  # type: ignore[assignment]
     """Gives leases another ttl_s. Every step does so too."""
+    Rebuild: _aio.UnaryUnaryMultiCallable[_env_pb2.RebuildRequest, _env_pb2.RebuildResponse]  # type: ignore[assignment]
+    """Opens n sessions that all stand where a history of actions leads: to go on with an episode whose service was lost,
+    or to branch off. Replays the actions and, where digests are given, verifies every observation on the way.
+    Answers and errors as OpenGroup, and FAILED_PRECONDITION: this environment cannot be replayed.
+    INVALID_ARGUMENT: the episode ends before the last action, or digests do not fit the actions.
+    ABORTED: the replay shows another observation than the digests say; the message names the turn (INFRA).
+    """
     Close: _aio.UnaryUnaryMultiCallable[_env_pb2.CloseRequest, _env_pb2.CloseResponse]  # type: ignore[assignment]
     """Ends leases. Unknown, ended and expired ones are fine: closing twice is closing once."""
 
@@ -117,8 +137,9 @@ class EnvironmentServiceServicer(metaclass=_abc_1.ABCMeta):
         A repeated idempotency_key answers with the first answer while one of its leases lives; so a new attempt to play
         the group needs a new key.
         NOT_FOUND: unknown environment. INVALID_ARGUMENT: kwargs, split or n are wrong; the message names the key.
-        ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room; trailing metadata
-        "retry-after-ms" says when to ask again. UNAVAILABLE: the service is draining, or lost its workers (INFRA).
+        ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room, in the service or for this
+        environment; trailing metadata "retry-after-ms" says when to ask again.
+        UNAVAILABLE: the service is draining, or lost its workers (INFRA).
         INTERNAL: the environment failed in reset (ENV_BUG). DEADLINE_EXCEEDED: its reset hung.
         """
 
@@ -148,10 +169,12 @@ class EnvironmentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def StepStream(
         self,
-        request_iterator: _MaybeAsyncIterator[_env_pb2.StepRequest],
+        request_iterator: _MaybeAsyncIterator[_env_pb2.StepBatchRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_env_pb2.StepResult], _abc.AsyncIterator[_env_pb2.StepResult]]:
-        """Like StepBatch without the batch: results come as they are ready, matched by lease and seq."""
+    ) -> _typing.Union[_abc.Iterator[_env_pb2.StepBatchResponse], _abc.AsyncIterator[_env_pb2.StepBatchResponse]]:
+        """Like StepBatch, many times: results come as they are ready, matched by lease and seq. What is ready at one moment
+        comes in one message, whatever message asked for it.
+        """
 
     @_abc_1.abstractmethod
     def Renew(
@@ -160,6 +183,19 @@ class EnvironmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_env_pb2.RenewResponse, _abc.Awaitable[_env_pb2.RenewResponse]]:
         """Gives leases another ttl_s. Every step does so too."""
+
+    @_abc_1.abstractmethod
+    def Rebuild(
+        self,
+        request: _env_pb2.RebuildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_env_pb2.RebuildResponse, _abc.Awaitable[_env_pb2.RebuildResponse]]:
+        """Opens n sessions that all stand where a history of actions leads: to go on with an episode whose service was lost,
+        or to branch off. Replays the actions and, where digests are given, verifies every observation on the way.
+        Answers and errors as OpenGroup, and FAILED_PRECONDITION: this environment cannot be replayed.
+        INVALID_ARGUMENT: the episode ends before the last action, or digests do not fit the actions.
+        ABORTED: the replay shows another observation than the digests say; the message names the turn (INFRA).
+        """
 
     @_abc_1.abstractmethod
     def Close(

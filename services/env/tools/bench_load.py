@@ -1,0 +1,220 @@
+"""The load that a benchmark puts on the environment service: many sessions on one stream, in a closed loop."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+import grpc
+import psutil
+from gigpo.env.v1 import env_pb2
+
+from services.env.tools.local import OPTIONS, EnvClient, Task
+
+GROUP = 8
+"""Sessions that are opened of one task."""
+OPENINGS_AT_A_TIME = 32
+
+
+@dataclass
+class Taken:
+    """Steps that were taken, and what they took."""
+
+    count: int = 0
+    wall_s: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)
+    cpu_s: dict[str, float] = field(default_factory=dict)
+    """By process: service, workers, load."""
+
+    def add(self, other: "Taken") -> None:
+        """Count another measurement of the same thing in."""
+        self.count += other.count
+        self.wall_s += other.wall_s
+        self.latencies_s += other.latencies_s
+        for name, seconds in other.cpu_s.items():
+            self.cpu_s[name] = self.cpu_s.get(name, 0.0) + seconds
+
+    @property
+    def per_second(self) -> float:
+        """Steps a second."""
+        return self.count / self.wall_s
+
+    def percentile_ms(self, percent: float) -> float:
+        """Latency that so many percent of the steps do not exceed, ms."""
+        ordered = sorted(self.latencies_s)
+        return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running environment service."""
+
+    address: str
+    process: psutil.Process
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds so far, by process; `load` is this one."""
+        workers = sum(_cpu_s(worker) for worker in self.process.children(recursive=True))
+        return {"service": _cpu_s(self.process), "workers": workers, "load": _cpu_s(psutil.Process())}
+
+    def memory_mb(self) -> float:
+        """Resident memory of the service and its workers, MiB."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(one.memory_info().rss for one in family) / 2**20
+
+
+@contextlib.contextmanager
+def served(*, workers: int, max_leases: int, **settings: object) -> Iterator[Service]:
+    """A service in processes of its own, ended at the end. OSError where it does not start."""
+    variables = {
+        "workers": workers,
+        "max_leases": max_leases,
+        "port": 0,
+        "drain_s": 0,
+        "log_level": "ERROR",
+        **settings,
+    }
+    own = {f"ENV_SERVICE_{name.upper()}": str(value) for name, value in variables.items()}
+    command = [sys.executable, "-m", "services.env.main"]
+    with subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                raise OSError(f"the environment service ended with status {process.wait()}")
+            yield Service(json.loads(line)["address"], psutil.Process(process.pid))
+        finally:
+            process.terminate()
+
+
+@dataclass(eq=False)
+class _Session:
+    lease: str
+    able: Sequence[str]
+    seq: int = 0
+    sent_at: float = 0.0
+
+
+class Load:
+    """`n` sessions of a task, each with a seed of its group, random actions. Use as a context."""
+
+    def __init__(self, service: Service, task: Task, n: int) -> None:
+        self._service, self._task, self._n = service, task, n
+        self._rng = random.Random(0)
+        self._channel = grpc.aio.insecure_channel(service.address, options=OPTIONS)
+        self._client = EnvClient(self._channel)
+        self._by_lease: dict[str, _Session] = {}
+        self._seeds = 0
+
+    async def __aenter__(self) -> Self:
+        room = asyncio.Semaphore(OPENINGS_AT_A_TIME)
+
+        async def open_some(n: int) -> None:
+            async with room:
+                await self._open(n)
+
+        sizes = [GROUP] * (self._n // GROUP) + ([self._n % GROUP] if self._n % GROUP else [])
+        await asyncio.gather(*(open_some(size) for size in sizes))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close(list(self._by_lease))
+        await self._channel.close(grace=None)
+
+    async def run(self, seconds: float) -> Taken:
+        """Step every session again and again for so long; at least once each.
+
+        Raises:
+            RuntimeError: a step was refused or failed.
+        """
+        for session in [session for session in self._by_lease.values() if not session.able]:
+            await self._open_again(session)
+        taken, before = Taken(), self._service.cpu_s()
+        began = time.perf_counter()
+        stream = cast(Any, self._client.stub).StepStream()
+        writing, openings = asyncio.Lock(), set[asyncio.Task[None]]()
+
+        async def send(sessions: Sequence[_Session]) -> None:
+            async with writing:
+                await stream.write(self._steps(sessions))
+
+        async def send_again(session: _Session) -> None:
+            await send([await self._open_again(session)])
+
+        await send(list(self._by_lease.values()))
+        unanswered = len(self._by_lease)
+        while unanswered:
+            results = (await stream.read()).results
+            now = time.perf_counter()
+            sessions = [self._answered(result, taken, now) for result in results]
+            if now - began > seconds:
+                unanswered -= len(sessions)
+                continue
+            openings |= {asyncio.create_task(send_again(session)) for session in sessions if not session.able}
+            if going_on := [session for session in sessions if session.able]:
+                await send(going_on)
+        await stream.done_writing()
+        await asyncio.gather(*openings)
+        taken.wall_s = time.perf_counter() - began
+        taken.cpu_s = {name: spent - before[name] for name, spent in self._service.cpu_s().items()}
+        return taken
+
+    async def keep(self, seconds: float) -> None:
+        """Do nothing but renew the leases for so long. RuntimeError where one has gone."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            request = env_pb2.RenewRequest(leases=list(self._by_lease))
+            answer = await self._client.stub.Renew(request, timeout=30.0)
+            if answer.unknown:
+                raise RuntimeError(f"{len(answer.unknown)} leases ended by themselves")
+            await asyncio.sleep(min(left, answer.ttl_s / 3))
+
+    async def _open_again(self, session: _Session) -> _Session:
+        """Another one in place of one whose episode is over."""
+        await self._client.close([session.lease])
+        del self._by_lease[session.lease]
+        return (await self._open(1))[0]
+
+    async def _open(self, n: int) -> list[_Session]:
+        self._seeds += 1
+        task = Task(self._task.environment, self._task.kwargs, self._task.split, self._seeds)
+        group = await self._client.open(task, n)
+        opened = [_Session(lease, self._able(group.observation)) for lease in group.leases]
+        self._by_lease.update({session.lease: session for session in opened})
+        return opened
+
+    def _steps(self, sessions: Sequence[_Session]) -> env_pb2.StepBatchRequest:
+        now = time.perf_counter()
+        steps = []
+        for session in sessions:
+            session.seq += 1
+            session.sent_at = now
+            action = self._rng.choice(session.able)
+            steps.append(env_pb2.StepRequest(lease=session.lease, seq=session.seq, action=action))
+        return env_pb2.StepBatchRequest(steps=steps)
+
+    def _answered(self, result: env_pb2.StepResult, taken: Taken, now: float) -> _Session:
+        """The session, with the actions that it can take next: none, its episode is over."""
+        outcome = result.outcome
+        if result.HasField("refusal") or outcome.HasField("fault"):
+            raise RuntimeError(f"a step failed: {result.refusal.message or outcome.fault.message}")
+        session = self._by_lease[result.lease]
+        taken.count += 1
+        taken.latencies_s.append(now - session.sent_at)
+        session.able = () if outcome.terminated or outcome.truncated else self._able(outcome.observation)
+        return session
+
+    def _able(self, seen: env_pb2.Observation) -> Sequence[str]:
+        return list(seen.admissible_actions) or [""]
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system

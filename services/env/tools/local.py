@@ -1,0 +1,90 @@
+"""A service of one's own, and a client of it in short."""
+
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc
+from gigpo.env.v1 import env_pb2, env_pb2_grpc
+
+from services.env.server import MAX_MESSAGE_BYTES, running_server
+from services.env.settings import Settings
+
+CALL_TIMEOUT_S = 120.0
+"""Longest than the service's own deadlines, so that its words arrive."""
+OPTIONS = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What names one initial state."""
+
+    environment: str
+    kwargs: Mapping[str, object]
+    split: str = ""
+    seed: int = 0
+
+    @property
+    def kwargs_json(self) -> str:
+        """The kwargs as the contract wants them."""
+        return json.dumps(dict(self.kwargs))
+
+
+class EnvClient:
+    """The service in short. Errors are grpc.aio.AioRpcError."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub = env_pb2_grpc.EnvironmentServiceStub(channel)  # type: ignore[no-untyped-call,unused-ignore]
+        self._keys = itertools.count(1)
+
+    async def environments(self) -> list[env_pb2.EnvironmentInfo]:
+        """The listing, in order of id."""
+        request = env_pb2.ListEnvironmentsRequest()
+        return list((await self.stub.ListEnvironments(request, timeout=CALL_TIMEOUT_S)).environments)
+
+    async def open(self, task: Task, n: int) -> env_pb2.OpenGroupResponse:
+        """n sessions of one task."""
+        return await self.stub.OpenGroup(self._opening(task, n), timeout=CALL_TIMEOUT_S)
+
+    async def rebuild(self, task: Task, actions: Sequence[str], digests: Sequence[bytes]) -> env_pb2.RebuildResponse:
+        """One session where the actions lead, compared with what they showed."""
+        request = env_pb2.RebuildRequest(start=self._opening(task, 1), actions=actions, digests=digests)
+        return await self.stub.Rebuild(request, timeout=CALL_TIMEOUT_S)
+
+    async def step(self, lease: str, seq: int, action: str) -> env_pb2.Outcome:
+        """Apply one action."""
+        request = env_pb2.StepRequest(lease=lease, seq=seq, action=action)
+        return (await self.stub.Step(request, timeout=CALL_TIMEOUT_S)).outcome
+
+    async def close(self, leases: Sequence[str]) -> None:
+        """End leases."""
+        await self.stub.Close(env_pb2.CloseRequest(leases=leases), timeout=CALL_TIMEOUT_S)
+
+    def _opening(self, task: Task, n: int) -> env_pb2.OpenGroupRequest:
+        return env_pb2.OpenGroupRequest(
+            idempotency_key=f"tools {next(self._keys)}",
+            environment=task.environment,
+            kwargs_json=task.kwargs_json,
+            split=task.split,
+            seed=task.seed,
+            n=n,
+        )
+
+
+@contextlib.asynccontextmanager
+async def local_service(**settings: object) -> AsyncIterator[EnvClient]:
+    """A real service with real workers on a loopback port of this process, set as ENV_SERVICE_* and `settings` say.
+
+    Raises:
+        TimeoutError: no worker came up.
+    """
+    own = Settings.model_validate({**Settings().model_dump(), "port": 0, "drain_s": 0.0, **settings})
+    async with running_server(own) as address, grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
+        yield EnvClient(channel)
+
+
+def status_text(error: grpc.aio.AioRpcError) -> str:
+    """What the service answered, for people."""
+    return f"{error.code().name}: {error.details()}"

@@ -1,0 +1,42 @@
+"""Makes the package of a new environment from the files of `package_template/`."""
+
+import keyword
+import re
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+FILES = {
+    "pyproject.toml": "pyproject.toml.txt",
+    "README.md": "README.md.txt",
+    "{name}/__init__.py": "init.py.txt",
+    "{name}/environment.py": "environment.py.txt",
+    "tests/test_{name}.py": "test_environment.py.txt",
+}
+
+
+class ScaffoldError(Exception):
+    """The package cannot be made; the message says what is wanted."""
+
+
+def make_package(name: str, folder: Path) -> list[Path]:
+    """Write `folder`/`name`; the files. ScaffoldError: the name cannot be a package's, or the folder is there."""
+    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise ScaffoldError(f"name: want small letters, digits and _, such as tic_tac_toe, got {name!r}")
+    home = folder / name
+    if home.exists():
+        raise ScaffoldError(f"{home} is there already")
+    values = {
+        "name": name,
+        "distribution": name.replace("_", "-"),
+        "class_name": "".join(part.capitalize() for part in name.split("_")),
+    }
+    templates = resources.files("services.env.tools") / "package_template"
+    made = []
+    for target, template in FILES.items():
+        file = home / target.format(name=name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(Template((templates / template).read_text()).substitute(values))
+        made.append(file)
+    return made

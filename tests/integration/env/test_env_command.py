@@ -1,0 +1,141 @@
+"""`gigpo env`: list, play, check, bench and new, as a user runs them, without a platform."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+FAULTY = {
+    "ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps({"broken": "broken_environment:Broken", "gone": "no_such_module:X"}),
+    "PYTHONPATH": str(Path(__file__).parent),
+}
+FAR = FAULTY | {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps({"far": "broken_environment:Elsewhere"})}
+
+Gigpo = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def gigpo(tmp_path: Path) -> Gigpo:
+    """Runs `gigpo env ...` in an empty folder; status, stdout and stderr."""
+
+    def run(*arguments: str, typed: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
+        variables["PYTHONPATH"] = os.pathsep.join([variables.get("PYTHONPATH", ""), str(ROOT), str(ROOT / "proto")])
+        return subprocess.run(
+            [sys.executable, "-m", "client.main", "env", *arguments],
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            cwd=tmp_path,
+            env=os.environ | variables,
+        )
+
+    return run
+
+
+def test_without_a_stack_the_listing_is_this_installations(gigpo):
+    shown = gigpo("list", "--json", ENV_SERVICE_EXTRA_ENVIRONMENTS=FAULTY["ENV_SERVICE_EXTRA_ENVIRONMENTS"])
+    views = {view["info"]["id"]: view for view in json.loads(shown.stdout)}
+    assert {"alfworld", "grid", "gymnasium", "openenv", "gone"} <= set(views)
+    assert views["grid"]["info"]["kwargs_schema"]["properties"]["size"]
+    assert views["grid"]["unavailable_reason"] == ""
+    assert "cannot be imported" in views["gone"]["unavailable_reason"]
+    table = gigpo("list", **FAR)
+    assert table.returncode == 0
+    assert "alfworld" in table.stdout
+    assert "pip install 'gigpo-platform[casino]'" in " ".join(table.stdout.split())
+
+
+def test_a_person_plays_by_words_and_numbers(gigpo):
+    shown = gigpo("play", "grid", "--kwargs", '{"size": [2], "walls": [0]}', typed="1\ndance\nquit\n")
+    assert shown.returncode == 0, shown.stderr
+    assert "task: put " in shown.stdout
+    assert "  anchor: put " in shown.stdout
+    assert "    1  " in shown.stdout
+    assert "not a valid action" in shown.stdout
+    assert "left after 2 steps" in shown.stdout
+
+
+def test_what_was_played_is_a_document(gigpo):
+    shown = gigpo("play", "gymnasium", "--json", typed="down\ndown\nright\nright\ndown\nright\n")
+    played = json.loads(shown.stdout)
+    assert (played["environment"], played["score"], played["won"]) == ("gymnasium", 1.0, True)
+    assert [step["action"] for step in played["steps"]] == ["down", "down", "right", "right", "down", "right"]
+    assert played["steps"][-1]["terminated"]
+    assert played["first"]["admissible_actions"] == ["left", "down", "right", "up"]
+    assert "won after 6 steps" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("play", "gird"), "unknown environment 'gird'; known: alfworld"),
+        (("play", "grid", "--kwargs", "{'a'"), "want a JSON object"),
+        (("play", "grid", "--kwargs", '{"sise": 3}'), "sise"),
+        (("check", "gird"), "unknown environment"),
+        (("check",), "--all"),
+        (("new", "Tic-Tac"), "small letters"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_status_two(gigpo, arguments, sentence):
+    shown = gigpo(*arguments)
+    assert shown.returncode == 2
+    assert sentence in " ".join(shown.stderr.replace("│", " ").split())
+    assert "Traceback" not in shown.stderr
+
+
+def test_a_broken_environment_fails_its_checks_and_the_status_says_so(gigpo):
+    shown = gigpo("check", "broken", "gone", "--json", **FAULTY)
+    assert shown.returncode == 1
+    document = json.loads(shown.stdout)
+    failed = {one["check"]: one["note"] for one in document["findings"] if one["result"] == "failed"}
+    assert set(failed) == {
+        *("described", "determinism", "rebuild", "anchors", "state keys", "rewards", "invalid action", "vocabulary"),
+        *("close", "available"),
+    }
+    assert document["failed"] == len(failed)
+    assert "colour" in failed["described"]
+    assert "files behind" in failed["close"]
+    assert "strange" in failed["vocabulary"]
+    assert "cannot be imported" in failed["available"]
+
+
+def test_a_missing_extra_is_named_and_no_failure(gigpo):
+    shown = gigpo("check", "far", **FAR)
+    assert shown.returncode == 0
+    assert "not installed" in shown.stdout
+    assert "gigpo-platform[casino]" in shown.stdout
+
+
+def test_a_new_package_installs_passes_its_test_and_conforms(gigpo, tmp_path):
+    made = gigpo("new", "tic_tac", "--json")
+    assert made.returncode == 0, made.stderr
+    package, target = tmp_path / "tic_tac", tmp_path / "target"
+    assert {Path(file).name for file in json.loads(made.stdout)["files"]} >= {"pyproject.toml", "environment.py"}
+    assert gigpo("new", "tic_tac").returncode == 2
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target"]
+    subprocess.run([sys.executable, *install, str(target), str(package)], check=True, timeout=150)
+    path = os.pathsep.join([str(target), str(ROOT), str(ROOT / "proto")])
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(package / "tests")]
+    subprocess.run(tests, check=True, timeout=150, cwd=package, env=os.environ | {"PYTHONPATH": path})
+    shown = gigpo("check", "tic_tac", "--json", PYTHONPATH=str(target))
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["passed"] >= 13
+
+
+def test_the_bench_measures_and_says_what_it_did_not_compare(gigpo):
+    options = ("--seconds", "0.5", "--sessions", "16", "--latency-sessions", "4", "--hold", "0.2", "--env", "grid")
+    shown = gigpo("bench", *options, "--json")
+    assert shown.returncode == 0, shown.stderr
+    figures = json.loads(shown.stdout)
+    assert figures["steps_per_s"] > 0
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+    assert (figures["sessions"], figures["environment"]) == (16, "grid")
+    assert figures["held_sessions"] == 256 * figures["cores"]
+    assert figures["openenv_steps_per_s"] is None  # this folder has no .venv-openenv
+    assert "make install-openenv" in figures["openenv"]
