@@ -17,6 +17,7 @@ BUILT_IN = {
     "grid": "services.env.environments.grid:Grid",
     "gymnasium": "services.env.environments.gymnasium_adapter:GymnasiumAdapter",
     "search_qa": "services.env.environments.search_qa.environment:SearchQa",
+    "sokoban": "services.env.environments.sokoban.environment:Sokoban",
     "webshop": "services.env.environments.webshop.environment:WebShop",
 }
 
