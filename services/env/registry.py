@@ -16,6 +16,7 @@ BUILT_IN = {
     "alfworld": "services.env.environments.alfworld.environment:Alfworld",
     "grid": "services.env.environments.grid:Grid",
     "gymnasium": "services.env.environments.gymnasium_adapter:GymnasiumAdapter",
+    "minigrid": "services.env.environments.minigrid:MiniGrid",
     "search_qa": "services.env.environments.search_qa.environment:SearchQa",
     "sokoban": "services.env.environments.sokoban.environment:Sokoban",
     "webshop": "services.env.environments.webshop.environment:WebShop",
