@@ -66,7 +66,10 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
     answering = Health()
     answering.set(False)
     config = WorkerConfig(
-        known_environments(settings.extra_environments), settings.worker_memory_mb * 2**20, settings.worker_cpu_s
+        known_environments(settings.extra_environments),
+        settings.worker_memory_mb * 2**20,
+        settings.worker_cpu_s,
+        str(settings.data_root.resolve()) if settings.data_root else None,
     )
     pool = WorkerPool(settings, config, answering.set)
     service = EnvService(

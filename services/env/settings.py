@@ -43,5 +43,7 @@ class Settings(BaseSettings):
     drain_s: float = Field(5.0, ge=0, le=3600)
     """After SIGTERM live leases have this long to end, seconds."""
 
+    data_root: Path | None = None
+    """Folder whose subfolders jobs may name as an environment's data, such as a catalogue; unset: none."""
     extra_environments: dict[str, str] = {}
     """Id -> "module:Class" of environments that no installed package registers."""
