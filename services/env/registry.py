@@ -16,6 +16,7 @@ BUILT_IN = {
     "alfworld": "services.env.environments.alfworld.environment:Alfworld",
     "grid": "services.env.environments.grid:Grid",
     "gymnasium": "services.env.environments.gymnasium_adapter:GymnasiumAdapter",
+    "prompts": "services.env.environments.prompts.environment:Prompts",
 }
 
 

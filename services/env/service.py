@@ -124,8 +124,11 @@ class EnvService:
             raise KeyReusedError(f"idempotency_key {key!r} came before with other arguments")
         return await self._wait(opening.group)
 
-    async def step(self, lease_id: str, seq: int, action: str) -> Stepped | Fault:
+    async def step(self, lease_id: str, seq: int, action: str, response_tokens: int = 0) -> Stepped | Fault:
         """Apply one action, or give again the answer to the last one.
+
+        Args:
+            response_tokens: length of the response that the action came in; 0: not known.
 
         Raises:
             UnknownLeaseError, SequenceError, EpisodeOverError, BadRequestError: the step was not taken.
@@ -135,7 +138,7 @@ class EnvService:
         if seq != lease.seq or lease.answer is None:
             self._check_step(lease, seq, action)
             lease.seq = seq
-            lease.answer = asyncio.create_task(self._take_step(lease, action))
+            lease.answer = asyncio.create_task(self._take_step(lease, action, response_tokens))
         return await self._wait(lease.answer)
 
     def renew(self, lease_ids: list[str]) -> list[str]:
@@ -254,8 +257,8 @@ class EnvService:
             raise ResetFaultError(opened.message)
         raise WorkerLostError(f"{MAX_TRIES} workers were lost while the session was opened")
 
-    async def _take_step(self, lease: Lease, action: str) -> Stepped | Fault:
-        answer = await self._step_somewhere(lease, action)
+    async def _take_step(self, lease: Lease, action: str, response_tokens: int) -> Stepped | Fault:
+        answer = await self._step_somewhere(lease, action, response_tokens)
         if isinstance(answer, Failed):
             fault_class = {"env_bug": FaultClass.ENV_BUG, "model": FaultClass.MODEL}.get(
                 answer.reason, FaultClass.INFRA
@@ -273,7 +276,7 @@ class EnvService:
         lease.expires_at = self._clock() + self._leases.ttl_s
         return answer
 
-    async def _step_somewhere(self, lease: Lease, action: str) -> Stepped | Failed | Fault:
+    async def _step_somewhere(self, lease: Lease, action: str, response_tokens: int) -> Stepped | Failed | Fault:
         """Step where the session lives; where its home is lost, rebuild it elsewhere and step there."""
         own = 0
         for _ in range(MAX_TRIES):
@@ -287,7 +290,7 @@ class EnvService:
                         lease.session.close()
                         return Fault(FaultClass.INFRA, "the lease was closed while its session was rebuilt")
                     log.info("lease %s rebuilt after %d steps", lease.id, len(lease.actions))
-                return await lease.session.step(action)
+                return await lease.session.step(action, response_tokens)
             except WorkerLostError as lost:
                 lease.session = None
                 own += lost.running

@@ -56,7 +56,7 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
 
     async def Step(self, request: env_pb2.StepRequest, context: Context) -> env_pb2.StepResponse:
         try:
-            answer = await self._service.step(request.lease, request.seq, request.action)
+            answer = await self._service.step(request.lease, request.seq, request.action, request.response_tokens)
         except EnvServiceError as error:
             await _abort(context, error)
         return env_pb2.StepResponse(outcome=outcome_message(answer))
@@ -102,7 +102,7 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
 
     async def _result(self, step: env_pb2.StepRequest) -> env_pb2.StepResult:
         try:
-            answer = await self._service.step(step.lease, step.seq, step.action)
+            answer = await self._service.step(step.lease, step.seq, step.action, step.response_tokens)
         except EnvServiceError as error:
             return env_pb2.StepResult(lease=step.lease, seq=step.seq, refusal=refusal(error))
         return env_pb2.StepResult(lease=step.lease, seq=step.seq, outcome=outcome_message(answer))

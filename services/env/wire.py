@@ -41,6 +41,7 @@ class TakeStep(msgspec.Struct, frozen=True, array_like=True, tag="step"):
     request: int
     episode: int
     action: str
+    response_tokens: int = 0
 
 
 class CloseEpisode(msgspec.Struct, frozen=True, array_like=True, tag="close"):
@@ -90,6 +91,7 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     truncated: bool
     action_valid: bool
     digest: bytes
+    rewards: tuple[float, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):

@@ -100,6 +100,7 @@ class GymnasiumAdapter(Environment):
 
     Kwargs = GymnasiumKwargs
     kwargs: GymnasiumKwargs
+    prompt_template = "gymnasium/v1"
     requires = ("gymnasium",)
 
     def __init__(self, kwargs: GymnasiumKwargs) -> None:

@@ -65,7 +65,7 @@ def spec_of(environment: Mapping[str, Any], **rollout: Any) -> JobSpec:
     return JobSpec.model_validate(
         {
             "model": {"scratch": {}},
-            "environment": {"max_turns": 6, "prompt_template": "plain", **environment},
+            "environment": {"max_turns": 6, **environment},
             "rollout": {"num_generations": 3, "max_completion_length": 4, **rollout},
         }
     )
