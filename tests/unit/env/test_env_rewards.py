@@ -119,3 +119,19 @@ def test_soft_overlong_falls_over_the_last_tokens(tokens, value):
 def test_functions_that_cannot_be_had_are_refused(rewards, words):
     with pytest.raises(KwargsError, match=words):
         reward_functions(Rewards(**rewards))
+
+
+def test_an_installed_package_can_bring_reward_functions(tmp_path, monkeypatch):
+    package = tmp_path / "kind_words-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: kind-words\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[gigpo.rewards]\nkindness = kind_words:kindness\ngone = kind_words:no\n")
+    (tmp_path / "kind_words.py").write_text(
+        "def kindness(completion):\n"
+        "    return completion.text.count('please') * completion.row['kindness'] / completion.tokens\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (kindness,) = reward_functions(Rewards(reward_funcs=["kindness"]))
+    assert kindness(Completion("please, please", 4, "ask", row={"kindness": 3})) == 1.5
+    with pytest.raises(KwargsError, match=r"reward_funcs: gone can't be imported: AttributeError"):
+        reward_functions(Rewards(reward_funcs=["gone"]))
