@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
+import structlog
 
 from services.contracts.arrays import pack_int32
 from services.rollout.errors import PromptTooLong
 from services.rollout.templates import ChatTemplate, Scene, SceneTemplate
-from services.rollout.tokens import PolicyTokens
+from services.rollout.tokens import CACHED_TEXTS, PolicyTokens
+
+log = structlog.get_logger("rollout")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class PromptWriter:
         self.wording, self._tokens, self._max_tokens = wording, tokens, max_tokens
         self.cut_observations = 0
         """Prompts whose observation had to be cut so far."""
+        self._encode = lru_cache(CACHED_TEXTS)(self._encoded)  # states recur, and rendering takes longer than looking
 
     def ids(self, scene: Scene) -> bytes:
         """int32 little-endian [P], P <= max_tokens.
@@ -60,6 +65,8 @@ class PromptWriter:
             ids = self._encode(reduced)
             if self._fits(ids):
                 return ids
+        if not self.cut_observations:
+            log.warning("observations are cut to fit max_prompt_tokens", max_prompt_tokens=self._max_tokens)
         self.cut_observations += 1
         return self._cut(msgspec.structs.replace(scene, history=(), admissible_actions=()))
 
@@ -81,7 +88,7 @@ class PromptWriter:
                 too_many = middle
         return best
 
-    def _encode(self, scene: Scene) -> bytes:
+    def _encoded(self, scene: Scene) -> bytes:
         # an empty prompt (the task hidden, nothing else shown) still needs a token to begin with
         return self._tokens.encode(self.wording.text(scene)) or pack_int32(self._tokens.stop_ids[:1])
 
