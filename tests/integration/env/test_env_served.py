@@ -19,13 +19,13 @@ FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION.value[0]
 async def test_the_listing_describes_every_environment(served):
     caller = await served()
     listing = (await caller.stub.ListEnvironments(env_pb2.ListEnvironmentsRequest())).environments
-    assert [entry.id for entry in listing] == ["alfworld", "faulty", "grid", "gymnasium"]
+    assert [entry.id for entry in listing] == ["alfworld", "faulty", "grid", "gymnasium", "prompts"]
     grid = listing[2]
     assert json.loads(grid.kwargs_schema_json)["additionalProperties"] is False
     assert grid.capabilities.deterministic
     assert grid.capabilities.gives_anchors
     assert grid.capabilities.cost_class == env_pb2.COST_CLASS_LIGHT
-    assert (grid.default_max_turns, list(grid.splits), grid.prompt_template) == (20, ["train", "test"], "grid")
+    assert (grid.default_max_turns, list(grid.splits), grid.prompt_template) == (20, ["train", "test"], "grid/v1")
     assert "stove" in grid.vocabulary
     assert grid.description
     assert not any(entry.unavailable_reason for entry in listing)
