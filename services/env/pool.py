@@ -39,10 +39,10 @@ class RemoteSession:
         self._worker = worker
         self._episode = episode
 
-    async def step(self, action: str) -> Stepped | Failed:
+    async def step(self, action: str, response_tokens: int) -> Stepped | Failed:
         """Apply one action; WorkerLostError where the worker ends first."""
         request = self._worker.next_request()
-        answer = await self._worker.call(TakeStep(request, self._episode, action), request)
+        answer = await self._worker.call(TakeStep(request, self._episode, action, response_tokens), request)
         assert isinstance(answer, Stepped | Failed)
         if isinstance(answer, Failed) or answer.terminated or answer.truncated:
             self._pool.forget(self._worker, self._episode)

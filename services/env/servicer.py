@@ -66,7 +66,7 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
 
     async def Step(self, request: env_pb2.StepRequest, context: Context) -> env_pb2.StepResponse:
         try:
-            answer = await self._service.step(request.lease, request.seq, request.action)
+            answer = await self._service.step(request.lease, request.seq, request.action, request.response_tokens)
         except EnvServiceError as error:
             await _abort(context, error)
         return env_pb2.StepResponse(outcome=outcome_message(answer))
@@ -74,7 +74,9 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
     async def StepBatch(self, request: env_pb2.StepBatchRequest, context: Context) -> env_pb2.StepBatchResponse:
         if problem := self._batch_problem(request):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
-        answers = await self._service.step_all((step.lease, step.seq, step.action) for step in request.steps)
+        answers = await self._service.step_all(
+            (step.lease, step.seq, step.action, step.response_tokens) for step in request.steps
+        )
         results = [step_result(step, answer) for step, answer in zip(request.steps, answers, strict=True)]
         return env_pb2.StepBatchResponse(results=results)
 

@@ -132,7 +132,7 @@ class Sessions:
         episode = self._episodes.get(order.episode)
         if episode is None:
             return Failed(order.request, "lost", f"no episode {order.episode} in this worker")
-        stepped = episode.step(order.request, order.action)
+        stepped = episode.step(order.request, order.action, order.response_tokens)
         if stepped.terminated or stepped.truncated:
             self._free(order.episode)
         return stepped

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.api import jobs
-from services.api.checks import opening_kwargs, resolve
+from services.api.checks import resolve
 from services.api.container import Container, Parts
 from services.api.problems import bad_spec, not_found
 from services.api.states import JobState, Wish
@@ -47,7 +47,7 @@ async def _checked(spec: JobSpec, parts: Container) -> EnvironmentInfo:
     environment, problems = resolve(spec, await parts.environments.list(), parts.settings.engines)
     if environment is None or problems:
         raise bad_spec(problems)
-    kwargs = opening_kwargs(spec, environment)
+    kwargs = environment.kwargs(spec)
     refusal = await parts.environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
     if refusal is not None:
         raise bad_spec([("environment.environment_kwargs", refusal)])

@@ -220,7 +220,7 @@ class Grid(Environment):
     kwargs: GridKwargs
 
     Kwargs = GridKwargs
-    prompt_template = "grid"
+    prompt_template = "grid/v1"
 
     def reset(self, seed: int, split: str) -> Observation:
         self._rng = random.Random(f"grid/{split}/{seed}")

@@ -119,6 +119,7 @@ class GymnasiumAdapter(Environment):
 
     Kwargs = GymnasiumKwargs
     kwargs: GymnasiumKwargs
+    prompt_template = "gymnasium/v1"
     requires = ("gymnasium",)
     examples = (
         {"id": "FrozenLake-v1", "options": {"is_slippery": False}},

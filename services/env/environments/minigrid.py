@@ -58,7 +58,7 @@ class MiniGrid(Environment):
 
     Kwargs = MiniGridKwargs
     kwargs: MiniGridKwargs
-    prompt_template = "minigrid"
+    prompt_template = "minigrid/v1"
     requires = ("minigrid",)
     extra = "minigrid"
 

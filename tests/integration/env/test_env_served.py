@@ -21,13 +21,13 @@ async def test_the_listing_describes_every_environment(served):
     listing = (await caller.stub.ListEnvironments(env_pb2.ListEnvironmentsRequest())).environments
     ids = [entry.id for entry in listing]
     assert ids == sorted(ids)
-    assert {"alfworld", "faulty", "grid", "gymnasium", "search_qa", "sokoban", "webshop"} <= {*ids}
+    assert {"alfworld", "faulty", "grid", "gymnasium", "prompts", "search_qa", "sokoban", "webshop"} <= {*ids}
     grid = listing[ids.index("grid")]
     assert json.loads(grid.kwargs_schema_json)["additionalProperties"] is False
     assert grid.capabilities.deterministic
     assert grid.capabilities.gives_anchors
     assert grid.capabilities.cost_class == env_pb2.COST_CLASS_LIGHT
-    assert (grid.default_max_turns, list(grid.splits), grid.prompt_template) == (20, ["train", "test"], "grid")
+    assert (grid.default_max_turns, list(grid.splits), grid.prompt_template) == (20, ["train", "test"], "grid/v1")
     assert "stove" in grid.vocabulary
     assert grid.description
     assert all("not installed" in entry.unavailable_reason for entry in listing if entry.unavailable_reason)

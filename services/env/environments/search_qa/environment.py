@@ -74,7 +74,7 @@ class SearchQa(Environment):
 
     Kwargs = SearchQaKwargs
     kwargs: SearchQaKwargs
-    prompt_template = "search_qa"
+    prompt_template = "search_qa/v1"
     requires = RANKING_REQUIRES
 
     def reset(self, seed: int, split: str) -> Observation:

@@ -68,7 +68,7 @@ class Sokoban(Environment):
 
     Kwargs = SokobanKwargs
     kwargs: SokobanKwargs
-    prompt_template = "sokoban"
+    prompt_template = "sokoban/v1"
 
     def reset(self, seed: int, split: str) -> Observation:
         self._room, self._position = self._drawn(random.Random(f"sokoban/{split}/{seed}"), test=split == "test")

@@ -59,7 +59,7 @@ class WebShop(Environment):
 
     Kwargs = WebShopKwargs
     kwargs: WebShopKwargs
-    prompt_template = "webshop"
+    prompt_template = "webshop/v1"
     requires = (*RANKING_REQUIRES, "rapidfuzz")
 
     def reset(self, seed: int, split: str) -> Observation:
