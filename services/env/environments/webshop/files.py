@@ -1,0 +1,159 @@
+"""Reads the user's own WebShop files: items_shuffle*.json, items_ins_v2*.json; for human goals items_human_ins*.json.
+
+Records are kept or left out as WebShop does it: an asin of more than ten characters, "nan", or met before is left out;
+a product without attributes gets DUMMY_ATTR. `nouns.json` (asin -> nouns of its title) is read where it lies there too.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
+
+from services.env.data import checked, one_file, read_json
+from services.env.environment import KwargsError
+from services.env.environments.webshop.nouns import title_nouns
+from services.env.environments.webshop.product import Product, Wish, drawn_price
+
+Goals = Literal["synthetic", "human"]
+NO_ATTRIBUTES = ("DUMMY_ATTR",)
+NO_PRICE = 100.0
+
+
+def _or_empty(kind: type) -> BeforeValidator:
+    """null, "" and the like stand for nothing in the scraped files."""
+    return BeforeValidator(lambda value: value or kind())
+
+
+class OptionRecord(BaseModel):
+    """One value of an option."""
+
+    value: str
+
+
+class ProductRecord(BaseModel):
+    """The fields of items_shuffle that are read."""
+
+    asin: str
+    name: str
+    query: str
+    product_category: str
+    full_description: Annotated[str, _or_empty(str)] = ""
+    small_description: Annotated[
+        list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value or [])
+    ] = []
+    pricing: Annotated[str, _or_empty(str)] = ""
+    customization_options: Annotated[dict[str, list[OptionRecord] | None], _or_empty(dict)] = {}
+
+
+class AttributesRecord(BaseModel):
+    """The fields of items_ins_v2 that are read."""
+
+    attributes: list[str] = list(NO_ATTRIBUTES)
+    instruction: str | None = None
+    instruction_attributes: Annotated[list[str], _or_empty(list)] = []
+
+
+class HumanRecord(BaseModel):
+    """The fields of items_human_ins that are read."""
+
+    instruction: str
+    instruction_attributes: list[str]
+    instruction_options: list[str] = Field(description="Values, not names.")
+
+
+_products = TypeAdapter(ProductRecord)
+_attributes = TypeAdapter(AttributesRecord)
+_human = TypeAdapter(list[HumanRecord])
+_nouns = TypeAdapter(list[str])
+
+
+def read_products(folder: Path, count: int, goals: Goals) -> list[Product]:
+    """The first `count` records of the catalogue, with the wishes that the goals are made from.
+
+    Raises:
+        KwargsError: a file is missing, or holds something else; names file, record and field.
+    """
+    items = one_file(folder, "items_shuffle*.json")
+    records = read_json(items)
+    if not isinstance(records, list):
+        raise KwargsError(f"data: {items.name}: want a list of products, got {type(records).__name__}")
+    attributes = _by_asin(one_file(folder, "items_ins_v2*.json"))
+    human = _by_asin(one_file(folder, "items_human_ins*.json")) if goals == "human" else None
+    nouns = _by_asin(folder / "nouns.json") if (folder / "nouns.json").exists() else {}
+    products: dict[str, Product] = {}
+    for number, value in enumerate(records[:count]):
+        place = f"{items.name}, record {number}"
+        record: ProductRecord = checked(_products, value, place)
+        asin = record.asin
+        if asin == "nan" or len(asin) > 10 or asin in products:
+            continue
+        about: AttributesRecord = checked(_attributes, attributes.get(asin, {}), f"items_ins_v2, record {asin}")
+        wishes = _synthetic(about) if human is None else _human_wishes(human.get(asin, []), asin)
+        titled = checked(_nouns, nouns[asin], f"nouns.json, record {asin}") if asin in nouns else None
+        products[asin] = _product(record, place, tuple(about.attributes), wishes, titled)
+    return list(products.values())
+
+
+def _product(
+    record: ProductRecord,
+    place: str,
+    attributes: tuple[str, ...],
+    wishes: tuple[Wish, ...],
+    nouns: list[str] | None,
+) -> Product:
+    price, price_tag = _price(record, place)
+    options = {
+        name.lower(): tuple(content.value.strip().replace("/", " | ").lower() for content in contents)
+        for name, contents in record.customization_options.items()
+        if contents is not None
+    }
+    return Product(
+        asin=record.asin,
+        title=record.name,
+        description=record.full_description,
+        bullet_points=tuple(record.small_description),
+        attributes=attributes,
+        options=options,
+        price=price,
+        price_tag=price_tag,
+        query=record.query.lower().strip(),
+        product_category=record.product_category,
+        title_nouns=title_nouns(record.name) if nouns is None else tuple(noun.lower() for noun in nouns),
+        wishes=wishes,
+    )
+
+
+def _price(record: ProductRecord, place: str) -> tuple[float, str]:
+    if not record.pricing:
+        return NO_PRICE, f"${NO_PRICE}"
+    try:
+        prices = [float(re.sub(r"[^\d.]", "", part)) for part in record.pricing.split("$")[1:]]
+        first = prices[0]
+    except (ValueError, IndexError) as error:
+        raise KwargsError(f"data: {place}: pricing: want dollars such as $3.50, got {record.pricing!r:.80}") from error
+    if len(prices) == 1:
+        return first, f"${first}"
+    return drawn_price(first, prices[1], record.asin), f"${first} to ${prices[1]}"
+
+
+def _synthetic(about: AttributesRecord) -> tuple[Wish, ...]:
+    if about.instruction is None or not about.instruction_attributes:
+        return ()
+    return (Wish(about.instruction, tuple(about.instruction_attributes)),)
+
+
+def _human_wishes(value: Any, asin: str) -> tuple[Wish, ...]:
+    records: list[HumanRecord] = checked(_human, value, f"items_human_ins, record {asin}")
+    return tuple(
+        Wish(record.instruction, tuple(record.instruction_attributes), tuple(record.instruction_options))
+        for record in records
+        if record.instruction_attributes
+    )
+
+
+def _by_asin(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise KwargsError(f"data: {path.name}: want asin -> record, got {type(found).__name__}")
+    return found
