@@ -41,10 +41,10 @@ class Ranking:
         if not known:
             return []
         scores = self._index.get_scores_from_ids(known)
-        if len(scores) > limit:
-            least = max(float(np.partition(scores, -limit)[-limit]), np.finfo(scores.dtype).tiny)
-            found = np.flatnonzero(scores >= least)
-        else:
-            found = np.flatnonzero(scores > 0)
-        order = np.argsort(-scores[found], kind="stable")[:limit]
+        found = np.flatnonzero(scores)  # few of many, as a rule: what follows is quick with them alone
+        values = scores[found]
+        if len(found) > limit:
+            likely = values >= np.partition(values, -limit)[-limit]
+            found, values = found[likely], values[likely]
+        order = np.argsort(-values, kind="stable")[:limit]
         return [int(position) for position in found[order]]

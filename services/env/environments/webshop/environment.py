@@ -5,7 +5,7 @@ dollars; pages cut short):
 
     Search                                                                  search[slim fit jacket color red x-large]
     Back to Search [SEP] Page 1 (Total results: 50) [SEP] Next > [SEP] B20AB3872E [SEP] Rovtrel Jacket Kit [SEP] $33.76
-    [SEP] BC593BB2FE [SEP] Tunnova Jacket Edition Cotton Spandex Anti Slip [SEP] $41.58 ...         click[b20ab3872e]
+    [SEP] B855866766 [SEP] Tununa Jacket Edition [SEP] $115.48 ...                          click[b20ab3872e]
     Back to Search [SEP] < Prev [SEP] color [SEP] pink [SEP] red [SEP] dark blue [SEP] purple [SEP] teal [SEP] size
     [SEP] small [SEP] x-small ... [SEP] x-large [SEP] Rovtrel Jacket Kit [SEP] Price: $33.76 [SEP] Rating: N.A. [SEP]
     Description [SEP] Features [SEP] Reviews [SEP] Buy Now              click[red], click[x-large], click[buy now]
