@@ -5,7 +5,7 @@ Transcript (seed 0, train: Which currency is used in the country in which the ci
     You have not searched yet.                                                      <search>Riaskaprix</search>
     <information>Doc 1(Title: "Riaskaprix") Riaskaprix is a city in Brablauskia on the river Stowiagloat, ...
     Doc 2(Title: "Jatriadiod Shecriruth") ... </information>                        <search>Brablauskia</search>
-    <information>Doc 1(Title: "Brablauskia") Brablauskia is a country in Borea. ... pay with the reikraebleil.
+    <information>Doc 1(Title: "Brablauskia") Brablauskia is a country in Auralia. ... pay with the reikraebleil.
     ... </information>                                                              <answer>reikraebleil</answer>
 """
 
