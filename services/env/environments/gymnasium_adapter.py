@@ -15,12 +15,12 @@ Transcript (id FrozenLake-v1, options {"is_slippery": false}):
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.environments.splits import reset_within
 
 if TYPE_CHECKING:
     import gymnasium
@@ -58,8 +58,20 @@ class GymnasiumKwargs(EnvironmentKwargs):
 
     id: str = Field(pattern=r"^[\w./-]+$", description="A registered Gymnasium id, such as FrozenLake-v1.")
     options: dict[str, bool | int | float | str | None] = Field({}, description="Passed on to gymnasium.make.")
+    random_map: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="FrozenLake only: side of a map with a safe way, drawn for each task; 0: the map of `options`.",
+    )
     action_names: tuple[str, ...] = Field((), description="Words for the actions 0, 1, ...; numbers always work.")
     max_turns: int = Field(100, ge=1, le=100_000, description="The episode is truncated after this many steps.")
+
+    @model_validator(mode="after")
+    def _a_lake_to_draw(self) -> Self:
+        if self.random_map and not (self.random_map >= 3 and "FrozenLake" in self.id):
+            raise ValueError(f"random_map: want 0, or 3 or more for FrozenLake, got {self.random_map} for {self.id}")
+        return self
 
 
 def board_text(rendered: str) -> str:
@@ -95,6 +107,13 @@ def value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def drawn_map(size: int, number: int) -> list[str]:
+    """A map for FrozenLake that has a safe way from start to goal."""
+    from gymnasium.envs.toy_text.frozen_lake import generate_random_map
+
+    return generate_random_map(size=size, seed=number)
+
+
 class GymnasiumAdapter(Environment):
     """Any installed Gymnasium environment with discrete or text actions: FrozenLake-v1, Taxi-v4, CliffWalking-v1."""
 
@@ -110,6 +129,8 @@ class GymnasiumAdapter(Environment):
     def __init__(self, kwargs: GymnasiumKwargs) -> None:
         super().__init__(kwargs)
         self._env, self._has_board = self._make()
+        self._map: list[str] = []
+        """FrozenLake's, where it is drawn for the task."""
         known = KNOWN.get(kwargs.id.rpartition("/")[2].partition("-")[0])
         self._task = known.task if known else f"play {kwargs.id}"
         self._won = known.won if known else lambda reward: reward > 0
@@ -121,9 +142,16 @@ class GymnasiumAdapter(Environment):
         return self._env.spec is None or not self._env.spec.nondeterministic
 
     def reset(self, seed: int, split: str) -> Observation:
-        digest = blake2b(f"{split}/{seed}".encode(), digest_size=4).digest()
-        seen, _ = self._env.reset(seed=int.from_bytes(digest, "little"))
-        self._seen = self._observation(seen)
+        def start(number: int) -> str:
+            if self.kwargs.random_map:
+                self._env.close()
+                self._map = drawn_map(self.kwargs.random_map, number)
+                self._env, _ = self._make(desc=self._map)
+            seen, _ = self._env.reset(seed=number)
+            self._seen = self._observation(seen)
+            return f"{self.kwargs.id} {self._seen.text}"
+
+        reset_within(split, seed, start)
         return self._seen
 
     def step(self, action: str) -> Outcome:
@@ -148,28 +176,27 @@ class GymnasiumAdapter(Environment):
     def state(self) -> object | None:
         """The state number of the tabular environments; the others are told apart by their history."""
         number = getattr(self._env.unwrapped, "s", None)
-        return None if number is None else ("s", int(number))
+        return None if number is None else ("s", int(number), *self._map)
 
     def close(self) -> None:
         self._env.close()
 
-    def _make(self) -> "tuple[gymnasium.Env[Any, Any], bool]":
+    def _make(self, **drawn: object) -> "tuple[gymnasium.Env[Any, Any], bool]":
+        """The environment, and whether it draws boards of text."""
         import gymnasium
 
-        def make(**shown: str) -> "gymnasium.Env[Any, Any]":
-            options: dict[str, Any] = {**self.kwargs.options, **shown}
-            try:
-                return gymnasium.make(self.kwargs.id, disable_env_checker=True, **options)
-            except gymnasium.error.Error as error:
-                raise KwargsError(f"id: {error}") from error
-            except (TypeError, ValueError, KeyError, ImportError) as error:
-                raise KwargsError(f"id, options: {self.kwargs.id} cannot be made: {error!r}") from error
-
-        env = make()
-        if "ansi" not in env.metadata.get("render_modes", ()):
-            return env, False
-        env.close()
-        return make(render_mode="ansi"), True
+        options: dict[str, Any] = {**self.kwargs.options, **drawn}
+        try:
+            entry = gymnasium.spec(self.kwargs.id).entry_point
+            creator = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+            has_board = "ansi" in getattr(creator, "metadata", {}).get("render_modes", ())
+            if has_board:
+                options["render_mode"] = "ansi"
+            return gymnasium.make(self.kwargs.id, disable_env_checker=True, **options), has_board
+        except gymnasium.error.Error as error:
+            raise KwargsError(f"id: {error}") from error
+        except (TypeError, ValueError, KeyError, ImportError) as error:
+            raise KwargsError(f"id, options: {self.kwargs.id} cannot be made: {error!r}") from error
 
     def _named_actions(self, known: Known | None) -> dict[str, int]:
         """Word or number -> action; empty for text actions. KwargsError: neither discrete nor text."""

@@ -1,8 +1,38 @@
 """Which tasks are for testing only, where nothing else says it."""
 
+from collections.abc import Callable
 from hashlib import blake2b
+
+MAX_DRAWS = 64
+"""A task of one in six is found in so many draws but once in 100,000 times."""
+ENOUGH_TO_SEE_ONE_TASK = 7
+"""Draws that all gave the same task: there is only the one."""
 
 
 def in_test_split(task: str) -> bool:
     """Whether what names a task belongs to the test split: about one in six, the same ones everywhere."""
     return blake2b(task.encode(), digest_size=8).digest()[0] % 6 == 0
+
+
+def reset_within(split: str, seed: int, reset: Callable[[int], str]) -> None:
+    """Call `reset` with numbers that follow from split and seed until what it names belongs to the split.
+
+    Where the tasks hardly differ, as on a map with one start, no such number may be found: then the splits share tasks.
+
+    Args:
+        reset: takes a number from 0 to 2**32 - 1 and names the task that it started.
+    """
+    numbers = [_number(f"{split}/{seed}/{draw}") for draw in range(MAX_DRAWS)]
+    met = set()
+    for draw, number in enumerate(numbers):
+        task = reset(number)
+        if in_test_split(task) == (split == "test"):
+            return
+        met.add(task)
+        if draw >= ENOUGH_TO_SEE_ONE_TASK and len(met) == 1:
+            break
+    reset(numbers[0])
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "little")

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium
 import pytest
 from gymnasium import spaces
+from pydantic import ValidationError
 
 from services.env.environment import KwargsError
 from services.env.environments.gymnasium_adapter import GymnasiumAdapter, GymnasiumKwargs, board_text, value_text
@@ -92,9 +93,10 @@ def test_walking_off_the_cliff_costs_a_hundred_and_goes_on():
 
 
 def test_the_same_seed_gives_the_same_task_and_splits_differ():
-    seeds = range(20)
+    one, other = adapter("Taxi-v4"), adapter("Taxi-v4")
     train, again, test = (
-        [adapter("Taxi-v4").reset(s, split).text for s in seeds] for split in ("train", "train", "test")
+        [taxi.reset(seed, split).text for seed in range(20)]
+        for taxi, split in ((one, "train"), (other, "train"), (one, "test"))
     )
     assert train == again
     assert train != test
@@ -175,3 +177,88 @@ def test_a_board_loses_codes_and_last_action_and_tells_its_marks():
 def test_values_read_as_words_and_numbers():
     assert value_text((14, 10, False)) == "14, 10, False"
     assert value_text({"a": 1.23456, "b": "x"}) == "a: 1.235\nb: x"
+
+
+def test_a_lake_is_drawn_for_each_task_and_test_lakes_never_train():
+    def lakes(split: str) -> set[str]:
+        return {adapter("FrozenLake-v1", random_map=5).reset(seed, split).text for seed in range(40)}
+
+    train, test = lakes("train"), lakes("test")
+    assert not train & test
+    assert min(len(train), len(test)) > 35
+    assert lakes("train") == train
+
+
+def test_every_drawn_lake_is_crossed_by_an_expert():
+    for seed in range(20):
+        lake = adapter("FrozenLake-v1", random_map=6, options={"is_slippery": False})
+        lake.reset(seed, "test")
+        for action in safe_way(lake._map):
+            outcome = lake.step(action)
+        assert (outcome.won, outcome.reward) == (True, 1.0)
+        assert lake.state() == ("s", 35, *lake._map)
+
+
+def safe_way(board: list[str]) -> list[str]:
+    """The shortest way over the ice."""
+    steps = {"left": (0, -1), "down": (1, 0), "right": (0, 1), "up": (-1, 0)}
+    ways: dict[tuple[int, int], list[str]] = {(0, 0): []}
+    for cell in (queue := [(0, 0)]):
+        for name, (down, right) in steps.items():
+            row, column = after = (cell[0] + down, cell[1] + right)
+            inside = 0 <= row < len(board) and 0 <= column < len(board)
+            if inside and board[row][column] != "H" and after not in ways:
+                ways[after] = [*ways[cell], name]
+                queue.append(after)
+    return ways[len(board) - 1, len(board) - 1]
+
+
+def test_the_splits_share_no_start_where_there_are_many():
+    taxi = adapter("Taxi-v4")
+    train, test = ({taxi.reset(seed, split).text for seed in range(300)} for split in ("train", "test"))
+    assert not train & test
+    assert min(len(train), len(test)) > 40
+
+
+def test_a_map_with_one_start_serves_both_splits():
+    assert adapter("CliffWalking-v1").reset(0, "test") == adapter("CliffWalking-v1").reset(0, "train")
+
+
+@pytest.mark.parametrize("kwargs", [{"id": "Taxi-v4", "random_map": 4}, {"id": "FrozenLake-v1", "random_map": 2}])
+def test_maps_are_drawn_for_lakes_only(kwargs):
+    with pytest.raises(ValidationError, match="random_map: want 0, or 3 or more for FrozenLake"):
+        GymnasiumKwargs.model_validate(kwargs)
+
+
+def test_an_expert_takes_the_taxi_and_keeps_off_the_cliff():
+    cliff = adapter("CliffWalking-v1")
+    cliff.reset(0, "train")
+    outcomes = [cliff.step(action) for action in ["up", *["right"] * 11, "down"]]
+    assert (outcomes[-1].won, outcomes[-1].terminated, sum(o.reward for o in outcomes)) == (True, True, -13.0)
+    taxi = adapter("Taxi-v4")
+    taxi.reset(0, "train")
+    for action in cheapest_ride(taxi):
+        outcome = taxi.step(action)
+    assert (outcome.won, outcome.reward) == (True, 20.0)
+
+
+def cheapest_ride(taxi: GymnasiumAdapter) -> list[str]:
+    """The shortest plan through Gymnasium's own table of transitions."""
+    table = taxi._env.unwrapped.P
+    names = ("south", "north", "east", "west", "pickup", "dropoff")
+    ways: dict[int, list[str]] = {int(taxi._env.unwrapped.s): []}
+    for state in (queue := list(ways)):
+        for number, name in enumerate(names):
+            ((_, after, reward, over),) = table[state][number]
+            if over and reward > 0:
+                return [*ways[state], name]
+            if after not in ways and reward == -1:
+                ways[after] = [*ways[state], name]
+                queue.append(after)
+    raise AssertionError("no way")
+
+
+def test_text_observations_in_dictionaries_and_tuples_read_line_by_line():
+    assert value_text({"room": "cave", "exits": ("north", "south"), "score": 3}) == (
+        "room: cave\nexits: north, south\nscore: 3"
+    )
