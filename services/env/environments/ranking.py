@@ -7,10 +7,8 @@ document lengths are exact (Lucene keeps them in one byte), and equal scores are
 import re
 from collections.abc import Iterable
 
-import bm25s
-import numpy as np
-import Stemmer
-
+REQUIRES = ("Stemmer", "bm25s", "numpy")
+"""What an environment that ranks needs; imported where it is used, so that listing environments stays cheap."""
 WORD = re.compile(r"\w+(?:['’.]\w+)*")
 """Letters and digits, joined inside by an apostrophe or a point: "men's", "3.5"; but "t-shirt" is two words."""
 POSSESSIVE = re.compile(r"['’]s$")
@@ -23,6 +21,8 @@ STOP_WORDS = frozenset(ENGLISH_STOP_WORDS.split())
 
 def terms(text: str) -> list[str]:
     """What a text is indexed and searched by."""
+    import Stemmer
+
     words = (POSSESSIVE.sub("", word) for word in WORD.findall(text.lower()))
     stemmed: list[str] = Stemmer.Stemmer("porter").stemWords([word for word in words if word not in STOP_WORDS])
     return stemmed
@@ -32,11 +32,15 @@ class Ranking:
     """An index over a fixed collection; reading it changes nothing, so sessions share it."""
 
     def __init__(self, documents: Iterable[str]) -> None:
+        import bm25s
+
         self._index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
         self._index.index([terms(document) for document in documents], show_progress=False)
 
     def best(self, query: str, limit: int) -> list[int]:
         """Positions of the documents that share a term with the query, best first, at most `limit`."""
+        import numpy as np
+
         known = self._index.get_tokens_ids(terms(query))
         if not known:
             return []

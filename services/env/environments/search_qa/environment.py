@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field
 
 from services.env.data import DataFolder
 from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.environments.ranking import REQUIRES as RANKING_REQUIRES
 from services.env.environments.search_qa.answers import exact_match, f1
 from services.env.environments.search_qa.files import read_library
 from services.env.environments.search_qa.library import Library
@@ -74,6 +75,7 @@ class SearchQa(Environment):
     Kwargs = SearchQaKwargs
     kwargs: SearchQaKwargs
     prompt_template = "search_qa"
+    requires = RANKING_REQUIRES
 
     def reset(self, seed: int, split: str) -> Observation:
         self._library = self._opened()

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from services.env.data import DataFolder
 from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+from services.env.environments.ranking import REQUIRES as RANKING_REQUIRES
 from services.env.environments.webshop.browsing import Visit
 from services.env.environments.webshop.files import Goals
 from services.env.environments.webshop.reward import judge
@@ -59,6 +60,7 @@ class WebShop(Environment):
     Kwargs = WebShopKwargs
     kwargs: WebShopKwargs
     prompt_template = "webshop"
+    requires = (*RANKING_REQUIRES, "rapidfuzz")
 
     def reset(self, seed: int, split: str) -> Observation:
         shop = self._shop()

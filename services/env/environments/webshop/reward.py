@@ -6,7 +6,6 @@ r = r_type * (n_attributes + n_options + [price within the limit]) / (|attribute
 from collections.abc import Iterable
 
 import msgspec
-from rapidfuzz import fuzz, utils
 
 from services.env.environments.webshop.product import Goal, Product
 
@@ -39,6 +38,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def alike(one: str, other: str) -> bool:
     """Whether two texts count as the same: order, repetition, case, punctuation and extra words matter little."""
+    from rapidfuzz import fuzz, utils
+
     return round(fuzz.token_set_ratio(one, other, processor=utils.default_process)) > ALIKE
 
 

@@ -1,11 +1,11 @@
 """A shop: products, the index over them, and the goals in their order. Read only, so that sessions share it."""
 
 import random
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-
-import numpy as np
 
 from services.env.environment import KwargsError
 from services.env.environments.ranking import Ranking
@@ -35,19 +35,19 @@ class Shop:
             for combination in range(product.combinations() if product.wishes[wish].options is None else 1)
         ]
         random.Random(goal_seed).shuffle(places)
-        self._places = np.array(places, dtype=np.int32).reshape(-1, 3)
-        if len(self._places) <= TEST_GOALS:
+        self._places = array("i", chain.from_iterable(places))
+        if len(places) <= TEST_GOALS:
             raise KwargsError(
                 f"products: want more than {TEST_GOALS} goals, {len(products)} products give {len(places)}"
             )
 
     def __len__(self) -> int:
         """How many goals there are."""
-        return len(self._places)
+        return len(self._places) // 3
 
     def goal(self, number: int) -> Goal:
         """A goal by its place in the shuffled order."""
-        product, wish, combination = (int(part) for part in self._places[number])
+        product, wish, combination = self._places[3 * number : 3 * number + 3]
         return made_goal(self.products[product], wish, combination)
 
     def goal_number(self, seed: int, split: str) -> int:
