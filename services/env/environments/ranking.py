@@ -6,6 +6,7 @@ document lengths are exact (Lucene keeps them in one byte), and equal scores are
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 REQUIRES = ("Stemmer", "bm25s", "numpy")
 """What an environment that ranks needs; imported where it is used, so that listing environments stays cheap."""
@@ -21,10 +22,16 @@ STOP_WORDS = frozenset(ENGLISH_STOP_WORDS.split())
 
 def terms(text: str) -> list[str]:
     """What a text is indexed and searched by."""
+    return [term for word in WORD.findall(text.lower()) if (term := stem(word))]
+
+
+@lru_cache(maxsize=100_000)
+def stem(word: str) -> str:
+    """A word without possessive and endings; empty for a stop word."""
     import Stemmer
 
-    words = (POSSESSIVE.sub("", word) for word in WORD.findall(text.lower()))
-    stemmed: list[str] = Stemmer.Stemmer("porter").stemWords([word for word in words if word not in STOP_WORDS])
+    bare = POSSESSIVE.sub("", word)
+    stemmed: str = "" if bare in STOP_WORDS else Stemmer.Stemmer("porter").stemWord(bare)
     return stemmed
 
 
