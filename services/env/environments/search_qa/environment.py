@@ -31,7 +31,7 @@ INVALID = (
     "If I want to give the final answer, I should put the answer between <answer> and </answer>. Let me try again."
 )
 LIBRARIES_KEPT = 2
-"""Libraries that a worker holds ready; one of 20,000 passages takes about 50 MB."""
+"""Libraries that a worker holds ready; one of 20,000 passages takes about 75 MB."""
 
 
 def _hops(values: tuple[int, ...]) -> tuple[int, ...]:
