@@ -150,7 +150,7 @@ class GymnasiumAdapter(Environment):
     prompt_template = "gymnasium"
     requires = ("gymnasium",)
     examples = (
-        {"id": "FrozenLake-v1", "options": {"is_slippery": False}},
+        {"id": "FrozenLake-v1", "random_map": 4, "options": {"is_slippery": False}},
         {"id": "Taxi-v4"},
         {"id": "CliffWalking-v1"},
     )

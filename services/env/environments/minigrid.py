@@ -60,6 +60,8 @@ class MiniGrid(Environment):
     kwargs: MiniGridKwargs
     prompt_template = "minigrid"
     requires = ("minigrid",)
+    extra = "minigrid"
+    examples = ({}, {"id": "MiniGrid-DoorKey-5x5-v0", "view": "board"})
 
     def __init__(self, kwargs: MiniGridKwargs) -> None:
         super().__init__(kwargs)

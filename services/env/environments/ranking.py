@@ -4,6 +4,7 @@ As Anserini ranks with Lucene's English analyzer (k1 = .9, b = .4, Porter's stem
 document lengths are exact (Lucene keeps them in one byte), and equal scores are ordered by position in the collection.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -41,6 +42,7 @@ class Ranking:
     def __init__(self, documents: Iterable[str]) -> None:
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs every index at DEBUG, whatever the root says
         self._index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
         self._index.index([terms(document) for document in documents], show_progress=False)
 

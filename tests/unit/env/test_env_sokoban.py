@@ -206,9 +206,7 @@ def test_every_word_is_in_the_vocabulary():
             seen = room.step(rng.choice(seen.admissible_actions)).observation
 
 
-@pytest.mark.parametrize(
-    "kwargs", [{"size": [4]}, {"size": []}, {"boxes": [0]}, {"max_moves": 16}, {"min_moves": 13}, {"reward": "x"}]
-)
+@pytest.mark.parametrize("kwargs", [{"size": [4]}, {"size": []}, {"boxes": [0]}, {"min_moves": 13}, {"reward": "x"}])
 def test_kwargs_that_make_no_room_are_refused(kwargs):
     with pytest.raises(ValidationError, match=next(iter(kwargs))):
         SokobanKwargs.model_validate(kwargs)

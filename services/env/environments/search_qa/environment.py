@@ -75,6 +75,8 @@ class SearchQa(Environment):
     Kwargs = SearchQaKwargs
     kwargs: SearchQaKwargs
     prompt_template = "search_qa"
+    examples = ({}, {"hops": [1, 2, 3], "reward": "f1"})
+    example_actions = ("<search>capital</search>", "<search>river</search>", "<answer>nobody knows</answer>")
     requires = RANKING_REQUIRES
 
     def reset(self, seed: int, split: str) -> Observation:
