@@ -221,6 +221,7 @@ class Grid(Environment):
 
     Kwargs = GridKwargs
     prompt_template = "grid/v1"
+    examples = ({}, {"goal": "corner", "size": [3], "walls": [0]})
 
     def reset(self, seed: int, split: str) -> Observation:
         self._rng = random.Random(f"grid/{split}/{seed}")

@@ -61,6 +61,7 @@ class MiniGrid(Environment):
     prompt_template = "minigrid/v1"
     requires = ("minigrid",)
     extra = "minigrid"
+    examples = ({}, {"id": "MiniGrid-DoorKey-5x5-v0", "view": "board"})
 
     def __init__(self, kwargs: MiniGridKwargs) -> None:
         super().__init__(kwargs)
