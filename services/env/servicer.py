@@ -22,13 +22,20 @@ from services.env.translation import (
 from services.env.wire import EpisodeSpec, History
 from services.kit.tasks import ended
 
+MAX_DETAILS = 2000
+MAX_FOREIGN_DETAILS = 500
+"""Characters of an error's sentence. It travels in the trailing metadata, which clients limit to 8 KiB, and there a
+character beyond ASCII takes up to 12 bytes."""
+
 Context = grpc.aio.ServicerContext[object, object]
 
 
 async def _abort(context: Context, error: EnvServiceError) -> NoReturn:
     hint = retry_after_ms(error)
     metadata = (("retry-after-ms", str(hint)),) if hint else ()
-    await context.abort(status_of(error), str(error), metadata)
+    sentence = str(error)
+    sentence = sentence[: MAX_DETAILS if sentence.isascii() else MAX_FOREIGN_DETAILS]
+    await context.abort(status_of(error), sentence, metadata)
     raise AssertionError("abort does not return")
 
 
