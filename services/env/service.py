@@ -166,7 +166,7 @@ class EnvService:
         return await self._wait(self.begin_step(lease_id, seq, action, response_tokens))
 
     async def step_all(self, steps: Iterable[tuple[str, int, str, int]]) -> list[Stepped | Fault | EnvServiceError]:
-        """Apply one action on each lease, side by side; the answers, or what `step` raises, in their order."""
+        """Take steps, each with the arguments of `step`, side by side; the answers, or what `step` raises, in order."""
         begun: list[asyncio.Task[Stepped | Fault] | EnvServiceError] = []
         for step in steps:
             try:

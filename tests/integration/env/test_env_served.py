@@ -202,7 +202,7 @@ async def test_opening_is_idempotent_by_its_key(served):
 async def test_an_oversized_action_or_batch_is_refused_and_the_service_goes_on(served):
     caller = await served(max_batch_steps=2)
     lease = (await caller.open())[0]
-    for call in (caller.step(lease, 1, "x" * 20_000), caller.batch(*[(lease, 1, "")] * 3)):
+    for call in (caller.step(lease, 1, "x" * 300_000), caller.batch(*[(lease, 1, "")] * 3)):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
