@@ -118,10 +118,13 @@ def _missing(found: type[Environment]) -> str:
     return what and NOT_INSTALLED + what
 
 
-def valid_kwargs(found: type[Environment], kwargs_json: str) -> EnvironmentKwargs:
-    """The kwargs as the environment wants them; KwargsError names every key that is wrong and what came."""
+def valid_kwargs(found: type[Environment], kwargs_json: str, data_root: str | None = None) -> EnvironmentKwargs:
+    """The kwargs as the environment wants them; KwargsError names every key that is wrong and what came.
+
+    `data_root`: the folder below which kwargs may name data; None: they may name none.
+    """
     try:
-        return found.Kwargs.model_validate_json(kwargs_json or "{}")
+        return found.Kwargs.model_validate_json(kwargs_json or "{}", context={"data_root": data_root})
     except ValidationError as error:
         wrong = []
         for problem in error.errors(include_url=False):

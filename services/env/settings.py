@@ -47,5 +47,7 @@ class Settings(BaseSettings):
 
     options: dict[str, dict[str, JsonValue]] = {}
     """Environment id -> what its class finds in `options`, such as the addresses that `openenv` may call."""
+    data_root: Path | None = None
+    """Folder whose subfolders jobs may name as an environment's data, such as a catalogue; unset: none."""
     extra_environments: dict[str, str] = {}
     """Id -> "module:Class" of environments that no installed package registers."""

@@ -53,13 +53,16 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     options: dict[str, dict[str, Any]]
     memory_bytes: int
     cpu_s: int
+    data_root: str | None = None
+    """Below it lie the folders that kwargs may name; None: they may name none."""
 
 
 class Sessions:
     """The live sessions of this worker; carries out orders, one at a time."""
 
-    def __init__(self, registry: Registry, progress: bytearray | mmap.mmap) -> None:
+    def __init__(self, registry: Registry, progress: bytearray | mmap.mmap, *, data_root: str | None = None) -> None:
         self._registry = registry
+        self._data_root = data_root
         self._progress = progress
         self._episodes: dict[int, Episode] = {}
         self._ticks = 0
@@ -97,7 +100,7 @@ class Sessions:
 
     def _open(self, order: OpenEpisode) -> Opened | Failed:
         found = self._registry.find(order.spec.environment)
-        kwargs = valid_kwargs(found, order.spec.kwargs_json)
+        kwargs = valid_kwargs(found, order.spec.kwargs_json, self._data_root)
         split = valid_split(found, order.spec.split)
         episode = Episode(found(kwargs), kwargs)
         self._episodes[order.episode] = episode
@@ -193,7 +196,8 @@ def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
     for descriptor in (connection_fd, progress_fd):
         os.set_inheritable(descriptor, False)  # else a child of an environment would keep the socket open
     with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
-        serve(connection, Sessions(Registry(config.environments, config.options), page))
+        sessions = Sessions(Registry(config.environments, config.options), page, data_root=config.data_root)
+        serve(connection, sessions)
 
 
 if __name__ == "__main__":
