@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -14,15 +15,13 @@ from structlog.stdlib import BoundLogger
 
 from services.api.container import running_container
 from services.api.guard import Guard
-from services.api.problems import MEDIA_TYPE, Problem, ProblemDetails, bad_spec
-from services.api.routes import artifacts, catalogue, feed, jobs
+from services.api.openapi import document, operation_id
+from services.api.problems import MEDIA_TYPE, Problem, bad_spec
+from services.api.routes import catalogue, checkpoints, evaluations, feed, jobs, rollouts
 from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
 
-_ERRORS = {
-    "description": "A problem (RFC 9457).",
-    "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
-}
+ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue)
 
 
 def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> FastAPI:
@@ -39,10 +38,11 @@ def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) ->
         version="1",
         summary="Train LLM agents: submit jobs, watch them learn, take the checkpoint away.",
         lifespan=lifespan,
-        responses={"4XX": _ERRORS, "5XX": _ERRORS},
+        generate_unique_id_function=operation_id,
     )
-    for router in (jobs.router, feed.router, artifacts.router, catalogue.router):
-        app.include_router(router)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    setattr(app, "openapi", partial(document, app))  # noqa: B010 - FastAPI's own way; an assignment mypy refuses
     _translate_errors(app, log)
     key = settings.key.get_secret_value() if settings.key else None
     app.add_middleware(Guard, key=key, max_body_bytes=settings.max_body_bytes)

@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from services.api.views import EnvironmentView
+from services.api.views.catalogue import EnvironmentView
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
@@ -20,11 +20,11 @@ Problems = list[tuple[str, str]]
 _ID = "environment.environment"
 
 
-def resolve(
+def environment_of(
     spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str]
 ) -> tuple[EnvironmentInfo | None, Problems]:
     """The spec's environment and everything that keeps the spec from running here; no problems means it can."""
-    problems = [*_model_problems(spec.model.model), *_engine_problems(spec, engines)]
+    problems = _engine_problems(spec, engines)
     known = {view.info.id: view for view in environments}
     view = known.get(spec.environment.environment)
     if view is None:
@@ -91,12 +91,13 @@ def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
     return [("inference.engine", f"{spec.inference.engine} is not installed here, available: {available}")]
 
 
-def _model_problems(model: str | None) -> Problems:
-    if model is None:
-        return []
+def folder_problems(model: str, data_dir: Path) -> Problems:
+    """What keeps a folder of the installation from being a job's model."""
     folder = Path(model)
     if not folder.is_absolute():
-        return [("model.model", f"want an absolute path of a folder, got {model!r}")]
+        return [("model.model", f"want an absolute path of a folder or job:<job id>/<checkpoint>, got {model!r}")]
+    if folder.resolve().is_relative_to(data_dir.resolve()):  # there projects could read each other's
+        return [("model.model", f"name a job's checkpoint as job:<job id>/<checkpoint>, got {model!r}")]
     if not folder.is_dir():
         return [("model.model", f"no such folder: {model}")]
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
 
+from services.api.admission import Admission
 from services.api.database import Database
 from services.api.dispatch import Dispatcher, celery_sender
 from services.api.environments import EnvironmentCatalogue
@@ -35,6 +36,7 @@ class Container:
     reconciler: Reconciler
     observer: Observer
     rollouts: RolloutArchive
+    admission: Admission
 
 
 @asynccontextmanager
@@ -46,12 +48,26 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     celery = celery_sender(settings.redis_url)
     reconciler = Reconciler(database, Dispatcher(redis, celery), log, interval_s=settings.reconcile_s)
     observer = Observer(redis, database, log)
-    await database.create_tables()
+    admission = Admission(
+        database, environments, data_dir=settings.data_dir, engines=settings.engines, wake=reconciler.wake
+    )
+    await database.migrate()
+    log.info("database_ready", revision=database.revision)
     loops = [asyncio.create_task(reconciler.run()), asyncio.create_task(observer.run())]
     for loop in loops:
         loop.add_done_callback(lambda task: _report(task, log, fail))
     try:
-        yield Container(settings, log, database, redis, environments, reconciler, observer, RolloutArchive())
+        yield Container(
+            settings,
+            log,
+            database,
+            redis,
+            environments,
+            reconciler,
+            observer,
+            RolloutArchive(),
+            admission,
+        )
     finally:
         await ended(loops)
         await environments.close()

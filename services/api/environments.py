@@ -10,7 +10,7 @@ import grpc
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
 
 from services.api.problems import Problem
-from services.api.views import EnvironmentView
+from services.api.views.catalogue import EnvironmentView
 from services.contracts.environment import EnvironmentInfo
 
 _MAX_MESSAGE_BYTES = 64 << 20  # vocabularies of many environments in one answer

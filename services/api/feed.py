@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import select, tuple_
 
 from services.api.database import Database
-from services.api.observer import stream_position
 from services.api.states import TERMINAL
+from services.api.stream_ids import stream_position
 from services.api.tables import EventRow, JobRow
 
 PAGE = 500
@@ -22,16 +22,22 @@ KEEPALIVE_POLLS = 15
 
 
 async def server_sent_events(
-    database: Database, job_id: str, after: str, wait_for_news: Callable[[float], Awaitable[bool]]
+    database: Database,
+    job_id: str,
+    after: str,
+    wait_for_news: Callable[[float], Awaitable[bool]],
+    *,
+    kind: str | None = None,
 ) -> AsyncIterator[bytes]:
-    """The job's events later than stream id `after` as server-sent events; ends when the job has ended.
+    """The job's events later than stream id `after` as server-sent events, those of one kind or all; ends when the job
+    has ended.
 
     Each has its stream id as `id`, its kind as `event`, and JSON {kind, at_unix_s, data} as `data`.
     """
     position, quiet = stream_position(after), 0
     while True:
         ended = await _has_ended(database, job_id)  # read before the rows, so that none is left behind
-        while rows := await _rows(database, job_id, position):
+        while rows := await _rows(database, job_id, position, kind):
             for row in rows:
                 yield _server_sent(row)
             position, quiet = (rows[-1].ms, rows[-1].seq), 0
@@ -50,13 +56,15 @@ async def _has_ended(database: Database, job_id: str) -> bool:
     return state is None or state in TERMINAL
 
 
-async def _rows(database: Database, job_id: str, position: tuple[int, int]) -> list[EventRow]:
+async def _rows(database: Database, job_id: str, position: tuple[int, int], kind: str | None) -> list[EventRow]:
     query = (
         select(EventRow)
         .where(EventRow.job_id == job_id, tuple_(EventRow.ms, EventRow.seq) > position)
         .order_by(EventRow.ms, EventRow.seq)
         .limit(PAGE)
     )
+    if kind is not None:
+        query = query.where(EventRow.kind == kind)
     async with database.read() as session:
         return list((await session.scalars(query)).all())
 

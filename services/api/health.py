@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from services.api.database import Database
 from services.api.environments import EnvironmentCatalogue
 from services.api.problems import Problem
-from services.api.views import Health
+from services.api.views.catalogue import Health
 from services.contracts import keys
 
 TIMEOUT_S = 3.0

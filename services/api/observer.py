@@ -19,6 +19,7 @@ from structlog.stdlib import BoundLogger
 
 from services.api.database import Database
 from services.api.states import TERMINAL, JobState, Wish, follows
+from services.api.stream_ids import stream_position
 from services.api.tables import EventRow, JobRow
 from services.contracts import keys
 from services.contracts.messages import ContractError, JobEvent, decode
@@ -97,7 +98,7 @@ class Observer:
 
     async def _store(self, job_id: str, entries: Entries) -> None:
         async with self._database.write() as session:
-            job = await session.get_one(JobRow, job_id)
+            job = await session.get_one(JobRow, job_id, with_for_update=True)
             after = stream_position(job.event_id)
             for raw_id, fields in entries:
                 ms, seq = stream_position(raw_id.decode())
@@ -141,19 +142,11 @@ class Observer:
         if observed == JobState.RUNNING and job.started_unix_s is None:
             job.started_unix_s = event.at_unix_s
         if observed == JobState.PAUSED and job.wish == Wish.RUN:
-            job.dispatched = False  # resumed before the pause was reached: start it again
+            job.dispatch_wanted += 1  # resumed before the pause was reached: start it again
         if observed in TERMINAL:
             job.finished_unix_s, job.phase = event.at_unix_s, None
         if observed == JobState.FAILED:
             job.error = str(event.data.get("error") or "the job failed without a word")[:_ERROR_CHARACTERS]
-
-
-def stream_position(stream_id: str) -> tuple[int, int]:
-    """`<ms>-<seq>` as numbers that compare as the stream orders them. Raises ValueError for anything else."""
-    ms, dash, seq = stream_id.partition("-")
-    if not (dash and ms.isdecimal() and seq.isdecimal()):
-        raise ValueError(f"want a stream id <ms>-<seq>, got {stream_id!r}")
-    return int(ms), int(seq)
 
 
 def _finite(value: Any) -> Any:

@@ -61,3 +61,23 @@ def bad_spec(problems: list[tuple[str, str]]) -> Problem:
 def not_found(what: str, name: str) -> Problem:
     """404 naming what was looked for."""
     return Problem(404, f"no {what} {name!r}")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of error answers, for a route."""
+    return {
+        status: {
+            "description": _REASONS.get(status, HTTPStatus(status).phrase),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+        }
+        for status in statuses
+    }
+
+
+_REASONS = {
+    404: "There is no such thing in the caller's project.",
+    409: "The state of things does not allow it; the detail says which.",
+    413: "The body is too long.",
+    422: "A field is wrong; `errors` names each with what came and what is wanted.",
+    503: "Something that the answer needs does not answer; `Retry-After` says when to ask again.",
+}

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from services.api.artifacts import checkpoint_file, checkpoints, job_folder
 from services.api.feed import as_csv
-from services.api.jobs import body_sha, new_job_id
-from services.api.observer import stream_position
 from services.api.problems import Problem, bad_spec, not_found
 from services.api.settings import Settings
+from services.api.stream_ids import stream_position
+from services.api.submissions import body_sha, new_job_id
 from services.contracts.job import parse_spec
 
 
