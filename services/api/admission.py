@@ -73,11 +73,15 @@ class Admission:
         Raises:
             Problem: 422 names every field that keeps it from running; 409 for a key that was used otherwise.
         """
-        if first := await self._first(call):
-            return first
-        policy = await self._named_policy(call.caller, spec)
+        try:
+            policy = await self._named_policy(call.caller, spec)
+            environment = await self._environment(spec)
+        except Problem:  # what fails now may have passed when the key was used first; storing looks for the key anyway
+            if first := await self._first(call):
+                return first
+            raise
         origin = Origin(kind="model", **policy.named) if policy else None
-        return await self._store(call, spec, await self._environment(spec), origin=origin, taken=policy)
+        return await self._store(call, spec, environment, origin=origin, taken=policy)
 
     async def retry(self, call: Call, job: JobRow) -> Answer:
         """A new job that goes on where a failed or cancelled one has its newest checkpoint. Raises Problem 409."""

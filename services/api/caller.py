@@ -18,7 +18,7 @@ class Caller:
     project_id: str = DEFAULT_PROJECT
 
 
-def _of_request(request: Request) -> Caller:
+async def _of_request(request: Request) -> Caller:  # a plain function would be sent to a thread
     return cast(Caller, getattr(request.state, "caller", None) or Caller())
 
 

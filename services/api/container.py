@@ -16,6 +16,7 @@ from services.api.admission import Admission
 from services.api.database import Database
 from services.api.dispatch import Dispatcher, celery_sender
 from services.api.environments import EnvironmentCatalogue
+from services.api.news import News
 from services.api.observer import Observer
 from services.api.reconciler import Reconciler
 from services.api.rollouts import RolloutArchive
@@ -35,6 +36,7 @@ class Container:
     environments: EnvironmentCatalogue
     reconciler: Reconciler
     observer: Observer
+    news: News
     rollouts: RolloutArchive
     admission: Admission
 
@@ -46,8 +48,10 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     database, redis = Database(settings.sql_url), connect(settings.redis_url)
     environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
     celery = celery_sender(settings.redis_url)
-    reconciler = Reconciler(database, Dispatcher(redis, celery), log, interval_s=settings.reconcile_s)
-    observer = Observer(redis, database, log)
+    news = News()
+    observer = Observer(redis, database, news, log)
+    dispatcher = Dispatcher(redis, celery, told=observer.expect)
+    reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
     admission = Admission(
         database, environments, data_dir=settings.data_dir, engines=settings.engines, wake=reconciler.wake
     )
@@ -65,6 +69,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             environments,
             reconciler,
             observer,
+            news,
             RolloutArchive(),
             admission,
         )
@@ -82,7 +87,7 @@ def _report(task: asyncio.Task[None], log: BoundLogger, fail: Callable[[], None]
         fail()
 
 
-def _of_request(request: Request) -> Container:
+async def _of_request(request: Request) -> Container:  # a plain function would be sent to a thread
     return cast(Container, request.app.state.container)
 
 

@@ -14,6 +14,7 @@ from services.api.schema import migrate
 
 _BUSY_MS = 15_000
 """How long a SQLite writer waits for another one."""
+_CONNECTIONS = 16
 _MIGRATION_LOCK = 0x67696770
 """Key of PostgreSQL's advisory lock under which one process at a time migrates."""
 
@@ -28,7 +29,13 @@ class Database:
     def __init__(self, url: str) -> None:
         self.revision = ""
         """Of the tables, once `migrate` has looked."""
-        self._engine = create_async_engine(url, json_serializer=_json, json_deserializer=msgspec.json.decode)
+        self._engine = create_async_engine(
+            url,
+            json_serializer=_json,
+            json_deserializer=msgspec.json.decode,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,  # a connection beyond the pool is opened for one use, and that costs more than to wait
+        )
         if self.is_sqlite:
             event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)

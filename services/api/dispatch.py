@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from celery import Celery
@@ -42,10 +42,14 @@ def celery_sender(redis_url: str) -> Celery:
 
 
 class Dispatcher:
-    """Writes to Redis and to the trainer's queue. Every call may be repeated."""
+    """Writes to Redis and to the trainer's queue. Every call may be repeated.
 
-    def __init__(self, redis: Redis, celery: Celery) -> None:
-        self._redis, self._celery = redis, celery
+    Args:
+        told: is called with the jobs to whose event streams something was added.
+    """
+
+    def __init__(self, redis: Redis, celery: Celery, told: Callable[[Sequence[str]], None]) -> None:
+        self._redis, self._celery, self._told = redis, celery, told
 
     async def dispatch(self, jobs: Sequence[JobRow]) -> None:
         """Hand jobs to the trainer. What it needs is in Redis before its messages can be read."""
@@ -56,6 +60,7 @@ class Dispatcher:
                 pipe.set(keys.control(job.id), job.wish)
                 pipe.xadd(keys.events_stream(job.id), {FIELD: _state_event(JobState.QUEUED)})
             await pipe.execute()
+        self._told([job.id for job in jobs])
         await self.enqueue([job.id for job in jobs])
 
     async def enqueue(self, job_ids: Sequence[str]) -> None:
@@ -77,6 +82,7 @@ class Dispatcher:
     async def publish_state(self, job_id: str, state: JobState) -> None:
         """A state that the API itself brings about, as an event among the others."""
         await self._redis.xadd(keys.events_stream(job_id), {FIELD: _state_event(state)})
+        self._told([job_id])
 
 
 def _state_event(state: JobState) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+import uvloop
 from pydantic import ValidationError
 
 from services.api.app import build_app
@@ -54,7 +55,7 @@ async def serve(settings: Settings) -> int:
         announce("api", _url(server), settings.address_file)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
-        await app.state.container.observer.close()
+        app.state.container.news.close()
         server.should_exit = True
         stopping.cancel()
     await serving
@@ -86,7 +87,8 @@ def main() -> int:
             field = ".".join(map(str, problem["loc"]))
             sys.stderr.write(f"api: {field + ': ' if field else ''}{problem['msg'].removeprefix('Value error, ')}\n")
         return 2
-    return asyncio.run(serve(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(settings))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ _ID = re.compile(r"([0-9]{1,19})-([0-9]{1,10})")
 _MOST_MS, _MOST_SEQ = (1 << 63) - 1, (1 << 31) - 1
 """What fits the columns of `EventRow`."""
 
+Position = tuple[int, int]
+"""(ms, seq): compares as the stream orders its ids."""
 
-def stream_position(stream_id: str) -> tuple[int, int]:
+
+def stream_position(stream_id: str) -> Position:
     """`<ms>-<seq>` as numbers that compare as the stream orders them. Raises ValueError for anything else."""
     parts = _ID.fullmatch(stream_id)
     if parts is None or int(parts[1]) > _MOST_MS or int(parts[2]) > _MOST_SEQ:

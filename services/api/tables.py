@@ -81,6 +81,10 @@ class EventRow(Base):
         """`<ms>-<seq>`, as Redis writes it."""
         return f"{self.ms}-{self.seq}"
 
+    @property
+    def position(self) -> tuple[int, int]:
+        return self.ms, self.seq
+
 
 class IdempotencyRow(Base):
     """The first answer to a submission with an Idempotency-Key."""

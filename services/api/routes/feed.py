@@ -60,6 +60,6 @@ async def list_job_evaluations(job: FoundJob, parts: Parts) -> list[EvaluationRe
 
 
 def _stream(parts: Container, job_id: str, after: str, kind: str | None) -> StreamingResponse:
-    stream = feed.server_sent_events(parts.database, job_id, after, parts.observer.wait_for_news, kind=kind)
+    stream = feed.server_sent_events(parts.database, parts.news, job_id, after, kind=kind)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)

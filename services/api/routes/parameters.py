@@ -37,7 +37,7 @@ FoundJob = Annotated[JobRow, Depends(_found)]
 """The job of the path, which is one of the caller's project; 404 otherwise."""
 
 
-def _after(
+async def _after(
     last_event_id: Annotated[
         str | None, Header(max_length=64, description="Go on after the event of this id.", examples=["1764057600000-0"])
     ] = None,
