@@ -20,13 +20,12 @@ from typing import Any, Protocol
 
 from services.api.artifacts import FINAL, checkpoint_files, checkpoint_names
 from services.api.problems import Problem
+from services.contracts.origin import ORIGIN_FILE, TakenOver
 
 _NUMBERED = re.compile(r"[bv](\d{6,})")
-_BATCH_FILE = re.compile(r"batch-(\d{5,})\.msgpack\.zlib")
+_ARCHIVE = re.compile(r"(?:batch|eval-[a-z_]+)-(\d{5,})\.msgpack\.zlib")
 _BASE, _CHECKPOINTS, _ROLLOUTS = "base", "checkpoints", "rollouts"
 _METRICS, _EVALUATIONS = "metrics.jsonl", "evaluations.json"
-_ORIGIN = "origin.json"
-"""When the job took a training over: the trainer starts its clock then."""
 
 
 class Taken(Protocol):
@@ -90,7 +89,8 @@ class Training:
                 shutil.copyfile(self.folder / _METRICS, unfinished / _METRICS)
             _bring_files(_rollouts_before(self.folder, self.version), unfinished / _ROLLOUTS)
             _bring_evaluations(self.folder, unfinished, self.version)
-            (unfinished / _ORIGIN).write_text(json.dumps({**self.named, "taken_unix_s": time.time()}))
+            taken = TakenOver(job_id=self.job_id, checkpoint=self.checkpoint, taken_unix_s=time.time())
+            (unfinished / ORIGIN_FILE).write_text(taken.model_dump_json())
 
 
 def policy_of(folder: Path, job_id: str, *, checkpoint: str | None = None, version: int | None = None) -> Policy:
@@ -139,9 +139,9 @@ def _version(folder: Path, checkpoint: str) -> int | None:
 
 
 def _rollouts_before(folder: Path, batch: int) -> dict[str, Path]:
-    """Archives of the batches that the checkpoint holds; later ones are trained, and archived, again."""
+    """Archives of the batches and evaluations before it; later ones are played, and archived, again."""
     found = {path.name: path for path in (folder / _ROLLOUTS).glob("*.zlib")}
-    numbers = {name: _BATCH_FILE.fullmatch(name) for name in found}
+    numbers = {name: _ARCHIVE.fullmatch(name) for name in found}
     return {name: found[name] for name, numbered in numbers.items() if numbered and int(numbered[1]) < batch}
 
 

@@ -16,6 +16,8 @@ from services.api.views.artifacts import CheckpointFile, CheckpointView
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a folder or file may be called; so no name can leave its folder."""
 FINAL = "final"
+_CHECKPOINT = re.compile(r"b[0-9]{6,}")
+"""Named by the batches that it holds; the trainer sets broken ones aside under another name."""
 _HASHES = "hashes.json"
 """Of all files of a checkpoint, the trainer's own too; no part of the Hugging Face folder."""
 _CHUNK_BYTES = 1 << 20
@@ -112,8 +114,8 @@ def _padded(size: int) -> int:
 
 
 def _checkpoint_folders(folder: Path) -> Iterator[Path]:
-    candidates = [*sorted((folder / "checkpoints").glob("*")), folder / FINAL]
-    return (path for path in candidates if _NAME.fullmatch(path.name) and (path / "config.json").is_file())
+    kept = sorted(path for path in (folder / "checkpoints").glob("b*") if _CHECKPOINT.fullmatch(path.name))
+    return (path for path in (*kept, folder / FINAL) if (path / "config.json").is_file())
 
 
 def _plain_files(path: Path) -> dict[str, Path]:
