@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +19,7 @@ from services.api.guard import Guard
 from services.api.openapi import document, operation_id
 from services.api.problems import MEDIA_TYPE, Problem, bad_spec
 from services.api.routes import catalogue, checkpoints, evaluations, feed, jobs, rollouts
+from services.api.routes.jobs import SUBMIT_PATH
 from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
 
@@ -74,13 +76,19 @@ def _translate_errors(app: FastAPI, log: BoundLogger) -> None:
 
 
 def _validation_problem(request: Request, error: RequestValidationError) -> Problem:
-    problems = [(".".join(map(str, one["loc"][1:])), str(one["msg"])) for one in error.errors()]
-    if all(one["loc"][0] == "body" and one["type"] != "json_invalid" for one in error.errors()):
+    of_body = all(one["loc"][0] == "body" and one["type"] != "json_invalid" for one in error.errors())
+    if of_body and request.url.path == SUBMIT_PATH:
         try:
             parse_spec(error.body)  # says it in the same sentences as on the command line
         except SpecError as spec_error:
-            problems = spec_error.problems
-    return bad_spec(problems)
+            return bad_spec(spec_error.problems)
+    return bad_spec([(".".join(map(str, one["loc"][1:])), _sentence(one)) for one in error.errors()])
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _answer(problem: Problem) -> Response:

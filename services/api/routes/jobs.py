@@ -19,7 +19,8 @@ from services.api.views.jobs import DryRun, ForkRequest, JobDetail, JobKind, Job
 from services.contracts.job import JobSpec
 from services.contracts.summary import JobSummary
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+SUBMIT_PATH = "/v1/jobs"
+router = APIRouter(prefix=SUBMIT_PATH, tags=["jobs"])
 
 CREATED = {201: {"description": "Stored."}, 200: {"description": "The answer that the Idempotency-Key had before."}}
 
