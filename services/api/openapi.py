@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from services.api.examples import ANSWERS
 from services.api.problems import ProblemDetails, responses
 
 ANYWHERE = (401, 403, 429, 500)
@@ -33,6 +34,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         for path, operations in made["paths"].items():
             for operation in operations.values():
                 _document_errors(operation, guarded=path not in OPEN_PATHS)
+                _show_examples(operation)
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -47,3 +49,9 @@ def _document_errors(operation: dict[str, Any], *, guarded: bool) -> None:
         found["422"] = responses(422)[422]
     for status, error in responses(*(ANYWHERE if guarded else (500,))).items():
         found.setdefault(str(status), error)
+
+
+def _show_examples(operation: dict[str, Any]) -> None:
+    for status, example in ANSWERS.get(operation["operationId"], {}).items():
+        content = operation["responses"][status]["content"]
+        content.get("application/json", next(iter(content.values())))["example"] = example

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.api import jobs
 from services.api.admission import Call
 from services.api.caller import Asking
 from services.api.container import Container, Parts
+from services.api.examples import SPEC
 from services.api.problems import not_found, responses
 from services.api.routes.parameters import Cursor, FoundJob, IdempotencyKey, JobId, PageLimit
 from services.api.states import JobState, Wish
@@ -41,7 +42,7 @@ def answered(answer: Answer) -> Response:
     },
 )
 async def submit_job(
-    spec: JobSpec,
+    spec: Annotated[JobSpec, Body(openapi_examples={"corner": {"summary": "The default job, short", "value": SPEC}})],
     parts: Parts,
     caller: Asking,
     request: Request,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from services.api.views.base import Document
 
 
-class CheckpointFile(BaseModel):
+class CheckpointFile(Document):
     name: str
     size_bytes: int
 
 
-class CheckpointView(BaseModel):
+class CheckpointView(Document):
     """A complete checkpoint in Hugging Face format."""
 
     name: str

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 
+from services.api.views.base import Document
 from services.contracts.environment import EnvironmentInfo
 
 
-class EnvironmentView(BaseModel):
+class EnvironmentView(Document):
     """An environment that jobs can name."""
 
     info: EnvironmentInfo
@@ -15,21 +16,21 @@ class EnvironmentView(BaseModel):
     """Not empty: known, but cannot be opened here, and why."""
 
 
-class Algorithms(BaseModel):
+class Algorithms(Document):
     """JSON schemas of what a job can ask for."""
 
     algorithm: dict[str, JsonValue]
     job: dict[str, JsonValue]
 
 
-class Health(BaseModel):
+class Health(Document):
     """Every dependency by name: `ok`, or what is wrong."""
 
     status: str
     checks: dict[str, str] = Field(default_factory=dict)
 
 
-class ServiceView(BaseModel):
+class ServiceView(Document):
     """A live instance of a service."""
 
     service: str
@@ -38,7 +39,7 @@ class ServiceView(BaseModel):
     detail: dict[str, JsonValue]
 
 
-class QueueView(BaseModel):
+class QueueView(Document):
     """A stream or queue and how much of it is not done."""
 
     name: str
@@ -49,7 +50,7 @@ class QueueView(BaseModel):
     """Delivered and not acknowledged."""
 
 
-class LedgerView(BaseModel):
+class LedgerView(Document):
     """The ledger's balance: opened = consumed + sum(dropped) + live."""
 
     opened: int = 0
@@ -59,7 +60,7 @@ class LedgerView(BaseModel):
     balanced: bool = True
 
 
-class SystemView(BaseModel):
+class SystemView(Document):
     """The installation at a glance."""
 
     version: str

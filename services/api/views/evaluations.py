@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from services.api.states import JobState
+from services.api.views.base import Document, Request
 from services.contracts.summary import EvaluationResult
 
 
-class EvaluationRequest(BaseModel):
+class EvaluationRequest(Request):
     """Measure one policy of a job; what is not given is as in the job's spec."""
-
-    model_config = ConfigDict(extra="forbid")
 
     job_id: str = Field(max_length=32, examples=["j0193f2c4d5e6a1b2c3"])
     checkpoint: str | None = Field(None, max_length=128, examples=["final"])
@@ -35,7 +34,7 @@ class EvaluationRequest(BaseModel):
         return self
 
 
-class EvaluationView(BaseModel):
+class EvaluationView(Document):
     """An evaluation: a job of kind `evaluation`."""
 
     id: str
@@ -61,7 +60,7 @@ class EvaluationView(BaseModel):
     """By label: `task_hidden`, `task_shuffled`, `random_actor`."""
 
 
-class EvaluationPage(BaseModel):
+class EvaluationPage(Document):
     """Some evaluations, newest first."""
 
     evaluations: list[EvaluationView]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from services.api.states import JobState, Wish
 from services.api.tables import JobRow
+from services.api.views.base import Document, Request
 from services.contracts.environment import EnvironmentInfo
 
 JobKind = Literal["training", "evaluation"]
 
 
-class Origin(BaseModel):
+class Origin(Document):
     """What a job begins with that another job of the project made."""
 
     kind: Literal["retry", "fork", "evaluation", "model"]
@@ -25,7 +26,7 @@ class Origin(BaseModel):
     """The checkpoint's policy version in that job; null where it is not known."""
 
 
-class JobView(BaseModel):
+class JobView(Document):
     """A job as lists show it."""
 
     id: str
@@ -58,7 +59,7 @@ class JobDetail(JobView):
     """Resolved: every default written out."""
 
 
-class JobPage(BaseModel):
+class JobPage(Document):
     """Some jobs, newest first."""
 
     jobs: list[JobView]
@@ -66,7 +67,7 @@ class JobPage(BaseModel):
     """Give it as `cursor` for the next page; null: this is the last."""
 
 
-class Estimates(BaseModel):
+class Estimates(Document):
     """What a job will need, computed from its spec; upper bounds where lengths are not known before."""
 
     parameters: int
@@ -83,7 +84,7 @@ class Estimates(BaseModel):
     """All checkpoints that are kept at a time, and the final policy."""
 
 
-class DryRun(BaseModel):
+class DryRun(Document):
     """What a submission would run."""
 
     spec: dict[str, JsonValue]
@@ -94,10 +95,8 @@ class DryRun(BaseModel):
     """Sentences about settings that are allowed and seldom wanted."""
 
 
-class ForkRequest(BaseModel):
+class ForkRequest(Request):
     """A new job that begins with a checkpoint of this one."""
-
-    model_config = ConfigDict(extra="forbid")
 
     checkpoint: str | None = Field(None, max_length=128, examples=["b000010"])
     """Name of the checkpoint; null: the newest."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from services.api.views.base import Document
 
 Purpose = Literal["training", "evaluation"]
 
 
-class RolloutBrief(BaseModel):
+class RolloutBrief(Document):
     """A group that was played."""
 
     group_id: str
@@ -27,14 +27,14 @@ class RolloutBrief(BaseModel):
     """Length of each episode, in order of k."""
 
 
-class Panel(BaseModel):
+class Panel(Document):
     """An evaluation whose rollouts are archived."""
 
     label: str
     version: int
 
 
-class RolloutPage(BaseModel):
+class RolloutPage(Document):
     """Some groups in order of batch and cursor."""
 
     rollouts: list[RolloutBrief]
@@ -46,14 +46,14 @@ class RolloutPage(BaseModel):
     """Give it as `offset` for the next page; null: this is the last."""
 
 
-class StepMember(BaseModel):
+class StepMember(Document):
     """A step of the same step group: another visit to the same anchor state."""
 
     k: int
     step_index: int
 
 
-class StepView(BaseModel):
+class StepView(Document):
     """One model turn and why it got its advantage: A = A^E + omega A^S."""
 
     step_index: int
@@ -77,7 +77,7 @@ class StepView(BaseModel):
     step_group_members: list[StepMember]
 
 
-class EpisodeView(BaseModel):
+class EpisodeView(Document):
     """One episode of a group."""
 
     episode_id: str
@@ -98,7 +98,7 @@ class RolloutDetail(RolloutBrief):
     played: list[EpisodeView]
 
 
-class Visit(BaseModel):
+class Visit(Document):
     """One step taken from an anchor state."""
 
     k: int
@@ -112,7 +112,7 @@ class Visit(BaseModel):
     """`step_group` of the episode's next step; null: it was the last."""
 
 
-class AnchorAction(BaseModel):
+class AnchorAction(Document):
     """An action taken from an anchor state, and how it went."""
 
     action: str
@@ -122,7 +122,7 @@ class AnchorAction(BaseModel):
     step_advantage_mean: float
 
 
-class AnchorState(BaseModel):
+class AnchorState(Document):
     """A state of a group's episodes, with everything that was done there."""
 
     group_id: str
@@ -137,7 +137,7 @@ class AnchorState(BaseModel):
     """Best mean return first."""
 
 
-class AnchorPage(BaseModel):
+class AnchorPage(Document):
     """Anchor states of one batch: most visited first."""
 
     batch: int

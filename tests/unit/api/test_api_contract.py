@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import structlog
+from jsonschema import Draft202012Validator
 
 from services.api.app import build_app
+from services.api.examples import ANSWERS, SPEC
 from services.api.settings import Settings
+from services.contracts.job import JobSpec
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +78,23 @@ def test_every_reference_in_the_document_leads_somewhere(document: dict[str, obj
 
     known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}  # type: ignore[index]
     assert set(references(document)) <= known
+
+
+def test_every_example_fits_its_schema(document: dict[str, object]) -> None:
+    operations = {call["operationId"]: call for calls in document["paths"].values() for call in calls.values()}  # type: ignore[attr-defined]
+    shown = 0
+    for name, answers in ANSWERS.items():
+        for status in answers:
+            media = [one for one in operations[name]["responses"][status]["content"].values() if "example" in one]
+            assert len(media) == 1, name
+            schema = {**media[0]["schema"], "components": document["components"]}
+            Draft202012Validator(schema).validate(media[0]["example"])
+            shown += 1
+    assert shown == len(ANSWERS)
+    assert JobSpec.model_validate(SPEC).name == "corner"
+
+
+def test_every_field_of_a_problem_and_a_job_says_what_it_is(document: dict[str, object]) -> None:
+    schemas = document["components"]["schemas"]  # type: ignore[index]
+    assert schemas["JobView"]["properties"]["wish"]["description"].startswith("What the user wants")
+    assert {"type", "title", "status", "detail", "errors"} <= schemas["ProblemDetails"]["properties"].keys()
