@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,21 +69,24 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
 
 
 def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInfo) -> Problems:
-    validator = Draft202012Validator(info.kwargs_schema)
-    found: Problems = []
-    for error in validator.iter_errors(dict(kwargs)):
-        found += _kwargs_sentences(field, error, info)
-    return found
+    return list(_against_schema(field, json.dumps(kwargs, sort_keys=True), json.dumps(info.kwargs_schema), info.id))
 
 
-def _kwargs_sentences(field: str, error: ValidationError, info: EnvironmentInfo) -> Problems:
+@lru_cache(maxsize=1_024)  # jobs come in families that differ in a seed; this is the dearest of all checks
+def _against_schema(field: str, kwargs_json: str, schema_json: str, environment: str) -> tuple[tuple[str, str], ...]:
+    validator = Draft202012Validator(json.loads(schema_json))
+    errors = validator.iter_errors(json.loads(kwargs_json))
+    return tuple(problem for error in errors for problem in _kwargs_sentences(field, error, environment))
+
+
+def _kwargs_sentences(field: str, error: ValidationError, environment: str) -> Problems:
     path = ".".join([field, *(str(part) for part in error.absolute_path)])
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
         names = ", ".join(sorted(known)) or "none"
         unknown = [key for key in error.instance if key not in known]
-        return [(f"{path}.{key}", f"unknown key of environment {info.id}, known: {names}") for key in unknown]
-    return [(path, f"{error.message}, as environment {info.id} wants it")]
+        return [(f"{path}.{key}", f"unknown key of environment {environment}, known: {names}") for key in unknown]
+    return [(path, f"{error.message}, as environment {environment} wants it")]
 
 
 def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:

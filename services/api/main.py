@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,7 @@ async def serve(settings: Settings) -> int:
     while not server.started and not serving.done():
         await asyncio.sleep(0.02)  # uvicorn has no event for it
     if server.started:
+        gc.freeze()  # what was imported stays; the collector need not look through it again and again
         announce("api", _url(server), settings.address_file)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
