@@ -16,6 +16,7 @@ from services.api.admission import Admission
 from services.api.database import Database
 from services.api.dispatch import Dispatcher, celery_sender
 from services.api.environments import EnvironmentCatalogue
+from services.api.leadership import lead
 from services.api.news import News
 from services.api.observer import Observer
 from services.api.reconciler import Reconciler
@@ -43,7 +44,7 @@ class Container:
 
 @asynccontextmanager
 async def running_container(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> AsyncIterator[Container]:
-    """The parts with both loops at work; `fail` is called when one of them ends by an error."""
+    """The parts, with the loops at work if this process leads; `fail` is called when one of them ends by an error."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database, redis = Database(settings.sql_url), connect(settings.redis_url)
     environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
@@ -57,9 +58,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     )
     await database.migrate()
     log.info("database_ready", revision=database.revision)
-    loops = [asyncio.create_task(reconciler.run()), asyncio.create_task(observer.run())]
-    for loop in loops:
-        loop.add_done_callback(lambda task: _report(task, log, fail))
+    leading = asyncio.create_task(lead(database, log, reconciler.run, observer.run))
+    leading.add_done_callback(lambda task: _report(task, log, fail))
     try:
         yield Container(
             settings,
@@ -74,7 +74,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             admission,
         )
     finally:
-        await ended(loops)
+        await ended([leading])
         await environments.close()
         await redis.aclose()
         await asyncio.to_thread(celery.close)

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, event, text
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy import URL, Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
 from services.api.schema import migrate
 
@@ -45,6 +45,14 @@ class Database:
     @property
     def is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"
+
+    @property
+    def url(self) -> URL:
+        return self._engine.url
+
+    def connect(self) -> AsyncConnection:
+        """A connection to be kept for long, each statement a transaction of its own; use it as a context."""
+        return self._engine.execution_options(isolation_level="AUTOCOMMIT").connect()
 
     async def migrate(self) -> None:
         """Bring the tables to this version's revision; of several processes one does it and the others wait.

@@ -12,8 +12,11 @@ from contextlib import contextmanager
 import uvicorn
 import uvloop
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.app import build_app
+from services.api.database import Database
+from services.api.schema import DatabaseIsNewer
 from services.api.settings import Settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
@@ -40,6 +43,11 @@ async def serve(settings: Settings) -> int:
     except OSError as error:
         log.error("cannot_listen", host=settings.host, port=settings.port, error=str(error))
         return 1
+    try:
+        await migrate(settings)
+    except (DatabaseIsNewer, SQLAlchemyError, OSError) as error:
+        log.error("cannot_use_database", error=str(error))
+        return 1
     app = build_app(settings, log, fail)
     config = uvicorn.Config(
         app,
@@ -62,6 +70,16 @@ async def serve(settings: Settings) -> int:
         stopping.cancel()
     await serving
     return 1 if failures or not server.started else 0
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the database to this version's revision, before anything else is opened. Raises DatabaseIsNewer."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.sql_url)
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
 
 
 def _listener(settings: Settings) -> socket.socket:

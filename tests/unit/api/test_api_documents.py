@@ -73,7 +73,9 @@ def test_a_key_is_never_shown() -> None:
 
 def test_sqlite_is_the_default_and_lies_in_the_data_folder(tmp_path: Path) -> None:
     assert settings(data_dir=tmp_path).sql_url == f"sqlite+aiosqlite:///{tmp_path}/platform.sqlite"
-    assert settings(database_url="postgresql+asyncpg://db").sql_url == "postgresql+asyncpg://db"
+    for url in ("postgresql://u:secret@db/x", "postgresql+asyncpg://u:secret@db/x"):
+        assert settings(database_url=url).sql_url == "postgresql+asyncpg://u:secret@db/x"
+        assert "secret" not in repr(settings(database_url=url))
 
 
 def test_job_ids_are_distinct_and_sort_by_time() -> None:
