@@ -150,7 +150,8 @@ class Consumer:
             document = await self._redis.get(keys.spec(job))
             if document is None:
                 raise GroupFault(f"job {job} has no spec")
-            self._scorings[job] = Scoring.of(JobSpec.model_validate_json(document).algorithm)
+            spec = JobSpec.model_validate_json(document)
+            self._scorings[job] = Scoring.of(spec.algorithm, spec.rewards)
         return self._scorings[job]
 
     async def _store(self, delivered: Delivered, score: ScoredGroup) -> None:

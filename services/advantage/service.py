@@ -15,6 +15,7 @@ from gigpo_core import AdvantageConfig, Advantages, StepBatch, compute_advantage
 from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, AnchorState
 from services.contracts.ids import Purpose
 from services.contracts.messages import ContractError, Episode, ScoredGroup, Step, decode
+from services.contracts.rewards import Rewards
 
 
 class GroupFault(ValueError):
@@ -37,8 +38,8 @@ class FinishedGroup:
         return [step for episode in self.episodes for step in sorted(episode.steps, key=lambda step: step.step_index)]
 
 
-def advantage_config(algorithm: Algorithm) -> AdvantageConfig:
-    """What a job's algorithm section means to `compute_advantages`; the only place where the two meet.
+def advantage_config(algorithm: Algorithm, rewards: Rewards | None = None) -> AdvantageConfig:
+    """What a job's sections mean to `compute_advantages`; the only place where they meet.
 
     The KL stays out of the reward here: `beta` weighs the k3 term in the loss.
     """
@@ -52,6 +53,7 @@ def advantage_config(algorithm: Algorithm) -> AdvantageConfig:
         anchor_similarity=algorithm.anchor_similarity,
         scale_rewards=algorithm.scale_rewards,
         kl_in_reward=False,
+        reward_weights=(rewards.weights if rewards else ()) or None,
         hgpo_history=algorithm.hgpo_history,
         hgpo_alpha=algorithm.hgpo_alpha,
         hgpo_base_group=algorithm.hgpo_base_group,
@@ -68,8 +70,8 @@ class Scoring:
     """Which of a step's digests names its state."""
 
     @staticmethod
-    def of(algorithm: Algorithm) -> Scoring:
-        return Scoring(advantage_config(algorithm), algorithm.anchor_state)
+    def of(algorithm: Algorithm, rewards: Rewards | None = None) -> Scoring:
+        return Scoring(advantage_config(algorithm, rewards), algorithm.anchor_state)
 
     @property
     def step_weight(self) -> float:
@@ -142,6 +144,7 @@ def _step_batch(
             success += [episode.won] * len(episode.steps)  # graphgpo asks whether any step of it says so
             episodes += 1
     steps = [step for group_steps in rows for step in group_steps]
+    components = _reward_components(steps, len(scoring.config.reward_weights or ()), device)
     keys = bytearray(b"".join(_digest(step, scoring.anchor_state) for step in steps))
     anchors = torch.frombuffer(keys, dtype=torch.int64).view(-1, 2) if keys else torch.zeros(0, 2, dtype=torch.int64)
     return StepBatch(
@@ -149,11 +152,26 @@ def _step_batch(
         episode_id=torch.tensor(episode_ids, dtype=torch.int64, device=device),
         step_index=torch.tensor([step.step_index for step in steps], dtype=torch.int64, device=device),
         anchor_key=anchors.to(device),
-        reward=torch.tensor([step.reward for step in steps], dtype=torch.float64, device=device),
+        # the values of reward functions stand for the reward, which is their weighted sum
+        reward=torch.tensor(
+            [step.reward if components is None else 0.0 for step in steps], dtype=torch.float64, device=device
+        ),
         action_valid=torch.tensor([step.action_valid for step in steps], dtype=torch.bool, device=device),
         anchor_text=[step.anchor for step in steps],
         success=torch.tensor(success, dtype=torch.bool, device=device),
+        reward_components=components,
     )
+
+
+def _reward_components(steps: Sequence[Step], functions: int, device: torch.device) -> Tensor | None:
+    """float64 [N, F]; None for jobs without reward functions."""
+    for step in steps:
+        if len(step.rewards) != functions:
+            raise GroupFault(f"rewards: want one for each of {functions} reward functions, got {len(step.rewards)}")
+    if not functions:
+        return None
+    values = torch.tensor([step.rewards for step in steps], dtype=torch.float64, device=device)
+    return values.view(-1, functions)
 
 
 def _digest(step: Step, anchor_state: AnchorState) -> bytes:

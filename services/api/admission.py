@@ -15,7 +15,7 @@ from pathlib import Path
 from services.api.adoption import Policy, Taken, policy_of, training_of
 from services.api.artifacts import job_folder
 from services.api.caller import Caller
-from services.api.checks import environment_of, folder_problems, opening_kwargs
+from services.api.checks import environment_of, folder_problems
 from services.api.database import Database
 from services.api.derivation import evaluation_spec, fork_spec
 from services.api.environments import EnvironmentCatalogue
@@ -148,7 +148,7 @@ class Admission:
         environment, problems = environment_of(spec, await self._environments.list(), self._engines)
         if environment is None or problems:
             raise bad_spec(problems)
-        kwargs = opening_kwargs(spec, environment)
+        kwargs = environment.kwargs(spec)
         refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
         if refusal is not None:
             raise bad_spec([("environment.environment_kwargs", refusal)])

@@ -39,14 +39,6 @@ def environment_of(
     return view.info, problems + _environment_problems(spec, view.info)
 
 
-def opening_kwargs(spec: JobSpec, info: EnvironmentInfo) -> dict[str, Any]:
-    """The kwargs with which a session of the job is opened."""
-    properties = info.kwargs_schema.get("properties", {})
-    takes_horizon = isinstance(properties, dict) and "max_turns" in properties
-    horizon = {"max_turns": spec.environment.max_turns} if takes_horizon else {}
-    return {**horizon, **spec.environment.environment_kwargs}
-
-
 def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     wanted = spec.environment
     field = "environment.environment_kwargs"

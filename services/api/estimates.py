@@ -12,12 +12,13 @@ from typing import Any
 from services.api.views.jobs import Estimates
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel
+from services.contracts.templates import plain_words
 
 FLOAT32_BYTES = 4
 ENGINE_CACHE_BYTES = 256 << 20
 """Key-value cache that an engine on a CPU is given by default; a GPU's takes what its own setting says."""
-SCRATCH_SPECIAL_TOKENS, TEMPLATE_WORDS = 3, 2
-"""What a policy from scratch has in its vocabulary beside the environment's words."""
+SCRATCH_SPECIAL_TOKENS = 3
+"""What a policy from scratch has in its vocabulary beside the words of environment and template."""
 _ACTIVATIONS_PER_TOKEN_AND_LAYER = 16
 """Numbers kept for the backward pass per token, layer and hidden unit: attention's and the MLP's inputs and outputs."""
 _MOST_HEADER_BYTES = 100 << 20
@@ -100,7 +101,8 @@ def _policy(
 ) -> tuple[int, dict[str, int]]:
     """Parameters, and hidden_size, num_hidden_layers and vocab_size."""
     if scratch := spec.model.scratch:
-        vocabulary = len(set(environment.vocabulary)) + SCRATCH_SPECIAL_TOKENS + TEMPLATE_WORDS
+        words = {*environment.vocabulary, *plain_words(environment.template(spec))}
+        vocabulary = len(words) + SCRATCH_SPECIAL_TOKENS
         shape = {**scratch.model_dump(include={"hidden_size", "num_hidden_layers"}), "vocab_size": vocabulary}
         return scratch_parameters(scratch, vocabulary), shape
     folder = Path(str(spec.model.model))

@@ -10,12 +10,17 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm
+from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
+from services.contracts.templates import template_names
 
-__all__ = ["Algorithm", "JobSpec", "SpecError", "flags", "parse_spec"]
+__all__ = ["Algorithm", "JobSpec", "Rewards", "SpecError", "flags", "parse_spec"]
+
+SINGLE_TURN = "prompts"
+"""The environment of jobs with use_gym_env: false."""
 
 
 class ScratchModel(Section):
@@ -86,19 +91,42 @@ class Environment(Section):
     """Id, as `gigpo env list` shows it."""
     environment_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     use_gym_env: bool = True
-    """True: many turns in an environment. Single-turn prompts with reward functions (false) are not served yet."""
+    """True: many turns in an environment. False: one reply to each prompt, scored by `reward_funcs`; the environment is
+    `prompts` and max_turns 1 then."""
     max_turns: int = Field(20, ge=1)
     """Horizon of an episode, steps."""
     train_split: str = "train"
     eval_split: str = "test"
-    prompt_template: Literal["auto", "plain", "chat"] = "auto"
-    """`plain`: words as they are; `chat`: the tokenizer's chat template; `auto`: chat where the tokenizer has one."""
+    prompt_template: str = "auto"
+    """How a step is put into words, as NAME/VERSION; `auto`: the template that suits the environment."""
+    prompt_form: Literal["auto", "think", "plain"] = "auto"
+    """`think`: instructions, and <think>...</think><action>...</action> as the reply; `plain`: words as they are, and
+    the action as the reply; `auto`: think where the tokenizer has a chat template."""
+    use_chat_template: bool = True
+    """Wrap the prompt in the tokenizer's chat template, where it has one."""
+    system: str | None = None
+    """System message before every prompt."""
     history_length: int = Field(0, ge=0)
     """Last K (observation, action) pairs shown in the prompt."""
     max_prompt_tokens: int = Field(128, ge=8)
-    """Token budget of a prompt; history goes first, oldest first, then the list of admissible actions."""
+    """Token budget of a prompt. What does not fit goes in this order: history, oldest turn first; the list of
+    admissible actions; words of the observation, last first. The task never goes."""
     task_view: Literal["shown", "hidden", "shuffled"] = "shown"
     """What the prompt says of the task; `hidden` trains a task-blind policy, the baseline that format alone reaches."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_turn_defaults(cls, section: Any) -> Any:
+        if not isinstance(section, dict) or section.get("use_gym_env") is not False:
+            return section
+        return {"environment": SINGLE_TURN, "max_turns": 1, **section}
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _template_is_known(cls, name: str) -> str:
+        if name != "auto" and name not in template_names():
+            raise ValueError(f"unknown prompt template {name!r}; want auto or one of {', '.join(template_names())}")
+        return name
 
 
 class Rollout(Section):
@@ -178,6 +206,7 @@ class JobSpec(Section):
     """What people call it; also the folder of its results."""
     model: Model
     environment: Environment = Environment()
+    rewards: Rewards = Rewards()
     algorithm: Algorithm = Algorithm()
     rollout: Rollout = Rollout()
     training: Training = Training()
@@ -193,10 +222,6 @@ class JobSpec(Section):
             raise ValueError(
                 f"advantage_estimator: {estimator} needs use_gym_env: true (it compares states), got use_gym_env: false"
             )
-        if not gym:
-            raise ValueError(
-                "use_gym_env: want true, got false: single-turn prompts with reward functions are not served yet"
-            )
         comparing = "dynamic_sample" if self.algorithm.dynamic_sample else estimator
         if comparing != "grpo" and self.rollout.num_generations < 2:
             raise ValueError(f"num_generations: {comparing} compares episodes of a group, want >= 2, got 1")
@@ -206,6 +231,28 @@ class JobSpec(Section):
             raise ValueError(
                 f"max_prompt_tokens + max_completion_length: want <= {self.max_model_len} (max_position_embeddings), "
                 f"got {self.prompt_and_response_tokens}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _single_turn_is_whole(self) -> JobSpec:
+        environment, functions, gym = self.environment, self.rewards.reward_funcs, self.environment.use_gym_env
+        if gym == (environment.environment == SINGLE_TURN):
+            raise ValueError(
+                f"use_gym_env: want false with environment: {SINGLE_TURN} and true with every other one, "
+                f"got {str(gym).lower()} and {environment.environment}"
+            )
+        if gym and functions:
+            raise ValueError(f"reward_funcs: want use_gym_env: false with them, got true and {', '.join(functions)}")
+        if not gym and not functions:
+            known = ", ".join(BUILT_IN_REWARDS)
+            raise ValueError(f"reward_funcs: want at least one with use_gym_env: false, such as {known}; got none")
+        if not gym and environment.max_turns != 1:
+            raise ValueError(f"max_turns: want 1 with use_gym_env: false, got {environment.max_turns}")
+        own_rows = sorted({"data", "rows"} & environment.environment_kwargs.keys())
+        if not gym and self.model.scratch and own_rows:
+            raise ValueError(
+                f"scratch: its tokenizer knows the words of generated sums alone, want `model` with {own_rows[0]}"
             )
         return self
 

@@ -75,6 +75,8 @@ class Step(Message, frozen=True, kw_only=True):
     action_valid: bool
     finish_reason: str = "stop"
     """`stop` or `length`."""
+    rewards: tuple[float, ...] = ()
+    """Value of each of the job's reward functions, not weighed; `reward` is their weighted sum. Empty: it has none."""
 
 
 class Episode(Message, frozen=True, kw_only=True):

@@ -56,6 +56,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     observation: Observation
     reward: float = 0.0
     """Of this step; finite."""
+    rewards: tuple[float, ...] = ()
+    """Where `reward` is the weighted sum of reward functions: the value of each, not weighed."""
     score: float | None = None
     """Of the episode so far, in the environment's own terms; None: the sum of rewards."""
     won: bool = False
@@ -99,7 +101,8 @@ class Environment(ABC):
     kwargs come from whoever submits a job, these do not."""
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """Disjoint task sets; the first is the default."""
-    prompt_template: ClassVar[str] = "plain"
+    prompt_template: ClassVar[str] = "plain/v1"
+    """See docs/prompts.md."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Modules that must be installed. Import them where they are used, so that listing stays cheap."""
     extra: ClassVar[str] = ""
@@ -123,6 +126,14 @@ class Environment(ABC):
     @abstractmethod
     def step(self, action: str) -> Outcome:
         """Apply one action. An action that means nothing here is no error: answer `action_valid=False`."""
+
+    def answer(self, action: str, response_tokens: int) -> Outcome:
+        """What the service calls; override it in place of `step` where it matters how long the agent's response was.
+
+        `response_tokens`: its length, tokens, of which `action` may be a part; 0: not known (a person plays, or a
+        session is rebuilt, whose rewards were given already).
+        """
+        return self.step(action)
 
     def state(self) -> object | None:
         """Plain values (numbers, texts, tuples, lists, dicts) that tell two different states apart, turn count aside.

@@ -50,9 +50,9 @@ class Episode:
         self._origin = (seed, split)
         return self._keyed(self._environment.reset(seed, split))
 
-    def step(self, request: int, action: str) -> Stepped:
+    def step(self, request: int, action: str, response_tokens: int = 0) -> Stepped:
         """Apply one action; the answer to `request`. ContractError: what came back is no sound outcome."""
-        outcome = self._environment.step(action)
+        outcome = self._environment.answer(action, response_tokens)
         if not isinstance(outcome, Outcome):
             raise ContractError(f"step must return an Outcome, got {type(outcome).__name__}")
         self._actions.append(action)
@@ -72,6 +72,7 @@ class Episode:
             terminated=terminated,
             truncated=not terminated and (bool(outcome.truncated) or out_of_turns),
             action_valid=bool(outcome.action_valid),
+            rewards=tuple(map(float, outcome.rewards)),
         )
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Fault(msgspec.Struct, frozen=True):
 class Session(Protocol):
     """Where an episode lives: a worker process, or the test's own process."""
 
-    async def step(self, action: str) -> Stepped | Failed:
+    async def step(self, action: str, response_tokens: int) -> Stepped | Failed:
         """Apply one action; WorkerLostError where its home is lost."""
 
     def close(self) -> None:

@@ -39,10 +39,10 @@ class RemoteSession:
         self._worker = worker
         self._episode = episode
 
-    async def step(self, action: str) -> Stepped | Failed:
+    async def step(self, action: str, response_tokens: int) -> Stepped | Failed:
         """Apply one action; WorkerLostError where the worker ends first."""
         request = self._worker.next_request()
-        answer = await self._worker.call(TakeStep(request, self._episode, action), request)
+        answer = await self._worker.call(TakeStep(request, self._episode, action, response_tokens), request)
         assert isinstance(answer, Stepped | Failed)
         if isinstance(answer, Failed) or answer.terminated or answer.truncated:
             self._pool.forget(self._worker, self._episode)
@@ -103,11 +103,12 @@ class WorkerPool:
         """Open a session and replay its history; see wire.OpenEpisode. WorkerLostError: it ended, or none is up."""
         try:
             async with asyncio.timeout(self._settings.worker_start_timeout_s):
-                while not self._open:  # the last one may retire between the event and this task's turn
-                    await self._some_open.wait()
+                while not (live := [worker for worker in self._open if not worker.gone.is_set()]):
+                    # some are gone and their slots have not had their turn to see it, or none is up
+                    await (asyncio.sleep(0) if self._open else self._some_open.wait())
         except TimeoutError as error:
             raise WorkerLostError("no worker is up") from error
-        worker = min(self._open, key=lambda candidate: len(candidate.episodes))
+        worker = min(live, key=lambda candidate: len(candidate.episodes))
         episode = next(self._episodes)
         worker.episodes.add(episode)
         worker.opened += 1

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.env.leases import LeaseTable
+from services.env.malformed import RefuseMalformed
 from services.env.pool import WorkerPool
 from services.env.registry import known_environments
 from services.env.service import EnvService, Limits
@@ -81,7 +82,7 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
         new_lease_id=lambda: secrets.token_hex(12),
     )
     options = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
-    server = grpc.aio.server(options=options)
+    server = grpc.aio.server(interceptors=[RefuseMalformed()], options=options)
     servicer = EnvServicer(service, max_batch_steps=settings.max_batch_steps)
     env_pb2_grpc.add_EnvironmentServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(answering.servicer, server)

@@ -153,17 +153,20 @@ class EnvService:
             raise KeyReusedError(f"idempotency_key {key!r} came before with other arguments")
         return await self._wait(opening.group)
 
-    async def step(self, lease_id: str, seq: int, action: str) -> Stepped | Fault:
+    async def step(self, lease_id: str, seq: int, action: str, response_tokens: int = 0) -> Stepped | Fault:
         """Apply one action, or give again the answer to the last one.
+
+        Args:
+            response_tokens: length of the response that the action came in; 0: not known.
 
         Raises:
             UnknownLeaseError, SequenceError, EpisodeOverError, BadRequestError: the step was not taken.
             NotDoneError: it was, and the answer is not there yet; repeat the call.
         """
-        return await self._wait(self.begin_step(lease_id, seq, action))
+        return await self._wait(self.begin_step(lease_id, seq, action, response_tokens))
 
-    async def step_all(self, steps: Iterable[tuple[str, int, str]]) -> list[Stepped | Fault | EnvServiceError]:
-        """Apply one action on each lease, side by side; the answers, or what `step` raises, in their order."""
+    async def step_all(self, steps: Iterable[tuple[str, int, str, int]]) -> list[Stepped | Fault | EnvServiceError]:
+        """Take steps, each with the arguments of `step`, side by side; the answers, or what `step` raises, in order."""
         begun: list[asyncio.Task[Stepped | Fault] | EnvServiceError] = []
         for step in steps:
             try:
@@ -177,14 +180,16 @@ class EnvService:
             for one in begun
         ]
 
-    def begin_step(self, lease_id: str, seq: int, action: str) -> "asyncio.Task[Stepped | Fault]":
+    def begin_step(
+        self, lease_id: str, seq: int, action: str, response_tokens: int = 0
+    ) -> "asyncio.Task[Stepped | Fault]":
         """Begin a step; its answer will be there when the task is done. Not to be cancelled. Raises what `step` does,
         but for NotDoneError."""
         lease = self._leases.find(lease_id, self._clock())
         if seq != lease.seq or lease.answer is None:
             self._check_step(lease, seq, action)
             lease.seq = seq
-            lease.answer = asyncio.create_task(self._take_step(lease, action))
+            lease.answer = asyncio.create_task(self._take_step(lease, action, response_tokens))
         return lease.answer
 
     def renew(self, lease_ids: list[str]) -> list[str]:
@@ -327,8 +332,8 @@ class EnvService:
             raise REFUSALS.get(opened.reason, ResetFaultError)(opened.message)
         raise WorkerLostError(f"{MAX_TRIES} workers were lost while the session was opened")
 
-    async def _take_step(self, lease: Lease, action: str) -> Stepped | Fault:
-        answer = await self._step_somewhere(lease, action)
+    async def _take_step(self, lease: Lease, action: str, response_tokens: int) -> Stepped | Fault:
+        answer = await self._step_somewhere(lease, action, response_tokens)
         if isinstance(answer, Failed):
             fault_class = {"env_bug": FaultClass.ENV_BUG, "model": FaultClass.MODEL}.get(
                 answer.reason, FaultClass.INFRA
@@ -346,7 +351,7 @@ class EnvService:
         lease.expires_at = self._clock() + self._leases.ttl_s
         return answer
 
-    async def _step_somewhere(self, lease: Lease, action: str) -> Stepped | Failed | Fault:
+    async def _step_somewhere(self, lease: Lease, action: str, response_tokens: int) -> Stepped | Failed | Fault:
         """Step where the session lives; where its home is lost, rebuild it elsewhere and step there."""
         own = 0
         for _ in range(MAX_TRIES):
@@ -360,7 +365,7 @@ class EnvService:
                         lease.session.close()
                         return Fault(FaultClass.INFRA, "the lease was closed while its session was rebuilt")
                     log.info("lease %s rebuilt after %d steps", lease.id, len(lease.actions))
-                return await lease.session.step(action)
+                return await lease.session.step(action, response_tokens)
             except WorkerLostError as lost:
                 lease.session = None
                 own += lost.running

@@ -22,13 +22,20 @@ from services.env.translation import (
 from services.env.wire import EpisodeSpec, History
 from services.kit.tasks import ended
 
+MAX_DETAILS = 2000
+MAX_FOREIGN_DETAILS = 500
+"""Characters of an error's sentence. It travels in the trailing metadata, which clients limit to 8 KiB, and there a
+character beyond ASCII takes up to 12 bytes."""
+
 Context = grpc.aio.ServicerContext[object, object]
 
 
 async def _abort(context: Context, error: EnvServiceError) -> NoReturn:
     hint = retry_after_ms(error)
     metadata = (("retry-after-ms", str(hint)),) if hint else ()
-    await context.abort(status_of(error), str(error), metadata)
+    sentence = str(error)
+    sentence = sentence[: MAX_DETAILS if sentence.isascii() else MAX_FOREIGN_DETAILS]
+    await context.abort(status_of(error), sentence, metadata)
     raise AssertionError("abort does not return")
 
 
@@ -66,7 +73,7 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
 
     async def Step(self, request: env_pb2.StepRequest, context: Context) -> env_pb2.StepResponse:
         try:
-            answer = await self._service.step(request.lease, request.seq, request.action)
+            answer = await self._service.step(request.lease, request.seq, request.action, request.response_tokens)
         except EnvServiceError as error:
             await _abort(context, error)
         return env_pb2.StepResponse(outcome=outcome_message(answer))
@@ -74,7 +81,9 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
     async def StepBatch(self, request: env_pb2.StepBatchRequest, context: Context) -> env_pb2.StepBatchResponse:
         if problem := self._batch_problem(request):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
-        answers = await self._service.step_all((step.lease, step.seq, step.action) for step in request.steps)
+        answers = await self._service.step_all(
+            (step.lease, step.seq, step.action, step.response_tokens) for step in request.steps
+        )
         results = [step_result(step, answer) for step, answer in zip(request.steps, answers, strict=True)]
         return env_pb2.StepBatchResponse(results=results)
 

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     """Environment id -> leases of it that may live at once; 0: no limit but max_leases. Wins over the class's own."""
     max_group_size: int = Field(1024, ge=1)
     max_batch_steps: int = Field(8192, ge=1)
-    max_action_bytes: int = Field(16_384, ge=1)
+    max_action_bytes: int = Field(262_144, ge=1)
     drain_s: float = Field(5.0, ge=0, le=3600)
     """After SIGTERM live leases have this long to end, seconds."""
 

@@ -42,7 +42,7 @@ class StreamedSteps:
             self._unanswered += 1
             asked = _Asked(step)
             try:
-                answer = self._service.begin_step(step.lease, step.seq, step.action)
+                answer = self._service.begin_step(step.lease, step.seq, step.action, step.response_tokens)
             except EnvServiceError as error:
                 self._put(asked, error)
             else:

@@ -73,6 +73,7 @@ def outcome_message(answer: Stepped | Fault) -> env_pb2.Outcome:
         terminated=answer.terminated,
         truncated=answer.truncated,
         action_valid=answer.action_valid,
+        rewards=answer.rewards,
     )
 
 

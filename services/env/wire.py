@@ -45,6 +45,7 @@ class TakeStep(msgspec.Struct, frozen=True, array_like=True, tag="step"):
     request: int
     episode: int
     action: str
+    response_tokens: int = 0
 
 
 class CloseEpisode(msgspec.Struct, frozen=True, array_like=True, tag="close"):
@@ -95,6 +96,7 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     terminated: bool
     truncated: bool
     action_valid: bool
+    rewards: tuple[float, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):

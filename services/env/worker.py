@@ -132,7 +132,7 @@ class Sessions:
         episode = self._episodes.get(order.episode)
         if episode is None:
             return Failed(order.request, "lost", f"no episode {order.episode} in this worker")
-        stepped = episode.step(order.request, order.action)
+        stepped = episode.step(order.request, order.action, order.response_tokens)
         if stepped.terminated or stepped.truncated:
             self._free(order.episode)
         return stepped
@@ -191,6 +191,7 @@ def _limit(config: WorkerConfig) -> None:
 def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
     """Serve on an inherited socket; `progress_fd` is a shared page that takes PROGRESS."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s worker %(process)d: %(message)s")
+    logging.getLogger().handlers[0].setLevel(logging.INFO)  # some libraries turn on their own DEBUG
     config = msgspec.json.decode(config_json, type=WorkerConfig)
     _limit(config)
     for descriptor in (connection_fd, progress_fd):

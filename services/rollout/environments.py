@@ -71,11 +71,11 @@ class GrpcEnvironments:
             task.add_done_callback(self._release_unwanted)
             raise
 
-    async def step(self, lease: str, seq: int, action: str) -> Outcome:
+    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
         """Apply one action, asking again under the same seq as long as time is left. See the port for errors."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._limits.step_timeout_s, FIRST_PAUSE_S
-        request = env_pb2.StepRequest(lease=lease, seq=seq, action=action)
+        request = env_pb2.StepRequest(lease=lease, seq=seq, action=action, response_tokens=response_tokens)
         while True:
             asked = _AskedStep(request, loop.create_future())
             alone = not self._live.get(lease, True)

@@ -12,7 +12,8 @@ from services.rollout.actors import Actor, Turn
 from services.rollout.errors import ModelFault
 from services.rollout.playbook import Playbook
 from services.rollout.ports import Environments, Observation, Outcome, Sampled
-from services.rollout.prompts import Scene
+from services.rollout.projection import Projected
+from services.rollout.templates import Scene
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,16 @@ class EpisodePlay:
         terminated = False
         for index in range(self._playbook.horizon(self._seat.group)):
             sampled = await self._respond(index, observation)
-            action = self._playbook.projection.action(self._playbook.tokens.reply_text(sampled.response_ids))
-            outcome = await self._act(index, action)
-            self._steps.append(_step(index, self._prompt_ids, sampled, observation, action, outcome))
+            projected = self._playbook.projection.project(self._playbook.tokens.reply_text(sampled.response_ids))
+            outcome = await self._act(index, projected.action, len(sampled.response_ids) // 4)
+            self._steps.append(self._step(index, sampled, observation, projected, outcome))
             if outcome is None:
                 terminated = True
                 break
             last, terminated = outcome, outcome.terminated
             if outcome.terminated or outcome.truncated:
                 break
-            self._history.append((observation.text, action))
+            self._history.append((observation.text, projected.action))
             observation = outcome.observation
         return self._episode(first, last, terminated)
 
@@ -85,11 +86,11 @@ class EpisodePlay:
         finally:
             self._generate_s += time.monotonic() - asked
 
-    async def _act(self, index: int, action: str) -> Outcome | None:
+    async def _act(self, index: int, action: str, response_tokens: int) -> Outcome | None:
         """What the action led to; None: the environment could not go on because of it."""
         asked = time.monotonic()
         try:
-            return await self._environments.step(self._seat.lease, index + 1, action)
+            return await self._environments.step(self._seat.lease, index + 1, action, response_tokens)
         except ModelFault:
             return None
         finally:
@@ -104,6 +105,27 @@ class EpisodePlay:
             return self._seat.sentence or ""
         placeholder = self._playbook.tokens.placeholder
         return " ".join([placeholder] * len(observation.task.split())) if placeholder else ""
+
+    def _step(
+        self, index: int, sampled: Sampled, observation: Observation, projected: Projected, outcome: Outcome | None
+    ) -> Step:
+        """One step as it is stored: what was sampled, byte for byte, and the keys of the state it was sampled in."""
+        worthless = (0.0,) * len(self._playbook.spec.rewards.reward_funcs)
+        return Step(
+            step_index=index,
+            prompt_ids=self._prompt_ids,
+            response_ids=sampled.response_ids,
+            logprobs=sampled.logprobs,
+            versions=sampled.versions,
+            reward=outcome.reward if outcome is not None else 0.0,
+            anchor_key=observation.anchor_key,
+            state_key=observation.state_key,
+            anchor=observation.anchor,
+            action=projected.action,
+            action_valid=outcome is not None and outcome.action_valid and projected.well_formed,
+            finish_reason=sampled.finish_reason,
+            rewards=outcome.rewards if outcome is not None else worthless,
+        )
 
     def _episode(self, first: Observation, last: Outcome | None, terminated: bool) -> Episode:
         seat = self._seat
@@ -122,23 +144,3 @@ class EpisodePlay:
             generate_s=self._generate_s,
             env_s=self._env_s,
         )
-
-
-def _step(
-    index: int, prompt_ids: bytes, sampled: Sampled, observation: Observation, action: str, outcome: Outcome | None
-) -> Step:
-    """One step as it is stored: what was sampled, byte for byte, and the keys of the state it was sampled in."""
-    return Step(
-        step_index=index,
-        prompt_ids=prompt_ids,
-        response_ids=sampled.response_ids,
-        logprobs=sampled.logprobs,
-        versions=sampled.versions,
-        reward=outcome.reward if outcome is not None else 0.0,
-        anchor_key=observation.anchor_key,
-        state_key=observation.state_key,
-        anchor=observation.anchor,
-        action=action,
-        action_valid=outcome is not None and outcome.action_valid,
-        finish_reason=sampled.finish_reason,
-    )

@@ -13,10 +13,12 @@ from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.messages import OpenedGroup
+from services.contracts.templates import plain_words, reply_tags
 from services.rollout.errors import JobNotReady
 from services.rollout.ports import Sampling
-from services.rollout.projection import PlainProjection, Projection, TaggedProjection
-from services.rollout.prompts import ChatTemplate, PlainTemplate, PromptWriter, chosen_template
+from services.rollout.projection import Projection
+from services.rollout.prompts import PromptWriter, Wording
+from services.rollout.templates import ChatTemplate, SceneTemplate
 from services.rollout.tokens import PolicyTokens, load_tokens
 
 log = structlog.get_logger("rollout")
@@ -39,24 +41,29 @@ class Playbook:
         return group.max_turns or self.spec.environment.max_turns
 
     def kwargs(self, group: OpenedGroup) -> dict[str, Any]:
-        """The environment's kwargs: the job's, overridden by the group's; the horizon where it can be told."""
-        known: Any = self.environment.kwargs_schema.get("properties", {})
-        horizon = {"max_turns": self.horizon(group)} if "max_turns" in known else {}
-        return {**horizon, **self.spec.environment.environment_kwargs, **group.environment_kwargs}
+        """What the group's sessions are opened with."""
+        return self.environment.kwargs(self.spec, max_turns=group.max_turns, overrides=group.environment_kwargs)
 
 
 def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, tokens: PolicyTokens) -> Playbook:
-    """The playbook of a job. AttemptFailed: the template that is wanted does not fit the tokenizer."""
-    template = chosen_template(spec.environment.prompt_template, environment.prompt_template, tokens)
-    if isinstance(template, PlainTemplate) and (unknown := tokens.unknown_words(template.words)):
+    """The playbook of a job."""
+    wanted, template = spec.environment, environment.template(spec)
+    form = wanted.prompt_form
+    if form == "auto":
+        form = "think" if tokens.chat_template and wanted.use_chat_template else "plain"
+    if form == "plain" and (unknown := tokens.unknown_words(plain_words(template))):
         log.warning("the tokenizer does not know words of the template", job_id=job_id, words=unknown)
+    chats = tokens.chat_template if wanted.use_chat_template else None
+    chat = ChatTemplate(chats, tokens.special) if chats else None
     return Playbook(
         job_id=job_id,
         spec=spec,
         environment=environment,
         tokens=tokens,
-        prompts=PromptWriter(template, tokens, spec.environment.max_prompt_tokens),
-        projection=TaggedProjection() if isinstance(template, ChatTemplate) else PlainProjection(),
+        prompts=PromptWriter(
+            Wording(SceneTemplate(template, form), chat, wanted.system), tokens, wanted.max_prompt_tokens
+        ),
+        projection=Projection(reply_tags(template, form)),
         sampling=Sampling(spec.rollout.temperature, spec.rollout.max_completion_length, tokens.stop_ids),
     )
 

@@ -35,6 +35,8 @@ class Outcome(msgspec.Struct, frozen=True):
     terminated: bool
     truncated: bool
     action_valid: bool
+    rewards: tuple[float, ...] = ()
+    """Value of each reward function, where there are any."""
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -62,8 +64,11 @@ class Environments(Protocol):
     async def open(self, opening: Opening) -> OpenedSessions:
         """Open n sessions. Raises EnvironmentFault; a cancelled call leaves no lease behind."""
 
-    async def step(self, lease: str, seq: int, action: str) -> Outcome:
-        """Apply one action; the first of a lease has seq 1. Raises EnvironmentFault, ModelFault."""
+    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
+        """Apply one action; the first of a lease has seq 1. Raises EnvironmentFault, ModelFault.
+
+        `response_tokens`: length of the response that the action came in; 0: not known.
+        """
 
     def release(self, leases: Sequence[str]) -> None:
         """End leases; returns at once, unknown and ended ones are fine."""

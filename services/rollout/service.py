@@ -98,7 +98,7 @@ class RolloutWorker:
         playbook = await load_playbook(self._redis, Path(self._settings.data_dir), job_id)
         ledger = Ledger(self._redis, job_id)
         player = Player(playbook, ledger, self._environments, self._inference, self._worker)
-        log.info("a job is played", job_id=job_id, template=playbook.prompts.template.name)
+        log.info("a job is played", job_id=job_id, template=playbook.prompts.wording.template.name)
         return GroupConsumer(
             self._redis,
             job_id,

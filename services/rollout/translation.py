@@ -51,4 +51,5 @@ def outcome_of(message: env_pb2.Outcome) -> Outcome:
         message.terminated,
         message.truncated,
         message.action_valid,
+        tuple(message.rewards),
     )

@@ -7,6 +7,10 @@ class JobFailed(Exception):
     """The job can't go on; the message is the sentence its owner reads."""
 
 
+class NothingPlayed(JobFailed):
+    """Not one episode of an evaluation could be played."""
+
+
 class CancelRequested(Exception):
     """The user wants the job to end now."""
 

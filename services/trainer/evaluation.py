@@ -12,7 +12,7 @@ from services.contracts import ids
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.summary import EvaluationResult
 from services.trainer.archive import archive
-from services.trainer.errors import JobFailed
+from services.trainer.errors import NothingPlayed
 from services.trainer.folders import JobFolder, write_durably
 from services.trainer.gathering import consume_gathered, gather
 from services.trainer.learner.rows import rows_of
@@ -55,7 +55,8 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
     Nothing is trained or published meanwhile, so every step is sampled by that version.
 
     Raises:
-        JobFailed: no episode could be played, or none came for batch_timeout_s.
+        NothingPlayed: no episode could be played; of a random actor, which may lack admissible actions, the first.
+        JobFailed: none came for batch_timeout_s.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     chosen = panel(label, session.progress.batch, session.spec.environment.task_view)
@@ -64,10 +65,12 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
     stored = find_result(session.evaluations, label, chosen.version)
     if stored is None:
         await session.events.phase("evaluation", label=label, version=chosen.version)
-        payloads = await gather(session, groups, f"evaluation {label}")
+        what = f"evaluation {label}"
+        playable = chosen.actor != "random" or await gather(session, groups[:1], what)
+        payloads = await gather(session, groups, what) if playable else []
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
-            raise JobFailed(f"evaluation {label}: not one of {len(groups)} episodes could be played")
+            raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played")
         stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, _mismatch(session, payloads))
         archive(payloads, session.folder.evaluation_rollouts(label, chosen.version))
         session.evaluations.append(stored)

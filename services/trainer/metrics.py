@@ -29,12 +29,15 @@ class Timing:
     """Writing the version, and until a replica serves it."""
 
 
-def batch_record(batch: Batch, learner: dict[str, float], timing: Timing) -> dict[str, float]:
+def batch_record(
+    batch: Batch, learner: dict[str, float], timing: Timing, reward_funcs: Sequence[str] = ()
+) -> dict[str, float]:
     """Everything people look at, for one batch.
 
     `episode_advantage_share` is mean |A^E| / (mean |A^E| + mean |omega A^S|): 1 where no step level helps.
     `useful_anchor_share` is the share of steps whose step group tells its actions apart (A^S is not 0).
-    `tokens_per_s` counts response tokens over the wall time of the batch.
+    `tokens_per_s` counts response tokens over the wall time of the batch. `reward_<name>` is the mean of one of the
+    job's reward functions over the replies.
     """
     sums = _sums([group.scored.diagnostics for group in batch.groups])
     episodes, steps = max(sums["episodes"], 1.0), max(sums["steps"], 1.0)
@@ -49,6 +52,7 @@ def batch_record(batch: Batch, learner: dict[str, float], timing: Timing) -> dic
         "episodes": int(sums["episodes"]),
         "success": sums["won"] / episodes,
         "return_mean": sums["return_sum"] / episodes,
+        **_reward_means(batch, reward_funcs),
         "length_mean": sums["steps"] / episodes,
         "invalid_share": sums["invalid_steps"] / steps,
         "episode_advantage_abs": sums["abs_episode_advantage_sum"] / steps,
@@ -91,3 +95,11 @@ def cut_records(path: Path, lines: int) -> None:
 def _sums(diagnostics: Sequence[dict[str, float]]) -> dict[str, float]:
     names = diagnostics[0].keys() if diagnostics else ()
     return {name: sum(one[name] for one in diagnostics) for name in names}
+
+
+def _reward_means(batch: Batch, reward_funcs: Sequence[str]) -> dict[str, float]:
+    steps = [step for group in batch.groups for episode in group.episodes for step in episode.steps]
+    return {
+        f"reward_{name}": sum(step.rewards[position] for step in steps) / max(len(steps), 1)
+        for position, name in enumerate(reward_funcs)
+    }

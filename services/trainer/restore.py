@@ -13,6 +13,7 @@ from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.origin import TakenOver
+from services.contracts.templates import plain_words
 from services.ledger import Ledger
 from services.trainer.arrivals import Arrivals
 from services.trainer.batches import last_cursor, open_cursor
@@ -31,8 +32,6 @@ from services.trainer.session import Session
 from services.trainer.settings import Settings
 from services.trainer.training import manifests_to_replay, replay
 
-TEMPLATE_WORDS = (".", "act")
-"""What the plain prompt layouts add to the environment's words."""
 LEFTOVER_NUMBER = -2_000_000_000
 """Batch numbers under which groups are consumed whose trainer died between its checkpoint and this."""
 
@@ -124,7 +123,7 @@ def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path) -> Non
         with whole_folder(folder) as unfinished:
             shutil.copytree(source, unfinished, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", ".*"))
         return
-    words = [*environment.vocabulary, *TEMPLATE_WORDS]
+    words = [*environment.vocabulary, *plain_words(environment.template(spec))]
     if not environment.vocabulary:
         raise JobFailed(f"model.scratch: environment {environment.id} names no vocabulary to make a tokenizer from")
     try:

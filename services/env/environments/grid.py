@@ -220,7 +220,8 @@ class Grid(Environment):
     kwargs: GridKwargs
 
     Kwargs = GridKwargs
-    prompt_template = "grid"
+    prompt_template = "grid/v1"
+    examples = ({}, {"goal": "corner", "size": [3], "walls": [0]})
 
     def reset(self, seed: int, split: str) -> Observation:
         self._rng = random.Random(f"grid/{split}/{seed}")

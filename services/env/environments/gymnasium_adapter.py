@@ -12,9 +12,11 @@ Transcript (id FrozenLake-v1, options {"is_slippery": false}):
     red: S, line 1, column 1        right
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
@@ -25,7 +27,7 @@ from services.env.environments.splits import reset_within
 if TYPE_CHECKING:
     import gymnasium
 
-COLOURED = re.compile(r"\x1b\[([\d;]*)m(.*?)\x1b\[0?m")
+COLOUR_CODE = re.compile(r"\x1b\[([\d;]*)m")
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 LAST_ACTION = re.compile(r"\s*\([A-Za-z]+\)\s*")
 
@@ -44,7 +46,8 @@ KNOWN: Mapping[str, Known] = {
         "walk from S to G over frozen F, not into a hole H", ("left", "down", "right", "up"), lambda reward: reward > 0
     ),
     "Taxi": Known(
-        "drive to the passenger (blue), pick up, drive to the destination (magenta), drop off",
+        "drive the taxi (yellow, with a passenger green) to the passenger (blue), pick up, drive to the destination "
+        "(magenta), drop off",
         ("south", "north", "east", "west", "pickup", "dropoff"),
         lambda reward: reward > 0,
     ),
@@ -82,15 +85,28 @@ def board_text(rendered: str) -> str:
         lines.pop(0)
     while lines and not lines[-1].strip():
         lines.pop()
-    marks = []
+    marks: list[str] = []
     for number, line in enumerate(lines, start=1):
-        while found := COLOURED.search(line):
-            line = line[: found.start()] + found[2] + line[found.end() :]
-            codes = [int(code) for code in found[1].split(";") if code]
-            colour = next((COLOURS[code % 10] for code in codes if code // 10 in (3, 4, 9) and code % 10 < 8), "marked")
-            marks.append(f"{colour}: {found[2].strip() or 'empty'}, line {number}, column {found.start() + 1}")
-        lines[number - 1] = line.rstrip()
+        plain = ""
+        colours: list[str] = []
+        for position, part in enumerate(COLOUR_CODE.split(line)):
+            if position % 2:  # codes stand between texts
+                colours = coloured(colours, part)
+            elif part:
+                where = f"{part.strip() or 'empty'}, line {number}, column {len(plain) + 1}"
+                marks.extend(f"{colour}: {where}" for colour in colours)
+                plain += part
+        lines[number - 1] = plain.rstrip()
     return "\n".join([*lines, *marks])
+
+
+def coloured(colours: list[str], codes: str) -> list[str]:
+    """The colours that hold after a code such as "34;1": one more, or none after 0."""
+    numbers = [int(code) for code in codes.split(";") if code]
+    if not any(numbers):
+        return []
+    named = (COLOURS[code % 10] for code in numbers if code // 10 in (3, 4, 9, 10) and code % 10 < 8)
+    return [*colours, next(named, "marked")]
 
 
 def value_text(value: Any) -> str:
@@ -114,14 +130,27 @@ def drawn_map(size: int, number: int) -> list[str]:
     return generate_random_map(size=size, seed=number)
 
 
+@lru_cache(maxsize=16)
+def transitions(environment_id: str, options_json: str) -> Any:
+    """The table that a tabular environment builds for itself, kept once: sessions read it, half a megabyte for Taxi."""
+    import gymnasium
+
+    made = gymnasium.make(environment_id, disable_env_checker=True, **json.loads(options_json))
+    try:
+        return getattr(made.unwrapped, "P", None)
+    finally:
+        made.close()
+
+
 class GymnasiumAdapter(Environment):
     """Any installed Gymnasium environment with discrete or text actions: FrozenLake-v1, Taxi-v4, CliffWalking-v1."""
 
     Kwargs = GymnasiumKwargs
     kwargs: GymnasiumKwargs
+    prompt_template = "gymnasium/v1"
     requires = ("gymnasium",)
     examples = (
-        {"id": "FrozenLake-v1", "options": {"is_slippery": False}},
+        {"id": "FrozenLake-v1", "random_map": 4, "options": {"is_slippery": False}},
         {"id": "Taxi-v4"},
         {"id": "CliffWalking-v1"},
     )
@@ -192,11 +221,14 @@ class GymnasiumAdapter(Environment):
             has_board = "ansi" in getattr(creator, "metadata", {}).get("render_modes", ())
             if has_board:
                 options["render_mode"] = "ansi"
-            return gymnasium.make(self.kwargs.id, disable_env_checker=True, **options), has_board
+            made = gymnasium.make(self.kwargs.id, disable_env_checker=True, **options)
         except gymnasium.error.Error as error:
             raise KwargsError(f"id: {error}") from error
         except (TypeError, ValueError, KeyError, ImportError) as error:
             raise KwargsError(f"id, options: {self.kwargs.id} cannot be made: {error!r}") from error
+        if hasattr(made.unwrapped, "P") and not drawn:
+            made.unwrapped.P = transitions(self.kwargs.id, json.dumps(self.kwargs.options, sort_keys=True))
+        return made, has_board
 
     def _named_actions(self, known: Known | None) -> dict[str, int]:
         """Word or number -> action; empty for text actions. KwargsError: neither discrete nor text."""

@@ -58,9 +58,10 @@ class MiniGrid(Environment):
 
     Kwargs = MiniGridKwargs
     kwargs: MiniGridKwargs
-    prompt_template = "minigrid"
+    prompt_template = "minigrid/v1"
     requires = ("minigrid",)
     extra = "minigrid"
+    examples = ({}, {"id": "MiniGrid-DoorKey-5x5-v0", "view": "board"})
 
     def __init__(self, kwargs: MiniGridKwargs) -> None:
         super().__init__(kwargs)

@@ -4,8 +4,10 @@ As Anserini ranks with Lucene's English analyzer (k1 = .9, b = .4, Porter's stem
 document lengths are exact (Lucene keeps them in one byte), and equal scores are ordered by position in the collection.
 """
 
+import logging
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 REQUIRES = ("Stemmer", "bm25s", "numpy")
 """What an environment that ranks needs; imported where it is used, so that listing environments stays cheap."""
@@ -21,10 +23,16 @@ STOP_WORDS = frozenset(ENGLISH_STOP_WORDS.split())
 
 def terms(text: str) -> list[str]:
     """What a text is indexed and searched by."""
+    return [term for word in WORD.findall(text.lower()) if (term := stem(word))]
+
+
+@lru_cache(maxsize=100_000)
+def stem(word: str) -> str:
+    """A word without possessive and endings; empty for a stop word."""
     import Stemmer
 
-    words = (POSSESSIVE.sub("", word) for word in WORD.findall(text.lower()))
-    stemmed: list[str] = Stemmer.Stemmer("porter").stemWords([word for word in words if word not in STOP_WORDS])
+    bare = POSSESSIVE.sub("", word)
+    stemmed: str = "" if bare in STOP_WORDS else Stemmer.Stemmer("porter").stemWord(bare)
     return stemmed
 
 
@@ -34,6 +42,7 @@ class Ranking:
     def __init__(self, documents: Iterable[str]) -> None:
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs every index at DEBUG, whatever the root says
         self._index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
         self._index.index([terms(document) for document in documents], show_progress=False)
 

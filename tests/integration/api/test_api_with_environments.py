@@ -66,3 +66,38 @@ def test_kwargs_that_the_environment_refuses_are_refused_at_the_door(
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
     assert answer.json()["errors"][0]["field"].startswith("environment.environment_kwargs")
+
+
+def test_the_single_turn_example_is_accepted_with_everything_resolved(http: httpx.Client) -> None:
+    example = yaml.safe_load((ROOT / "examples" / "prompts.yaml").read_text())
+    answer = http.post("/v1/jobs?dry_run=true", json=example)
+    assert answer.status_code == 200, answer.text
+    environment = answer.json()["spec"]["environment"]
+    assert (environment["environment"], environment["max_turns"], environment["use_gym_env"]) == ("prompts", 1, False)
+
+
+@pytest.mark.parametrize(
+    ("sections", "field", "words"),
+    [
+        (
+            {"rewards": {"reward_funcs": ["accuracy", "kindness"]}},
+            "environment.environment_kwargs",
+            "reward_funcs: unknown reward function 'kindness'; known: accuracy, cosine, format",
+        ),
+        ({"rewards": {}}, "", "reward_funcs: want at least one"),
+        (
+            {"environment": {"use_gym_env": False, "prompt_template": "x/v1"}},
+            "environment.prompt_template",
+            "prompts/v1",
+        ),
+        ({"algorithm": {"advantage_estimator": "gigpo"}}, "", "gigpo needs use_gym_env: true"),
+    ],
+)
+def test_a_single_turn_job_that_cannot_run_is_refused_at_the_door(
+    http: httpx.Client, sections: dict[str, object], field: str, words: str
+) -> None:
+    example = yaml.safe_load((ROOT / "examples" / "prompts.yaml").read_text())
+    answer = http.post("/v1/jobs", json={**example, **sections})
+    assert answer.status_code == 422
+    assert [problem["field"] for problem in answer.json()["errors"]] == [field]
+    assert words in answer.json()["detail"]

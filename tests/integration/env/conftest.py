@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from env_caller import Caller, workers
+from env_caller import Caller, nothing_left, workers
 from gigpo.env.v1 import env_pb2_grpc
 
 from services.env.server import running_server
@@ -17,7 +17,7 @@ from services.env.settings import Settings
 def settings() -> Callable[..., Settings]:
     def make(**changed: Any) -> Settings:
         extra = {"faulty": "faulty_environment:Faulty"}
-        base = {"step_timeout_s": 5.0, "drain_s": 0.0, "extra_environments": extra}
+        base = {"step_timeout_s": 5.0, "drain_s": 0.0, "max_leases": 64, "extra_environments": extra}
         return Settings(**{**base, **changed})
 
     return make
@@ -25,13 +25,20 @@ def settings() -> Callable[..., Settings]:
 
 @pytest.fixture
 async def served(settings: Callable[..., Settings]) -> AsyncIterator[Callable[..., Any]]:
-    """Start a service with the given settings; it is stopped with the test, and must leave no process."""
+    """Start a service with the given settings. After the test it must have room for every lease again and no process
+    but its workers; stopped, it must leave none."""
+    started: list[tuple[Caller, Settings]] = []
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(**changed: Any) -> Caller:
-            address = await stack.enter_async_context(running_server(settings(**changed)))
+            own = settings(**changed)
+            address = await stack.enter_async_context(running_server(own))
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
-            return Caller(env_pb2_grpc.EnvironmentServiceStub(channel), address)
+            started.append((Caller(env_pb2_grpc.EnvironmentServiceStub(channel), address), own))
+            return started[-1][0]
 
         yield start
+        processes = sum(own.workers for _, own in started)
+        for caller, own in started:
+            await nothing_left(caller, max_leases=own.max_leases, processes=processes)
     assert workers() == []

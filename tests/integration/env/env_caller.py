@@ -1,10 +1,13 @@
 """What the tests of the environment service share: a client in short, and a look at the worker processes."""
 
+import asyncio
 import contextlib
 import itertools
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 import psutil
 from gigpo.env.v1 import env_pb2
 
@@ -16,12 +19,18 @@ class Caller:
     stub: Any
     address: str
     keys: "itertools.count[int]" = field(default_factory=itertools.count)
+    leases: list[str] = field(default_factory=list)
+    """Every one that it was given."""
 
-    async def open(self, environment: str = "faulty", *, n: int = 1, key: str = "", **spec: Any) -> list[str]:
-        request = env_pb2.OpenGroupRequest(
-            idempotency_key=key or f"key {next(self.keys)}", environment=environment, n=n, **spec
-        )
-        return list((await self.stub.OpenGroup(request)).leases)
+    async def group(self, environment: str, *, n: int = 1, key: str = "", **spec: Any) -> env_pb2.OpenGroupResponse:
+        key = key or f"key {next(self.keys)}"
+        request = env_pb2.OpenGroupRequest(idempotency_key=key, environment=environment, n=n, **spec)
+        opened = await self.stub.OpenGroup(request)
+        self.leases += opened.leases
+        return opened
+
+    async def open(self, environment: str = "faulty", *, n: int = 1, **spec: Any) -> list[str]:
+        return list((await self.group(environment, n=n, **spec)).leases)
 
     async def step(self, lease: str, seq: int, action: str = "") -> env_pb2.Outcome:
         return (await self.stub.Step(env_pb2.StepRequest(lease=lease, seq=seq, action=action))).outcome
@@ -29,6 +38,38 @@ class Caller:
     async def batch(self, *steps: tuple[str, int, str]) -> list[env_pb2.StepResult]:
         requests = [env_pb2.StepRequest(lease=lease, seq=seq, action=action) for lease, seq, action in steps]
         return list((await self.stub.StepBatch(env_pb2.StepBatchRequest(steps=requests))).results)
+
+
+async def nothing_left(caller: Caller, *, max_leases: int, processes: int) -> None:
+    """Wait until the service holds no lease and no process but its workers: room for every lease, and who runs.
+
+    The caller's leases are closed first; those of clients that went away must end by themselves.
+    """
+    await caller.stub.Close(env_pb2.CloseRequest(leases=caller.leases))
+    until = time.monotonic() + 40.0
+    while True:
+        try:
+            leases = await caller.open(n=max_leases)
+            break
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.1)
+    await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
+    while len(found := family()) != processes:
+        assert time.monotonic() < until, f"want {processes} processes, got {found}"
+        await asyncio.sleep(0.05)
+
+
+def family() -> list[psutil.Process]:
+    """Every process that this test's workers are, or started."""
+    return [each for worker in workers() for each in (worker, *_children(worker))]
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
 
 
 def workers() -> list[psutil.Process]:

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+from services.env.environment import Environment, EnvironmentKwargs, InfraFault, Observation, Outcome
 
 
 class FaultyKwargs(EnvironmentKwargs):
@@ -57,6 +57,8 @@ class Faulty(Environment):
                 time.sleep(0.01)
         elif verb == "raise":
             raise RuntimeError("broken on purpose")
+        elif verb == "lose-server":
+            raise InfraFault("the server has gone")
         elif verb == "bomb":
             self.hoard = bytearray(1 << 40)
         elif verb == "spawn":

@@ -10,7 +10,7 @@ import grpc
 import psutil
 import pytest
 from env_caller import Caller, workers
-from gigpo.env.v1 import env_pb2
+from gigpo.env.v1 import env_pb2, env_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 INFRA, ENV_BUG = env_pb2.FAULT_CLASS_INFRA, env_pb2.FAULT_CLASS_ENV_BUG
@@ -128,6 +128,7 @@ async def test_a_worker_that_uses_up_its_cpu_time_is_replaced(served):
         ("raise", grpc.StatusCode.INTERNAL),
         ("die", grpc.StatusCode.UNAVAILABLE),
         ("sleep 600", grpc.StatusCode.DEADLINE_EXCEEDED),
+        ("bomb", grpc.StatusCode.INTERNAL),
     ],
 )
 async def test_a_reset_that_fails_opens_nothing_and_the_service_goes_on(served, reset, code):
@@ -190,17 +191,14 @@ async def test_processes_that_an_environment_started_end_with_its_worker(served)
     (grandchild,) = worker.children()
     os.kill(worker.pid, signal.SIGKILL)
     assert (await caller.step(lease, 2)).observation.text == "count 2"
-    assert psutil.wait_procs([grandchild], timeout=10)[1] == []
+    assert psutil.wait_procs([grandchild], timeout=30)[1] == []
+    for worker in workers():  # its replay started another one
+        os.kill(worker.pid, signal.SIGKILL)
 
 
 async def outcomes_of_a_fixed_plan(caller: Caller, *, kill_every: int) -> list[bytes]:
     """Every outcome of 12 episodes of the household under a fixed plan; workers are killed every so many batches."""
-    groups = [
-        await caller.stub.OpenGroup(
-            env_pb2.OpenGroupRequest(idempotency_key=f"{s}", environment="alfworld", seed=s, n=4)
-        )
-        for s in range(3)
-    ]
+    groups = [await caller.group("alfworld", seed=seed, n=4) for seed in range(3)]
     able = {lease: group.observation.admissible_actions for group in groups for lease in group.leases}
     order, outcomes = list(able), []
     for seq in range(1, 21):
@@ -236,3 +234,69 @@ async def test_a_thousand_groups_leave_nothing_behind(served):
             await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
         sizes.append(worker.memory_info().rss)
     assert sizes[-1] < sizes[0] * 1.1
+
+
+async def test_a_client_that_goes_away_for_good_leaves_no_lease_and_no_session(served):
+    caller = await served(lease_ttl_s=1.0, max_leases=8)
+    async with grpc.aio.insecure_channel(caller.address) as channel:
+        gone = Caller(env_pb2_grpc.EnvironmentServiceStub(channel), caller.address)
+        leases = await gone.open(n=8, key="of the one who goes")
+        await gone.batch(*((lease, 1, "") for lease in leases[:4]))
+        stream = gone.stub.StepStream()
+        await stream.write(env_pb2.StepBatchRequest(steps=[env_pb2.StepRequest(lease=leases[5], seq=1)]))
+    # that all its leases end is what `served` looks at
+
+
+async def test_a_repeated_seq_acts_once_and_answers_as_before(served, tmp_path):
+    caller = await served()
+    (lease,) = await caller.open()
+    gate = tmp_path / "gate"
+    first = asyncio.create_task(caller.step(lease, 1, f"wait-for {gate}"))
+    await reached(tmp_path / "gate.reached")
+    again = asyncio.create_task(caller.step(lease, 1, "raise"))  # whatever the action: it was taken already
+    gate.touch()
+    assert await first == await again == await caller.step(lease, 1, "die")
+    assert (await caller.step(lease, 2)).observation.text == "count 2"
+
+
+async def test_a_gap_in_seq_is_refused_and_takes_no_step(served):
+    caller = await served()
+    (lease,) = await caller.open()
+    await caller.step(lease, 1)
+    for seq in (3, 0, 4_294_967_295):
+        with pytest.raises(grpc.aio.AioRpcError, match=f"want 1 again or 2, got {seq}") as refused:
+            await caller.step(lease, seq)
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    outcome = await caller.step(lease, 2)
+    assert (outcome.observation.text, outcome.score) == ("count 2", 2.0)
+
+
+async def test_a_step_on_an_expired_lease_is_refused_and_takes_no_step(served):
+    caller = await served(lease_ttl_s=0.5)
+    (lease,) = await caller.open()
+    await caller.step(lease, 1)
+    await asyncio.sleep(0.6)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.step(lease, 2)
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_full_environment_refuses_at_once_with_a_hint_and_others_have_room(served):
+    caller = await served(max_sessions={"grid": 2})
+    leases = await caller.open("grid", n=2)
+    with pytest.raises(grpc.aio.AioRpcError, match="2 leases of 'grid' live") as refused:
+        await caller.open("grid")
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert 100 <= int(dict(refused.value.trailing_metadata())["retry-after-ms"]) <= 5000
+    assert await caller.open("alfworld", n=2)
+    await caller.stub.Close(env_pb2.CloseRequest(leases=leases[:1]))
+    assert await caller.open("grid")
+
+
+async def test_an_environment_that_what_it_stands_on_left_is_an_infra_fault(served):
+    caller = await served()
+    (lease,) = await caller.open()
+    assert_fault(await caller.step(lease, 1, "lose-server"), INFRA)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.open(kwargs_json='{"reset": "lose-server"}')
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -18,21 +18,20 @@ TASKS = {
 LIMIT_S = 60
 
 
-@pytest.mark.parametrize("environment", TASKS)
-async def test_two_processes_show_the_same_task_and_the_same_steps(served, environment):
-    if environment == "minigrid" and importlib.util.find_spec("minigrid") is None:
-        pytest.skip("the extra minigrid is not installed")
-    kwargs, actions = TASKS[environment]
+async def test_two_processes_show_the_same_tasks_and_the_same_steps(served):
     caller = await served(workers=2, step_timeout_s=LIMIT_S, call_timeout_s=LIMIT_S)
-    leases = await caller.open(environment, n=4, kwargs_json=json.dumps(kwargs), seed=7, split="test")
+    for environment, (kwargs, actions) in TASKS.items():
+        if environment == "minigrid" and importlib.util.find_spec("minigrid") is None:
+            continue
+        leases = await caller.open(environment, n=4, kwargs_json=json.dumps(kwargs), seed=7, split="test")
+        for seq, action in enumerate(actions, start=1):
+            results = await caller.batch(*((lease, seq, action) for lease in leases))
+            assert not results[0].outcome.HasField("fault")
+            outcomes = {result.outcome.SerializeToString(deterministic=True) for result in results}
+            assert len(outcomes) == 1, environment
+            if results[0].outcome.terminated:
+                break
     assert len(workers()) == 2
-    for seq, action in enumerate(actions, start=1):
-        results = await caller.batch(*((lease, seq, action) for lease in leases))
-        outcomes = {result.outcome.SerializeToString(deterministic=True) for result in results}
-        assert len(outcomes) == 1
-        assert not results[0].outcome.HasField("fault")
-        if results[0].outcome.terminated:
-            break
 
 
 async def test_a_session_moves_to_another_process_with_its_hidden_options(served):

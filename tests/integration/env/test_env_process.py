@@ -19,8 +19,11 @@ from gigpo.env.v1 import env_pb2, env_pb2_grpc
 HERE = Path(__file__).parent
 
 
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+Started = tuple["subprocess.Popen[str]", str]
+
+
+@contextlib.contextmanager
+def running(tmp_path: Path, **changed: str) -> Iterator[Started]:
     """The service in a process of its own, and its address."""
     settings = {
         "ENV_SERVICE_ADDRESS_FILE": str(tmp_path / "address.json"),
@@ -28,6 +31,7 @@ def started(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         "ENV_SERVICE_WORKERS": "2",
         "ENV_SERVICE_DRAIN_S": "30",
         "PYTHONPATH": os.pathsep.join([str(HERE), *(path for path in sys.path if path)]),
+        **changed,
     }
     command = [sys.executable, "-m", "services.env.main"]
     with subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.PIPE, text=True) as process:
@@ -39,6 +43,12 @@ def started(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
             yield process, ready["address"]
         finally:
             process.kill()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    with running(tmp_path) as service:
+        yield service
 
 
 @contextlib.asynccontextmanager
@@ -95,6 +105,47 @@ async def test_a_killed_service_leaves_no_worker(started):
         process.kill()
         assert psutil.wait_procs(children, timeout=10)[1] == []
         call.cancel()
+
+
+async def play(caller: Caller, lease: str, seen: env_pb2.Observation, seqs: range) -> list[env_pb2.Outcome]:
+    """What a fixed plan leads to."""
+    outcomes = []
+    for seq in seqs:
+        able = seen.admissible_actions
+        outcomes.append(await caller.step(lease, seq, able[seq * 7 % len(able)]))
+        seen = outcomes[-1].observation
+    return outcomes
+
+
+async def test_an_episode_goes_on_after_its_service_was_killed_and_started_again(tmp_path):
+    spec = {"seed": 4, "kwargs_json": '{"receptacles": [8], "task_types": ["pick_heat_then_place_in_recep"]}'}
+    with running(tmp_path) as (process, address):
+        async with calling(address) as caller:
+            groups = [await caller.group("alfworld", **spec) for _ in range(2)]
+            undisturbed = await play(caller, groups[0].leases[0], groups[0].observation, range(1, 13))
+            before = await play(caller, groups[1].leases[0], groups[1].observation, range(1, 6))
+        children = family(process)
+        process.kill()
+        assert psutil.wait_procs(children, timeout=30)[1] == []
+    port = address.rpartition(":")[2]
+    with running(tmp_path, ENV_SERVICE_PORT=port, ENV_SERVICE_MAX_LEASES="2") as (process, address):
+        async with calling(address) as caller:
+            old = groups[1].leases[0]
+            assert (await caller.batch((old, 6, "look")))[0].refusal.code == grpc.StatusCode.NOT_FOUND.value[0]
+            shown = [groups[1].observation, *(outcome.observation for outcome in before)]
+            actions = [
+                shown[seq - 1].admissible_actions[seq * 7 % len(shown[seq - 1].admissible_actions)]
+                for seq in range(1, 6)
+            ]
+            start = env_pb2.OpenGroupRequest(idempotency_key="again", environment="alfworld", n=1, **spec)
+            request = env_pb2.RebuildRequest(start=start, actions=actions, digests=[seen.digest for seen in shown])
+            rebuilt = await caller.stub.Rebuild(request)
+            assert (rebuilt.observation, rebuilt.seq, rebuilt.score) == (shown[-1], 5, before[-1].score)
+            assert await caller.stub.Rebuild(request) == rebuilt
+            after = await play(caller, rebuilt.leases[0], rebuilt.observation, range(6, 13))
+            assert [*before, *after] == undisturbed
+            await caller.stub.Close(env_pb2.CloseRequest(leases=rebuilt.leases))
+            assert len(await caller.open(n=2)) == 2  # the lease of the killed service takes no room here
 
 
 async def test_what_an_environment_prints_does_not_mix_with_what_the_service_answers(started):

@@ -19,24 +19,28 @@ FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION.value[0]
 async def test_the_listing_describes_every_environment(served):
     caller = await served()
     listing = (await caller.stub.ListEnvironments(env_pb2.ListEnvironmentsRequest())).environments
-    ids = [entry.id for entry in listing]
-    assert ids == sorted(ids)
-    assert {"alfworld", "faulty", "grid", "gymnasium", "search_qa", "sokoban", "webshop"} <= {*ids}
-    grid = listing[ids.index("grid")]
+    assert [entry.id for entry in listing] == sorted(entry.id for entry in listing)
+    by_id = {entry.id: entry for entry in listing}
+    assert {"alfworld", "faulty", "grid", "gymnasium", "openenv", "prompts", "search_qa", "sokoban", "webshop"} <= set(
+        by_id
+    )
+    grid = by_id["grid"]
     assert json.loads(grid.kwargs_schema_json)["additionalProperties"] is False
     assert grid.capabilities.deterministic
     assert grid.capabilities.gives_anchors
     assert grid.capabilities.cost_class == env_pb2.COST_CLASS_LIGHT
-    assert (grid.default_max_turns, list(grid.splits), grid.prompt_template) == (20, ["train", "test"], "grid")
+    assert (grid.default_max_turns, list(grid.splits), grid.prompt_template) == (20, ["train", "test"], "grid/v1")
     assert "stove" in grid.vocabulary
     assert grid.description
     assert all("not installed" in entry.unavailable_reason for entry in listing if entry.unavailable_reason)
+    assert not grid.unavailable_reason
+    assert json.loads(by_id["gymnasium"].example_kwargs_json)[1] == {"id": "Taxi-v4"}
+    assert by_id["openenv"].max_sessions == 512
 
 
 async def test_a_group_starts_from_one_observation_with_its_keys(served):
     caller = await served(workers=2)
-    request = env_pb2.OpenGroupRequest(idempotency_key="a", environment="grid", seed=5, n=4)
-    group = await caller.stub.OpenGroup(request)
+    group = await caller.group("grid", seed=5, n=4)
     seen = group.observation
     assert len(set(group.leases)) == 4
     assert seen.anchor == f"{seen.task} . {seen.text}"
@@ -47,10 +51,9 @@ async def test_a_group_starts_from_one_observation_with_its_keys(served):
 
 async def test_a_task_is_the_same_in_every_worker_and_service(served):
     one, other = await served(workers=2), await served()
-    requests = [env_pb2.OpenGroupRequest(idempotency_key=f"{s}", environment="grid", seed=s, n=2) for s in range(20)]
-    firsts = [(await one.stub.OpenGroup(request)).observation for request in requests]
-    again = [(await other.stub.OpenGroup(request)).observation for request in requests]
-    assert firsts == again
+    firsts = [(await one.group("grid", seed=seed, n=2)).observation for seed in range(20)]
+    again = [(await other.group("grid", seed=seed, n=2)).observation for seed in reversed(range(20))]
+    assert firsts == list(reversed(again))
 
 
 async def test_a_batch_answers_in_order_and_one_bad_lease_does_not_spoil_the_others(served):
@@ -140,10 +143,7 @@ async def test_a_stream_that_is_dropped_disturbs_nobody(served):
 
 async def test_a_whole_episode_of_the_grid_is_played(served):
     caller = await served()
-    request = env_pb2.OpenGroupRequest(
-        idempotency_key="a", environment="grid", n=1, kwargs_json='{"size": [2], "walls": [0]}'
-    )
-    group = await caller.stub.OpenGroup(request)
+    group = await caller.group("grid", kwargs_json='{"size": [2], "walls": [0]}')
     seen, lease = group.observation, group.leases[0]
     for seq in range(1, 21):
         words = seen.text.split(" . ")
@@ -204,7 +204,7 @@ async def test_opening_is_idempotent_by_its_key(served):
 async def test_an_oversized_action_or_batch_is_refused_and_the_service_goes_on(served):
     caller = await served(max_batch_steps=2)
     lease = (await caller.open())[0]
-    for call in (caller.step(lease, 1, "x" * 20_000), caller.batch(*[(lease, 1, "")] * 3)):
+    for call in (caller.step(lease, 1, "x" * 300_000), caller.batch(*[(lease, 1, "")] * 3)):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -264,7 +264,7 @@ async def test_invalid_bytes_are_refused_and_the_service_goes_on(served):
 
 
 async def test_a_worker_is_replaced_after_its_number_of_episodes_and_its_sessions_go_on(served):
-    caller = await served(episodes_per_worker=4)
+    caller = await served(episodes_per_worker=4, max_leases=8)
     before = {worker.pid for worker in workers()}
     leases = await caller.open(n=4)
     others = await caller.open(n=2)

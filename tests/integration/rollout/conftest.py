@@ -35,7 +35,7 @@ from tests.integration.rollout.fake_replica import FakeReplica
 from tests.unit.rollout.policy_folder import word_tokens
 from tests.unit.rollout.stages import REPLIES, Stage, encoded_replies, spec_of
 
-WORDS = [*Grid.vocabulary(), "act", "at", "on", *map(str, range(10))]
+WORDS = [*Grid.vocabulary(), "act", "at", "on", "plus", *map(str, range(10))]
 
 
 @pytest.fixture(scope="session")
@@ -103,10 +103,14 @@ async def stages(redis: Redis, env_address: str, tmp_path: Path) -> AsyncIterato
             connected_inference(redis, "w1", InferenceLimits(replica_poll_s=0.02, replica_wait_s=10))
         )
 
-        def stage(job_id: str = "job_1", **environment: Any) -> Stage:
+        def stage(job_id: str = "job_1", rewards: dict[str, Any] | None = None, **environment: Any) -> Stage:
             environments = WatchedEnvironments(channel, EnvironmentLimits())
-            spec = spec_of({"environment": "grid", **environment})
-            info = EnvironmentInfo(id="grid", kwargs_schema={"properties": {"max_turns": {}}})
+            spec = spec_of({"environment": "grid", **environment}, rewards)
+            info = EnvironmentInfo(
+                id=spec.environment.environment,
+                kwargs_schema={"properties": {"max_turns": {}, "rewards": {}}},
+                prompt_template="prompts/v1" if rewards else "grid/v1",
+            )
             playbook = make_playbook(job_id, spec, info, word_tokens(tmp_path / str(next(folders)), WORDS))
             replica = FakeReplica(redis, job_id, encoded_replies(playbook, REPLIES), name=f"replica_{job_id}")
             running = asyncio.create_task(replica.run())

@@ -21,6 +21,7 @@ from services.advantage.service import (
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.job import Algorithm
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
+from services.contracts.rewards import Rewards
 
 GIGPO = Scoring(AdvantageConfig(advantage_estimator="gigpo", gamma=0.5, norm="mean", invalid_action_penalty=0.1))
 
@@ -28,11 +29,13 @@ GIGPO = Scoring(AdvantageConfig(advantage_estimator="gigpo", gamma=0.5, norm="me
 ESTIMATORS = ["grpo", "rloo", "gigpo", "hgpo", "graphgpo"]
 
 
-def step(index: int, anchor: int, reward: float, valid: bool = True, *, state: int = 0) -> Step:
+def step(
+    index: int, anchor: int, reward: float, valid: bool = True, *, state: int = 0, rewards: tuple[float, ...] = ()
+) -> Step:
     return Step(
         step_index=index, prompt_ids=pack_int32([1, 2]), response_ids=pack_int32([3]), logprobs=pack_float32([-0.5]),
         versions=pack_int32([0]), reward=reward, anchor_key=bytes([anchor] * 16), state_key=bytes([state] * 16),
-        anchor=str(anchor), action="go", action_valid=valid,
+        anchor=str(anchor), action="go", action_valid=valid, rewards=rewards,
     )  # fmt: skip
 
 
@@ -181,3 +184,19 @@ def test_the_algorithm_section_arrives_whole_and_the_kl_stays_in_the_loss():
     assert config.gigpo_step_advantage_weight == 0.7
     assert (config.gamma, config.norm, config.episode_statistics) == (0.9, "mean_std", "per_step")
     assert (config.invalid_action_penalty, config.subtracts_kl) == (0.2, False)
+    assert config.reward_weights is None
+
+
+def test_reward_functions_are_weighed_and_their_values_stand_for_the_reward():
+    scoring = Scoring.of(Algorithm(), Rewards(reward_funcs=["accuracy", "format"], reward_weights=[1.0, 0.5]))
+    replies = [[step(0, 1, 99.0, rewards=values)] for values in ((1.0, 1.0), (0.0, 1.0), (0.0, 0.0), (1.0, 0.0))]
+    (scored,) = score_groups([group_of("g", replies)], scoring)
+    assert doubles(scored.episode_advantage) == [0.75, -0.25, -0.75, 0.25]
+    assert doubles(scored.step_return) == [1.5, 0.5, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("rewards", [None, Rewards(reward_funcs=["accuracy", "format"])])
+def test_a_step_without_a_value_for_each_reward_function_is_refused(rewards: Rewards | None):
+    wanted = 2 if rewards else 0
+    with pytest.raises(GroupFault, match=f"want one for each of {wanted} reward functions, got 1"):
+        score_groups([group_of("g", [[step(0, 1, 1.0, rewards=(1.0,))]])], Scoring.of(Algorithm(), rewards))

@@ -13,7 +13,7 @@ from services.api.estimates import estimates, file_parameters, scratch_parameter
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel, parse_spec
 from services.trainer.learner.scratch import build_scratch
-from services.trainer.restore import TEMPLATE_WORDS
+from services.trainer.restore import build_base
 
 WORDS = [f"w{number}" for number in range(30)]
 ENVIRONMENT = EnvironmentInfo(id="grid", vocabulary=WORDS)
@@ -28,11 +28,11 @@ def spec(**sections: Any) -> JobSpec:
     "scratch", [ScratchModel(), ScratchModel(hidden_size=96, num_attention_heads=3, num_hidden_layers=3)]
 )
 def test_parameters_of_a_new_policy_are_counted_as_the_trainer_makes_it(scratch: ScratchModel, tmp_path: Path) -> None:
-    build_scratch(scratch, [*WORDS, *TEMPLATE_WORDS], 0, tmp_path / "base")
+    wanted = spec(model={"scratch": scratch.model_dump()})
+    build_base(wanted, ENVIRONMENT, tmp_path / "base")
     made = load_file(tmp_path / "base" / "model.safetensors")
     parameters = sum(tensor.numel() for tensor in made.values())
-    figures = estimates(spec(model={"scratch": scratch.model_dump()}), ENVIRONMENT, None)
-    assert figures.parameters == parameters
+    assert estimates(wanted, ENVIRONMENT, None).parameters == parameters
     assert file_parameters(tmp_path / "base" / "model.safetensors") == parameters
     vocabulary = json.loads((tmp_path / "base" / "config.json").read_bytes())["vocab_size"]
     assert scratch_parameters(scratch, vocabulary) == parameters

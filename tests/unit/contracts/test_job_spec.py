@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 
 SMALL = {"model": {"scratch": {}}}
@@ -47,7 +48,16 @@ def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(ch
     [
         ({"algorithm": {"advantage_estimator": "gigpo"}, "environment": {"use_gym_env": False}},
          ["advantage_estimator: gigpo needs use_gym_env: true", "got use_gym_env: false"]),
-        ({"environment": {"use_gym_env": False}}, ["use_gym_env: want true, got false"]),
+        ({"environment": {"use_gym_env": False}},
+         ["reward_funcs: want at least one with use_gym_env: false", "accuracy", "got none"]),
+        ({"environment": {"use_gym_env": False, "environment": "grid"}},
+         ["want false with environment: prompts", "got false and grid"]),
+        ({"environment": {"environment": "prompts"}}, ["use_gym_env", "got true and prompts"]),
+        ({"rewards": {"reward_funcs": ["format"]}}, ["want use_gym_env: false with them", "got true and format"]),
+        ({"environment": {"use_gym_env": False, "max_turns": 3}, "rewards": {"reward_funcs": ["format"]}},
+         ["max_turns: want 1", "got 3"]),
+        ({"environment": {"use_gym_env": False, "environment_kwargs": {"rows": [{"prompt": "a"}]}},
+          "rewards": {"reward_funcs": ["format"]}}, ["scratch", "want `model` with rows"]),
         ({"algorithm": {"gigpo_step_advantage_weight": 2.0}},
          ["want advantage_estimator: gigpo or graphgpo with it", "got grpo and 2"]),
         ({"algorithm": {"advantage_estimator": "rloo"}, "rollout": {"num_generations": 1}},
@@ -73,6 +83,52 @@ def test_a_combination_that_makes_no_sense_is_refused_in_one_sentence(changes, w
     document = {"rollout": {"max_completion_length": 8}, **SMALL, **changes}
     _, sentence = problem(document)
     for word in words:
+        assert word in sentence
+
+
+@pytest.mark.parametrize(
+    ("rewards", "words"),
+    [
+        ({"reward_funcs": ["format", "format"]}, ["reward_funcs: want names, each once"]),
+        ({"reward_funcs": ["format"], "reward_weights": [1, 2]}, ["reward_weights: want 1, one per function, got 2"]),
+        ({"reward_funcs": ["soft_overlong"]}, ["soft_cache_length: soft_overlong wants it"]),
+        ({"reward_funcs": ["format"], "soft_max_length": 4, "soft_cache_length": 5}, ["at most soft_max_length = 4"]),
+    ],
+)
+def test_reward_settings_that_do_not_fit_are_refused(rewards, words):
+    field, sentence = problem({**SMALL, "environment": {"use_gym_env": False}, "rewards": rewards})
+    assert field == "rewards"
+    for word in words:
+        assert word in sentence
+
+
+def test_a_single_turn_job_needs_only_its_reward_functions():
+    made = spec(environment={"use_gym_env": False}, rewards={"reward_funcs": "accuracy,format"})
+    assert (made.environment.environment, made.environment.max_turns) == ("prompts", 1)
+    assert (made.rewards.reward_funcs, made.rewards.weights) == (["accuracy", "format"], (1.0, 1.0))
+    assert JobSpec.model_validate_json(made.model_dump_json(exclude_unset=True)) == made
+
+
+def test_a_session_of_a_single_turn_job_is_told_the_rewards_with_their_lengths():
+    made = spec(environment={"use_gym_env": False}, rewards={"reward_funcs": ["cosine"], "soft_max_length": 3})
+    prompts = EnvironmentInfo(id="prompts", kwargs_schema={"properties": {"max_turns": {}, "rewards": {}}})
+    told = prompts.kwargs(made)
+    assert told["max_turns"] == 1
+    assert (told["rewards"]["cosine_max_len"], told["rewards"]["soft_max_length"]) == (8, 3)
+
+
+def test_a_session_is_told_its_horizon_where_it_wants_to_know_and_overrides_win():
+    made = spec(environment={"max_turns": 7, "environment_kwargs": {"size": [3]}})
+    grid = EnvironmentInfo(id="grid", kwargs_schema={"properties": {"max_turns": {}, "size": {}}})
+    assert grid.kwargs(made) == {"max_turns": 7, "size": [3]}
+    assert grid.kwargs(made, max_turns=2, overrides={"size": [4]}) == {"max_turns": 2, "size": [4]}
+    assert EnvironmentInfo(id="deaf").kwargs(made) == {"size": [3]}
+
+
+def test_a_template_that_is_not_known_is_refused_with_those_that_are():
+    field, sentence = problem({**SMALL, "environment": {"prompt_template": "grid/v9"}})
+    assert field == "environment.prompt_template"
+    for word in ("'grid/v9'", "auto", "grid/v1", "search_qa/v1"):
         assert word in sentence
 
 

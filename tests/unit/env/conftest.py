@@ -87,9 +87,9 @@ class LocalSession:
     def __init__(self, home: "LocalHomes", sessions: Sessions, episode: int) -> None:
         self._home, self._sessions, self._episode = home, sessions, episode
 
-    async def step(self, action: str) -> Stepped | Failed:
+    async def step(self, action: str, response_tokens: int) -> Stepped | Failed:
         await self._home.pass_gate("step", self._sessions)
-        answer = self._sessions.carry_out(TakeStep(1, self._episode, action))
+        answer = self._sessions.carry_out(TakeStep(1, self._episode, action, response_tokens))
         await self._home.pass_gate("stepped", self._sessions)
         assert isinstance(answer, Stepped | Failed)
         return answer

@@ -174,6 +174,14 @@ def test_a_board_loses_codes_and_last_action_and_tells_its_marks():
     ]
 
 
+def test_a_place_of_several_colours_has_a_mark_of_each():
+    rendered = "|\x1b[35m\x1b[34;1m\x1b[43mB\x1b[0m\x1b[0m\x1b[0m: |"
+    assert board_text(rendered).splitlines() == [
+        "|B: |",
+        *(f"{colour}: B, line 1, column 2" for colour in ("magenta", "blue", "yellow")),
+    ]
+
+
 def test_values_read_as_words_and_numbers():
     assert value_text((14, 10, False)) == "14, 10, False"
     assert value_text({"a": 1.23456, "b": "x"}) == "a: 1.235\nb: x"
@@ -230,6 +238,13 @@ def test_maps_are_drawn_for_lakes_only(kwargs):
         GymnasiumKwargs.model_validate(kwargs)
 
 
+def test_sessions_share_the_table_of_a_tabular_environment():
+    one, other = adapter("Taxi-v4"), adapter("Taxi-v4")
+    slippery, firm = adapter("FrozenLake-v1"), adapter("FrozenLake-v1", options={"is_slippery": False})
+    assert one._env.unwrapped.P is other._env.unwrapped.P
+    assert slippery._env.unwrapped.P != firm._env.unwrapped.P
+
+
 def test_an_expert_takes_the_taxi_and_keeps_off_the_cliff():
     cliff = adapter("CliffWalking-v1")
     cliff.reset(0, "train")
@@ -239,6 +254,7 @@ def test_an_expert_takes_the_taxi_and_keeps_off_the_cliff():
     taxi.reset(0, "train")
     for action in cheapest_ride(taxi):
         outcome = taxi.step(action)
+        assert "\x1b" not in outcome.observation.text
     assert (outcome.won, outcome.reward) == (True, 20.0)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from webshop_expert import purchase
+from experts import played, shopper
 
 from services.env.environment import KwargsError
 from services.env.environments.webshop.environment import WebShop
@@ -134,7 +134,7 @@ def test_a_shop_of_files_is_played_like_any_other(tmp_path):
     shop = WebShop(kwargs)
     for seed in range(20):
         shop.reset(seed, "test")
-        outcomes = [shop.step(action) for action in purchase(shop)]
+        outcomes = played(shop, shopper, 15)
         if outcomes[-1].terminated:  # 300 shirts look alike: the wanted one is not always among 50
             assert outcomes[-1].score == 1.0
 

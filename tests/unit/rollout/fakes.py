@@ -73,7 +73,7 @@ class FakeEnvironments:
         self.live.update({lease: Corridor(at, goal, length, turns) for lease in leases})
         return OpenedSessions(leases, self.live[leases[0]].observation())
 
-    async def step(self, lease: str, seq: int, action: str) -> Outcome:
+    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
         await asyncio.sleep(0)
         key, _, k = lease.partition("#")
         if (fault := self.fault(int(k), seq, int(key.split("/")[2]))) is not None:

@@ -60,12 +60,13 @@ class Stage:
         return await self.episodes(group.group_id)
 
 
-def spec_of(environment: Mapping[str, Any], **rollout: Any) -> JobSpec:
+def spec_of(environment: Mapping[str, Any], rewards: Mapping[str, Any] | None = None, **rollout: Any) -> JobSpec:
     """A small job."""
     return JobSpec.model_validate(
         {
             "model": {"scratch": {}},
-            "environment": {"max_turns": 6, "prompt_template": "plain", **environment},
+            "environment": {"max_turns": 6, **environment},
+            "rewards": rewards or {},
             "rollout": {"num_generations": 3, "max_completion_length": 4, **rollout},
         }
     )

@@ -358,6 +358,7 @@ class Outcome(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     ACTION_VALID_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
+    REWARDS_FIELD_NUMBER: _builtins.int
     reward: _builtins.float
     """of this step, finite"""
     score: _builtins.float
@@ -374,6 +375,10 @@ class Outcome(_message.Message):
     def fault(self) -> Global___Fault:
         """present: the lease is over and nothing else in here means anything"""
 
+    @_builtins.property
+    def rewards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """reward is their weighted sum: one value per reward function; empty: there are none"""
+
     def __init__(
         self,
         *,
@@ -385,10 +390,11 @@ class Outcome(_message.Message):
         truncated: _builtins.bool = ...,
         action_valid: _builtins.bool = ...,
         fault: Global___Fault | None = ...,
+        rewards: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_valid", b"action_valid", "fault", b"fault", "observation", b"observation", "reward", b"reward", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_valid", b"action_valid", "fault", b"fault", "observation", b"observation", "reward", b"reward", "rewards", b"rewards", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -401,20 +407,24 @@ class StepRequest(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
+    RESPONSE_TOKENS_FIELD_NUMBER: _builtins.int
     lease: _builtins.str
     seq: _builtins.int
     """1 for the first step"""
     action: _builtins.str
+    response_tokens: _builtins.int
+    """length of the response that the action came in, tokens; 0: not known"""
     def __init__(
         self,
         *,
         lease: _builtins.str = ...,
         seq: _builtins.int = ...,
         action: _builtins.str = ...,
+        response_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "lease", b"lease", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "lease", b"lease", "response_tokens", b"response_tokens", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

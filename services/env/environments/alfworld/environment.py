@@ -69,6 +69,7 @@ class Alfworld(Environment):
 
     Kwargs = AlfworldKwargs
     kwargs: AlfworldKwargs
+    prompt_template = "alfworld/v1"
 
     def reset(self, seed: int, split: str) -> Observation:
         kwargs, rng = self.kwargs, random.Random(f"alfworld/{split}/{seed}")

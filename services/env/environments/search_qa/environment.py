@@ -31,7 +31,7 @@ INVALID = (
     "If I want to give the final answer, I should put the answer between <answer> and </answer>. Let me try again."
 )
 LIBRARIES_KEPT = 2
-"""Libraries that a worker holds ready; one of 20,000 passages takes about 50 MB."""
+"""Libraries that a worker holds ready; one of 20,000 passages takes about 75 MB."""
 
 
 def _hops(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -74,7 +74,9 @@ class SearchQa(Environment):
 
     Kwargs = SearchQaKwargs
     kwargs: SearchQaKwargs
-    prompt_template = "search_qa"
+    prompt_template = "search_qa/v1"
+    examples = ({}, {"hops": [1, 2, 3], "reward": "f1"})
+    example_actions = ("<search>capital</search>", "<search>river</search>", "<answer>nobody knows</answer>")
     requires = RANKING_REQUIRES
 
     def reset(self, seed: int, split: str) -> Observation:

@@ -1,0 +1,73 @@
+"""Reward functions of single-turn jobs: which, how they are weighed, and what they are told.
+
+Names, formulas and defaults are ms-swift's; docs/prompts.md has them with their sources.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, field_validator, model_validator
+
+from services.contracts.section import Section
+
+BUILT_IN_REWARDS = ("accuracy", "cosine", "format", "repetition", "soft_overlong")
+"""Reward functions that are always there; more are installed as plugins."""
+
+
+class Rewards(Section):
+    """How a reply to a single-turn prompt is scored: the weighted sum of the functions' values."""
+
+    reward_funcs: list[str] = Field(default_factory=list)
+    """Reward functions, at least one with use_gym_env: false: accuracy, format, cosine, repetition, soft_overlong, or
+    the name of an installed plugin."""
+    reward_weights: list[float] | None = None
+    """One weight per function, in their order; all 1 where none are given."""
+    cosine_min_len_value_wrong: float = -0.5
+    """cosine: reward of a wrong answer of no length."""
+    cosine_max_len_value_wrong: float = 0.0
+    """cosine: reward of a wrong answer of cosine_max_len tokens."""
+    cosine_min_len_value_correct: float = 1.0
+    """cosine: reward of a right answer of no length."""
+    cosine_max_len_value_correct: float = 0.5
+    """cosine: reward of a right answer of cosine_max_len tokens."""
+    cosine_max_len: int | None = Field(None, ge=1)
+    """cosine: length from which the reward no longer changes, tokens; max_completion_length where it is not given."""
+    repetition_n_grams: int = Field(3, ge=1)
+    """repetition: words that are compared together."""
+    repetition_max_penalty: float = Field(-1.0, le=0)
+    """repetition: reward of a reply that says nothing new."""
+    soft_max_length: int | None = Field(None, ge=1)
+    """soft_overlong: length with the whole penalty of -1, tokens; max_completion_length where it is not given."""
+    soft_cache_length: int | None = Field(None, ge=1)
+    """soft_overlong: the penalty begins so many tokens before soft_max_length."""
+
+    @field_validator("reward_funcs", mode="before")
+    @classmethod
+    def _names_in_a_row(cls, value: object) -> object:
+        """`--reward_funcs accuracy,format` and `--reward_funcs "accuracy format"` are lists too."""
+        return re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Rewards:
+        if len(set(self.reward_funcs)) < len(self.reward_funcs) or "" in self.reward_funcs:
+            raise ValueError(f"reward_funcs: want names, each once, got {self.reward_funcs}")
+        if self.reward_weights is not None and len(self.reward_weights) != len(self.reward_funcs):
+            wanted = len(self.reward_funcs)
+            raise ValueError(f"reward_weights: want {wanted}, one per function, got {len(self.reward_weights)}")
+        if "soft_overlong" in self.reward_funcs and self.soft_cache_length is None:
+            raise ValueError("soft_cache_length: soft_overlong wants it, tokens before soft_max_length, got none")
+        longest, margin = self.soft_max_length, self.soft_cache_length
+        if longest and margin and margin > longest:
+            raise ValueError(f"soft_cache_length: want at most soft_max_length = {longest}, got {margin}")
+        return self
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """One per function."""
+        return tuple(self.reward_weights or (1.0,) * len(self.reward_funcs))
+
+    def within(self, max_completion_length: int) -> Rewards:
+        """The same with the lengths that were not given set to the longest response, tokens."""
+        lengths = {"cosine_max_len": self.cosine_max_len, "soft_max_length": self.soft_max_length}
+        return self.model_copy(update={name: value or max_completion_length for name, value in lengths.items()})

@@ -1,0 +1,1 @@
+"""Single-turn prompts with reward functions, as a one-step environment."""

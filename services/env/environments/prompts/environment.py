@@ -1,0 +1,109 @@
+"""One prompt, one reply: the reply is the action, and reward functions say what it is worth.
+
+Transcript (a generated sum; reward_funcs: accuracy):
+
+    3 plus 4                                        7          reward 1, won
+    3 plus 4                                        8          reward 0
+
+The anchor is the prompt. There is nothing to compare between states, so gigpo is refused.
+"""
+
+import random
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from services.contracts.rewards import Rewards
+from services.env.data import DataFolder
+from services.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.environments.prompts.answers import answer_in, is_right
+from services.env.environments.prompts.questions import Arithmetic, Question, Row, folder_splits, own_splits
+from services.env.environments.prompts.rewards import NEED_SOLUTION, Completion, reward_functions
+
+MAX_ROWS = 1_000
+"""Rows that a job may carry itself."""
+
+
+class PromptsKwargs(EnvironmentKwargs):
+    """What the prompts can be told."""
+
+    data: DataFolder | None = Field(
+        None,
+        description="Folder with train.jsonl and perhaps test.jsonl; a line holds prompt (or messages), solution, and "
+        "perhaps choices.",
+    )
+    rows: tuple[Row, ...] = Field((), max_length=MAX_ROWS, description="The lines themselves, instead of a folder.")
+    arithmetic: Arithmetic | None = Field(None, description="Generated sums; what is asked when nothing else is given.")
+    split_dataset_ratio: float = Field(
+        0.1, ge=0, lt=1, description="Share of the prompts that is held out for test; 0: test asks the same ones."
+    )
+    rewards: Rewards = Field(
+        Rewards(reward_funcs=["accuracy"]), description="Reward functions; a job's own `rewards` stand here."
+    )
+    max_turns: int = Field(1, ge=1, le=1, description="One reply ends the episode.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("data", "rows", "arithmetic") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"want one of data, rows and arithmetic, got {' and '.join(given)}")
+        return self
+
+
+class Prompts(Environment):
+    """Single-turn prompts, scored by reward functions: a data set of yours, or generated sums."""
+
+    Kwargs = PromptsKwargs
+    kwargs: PromptsKwargs
+    capabilities = Capabilities(gives_anchors=False)
+    prompt_template = "prompts/v1"
+
+    def reset(self, seed: int, split: str) -> Observation:
+        kwargs = self.kwargs
+        self._functions = reward_functions(kwargs.rewards)
+        self._question = random.Random(f"prompts/{split}/{seed}").choice(questions(kwargs, split))
+        needing = sorted(NEED_SOLUTION.intersection(kwargs.rewards.reward_funcs))
+        if needing and self._question.solution is None:
+            raise KwargsError(
+                f"reward_funcs: {needing[0]} needs a solution in every row, {self._question.text!r:.80} has none"
+            )
+        self._reply: str | None = None
+        return self._observation()
+
+    def step(self, action: str) -> Outcome:
+        return self.answer(action, 0)
+
+    def answer(self, action: str, response_tokens: int) -> Outcome:
+        question, rewards = self._question, self.kwargs.rewards
+        self._reply = action
+        completion = Completion(action, response_tokens, question.text, question.solution, question.row)
+        values = tuple(float(function(completion)) for function in self._functions)
+        return Outcome(
+            observation=self._observation(),
+            reward=sum(weight * value for weight, value in zip(rewards.weights, values, strict=True)),
+            rewards=values,
+            won=question.solution is not None and is_right(action, question.solution),
+            terminated=True,
+            action_valid=not question.choices or answer_in(action) in question.choices,
+        )
+
+    def state(self) -> object:
+        return (self._question.text, self._question.solution, self._reply)
+
+    @classmethod
+    def vocabulary(cls) -> list[str]:
+        return Arithmetic.vocabulary()
+
+    def _observation(self) -> Observation:
+        question = self._question
+        choices = question.choices if self._reply is None else ()
+        return Observation(text="", anchor=question.text, task=question.text, admissible_actions=choices)
+
+
+def questions(kwargs: PromptsKwargs, split: str) -> list[Question]:
+    """What a split asks."""
+    if kwargs.data is not None:
+        train, test = folder_splits(kwargs.data, kwargs.split_dataset_ratio)
+    else:
+        train, test = own_splits(kwargs.rows, kwargs.arithmetic or Arithmetic(), kwargs.split_dataset_ratio)
+    return test if split == "test" else train

@@ -1,0 +1,172 @@
+"""The prompts: of a data folder, of the job itself, or generated sums; and which of them are held out."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from services.env.data import checked, read_jsonl
+from services.env.environment import KwargsError
+
+TRAIN_FILE, TEST_FILE = "train.jsonl", "test.jsonl"
+MAX_OPERAND = 50
+OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "plus": lambda a, b: a + b,
+    "minus": lambda a, b: max(a - b, 0),
+    "larger": max,
+    "smaller": min,
+}
+"""What the generated sums ask for; minus stops at 0."""
+
+
+class Message(BaseModel):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Row(BaseModel):
+    """One line of a data set. Further columns are kept for reward functions."""
+
+    model_config = ConfigDict(extra="allow")
+
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    solution: str | int | float | None = None
+    choices: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_question(self) -> "Row":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("want exactly one of prompt and messages")
+        roles = [message.role for message in self.messages or ()]
+        asking = roles[:-1] if roles[-1:] == ["assistant"] else roles
+        if self.messages is not None and asking not in (["user"], ["system", "user"]):
+            raise ValueError(f"messages: want one user message, perhaps after a system message, got {roles}")
+        if not self.question.strip():
+            raise ValueError("want a prompt, got an empty one")
+        return self
+
+    def __hash__(self) -> int:
+        return hash(self.question)
+
+    @property
+    def question(self) -> str:
+        """The prompt; a system message stands above it, an assistant's reply is left out."""
+        if self.prompt is not None:
+            return self.prompt
+        return "\n\n".join(message.content for message in self.messages or () if message.role != "assistant")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt to answer."""
+
+    text: str
+    solution: str | None = None
+    choices: tuple[str, ...] = ()
+    """Every reply that counts as valid; empty: any does."""
+    row: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(row: Row) -> "Question":
+        solution = None if row.solution is None else str(row.solution)
+        return Question(row.question, solution, row.choices, row.model_dump(exclude_unset=True))
+
+
+class Arithmetic(BaseModel):
+    """Generated questions such as `3 plus 4`: every pair of operands for every operation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    operations: tuple[Literal["plus", "minus", "larger", "smaller"], ...] = Field(
+        ("plus",), min_length=1, description="What is asked for."
+    )
+    max_operand: int = Field(9, ge=1, le=MAX_OPERAND, description="Operands are 0 to this.")
+
+    def questions(self) -> list[Question]:
+        """All of them, in order."""
+        operands = range(self.max_operand + 1)
+        asked = [(name, a, b) for name in self.operations for a in operands for b in operands]
+        solutions = [OPERATIONS[name](a, b) for name, a, b in asked]
+        choices = tuple(map(str, range(max(solutions) + 1)))
+        return [
+            Question(f"{a} {name} {b}", str(solution), choices)
+            for (name, a, b), solution in zip(asked, solutions, strict=True)
+        ]
+
+    @staticmethod
+    def vocabulary() -> list[str]:
+        """Every word of questions and answers, whatever the settings."""
+        return [*OPERATIONS, *map(str, range(2 * MAX_OPERAND + 1))]
+
+
+Splits = tuple[list[Question], list[Question]]
+"""What is asked in training, and what is held out."""
+
+
+def folder_splits(folder: Path, ratio: float) -> Splits:
+    """The questions of a folder; those of its test.jsonl are held out, else a share of train.jsonl.
+
+    Read again only when a file changes. KwargsError names the file, the line and what is wrong with it.
+    """
+    train, test = folder / TRAIN_FILE, folder / TEST_FILE
+    return _read_splits(train, _stamp(train), test, _stamp(test) if test.exists() else None, ratio)
+
+
+@lru_cache(8)
+def own_splits(rows: tuple[Row, ...], arithmetic: Arithmetic, ratio: float) -> Splits:
+    """The rows that a job carries itself, or else the generated sums, and a share of them held out."""
+    return held_out_apart([Question.of(row) for row in rows] or arithmetic.questions(), ratio)
+
+
+def held_out_apart(questions: list[Question], ratio: float) -> Splits:
+    """Questions for training and held out: of the distinct texts that share, rounded up, drawn by their hash.
+
+    Ratio 0 holds nothing out: both are all questions. KwargsError: nothing would be left to train on.
+    """
+    if ratio == 0.0:
+        return questions, questions
+    ranked = sorted({_hash(question.text) for question in questions})
+    held = set(ranked[: math.ceil(ratio * len(ranked))])
+    train = [question for question in questions if _hash(question.text) not in held]
+    if not train:
+        raise KwargsError(f"split_dataset_ratio: {ratio:g} of {len(ranked)} prompts leaves none to train on")
+    return train, [question for question in questions if _hash(question.text) in held]
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise KwargsError(f"data: want a file {file.name} in {file.parent.name}: {error.strerror}") from error
+    return status.st_mtime_ns, status.st_size
+
+
+_row: TypeAdapter[Row] = TypeAdapter(Row)
+
+
+@lru_cache(4)
+def _read_splits(
+    train: Path, _: tuple[int, int], test: Path, test_stamp: tuple[int, int] | None, ratio: float
+) -> Splits:
+    if test_stamp is None:
+        return held_out_apart(_read(train), ratio)
+    return _read(train), _read(test)
+
+
+def _read(file: Path) -> list[Question]:
+    questions = [Question.of(checked(_row, row, place)) for place, row in read_jsonl(file)]
+    if not questions:
+        raise KwargsError(f"data: {file.name} holds no rows")
+    return questions
+
+
+def _hash(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=8).digest()

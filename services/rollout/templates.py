@@ -1,0 +1,76 @@
+"""A scene as text: the job's template rendered, and the tokenizer's chat template around it."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from jinja2 import DictLoader, StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from services.contracts.templates import template_file, template_files
+from services.rollout.errors import AttemptFailed
+
+
+class Scene(msgspec.Struct, frozen=True):
+    """Everything that a prompt may show. No turn counter: equal states give equal prompts."""
+
+    task: str
+    observation: str
+    history: tuple[tuple[str, str], ...] = ()
+    """(observation, action) of the turns before, oldest first."""
+    admissible_actions: tuple[str, ...] = ()
+
+
+class SceneTemplate:
+    """One form of one of the platform's templates.
+
+    Args:
+        template: `<name>/<version>`, a known one.
+        form: `think` or `plain`.
+    """
+
+    def __init__(self, template: str, form: str) -> None:
+        sandbox = ImmutableSandboxedEnvironment(
+            loader=DictLoader(template_files()), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        self.name = f"{template} {form}"
+        self._template = sandbox.get_template(template_file(template, form))
+
+    def render(self, scene: Scene) -> str:
+        """The scene in words."""
+        return self._template.render(msgspec.structs.asdict(scene)).strip()
+
+
+class ChatTemplate:
+    """A tokenizer's chat template around one user message, up to the assistant's turn.
+
+    No clock is offered to it: some write today's date, and equal states must give equal prompts.
+
+    Args:
+        source: Jinja, as the tokenizer's files hold it.
+        special: names such as `eos_token` -> their text.
+    """
+
+    def __init__(self, source: str, special: dict[str, str]) -> None:
+        sandbox = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        sandbox.globals["raise_exception"] = _refuse
+        # marks what the assistant says, for training on chats; it renders to nothing
+        self._template = sandbox.from_string(re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", source))
+        self._special = special
+
+    def render(self, prompt: str, system: str | None = None) -> str:
+        """The conversation. AttemptFailed: the tokenizer's template refuses it."""
+        messages = [{"role": "user", "content": prompt}]
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system})
+        try:
+            return self._template.render(messages=messages, add_generation_prompt=True, **self._special)
+        except TemplateError as error:
+            raise AttemptFailed(f"the tokenizer's chat template: {error}") from error
+
+
+def _refuse(message: str) -> None:
+    raise TemplateError(message)
