@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from client.commands import comparing, environments, jobs, stack, training
+from client.commands import comparing, contract, environments, jobs, stack, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,7 @@ app.command()(training.warmstart)
 app.command()(comparing.compare)
 app.command()(stack.up)
 app.command()(stack.down)
+app.command()(contract.openapi)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(environments.app, name="env")
 

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from services.kit.redis import connect
 from services.stack.valkey import embedded_redis
+from tests.postgres import PostgresServer, postgres_server
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,13 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a server that lives as long as the test run."""
     with embedded_redis(tmp_path_factory.mktemp("valkey")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that lives as long as the test run."""
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,15 +16,14 @@ from structlog.stdlib import BoundLogger
 
 from services.api.container import running_container
 from services.api.guard import Guard
-from services.api.problems import MEDIA_TYPE, Problem, ProblemDetails, bad_spec
-from services.api.routes import artifacts, catalogue, feed, jobs
+from services.api.openapi import document, operation_id
+from services.api.problems import MEDIA_TYPE, Problem, bad_spec
+from services.api.routes import catalogue, checkpoints, evaluations, feed, jobs, rollouts
+from services.api.routes.jobs import SUBMIT_PATH
 from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
 
-_ERRORS = {
-    "description": "A problem (RFC 9457).",
-    "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
-}
+ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue)
 
 
 def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> FastAPI:
@@ -39,10 +40,11 @@ def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) ->
         version="1",
         summary="Train LLM agents: submit jobs, watch them learn, take the checkpoint away.",
         lifespan=lifespan,
-        responses={"4XX": _ERRORS, "5XX": _ERRORS},
+        generate_unique_id_function=operation_id,
     )
-    for router in (jobs.router, feed.router, artifacts.router, catalogue.router):
-        app.include_router(router)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    setattr(app, "openapi", partial(document, app))  # noqa: B010 - FastAPI's own way; an assignment mypy refuses
     _translate_errors(app, log)
     key = settings.key.get_secret_value() if settings.key else None
     app.add_middleware(Guard, key=key, max_body_bytes=settings.max_body_bytes)
@@ -74,13 +76,19 @@ def _translate_errors(app: FastAPI, log: BoundLogger) -> None:
 
 
 def _validation_problem(request: Request, error: RequestValidationError) -> Problem:
-    problems = [(".".join(map(str, one["loc"][1:])), str(one["msg"])) for one in error.errors()]
-    if all(one["loc"][0] == "body" and one["type"] != "json_invalid" for one in error.errors()):
+    of_body = all(one["loc"][0] == "body" and one["type"] != "json_invalid" for one in error.errors())
+    if of_body and request.url.path == SUBMIT_PATH:
         try:
             parse_spec(error.body)  # says it in the same sentences as on the command line
         except SpecError as spec_error:
-            problems = spec_error.problems
-    return bad_spec(problems)
+            return bad_spec(spec_error.problems)
+    return bad_spec([(".".join(map(str, one["loc"][1:])), _sentence(one)) for one in error.errors()])
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _answer(problem: Problem) -> Response:

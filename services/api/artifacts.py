@@ -1,17 +1,27 @@
-"""What a job leaves on shared storage, read only: rollouts and checkpoints."""
+"""The checkpoints that a job leaves on shared storage."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
-from services.api.problems import not_found
-from services.api.views import CheckpointFile, CheckpointView
+from services.api.problems import Problem, not_found
+from services.api.views.artifacts import CheckpointFile, CheckpointView
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a folder or file may be called; so no name can leave its folder."""
 FINAL = "final"
+_CHECKPOINT = re.compile(r"b[0-9]{6,}")
+"""Named by the batches that it holds; the trainer sets broken ones aside under another name."""
+_HASHES = "hashes.json"
+"""Of all files of a checkpoint, the trainer's own too; no part of the Hugging Face folder."""
+_CHUNK_BYTES = 1 << 20
+_END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def job_folder(data_dir: Path, job_id: str) -> Path:
@@ -21,31 +31,104 @@ def job_folder(data_dir: Path, job_id: str) -> Path:
     return data_dir / "jobs" / job_id
 
 
+def checkpoint_names(folder: Path) -> list[str]:
+    """Names of the job's complete checkpoints, oldest first, the final one last."""
+    return [path.name for path in _checkpoint_folders(folder)]
+
+
 def checkpoints(folder: Path) -> list[CheckpointView]:
-    """The job's complete checkpoints in order of name, the final one last."""
-    return [_view(path) for path in _checkpoint_folders(folder)]
+    """The job's complete checkpoints, oldest first, the final one last."""
+    return [view for path in _checkpoint_folders(folder) if (view := _view(path)) is not None]
 
 
-def _checkpoint_folders(folder: Path) -> Iterator[Path]:
-    candidates = [*sorted((folder / "checkpoints").glob("*")), folder / FINAL]
-    return (path for path in candidates if _NAME.fullmatch(path.name) and (path / "config.json").is_file())
-
-
-def _view(path: Path) -> CheckpointView:
-    files = [
-        CheckpointFile(name=file.name, size_bytes=file.stat().st_size)
-        for file in sorted(path.iterdir())
-        if file.is_file() and not file.is_symlink() and _NAME.fullmatch(file.name)
-    ]
-    made = (path / "config.json").stat().st_mtime
-    return CheckpointView(name=path.name, final=path.name == FINAL, created_unix_s=made, files=files)
+def checkpoint_files(folder: Path, name: str) -> dict[str, Path]:
+    """File name -> path of a checkpoint's Hugging Face folder. Raises Problem 404."""
+    return _plain_files(checkpoint_folder(folder, name))
 
 
 def checkpoint_file(folder: Path, name: str, file: str) -> Path:
     """A file of a checkpoint. Raises Problem 404 for every other name, whatever it looks like."""
+    files = checkpoint_files(folder, name)
+    if file not in files:
+        raise not_found(f"file in checkpoint {name}", file)
+    return files[file]
+
+
+def checkpoint_folder(folder: Path, name: str) -> Path:
+    """Where a complete checkpoint lies. Raises Problem 404."""
     found = next((path for path in _checkpoint_folders(folder) if path.name == name), None)
     if found is None:
         raise not_found("checkpoint", name)
-    if file not in {one.name for one in _view(found).files}:
-        raise not_found(f"file in checkpoint {name}", file)
-    return found / file
+    return found
+
+
+def delete_checkpoint(folder: Path, name: str, *, ended: bool) -> None:
+    """Remove a checkpoint.
+
+    Raises:
+        Problem: 404; 409 for the newest one of a job that has not ended, which it would go on from.
+    """
+    path = checkpoint_folder(folder, name)
+    names = [one for one in checkpoint_names(folder) if one != FINAL]
+    if not ended and name in names[-1:]:
+        raise Problem(409, f"cannot delete checkpoint {name}: its job has not ended and would go on from it")
+    aside = path.with_name(f".{name}.deleted")
+    try:
+        path.rename(aside)  # at once, so that nobody finds half of it
+    except OSError as error:
+        raise not_found("checkpoint", name) from error
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def tar_stream(files: Mapping[str, Path], top: str) -> tuple[int, Iterator[bytes]]:
+    """A tar of the files in a folder `top`, and its length in bytes; read as it is sent.
+
+    Every file is opened before the first byte: one that is removed meanwhile is sent all the same.
+    """
+    with ExitStack() as opening:
+        opened = [(name, opening.enter_context(path.open("rb"))) for name, path in sorted(files.items())]
+        headers = [_header(f"{top}/{name}", os.fstat(file.fileno())) for name, file in opened]
+        length = sum(len(header.tobuf()) + _padded(header.size) for header in headers) + len(_END)
+        open_files = opening.pop_all()
+
+    def chunks() -> Iterator[bytes]:
+        with open_files:
+            for header, (_, file) in zip(headers, opened, strict=True):
+                yield header.tobuf()
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
+                yield bytes(_padded(header.size) - header.size)
+            yield _END
+
+    return length, chunks()
+
+
+def _header(name: str, stat: os.stat_result) -> tarfile.TarInfo:
+    header = tarfile.TarInfo(name)
+    header.size, header.mtime, header.mode = stat.st_size, int(stat.st_mtime), 0o644
+    return header
+
+
+def _padded(size: int) -> int:
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _checkpoint_folders(folder: Path) -> Iterator[Path]:
+    kept = sorted(path for path in (folder / "checkpoints").glob("b*") if _CHECKPOINT.fullmatch(path.name))
+    return (path for path in (*kept, folder / FINAL) if (path / "config.json").is_file())
+
+
+def _plain_files(path: Path) -> dict[str, Path]:
+    found = (file for file in sorted(path.iterdir()) if file.is_file() and not file.is_symlink())
+    return {file.name: file for file in found if _NAME.fullmatch(file.name) and file.name != _HASHES}
+
+
+def _view(path: Path) -> CheckpointView | None:
+    """None: it was removed while it was looked at."""
+    try:
+        made = (path / "config.json").stat().st_mtime
+        sizes = {name: file.stat().st_size for name, file in _plain_files(path).items()}
+    except FileNotFoundError:
+        return None
+    files = [CheckpointFile(name=name, size_bytes=size) for name, size in sizes.items()]
+    return CheckpointView(name=path.name, final=path.name == FINAL, created_unix_s=made, files=files)

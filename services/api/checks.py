@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from services.api.views import EnvironmentView
+from services.api.views.catalogue import EnvironmentView
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
@@ -20,11 +22,11 @@ Problems = list[tuple[str, str]]
 _ID = "environment.environment"
 
 
-def resolve(
+def environment_of(
     spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str]
 ) -> tuple[EnvironmentInfo | None, Problems]:
     """The spec's environment and everything that keeps the spec from running here; no problems means it can."""
-    problems = [*_model_problems(spec.model.model), *_engine_problems(spec, engines)]
+    problems = _engine_problems(spec, engines)
     known = {view.info.id: view for view in environments}
     view = known.get(spec.environment.environment)
     if view is None:
@@ -59,21 +61,24 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
 
 
 def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInfo) -> Problems:
-    validator = Draft202012Validator(info.kwargs_schema)
-    found: Problems = []
-    for error in validator.iter_errors(dict(kwargs)):
-        found += _kwargs_sentences(field, error, info)
-    return found
+    return list(_against_schema(field, json.dumps(kwargs, sort_keys=True), json.dumps(info.kwargs_schema), info.id))
 
 
-def _kwargs_sentences(field: str, error: ValidationError, info: EnvironmentInfo) -> Problems:
+@lru_cache(maxsize=1_024)  # jobs come in families that differ in a seed; this is the dearest of all checks
+def _against_schema(field: str, kwargs_json: str, schema_json: str, environment: str) -> tuple[tuple[str, str], ...]:
+    validator = Draft202012Validator(json.loads(schema_json))
+    errors = validator.iter_errors(json.loads(kwargs_json))
+    return tuple(problem for error in errors for problem in _kwargs_sentences(field, error, environment))
+
+
+def _kwargs_sentences(field: str, error: ValidationError, environment: str) -> Problems:
     path = ".".join([field, *(str(part) for part in error.absolute_path)])
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
         names = ", ".join(sorted(known)) or "none"
         unknown = [key for key in error.instance if key not in known]
-        return [(f"{path}.{key}", f"unknown key of environment {info.id}, known: {names}") for key in unknown]
-    return [(path, f"{error.message}, as environment {info.id} wants it")]
+        return [(f"{path}.{key}", f"unknown key of environment {environment}, known: {names}") for key in unknown]
+    return [(path, f"{error.message}, as environment {environment} wants it")]
 
 
 def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
@@ -83,12 +88,13 @@ def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
     return [("inference.engine", f"{spec.inference.engine} is not installed here, available: {available}")]
 
 
-def _model_problems(model: str | None) -> Problems:
-    if model is None:
-        return []
+def folder_problems(model: str, data_dir: Path) -> Problems:
+    """What keeps a folder of the installation from being a job's model."""
     folder = Path(model)
     if not folder.is_absolute():
-        return [("model.model", f"want an absolute path of a folder, got {model!r}")]
+        return [("model.model", f"want an absolute path of a folder or job:<job id>/<checkpoint>, got {model!r}")]
+    if folder.resolve().is_relative_to(data_dir.resolve()):  # there projects could read each other's
+        return [("model.model", f"name a job's checkpoint as job:<job id>/<checkpoint>, got {model!r}")]
     if not folder.is_dir():
         return [("model.model", f"no such folder: {model}")]
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]

@@ -12,9 +12,12 @@ from fastapi import Depends, Request
 from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
 
+from services.api.admission import Admission
 from services.api.database import Database
 from services.api.dispatch import Dispatcher, celery_sender
 from services.api.environments import EnvironmentCatalogue
+from services.api.leadership import lead
+from services.api.news import News
 from services.api.observer import Observer
 from services.api.reconciler import Reconciler
 from services.api.rollouts import RolloutArchive
@@ -34,26 +37,44 @@ class Container:
     environments: EnvironmentCatalogue
     reconciler: Reconciler
     observer: Observer
+    news: News
     rollouts: RolloutArchive
+    admission: Admission
 
 
 @asynccontextmanager
 async def running_container(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> AsyncIterator[Container]:
-    """The parts with both loops at work; `fail` is called when one of them ends by an error."""
+    """The parts, with the loops at work if this process leads; `fail` is called when one of them ends by an error."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database, redis = Database(settings.sql_url), connect(settings.redis_url)
     environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
     celery = celery_sender(settings.redis_url)
-    reconciler = Reconciler(database, Dispatcher(redis, celery), log, interval_s=settings.reconcile_s)
-    observer = Observer(redis, database, log)
-    await database.create_tables()
-    loops = [asyncio.create_task(reconciler.run()), asyncio.create_task(observer.run())]
-    for loop in loops:
-        loop.add_done_callback(lambda task: _report(task, log, fail))
+    news = News()
+    observer = Observer(redis, database, news, log)
+    dispatcher = Dispatcher(redis, celery, told=observer.expect)
+    reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
+    admission = Admission(
+        database, environments, data_dir=settings.data_dir, engines=settings.engines, wake=reconciler.wake
+    )
+    await database.migrate()
+    log.info("database_ready", revision=database.revision)
+    leading = asyncio.create_task(lead(database, log, reconciler.run, observer.run))
+    leading.add_done_callback(lambda task: _report(task, log, fail))
     try:
-        yield Container(settings, log, database, redis, environments, reconciler, observer, RolloutArchive())
+        yield Container(
+            settings,
+            log,
+            database,
+            redis,
+            environments,
+            reconciler,
+            observer,
+            news,
+            RolloutArchive(),
+            admission,
+        )
     finally:
-        await ended(loops)
+        await ended([leading])
         await environments.close()
         await redis.aclose()
         await asyncio.to_thread(celery.close)
@@ -66,7 +87,7 @@ def _report(task: asyncio.Task[None], log: BoundLogger, fail: Callable[[], None]
         fail()
 
 
-def _of_request(request: Request) -> Container:
+async def _of_request(request: Request) -> Container:  # a plain function would be sent to a thread
     return cast(Container, request.app.state.container)
 
 

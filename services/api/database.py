@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import Connection, event, text
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+import msgspec
+from sqlalchemy import URL, Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
-from services.api.tables import Base
+from services.api.schema import migrate
 
 _BUSY_MS = 15_000
 """How long a SQLite writer waits for another one."""
+_CONNECTIONS = 16
+_MIGRATION_LOCK = 0x67696770
+"""Key of PostgreSQL's advisory lock under which one process at a time migrates."""
 
 
 class Database:
@@ -23,17 +27,43 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = create_async_engine(url)
-        if self._engine.dialect.name == "sqlite":
+        self.revision = ""
+        """Of the tables, once `migrate` has looked."""
+        self._engine = create_async_engine(
+            url,
+            json_serializer=_json,
+            json_deserializer=msgspec.json.decode,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,  # a connection beyond the pool is opened for one use, and that costs more than to wait
+        )
+        if self.is_sqlite:
             event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
         self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
         self._writers = async_sessionmaker(self._engine.execution_options(writes=True), expire_on_commit=False)
 
-    async def create_tables(self) -> None:
-        """Make the tables that are missing."""
+    @property
+    def is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    @property
+    def url(self) -> URL:
+        return self._engine.url
+
+    def connect(self) -> AsyncConnection:
+        """A connection to be kept for long, each statement a transaction of its own; use it as a context."""
+        return self._engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+
+    async def migrate(self) -> None:
+        """Bring the tables to this version's revision; of several processes one does it and the others wait.
+
+        Raises:
+            DatabaseIsNewer.
+        """
         async with self._engine.execution_options(writes=True).begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+            if not self.is_sqlite:  # SQLite's write lock is held from the transaction's first moment
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            self.revision = await connection.run_sync(migrate)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -56,10 +86,15 @@ class Database:
         await self._engine.dispose()
 
 
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver's own BEGIN comes too late; `_begin_sqlite` says when
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={_BUSY_MS}", "foreign_keys=ON"):
+    # FULL: what was acknowledged survives a power cut too; submissions share a transaction, so it costs little
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
 
+import msgspec
 from celery import Celery
 from kombu.exceptions import KombuError
 from redis.asyncio import Redis
 
 from services.api.states import JobState
+from services.api.tables import JobRow
 from services.contracts import keys
 from services.contracts.messages import JobEvent, encode
 from services.kit.streams import FIELD
@@ -41,25 +42,38 @@ def celery_sender(redis_url: str) -> Celery:
 
 
 class Dispatcher:
-    """Writes to Redis and to the trainer's queue. Every call may be repeated."""
+    """Writes to Redis and to the trainer's queue. Every call may be repeated.
 
-    def __init__(self, redis: Redis, celery: Celery) -> None:
-        self._redis, self._celery = redis, celery
+    Args:
+        told: is called with the jobs to whose event streams something was added.
+    """
 
-    async def dispatch(self, job_id: str, spec: dict[str, Any], environment: dict[str, Any], wish: str) -> None:
-        """Hand the job to the trainer. What it needs is in Redis before the message can be read."""
-        await self._redis.set(keys.environment(job_id), json.dumps(environment))
-        await self._redis.set(keys.spec(job_id), json.dumps(spec))
-        await self.tell_wish(job_id, wish)
-        await self.publish_state(job_id, JobState.QUEUED)
-        await self.enqueue(job_id)
+    def __init__(self, redis: Redis, celery: Celery, told: Callable[[Sequence[str]], None]) -> None:
+        self._redis, self._celery, self._told = redis, celery, told
 
-    async def enqueue(self, job_id: str) -> None:
-        """Have the trainer look at the job; one that has ended it leaves alone."""
+    async def dispatch(self, jobs: Sequence[JobRow]) -> None:
+        """Hand jobs to the trainer. What it needs is in Redis before its messages can be read."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job in jobs:
+                pipe.set(keys.environment(job.id), msgspec.json.encode(job.environment))
+                pipe.set(keys.spec(job.id), msgspec.json.encode(job.spec))
+                pipe.set(keys.control(job.id), job.wish)
+                pipe.xadd(keys.events_stream(job.id), {FIELD: _state_event(JobState.QUEUED)})
+            await pipe.execute()
+        self._told([job.id for job in jobs])
+        await self.enqueue([job.id for job in jobs])
+
+    async def enqueue(self, job_ids: Sequence[str]) -> None:
+        """Have the trainer look at the jobs; one that has ended it leaves alone."""
+        await asyncio.to_thread(self._send, job_ids)
+
+    def _send(self, job_ids: Sequence[str]) -> None:
         try:
-            await asyncio.to_thread(self._celery.send_task, TASK, args=[job_id], queue=QUEUE, priority=WAITING)
+            with self._celery.producer_or_acquire() as producer:
+                for job_id in job_ids:
+                    self._celery.send_task(TASK, args=[job_id], queue=QUEUE, priority=WAITING, producer=producer)
         except KombuError as error:
-            raise BrokerFailed(f"the trainer's queue does not take job {job_id}: {error}") from error
+            raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error
 
     async def tell_wish(self, job_id: str, wish: str) -> None:
         """The trainer reads it at every step boundary."""
@@ -67,5 +81,9 @@ class Dispatcher:
 
     async def publish_state(self, job_id: str, state: JobState) -> None:
         """A state that the API itself brings about, as an event among the others."""
-        event = JobEvent(kind="state", at_unix_s=time.time(), data={"state": state.value})
-        await self._redis.xadd(keys.events_stream(job_id), {FIELD: encode(event)})
+        await self._redis.xadd(keys.events_stream(job_id), {FIELD: _state_event(state)})
+        self._told([job_id])
+
+
+def _state_event(state: JobState) -> bytes:
+    return encode(JobEvent(kind="state", at_unix_s=time.time(), data={"state": state.value}))

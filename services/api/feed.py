@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import select, tuple_
 
 from services.api.database import Database
-from services.api.observer import stream_position
+from services.api.news import News, Told
 from services.api.states import TERMINAL
+from services.api.stream_ids import Position, stream_position
 from services.api.tables import EventRow, JobRow
 
 PAGE = 500
@@ -22,35 +24,51 @@ KEEPALIVE_POLLS = 15
 
 
 async def server_sent_events(
-    database: Database, job_id: str, after: str, wait_for_news: Callable[[float], Awaitable[bool]]
+    database: Database, news: News, job_id: str, after: str, *, kind: str | None = None
 ) -> AsyncIterator[bytes]:
-    """The job's events later than stream id `after` as server-sent events; ends when the job has ended.
+    """The job's events later than stream id `after` as server-sent events, those of one kind or all; ends when the job
+    has ended.
 
     Each has its stream id as `id`, its kind as `event`, and JSON {kind, at_unix_s, data} as `data`.
     """
     position, quiet = stream_position(after), 0
-    while True:
-        ended = await _has_ended(database, job_id)  # read before the rows, so that none is left behind
-        while rows := await _rows(database, job_id, position):
-            for row in rows:
-                yield _server_sent(row)
-            position, quiet = (rows[-1].ms, rows[-1].seq), 0
-        if ended:
-            return
-        if not await wait_for_news(POLL_S):
-            return
-        quiet += 1
-        if quiet % KEEPALIVE_POLLS == 0:
-            yield b": still here\n\n"
+    with news.follow(job_id) as follower:
+        while True:
+            # a task of its own: who goes away in the middle of it must not take the connection along
+            ended, stored = await asyncio.shield(asyncio.create_task(_stored(database, job_id, position)))
+            if sent := _server_sent(stored, kind):
+                yield sent
+            position = stored[-1].position if stored else position
+            if len(stored) == PAGE:
+                continue
+            if ended:
+                return
+            while told := _continued(await follower.listen(POLL_S), position):
+                if sent := _server_sent(told, kind):
+                    yield sent
+                position, quiet = told[-1].position, 0
+                if any(row.kind == "state" for row in told):
+                    break  # it may have ended; SQL knows
+            if follower.over:
+                return
+            quiet += 1
+            if quiet % KEEPALIVE_POLLS == 0:
+                yield b": still here\n\n"
 
 
-async def _has_ended(database: Database, job_id: str) -> bool:
-    async with database.read() as session:
-        state = await session.scalar(select(JobRow.state).where(JobRow.id == job_id))
-    return state is None or state in TERMINAL
+def _continued(told: Sequence[Told], position: Position) -> list[EventRow]:
+    """The events after `position`, as far as they follow on it without a gap; SQL has what is beyond one."""
+    rows: list[EventRow] = []
+    for one in told:
+        if one.after > position:
+            break
+        rows += [row for row in one.events if row.position > position]
+        position = rows[-1].position if rows else position
+    return rows
 
 
-async def _rows(database: Database, job_id: str, position: tuple[int, int]) -> list[EventRow]:
+async def _stored(database: Database, job_id: str, position: Position) -> tuple[bool, Sequence[EventRow]]:
+    """Whether the job has ended, and at most `PAGE` events after the position."""
     query = (
         select(EventRow)
         .where(EventRow.job_id == job_id, tuple_(EventRow.ms, EventRow.seq) > position)
@@ -58,12 +76,18 @@ async def _rows(database: Database, job_id: str, position: tuple[int, int]) -> l
         .limit(PAGE)
     )
     async with database.read() as session:
-        return list((await session.scalars(query)).all())
+        state = await session.scalar(select(JobRow.state).where(JobRow.id == job_id))  # first: no event follows an end
+        rows = (await session.scalars(query)).all()
+    return state is None or state in TERMINAL, rows
 
 
-def _server_sent(row: EventRow) -> bytes:
-    body = json.dumps({"kind": row.kind, "at_unix_s": row.at_unix_s, "data": row.data})
-    return f"id: {row.stream_id}\nevent: {row.kind}\ndata: {body}\n\n".encode()
+def _server_sent(rows: Sequence[EventRow], kind: str | None) -> bytes:
+    return b"".join(_one_sent(row) for row in rows if kind in (None, row.kind))
+
+
+def _one_sent(row: EventRow) -> bytes:
+    body = msgspec.json.encode({"kind": row.kind, "at_unix_s": row.at_unix_s, "data": row.data})
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (row.stream_id.encode(), row.kind.encode(), body)
 
 
 async def metrics(database: Database, job_id: str) -> list[dict[str, Any]]:

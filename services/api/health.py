@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from services.api.database import Database
 from services.api.environments import EnvironmentCatalogue
 from services.api.problems import Problem
-from services.api.views import Health
+from services.api.views.catalogue import Health
 from services.contracts import keys
 
 TIMEOUT_S = 3.0
@@ -22,7 +22,7 @@ async def health(
 ) -> Health:
     """`ok` when the database, Redis and the environment service answer and each service's heartbeat is there."""
     names = ["database", "redis", "env", *services]
-    checks: list[Awaitable[object]] = [database.ping(), redis.ping(), environments.list()]
+    checks: list[Awaitable[object]] = [database.ping(), redis.ping(), environments.ask()]
     checks += [_heartbeat(redis, service) for service in services]
     answers = await asyncio.gather(*(_answer(check) for check in checks))
     found = dict(zip(names, answers, strict=True))

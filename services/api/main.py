@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+import uvloop
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.app import build_app
+from services.api.database import Database
+from services.api.schema import DatabaseIsNewer
 from services.api.settings import Settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
@@ -38,6 +43,11 @@ async def serve(settings: Settings) -> int:
     except OSError as error:
         log.error("cannot_listen", host=settings.host, port=settings.port, error=str(error))
         return 1
+    try:
+        await migrate(settings)
+    except (DatabaseIsNewer, SQLAlchemyError, OSError) as error:
+        log.error("cannot_use_database", error=str(error))
+        return 1
     app = build_app(settings, log, fail)
     config = uvicorn.Config(
         app,
@@ -51,14 +61,25 @@ async def serve(settings: Settings) -> int:
     while not server.started and not serving.done():
         await asyncio.sleep(0.02)  # uvicorn has no event for it
     if server.started:
+        gc.freeze()  # what was imported stays; the collector need not look through it again and again
         announce("api", _url(server), settings.address_file)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
-        await app.state.container.observer.close()
+        app.state.container.news.close()
         server.should_exit = True
         stopping.cancel()
     await serving
     return 1 if failures or not server.started else 0
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the database to this version's revision, before anything else is opened. Raises DatabaseIsNewer."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.sql_url)
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
 
 
 def _listener(settings: Settings) -> socket.socket:
@@ -86,7 +107,8 @@ def main() -> int:
             field = ".".join(map(str, problem["loc"]))
             sys.stderr.write(f"api: {field + ': ' if field else ''}{problem['msg'].removeprefix('Value error, ')}\n")
         return 2
-    return asyncio.run(serve(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(settings))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from services.api.views.base import Document
 
 MEDIA_TYPE = "application/problem+json"
 
 
-class FieldError(BaseModel):
+class FieldError(Document):
     """What is wrong with one field."""
 
     field: str
@@ -18,7 +20,7 @@ class FieldError(BaseModel):
     message: str
 
 
-class ProblemDetails(BaseModel):
+class ProblemDetails(Document):
     """The body of every error."""
 
     type: str = "about:blank"
@@ -61,3 +63,50 @@ def bad_spec(problems: list[tuple[str, str]]) -> Problem:
 def not_found(what: str, name: str) -> Problem:
     """404 naming what was looked for."""
     return Problem(404, f"no {what} {name!r}")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of error answers, for a route."""
+    return {
+        status: {
+            "description": _REASONS.get(status, HTTPStatus(status).phrase),
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/ProblemDetails"},
+                    "example": _example(status).body(),
+                }
+            },
+        }
+        for status in statuses
+    }
+
+
+def _example(status: int) -> Problem:
+    detail = _DETAILS[status]
+    field, _, message = detail.partition(": ")
+    return Problem(status, detail, errors=[(field, message)] if status == 422 else None)
+
+
+_DETAILS = {
+    401: "want a valid API key",
+    403: "the key's scopes do not allow this",
+    404: "no job 'j0193f2c4d5e6a1b2c'",
+    409: "cannot pause job j0193f2c4d5e6a1b2c: want a job that has not ended, got state SUCCEEDED",
+    413: "want a body of at most 1048576 bytes, got 2097152",
+    422: "training.learning_rate: Input should be greater than 0, got -1",
+    429: "more calls than the project may make: ask again in 2 s",
+    500: "the request failed; the log of the API says why",
+    503: "the environment service at 127.0.0.1:50051 does not answer: UNAVAILABLE",
+}
+"""An example of each."""
+_REASONS = {
+    401: "No key, or none that is known.",
+    403: "The key does not allow it.",
+    429: "Too many calls; `Retry-After` says when to ask again.",
+    500: "A defect; the log of the API says more.",
+    404: "There is no such thing in the caller's project.",
+    409: "The state of things does not allow it; the detail says which.",
+    413: "The body is too long.",
+    422: "A field is wrong; `errors` names each with what came and what is wanted.",
+    503: "Something that the answer needs does not answer; `Retry-After` says when to ask again.",
+}

@@ -1,15 +1,18 @@
 """Brings what is to what is wanted, again and again: a crash at any point is repaired by the next look.
 
 Only rows say what is to be done, and a row changes after the deed; so a deed may happen twice and never not at all.
+What is noted is the deed that was done, never "nothing is left": what came up meanwhile stays to be done.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import cast
 
 from redis.exceptions import RedisError
-from sqlalchemy import or_, select, update
+from sqlalchemy import Table, and_, bindparam, or_, select, update
 from structlog.stdlib import BoundLogger
 
 from services.api.database import Database
@@ -18,7 +21,9 @@ from services.api.states import IDLE, TERMINAL, JobState, Wish
 from services.api.tables import JobRow
 
 _OVER = [state.value for state in TERMINAL]
-_IDLE = [state.value for state in IDLE]
+_JOBS = cast(Table, JobRow.__table__)
+_TOGETHER = 100
+"""Jobs that are told in one round trip and noted in one transaction."""
 
 
 class Reconciler:
@@ -42,40 +47,47 @@ class Reconciler:
         while True:
             self._wake.clear()
             try:
-                await self.reconcile()
+                while await self.reconcile():
+                    pass
             except (RedisError, OSError, BrokerFailed) as error:
                 self._log.warning("reconcile_later", error=repr(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._interval_s)
 
-    async def reconcile(self) -> None:
-        """One look at every job that has something left to do."""
-        left = or_(JobRow.told_wish.is_distinct_from(JobRow.wish), JobRow.dispatched.is_(False))
+    async def reconcile(self) -> bool:
+        """One look at jobs that have something left to do, the oldest first. True: there may be more."""
+        to_dispatch = and_(JobRow.wish == Wish.RUN.value, JobRow.dispatch_made < JobRow.dispatch_wanted)
+        to_tell = JobRow.told_wish.is_distinct_from(JobRow.wish)
         async with self._database.read() as session:
-            query = select(JobRow).where(JobRow.state.not_in(_OVER), left).order_by(JobRow.id)
-            rows = (await session.scalars(query)).all()
+            query = select(JobRow).where(JobRow.state.not_in(_OVER), or_(to_dispatch, to_tell)).order_by(JobRow.id)
+            rows = (await session.scalars(query.limit(_TOGETHER))).all()
+        waiting = [row for row in rows if row.wish == Wish.RUN and row.dispatch_made < row.dispatch_wanted]
+        if waiting:
+            await self._dispatch(waiting)
         for row in rows:
-            await self._bring(row)
+            if row not in waiting:
+                await self._tell(row)
+        return len(rows) == _TOGETHER
 
-    async def _bring(self, row: JobRow) -> None:
-        if row.wish == Wish.RUN and not row.dispatched:
-            await self._dispatcher.dispatch(row.id, row.spec, row.environment, row.wish)
-            await self._note(row, dispatched=True)
-            self._log.info("job_dispatched", job=row.id)
-            return
-        if row.told_wish != row.wish:
-            await self._dispatcher.tell_wish(row.id, row.wish)
-            if row.state in _IDLE and row.wish == Wish.CANCEL:
-                await self._dispatcher.publish_state(row.id, JobState.CANCELLED)
-                if row.state == JobState.PAUSED:  # the trainer drops what is live and writes the summary
-                    await self._dispatcher.enqueue(row.id)
-            elif row.state == JobState.PENDING and row.wish == Wish.PAUSE:
-                await self._dispatcher.publish_state(row.id, JobState.PAUSED)
-            await self._note(row)
-
-    async def _note(self, row: JobRow, *, dispatched: bool = False) -> None:
-        done: dict[str, object] = {"told_wish": row.wish}
-        if dispatched:
-            done["dispatched"] = True
+    async def _dispatch(self, rows: Sequence[JobRow]) -> None:
+        await self._dispatcher.dispatch(rows)
+        done = (
+            update(_JOBS)
+            .where(_JOBS.c.id == bindparam("job"), _JOBS.c.dispatch_made < bindparam("made"))
+            .values(dispatch_made=bindparam("made"), told_wish=bindparam("told"))
+        )
+        noted = [{"job": row.id, "made": row.dispatch_wanted, "told": row.wish} for row in rows]
         async with self._database.write() as session:
-            await session.execute(update(JobRow).where(JobRow.id == row.id).values(**done))
+            await (await session.connection()).execute(done, noted)
+        self._log.info("jobs_dispatched", jobs=[row.id for row in rows])
+
+    async def _tell(self, row: JobRow) -> None:
+        await self._dispatcher.tell_wish(row.id, row.wish)
+        if row.state in IDLE and row.wish == Wish.CANCEL:
+            await self._dispatcher.publish_state(row.id, JobState.CANCELLED)
+            if row.state == JobState.PAUSED:  # the trainer drops what is live and writes the summary
+                await self._dispatcher.enqueue([row.id])
+        elif row.state == JobState.PENDING and row.wish == Wish.PAUSE and not row.dispatch_made:
+            await self._dispatcher.publish_state(row.id, JobState.PAUSED)
+        async with self._database.write() as session:
+            await session.execute(update(JobRow).where(JobRow.id == row.id).values(told_wish=row.wish))

@@ -1,6 +1,7 @@
 """Trained groups, read from the trainer's archive: what the agent saw and did, and why each step got its advantage.
 
-Format of `rollouts/batch-00001.msgpack.zlib`: zlib over a msgpack array with one entry per group, in order of cursor:
+Format of `rollouts/batch-00001.msgpack.zlib` (a trained batch) and `rollouts/eval-after-00060.msgpack.zlib` (an
+evaluation by label and policy version): zlib over a msgpack array with one entry per group, in order of cursor:
 [`ScoredGroup` payload, [`Episode` payload, ... in order of k]].
 """
 
@@ -11,7 +12,8 @@ import sys
 import zlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,18 +21,93 @@ import msgspec
 from tokenizers import Tokenizer
 
 from services.api.problems import Problem, not_found
-from services.api.views import EpisodeView, RolloutBrief, RolloutDetail, StepMember, StepView
+from services.api.views.rollouts import (
+    EpisodeView,
+    Panel,
+    Purpose,
+    RolloutBrief,
+    RolloutDetail,
+    RolloutPage,
+    StepMember,
+    StepView,
+)
 from services.contracts.arrays import unpack_float32, unpack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step, decode
 
 _BATCH_FILE = re.compile(r"batch-(\d{5,})\.msgpack\.zlib")
+_EVALUATION_FILE = re.compile(r"eval-([a-z_]{1,32})-(\d{5,})\.msgpack\.zlib")
 _MOST_BYTES = 1 << 30
 """Largest archive that is unpacked; a bigger one was not written by a trainer."""
 _KEPT_INDEXES = 4_096
 
+_FIGURES = ("advantage", "episode_advantage", "step_advantage", "step_return")
+
 Archived = list[tuple[bytes, list[bytes]]]
 Group = tuple[ScoredGroup, list[Episode]]
 Words = Callable[[list[int]], str]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A group's scores, one entry a step in order of (k, step_index)."""
+
+    advantage: list[float]
+    episode_advantage: list[float]
+    step_advantage: list[float]
+    step_return: list[float]
+    step_group: list[int]
+
+    @staticmethod
+    def of(scored: ScoredGroup) -> Columns:
+        """The numbers in a group's bytes."""
+        floats = {name: _numbers("d", getattr(scored, name)) for name in _FIGURES}
+        return Columns(**floats, step_group=_numbers("q", scored.step_group))
+
+
+def _numbers(code: Literal["d", "q"], payload: bytes) -> list[Any]:
+    values: array[Any] = array(code)
+    values.frombytes(payload)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tolist()
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file of groups."""
+
+    path: Path
+    batch: int
+    """Number of the trained batch; of an evaluation the policy version it measured."""
+    label: str | None = None
+    """Of the evaluation; None: a trained batch."""
+
+
+@dataclass(frozen=True)
+class RolloutFilter:
+    """Which groups a list shows; None means any."""
+
+    purpose: Purpose = "training"
+    batch: int | None = None
+    label: str | None = None
+    won: Literal["all", "some", "none"] | None = None
+    min_length: int | None = None
+    """Its longest episode has at least so many steps."""
+    max_length: int | None = None
+    """Its shortest episode has at most so many steps."""
+
+    def takes_file(self, archive: Archive) -> bool:
+        trained = archive.label is None
+        fits = self.batch in (None, archive.batch) and self.label in (None, archive.label)
+        return fits and trained == (self.purpose == "training")
+
+    def takes(self, brief: RolloutBrief) -> bool:
+        wins = {"all": brief.won == brief.episodes, "none": brief.won == 0, "some": 0 < brief.won < brief.episodes}
+        return (
+            (self.won is None or wins[self.won])
+            and (self.min_length is None or max(brief.steps, default=0) >= self.min_length)
+            and (self.max_length is None or min(brief.steps, default=0) <= self.max_length)
+        )
 
 
 class RolloutArchive:
@@ -40,41 +117,62 @@ class RolloutArchive:
         self._briefs: OrderedDict[Path, list[RolloutBrief]] = OrderedDict()
 
     def batches(self, folder: Path) -> list[int]:
-        """Numbers of the archived batches, in order."""
-        return sorted(number for number, _ in _files(folder))
+        """Numbers of the archived trained batches, in order."""
+        return [archive.batch for archive in _archives(folder) if archive.label is None]
 
-    def page(self, folder: Path, *, batch: int | None, offset: int, limit: int) -> list[RolloutBrief]:
-        """Groups of one batch or all, in order of batch and cursor. Raises Problem 404 for an unknown batch."""
-        files = [(number, path) for number, path in sorted(_files(folder)) if batch in (None, number)]
-        if batch is not None and not files:
-            raise not_found("archived batch", str(batch))
+    def page(self, folder: Path, wanted: RolloutFilter, *, offset: int, limit: int) -> RolloutPage:
+        """At most `limit` groups in order of batch and cursor. Raises Problem 404 for a batch that is not archived."""
+        archives = _archives(folder)
+        files = [archive for archive in archives if wanted.takes_file(archive)]
+        if not files and wanted.batch is not None:
+            raise not_found("archived batch", str(wanted.batch))
         found: list[RolloutBrief] = []
-        for number, path in files:
-            found += self._briefs_of(number, path)
-            if len(found) >= offset + limit:
+        for archive in files:
+            found += [brief for brief in self._briefs_of(archive) if wanted.takes(brief)]
+            if len(found) > offset + limit:
                 break
-        return found[offset : offset + limit]
+        return RolloutPage(
+            rollouts=found[offset : offset + limit],
+            batches=[archive.batch for archive in archives if archive.label is None],
+            panels=[Panel(label=one.label, version=one.batch) for one in archives if one.label is not None],
+            next_offset=offset + limit if len(found) > offset + limit else None,
+        )
 
     def detail(self, folder: Path, group_id: str) -> RolloutDetail:
         """One group with every step. Raises Problem 404."""
-        for number, path in sorted(_files(folder), reverse=True):
-            if any(brief.group_id == group_id for brief in self._briefs_of(number, path)):
-                scored, episodes = next(group for group in _read(path) if group[0].group_id == group_id)
-                return _detail(number, scored, episodes, _words(folder))
+        for archive in reversed(_archives(folder)):
+            if any(brief.group_id == group_id for brief in self._briefs_of(archive)):
+                scored, episodes = next(group for group in _read(archive.path) if group[0].group_id == group_id)
+                return _detail(archive, scored, episodes, _words(folder))
         raise not_found("rollout", group_id)
 
-    def _briefs_of(self, number: int, path: Path) -> list[RolloutBrief]:
-        if path not in self._briefs:
-            self._briefs[path] = [_brief(number, scored, episodes) for scored, episodes in _read(path)]
-            if len(self._briefs) > _KEPT_INDEXES:
-                self._briefs.popitem(last=False)
-        return self._briefs[path]
+    def groups(self, folder: Path, batch: int | None) -> tuple[int, list[Group]]:
+        """A trained batch, None: the newest, and its groups. Raises Problem 404."""
+        files = {archive.batch: archive.path for archive in _archives(folder) if archive.label is None}
+        number = max(files, default=None) if batch is None else batch
+        if number is None or number not in files:
+            raise not_found("archived batch", "newest" if number is None else str(number))
+        return number, _read(files[number])
+
+    def _briefs_of(self, archive: Archive) -> list[RolloutBrief]:
+        if (kept := self._briefs.get(archive.path)) is not None:
+            return kept
+        briefs = [_brief(archive, scored, episodes) for scored, episodes in _read(archive.path)]
+        self._briefs[archive.path] = briefs
+        if len(self._briefs) > _KEPT_INDEXES:
+            self._briefs.popitem(last=False)
+        return briefs
 
 
-def _files(folder: Path) -> Iterator[tuple[int, Path]]:
-    for path in (folder / "rollouts").glob("batch-*"):
-        if (named := _BATCH_FILE.fullmatch(path.name)) is not None:
-            yield int(named.group(1)), path
+def _archives(folder: Path) -> list[Archive]:
+    """Trained batches in order, then evaluations by version and label."""
+    found = []
+    for path in (folder / "rollouts").glob("*.zlib"):
+        if (trained := _BATCH_FILE.fullmatch(path.name)) is not None:
+            found.append(Archive(path, int(trained[1])))
+        elif (measured := _EVALUATION_FILE.fullmatch(path.name)) is not None:
+            found.append(Archive(path, int(measured[2]), measured[1]))
+    return sorted(found, key=lambda archive: (archive.label is not None, archive.batch, archive.label or ""))
 
 
 def _read(path: Path) -> list[Group]:
@@ -90,11 +188,13 @@ def _read(path: Path) -> list[Group]:
         raise Problem(500, f"the archive {path.name} cannot be read: {error}") from error
 
 
-def _brief(batch: int, scored: ScoredGroup, episodes: list[Episode]) -> RolloutBrief:
+def _brief(archive: Archive, scored: ScoredGroup, episodes: list[Episode]) -> RolloutBrief:
     returns = [sum(step.reward for step in episode.steps) for episode in episodes]
     return RolloutBrief(
         group_id=scored.group_id,
-        batch=batch,
+        purpose="training" if archive.label is None else "evaluation",
+        batch=archive.batch,
+        label=archive.label,
         cursor=scored.cursor,
         task=episodes[0].task if episodes else "",
         episodes=len(episodes),
@@ -104,27 +204,22 @@ def _brief(batch: int, scored: ScoredGroup, episodes: list[Episode]) -> RolloutB
     )
 
 
-def _detail(batch: int, scored: ScoredGroup, episodes: list[Episode], words: Words) -> RolloutDetail:
+def _detail(archive: Archive, scored: ScoredGroup, episodes: list[Episode], words: Words) -> RolloutDetail:
     rows = [(episode.k, step.step_index) for episode in episodes for step in episode.steps]
-    labels = [int(label) for label in _numbers("q", scored.step_group)]
+    columns = Columns.of(scored)
+    labels = columns.step_group
     members: dict[int, list[StepMember]] = {}
     for label, (k, step_index) in zip(labels, rows, strict=True):
         members.setdefault(label, []).append(StepMember(k=k, step_index=step_index))
-    columns = {
-        "advantage": _numbers("d", scored.advantage),
-        "episode_advantage": _numbers("d", scored.episode_advantage),
-        "step_advantage": _numbers("d", scored.step_advantage),
-        "step_return": _numbers("d", scored.step_return),
-    }
     views, row = [], 0
     for episode in episodes:
         steps = []
         for step in episode.steps:
-            figures = {name: column[row] for name, column in columns.items()}
+            figures = {name: getattr(columns, name)[row] for name in _FIGURES}
             steps.append(_step(step, words, labels[row], members[labels[row]], figures))
             row += 1
         views.append(_episode(episode, steps))
-    brief = _brief(batch, scored, episodes)
+    brief = _brief(archive, scored, episodes)
     return RolloutDetail(**brief.model_dump(), diagnostics=scored.diagnostics, played=views)
 
 
@@ -158,14 +253,6 @@ def _step(step: Step, words: Words, label: int, members: list[StepMember], figur
         step_group_members=members,
         **figures,
     )
-
-
-def _numbers(code: Literal["d", "q"], payload: bytes) -> list[Any]:
-    values: array[Any] = array(code)
-    values.frombytes(payload)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tolist()
 
 
 def _words(folder: Path) -> Words:

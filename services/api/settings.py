@@ -17,9 +17,10 @@ class Settings(BaseSettings):
 
     redis_url: str
     data_dir: Path
-    """Shared storage; rollouts and checkpoints are read from it, never written."""
-    database_url: str = ""
-    """SQLAlchemy URL with an async driver; empty: SQLite in `data_dir/platform.sqlite`."""
+    """Shared storage: jobs' rollouts and checkpoints; what a new job takes over from another is brought there."""
+    database_url: SecretStr = SecretStr("")
+    """postgresql://user:password@host/name, or another SQLAlchemy URL with an async driver; empty: SQLite in
+    `data_dir/platform.sqlite`."""
     env_address: str
     """host:port of the environment service."""
     host: str = "127.0.0.1"
@@ -54,8 +55,9 @@ class Settings(BaseSettings):
 
     @property
     def sql_url(self) -> str:
-        """The database's URL, SQLite's made from `data_dir`."""
-        return self.database_url or f"sqlite+aiosqlite:///{(self.data_dir / 'platform.sqlite').resolve()}"
+        """The database's URL with its driver, SQLite's made from `data_dir`."""
+        given = self.database_url.get_secret_value().replace("postgresql://", "postgresql+asyncpg://", 1)
+        return given or f"sqlite+aiosqlite:///{(self.data_dir / 'platform.sqlite').resolve()}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -40,6 +40,9 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 IDLE = frozenset({JobState.PENDING, JobState.QUEUED, JobState.PAUSED})
 """No trainer works on it: a cancel takes effect at once."""
 
+RETRIED = frozenset({JobState.FAILED, JobState.CANCELLED})
+"""States of a job that may be retried."""
+
 _ALIVE = frozenset(JobState) - {JobState.PENDING}
 MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.PENDING: _ALIVE,  # the trainer may be heard before the API noted that it was told

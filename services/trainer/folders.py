@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.contracts.origin import ORIGIN_FILE
+
 
 @dataclass(frozen=True)
 class JobFolder:
@@ -40,6 +42,10 @@ class JobFolder:
         """The archive of one trained batch (see archive.py)."""
         return self.root / "rollouts" / f"batch-{batch:05d}.msgpack.zlib"
 
+    def evaluation_rollouts(self, label: str, version: int) -> Path:
+        """The archive of one evaluation (see archive.py)."""
+        return self.root / "rollouts" / f"eval-{label}-{version:05d}.msgpack.zlib"
+
     @property
     def metrics(self) -> Path:
         """One JSON object a line, one line a trained batch."""
@@ -49,6 +55,11 @@ class JobFolder:
     def evaluations(self) -> Path:
         """JSON list of `EvaluationResult`: each is here before its groups are consumed."""
         return self.root / "evaluations.json"
+
+    @property
+    def origin(self) -> Path:
+        """`TakenOver`: there if the job goes on with a training that another one began."""
+        return self.root / ORIGIN_FILE
 
     @property
     def summary(self) -> Path:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
+from services.contracts.origin import TakenOver
 from services.contracts.templates import plain_words
 from services.ledger import Ledger
 from services.trainer.arrivals import Arrivals
@@ -52,7 +53,7 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
         set_broken_aside(broken)
         await events.warn(f"a checkpoint was skipped: {reason}")
     learner = _learner(spec, folder.base, checkpoint)
-    if not progress.started_unix_s:
+    if progress.started_unix_s <= _taken_over_unix_s(folder):
         progress.started_unix_s = time.time()
     arrivals = Arrivals(redis, ledger, f"trainer-{epoch}", settings.poll_s)
     session = Session(
@@ -129,6 +130,13 @@ def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path) -> Non
         build_scratch(spec.model.scratch, words, spec.training.seed, folder)
     except LearnerError as error:
         raise JobFailed(f"model.scratch: {error}") from error
+
+
+def _taken_over_unix_s(folder: JobFolder) -> float:
+    """When the job took over the training that it goes on with; 0: it began it itself."""
+    if not folder.origin.exists():
+        return 0.0
+    return TakenOver.model_validate_json(folder.origin.read_bytes()).taken_unix_s
 
 
 def _learner(spec: JobSpec, base: Path, checkpoint: Path | None) -> Learner:

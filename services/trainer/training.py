@@ -63,7 +63,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
         interrupt = error  # the batch is trained all the same: it gets its record
     publish_s = time.monotonic() - published
     record = batch_record(batch, learner, Timing(wait_s, train_s, publish_s), session.spec.rewards.reward_funcs)
-    archive(batch, session.folder.rollouts(batch.number))
+    archive(batch.groups, session.folder.rollouts(batch.number))
     append_record(session.folder.metrics, record)
     session.progress.metrics_lines += 1
     session.progress.spend("training", wait_s + train_s + publish_s)

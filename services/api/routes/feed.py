@@ -4,45 +4,62 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from services.api import feed, jobs
-from services.api.container import Parts
-from services.api.observer import stream_position
-from services.api.problems import Problem
+from services.api import feed
+from services.api.container import Container, Parts
+from services.api.problems import responses
+from services.api.routes.parameters import AfterEvent, FoundJob
+from services.contracts.summary import EvaluationResult
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["feed"])
 
-LastEventId = Annotated[str | None, Header()]
+EVENT_STREAM = "text/event-stream"
+_STREAM = {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 
 
-@router.get("/events")
-async def events(job_id: str, parts: Parts, last_event_id: LastEventId = None) -> StreamingResponse:
-    """Server-sent events from the beginning, or from after `Last-Event-ID`; the stream ends after the job's last."""
-    await jobs.find(parts.database, job_id)
-    after = last_event_id or "0-0"
-    try:
-        stream_position(after)
-    except ValueError as error:
-        raise Problem(422, f"Last-Event-ID: {error}", errors=[("Last-Event-ID", str(error))]) from error
-    stream = feed.server_sent_events(parts.database, job_id, after, parts.observer.wait_for_news)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+@router.get("/events", response_class=StreamingResponse, responses={**responses(404, 422), 200: {**_STREAM}})
+async def follow_events(job: FoundJob, parts: Parts, after: AfterEvent) -> StreamingResponse:
+    """Server-sent events from the beginning, or from after `Last-Event-ID`; the stream ends after the job's last.
+
+    Each has an `id`, its kind as `event` (`state`, `phase`, `metrics`, `evaluation`, `checkpoint`, `warning`,
+    `summary`), and JSON {kind, at_unix_s, data} as `data`.
+    """
+    return _stream(parts, job.id, after, None)
 
 
-@router.get("/metrics", response_model=list[dict[str, Any]])
-async def metrics(job_id: str, parts: Parts, format: Literal["json", "csv"] = "json") -> Response:
-    """One row a batch."""
-    await jobs.find(parts.database, job_id)
-    rows = await feed.metrics(parts.database, job_id)
+@router.get(
+    "/metrics",
+    response_model=list[dict[str, Any]],
+    responses={
+        **responses(404, 422),
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}, **_STREAM["content"]}},
+    },
+)
+async def show_metrics(
+    job: FoundJob,
+    parts: Parts,
+    after: AfterEvent,
+    format: Annotated[Literal["json", "csv"], Query(description="Of the table.")] = "json",
+    accept: Annotated[str | None, Header()] = None,
+) -> Response:
+    """One row a batch, as JSON or CSV; with `Accept: text/event-stream` each as it comes, as `/events` does."""
+    if EVENT_STREAM in (accept or ""):
+        return _stream(parts, job.id, after, "metrics")
+    rows = await feed.metrics(parts.database, job.id)
     if format == "csv":
         return PlainTextResponse(feed.as_csv(rows), media_type="text/csv")
     return JSONResponse(rows)
 
 
-@router.get("/evaluations")
-async def evaluations(job_id: str, parts: Parts) -> list[dict[str, Any]]:
-    """Every evaluation so far, in order of time."""
-    await jobs.find(parts.database, job_id)
-    return await feed.evaluations(parts.database, job_id)
+@router.get("/evaluations", responses=responses(404))
+async def list_job_evaluations(job: FoundJob, parts: Parts) -> list[EvaluationResult]:
+    """Every evaluation that the job itself made so far, in order of time."""
+    return [EvaluationResult.model_validate(one) for one in await feed.evaluations(parts.database, job.id)]
+
+
+def _stream(parts: Container, job_id: str, after: str, kind: str | None) -> StreamingResponse:
+    stream = feed.server_sent_events(parts.database, parts.news, job_id, after, kind=kind)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)

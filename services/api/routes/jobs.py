@@ -4,107 +4,144 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.api import jobs
-from services.api.checks import resolve
+from services.api.admission import Call
+from services.api.caller import Asking
 from services.api.container import Container, Parts
-from services.api.problems import bad_spec, not_found
+from services.api.examples import SPEC
+from services.api.problems import not_found, responses
+from services.api.routes.parameters import Cursor, FoundJob, IdempotencyKey, JobId, PageLimit
 from services.api.states import JobState, Wish
-from services.api.tables import JobRow
-from services.api.views import DryRun, JobDetail, JobPage, job_detail, job_view
-from services.contracts.environment import EnvironmentInfo
+from services.api.submissions import Answer, body_sha
+from services.api.views.jobs import DryRun, ForkRequest, JobDetail, JobKind, JobPage, job_detail, job_view
 from services.contracts.job import JobSpec
 from services.contracts.summary import JobSummary
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+SUBMIT_PATH = "/v1/jobs"
+router = APIRouter(prefix=SUBMIT_PATH, tags=["jobs"])
 
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+CREATED = {201: {"description": "Stored."}, 200: {"description": "The answer that the Idempotency-Key had before."}}
 
 
-@router.post("", status_code=201, response_model=JobDetail | DryRun)
-async def submit(
-    spec: JobSpec,
+def answered(answer: Answer) -> Response:
+    """201 for a new job, 200 for a repeated key."""
+    headers = {"Location": f"/v1/jobs/{answer.job_id}"}
+    return Response(answer.body, 201 if answer.new else 200, headers=headers, media_type="application/json")
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=JobDetail,
+    responses={
+        **responses(409, 413, 422, 503),
+        200: {"model": JobDetail | DryRun, "description": "A dry run, or the answer that the key had before."},
+    },
+)
+async def submit_job(
+    spec: Annotated[JobSpec, Body(openapi_examples={"corner": {"summary": "The default job, short", "value": SPEC}})],
     parts: Parts,
+    caller: Asking,
     request: Request,
-    dry_run: bool = False,
+    dry_run: Annotated[bool, Query(description="Check and estimate; store nothing.")] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Submit a job. Repeating an Idempotency-Key with the same body gives the first answer again, with 200."""
-    sha = jobs.body_sha(await request.json())
-    if idempotency_key and not dry_run and (first := await jobs.first_answer(parts.database, idempotency_key, sha)):
-        return JSONResponse(first)
-    environment = await _checked(spec, parts)
+    """Submit a job. A repeated Idempotency-Key with the same body gives the first answer again, with 200."""
     if dry_run:
-        return JSONResponse(DryRun(spec=spec.model_dump(mode="json"), environment=environment).model_dump(mode="json"))
-    answer, new = await jobs.submit(parts.database, spec, environment, key=idempotency_key, sha=sha)
-    parts.reconciler.wake()
-    return JSONResponse(answer, 201 if new else 200, headers={"Location": f"/v1/jobs/{answer['id']}"})
+        return JSONResponse((await parts.admission.dry_run(caller, spec)).model_dump(mode="json"))
+    call = Call(caller, idempotency_key, body_sha("submit", await request.json()))
+    return answered(await parts.admission.submit(call, spec))
 
 
-async def _checked(spec: JobSpec, parts: Container) -> EnvironmentInfo:
-    environment, problems = resolve(spec, await parts.environments.list(), parts.settings.engines)
-    if environment is None or problems:
-        raise bad_spec(problems)
-    kwargs = environment.kwargs(spec)
-    refusal = await parts.environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
-    if refusal is not None:
-        raise bad_spec([("environment.environment_kwargs", refusal)])
-    return environment
-
-
-@router.get("")
+@router.get("", responses=responses(422))
 async def list_jobs(
     parts: Parts,
+    caller: Asking,
     state: JobState | None = None,
-    name: str | None = None,
-    environment: str | None = None,
-    advantage_estimator: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=32)] = None,
+    name: Annotated[str | None, Query(max_length=64)] = None,
+    environment: Annotated[str | None, Query(max_length=128)] = None,
+    advantage_estimator: Annotated[str | None, Query(max_length=16)] = None,
+    kind: JobKind | None = None,
+    parent_job: Annotated[str | None, Query(max_length=32)] = None,
+    created_after: Annotated[float | None, Query(description="Unix seconds, inclusive.")] = None,
+    created_before: Annotated[float | None, Query(description="Unix seconds, exclusive.")] = None,
+    limit: PageLimit = 50,
+    cursor: Cursor = None,
 ) -> JobPage:
     """Jobs, newest first."""
-    wanted = jobs.JobFilter(state, name, environment, advantage_estimator)
-    rows = await jobs.page(parts.database, wanted, limit=limit + 1, cursor=cursor)
+    wanted = jobs.JobFilter(
+        state, name, environment, advantage_estimator, kind, parent_job, created_after, created_before
+    )
+    rows = await jobs.page(parts.database, caller, wanted, limit=limit + 1, cursor=cursor)
     more = len(rows) > limit
     return JobPage(jobs=[job_view(row) for row in rows[:limit]], next_cursor=rows[limit - 1].id if more else None)
 
 
-@router.get("/{job_id}")
-async def show(job_id: str, parts: Parts) -> JobDetail:
+@router.get("/{job_id}", responses=responses(404))
+async def show_job(job: FoundJob) -> JobDetail:
     """One job with its resolved spec."""
-    return job_detail(await jobs.find(parts.database, job_id))
+    return job_detail(job)
 
 
-@router.get("/{job_id}/summary")
-async def summary(job_id: str, parts: Parts) -> JobSummary:
+@router.get("/{job_id}/summary", responses=responses(404))
+async def show_summary(job: FoundJob) -> JobSummary:
     """What an ended job says of itself. 404 while there is none."""
-    row: JobRow = await jobs.find(parts.database, job_id)
-    if row.summary is None:
-        raise not_found("summary of job", job_id)
-    return JobSummary.model_validate(row.summary)
+    if job.summary is None:
+        raise not_found("summary of job", job.id)
+    return JobSummary.model_validate(job.summary)
 
 
-@router.post("/{job_id}:cancel", status_code=202)
-async def cancel(job_id: str, parts: Parts) -> JobDetail:
+@router.post("/{job_id}:cancel", status_code=202, responses=responses(404, 409))
+async def cancel_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
     """End a job at its next step boundary; at once when nobody works on it."""
-    return await _command(job_id, parts, Wish.CANCEL)
+    return await _command(job_id, parts, caller, Wish.CANCEL)
 
 
-@router.post("/{job_id}:pause", status_code=202)
-async def pause(job_id: str, parts: Parts) -> JobDetail:
+@router.post("/{job_id}:pause", status_code=202, responses=responses(404, 409))
+async def pause_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
     """Finish the step, write a checkpoint, and leave the job until it is resumed."""
-    return await _command(job_id, parts, Wish.PAUSE)
+    return await _command(job_id, parts, caller, Wish.PAUSE)
 
 
-@router.post("/{job_id}:resume", status_code=202)
-async def resume(job_id: str, parts: Parts) -> JobDetail:
+@router.post("/{job_id}:resume", status_code=202, responses=responses(404, 409))
+async def resume_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
     """Go on with a paused job, or take a pause back that was not reached yet."""
-    return await _command(job_id, parts, Wish.RUN)
+    return await _command(job_id, parts, caller, Wish.RUN)
 
 
-async def _command(job_id: str, parts: Container, wish: Wish) -> JobDetail:
-    detail = await jobs.command(parts.database, job_id, wish)
+@router.post(
+    "/{job_id}:retry",
+    status_code=201,
+    response_model=JobDetail,
+    responses={**responses(404, 409, 422, 503), 200: {**CREATED[200], "model": JobDetail}},
+)
+async def retry_job(job: FoundJob, parts: Parts, caller: Asking, idempotency_key: IdempotencyKey = None) -> Response:
+    """A new job with the spec of a failed or cancelled one, which goes on from its newest checkpoint.
+
+    Without a checkpoint it starts anew. 409 while the job has not ended, and when it succeeded.
+    """
+    call = Call(caller, idempotency_key, body_sha("retry", job.id))
+    return answered(await parts.admission.retry(call, job))
+
+
+@router.post(
+    "/{job_id}:fork",
+    status_code=201,
+    response_model=JobDetail,
+    responses={**responses(404, 409, 413, 422, 503), 200: {**CREATED[200], "model": JobDetail}},
+)
+async def fork_job(
+    job: FoundJob, wanted: ForkRequest, parts: Parts, caller: Asking, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """A new job whose policy begins as a checkpoint of this one, with a spec of its own."""
+    call = Call(caller, idempotency_key, body_sha("fork", job.id, wanted.model_dump(mode="json")))
+    return answered(await parts.admission.fork(call, job, wanted))
+
+
+async def _command(job_id: str, parts: Container, caller: Asking, wish: Wish) -> JobDetail:
+    detail = await jobs.command(parts.database, caller, job_id, wish)
     parts.reconciler.wake()
     return detail

@@ -133,7 +133,7 @@ def running_api(data_dir: Path, redis_url: str, env_address: str, **more: str) -
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(40)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

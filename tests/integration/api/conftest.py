@@ -1,11 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from services.api.database import Database
 from tests.integration.api.api_process import ApiProcess, environment_service, running_api
+from tests.postgres import PostgresServer
+
+DATABASES = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="module")
@@ -14,9 +19,21 @@ def env_address() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def api(redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
-    with running_api(tmp_path_factory.mktemp("data"), redis_server, env_address) as process:
+def _url(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
+    if kind == "sqlite":
+        return f"sqlite+aiosqlite:///{folder / 'platform.sqlite'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def api(
+    redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[ApiProcess]:
+    """A running API, once on each database."""
+    folder = tmp_path_factory.mktemp("data")
+    url = _url(request.param, folder, request)
+    with running_api(folder, redis_server, env_address, API_DATABASE_URL=url) as process:
         yield process
 
 
@@ -24,3 +41,18 @@ def api(redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFa
 def http(api: ApiProcess) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=api.url, timeout=20) as client:
         yield client
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind."""
+    return _url(request.param, tmp_path, request)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A migrated one."""
+    database = Database(database_url)
+    await database.migrate()
+    yield database
+    await database.close()

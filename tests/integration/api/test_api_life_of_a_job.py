@@ -24,7 +24,7 @@ def submitted(http: httpx.Client) -> str:
 
 
 def until(http: httpx.Client, job: str, **wanted: Any) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         answer: dict[str, Any] = http.get(f"/v1/jobs/{job}").raise_for_status().json()
         if all(answer[name] == value for name, value in wanted.items()):
@@ -109,7 +109,7 @@ def test_a_paused_job_goes_to_the_queue_again_when_it_is_resumed(api: ApiProcess
     until(http, job, state="PAUSED")
     http.post(f"/v1/jobs/{job}:resume").raise_for_status()
     until(http, job, state="QUEUED", wish="run")
-    deadline = time.monotonic() + 10  # the event comes before the message
+    deadline = time.monotonic() + 60  # the event comes before the message
     while api.queued_jobs().count(job) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert api.queued_jobs().count(job) == 2
@@ -125,7 +125,7 @@ def test_a_paused_job_that_is_cancelled_ends_at_once_and_the_trainer_is_told(
     until(http, job, state="PAUSED")
     http.post(f"/v1/jobs/{job}:cancel").raise_for_status()
     until(http, job, state="CANCELLED")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while api.queued_jobs().count(job) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert api.queued_jobs().count(job) == 2  # it drops what is live and writes the summary
@@ -163,7 +163,7 @@ def test_a_job_accepted_before_a_kill_is_dispatched_after_the_restart(
         until(http, job, state="QUEUED")
         again = http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "once"})
         assert (again.status_code, again.json()["id"]) == (200, job)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while job not in second.queued_jobs() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert second.queued_jobs().count(job) == 1
@@ -213,7 +213,7 @@ def test_the_api_drains_while_somebody_follows(redis_server: str, env_address: s
         assert next(follower)[1] == "state"
         api.process.terminate()
         assert list(follower) == []
-        assert api.process.wait(10) == 0
+        assert api.process.wait(40) == 0
 
 
 def test_health_names_what_is_missing(redis_server: str, tmp_path: Path) -> None:

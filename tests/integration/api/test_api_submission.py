@@ -23,7 +23,7 @@ def spec(**sections: Any) -> dict[str, Any]:
 
 
 def until(http: httpx.Client, job: str, state: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         answer: dict[str, Any] = http.get(f"/v1/jobs/{job}").raise_for_status().json()
         if answer["state"] == state:

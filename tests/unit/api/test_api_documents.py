@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from services.api.artifacts import checkpoint_file, checkpoints, job_folder
 from services.api.feed import as_csv
-from services.api.jobs import body_sha, new_job_id
-from services.api.observer import stream_position
 from services.api.problems import Problem, bad_spec, not_found
 from services.api.settings import Settings
+from services.api.stream_ids import stream_position
+from services.api.submissions import body_sha, new_job_id
 from services.contracts.job import parse_spec
 
 
@@ -73,7 +73,9 @@ def test_a_key_is_never_shown() -> None:
 
 def test_sqlite_is_the_default_and_lies_in_the_data_folder(tmp_path: Path) -> None:
     assert settings(data_dir=tmp_path).sql_url == f"sqlite+aiosqlite:///{tmp_path}/platform.sqlite"
-    assert settings(database_url="postgresql+asyncpg://db").sql_url == "postgresql+asyncpg://db"
+    for url in ("postgresql://u:secret@db/x", "postgresql+asyncpg://u:secret@db/x"):
+        assert settings(database_url=url).sql_url == "postgresql+asyncpg://u:secret@db/x"
+        assert "secret" not in repr(settings(database_url=url))
 
 
 def test_job_ids_are_distinct_and_sort_by_time() -> None:

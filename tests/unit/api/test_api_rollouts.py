@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from services.api.problems import Problem
-from services.api.rollouts import RolloutArchive
+from services.api.rollouts import RolloutArchive, RolloutFilter
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
 
@@ -74,8 +74,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(folder: Path, batch: int, groups: list[Any]) -> None:
-    path = folder / "rollouts" / f"batch-{batch:05d}.msgpack.zlib"
+def write(folder: Path, batch: int, groups: list[Any], name: str = "") -> None:
+    path = folder / "rollouts" / f"{name or f'batch-{batch:05d}'}.msgpack.zlib"
     path.parent.mkdir(exist_ok=True)
     payload = [(encode(scores), [encode(one) for one in episodes]) for scores, episodes in groups]
     path.write_bytes(zlib.compress(msgspec.msgpack.encode(payload)))
@@ -98,21 +98,48 @@ def test_every_step_has_its_own_figures_and_the_other_visits_to_its_state(folder
     assert (flat[1].prompt, flat[1].response, flat[1].versions, flat[1].logprob_sum) == ("7 8", "1 1", [3], -0.75)
 
 
+def names(folder: Path, *, offset: int = 0, limit: int = 10, **wanted: Any) -> list[str]:
+    page = RolloutArchive().page(folder, RolloutFilter(**wanted), offset=offset, limit=limit)
+    return [one.group_id for one in page.rollouts]
+
+
 def test_groups_come_in_order_of_batch_and_by_pages(folder: Path) -> None:
-    archive = RolloutArchive()
-    assert archive.batches(folder) == [0, 1]
-    assert [one.group_id for one in archive.page(folder, batch=None, offset=0, limit=10)] == ["tabc", "tb", "tc"]
-    assert [one.group_id for one in archive.page(folder, batch=None, offset=1, limit=1)] == ["tb"]
-    assert [one.group_id for one in archive.page(folder, batch=1, offset=0, limit=10)] == ["tb", "tc"]
-    assert archive.page(folder / "none", batch=None, offset=0, limit=10) == []
+    assert RolloutArchive().batches(folder) == [0, 1]
+    assert names(folder) == ["tabc", "tb", "tc"]
+    assert names(folder, offset=1, limit=1) == ["tb"]
+    assert names(folder, batch=1) == ["tb", "tc"]
+    assert names(folder / "none") == []
+    first = RolloutArchive().page(folder, RolloutFilter(), offset=0, limit=2)
+    assert (first.next_offset, first.batches) == (2, [0, 1])
+    assert RolloutArchive().page(folder, RolloutFilter(), offset=2, limit=2).next_offset is None
+
+
+def test_groups_are_filtered_by_success_and_length(folder: Path) -> None:
+    assert names(folder, won="some") == ["tabc"]
+    assert names(folder, won="all") == ["tb", "tc"]
+    assert names(folder, won="none") == []
+    assert names(folder, min_length=2) == ["tabc"]
+    assert names(folder, max_length=1) == ["tabc", "tb", "tc"]
+    assert names(folder, min_length=2, max_length=0) == []
+
+
+def test_rollouts_of_an_evaluation_are_listed_apart_and_shown_alike(folder: Path) -> None:
+    write(folder, 7, [(scored("e1", [0]), [episode(0, [0.0])])], name="eval-after-00007")
+    page = RolloutArchive().page(folder, RolloutFilter(purpose="evaluation"), offset=0, limit=9)
+    assert [(one.group_id, one.purpose, one.label, one.batch) for one in page.rollouts] == [
+        ("e1", "evaluation", "after", 7)
+    ]
+    assert [(panel.label, panel.version) for panel in page.panels] == [("after", 7)]
+    assert "e1" not in names(folder)
+    assert names(folder, purpose="evaluation", label="before") == []
+    assert RolloutArchive().detail(folder, "e1").label == "after"
 
 
 def test_what_is_not_there_is_404_and_what_is_no_archive_is_500(folder: Path) -> None:
-    archive = RolloutArchive()
     with pytest.raises(Problem, match="no rollout 'tx'"):
-        archive.detail(folder, "tx")
+        RolloutArchive().detail(folder, "tx")
     with pytest.raises(Problem, match="no archived batch '9'"):
-        archive.page(folder, batch=9, offset=0, limit=1)
+        names(folder, batch=9)
     (folder / "rollouts" / "batch-00003.msgpack.zlib").write_bytes(b"junk")
     with pytest.raises(Problem, match="cannot be read"):
-        archive.page(folder, batch=3, offset=0, limit=1)
+        names(folder, batch=3)

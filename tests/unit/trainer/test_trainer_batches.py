@@ -95,9 +95,9 @@ def test_restored_metrics_keep_the_lines_that_the_checkpoint_covers(tmp_path: Pa
 
 def test_an_archive_gives_the_messages_back_and_is_the_same_when_written_again(tmp_path: Path):
     path = tmp_path / "rollouts" / "batch-00004.msgpack.zlib"
-    archive(batch(), path)
+    archive(batch().groups, path)
     first = path.read_bytes()
-    archive(batch(), path)
+    archive(batch().groups, path)
     assert path.read_bytes() == first
     groups = read_archive(path)
     assert [scored.group_id for scored, _ in groups] == ["g7", "g9"]

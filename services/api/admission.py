@@ -1,0 +1,187 @@
+"""The use cases that make a job: submit, retry, fork, evaluate.
+
+What a new job takes over from another one lies in its folder before the job is stored, so that an acknowledged job
+needs nothing of the other one any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.api.adoption import Policy, Taken, policy_of, training_of
+from services.api.artifacts import job_folder
+from services.api.caller import Caller
+from services.api.checks import environment_of, folder_problems
+from services.api.database import Database
+from services.api.derivation import evaluation_spec, fork_spec
+from services.api.environments import EnvironmentCatalogue
+from services.api.estimates import estimates, warnings
+from services.api.jobs import find
+from services.api.problems import Problem, bad_spec
+from services.api.states import RETRIED, JobState
+from services.api.submissions import Answer, NewJob, Submissions, first_answer
+from services.api.tables import JobRow
+from services.api.views.evaluations import EvaluationRequest
+from services.api.views.jobs import DryRun, ForkRequest, Origin
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec
+from services.contracts.references import referenced_checkpoint
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who asks, and what makes the call repeatable."""
+
+    caller: Caller
+    key: str | None
+    """Idempotency-Key."""
+    sha: str
+    """`body_sha` of what is asked for."""
+
+
+class Admission:
+    """Checks at the door, then a durable row. `wake` tells the reconciler that there is one."""
+
+    def __init__(
+        self,
+        database: Database,
+        environments: EnvironmentCatalogue,
+        *,
+        data_dir: Path,
+        engines: Sequence[str],
+        wake: Callable[[], None],
+    ) -> None:
+        self._database, self._environments = database, environments
+        self._data_dir, self._engines, self._wake = data_dir, engines, wake
+        self._submissions = Submissions(database)
+
+    async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
+        """What a submission would run. Raises Problem 422 as the submission would."""
+        policy = await self._named_policy(caller, spec)
+        environment = await self._environment(spec)
+        figures = await asyncio.to_thread(estimates, spec, environment, policy.files if policy else None)
+        document = spec.model_dump(mode="json")
+        return DryRun(spec=document, environment=environment, estimates=figures, warnings=warnings(spec))
+
+    async def submit(self, call: Call, spec: JobSpec) -> Answer:
+        """Store a job.
+
+        Raises:
+            Problem: 422 names every field that keeps it from running; 409 for a key that was used otherwise.
+        """
+        try:
+            policy = await self._named_policy(call.caller, spec)
+            environment = await self._environment(spec)
+        except Problem:  # what fails now may have passed when the key was used first; storing looks for the key anyway
+            if first := await self._first(call):
+                return first
+            raise
+        origin = Origin(kind="model", **policy.named) if policy else None
+        return await self._store(call, spec, environment, origin=origin, taken=policy)
+
+    async def retry(self, call: Call, job: JobRow) -> Answer:
+        """A new job that goes on where a failed or cancelled one has its newest checkpoint. Raises Problem 409."""
+        if first := await self._first(call):
+            return first
+        if JobState(job.state) not in RETRIED:
+            raise Problem(409, f"cannot retry job {job.id}: want a failed or cancelled job, got state {job.state}")
+        spec, environment = JobSpec.model_validate(job.spec), EnvironmentInfo.model_validate(job.environment)
+        training = await asyncio.to_thread(training_of, job_folder(self._data_dir, job.id), job.id)
+        if not training.has_base:
+            await self._named_policy(call.caller, spec)
+        origin = Origin(kind="retry", **training.named)
+        return await self._store(call, spec, environment, origin=origin, taken=training, evaluation=job.is_evaluation)
+
+    async def fork(self, call: Call, job: JobRow, wanted: ForkRequest) -> Answer:
+        """A new job whose model is a checkpoint of another one. Raises Problem 404, 422."""
+        if first := await self._first(call):
+            return first
+        folder = job_folder(self._data_dir, job.id)
+        policy = await asyncio.to_thread(policy_of, folder, job.id, checkpoint=wanted.checkpoint)
+        spec = fork_spec(job.spec, job.id, policy.checkpoint, wanted)
+        origin = Origin(kind="fork", **policy.named)
+        return await self._store(call, spec, await self._environment(spec), origin=origin, taken=policy)
+
+    async def evaluate(self, call: Call, wanted: EvaluationRequest) -> Answer:
+        """A job that measures a pinned policy of another one. Raises Problem 404, 422."""
+        if first := await self._first(call):
+            return first
+        job = await find(self._database, call.caller, wanted.job_id)
+        folder = job_folder(self._data_dir, job.id)
+        policy = await asyncio.to_thread(
+            policy_of, folder, job.id, checkpoint=wanted.checkpoint, version=wanted.version
+        )
+        spec = evaluation_spec(job.spec, job.id, policy.checkpoint, wanted)
+        origin = Origin(kind="evaluation", **policy.named)
+        environment = await self._environment(spec)
+        return await self._store(call, spec, environment, origin=origin, taken=policy, evaluation=True)
+
+    async def _first(self, call: Call) -> Answer | None:
+        if call.key is None:
+            return None
+        return await first_answer(self._database, call.caller, call.key, call.sha)
+
+    async def _named_policy(self, caller: Caller, spec: JobSpec) -> Policy | None:
+        """The checkpoint that `model.model` names; None: it is a folder of the installation, or a new policy."""
+        model = spec.model.model
+        if model is None:
+            return None
+        try:
+            reference = referenced_checkpoint(model)
+            if reference is None:
+                if problems := await asyncio.to_thread(folder_problems, model, self._data_dir):
+                    raise bad_spec(problems)
+                return None
+            job = await find(self._database, caller, reference[0])
+            folder = job_folder(self._data_dir, job.id)
+            return await asyncio.to_thread(policy_of, folder, job.id, checkpoint=reference[1])
+        except ValueError as error:
+            raise bad_spec([("model.model", str(error))]) from None
+        except Problem as problem:
+            raise problem if problem.status == 422 else bad_spec([("model.model", problem.detail)]) from None
+
+    async def _environment(self, spec: JobSpec) -> EnvironmentInfo:
+        environment, problems = environment_of(spec, await self._environments.list(), self._engines)
+        if environment is None or problems:
+            raise bad_spec(problems)
+        kwargs = environment.kwargs(spec)
+        refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
+        if refusal is not None:
+            raise bad_spec([("environment.environment_kwargs", refusal)])
+        return environment
+
+    async def _store(
+        self,
+        call: Call,
+        spec: JobSpec,
+        environment: EnvironmentInfo,
+        *,
+        origin: Origin | None,
+        taken: Taken | None,
+        evaluation: bool = False,
+    ) -> Answer:
+        new = NewJob(
+            caller=call.caller,
+            spec=spec,
+            environment=environment,
+            key=call.key,
+            sha=call.sha,
+            kind="evaluation" if evaluation else "training",
+            origin=origin,
+        )
+        folder, stored = job_folder(self._data_dir, new.id), False
+        try:
+            if taken is not None:
+                await asyncio.to_thread(taken.bring, folder)
+            answer = await self._submissions.store(new)
+            stored = answer.new
+        finally:
+            if taken is not None and not stored:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if stored:
+            self._wake()
+        return answer

@@ -1,0 +1,11 @@
+"""Run by Alembic for every command: the revisions, on the connection and in the transaction that `schema` gives."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from services.api.tables import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
+with context.begin_transaction():
+    context.run_migrations()

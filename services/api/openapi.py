@@ -1,0 +1,57 @@
+"""The OpenAPI document: operation ids, examples, and every error that a call can be answered with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from services.api.examples import ANSWERS
+from services.api.problems import ProblemDetails, responses
+
+ANYWHERE = (401, 403, 429, 500)
+"""What the guard, or a defect, may answer instead of any route."""
+OPEN_PATHS = frozenset({"/healthz"})
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of the function behind it, e.g. `submit_job`."""
+    return route.name
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The application's OpenAPI 3.1 document, made once."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes, openapi_version="3.1.0"
+        )
+        schemas = made["components"]["schemas"]
+        schemas |= ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}").pop("$defs")
+        schemas["ProblemDetails"] = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+        del schemas["ProblemDetails"]["$defs"]
+        for path, operations in made["paths"].items():
+            for operation in operations.values():
+                _document_errors(operation, guarded=path not in OPEN_PATHS)
+                _show_examples(operation)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        made["security"] = [{"key": []}, {}]
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+def _document_errors(operation: dict[str, Any], *, guarded: bool) -> None:
+    found = operation["responses"]
+    if "422" in found:  # FastAPI's own has another shape
+        found["422"] = responses(422)[422]
+    for status, error in responses(*(ANYWHERE if guarded else (500,))).items():
+        found.setdefault(str(status), error)
+
+
+def _show_examples(operation: dict[str, Any]) -> None:
+    for status, example in ANSWERS.get(operation["operationId"], {}).items():
+        content = operation["responses"][status]["content"]
+        content.get("application/json", next(iter(content.values())))["example"] = example

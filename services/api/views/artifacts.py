@@ -1,0 +1,20 @@
+"""Checkpoints as documents."""
+
+from __future__ import annotations
+
+from services.api.views.base import Document
+
+
+class CheckpointFile(Document):
+    name: str
+    size_bytes: int
+
+
+class CheckpointView(Document):
+    """A complete checkpoint in Hugging Face format."""
+
+    name: str
+    final: bool
+    """The job's result."""
+    created_unix_s: float
+    files: list[CheckpointFile]

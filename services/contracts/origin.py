@@ -1,0 +1,19 @@
+"""What a job's folder says of the training that it goes on with: `origin.json`, api -> trainer."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+ORIGIN_FILE = "origin.json"
+"""In the job's folder, beside the checkpoints that were brought there before the job was stored."""
+
+
+class TakenOver(BaseModel):
+    """A training that another job began."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: str
+    checkpoint: str
+    taken_unix_s: float
+    """When it was taken over: the new job's clock does not count what passed before."""

@@ -1,0 +1,265 @@
+"""What the API stores, on SQLite and on a real PostgreSQL: the same tests on both."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import structlog
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from redis.asyncio import Redis
+from sqlalchemy import func, select, text
+
+from services.api import jobs
+from services.api.caller import Caller
+from services.api.database import Database
+from services.api.dispatch import Dispatcher
+from services.api.jobs import JobFilter
+from services.api.news import News
+from services.api.observer import Observer
+from services.api.problems import Problem
+from services.api.reconciler import Reconciler
+from services.api.schema import DatabaseIsNewer
+from services.api.states import JobState, Wish
+from services.api.submissions import NewJob, Submissions, body_sha
+from services.api.tables import Base, EventRow, IdempotencyRow, JobRow
+from services.api.views.jobs import Origin
+from services.contracts import keys
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import parse_spec
+from services.contracts.messages import JobEvent, encode
+from services.kit.streams import FIELD
+
+LOG = structlog.stdlib.get_logger("test")
+MINE = Caller("mine")
+
+
+def new_job(name: str = "a", *, key: str | None = None, caller: Caller = MINE, **more: Any) -> NewJob:
+    document = {"name": name, "model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}
+    environment = EnvironmentInfo(id="grid", vocabulary=["go"])
+    return NewJob(
+        caller=caller, spec=parse_spec(document), environment=environment, key=key, sha=body_sha(document), **more
+    )
+
+
+async def stored(database: Database, new: NewJob | None = None) -> str:
+    return (await Submissions(database).store(new or new_job())).job_id
+
+
+async def row_of(database: Database, job: str) -> JobRow:
+    async with database.read() as session:
+        return await session.get_one(JobRow, job)
+
+
+async def test_two_processes_that_start_together_migrate_once(database_url: str) -> None:
+    databases = [Database(database_url) for _ in range(3)]
+    await asyncio.gather(*(one.migrate() for one in databases))
+    assert len({one.revision for one in databases}) == 1
+    async with databases[0].read() as session:
+        connection = await session.connection()
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(MigrationContext.configure(sync), Base.metadata)
+        )
+    assert differences == []
+    await asyncio.gather(*(one.close() for one in databases))
+
+
+async def test_a_database_that_is_newer_than_the_code_is_refused(database: Database) -> None:
+    async with database.write() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseIsNewer, match="9999"):
+        await database.migrate()
+
+
+async def test_submissions_at_the_same_time_are_each_stored_once(database: Database) -> None:
+    submissions = Submissions(database)
+    answers = await asyncio.gather(*(submissions.store(new_job(f"n{i}", key=f"k{i}")) for i in range(150)))
+    assert all(answer.new for answer in answers)
+    async with database.read() as session:
+        assert await session.scalar(select(func.count()).select_from(JobRow)) == 150
+        assert await session.scalar(select(func.count()).select_from(IdempotencyRow)) == 150
+
+
+async def test_one_key_makes_one_job_however_many_processes_it_comes_to(database: Database) -> None:
+    processes = [Submissions(database) for _ in range(4)]
+    answers = await asyncio.gather(*(one.store(new_job(key="k")) for one in processes for _ in range(5)))
+    assert len({answer.job_id for answer in answers}) == len({answer.body for answer in answers}) == 1
+    assert sum(answer.new for answer in answers) == 1
+    with pytest.raises(Problem, match="another request") as refused:
+        await processes[0].store(new_job("b", key="k"))
+    assert refused.value.status == 409
+
+
+async def test_a_refused_key_does_not_keep_its_neighbours_from_being_stored(database: Database) -> None:
+    submissions = Submissions(database)
+    first = await submissions.store(new_job(key="k"))
+    wanted = [new_job("b", key="k"), new_job("c"), new_job(key="k"), new_job("d", key="l")]
+    refused, *others = await asyncio.gather(*map(submissions.store, wanted), return_exceptions=True)
+    assert isinstance(refused, Problem)
+    assert [(one.job_id == first.job_id, one.new) for one in others] == [(False, True), (True, False), (False, True)]
+
+
+async def test_projects_share_neither_keys_nor_jobs(database: Database) -> None:
+    theirs = await stored(database, new_job(key="k", caller=Caller("theirs")))
+    mine = await stored(database, new_job(key="k"))
+    assert mine != theirs
+    assert (await jobs.find(database, MINE, mine)).project_id == "mine"
+    for call in (jobs.find(database, MINE, theirs), jobs.command(database, MINE, theirs, Wish.CANCEL)):
+        with pytest.raises(Problem, match=f"no job '{theirs}'"):
+            await call
+    page = await jobs.page(database, MINE, JobFilter(), limit=10, cursor=None)
+    assert [job.id for job in page] == [mine]
+
+
+async def test_lists_are_filtered_in_sql_and_paged_by_id(database: Database) -> None:
+    origin = Origin(kind="fork", job_id="j0", checkpoint="final")
+    first, second = await stored(database, new_job("a")), await stored(database, new_job("b", origin=origin))
+    third = await stored(database, new_job("b", kind="evaluation"))
+    created = (await row_of(database, second)).created_unix_s
+
+    async def found(cursor: str | None = None, **wanted: Any) -> list[str]:
+        return [job.id for job in await jobs.page(database, MINE, JobFilter(**wanted), limit=9, cursor=cursor)]
+
+    assert await found() == sorted([first, second, third], reverse=True)
+    assert await found(cursor=max(first, second, third)) == sorted([first, second, third], reverse=True)[1:]
+    assert set(await found(name="b")) == {second, third}
+    assert await found(name="b", kind="training") == [second]
+    assert await found(parent_job="j0") == [second]
+    assert await found(environment="nope") == await found(advantage_estimator="gigpo") == []
+    assert len(await found(environment="grid", advantage_estimator="grpo", state=JobState.PENDING)) == 3
+    assert first in await found(created_before=created)
+    assert first not in await found(created_after=created)
+
+
+async def say(redis: Redis, job: str, kind: str, **data: Any) -> None:
+    await redis.xadd(keys.events_stream(job), {FIELD: encode(JobEvent(kind=kind, at_unix_s=1.0, data=data))})
+
+
+async def test_two_observers_store_each_event_once_and_in_order(database: Database, redis: Redis) -> None:
+    job = await stored(database)
+    observers = [Observer(redis, database, News(), LOG) for _ in range(2)]
+    for batch in range(20):
+        await say(redis, job, "metrics", batch=batch, value=float("nan"))
+    await say(redis, job, "state", state="RUNNING")
+    await asyncio.gather(*(one.observe() for one in observers))
+    async with database.read() as session:
+        rows = (await session.scalars(select(EventRow).order_by(EventRow.ms, EventRow.seq))).all()
+    assert [row.data.get("batch") for row in rows] == [*range(20), None]
+    assert rows[0].data == {"batch": 0, "value": None}
+    row = await row_of(database, job)
+    assert (row.state, row.started_unix_s, row.metrics) == ("RUNNING", 1.0, {"batch": 19, "value": None})
+    assert row.event_id == rows[-1].stream_id
+
+
+async def test_a_retry_begins_with_the_curve_of_what_it_goes_on_with(database: Database, redis: Redis) -> None:
+    job = await stored(database)
+    for batch in range(4):
+        await say(redis, job, "metrics", batch=batch)
+        await say(redis, job, "evaluation", label="during", version=batch)
+    await say(redis, job, "state", state="FAILED", error="broken")
+    await Observer(redis, database, News(), LOG).observe()
+    retry = await stored(database, new_job(origin=Origin(kind="retry", job_id=job, checkpoint="b000002", version=2)))
+    async with database.read() as session:
+        rows = (await session.scalars(select(EventRow).where(EventRow.job_id == retry))).all()
+    assert sorted((row.kind, row.data.get("batch", row.data.get("version"))) for row in rows) == [
+        ("evaluation", 0), ("evaluation", 1), ("evaluation", 2), ("metrics", 0), ("metrics", 1)
+    ]  # fmt: skip
+
+
+class Told(Dispatcher):
+    """A dispatcher whose queue is a list; `meanwhile` happens between the deed and its note."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis, None, told=lambda _: None)  # type: ignore[arg-type]
+        self.queue: list[str] = []
+        self.meanwhile: Any = None
+
+    async def enqueue(self, job_ids: Any) -> None:
+        self.queue += job_ids
+        if self.meanwhile is not None:
+            happening, self.meanwhile = self.meanwhile, None
+            await happening()
+
+
+@pytest.fixture
+def told(redis: Redis) -> Told:
+    return Told(redis)
+
+
+@pytest.fixture
+def reconciler(database: Database, told: Told) -> Reconciler:
+    return Reconciler(database, told, LOG, interval_s=1.0)
+
+
+async def test_a_resume_that_comes_while_the_dispatch_is_noted_is_not_lost(
+    database: Database, redis: Redis, told: Told, reconciler: Reconciler
+) -> None:
+    job, observer = await stored(database), Observer(redis, database, News(), LOG)
+
+    async def pause_and_resume() -> None:
+        await jobs.command(database, MINE, job, Wish.PAUSE)
+        await say(redis, job, "state", state="RUNNING")
+        await say(redis, job, "state", state="PAUSED")
+        await observer.observe()
+        await jobs.command(database, MINE, job, Wish.RUN)
+
+    told.meanwhile = pause_and_resume
+    await reconciler.reconcile()
+    await reconciler.reconcile()
+    await reconciler.reconcile()
+    assert told.queue == [job, job]
+
+
+async def test_a_pause_that_is_reached_before_the_dispatch_is_noted_makes_no_second_one(
+    database: Database, redis: Redis, told: Told, reconciler: Reconciler
+) -> None:
+    job, observer = await stored(database), Observer(redis, database, News(), LOG)
+
+    async def pause() -> None:
+        await jobs.command(database, MINE, job, Wish.PAUSE)
+        await say(redis, job, "state", state="PAUSED")
+        await observer.observe()
+
+    told.meanwhile = pause
+    for _ in range(3):
+        await reconciler.reconcile()
+    assert told.queue == [job]
+    assert await redis.get(keys.control(job)) == b"pause"
+    assert (await row_of(database, job)).state == "PAUSED"
+
+
+async def test_a_job_paused_before_it_was_dispatched_waits_until_it_is_resumed(
+    database: Database, redis: Redis, told: Told, reconciler: Reconciler
+) -> None:
+    job, observer = await stored(database), Observer(redis, database, News(), LOG)
+    await jobs.command(database, MINE, job, Wish.PAUSE)
+    await reconciler.reconcile()
+    await observer.observe()
+    assert (told.queue, (await row_of(database, job)).state) == ([], "PAUSED")
+    await jobs.command(database, MINE, job, Wish.RUN)
+    await reconciler.reconcile()
+    await reconciler.reconcile()
+    assert told.queue == [job]
+
+
+async def test_more_jobs_than_one_look_takes_are_dispatched_each_once(
+    database: Database, told: Told, reconciler: Reconciler
+) -> None:
+    submissions = Submissions(database)
+    answers = await asyncio.gather(*(submissions.store(new_job(f"n{i}")) for i in range(130)))
+    assert await reconciler.reconcile()
+    assert not await reconciler.reconcile()
+    assert sorted(told.queue) == sorted(answer.job_id for answer in answers)
+
+
+async def test_who_went_away_leaves_a_stored_job_and_no_broken_neighbour(database: Database) -> None:
+    submissions = Submissions(database)
+    leaving = asyncio.create_task(submissions.store(new_job("gone", key="gone")))
+    await asyncio.sleep(0)
+    staying = asyncio.create_task(submissions.store(new_job("stays")))
+    leaving.cancel()
+    assert (await staying).new
+    again = await submissions.store(new_job("gone", key="gone"))
+    assert not again.new

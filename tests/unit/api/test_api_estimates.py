@@ -1,0 +1,89 @@
+"""What a dry run says of a job's needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from services.api.estimates import estimates, file_parameters, scratch_parameters, warnings
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec, ScratchModel, parse_spec
+from services.trainer.learner.scratch import build_scratch
+from services.trainer.restore import build_base
+
+WORDS = [f"w{number}" for number in range(30)]
+ENVIRONMENT = EnvironmentInfo(id="grid", vocabulary=WORDS)
+
+
+def spec(**sections: Any) -> JobSpec:
+    document = {"model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}
+    return parse_spec({**document, **sections})
+
+
+@pytest.mark.parametrize(
+    "scratch", [ScratchModel(), ScratchModel(hidden_size=96, num_attention_heads=3, num_hidden_layers=3)]
+)
+def test_parameters_of_a_new_policy_are_counted_as_the_trainer_makes_it(scratch: ScratchModel, tmp_path: Path) -> None:
+    wanted = spec(model={"scratch": scratch.model_dump()})
+    build_base(wanted, ENVIRONMENT, tmp_path / "base")
+    made = load_file(tmp_path / "base" / "model.safetensors")
+    parameters = sum(tensor.numel() for tensor in made.values())
+    assert estimates(wanted, ENVIRONMENT, None).parameters == parameters
+    assert file_parameters(tmp_path / "base" / "model.safetensors") == parameters
+    vocabulary = json.loads((tmp_path / "base" / "config.json").read_bytes())["vocab_size"]
+    assert scratch_parameters(scratch, vocabulary) == parameters
+
+
+def test_a_folder_is_counted_by_its_headers(tmp_path: Path) -> None:
+    build_scratch(ScratchModel(), WORDS, 0, tmp_path / "base")
+    figures = estimates(spec(model={"model": str(tmp_path / "base")}), ENVIRONMENT, None)
+    files = {path.name: path for path in (tmp_path / "base").iterdir()}
+    of_checkpoint = estimates(spec(model={"model": "job:a/final"}), ENVIRONMENT, files)
+    assert figures.parameters == of_checkpoint.parameters > 0
+    (tmp_path / "junk").write_bytes(b"\xff" * 40)
+    assert file_parameters(tmp_path / "junk") == 0
+
+
+def test_a_batch_is_every_episode_at_its_longest() -> None:
+    wanted = spec(
+        rollout={"groups_per_batch": 3, "num_generations": 4, "max_completion_length": 6},
+        environment={"max_turns": 5, "max_prompt_tokens": 10},
+        training={"total_batches": 7},
+    )
+    figures = estimates(wanted, ENVIRONMENT, None)
+    assert figures.env_steps_per_batch == 3 * 4 * 5
+    assert figures.env_steps == 7 * 60
+    assert (figures.prompt_tokens_per_batch, figures.response_tokens_per_batch) == (600, 360)
+
+
+def test_memory_grows_with_what_is_kept() -> None:
+    def memory(**sections: Any) -> int:
+        return estimates(spec(**sections), ENVIRONMENT, None).trainer_memory_bytes
+
+    without = memory(algorithm={"beta": 0.0})
+    parameters = estimates(spec(), ENVIRONMENT, None).parameters
+    assert memory(algorithm={"beta": 0.1}) - without == 4 * parameters
+    assert memory(training={"microbatch_tokens": 32_768}) > memory()
+    assert memory(training={"gradient_checkpointing": True}) < memory()
+    assert memory(model={"scratch": {}, "torch_dtype": "bfloat16"}) < memory()
+
+
+def test_what_is_seldom_wanted_is_said_and_the_default_job_says_nothing() -> None:
+    import yaml
+
+    default = parse_spec(yaml.safe_load((Path(__file__).parents[3] / "examples" / "default.yaml").read_text()))
+    assert warnings(default) == []
+    odd = spec(
+        evaluation={"eval_episodes": 16},
+        training={"total_batches": 4, "warmup_batches": 9, "learning_rate": 1e-7},
+        checkpoint={"checkpoint_every": 99},
+    )
+    found = warnings(odd)
+    assert [sentence.partition(":")[0] for sentence in found] == [
+        "warmup_batches", "eval_episodes", "checkpoint_every", "learning_rate"
+    ]  # fmt: skip
+    assert "0.12" in found[1]

@@ -1,0 +1,116 @@
+"""Following a job: what is stored already, then what is told, without a gap and without a repeat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.api.caller import Caller
+from services.api.database import Database
+from services.api.feed import server_sent_events
+from services.api.news import MOST_WAITING, News, Told
+from services.api.submissions import NewJob, Submissions
+from services.api.tables import EventRow, JobRow
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import parse_spec
+
+SPEC = parse_spec({"model": {"scratch": {}}, "rollout": {"max_completion_length": 6}})
+
+
+class Followed:
+    """A job whose events the test stores and tells, each for itself."""
+
+    def __init__(self, database: Database, job: str) -> None:
+        self.database, self.job, self.news = database, job, News()
+
+    async def store(self, *numbers: int, kind: str = "metrics", ended: bool = False) -> list[EventRow]:
+        rows = [
+            EventRow(job_id=self.job, ms=number, seq=0, kind=kind, at_unix_s=1.0, data={"batch": number})
+            for number in numbers
+        ]
+        async with self.database.write() as session:
+            session.add_all(rows)
+            if ended:
+                (await session.get_one(JobRow, self.job)).state = "SUCCEEDED"
+        return rows
+
+    def tell(self, after: int, rows: list[EventRow]) -> None:
+        self.news.tell(self.job, Told((after, 0), rows))
+
+    def follow(self, after: str = "0-0", kind: str | None = None) -> AsyncIterator[bytes]:
+        return server_sent_events(self.database, self.news, self.job, after, kind=kind)
+
+
+@pytest.fixture
+async def followed(tmp_path: Path) -> AsyncIterator[Followed]:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/x.sqlite")
+    await database.migrate()
+    new = NewJob(caller=Caller(), spec=SPEC, environment=EnvironmentInfo(id="grid"))
+    await Submissions(database).store(new)
+    yield Followed(database, new.id)
+    await database.close()
+
+
+def ids(sent: bytes) -> list[int]:
+    return [int(line[4:].partition(b"-")[0]) for line in sent.split(b"\n") if line.startswith(b"id: ")]
+
+
+async def rest(events: AsyncIterator[bytes]) -> list[int]:
+    return [number for sent in [sent async for sent in events] for number in ids(sent)]
+
+
+async def test_what_is_told_follows_on_what_was_stored_without_looking_again(followed: Followed) -> None:
+    await followed.store(1, 2)
+    events = followed.follow()
+    assert ids(await anext(events)) == [1, 2]
+    followed.tell(2, [EventRow(job_id=followed.job, ms=3, seq=0, kind="metrics", at_unix_s=1.0, data={})])
+    assert ids(await anext(events)) == [3]  # it is in no table: it came by word of mouth
+
+
+async def test_a_gap_in_what_is_told_is_read_from_sql(followed: Followed) -> None:
+    await followed.store(1)
+    events = followed.follow()
+    assert ids(await anext(events)) == [1]
+    await followed.store(2)  # another process stored it and told its own followers only
+    followed.tell(2, await followed.store(3))
+    assert ids(await anext(events)) == [2, 3]
+
+
+async def test_what_is_told_twice_or_late_is_sent_once(followed: Followed) -> None:
+    rows = await followed.store(1, 2, 3)
+    events = followed.follow(after="1-0")
+    assert ids(await anext(events)) == [2, 3]
+    followed.tell(0, rows)
+    followed.tell(3, await followed.store(4, ended=True))
+    followed.tell(4, await followed.store(5, kind="state"))
+    assert await rest(events) == [4, 5]
+
+
+async def test_one_kind_can_be_followed(followed: Followed) -> None:
+    await followed.store(1, kind="phase")
+    await followed.store(2)
+    await followed.store(3, kind="state", ended=True)
+    assert await rest(followed.follow(kind="metrics")) == [2]
+
+
+async def test_a_listener_that_is_far_behind_looks_into_sql(followed: Followed) -> None:
+    events = followed.follow()
+    await followed.store(1)
+    assert ids(await anext(events)) == [1]
+    for row in await followed.store(*range(2, MOST_WAITING + 4)):
+        followed.tell(row.ms - 1, [row])
+    await followed.store(MOST_WAITING + 4, kind="state", ended=True)
+    assert await rest(events) == list(range(2, MOST_WAITING + 5))
+
+
+async def test_everybody_goes_when_the_process_drains_also_who_comes_later(followed: Followed) -> None:
+    early = asyncio.create_task(rest(followed.follow()))
+    while not followed.news._followers:
+        await asyncio.sleep(0)
+    followed.news.close()
+    assert await early == []
+    assert await rest(followed.follow()) == []
+    assert followed.news._followers == {}
