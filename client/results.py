@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from client.api import GigpoClient, Job
 from client.curves import curves_png
+from client.models.jobs import Job
 from client.report import report_html
+from client.synchronous import GigpoClient
 
 CHECKPOINT = "checkpoint"
 

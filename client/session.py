@@ -14,9 +14,9 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 
-from client.api import GigpoClient
 from client.errors import INTERRUPTED, GigpoError, NoStack
 from client.stack import running_stack
+from client.synchronous import GigpoClient
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; words for people go to stderr.")]
 Runs = Annotated[

@@ -10,7 +10,6 @@ from typing import Annotated, Any, get_args
 import typer
 from rich.console import Console
 
-from client.api import GigpoClient, Job
 from client.commands.training import Config, File, has_work, one_file
 from client.compare import Cell, Result, comparison_cells, comparison_rows, differences, read_result
 from client.comparison_report import comparison_html, comparison_png, rows_csv, rows_json
@@ -18,9 +17,11 @@ from client.document import checked, read_document, require_model_folder, with_f
 from client.errors import BadInput, GigpoError
 from client.flags import takes_job_flags
 from client.follow import follow
+from client.models.jobs import Job
 from client.results import save_results
 from client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, api_key, console, emit, says_errors
 from client.stack import running_stack, start_stack, stop_stack
+from client.synchronous import GigpoClient
 from client.tables import comparison_table
 from services.contracts.job import Algorithm
 

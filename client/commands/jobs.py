@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from client.api import Job
 from client.commands.training import finish
 from client.follow import follow
+from client.models.jobs import Job
 from client.report import number_text
 from client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 
@@ -33,9 +33,8 @@ def list_jobs(
     json_output: Json = False,
 ) -> None:
     """Jobs, newest first."""
-    filters = {"state": state.upper()} if state else {}
     with connected(runs, api) as client:
-        found = list(client.jobs(limit=limit, **filters))
+        found = list(client.jobs(limit=limit, state=state.upper() if state else None))
     if json_output:
         emit([job.model_dump() for job in found])
         return
@@ -95,7 +94,8 @@ def resume(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_out
 
 def _command(job: str, verb: str, runs: Path, api: str | None, json_output: bool) -> None:
     with connected(runs, api) as client:
-        found = client.command(client.find(job).id, verb)
+        steer = {"cancel": client.cancel, "pause": client.pause, "resume": client.resume}
+        found = steer[verb](client.find(job).id)
     if json_output:
         emit(found.model_dump())
     else:

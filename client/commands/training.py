@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from client.api import ENDED, GigpoClient, Job
 from client.document import checked, read_document, require_model_folder, submission, with_flags
-from client.errors import JOB_FAILED, OK, BadInput
+from client.errors import FAILED, OK, BadInput
 from client.flags import takes_job_flags
 from client.follow import follow
+from client.models.jobs import ENDED, Job
 from client.results import results_folder, save_results
 from client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, api_key, console, emit, says_errors
 from client.stack import RunningStack, running_stack, start_stack, stop_stack
+from client.synchronous import GigpoClient
 from client.tables import evaluations_table, summary_table
 
 File = Annotated[
@@ -134,7 +135,7 @@ def finish(client: GigpoClient, job: Job, runs: Path, output: Path | None, words
     words.print(f"results: {folder}")
     if json_output:
         emit(summary or job.model_dump(exclude={"spec"}))
-    return OK if job.state == "SUCCEEDED" else JOB_FAILED
+    return OK if job.state == "SUCCEEDED" else FAILED
 
 
 def has_work(client: GigpoClient) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from client import ApiRefused, GigpoClient, NoStack
-from client.api import Job
+from client import ApiRefused, GigpoClient, Unreachable
+from client.models.jobs import Job
 from services.stack.process import free_port
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.client.conftest import Gigpo
@@ -259,7 +259,7 @@ def test_the_client_names_what_the_api_refuses(api: ApiProcess) -> None:
         assert (refused.value.status, refused.value.errors[0][0]) == (422, "environment.environment")
         with pytest.raises(ApiRefused, match="no job"):
             client.find("nobody")
-    with GigpoClient(f"http://127.0.0.1:{free_port()}") as nobody, pytest.raises(NoStack):
+    with GigpoClient(f"http://127.0.0.1:{free_port()}") as nobody, pytest.raises(Unreachable):
         next(nobody.jobs())
 
 
