@@ -58,9 +58,9 @@ def console(json_output: bool) -> Console:
     return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else PIPE_WIDTH)
 
 
-def emit(document: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+def emit(document: Any, *, lines: bool = False) -> None:
+    """One JSON document on stdout; with `lines` one of many, on a line of its own."""
+    sys.stdout.write(json.dumps(document, indent=None if lines else 2) + "\n")
     sys.stdout.flush()
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from client.endpoints.base import Calls
 from client.errors import NotFound
 from client.http.binding import endpoint, source
 from client.http.call import Call, get, nothing
 from client.http.download import downloaded
-from client.http.flow import Emit, Flow, Source
-from client.models.artifacts import Checkpoint, Rollout, RolloutDetail
+from client.http.flow import Flow, Source
+from client.models.artifacts import Anchor, Checkpoint, Rollout, RolloutDetail
 
-_PAGE = 100
 _FOLDER = "/v1/jobs/{job_id}/checkpoints"
 
 
@@ -27,31 +25,32 @@ class ArtifactCalls(Calls):
         self,
         job_id: str,
         *,
+        purpose: str | None = None,
         batch: int | None = None,
-        won: bool | None = None,
+        label: str | None = None,
+        won: str | None = None,
         min_length: int | None = None,
         max_length: int | None = None,
         limit: int | None = None,
     ) -> Source[Rollout]:
-        """Trained groups in order of batch and cursor.
+        """Groups in order of batch and cursor.
 
         Args:
-            won: True: groups with an episode that was won; False: those with none.
+            purpose: `training` (the default) or `evaluation`.
+            label: of the evaluation, e.g. `after`.
+            won: how many of the group's episodes succeeded: `all`, `some` or `none`.
             min_length, max_length: steps that an episode of the group has at least, at most.
             limit: at most so many groups; None: all.
         """
-        filters = {"batch": batch, "won": won, "min_length": min_length, "max_length": max_length}
-        offset, left = 0, limit
-        while left is None or left > 0:
-            query = {**filters, "offset": offset, "limit": min(_PAGE, left or _PAGE)}
-            call = get("/v1/jobs/{job_id}/rollouts", dict[str, Any], query, job_id=job_id)
-            page = yield from self._perform(call)
-            for one in page["rollouts"]:
-                yield Emit(Rollout.model_validate(one))
-            left = None if left is None else left - len(page["rollouts"])
-            if page["next_offset"] is None:
-                return
-            offset = page["next_offset"]
+        query = {
+            "purpose": purpose,
+            "batch": batch,
+            "label": label,
+            "won": won,
+            "min_length": min_length,
+            "max_length": max_length,
+        }
+        return self._entries("/v1/jobs/{job_id}/rollouts", "rollouts", Rollout, query, limit=limit, job_id=job_id)
 
     @endpoint
     def rollout(self, job_id: str, group_id: str) -> Flow[RolloutDetail]:
@@ -59,10 +58,25 @@ class ArtifactCalls(Calls):
         path = "/v1/jobs/{job_id}/rollouts/{group_id}"
         return self._perform(get(path, RolloutDetail, job_id=job_id, group_id=group_id))
 
-    @endpoint
-    def anchors(self, job_id: str, *, batch: int | None = None) -> Flow[Any]:
-        """The states where episodes met, the actions taken there, and what followed them."""
-        return self._perform(get("/v1/jobs/{job_id}/anchors", Any, {"batch": batch}, job_id=job_id))
+    @source
+    def anchors(
+        self,
+        job_id: str,
+        *,
+        batch: int | None = None,
+        group_id: str | None = None,
+        min_visits: int | None = None,
+        limit: int | None = None,
+    ) -> Source[Anchor]:
+        """The states of a batch where episodes met, the actions taken there, their returns and advantages.
+
+        Args:
+            batch: None: the newest.
+            group_id: of this group only.
+            min_visits: steps taken from the state, at least; the API's default is 2.
+        """
+        query = {"batch": batch, "group_id": group_id, "min_visits": min_visits}
+        return self._entries("/v1/jobs/{job_id}/anchors", "anchors", Anchor, query, limit=limit, job_id=job_id)
 
     @endpoint
     def checkpoints(self, job_id: str) -> Flow[list[Checkpoint]]:

@@ -1,15 +1,12 @@
-"""Evaluations as jobs of their own, on a pinned policy version."""
+"""Evaluations as jobs of their own, on a pinned policy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from client.endpoints.base import Calls, once
-from client.http.binding import endpoint
+from client.endpoints.base import Calls, given, once
+from client.http.binding import endpoint, source
 from client.http.call import Call, get, reads
-from client.http.flow import Flow
-from client.models.jobs import Job
+from client.http.flow import Flow, Source
+from client.models.evaluations import Evaluation
 
 
 class EvaluationCalls(Calls):
@@ -21,41 +18,38 @@ class EvaluationCalls(Calls):
         job_id: str,
         *,
         checkpoint: str | None = None,
-        episodes: int | None = None,
-        seed: int | None = None,
+        eval_episodes: int | None = None,
+        eval_seed: int | None = None,
         split: str | None = None,
-        baselines: bool | Sequence[str] | None = None,
+        baselines: bool = False,
         name: str | None = None,
         key: str | None = None,
-    ) -> Flow[Job]:
-        """Measure a checkpoint on held-out tasks, as a job of its own.
+    ) -> Flow[Evaluation]:
+        """Measure a policy of a job on held-out tasks, as a job of its own; what is None is as in the job's spec.
 
         Args:
-            job_id: whose checkpoint.
-            checkpoint: None: the final one, else the newest.
-            episodes, seed, split: the panel of tasks; None: as the job has it.
+            checkpoint: None: the newest.
+            eval_seed: names the panel of tasks; the same for everything that is to be compared.
             baselines: also without the task, with another one, and with random actions.
             key: see `submit`.
         """
-        body = {
-            "job_id": job_id,
-            "checkpoint": checkpoint,
-            "eval_episodes": episodes,
-            "eval_seed": seed,
-            "split": split,
-            "baselines": baselines,
-            "name": name,
-        }
-        wanted = {field: value for field, value in body.items() if value is not None}
-        return self._perform(Call("POST", "/v1/evaluations", reads(Job), body=wanted, headers=once(key)))
+        body = given(
+            job_id=job_id,
+            checkpoint=checkpoint,
+            eval_episodes=eval_episodes,
+            eval_seed=eval_seed,
+            split=split,
+            baselines=baselines,
+            name=name,
+        )
+        return self._perform(Call("POST", "/v1/evaluations", reads(Evaluation), body=body, headers=once(key)))
+
+    @source
+    def evaluation_jobs(self, *, job_id: str | None = None, limit: int | None = None) -> Source[Evaluation]:
+        """Evaluations, newest first; of one job's policies, or all."""
+        return self._entries("/v1/evaluations", "evaluations", Evaluation, {"job_id": job_id}, limit=limit)
 
     @endpoint
-    def evaluation_jobs(self, *, job_id: str | None = None) -> Flow[list[dict[str, Any]]]:
-        """Evaluations, newest first; of one job's checkpoints, or all."""
-        return self._perform(get("/v1/evaluations", list[dict[str, Any]], {"job_id": job_id}))
-
-    @endpoint
-    def evaluation(self, evaluation_id: str) -> Flow[dict[str, Any]]:
-        """One evaluation with its results so far. Raises NotFound."""
-        path = "/v1/evaluations/{evaluation_id}"
-        return self._perform(get(path, dict[str, Any], evaluation_id=evaluation_id))
+    def evaluation(self, evaluation_id: str) -> Flow[Evaluation]:
+        """One evaluation and, once it is measured, its result. Raises NotFound."""
+        return self._perform(get("/v1/evaluations/{job_id}", Evaluation, job_id=evaluation_id))

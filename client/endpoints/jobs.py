@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from client.endpoints.base import Calls, once
+from client.endpoints.base import Calls, given, once
 from client.errors import NotFound
 from client.http.binding import endpoint, source
 from client.http.call import Call, get, nothing, reads
 from client.http.events import followed
-from client.http.flow import Emit, Flow, Source
+from client.http.flow import Flow, Source
 from client.models.jobs import DryRun, Event, Job
-from services.contracts.summary import JobSummary
-
-_PAGE = 200
+from services.contracts.summary import EvaluationResult, JobSummary
 
 
 class JobCalls(Calls):
@@ -58,34 +56,29 @@ class JobCalls(Calls):
         environment: str | None = None,
         advantage_estimator: str | None = None,
         kind: str | None = None,
-        created_after_unix_s: float | None = None,
-        created_before_unix_s: float | None = None,
+        parent_job: str | None = None,
+        created_after: float | None = None,
+        created_before: float | None = None,
     ) -> Source[Job]:
         """Jobs, newest first, page by page as they are wanted.
 
         Args:
             limit: at most so many; None: all.
             kind: `training` or `evaluation`.
+            parent_job: whose retries, forks and evaluations.
+            created_after, created_before: Unix seconds, inclusive and exclusive.
         """
-        filters = {
+        query = {
             "state": state,
             "name": name,
             "environment": environment,
             "advantage_estimator": advantage_estimator,
             "kind": kind,
-            "created_after": created_after_unix_s,
-            "created_before": created_before_unix_s,
+            "parent_job": parent_job,
+            "created_after": created_after,
+            "created_before": created_before,
         }
-        cursor, left = None, limit
-        while left is None or left > 0:
-            query = {**filters, "cursor": cursor, "limit": min(_PAGE, left or _PAGE)}
-            page = yield from self._perform(get("/v1/jobs", dict[str, Any], query))
-            for one in page["jobs"]:
-                yield Emit(Job.model_validate(one))
-            left = None if left is None else left - len(page["jobs"])
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+        return self._entries("/v1/jobs", "jobs", Job, query, limit=limit)
 
     @endpoint
     def find(self, id_or_name: str) -> Flow[Job]:
@@ -115,27 +108,17 @@ class JobCalls(Calls):
         return self._perform(_command(job_id, "resume"))
 
     @endpoint
-    def retry(
-        self,
-        job_id: str,
-        *,
-        checkpoint: str | None = None,
-        overrides: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        key: str | None = None,
-    ) -> Flow[Job]:
-        """A new job that does an ended one again.
+    def retry(self, job_id: str, *, key: str | None = None) -> Flow[Job]:
+        """A new job with the spec of a failed or cancelled one, which goes on from its newest checkpoint.
 
         Args:
-            checkpoint: where it begins; None: the newest that is complete, or the start.
-            overrides: sections of the spec that are to differ.
-            name: of the new job; None: the old one's.
             key: see `submit`.
 
         Raises:
-            Conflict: the job has not ended.
+            Conflict: the job has not ended, or it succeeded.
         """
-        return self._perform(_again(job_id, "retry", checkpoint, overrides, name, key))
+        names = {"job_id": job_id}
+        return self._perform(Call("POST", "/v1/jobs/{job_id}:retry", reads(Job), names=names, headers=once(key)))
 
     @endpoint
     def fork(
@@ -147,22 +130,35 @@ class JobCalls(Calls):
         name: str | None = None,
         key: str | None = None,
     ) -> Flow[Job]:
-        """A new job whose policy begins as a checkpoint of another; arguments as `retry`.
+        """A new job whose policy begins as a checkpoint of another.
+
+        Args:
+            checkpoint: None: the newest.
+            overrides: what differs in the spec, by dotted keys or nested sections.
+            name: of the new job.
+            key: see `submit`.
 
         Raises:
             NotFound: there is no such checkpoint.
+            Invalid: the changed spec can't run.
         """
-        return self._perform(_again(job_id, "fork", checkpoint, overrides, name, key))
+        body = given(checkpoint=checkpoint, overrides=dict(overrides or {}), name=name)
+        path, names = "/v1/jobs/{job_id}:fork", {"job_id": job_id}
+        return self._perform(Call("POST", path, reads(Job), names=names, body=body, headers=once(key)))
 
     @source
-    def events(self, job_id: str, after: str = "0-0") -> Source[Event]:
-        """Every event after the id `after` once, until the job has ended; reconnects by itself.
+    def events(self, job_id: str, after: str = "0-0", *, follow: bool = True) -> Source[Event]:
+        """Every event after the id `after` once; reconnects by itself.
+
+        Args:
+            follow: until the job has ended; False: those that there are.
 
         Raises:
             Unreachable: the API did not come back.
         """
-        stream = Call("GET", "/v1/jobs/{job_id}/events", nothing, names={"job_id": job_id})
-        return followed(_job(job_id), stream, after, self.retries)
+        query = {} if follow else {"follow": False}
+        stream = Call("GET", "/v1/jobs/{job_id}/events", nothing, names={"job_id": job_id}, query=query)
+        return followed(_job(job_id), stream, after, self.retries, to_end=follow)
 
     @endpoint
     def metrics(self, job_id: str) -> Flow[list[dict[str, Any]]]:
@@ -177,9 +173,9 @@ class JobCalls(Calls):
         return self._perform(csv)
 
     @endpoint
-    def evaluations(self, job_id: str) -> Flow[list[dict[str, Any]]]:
-        """Every evaluation of the job so far, in order of time."""
-        return self._perform(get("/v1/jobs/{job_id}/evaluations", list[dict[str, Any]], job_id=job_id))
+    def evaluations(self, job_id: str) -> Flow[list[EvaluationResult]]:
+        """Every evaluation that the job itself made so far, in order of time."""
+        return self._perform(get("/v1/jobs/{job_id}/evaluations", list[EvaluationResult], job_id=job_id))
 
     @endpoint
     def summary(self, job_id: str) -> Flow[JobSummary | None]:
@@ -198,16 +194,3 @@ def _job(job_id: str) -> Call[Job]:
 
 def _command(job_id: str, verb: str) -> Call[Job]:
     return Call("POST", f"/v1/jobs/{{job_id}}:{verb}", reads(Job), names={"job_id": job_id})
-
-
-def _again(
-    job_id: str,
-    verb: str,
-    checkpoint: str | None,
-    overrides: Mapping[str, Any] | None,
-    name: str | None,
-    key: str | None,
-) -> Call[Job]:
-    body = {"checkpoint": checkpoint, "overrides": dict(overrides or {}), "name": name}
-    path = f"/v1/jobs/{{job_id}}:{verb}"
-    return Call("POST", path, reads(Job), names={"job_id": job_id}, body=body, headers=once(key))

@@ -42,8 +42,8 @@ class EventParser:
             raise BadAnswer(f"the event {self._id} cannot be read: {text[:200]!r}") from error
 
 
-def followed(job: Call[Job], stream: Call[None], after: str, retries: Retries) -> Source[Event]:
-    """Every event after `after` once, until the job has ended.
+def followed(job: Call[Job], stream: Call[None], after: str, retries: Retries, *, to_end: bool = True) -> Source[Event]:
+    """Every event after `after` once, until the job has ended, or without `to_end` until the stream has.
 
     Args:
         job: asks for the job, to tell an ended stream from one that was cut.
@@ -58,7 +58,7 @@ def followed(job: Call[Job], stream: Call[None], after: str, retries: Retries) -
                 for event in parser.feed(chunk):
                     after, attempt = event.id, 0
                     yield Emit(event)
-            if (yield from perform(job, retries)).ended:
+            if not to_end or (yield from perform(job, retries)).ended:
                 return
             wait_s = retries.first_wait_s
         except (httpx.TransportError, ApiRefused) as error:
@@ -69,4 +69,6 @@ def followed(job: Call[Job], stream: Call[None], after: str, retries: Retries) -
 
 def _resumed(stream: Call[None], after: str) -> Call[None]:
     headers = {**stream.headers, "Last-Event-ID": after, "Accept": "text/event-stream"}
-    return Call("GET", stream.path, nothing, names=stream.names, headers=headers, read_timeout_s=SILENCE_S)
+    return Call(
+        "GET", stream.path, nothing, names=stream.names, query=stream.query, headers=headers, read_timeout_s=SILENCE_S
+    )

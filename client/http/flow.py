@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 import httpx
 
-from client.errors import ApiRefused, Unreachable
+from client.errors import ApiRefused, NotFound, Unreachable
 from client.http.call import Call, refusal
 from client.http.retries import Retries
 
@@ -85,6 +85,8 @@ def perform(call: Call[T], retries: Retries) -> Flow[T]:
         try:
             return call.value((yield Send(call)))
         except (httpx.TransportError, ApiRefused) as error:
+            if attempt and call.method == "DELETE" and isinstance(error, NotFound):
+                return call.parse(httpx.Response(204))  # an earlier attempt did it, and its answer was lost
             failure = error
         yield Sleep(wait_or_raise(failure, attempt, retries, repeatable=call.repeatable))
         attempt += 1

@@ -86,3 +86,41 @@ class RolloutDetail(Rollout):
 
     diagnostics: dict[str, float]
     played: list[Episode]
+
+
+class Visit(Answer):
+    """One step taken from an anchor state."""
+
+    k: int
+    step_index: int
+    step_return: float
+    step_advantage: float
+    advantage: float
+    won: bool
+    leads_to: int | None
+    """`step_group` of the episode's next step; None: it was the last."""
+
+
+class AnchorAction(Answer):
+    """An action taken from an anchor state, and how it went."""
+
+    action: str
+    valid: bool
+    visits: list[Visit]
+    return_mean: float
+    step_advantage_mean: float
+
+
+class Anchor(Answer):
+    """A state of a group's episodes, with everything that was done there."""
+
+    group_id: str
+    step_group: int
+    anchor: str
+    """Its text."""
+    visits: int
+    episodes: int
+    """How many episodes of the group came here."""
+    return_mean: float
+    actions: list[AnchorAction]
+    """Best mean return first."""

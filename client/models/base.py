@@ -4,12 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Answer(BaseModel):
-    """Base of all answers."""
+    """Base of all answers; what is unknown in them is left out: a newer API says more."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
-
-
-class OpenAnswer(Answer):
-    """One whose further fields are kept as they come."""
-
-    model_config = ConfigDict(extra="allow")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
@@ -294,17 +295,29 @@ def parse_spec(document: object) -> JobSpec:
     try:
         return JobSpec.model_validate(document)
     except ValidationError as error:
-        raise SpecError([_sentence(problem) for problem in error.errors()]) from None
+        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        raise SpecError([_sentence(problem) for problem in problems]) from None  # a misspelt key leaves others missing
 
 
 def _sentence(problem: Any) -> tuple[str, str]:
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return field, f"unknown key, got {problem['input']!r}; `gigpo train --help` lists the known ones"
+        return field, _unknown_key([str(part) for part in problem["loc"]], problem["input"])
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return field, message
     return field, f"{message}, got {problem['input']!r}"
+
+
+def _unknown_key(path: list[str], value: object) -> str:
+    section: type[BaseModel] | None = JobSpec
+    for part in path[:-1]:
+        found = section.model_fields.get(part) if section else None
+        section = _section_of(found.annotation) if found else None
+    close = get_close_matches(path[-1], section.model_fields if section else [], n=1)
+    elsewhere = [".".join(place) for name, place in flags().items() if name == path[-1]]
+    meant = f"did you mean {(close or elsewhere)[0]}?" if close or elsewhere else ""
+    return f"unknown key, got {value!r:.80}; {meant or '`gigpo train --help` lists the known ones'}"
 
 
 def flags() -> dict[str, tuple[str, ...]]:

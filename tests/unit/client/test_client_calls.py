@@ -49,7 +49,9 @@ def test_what_never_answers_is_given_up_at_the_limit(kind: str) -> None:
 
 
 def test_a_key_is_made_again_only_when_the_request_was_never_received(kind: str) -> None:
-    made = {"id": "k1", "name": "n", "scopes": ["read"], "created_unix_s": 1.0, "key": "gk_secret"}
+    dates = dict.fromkeys(("expires_unix_s", "revoked_unix_s", "last_used_unix_s"))
+    made = {"id": "k1", "name": "n", "prefix": "gk_", "scopes": ["read"], "project": "default", "created_unix_s": 1.0}
+    made |= {"key": "gk_secret", **dates}
     failures: list[type[httpx.TransportError]] = [httpx.ConnectError, httpx.ReadError]
     calls: list[bytes] = []
 
@@ -63,7 +65,7 @@ def test_a_key_is_made_again_only_when_the_request_was_never_received(kind: str)
         ask(kind, handler, "create_key", "n", scopes=["read"])
     assert len(calls) == 2
     assert ask(kind, handler, "create_key", "n").key == "gk_secret"
-    assert json.loads(calls[-1]) == {"name": "n", "scopes": ["submit", "read"]}
+    assert json.loads(calls[-1]) == {"name": "n", "scopes": ["read", "submit"]}
 
 
 @pytest.mark.parametrize(
@@ -182,3 +184,18 @@ def test_what_is_no_address_is_refused_at_once(kind: str, url: str) -> None:
     made = client.GigpoClient if kind == "sync" else client.AsyncGigpoClient
     with pytest.raises(client.BadInput, match="want the address of an API"):
         made(url)
+
+
+def test_a_deletion_whose_answer_was_lost_is_done(kind: str) -> None:
+    calls: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        calls.append(request.method)
+        if len(calls) == 1:
+            raise httpx.ReadError("cut", request=request)
+        return problem(404, "no checkpoint 'b1'")
+
+    assert ask(kind, handler, "delete_checkpoint", "j1", "b1") is None
+    assert calls == ["DELETE", "DELETE"]
+    with pytest.raises(client.NotFound):
+        ask(kind, handler, "delete_checkpoint", "j1", "b1")
