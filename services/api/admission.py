@@ -53,10 +53,11 @@ class Admission:
         *,
         data_dir: Path,
         engines: Sequence[str],
+        trackers: Sequence[str],
         wake: Callable[[], None],
     ) -> None:
         self._database, self._environments = database, environments
-        self._data_dir, self._engines, self._wake = data_dir, engines, wake
+        self._data_dir, self._engines, self._trackers, self._wake = data_dir, engines, trackers, wake
         self._submissions = Submissions(database)
 
     async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
@@ -145,7 +146,7 @@ class Admission:
             raise problem if problem.status == 422 else bad_spec([("model.model", problem.detail)]) from None
 
     async def _environment(self, spec: JobSpec) -> EnvironmentInfo:
-        environment, problems = environment_of(spec, await self._environments.list(), self._engines)
+        environment, problems = environment_of(spec, await self._environments.list(), self._engines, self._trackers)
         if environment is None or problems:
             raise bad_spec(problems)
         kwargs = environment.kwargs(spec)

@@ -23,10 +23,10 @@ _ID = "environment.environment"
 
 
 def environment_of(
-    spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str]
+    spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str], trackers: Sequence[str]
 ) -> tuple[EnvironmentInfo | None, Problems]:
     """The spec's environment and everything that keeps the spec from running here; no problems means it can."""
-    problems = _engine_problems(spec, engines)
+    problems = _engine_problems(spec, engines) + _tracker_problems(spec, trackers)
     known = {view.info.id: view for view in environments}
     view = known.get(spec.environment.environment)
     if view is None:
@@ -79,6 +79,12 @@ def _kwargs_sentences(field: str, error: ValidationError, environment: str) -> P
         unknown = [key for key in error.instance if key not in known]
         return [(f"{path}.{key}", f"unknown key of environment {environment}, known: {names}") for key in unknown]
     return [(path, f"{error.message}, as environment {environment} wants it")]
+
+
+def _tracker_problems(spec: JobSpec, trackers: Sequence[str]) -> Problems:
+    missing = [name for name in spec.tracking.trackers if name not in trackers]
+    field = "tracking.trackers"
+    return [(field, f"{name} is not installed here; pip install 'gigpo-platform[{name}]'") for name in missing]
 
 
 def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """When set, every call but /healthz needs `Authorization: Bearer <key>`. At least 16 characters."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
+    trackers: list[str] = []
+    """Trackers besides TensorBoard that are installed where the trainer runs: mlflow, wandb, trackio."""
     expected_services: list[str] = ["rollout", "inference", "advantage", "trainer"]
     """Health wants a heartbeat of each."""
     env_timeout_s: float = Field(5.0, gt=0)

@@ -9,9 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
@@ -191,6 +199,23 @@ class Inference(Section):
     engine: Literal["vllm", "transformers"] = "vllm"
 
 
+TrackerName = Literal["mlflow", "wandb", "trackio"]
+"""Also the module that each is imported as, and the extra that installs it."""
+
+
+def _names(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Tracking(Section):
+    """Where metrics go besides TensorBoard's files, which every job has. Addresses and keys are the trainer's own."""
+
+    trackers: Annotated[list[TrackerName], BeforeValidator(_names)] = Field(default_factory=list)
+    """Names, as a list or with commas; each reads its own environment variables in the trainer."""
+    tracking_project: str = Field("gigpo", min_length=1, max_length=128)
+    """MLflow's experiment, the others' project."""
+
+
 class Limits(Section):
     """Deadlines of the whole job."""
 
@@ -214,6 +239,7 @@ class JobSpec(Section):
     evaluation: Evaluation = Evaluation()
     checkpoint: Checkpoint = Checkpoint()
     inference: Inference = Inference()
+    tracking: Tracking = Tracking()
     limits: Limits = Limits()
 
     @model_validator(mode="after")

@@ -88,6 +88,7 @@ async def end_job(session: Session, state: str, error: str | None = None) -> Non
         await session.ledger.balance(),
         checkpoint=session.folder.final.name if trained else None,
     )
+    await session.tracking.close(state)
     write_durably(session.folder.summary, summary.model_dump_json(indent=2).encode())
     await tell_end(session.events, summary, error)
 
