@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,19 @@ def require_model_folder(spec: JobSpec) -> None:
     """For a stack on this machine: refuse a model path that is no folder before anything is started."""
     if spec.model.model is not None and not Path(spec.model.model).expanduser().is_dir():
         raise BadInput(f"model.model: no such folder: {spec.model.model}")
+
+
+def require_environment(spec: JobSpec) -> None:
+    """For a stack on this machine: refuse what its environments would, before anything is started. Raises BadInput.
+
+    Who is installed answers: `gigpo.catalogue` lists environments, `gigpo.checks` compares a spec with such a list.
+    """
+    catalogues, checks = entry_points(group="gigpo.catalogue"), entry_points(group="gigpo.checks")
+    if catalogues and checks:
+        found = [view for point in catalogues for view in point.load()()]
+        problems = [sentence for point in checks for sentence in point.load()(spec, found)]
+        if problems:
+            raise BadInput("; ".join(problems))
 
 
 def _scalar(name: str, value: str) -> Any:

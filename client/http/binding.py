@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
@@ -16,11 +17,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def _without_self(make: Callable[..., Any]) -> inspect.Signature:
+    """What `help` shows of the bound call."""
+    signature = inspect.signature(make)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 class endpoint(Generic[P, T]):
     """A call that has one value: `T` of a GigpoClient, awaitable of an AsyncGigpoClient."""
 
     def __init__(self, make: Callable[Concatenate[Any, P], Flow[T]]) -> None:
-        self._make = make
+        self._make, self._signature = make, _without_self(make)
         self.__doc__ = make.__doc__
 
     @overload
@@ -37,6 +44,7 @@ class endpoint(Generic[P, T]):
         def bound(*arguments: P.args, **options: P.kwargs) -> Any:
             return client.run_flow(self._make(client, *arguments, **options))
 
+        bound.__signature__ = self._signature  # type: ignore[attr-defined]
         return bound
 
 
@@ -44,7 +52,7 @@ class source(Generic[P, T]):
     """A call that has many values, one after the other: an iterator, or an async iterator."""
 
     def __init__(self, make: Callable[Concatenate[Any, P], Source[T]]) -> None:
-        self._make = make
+        self._make, self._signature = make, _without_self(make)
         self.__doc__ = make.__doc__
 
     @overload
@@ -61,4 +69,5 @@ class source(Generic[P, T]):
         def bound(*arguments: P.args, **options: P.kwargs) -> Any:
             return client.run_source(self._make(client, *arguments, **options))
 
+        bound.__signature__ = self._signature  # type: ignore[attr-defined]
         return bound

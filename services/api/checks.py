@@ -39,6 +39,17 @@ def environment_of(
     return view.info, problems + _environment_problems(spec, view.info)
 
 
+def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What keeps the spec from running with these environments, as sentences; the client asks before it starts a stack.
+
+    Args:
+        catalogue: `EnvironmentView`s as JSON values.
+    """
+    views = [EnvironmentView.model_validate(one) for one in catalogue]
+    _, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
+    return [f"{field}: {sentence}" for field, sentence in problems]
+
+
 def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     wanted = spec.environment
     field = "environment.environment_kwargs"
