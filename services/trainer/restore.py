@@ -30,7 +30,7 @@ from services.trainer.learner.policy import build_scratch
 from services.trainer.metrics import cut_records
 from services.trainer.session import Session
 from services.trainer.settings import Settings
-from services.trainer.trackers.tracking import Tracking, openers
+from services.trainer.trackers.tracking import start_tracking
 from services.trainer.training import manifests_to_replay, replay
 
 LEFTOVER_NUMBER = -2_000_000_000
@@ -59,8 +59,6 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
     arrivals = Arrivals(redis, ledger, f"trainer-{epoch}", settings.poll_s)
     cut_records(folder.metrics, progress.metrics_lines)
     evaluations = read_results(folder)
-    tracking = Tracking(openers(spec, folder), folder, events)
-    tracking.catch_up(evaluations)
     session = Session(
         job=job,
         spec=spec,
@@ -74,7 +72,7 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
         epoch=epoch,
         learner=learner,
         progress=progress,
-        tracking=tracking,
+        tracking=start_tracking(spec, folder, events, evaluations),
         saved_batch=progress.batch,
         draining=draining,
         evaluations=evaluations,

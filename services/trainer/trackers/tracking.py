@@ -70,6 +70,13 @@ class Tracking:
                 await self._events.warn(f"tracker {feeder.name} is off until the job is resumed: {feeder.failure}")
 
 
+def start_tracking(spec: JobSpec, folder: JobFolder, events: Events, evaluations: list[EvaluationResult]) -> Tracking:
+    """The job's trackers at work on what its folder holds already."""
+    tracking = Tracking(openers(spec, folder), folder, events)
+    tracking.catch_up(evaluations)
+    return tracking
+
+
 def openers(spec: JobSpec, folder: JobFolder) -> dict[str, Callable[[], Tracker]]:
     """How each of the job's trackers is opened; libraries are imported then."""
     job, data_dir = folder.root.name, folder.root.parents[1]
