@@ -123,12 +123,15 @@ def logs(
     """
     words = console(json_output=False)
     with connected(runs, api) as client:
-        found = client.find(job)
+        found, last = client.find(job), ""
         for event in client.events(found.id, follow=follow_logs):
             if json_output:
                 emit(event.model_dump(), lines=True)
-            elif (line := event_line(event, found.total_batches)) is not None:
+                continue
+            line = event_line(event, found.total_batches)
+            if line is not None and line != last:  # a phase tells its figures in a second event
                 words.print(f"{clock(event.at_unix_s)}  {line}", markup=False)
+                last = line
 
 
 @app.command("cancel")
