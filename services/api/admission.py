@@ -55,11 +55,12 @@ class Admission:
         data_dir: Path,
         model_roots: Sequence[Path],
         engines: Sequence[str],
+        trackers: Sequence[str],
         wake: Callable[[], None],
     ) -> None:
         self._database, self._environments = database, environments
         self._data_dir, self._model_roots = data_dir, model_roots
-        self._engines, self._wake = engines, wake
+        self._engines, self._trackers, self._wake = engines, trackers, wake
         self._submissions = Submissions(database)
 
     async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
@@ -151,7 +152,7 @@ class Admission:
     async def _environment(self, caller: Caller, spec: JobSpec) -> EnvironmentInfo:
         if problems := data_problems(spec, open_folders(caller, self._model_roots)):
             raise bad_spec(problems)
-        environment, problems = environment_of(spec, await self._environments.list(), self._engines)
+        environment, problems = environment_of(spec, await self._environments.list(), self._engines, self._trackers)
         if environment is None or problems:
             raise bad_spec(problems)
         kwargs = environment.kwargs(spec)

@@ -25,10 +25,10 @@ _ID = "environment.environment"
 
 
 def environment_of(
-    spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str]
+    spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str], trackers: Sequence[str]
 ) -> tuple[EnvironmentInfo | None, Problems]:
     """The spec's environment and everything that keeps the spec from running here; no problems means it can."""
-    problems = _engine_problems(spec, engines)
+    problems = _engine_problems(spec, engines) + _tracker_problems(spec, trackers)
     known = {view.info.id: view for view in environments}
     view = known.get(spec.environment.environment)
     if view is None:
@@ -39,6 +39,17 @@ def environment_of(
         problems.append((_ID, f"{view.info.id} cannot be opened here: {view.unavailable_reason}"))
         return None, problems
     return view.info, problems + _environment_problems(spec, view.info)
+
+
+def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What keeps the spec from running with these environments, as sentences; the client asks before it starts a stack.
+
+    Args:
+        catalogue: `EnvironmentView`s as JSON values.
+    """
+    views = [EnvironmentView.model_validate(one) for one in catalogue]
+    _, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
+    return [f"{field}: {sentence}" for field, sentence in problems]
 
 
 def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
@@ -81,6 +92,12 @@ def _kwargs_sentences(field: str, error: ValidationError, environment: str) -> P
         unknown = [key for key in error.instance if key not in known]
         return [(f"{path}.{key}", f"unknown key of environment {environment}, known: {names}") for key in unknown]
     return [(path, f"{error.message}, as environment {environment} wants it")]
+
+
+def _tracker_problems(spec: JobSpec, trackers: Sequence[str]) -> Problems:
+    missing = [name for name in spec.tracking.trackers if name not in trackers]
+    field = "tracking.trackers"
+    return [(field, f"{name} is not installed here; pip install 'gigpo-platform[{name}]'") for name in missing]
 
 
 def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:

@@ -63,6 +63,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         data_dir=settings.data_dir,
         model_roots=settings.model_roots,
         engines=settings.engines,
+        trackers=settings.trackers,
         wake=reconciler.wake,
     )
     await database.migrate()

@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """Folders that models and data may lie in. None set: any folder while no keys are wanted, else none."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
+    trackers: list[str] = []
+    """Trackers besides TensorBoard that are installed where the trainer runs: mlflow, wandb, trackio."""
     expected_services: list[str] = ["rollout", "inference", "advantage", "trainer"]
     """Health wants a heartbeat of each."""
     env_timeout_s: float = Field(5.0, gt=0)

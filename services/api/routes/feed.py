@@ -22,13 +22,18 @@ _STREAM = {"content": {EVENT_STREAM: {"schema": _EVENT}}}
 
 
 @router.get("/events", response_class=StreamingResponse, responses={**responses(404, 422), 200: {**_STREAM}})
-async def follow_events(job: FoundJob, parts: Parts, after: AfterEvent = BEGINNING) -> StreamingResponse:
+async def follow_events(
+    job: FoundJob,
+    parts: Parts,
+    after: AfterEvent = BEGINNING,
+    follow: Annotated[bool, Query(description="False: the stream ends behind the newest event.")] = True,
+) -> StreamingResponse:
     """Server-sent events from the beginning, or from after `Last-Event-ID`; the stream ends after the job's last.
 
     Each has an `id`, its kind as `event` (`state`, `phase`, `metrics`, `evaluation`, `checkpoint`, `warning`,
     `summary`), and JSON {kind, at_unix_s, data} as `data`.
     """
-    return _stream(parts, job.id, after, None)
+    return _stream(parts, job.id, after, None, wait=follow)
 
 
 @router.get(
@@ -61,7 +66,7 @@ async def list_job_evaluations(job: FoundJob, parts: Parts) -> list[EvaluationRe
     return [EvaluationResult.model_validate(one) for one in await feed.evaluations(parts.database, job.id)]
 
 
-def _stream(parts: Container, job_id: str, after: str, kind: str | None) -> StreamingResponse:
-    stream = feed.server_sent_events(parts.database, parts.news, job_id, after, kind=kind)
+def _stream(parts: Container, job_id: str, after: str, kind: str | None, *, wait: bool = True) -> StreamingResponse:
+    stream = feed.server_sent_events(parts.database, parts.news, job_id, after, kind=kind, wait=wait)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)
