@@ -14,6 +14,7 @@ from services.env.data import checked, one_file, read_json
 from services.env.environment import KwargsError
 from services.env.environments.webshop.nouns import title_nouns
 from services.env.environments.webshop.product import Product, Wish, drawn_price
+from services.env.life import watched
 
 Goals = Literal["synthetic", "human"]
 NO_ATTRIBUTES = ("DUMMY_ATTR",)
@@ -82,7 +83,7 @@ def read_products(folder: Path, count: int, goals: Goals) -> list[Product]:
     human = _by_asin(one_file(folder, "items_human_ins*.json")) if goals == "human" else None
     nouns = _by_asin(folder / "nouns.json") if (folder / "nouns.json").exists() else {}
     products: dict[str, Product] = {}
-    for number, value in enumerate(records[:count]):
+    for number, value in enumerate(watched(records[:count])):
         place = f"{items.name}, record {number}"
         record: ProductRecord = checked(_products, value, place)
         asin = record.asin

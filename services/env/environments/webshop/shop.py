@@ -12,6 +12,7 @@ from services.env.environments.ranking import Ranking
 from services.env.environments.webshop.catalogue import made_up_products
 from services.env.environments.webshop.files import Goals, read_products
 from services.env.environments.webshop.product import Goal, Product, made_goal
+from services.env.life import watched
 
 HITS = 50
 """As many products a search finds at most."""
@@ -30,7 +31,7 @@ class Shop:
         self._ranking = Ranking(product.document() for product in products)
         places = [
             (number, wish, combination)
-            for number, product in enumerate(products)
+            for number, product in enumerate(watched(products))
             for wish in range(len(product.wishes))
             for combination in range(product.combinations() if product.wishes[wish].options is None else 1)
         ]
