@@ -63,12 +63,12 @@ class Shop:
 
 
 @lru_cache(maxsize=SHOPS_KEPT)
-def made_up_shop(products: int, catalogue_seed: int, goal_seed: int) -> Shop:
+def made_up_shop(products: int, catalogue_seed: int, *, goal_seed: int) -> Shop:
     """A shop of made-up products, built once in a process."""
     return Shop(made_up_products(products, catalogue_seed), goal_seed)
 
 
 @lru_cache(maxsize=SHOPS_KEPT)
-def shop_from_files(folder: Path, products: int, goals: Goals, goal_seed: int) -> Shop:
+def shop_from_files(folder: Path, products: int, *, goals: Goals, goal_seed: int) -> Shop:
     """A shop of the user's own products, read once in a process. KwargsError: a file is missing or spoilt."""
     return Shop(read_products(folder, products, goals), goal_seed)
