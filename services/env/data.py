@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, TypeAdapter, ValidationError, ValidationInfo
 
 from services.env.environment import KwargsError
+from services.env.life import watched
 
 
 def _folder_below_root(name: Path, info: ValidationInfo) -> Path:
@@ -50,7 +51,7 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
     """Each line's place ("corpus.jsonl, line 3") and value; empty lines are skipped. KwargsError as `read_json`."""
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(watched(lines), start=1):
             if line.strip():
                 place = f"{path.name}, line {number}"
                 try:

@@ -20,6 +20,7 @@ import msgspec
 
 from services.env.environment import InfraFault, KwargsError, ModelFault
 from services.env.episode import Episode
+from services.env.life import watched_by
 from services.env.registry import Registry, UnavailableError, valid_kwargs, valid_split
 from services.env.wire import (
     HEADER,
@@ -66,6 +67,7 @@ class Sessions:
         self._progress = progress
         self._episodes: dict[int, Episode] = {}
         self._ticks = 0
+        self._running = 0
 
     def carry_out(self, order: Order) -> Answer | None:
         """Answer one order; None where it wants no answer. Only signals and memory errors get out of here."""
@@ -94,8 +96,13 @@ class Sessions:
         self._tick(0)
         return answer
 
+    def show_life(self) -> None:
+        """What is being carried out goes on."""
+        self._tick(self._running)
+
     def _tick(self, request: int) -> None:
         self._ticks += 1
+        self._running = request
         PROGRESS.pack_into(self._progress, 0, request, self._ticks)
 
     def _open(self, order: OpenEpisode) -> Opened | Failed:
@@ -197,7 +204,9 @@ def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
     for descriptor in (connection_fd, progress_fd):
         os.set_inheritable(descriptor, False)  # else a child of an environment would keep the socket open
     with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
-        serve(connection, Sessions(Registry(config.environments, config.options), page, data_root=config.data_root))
+        sessions = Sessions(Registry(config.environments, config.options), page, data_root=config.data_root)
+        watched_by(sessions.show_life)
+        serve(connection, sessions)
 
 
 if __name__ == "__main__":

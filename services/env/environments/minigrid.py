@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.environments.splits import reset_within
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done")
@@ -58,6 +58,7 @@ class MiniGrid(Environment):
 
     Kwargs = MiniGridKwargs
     kwargs: MiniGridKwargs
+    capabilities = Capabilities(thread_safe=False)
     prompt_template = "minigrid/v1"
     requires = ("minigrid",)
     extra = "minigrid"
@@ -66,7 +67,9 @@ class MiniGrid(Environment):
     def __init__(self, kwargs: MiniGridKwargs) -> None:
         super().__init__(kwargs)
         import gymnasium
-        import minigrid  # noqa: F401 - registers its ids
+
+        with contextlib.redirect_stdout(io.StringIO()):  # pygame greets
+            import minigrid  # noqa: F401 - registers its ids
 
         try:
             self._env = gymnasium.make(kwargs.id, disable_env_checker=True)

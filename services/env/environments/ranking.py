@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from services.env.life import watched
+
 REQUIRES = ("Stemmer", "bm25s", "numpy")
 """What an environment that ranks needs; imported where it is used, so that listing environments stays cheap."""
 WORD = re.compile(r"\w+(?:['’.]\w+)*")
@@ -44,7 +46,7 @@ class Ranking:
 
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs every index at DEBUG, whatever the root says
         self._index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
-        self._index.index([terms(document) for document in documents], show_progress=False)
+        self._index.index([terms(document) for document in watched(documents)], show_progress=False)
 
     def best(self, query: str, limit: int) -> list[int]:
         """Positions of the documents that share a term with the query, best first, at most `limit`."""

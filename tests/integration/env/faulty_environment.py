@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from services.env.environment import Environment, EnvironmentKwargs, InfraFault, Observation, Outcome
+from services.env.life import watched
 
 
 class FaultyKwargs(EnvironmentKwargs):
@@ -43,6 +44,9 @@ class Faulty(Environment):
         verb, _, rest = action.partition(" ")
         if verb == "sleep":
             time.sleep(float(rest))
+        elif verb == "work":  # in so many parts, each of half a second
+            for _ in watched(range(int(rest))):
+                time.sleep(0.5)
         elif verb == "spin":
             while True:
                 pass

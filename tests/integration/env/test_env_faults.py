@@ -300,3 +300,10 @@ async def test_an_environment_that_what_it_stands_on_left_is_an_infra_fault(serv
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await caller.open(kwargs_json='{"reset": "lose-server"}')
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_long_work_that_shows_life_is_not_taken_for_a_hang(served):
+    caller = await served(step_timeout_s=2.0)
+    (lease,) = await caller.open(kwargs_json='{"reset": "work 8"}')
+    assert not (await caller.step(lease, 1, "work 8")).HasField("fault")
+    assert_fault(await caller.step(lease, 2, "sleep 60"), INFRA)

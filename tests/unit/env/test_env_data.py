@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from services.env import life
 from services.env.data import DataFolder, checked, one_file, read_json, read_jsonl
 from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.registry import valid_kwargs
@@ -83,3 +84,15 @@ def test_a_record_of_the_wrong_shape_is_named_with_its_field():
     assert checked(adapter, {"a": 1}, "x.json, record 0") == {"a": 1}
     with pytest.raises(KwargsError, match=r"data: x.json, record 7: a: .*got 'many'"):
         checked(adapter, {"a": "many"}, "x.json, record 7")
+
+
+def test_every_part_of_long_work_shows_life():
+    shown: list[int] = []
+    life.watched_by(lambda: shown.append(1))
+    try:
+        assert list(life.watched("abc")) == ["a", "b", "c"]
+    finally:
+        life.watched_by(lambda: None)
+    assert len(shown) == 3
+    assert list(life.watched([1, 2])) == [1, 2]
+    assert len(shown) == 3

@@ -30,7 +30,7 @@ SHIRT = Product(
 
 
 def shop(products: int = 1000) -> Shop:
-    return made_up_shop(products, 0, 233)
+    return made_up_shop(products, 0, goal_seed=233)
 
 
 def started(seed: int = 3, split: str = "train", **kwargs: object) -> WebShop:
@@ -246,7 +246,7 @@ def test_the_splits_share_no_goal_and_the_first_500_are_for_testing():
 
 
 def test_goals_are_shuffled_by_their_own_seed():
-    one, other = made_up_shop(200, 0, 233), made_up_shop(200, 0, 1)
+    one, other = made_up_shop(200, 0, goal_seed=233), made_up_shop(200, 0, goal_seed=1)
     instructions = [[stock.goal(number).instruction for number in range(len(stock))] for stock in (one, other)]
     assert instructions[0] != instructions[1]
     assert sorted(instructions[0]) == sorted(instructions[1])

@@ -111,8 +111,13 @@ def test_nouns_beside_the_data_are_taken(tmp_path):
         ([item(pricing="free")], {}, None, r"record 0: pricing: want dollars such as \$3.50, got 'free'"),
         ([item(customization_options={"c": [{"x": 1}]})], {}, None, r"record 0: customization_options.c.0.value"),
         ([ITEM], [], None, r"items_ins_v2_1000.json: want asin -> record, got list"),
-        ([ITEM], {"B000000001": {"attributes": 3}}, None, r"items_ins_v2, record B000000001: attributes: .*got 3"),
-        ([ITEM], {}, {"B000000001": [{}]}, r"items_human_ins, record B000000001: 0.instruction"),
+        (
+            [ITEM],
+            {"B000000001": {"attributes": 3}},
+            None,
+            r"items_ins_v2_1000.json, record B000000001: attributes: .*got 3",
+        ),
+        ([ITEM], {}, {"B000000001": [{}]}, r"items_human_ins.json, record B000000001: 0.instruction"),
     ],
 )
 def test_a_spoilt_file_is_refused_by_file_record_and_field(items, about, human, said, tmp_path):

@@ -183,7 +183,7 @@ def reference(bought: Product, chosen: list[str], goal: Goal) -> float:
 
 
 def test_two_thousand_random_purchases_come_out_as_by_the_formula():
-    shop, rng = made_up_shop(1000, 0, 233), random.Random(1)
+    shop, rng = made_up_shop(1000, 0, goal_seed=233), random.Random(1)
     scores = []
     for _ in range(2000):
         goal = shop.goal(rng.randrange(len(shop)))

@@ -14,6 +14,8 @@ MAX_WIDTH = 400
 """Positions of a layer that are followed; enough for every position of small rooms with one box."""
 MAX_DRAWS = 2000
 """Rooms drawn before giving up; a few to a few dozen are needed."""
+MAX_POSITIONS = 1_000_000
+"""Positions looked at before giving up, some 10 CPU seconds; 8x8 with three boxes takes a few thousand."""
 
 
 def draw_room(rng: random.Random, size: int, boxes: int) -> Room | None:
@@ -25,8 +27,8 @@ def draw_room(rng: random.Random, size: int, boxes: int) -> Room | None:
     return Room(size, frozenset(range(size**2)) - frozenset(floor), frozenset(rng.sample(floor, boxes)))
 
 
-def draw_start(rng: random.Random, room: Room, moves: int) -> Position | None:
-    """A position that `moves` moves solve, no box on a target; None where none was found."""
+def draw_start(rng: random.Random, room: Room, moves: int) -> tuple[Position | None, int]:
+    """A position that `moves` moves solve, no box on a target, or None; and how many positions were looked at."""
     floor = sorted(set(range(room.size**2)) - room.walls - room.targets)
     layer = [Position(player, room.targets) for player in floor]
     seen = set(layer)
@@ -37,7 +39,7 @@ def draw_start(rng: random.Random, room: Room, moves: int) -> Position | None:
         if len(layer) > MAX_WIDTH:
             layer = rng.sample(layer, MAX_WIDTH)
     starts = [position for position in layer if not position.boxes & room.targets]
-    return rng.choice(starts) if starts else None
+    return (rng.choice(starts) if starts else None), len(seen)
 
 
 def largest_part(cells: list[int], size: int) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
-from services.env.environments.sokoban.drawing import MAX_DRAWS, draw_room, draw_start
+from services.env.environments.sokoban.drawing import MAX_DRAWS, MAX_POSITIONS, draw_room, draw_start
 from services.env.environments.sokoban.room import DIRECTIONS, SYMBOLS, Position, Room
 from services.env.environments.splits import in_test_split
 
@@ -98,16 +98,20 @@ class Sokoban(Environment):
     def _drawn(self, rng: random.Random, *, test: bool) -> tuple[Room, Position]:
         kwargs = self.kwargs
         size, boxes = rng.choice(kwargs.size), rng.choice(kwargs.boxes)
+        looked_at = 0
         for _ in range(MAX_DRAWS):
             room = draw_room(rng, size, boxes)
             if room is None or in_test_split(f"{size} {sorted(room.walls)} {sorted(room.targets)}") != test:
                 continue
-            start = draw_start(rng, room, rng.randint(kwargs.min_moves, kwargs.max_moves))
+            start, positions = draw_start(rng, room, rng.randint(kwargs.min_moves, kwargs.max_moves))
             if start is not None:
                 return room, start
+            looked_at += positions
+            if looked_at > MAX_POSITIONS:
+                break
         raise KwargsError(
             f"size, boxes, min_moves, max_moves: no room of {size} with {boxes} boxes and {kwargs.min_moves} to "
-            f"{kwargs.max_moves} moves in {MAX_DRAWS} draws"
+            f"{kwargs.max_moves} moves was found"
         )
 
     def _reward(self, before: Position, after: Position) -> float:

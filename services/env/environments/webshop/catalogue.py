@@ -12,6 +12,7 @@ from services.env.environments.webshop.words import (
     WISHES,
     Department,
 )
+from services.env.life import watched
 
 OPTION_CHANCE = 0.75
 """Of each option that a department knows."""
@@ -21,11 +22,10 @@ PRICE_RANGE_CHANCE = 0.1
 def made_up_products(count: int, seed: int) -> list[Product]:
     """`count` products; a longer catalogue of the same seed begins with the shorter one."""
     rng = random.Random(f"webshop/catalogue/{seed}")
-    products: dict[str, Product] = {}
-    while len(products) < count:
-        asin = f"B{rng.getrandbits(36):09X}"
-        products.setdefault(asin, _product(asin, random.Random(f"webshop/product/{seed}/{asin}")))
-    return list(products.values())
+    asins: dict[str, None] = {}
+    while len(asins) < count:
+        asins[f"B{rng.getrandbits(36):09X}"] = None
+    return [_product(asin, random.Random(f"webshop/product/{seed}/{asin}")) for asin in watched(asins)]
 
 
 def _product(asin: str, rng: random.Random) -> Product:

@@ -93,8 +93,8 @@ class WebShop(Environment):
     def _shop(self) -> Shop:
         kwargs = self.kwargs
         if kwargs.data is None:
-            return made_up_shop(kwargs.products, kwargs.catalogue_seed, kwargs.goal_seed)
-        return shop_from_files(kwargs.data, kwargs.products, kwargs.goals, kwargs.goal_seed)
+            return made_up_shop(kwargs.products, kwargs.catalogue_seed, goal_seed=kwargs.goal_seed)
+        return shop_from_files(kwargs.data, kwargs.products, goals=kwargs.goals, goal_seed=kwargs.goal_seed)
 
     def _observation(self) -> Observation:
         visit = self._visit

@@ -8,12 +8,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
 
 from services.env.data import checked, one_file, read_json
 from services.env.environment import KwargsError
 from services.env.environments.webshop.nouns import title_nouns
 from services.env.environments.webshop.product import Product, Wish, drawn_price
+from services.env.life import watched
 
 Goals = Literal["synthetic", "human"]
 NO_ATTRIBUTES = ("DUMMY_ATTR",)
@@ -78,30 +80,45 @@ def read_products(folder: Path, count: int, goals: Goals) -> list[Product]:
     records = read_json(items)
     if not isinstance(records, list):
         raise KwargsError(f"data: {items.name}: want a list of products, got {type(records).__name__}")
-    attributes = _by_asin(one_file(folder, "items_ins_v2*.json"))
-    human = _by_asin(one_file(folder, "items_human_ins*.json")) if goals == "human" else None
-    nouns = _by_asin(folder / "nouns.json") if (folder / "nouns.json").exists() else {}
+    attributes_of = _Records(one_file(folder, "items_ins_v2*.json"), _attributes)
+    human_of = _Records(one_file(folder, "items_human_ins*.json"), _human) if goals == "human" else None
+    nouns_of = _Records(folder / "nouns.json", _nouns) if (folder / "nouns.json").exists() else None
     products: dict[str, Product] = {}
-    for number, value in enumerate(records[:count]):
+    for number, value in enumerate(watched(records[:count])):
         place = f"{items.name}, record {number}"
         record: ProductRecord = checked(_products, value, place)
         asin = record.asin
         if asin == "nan" or len(asin) > 10 or asin in products:
             continue
-        about: AttributesRecord = checked(_attributes, attributes.get(asin, {}), f"items_ins_v2, record {asin}")
-        wishes = _synthetic(about) if human is None else _human_wishes(human.get(asin, []), asin)
-        titled = checked(_nouns, nouns[asin], f"nouns.json, record {asin}") if asin in nouns else None
-        products[asin] = _product(record, place, tuple(about.attributes), wishes, titled)
+        about: AttributesRecord = attributes_of.find(asin) or AttributesRecord()
+        wishes = _synthetic(about) if human_of is None else _human_wishes(human_of.find(asin) or [])
+        nouns = nouns_of.find(asin) if nouns_of else None
+        products[asin] = msgspec.structs.replace(
+            _product(record, place),
+            attributes=tuple(about.attributes),
+            wishes=wishes,
+            title_nouns=title_nouns(record.name) if nouns is None else tuple(noun.lower() for noun in nouns),
+        )
     return list(products.values())
 
 
-def _product(
-    record: ProductRecord,
-    place: str,
-    attributes: tuple[str, ...],
-    wishes: tuple[Wish, ...],
-    nouns: list[str] | None,
-) -> Product:
+class _Records:
+    """A file of asin -> record; each record is checked when it is wanted."""
+
+    def __init__(self, path: Path, adapter: "TypeAdapter[Any]") -> None:
+        self._name, self._adapter, self._found = path.name, adapter, read_json(path)
+        if not isinstance(self._found, dict):
+            raise KwargsError(f"data: {self._name}: want asin -> record, got {type(self._found).__name__}")
+
+    def find(self, asin: str) -> Any:
+        """The record; None where there is none. KwargsError: it is spoilt."""
+        if asin not in self._found:
+            return None
+        return checked(self._adapter, self._found[asin], f"{self._name}, record {asin}")
+
+
+def _product(record: ProductRecord, place: str) -> Product:
+    """What the catalogue alone tells."""
     price, price_tag = _price(record, place)
     options = {
         name.lower(): tuple(content.value.strip().replace("/", " | ").lower() for content in contents)
@@ -113,14 +130,13 @@ def _product(
         title=record.name,
         description=record.full_description,
         bullet_points=tuple(record.small_description),
-        attributes=attributes,
+        attributes=(),
         options=options,
         price=price,
         price_tag=price_tag,
         query=record.query.lower().strip(),
         product_category=record.product_category,
-        title_nouns=title_nouns(record.name) if nouns is None else tuple(noun.lower() for noun in nouns),
-        wishes=wishes,
+        title_nouns=(),
     )
 
 
@@ -143,17 +159,9 @@ def _synthetic(about: AttributesRecord) -> tuple[Wish, ...]:
     return (Wish(about.instruction, tuple(about.instruction_attributes)),)
 
 
-def _human_wishes(value: Any, asin: str) -> tuple[Wish, ...]:
-    records: list[HumanRecord] = checked(_human, value, f"items_human_ins, record {asin}")
+def _human_wishes(records: list[HumanRecord]) -> tuple[Wish, ...]:
     return tuple(
         Wish(record.instruction, tuple(record.instruction_attributes), tuple(record.instruction_options))
         for record in records
         if record.instruction_attributes
     )
-
-
-def _by_asin(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise KwargsError(f"data: {path.name}: want asin -> record, got {type(found).__name__}")
-    return found

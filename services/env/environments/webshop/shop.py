@@ -12,6 +12,7 @@ from services.env.environments.ranking import Ranking
 from services.env.environments.webshop.catalogue import made_up_products
 from services.env.environments.webshop.files import Goals, read_products
 from services.env.environments.webshop.product import Goal, Product, made_goal
+from services.env.life import watched
 
 HITS = 50
 """As many products a search finds at most."""
@@ -30,7 +31,7 @@ class Shop:
         self._ranking = Ranking(product.document() for product in products)
         places = [
             (number, wish, combination)
-            for number, product in enumerate(products)
+            for number, product in enumerate(watched(products))
             for wish in range(len(product.wishes))
             for combination in range(product.combinations() if product.wishes[wish].options is None else 1)
         ]
@@ -62,12 +63,12 @@ class Shop:
 
 
 @lru_cache(maxsize=SHOPS_KEPT)
-def made_up_shop(products: int, catalogue_seed: int, goal_seed: int) -> Shop:
+def made_up_shop(products: int, catalogue_seed: int, *, goal_seed: int) -> Shop:
     """A shop of made-up products, built once in a process."""
     return Shop(made_up_products(products, catalogue_seed), goal_seed)
 
 
 @lru_cache(maxsize=SHOPS_KEPT)
-def shop_from_files(folder: Path, products: int, goals: Goals, goal_seed: int) -> Shop:
+def shop_from_files(folder: Path, products: int, *, goals: Goals, goal_seed: int) -> Shop:
     """A shop of the user's own products, read once in a process. KwargsError: a file is missing or spoilt."""
     return Shop(read_products(folder, products, goals), goal_seed)
