@@ -132,7 +132,8 @@ def _task(plan: Plan) -> Task:
 def _own_time_ms(task: Task) -> float:
     """Mean time of a step without any service, ms."""
     found = _registry().find(task.environment)
-    kwargs = valid_kwargs(found, task.kwargs_json)
+    root = Settings().data_root
+    kwargs = valid_kwargs(found, task.kwargs_json, str(root.resolve()) if root else None)
     rng, steps, spent = random.Random(0), 0, 0.0
     while steps < OWN_STEPS:
         episode = Episode(found(kwargs), kwargs)
