@@ -1,8 +1,8 @@
 """The steps of one stream: taken as they come, answered as they are ready."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 from gigpo.env.v1 import env_pb2
@@ -17,12 +17,6 @@ STEPS_IN_FLIGHT = 8192
 """Steps that one stream may have under way; further requests wait in the transport."""
 
 
-@dataclass(eq=False)
-class _Asked:
-    step: env_pb2.StepRequest
-    answered: bool = False
-
-
 class StreamedSteps:
     """One stream. `take` is called with what comes in; `results` gives what goes out, until `end` was called and all
     is answered."""
@@ -31,24 +25,28 @@ class StreamedSteps:
         self._service = service
         self._room = asyncio.Semaphore(STEPS_IN_FLIGHT)
         self._ready: asyncio.Queue[env_pb2.StepResult | None] = asyncio.Queue()
-        self._unanswered = 0
+        self._numbers = itertools.count()
+        self._unanswered: dict[int, tuple[env_pb2.StepRequest, float]] = {}
+        """By number, so in order of time: the step, and when waiting for its answer ends (the loop's clock)."""
+        self._timer: asyncio.TimerHandle | None = None
         self._ended = False
 
     async def take(self, steps: Iterable[env_pb2.StepRequest]) -> None:
         """Begin these steps; each is answered within the service's time for a call."""
-        begun = []
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._service.call_timeout_s
         for step in steps:
             await self._room.acquire()
-            self._unanswered += 1
-            asked = _Asked(step)
+            number = next(self._numbers)
+            self._unanswered[number] = (step, until)
             try:
-                answer = self._service.begin_step(step.lease, step.seq, step.action, step.response_tokens)
+                answer = self._service.begin_step(step.lease, step.seq, step.action)
             except EnvServiceError as error:
-                self._put(asked, error)
+                self._put(number, error)
             else:
-                begun.append(asked)
-                answer.add_done_callback(partial(self._done, asked))
-        asyncio.get_running_loop().call_later(self._service.call_timeout_s, self._expire, begun)
+                answer.add_done_callback(partial(self._done, number))
+        if self._timer is None:
+            self._timer = loop.call_at(until, self._expire)
 
     def end(self) -> None:
         """Nothing more comes in."""
@@ -66,20 +64,24 @@ class StreamedSteps:
             if results := [result for result in found if result is not None]:
                 yield results
 
-    def _done(self, asked: _Asked, answer: "asyncio.Task[Stepped | Fault]") -> None:
+    def _done(self, number: int, answer: "asyncio.Task[Stepped | Fault]") -> None:
         if not answer.cancelled():
-            self._put(asked, answer.result())
+            self._put(number, answer.result())
 
-    def _expire(self, begun: list[_Asked]) -> None:
-        for asked in begun:
-            self._put(asked, self._service.not_done())
+    def _expire(self) -> None:
+        """Answer what waited too long, and look again when the next one will have."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        for number, (_, until) in list(self._unanswered.items()):
+            if until > loop.time():
+                self._timer = loop.call_at(until, self._expire)
+                return
+            self._put(number, self._service.not_done())
 
-    def _put(self, asked: _Asked, answer: Stepped | Fault | EnvServiceError) -> None:
-        if asked.answered:
-            return
-        asked.answered = True
-        self._ready.put_nowait(step_result(asked.step, answer))
-        self._unanswered -= 1
+    def _put(self, number: int, answer: Stepped | Fault | EnvServiceError) -> None:
+        asked = self._unanswered.pop(number, None)
+        if asked is None:
+            return  # it waited too long and was told so
+        self._ready.put_nowait(step_result(asked[0], answer))
         self._room.release()
         self._close_if_done()
 

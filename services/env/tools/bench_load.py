@@ -128,8 +128,11 @@ class Load:
         await self._client.close(list(self._by_lease))
         await self._channel.close(grace=None)
 
-    async def run(self, seconds: float) -> Taken:
+    async def run(self, seconds: float, *, think_s: float = 0.0) -> Taken:
         """Step every session again and again for so long; at least once each.
+
+        Args:
+            think_s: a session waits half to one and a half times this long before its next step.
 
         Raises:
             RuntimeError: a step was refused or failed.
@@ -138,15 +141,27 @@ class Load:
             await self._open_again(session)
         taken, before = Taken(), self._service.cpu_s()
         began = time.perf_counter()
+        try:
+            async with asyncio.TaskGroup() as later:
+                await self._drive(taken, later, until=began + seconds, think_s=think_s)
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        taken.wall_s = time.perf_counter() - began
+        taken.cpu_s = {name: spent - before[name] for name, spent in self._service.cpu_s().items()}
+        return taken
+
+    async def _drive(self, taken: Taken, later: asyncio.TaskGroup, *, until: float, think_s: float) -> None:
+        """Send and receive on one stream. What needs no waiting goes out in one message, the rest in its own time."""
         stream = cast(Any, self._client.stub).StepStream()
-        writing, openings = asyncio.Lock(), set[asyncio.Task[None]]()
+        writing = asyncio.Lock()
 
         async def send(sessions: Sequence[_Session]) -> None:
             async with writing:
                 await stream.write(self._steps(sessions))
 
-        async def send_again(session: _Session) -> None:
-            await send([await self._open_again(session)])
+        async def send_later(session: _Session) -> None:
+            await asyncio.sleep(think_s * self._rng.uniform(0.5, 1.5))
+            await send([session if session.able else await self._open_again(session)])
 
         await send(list(self._by_lease.values()))
         unanswered = len(self._by_lease)
@@ -154,17 +169,16 @@ class Load:
             results = (await stream.read()).results
             now = time.perf_counter()
             sessions = [self._answered(result, taken, now) for result in results]
-            if now - began > seconds:
+            if now > until:
                 unanswered -= len(sessions)
                 continue
-            openings |= {asyncio.create_task(send_again(session)) for session in sessions if not session.able}
-            if going_on := [session for session in sessions if session.able]:
-                await send(going_on)
+            at_once = [session for session in sessions if session.able and not think_s]
+            for session in sessions:
+                if think_s or not session.able:
+                    later.create_task(send_later(session))
+            if at_once:
+                await send(at_once)
         await stream.done_writing()
-        await asyncio.gather(*openings)
-        taken.wall_s = time.perf_counter() - began
-        taken.cpu_s = {name: spent - before[name] for name, spent in self._service.cpu_s().items()}
-        return taken
 
     async def keep(self, seconds: float) -> None:
         """Do nothing but renew the leases for so long. RuntimeError where one has gone."""

@@ -40,6 +40,8 @@ class Result(Enum):
     NOT_CLAIMED = "not claimed"
     """The environment does not say that it can do this."""
     NOT_INSTALLED = "not installed"
+    NOT_TRIED = "not tried"
+    """It takes kwargs that nobody gave."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ async def _check(
         return
     examples = json.loads(entry.example_kwargs_json) if kwargs is None else [kwargs]
     if not examples:
-        found(Finding(entry.id, "", "available", Result.NOT_CLAIMED, "no example kwargs: name some to check it with"))
+        found(Finding(entry.id, "", "available", Result.NOT_TRIED, "it has no example kwargs: give --kwargs"))
     for example in examples:
         subject = Subject(client, entry, Task(entry.id, example))
         for name, check in CHECKS.items():

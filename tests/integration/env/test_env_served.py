@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from gigpo_core.digest import anchor_digest
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
+DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION.value[0]
 
 
@@ -116,6 +117,25 @@ async def test_a_slow_step_of_a_stream_keeps_nobody_waiting(served, tmp_path):
     gate.touch()
     assert [result.lease for result in (await stream.read()).results] == [slow]
     await stream.done_writing()
+
+
+async def test_steps_that_take_too_long_are_told_so_and_their_answers_can_be_fetched(served, tmp_path):
+    caller = await served(call_timeout_s=0.5, step_timeout_s=60.0)
+    leases = await caller.open(n=2)
+    gate = tmp_path / "gate"
+    steps = [env_pb2.StepRequest(lease=lease, seq=1, action=f"wait-for {gate}") for lease in leases]
+    stream = caller.stub.StepStream()
+    await stream.write(env_pb2.StepBatchRequest(steps=steps[:1]))
+    streamed = (await stream.read()).results
+    batched = (await caller.stub.StepBatch(env_pb2.StepBatchRequest(steps=steps))).results
+    assert [result.refusal.code for result in (*streamed, *batched)] == [DEADLINE_EXCEEDED] * 3
+    gate.touch()
+    while (result := (await caller.batch((leases[1], 1, "")))[0]).HasField("refusal"):
+        assert result.refusal.code == DEADLINE_EXCEEDED
+    assert result.outcome.observation.text == "count 1"
+    assert (await caller.step(leases[0], 1)).score == 1.0
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
 
 
 async def test_a_message_of_a_stream_that_is_too_long_ends_it_after_what_came_before(served):

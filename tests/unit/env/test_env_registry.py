@@ -84,6 +84,35 @@ def test_the_platforms_own_environments_are_entry_points_of_its_package():
     assert {name: installed.get(name) for name in declared} == declared, "the package's metadata is old: make install"
 
 
+def install(folder: Path, package: str, environment: str, value: str) -> None:
+    """What pip leaves behind of a package with one environment."""
+    metadata = folder / f"{package}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[gigpo.environments]\n{environment} = {value}\n")
+
+
+def test_an_installed_package_brings_its_environment(tmp_path, monkeypatch):
+    install(tmp_path, "casino", "coin", f"{__name__}:Coin")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert Registry(known_environments({})).find("coin") is Coin
+
+
+def test_an_id_that_two_packages_register_stops_the_start_unless_the_settings_decide(tmp_path, monkeypatch):
+    install(tmp_path, "casino", "coin", f"{__name__}:Coin")
+    install(tmp_path, "other_casino", "coin", f"{__name__}:Elsewhere")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="'coin' is registered twice: "):
+        known_environments({})
+    assert known_environments({"coin": f"{__name__}:Coin"})["coin"] == f"{__name__}:Coin"
+
+
+def test_a_class_finds_what_the_operator_set_for_it():
+    options = {"coin": {"allowed": ["127.0.0.1:80"]}}
+    assert Registry({"coin": f"{__name__}:Coin"}, options).find("coin").options == {"allowed": ["127.0.0.1:80"]}
+    assert Registry({"coin": f"{__name__}:Coin"}).find("coin").options == {}
+
+
 def test_an_unknown_id_is_answered_with_the_known_ones():
     with pytest.raises(UnavailableError, match="known: grid"):
         Registry({"grid": "services.env.environments.grid:Grid"}).find("gird")
