@@ -64,9 +64,22 @@ class Engine:
         try:
             return method(*arguments)
         except (Py4JNetworkError, OSError) as error:
-            if self._gateway is gateway:
-                self._gateway = None
+            self._end(gateway)
             raise InfraFault(f"the JVM of {self._jar.name} is gone: {error}") from error
+
+    def stop(self) -> None:
+        """End the JVM; games in it are lost. The next game gets another."""
+        if self._gateway is not None:
+            self._end(self._gateway)
+
+    def _end(self, gateway: Any) -> None:
+        if self._gateway is gateway:
+            self._gateway = None
+        gateway.close()
+        process = gateway.java_process
+        process.kill()
+        process.wait()
+        process.stdin.close()
 
 
 class Game:

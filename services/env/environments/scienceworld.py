@@ -72,7 +72,7 @@ class ScienceWorld(Environment):
         task = self.kwargs.task
         if task not in _tasks():
             raise KwargsError(f"task: want one of {', '.join(_tasks())}, got {task!r}")
-        game = self._game = _engine().new_game()
+        game = self._game = engine().new_game()
         simplifications = ",".join(self.kwargs.simplifications)
         game("load", task, 0, simplifications, False)
         variations = list(game(VARIATIONS[split]))
@@ -123,7 +123,8 @@ def _tasks() -> tuple[str, ...]:
 
 
 @functools.cache
-def _engine() -> Engine:
+def engine() -> Engine:
+    """This process's own."""
     package = import_module("scienceworld")
     jar = Path(str(package.__file__)).with_name("scienceworld.jar")
     return Engine(jar, "scienceworld.runtime.pythonapi.PythonInterface")

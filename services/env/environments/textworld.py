@@ -52,14 +52,9 @@ class TextWorldKwargs(EnvironmentKwargs):
     def settings(self, seed: int, split: str) -> dict[str, JsonValue]:
         """What the game's generator wants to be told."""
         if self.game == "cooking":
-            skills: dict[str, JsonValue] = {name: name in self.skills for name in ("open", "cook", "cut", "drop")}
-            return {
-                "recipe": self.recipe,
-                "take": self.take,
-                "go": self.go,
-                "recipe_seed": seed,
-                "split": split,
-            } | skills
+            told: dict[str, JsonValue] = {name: name in self.skills for name in ("open", "cook", "cut", "drop")}
+            told |= {"recipe": self.recipe, "take": self.take, "go": self.go, "recipe_seed": seed, "split": split}
+            return told
         if self.game == "simple":
             goal = "detailed" if self.instructions == "path" else "brief"
             return {"rewards": "dense", "goal": goal, "test": split != "train"}

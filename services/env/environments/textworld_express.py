@@ -60,7 +60,7 @@ class TextWorldExpress(Environment):
     _game: Game | None = None
 
     def reset(self, seed: int, split: str) -> Observation:
-        self._game = _engine().new_game()
+        self._game = engine().new_game()
         options = ",".join(f"{name}={value}" for name, value in sorted(self.kwargs.options.items()))
         if refused := self._game("load", self.kwargs.game, options):
             raise KwargsError(f"options: {refused}")
@@ -99,7 +99,8 @@ class TextWorldExpress(Environment):
 
 
 @functools.cache
-def _engine() -> Engine:
+def engine() -> Engine:
+    """This process's own."""
     package = import_module("textworld_express")
     return Engine(
         Path(str(package.__file__)).with_name("textworld-express.jar"), "textworldexpress.runtime.PythonInterface"

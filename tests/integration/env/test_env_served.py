@@ -21,7 +21,9 @@ async def test_the_listing_describes_every_environment(served):
     listing = (await caller.stub.ListEnvironments(env_pb2.ListEnvironmentsRequest())).environments
     assert [entry.id for entry in listing] == sorted(entry.id for entry in listing)
     by_id = {entry.id: entry for entry in listing}
-    assert {"alfworld", "faulty", "grid", "gymnasium", "openenv", "prompts", "search_qa", "sokoban", "webshop"} <= set(by_id)
+    assert {"alfworld", "faulty", "grid", "gymnasium", "openenv", "prompts", "search_qa", "sokoban", "webshop"} <= set(
+        by_id
+    )
     grid = by_id["grid"]
     assert json.loads(grid.kwargs_schema_json)["additionalProperties"] is False
     assert grid.capabilities.deterministic
