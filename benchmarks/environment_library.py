@@ -21,6 +21,8 @@ from statistics import mean
 from typing import Any
 
 from services.env.environment import Environment
+from services.env.environments.alfworld.environment import Alfworld
+from services.env.environments.alfworld.game import TASK_TYPES
 from services.env.environments.grid import Grid
 from services.env.environments.gymnasium_adapter import GymnasiumAdapter
 from services.env.environments.minigrid import MiniGrid
@@ -29,6 +31,7 @@ from services.env.environments.sokoban.environment import Sokoban
 from services.env.environments.webshop.environment import WebShop
 from services.env.episode import Episode
 from tests.unit.env.experts import pusher, reader, shopper
+from tests.unit.env.household_expert import homemaker
 
 GROUP = 8
 SPEED_STEPS = 4000
@@ -73,7 +76,16 @@ def lookups(environment: SearchQa) -> tuple[str, ...]:
     return (*(f"<search>{text}</search>" for text in searches), "<answer>nobody knows</answer>")
 
 
+PICK, LOOK = {"task_types": ["pick_and_place_simple"]}, {"task_types": ["look_at_obj_in_light"]}
+ALL_TASKS = {"task_types": list(TASK_TYPES)}
+FULL = {"receptacles": "all", "objects": "all", "max_turns": 30}
 CASES = (
+    Case("alfworld, 3 receptacles, pick and place", Alfworld, PICK, homemaker),
+    Case("alfworld, 3 receptacles, look", Alfworld, LOOK, homemaker),
+    Case("alfworld, 3 receptacles, all tasks, all commands", Alfworld, {**ALL_TASKS, "commands": "all"}, homemaker),
+    Case(
+        "alfworld, full rooms, all tasks, all commands", Alfworld, {**ALL_TASKS, **FULL, "commands": "all"}, homemaker
+    ),
     Case("webshop 1k, canned", WebShop, {"queries": "canned"}, shopper),
     Case("webshop 20k, canned", WebShop, {"products": 20_000, "queries": "canned"}, shopper),
     Case("search_qa 2k", SearchQa, {"hops": [1, 2, 3]}, reader, lookups),
@@ -116,9 +128,12 @@ class Player:
         tries = self.case.tries
         return self.rng.choice(tries(environment) if tries else seen.admissible_actions)
 
-    def played(self, seed: int, share: float, split: str = "test") -> tuple[list[tuple[bytes, bytes]], bool, float]:
-        """(anchor, state) of each step, whether it was won, and its score; `share` of the actions are the expert's."""
-        environment, episode, seen = self.opened(seed, split)
+    def played(self, seed: int, share: float) -> tuple[list[tuple[bytes, bytes]], bool, float]:
+        """(anchor, state) of each step, whether it was won, and its score; `share` of the actions are the expert's.
+
+        The tasks are those of the last split.
+        """
+        environment, episode, seen = self.opened(seed, self.case.environment.splits[-1])
         rows = []
         while True:
             rows.append((seen.anchor_key, seen.state_key))

@@ -1,0 +1,130 @@
+"""ScienceWorld: the 30 tasks of the benchmark with its official variations (scienceworld, an extra; needs Java).
+
+Transcript (task boil, train, seed 0):
+
+    Your task is to boil water. ...
+    look around    This room is called the hallway. In it, you see: ...
+    open door to kitchen    The door is already open.
+"""
+
+import functools
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from services.env.environment import (
+    Capabilities,
+    CostClass,
+    Environment,
+    EnvironmentKwargs,
+    KwargsError,
+    Observation,
+    Outcome,
+)
+from services.env.environments.java import Engine, Game, java_is_missing
+
+UNKNOWN_ACTION = "No known action matches that input."
+UNREPEATABLE = ("find-plant", "find-animal", "find-living-thing", "grow-", "identify-life-stages", "mendelian-genetics")
+"""Beginnings of tasks in which living things move by chance that no seed governs."""
+VARIATIONS = {"train": "getVariationsTrain", "dev": "getVariationsDev", "test": "getVariationsTest"}
+Simplification = Literal[
+    "easy", "teleportAction", "selfWateringFlowerPots", "openContainers", "openDoors", "noElectricalAction"
+]
+
+
+class ScienceWorldKwargs(EnvironmentKwargs):
+    """Which task, and how much easier than published."""
+
+    task: str = Field("boil", description="Name of the task, as in the benchmark: boil, melt, find-plant, ...")
+    simplifications: tuple[Simplification, ...] = Field((), description="What is made easier; easy: everything.")
+    valid_actions: bool = Field(
+        False,
+        description="Whether observations name all valid actions, 200 to 1,300 of them: this takes some ten times as "
+        "long as the step itself. Without them an action is valid where the engine understands it.",
+    )
+    max_turns: int = Field(100, ge=1, le=100_000, description="The episode is truncated after this many steps.")
+
+
+class ScienceWorld(Environment):
+    """ScienceWorld: 30 tasks of school science, with the official variations as splits. Tasks with living things do
+    not repeat themselves: their sessions cannot be replayed."""
+
+    Kwargs = ScienceWorldKwargs
+    capabilities = Capabilities(thread_safe=False, cost_class=CostClass.HEAVY)
+    splits = ("train", "dev", "test")
+    prompt_template = "scienceworld/v1"
+    requires = ("scienceworld",)
+    extra = "scienceworld"
+    max_sessions = 64
+    examples = ({"task": "boil"}, {"task": "melt", "valid_actions": True, "simplifications": ["easy"]})
+    example_actions = ("look around", "inventory", "open door to kitchen", "go to kitchen", "wait1", "go to hallway")
+    kwargs: ScienceWorldKwargs
+    _game: Game | None = None
+
+    @property
+    def deterministic(self) -> bool:
+        return not self.kwargs.task.startswith(UNREPEATABLE)
+
+    def reset(self, seed: int, split: str) -> Observation:
+        task = self.kwargs.task
+        if task not in _tasks():
+            raise KwargsError(f"task: want one of {', '.join(_tasks())}, got {task!r}")
+        game = self._game = engine().new_game()
+        simplifications = ",".join(self.kwargs.simplifications)
+        game("load", task, 0, simplifications, False)
+        variations = list(game(VARIATIONS[split]))
+        if variation := variations[seed % len(variations)]:
+            game("load", task, variation, simplifications, False)
+        game("reset")
+        self._score = 0
+        self._task = str(game("getTaskDescription")).removeprefix("Task Description:\n").strip()
+        return self._observe(game, game("step", "look around"))
+
+    def step(self, action: str) -> Outcome:
+        game = self._game
+        assert game is not None
+        known = action in self._actions if self._actions else None
+        told = str(game("step", action))
+        score = round(100 * float(game("getScore")))
+        reward, self._score = (score - self._score) / 100, score
+        failed = score < 0
+        return Outcome(
+            observation=self._observe(game, told),
+            reward=reward,
+            score=float(score),
+            won=score >= 100,
+            terminated=failed or bool(game("getCompleted")),
+            action_valid=not told.startswith(UNKNOWN_ACTION) if known is None else known,
+        )
+
+    def close(self) -> None:
+        if self._game is not None:
+            self._game.close()
+            self._game = None
+
+    @classmethod
+    def unavailable_reason(cls) -> str:
+        return java_is_missing()
+
+    def _observe(self, game: Game, told: str) -> Observation:
+        self._actions: tuple[str, ...] = ()
+        if self.kwargs.valid_actions:
+            self._actions = tuple(sorted(set(game("getValidActionObjectCombinations"))))
+        return Observation(text=told.strip(), task=self._task, admissible_actions=self._actions)
+
+
+@functools.cache
+def _tasks() -> tuple[str, ...]:
+    listing = Path(str(import_module("scienceworld").__file__)).with_name("tasks.json")
+    return tuple(sorted(task["task_name"] for task in json.loads(listing.read_text())))
+
+
+@functools.cache
+def engine() -> Engine:
+    """This process's own."""
+    package = import_module("scienceworld")
+    jar = Path(str(package.__file__)).with_name("scienceworld.jar")
+    return Engine(jar, "scienceworld.runtime.pythonapi.PythonInterface")

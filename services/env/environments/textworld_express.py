@@ -1,0 +1,107 @@
+"""TextWorld-Express: eight short text games with official folds (textworld-express, an extra; needs Java).
+
+Transcript (game coin, train, seed 1):
+
+    Your task is to search the environment and find the coin.  Once you find the coin, take it.
+    You are in the kitchen. In one part of the room you see a stove. ...
+    move east     You are in the living room. ...
+    take coin     You take the coin.
+"""
+
+import functools
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from services.env.environment import (
+    Capabilities,
+    CostClass,
+    Environment,
+    EnvironmentKwargs,
+    KwargsError,
+    Observation,
+    Outcome,
+)
+from services.env.environments.java import Engine, Game, java_is_missing
+
+FIRST_SEED = {"train": 0, "dev": 10_000, "test": 20_000}
+SEEDS = 1000
+"""Games of each fold."""
+
+
+class TextWorldExpressKwargs(EnvironmentKwargs):
+    """Which game, and how large."""
+
+    game: Literal["coin", "mapreader", "twc", "cookingworld", "arithmetic", "sorting", "simonsays", "peckingorder"] = (
+        Field("coin", description="The game.")
+    )
+    options: dict[str, int] = Field(
+        default_factory=dict,
+        description='The game\'s own parameters, such as {"numLocations": 5}; a wrong name is answered with the list.',
+    )
+    max_turns: int = Field(50, ge=1, le=100_000, description="The episode is truncated after this many steps.")
+
+
+class TextWorldExpress(Environment):
+    """TextWorld-Express: coin, mapreader, twc, cookingworld, arithmetic, sorting, simonsays, peckingorder. Seeds 0 to
+    999 go through the games of the official fold."""
+
+    Kwargs = TextWorldExpressKwargs
+    capabilities = Capabilities(thread_safe=False, cost_class=CostClass.HEAVY)
+    splits = ("train", "dev", "test")
+    prompt_template = "textworld/v1"
+    requires = ("textworld_express",)
+    extra = "textworld-express"
+    examples = ({"game": "coin"}, {"game": "cookingworld"}, {"game": "mapreader"}, {"game": "twc"})
+    kwargs: TextWorldExpressKwargs
+    _game: Game | None = None
+
+    def reset(self, seed: int, split: str) -> Observation:
+        self._game = engine().new_game()
+        options = ",".join(f"{name}={value}" for name, value in sorted(self.kwargs.options.items()))
+        if refused := self._game("load", self.kwargs.game, options):
+            raise KwargsError(f"options: {refused}")
+        first = self._game("generateNewGameJSON", FIRST_SEED[split] + seed % SEEDS, split, False)
+        self._task = " ".join(str(self._game("getTaskDescription")).split())
+        self._score = 0.0
+        return self._observe(json.loads(first))
+
+    def step(self, action: str) -> Outcome:
+        assert self._game is not None
+        valid = action in self._actions
+        told = json.loads(self._game("stepJSON", action))
+        reward, self._score = float(told["score"]) - self._score, float(told["score"])
+        won = bool(told["tasksuccess"])
+        return Outcome(
+            observation=self._observe(told),
+            reward=reward,
+            score=self._score,
+            won=won,
+            terminated=won or bool(told["taskfailure"]),
+            action_valid=valid,
+        )
+
+    def close(self) -> None:
+        if self._game is not None:
+            self._game.close()
+            self._game = None
+
+    @classmethod
+    def unavailable_reason(cls) -> str:
+        return java_is_missing()
+
+    def _observe(self, told: dict[str, Any]) -> Observation:
+        self._actions = tuple(sorted(set(told["validActions"])))
+        return Observation(text=told["observation"].strip(), task=self._task, admissible_actions=self._actions)
+
+
+@functools.cache
+def engine() -> Engine:
+    """This process's own."""
+    package = import_module("textworld_express")
+    return Engine(
+        Path(str(package.__file__)).with_name("textworld-express.jar"), "textworldexpress.runtime.PythonInterface"
+    )
