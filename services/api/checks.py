@@ -20,6 +20,7 @@ Problems = list[tuple[str, str]]
 """(field, sentence) pairs."""
 
 _ID = "environment.environment"
+_LARGEST = (1 << 63) - 1
 
 
 def environment_of(
@@ -37,6 +38,18 @@ def environment_of(
         problems.append((_ID, f"{view.info.id} cannot be opened here: {view.unavailable_reason}"))
         return None, problems
     return view.info, problems + _environment_problems(spec, view.info)
+
+
+def number_problems(value: Any, path: str = "") -> Problems:
+    """Integers in a document that 64 bits cannot hold."""
+    if isinstance(value, dict):
+        inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
+        return [problem for name, one in inner for problem in number_problems(one, name)]
+    if isinstance(value, list):
+        return [problem for i, one in enumerate(value) for problem in number_problems(one, f"{path}.{i}")]
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        return [(path, f"want an integer of at most {_LARGEST}, got one of {len(str(value))} digits")]
+    return []
 
 
 def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
