@@ -15,7 +15,7 @@ from pathlib import Path
 from services.api.adoption import Policy, Taken, policy_of, training_of
 from services.api.artifacts import job_folder
 from services.api.caller import Caller
-from services.api.checks import environment_of, folder_problems, number_problems
+from services.api.checks import environment_of, folder_problems
 from services.api.database import Database
 from services.api.derivation import evaluation_spec, fork_spec
 from services.api.environments import EnvironmentCatalogue
@@ -145,8 +145,6 @@ class Admission:
             raise problem if problem.status == 422 else bad_spec([("model.model", problem.detail)]) from None
 
     async def _environment(self, spec: JobSpec) -> EnvironmentInfo:
-        if problems := number_problems(spec.model_dump(exclude_unset=True)):
-            raise bad_spec(problems)
         environment, problems = environment_of(spec, await self._environments.list(), self._engines)
         if environment is None or problems:
             raise bad_spec(problems)

@@ -10,14 +10,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from structlog.stdlib import BoundLogger
 
 from services.api.container import running_container
 from services.api.guard import Guard
 from services.api.openapi import document, operation_id
-from services.api.problems import Problem, answer, bad_spec
+from services.api.problems import MEDIA_TYPE, Problem, bad_spec
 from services.api.routes import catalogue, checkpoints, evaluations, feed, jobs, rollouts
 from services.api.routes.jobs import SUBMIT_PATH
 from services.api.settings import Settings
@@ -54,20 +54,20 @@ def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) ->
 def _translate_errors(app: FastAPI, log: BoundLogger) -> None:
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return answer(error)
+        return _answer(error)
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = str(error.detail or HTTPStatus(error.status_code).phrase)
-        return answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))
+        return _answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return answer(_validation_problem(request, error))
+        return _answer(_validation_problem(request, error))
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("request_failed", path=request.url.path, exc_info=error)
-        return answer(Problem(500, "the request failed; the log of the API says why"))
+        return _answer(Problem(500, "the request failed; the log of the API says why"))
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, http)
@@ -89,3 +89,7 @@ def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "unknown key"
     return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _answer(problem: Problem) -> Response:
+    return JSONResponse(problem.body(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)

@@ -55,7 +55,8 @@ def number_problems(value: Any, path: str = "") -> Problems:
 def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     wanted = spec.environment
     field = "environment.environment_kwargs"
-    problems = _kwargs_problems(field, wanted.environment_kwargs, info)
+    problems = number_problems(spec.model_dump(exclude_unset=True))
+    problems += _kwargs_problems(field, wanted.environment_kwargs, info)
     if spec.model.warmstart and not problems:
         merged = {**wanted.environment_kwargs, **spec.model.warmstart.warmstart_environment_kwargs}
         problems += _kwargs_problems("model.warmstart.warmstart_environment_kwargs", merged, info)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.api.problems import Problem, answer
+from services.api.problems import MEDIA_TYPE, Problem
 
 _OPEN_PATHS = frozenset({"/healthz"})
 """Probes have no key."""
@@ -28,7 +29,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (problem := self._refusal(scope["path"], Headers(scope=scope))):
-            await answer(problem)(scope, receive, send)
+            answer = JSONResponse(problem.body(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+            await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

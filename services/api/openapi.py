@@ -13,8 +13,6 @@ from services.api.problems import ProblemDetails, responses
 
 ANYWHERE = (401, 403, 429, 500)
 """What the guard, or a defect, may answer instead of any route."""
-WITH_BODY = (400, 411, 413)
-"""What a body may be answered with before it is read."""
 OPEN_PATHS = frozenset({"/healthz"})
 
 
@@ -49,8 +47,7 @@ def _document_errors(operation: dict[str, Any], *, guarded: bool) -> None:
     found = operation["responses"]
     if "422" in found:  # FastAPI's own has another shape
         found["422"] = responses(422)[422]
-    statuses = (*(ANYWHERE if guarded else (500,)), *(WITH_BODY if "requestBody" in operation else ()))
-    for status, error in responses(*statuses).items():
+    for status, error in responses(*(ANYWHERE if guarded else (500,))).items():
         found.setdefault(str(status), error)
 
 

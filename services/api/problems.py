@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from typing import Any
 
-from fastapi.responses import Response
 from pydantic import Field
 
 from services.api.views.base import Document
@@ -56,11 +54,6 @@ class Problem(Exception):
         ).model_dump()
 
 
-def answer(problem: Problem) -> Response:
-    """The problem as a response; ASCII, since what came may hold what UTF-8 cannot."""
-    return Response(json.dumps(problem.body()), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
-
-
 def bad_spec(problems: list[tuple[str, str]]) -> Problem:
     """422 for a job spec; the detail joins all sentences."""
     detail = "; ".join(f"{field}: {message}" if field else message for field, message in problems)
@@ -95,12 +88,10 @@ def _example(status: int) -> Problem:
 
 
 _DETAILS = {
-    400: "There was an error parsing the body",
     401: "want a valid API key",
     403: "the key's scopes do not allow this",
     404: "no job 'j0193f2c4d5e6a1b2c'",
     409: "cannot pause job j0193f2c4d5e6a1b2c: want a job that has not ended, got state SUCCEEDED",
-    411: "want a Content-Length, got a chunked body",
     413: "want a body of at most 1048576 bytes, got 2097152",
     422: "training.learning_rate: Input should be greater than 0, got -1",
     429: "more calls than the project may make: ask again in 2 s",
@@ -109,8 +100,6 @@ _DETAILS = {
 }
 """An example of each."""
 _REASONS = {
-    400: "The body is no text.",
-    411: "The length of the body is not given.",
     401: "No key, or none that is known.",
     403: "The key does not allow it.",
     429: "Too many calls; `Retry-After` says when to ask again.",
