@@ -62,6 +62,18 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     return problems
 
 
+def _number_problems(value: Any, path: str = "") -> Problems:
+    """Integers in a document that 64 bits cannot hold."""
+    if isinstance(value, dict):
+        inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
+        return [problem for name, one in inner for problem in _number_problems(one, name)]
+    if isinstance(value, list):
+        return [problem for i, one in enumerate(value) for problem in _number_problems(one, f"{path}.{i}")]
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        return [(path, f"want an integer of at most {_LARGEST}, got one of {len(str(value))} digits")]
+    return []
+
+
 def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInfo) -> Problems:
     return list(_against_schema(field, json.dumps(kwargs, sort_keys=True), json.dumps(info.kwargs_schema), info.id))
 
@@ -81,18 +93,6 @@ def _kwargs_sentences(field: str, error: ValidationError, environment: str) -> P
         unknown = [key for key in error.instance if key not in known]
         return [(f"{path}.{key}", f"unknown key of environment {environment}, known: {names}") for key in unknown]
     return [(path, f"{error.message}, as environment {environment} wants it")]
-
-
-def _number_problems(value: Any, path: str = "") -> Problems:
-    """Integers in a document that 64 bits cannot hold."""
-    if isinstance(value, dict):
-        inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
-        return [problem for name, one in inner for problem in _number_problems(one, name)]
-    if isinstance(value, list):
-        return [problem for i, one in enumerate(value) for problem in _number_problems(one, f"{path}.{i}")]
-    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
-        return [(path, f"want an integer of at most {_LARGEST}, got one of {len(str(value))} digits")]
-    return []
 
 
 def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
