@@ -1,13 +1,58 @@
 """The typed Python client and the `gigpo` command, over the REST API only.
 
-from client import GigpoClient
-with GigpoClient("http://127.0.0.1:8400") as gigpo:
-    job = gigpo.submit({"model": {"scratch": {}}, ...})
-    for event in gigpo.events(job.id):
-        ...
+    from client import GigpoClient
+
+    with GigpoClient("http://127.0.0.1:8400") as gigpo:
+        job = gigpo.submit({"model": {"scratch": {}}, "environment": {"environment": "grid"}})
+        for event in gigpo.events(job.id):
+            print(event.kind, event.data)
+        gigpo.download_checkpoint(job.id, "final", Path("policy"))
+
+`AsyncGigpoClient` has the same calls, awaited. Errors are a tree of their own (`client.errors`).
 """
 
-from client.api import Event, GigpoClient, Job
-from client.errors import ApiRefused, BadInput, GigpoError, NoStack
+from client.asynchronous import AsyncGigpoClient
+from client.errors import (
+    ApiRefused,
+    BadAnswer,
+    BadInput,
+    BrokenDownload,
+    Conflict,
+    Forbidden,
+    GigpoError,
+    Invalid,
+    NoStack,
+    NotFound,
+    RateLimited,
+    ServerFailed,
+    Unauthorized,
+    Unreachable,
+)
+from client.http.retries import Retries
+from client.models import Checkpoint, Event, Job, Rollout, RolloutDetail
+from client.synchronous import GigpoClient
 
-__all__ = ["ApiRefused", "BadInput", "Event", "GigpoClient", "GigpoError", "Job", "NoStack"]
+__all__ = [
+    "ApiRefused",
+    "AsyncGigpoClient",
+    "BadAnswer",
+    "BadInput",
+    "BrokenDownload",
+    "Checkpoint",
+    "Conflict",
+    "Event",
+    "Forbidden",
+    "GigpoClient",
+    "GigpoError",
+    "Invalid",
+    "Job",
+    "NoStack",
+    "NotFound",
+    "RateLimited",
+    "Retries",
+    "Rollout",
+    "RolloutDetail",
+    "ServerFailed",
+    "Unauthorized",
+    "Unreachable",
+]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from client.errors import BadInput
+from client.yaml_keys import KeyTwice, load_yaml
 from services.contracts.algorithm import WEIGHTED_ESTIMATORS
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 
@@ -27,7 +29,9 @@ def read_document(path: Path | None) -> dict[str, Any]:
     if path is None:
         return default_document()
     try:
-        document = yaml.safe_load(path.read_text())
+        document = load_yaml(path.read_text())
+    except KeyTwice as error:
+        raise BadInput(f"{path}: {error}") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -51,13 +55,30 @@ def with_flags(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[s
     if estimator not in WEIGHTED_ESTIMATORS and isinstance(changed.get("algorithm"), dict):
         changed["algorithm"].pop("gigpo_step_advantage_weight", None)
     for name, value in values.items():
-        *sections, leaf = paths[name]
-        section: dict[str, Any] = changed
-        for part in sections:
-            if not isinstance(section.get(part), dict):
-                section[part] = {}
-            section = section[part]
-        section[leaf] = _scalar(name, value)
+        _put(changed, paths[name], _scalar(name, value))
+    return changed
+
+
+def _put(document: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    *sections, leaf = path
+    for part in sections:
+        if not isinstance(document.get(part), dict):
+            document[part] = {}
+        document = document[part]
+    document[leaf] = value
+
+
+def overrides(changes: Sequence[str]) -> dict[str, Any]:
+    """`KEY=VALUE`s as sections that differ; a key is a flag's name or a dotted path. Raises BadInput."""
+    paths, changed = flags(), dict[str, Any]()
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise BadInput(f"--set: want KEY=VALUE such as learning_rate=3e-4, got {change!r}")
+        path = paths.get(key) or next((place for place in paths.values() if ".".join(place) == key), None)
+        if path is None:
+            raise BadInput(f"--set {key}: unknown key; `gigpo train --help` lists the known ones")
+        _put(changed, path, _scalar(f"set {key}", value))
     return changed
 
 
@@ -83,11 +104,26 @@ def require_model_folder(spec: JobSpec) -> None:
         raise BadInput(f"model.model: no such folder: {spec.model.model}")
 
 
+def require_environment(spec: JobSpec) -> None:
+    """For a stack on this machine: refuse what its environments would, before anything is started. Raises BadInput.
+
+    Who is installed answers: `gigpo.catalogue` lists environments, `gigpo.checks` compares a spec with such a list.
+    """
+    catalogues, checks = entry_points(group="gigpo.catalogue"), entry_points(group="gigpo.checks")
+    if catalogues and checks:
+        found = [view for point in catalogues for view in point.load()()]
+        problems = [sentence for point in checks for sentence in point.load()(spec, found)]
+        if problems:
+            raise BadInput("; ".join(problems))
+
+
 def _scalar(name: str, value: str) -> Any:
     if name in {"name", "model"}:
         return value
     try:
-        return yaml.safe_load(value)
+        return load_yaml(value)
+    except KeyTwice as error:
+        raise BadInput(f"--{name}: {error}") from error
     except yaml.YAMLError as error:
         raise BadInput(f"--{name}: want a value in YAML or JSON, got {value!r}: {_one_line(error)}") from error
 

@@ -1,26 +1,58 @@
-"""What can go wrong, each with the exit code of the command line."""
+"""What can go wrong, each with the exit code of the command line.
+
+GigpoError
+    BadInput            the caller gave something that cannot be done
+    Unreachable         no API answers
+        NoStack         none is up in this folder
+    ApiRefused          the API answered with a problem
+        Unauthorized    401, no valid key
+        Forbidden       403, the key may not do this
+        NotFound        404
+        Conflict        409, the state does not allow it, or a key was used for something else
+        Invalid         400, 413, 422: what was sent is wrong; `errors` names the fields
+        RateLimited     429
+        ServerFailed    5xx
+    BadAnswer           an answer that is not this API's
+    BrokenDownload      a file is not the one that was promised
+"""
 
 from __future__ import annotations
 
-OK, JOB_FAILED, BAD_INPUT, NO_STACK, INTERRUPTED = 0, 1, 2, 3, 130
+from collections.abc import Sequence
+
+OK, FAILED, BAD_INPUT, NO_API, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class GigpoError(Exception):
     """Base of all; the message is one sentence for the user."""
 
-    exit_code = JOB_FAILED
+    exit_code = FAILED
 
 
 class BadInput(GigpoError):
-    """What the user gave cannot be done: flags, a file, a spec."""
+    """What the caller gave cannot be done: flags, a file, a spec."""
 
     exit_code = BAD_INPUT
 
 
-class NoStack(GigpoError):
-    """No API answers."""
+class Unreachable(GigpoError):
+    """No API answers at this address, however often it is asked."""
 
-    exit_code = NO_STACK
+    exit_code = NO_API
+
+
+class NoStack(Unreachable):
+    """No stack is up in this folder, or it does not start."""
+
+
+class BadAnswer(GigpoError):
+    """What answers is not this API, or one of another version."""
+
+    exit_code = NO_API
+
+
+class BrokenDownload(GigpoError):
+    """A file did not arrive as it was promised; nothing is left at its place."""
 
 
 class ApiRefused(GigpoError):
@@ -29,12 +61,54 @@ class ApiRefused(GigpoError):
     Attributes:
         status: HTTP status.
         errors: (field, message) pairs.
+        retry_after_s: when the API says that it may be asked again; None: it does not say.
     """
 
-    def __init__(self, status: int, detail: str, errors: list[tuple[str, str]]) -> None:
-        super().__init__(detail)
-        self.status, self.errors = status, errors
+    exit_code = BAD_INPUT
 
-    @property
-    def exit_code(self) -> int:  # type: ignore[override]
-        return BAD_INPUT if self.status < 500 else NO_STACK
+    def __init__(
+        self, status: int, detail: str, errors: Sequence[tuple[str, str]] = (), retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.errors, self.retry_after_s = status, list(errors), retry_after_s
+
+
+class Unauthorized(ApiRefused):
+    """401: there is no key, or not a valid one."""
+
+
+class Forbidden(ApiRefused):
+    """403: the key's scopes, or its project's quota, don't allow it."""
+
+
+class NotFound(ApiRefused):
+    """404: there is no such thing, or not in the key's project."""
+
+
+class Conflict(ApiRefused):
+    """409: the state doesn't allow it, or an Idempotency-Key was used with another body."""
+
+
+class Invalid(ApiRefused):
+    """400, 413, 415 or 422: `errors` names each field with what came and what is wanted."""
+
+
+class RateLimited(ApiRefused):
+    """429, and waiting did not help."""
+
+
+class ServerFailed(ApiRefused):
+    """5xx: the API's log says why."""
+
+    exit_code = NO_API
+
+
+_BY_STATUS: dict[int, type[ApiRefused]] = {
+    400: Invalid, 401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 413: Invalid, 415: Invalid,
+    422: Invalid, 429: RateLimited,
+}  # fmt: skip
+
+
+def refusal_class(status: int) -> type[ApiRefused]:
+    """The class of an HTTP status."""
+    return _BY_STATUS.get(status, ServerFailed if status >= 500 else ApiRefused)

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from client.api import Event, GigpoClient, Job
+from client.models.jobs import Event, Job
+from client.synchronous import GigpoClient
 
 FIGURES: dict[str, tuple[str, str]] = {
     "success": ("success", ".2f"),

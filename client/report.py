@@ -25,6 +25,7 @@ LABELS = {
     "before": "before training",
     "during": "during training",
     "after": "after training",
+    "pinned": "the pinned policy",
     "task_hidden": "task hidden: what format alone reaches",
     "task_shuffled": "another task's sentence shown",
     "random_actor": "random admissible actions",

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from client.api import GigpoClient, Job
 from client.curves import curves_png
+from client.models.jobs import Job
 from client.report import report_html
+from client.synchronous import GigpoClient
 
 CHECKPOINT = "checkpoint"
 
@@ -31,7 +32,8 @@ def save_results(client: GigpoClient, job: Job, folder: Path) -> dict[str, Any] 
     for name in ("summary.json", "curves.png"):  # an earlier job's must not pass for this one's
         (folder / name).unlink(missing_ok=True)
     has_checkpoint = save_checkpoint(client, job.id, folder / CHECKPOINT)
-    metrics, evaluations = client.metrics(job.id), client.evaluations(job.id)
+    metrics = client.metrics(job.id)
+    evaluations = [one.model_dump(mode="json") for one in client.evaluations(job.id)]
     found = client.summary(job.id)
     summary = None
     if found is not None:
@@ -54,13 +56,7 @@ def save_checkpoint(client: GigpoClient, job_id: str, target: Path) -> bool:
     if final is None:
         shutil.rmtree(target, ignore_errors=True)
         return False
-    arriving = target.with_name(f".{target.name}.arriving")
-    shutil.rmtree(arriving, ignore_errors=True)
-    arriving.mkdir(parents=True)
-    for file in final.files:
-        client.download(job_id, final.name, file.name, arriving / file.name)
-    shutil.rmtree(target, ignore_errors=True)
-    arriving.rename(target)
+    client.download_checkpoint(job_id, final.name, target)
     return True
 
 

@@ -14,9 +14,12 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 
-from client.api import GigpoClient
+from client.document import require_environment, require_model_folder
 from client.errors import INTERRUPTED, GigpoError, NoStack
-from client.stack import running_stack
+from client.models.jobs import ENDED
+from client.stack import RunningStack, running_stack, start_stack, stop_stack
+from client.synchronous import GigpoClient
+from services.contracts.job import JobSpec
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; words for people go to stderr.")]
 Runs = Annotated[
@@ -58,9 +61,9 @@ def console(json_output: bool) -> Console:
     return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else PIPE_WIDTH)
 
 
-def emit(document: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+def emit(document: Any, *, lines: bool = False) -> None:
+    """One JSON document on stdout; with `lines` one of many, on a line of its own."""
+    sys.stdout.write(json.dumps(document, indent=None if lines else 2) + "\n")
     sys.stdout.flush()
 
 
@@ -80,3 +83,34 @@ def connected(runs: Path, api_url: str | None) -> Iterator[GigpoClient]:
         api_url = stack.api_url
     with GigpoClient(api_url, api_key()) as client:
         yield client
+
+
+@contextmanager
+def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console) -> Iterator[GigpoClient]:
+    """A client of the named API, or of this folder's stack; one that is started here is stopped when nobody needs it.
+
+    Raises:
+        BadInput: what this machine's installation would refuse, before anything is started.
+        NoStack.
+    """
+    started: RunningStack | None = None
+    if api_url is None:
+        require_model_folder(spec)
+        stack = running_stack(runs)
+        if stack is None:
+            require_environment(spec)
+            words.print(f"no stack is up in {runs}: starting one, which takes some seconds")
+            stack = started = start_stack(runs)
+        api_url = stack.api_url
+    with GigpoClient(api_url, api_key()) as client:
+        try:
+            yield client
+        finally:
+            if started is not None and not _has_work(client):
+                words.print("stopping the stack that was started for this job")
+                stop_stack(runs, started)
+
+
+def _has_work(client: GigpoClient) -> bool:
+    """Whether a job is left that the stack works on, or would when it runs."""
+    return any(job.state not in ENDED | {"PAUSED"} for job in client.jobs(limit=200))

@@ -10,17 +10,17 @@ from typing import Annotated, Any, get_args
 import typer
 from rich.console import Console
 
-from client.api import GigpoClient, Job
-from client.commands.training import Config, File, has_work, one_file
+from client.commands.training import Config, File, one_file
 from client.compare import Cell, Result, comparison_cells, comparison_rows, differences, read_result
 from client.comparison_report import comparison_html, comparison_png, rows_csv, rows_json
-from client.document import checked, read_document, require_model_folder, with_flags
+from client.document import checked, read_document, with_flags
 from client.errors import BadInput, GigpoError
 from client.flags import takes_job_flags
 from client.follow import follow
+from client.models.jobs import Job
 from client.results import save_results
-from client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, api_key, console, emit, says_errors
-from client.stack import running_stack, start_stack, stop_stack
+from client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
+from client.synchronous import GigpoClient
 from client.tables import comparison_table
 from services.contracts.job import Algorithm
 
@@ -77,21 +77,9 @@ def compare(
 
 def _run_missing(cells: Sequence[Cell], folder: Path, runs: Path, api: str | None, words: Console) -> list[str]:
     """Run the cells' jobs and write their results. Returns the names of those that did not succeed."""
-    started = None
-    if api is None:
-        require_model_folder(checked(cells[0].spec))
-        stack = running_stack(runs)
-        if stack is None:
-            words.print(f"no stack is up in {runs}: starting one, which takes some seconds")
-            stack = started = start_stack(runs)
-        api = stack.api_url
-    with GigpoClient(api, api_key()) as client:
-        try:
-            jobs = [(cell, _submitted(client, cell, folder / cell.name)) for cell in cells]
-            return [cell.name for cell, job in jobs if not _finished(client, cell, job, folder / cell.name, words)]
-        finally:
-            if started is not None and not has_work(client):
-                stop_stack(runs, started)
+    with platform_for(checked(cells[0].spec), runs, api, words) as client:
+        jobs = [(cell, _submitted(client, cell, folder / cell.name)) for cell in cells]
+        return [cell.name for cell, job in jobs if not _finished(client, cell, job, folder / cell.name, words)]
 
 
 def _submitted(client: GigpoClient, cell: Cell, folder: Path) -> Job:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import entry_points
 
-import typer
+from client.errors import BadInput
+from client.session import says_errors
 
-NOT_INSTALLED = 2
 
-
+@says_errors
 def openapi() -> None:
     """Print the OpenAPI 3.1 document of the REST API as JSON; nothing is started.
 
@@ -19,6 +18,5 @@ def openapi() -> None:
         (point,) = entry_points(group="gigpo.documents", name="openapi")
         write = point.load()
     except (ValueError, ImportError):
-        sys.stderr.write("gigpo: the API is not installed here; pip install 'gigpo-platform[api]'\n")
-        raise typer.Exit(NOT_INSTALLED) from None
+        raise BadInput("the API is not installed here; pip install 'gigpo-platform[api]'") from None
     write()

@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
-from client.api import Job
+from client.commands.options import JobName, Limit, Name, ResultsFolder
 from client.commands.training import finish
-from client.follow import follow
+from client.document import overrides
+from client.follow import event_line, follow
+from client.models.jobs import Job
 from client.report import number_text
 from client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
+from client.times import clock, unix_s
 
 app = typer.Typer(no_args_is_help=True, help="Look at jobs and steer them. JOB is an id, or a name: the newest of it.")
 
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's id or name.")]
 State = Annotated[str | None, typer.Option("--state", help="Only jobs in this state, e.g. RUNNING.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
-Output = Annotated[Path | None, typer.Option("--output", help="Folder of the results; default: RUNS/<name or id>.")]
+OfName = Annotated[str | None, typer.Option("--name", help="Only jobs of this name.")]
+OfEnvironment = Annotated[str | None, typer.Option("--environment", help="Only jobs in this environment.")]
+Estimator = Annotated[str | None, typer.Option("--advantage_estimator", help="Only jobs with this one.")]
+Kind = Annotated[str | None, typer.Option("--kind", help="training or evaluation.")]
+Parent = Annotated[str | None, typer.Option("--parent", metavar="JOB", help="Its retries, forks and evaluations.")]
+Since = Annotated[str | None, typer.Option("--since", help="Created since then: 2h, 3d, or 2026-11-25T08:00.")]
+Until = Annotated[str | None, typer.Option("--until", help="Created before then.")]
+FollowLogs = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec; may be repeated.")
+]
+CheckpointOf = Annotated[str | None, typer.Option("--checkpoint", help="Default: the newest.")]
 
 
 @app.command("list")
 @says_errors
 def list_jobs(
     state: State = None,
+    name: OfName = None,
+    environment: OfEnvironment = None,
+    estimator: Estimator = None,
+    kind: Kind = None,
+    parent: Parent = None,
+    since: Since = None,
+    until: Until = None,
     limit: Limit = 20,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
 ) -> None:
-    """Jobs, newest first."""
-    filters = {"state": state.upper()} if state else {}
+    """Jobs, newest first.
+
+    gigpo jobs list --state RUNNING
+    gigpo jobs list --since 2d --environment grid --limit 100
+    """
     with connected(runs, api) as client:
-        found = list(client.jobs(limit=limit, **filters))
+        found = list(
+            client.jobs(
+                limit=limit,
+                state=state.upper() if state else None,
+                name=name,
+                environment=environment,
+                advantage_estimator=estimator,
+                kind=kind,
+                parent_job=client.find(parent).id if parent else None,
+                created_after=unix_s("--since", since),
+                created_before=unix_s("--until", until),
+            )
+        )
     if json_output:
         emit([job.model_dump() for job in found])
         return
-    columns = ("id", "name", "state", "phase", "environment", "estimator", "seed", "batch", "success")
+    columns = ("id", "name", "kind", "state", "phase", "environment", "estimator", "seed", "batch", "success")
     table = Table(*(Column(name, no_wrap=True) for name in columns), box=None)
     for job in found:
         table.add_row(*_cells(job))
@@ -50,7 +82,7 @@ def _cells(job: Job) -> list[str]:
     metrics = job.metrics or {}
     done = int(metrics["batch"]) + 1 if isinstance(metrics.get("batch"), int) else 0
     success = number_text(metrics.get("success"))
-    cells = [job.id, job.name or "–", job.state, job.phase or "–", job.environment, job.advantage_estimator]
+    cells = [job.id, job.name or "–", job.kind, job.state, job.phase or "–", job.environment, job.advantage_estimator]
     return [*cells, str(job.seed), f"{done}/{job.total_batches}", success]
 
 
@@ -66,47 +98,100 @@ def show(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_outpu
     words = console(json_output)
     for name, value in found.model_dump(exclude={"spec", "metrics"}).items():
         if value is not None:
-            shown = time.strftime("%F %T", time.localtime(value)) if name.endswith("unix_s") else value
+            shown = clock(value) if name.endswith("unix_s") else value
             words.print(f"{name.removesuffix('_unix_s'):>20}  {shown}", markup=False)
     for name, value in (found.metrics or {}).items():
         words.print(f"{name:>20}  {number_text(value)}", markup=False)
+
+
+@app.command("logs")
+@says_errors
+def logs(
+    job: JobName,
+    follow_logs: FollowLogs = False,
+    runs: Runs = DEFAULT_RUNS,
+    api: ApiUrl = None,
+    json_output: Json = False,
+) -> None:
+    """What a job said, one line an event: states, phases, batches, evaluations, checkpoints, warnings.
+
+    gigpo jobs logs demo
+    gigpo jobs logs demo --follow
+    gigpo jobs logs demo --json | jq 'select(.kind == "warning")'
+
+    With --json one event a line, as it comes.
+    """
+    words = console(json_output=False)
+    with connected(runs, api) as client:
+        found, last = client.find(job), ""
+        for event in client.events(found.id, follow=follow_logs):
+            if json_output:
+                emit(event.model_dump(), lines=True)
+                continue
+            line = event_line(event, found.total_batches)
+            if line is not None and line != last:  # a phase tells its figures in a second event
+                words.print(f"{clock(event.at_unix_s)}  {line}", markup=False)
+                last = line
 
 
 @app.command("cancel")
 @says_errors
 def cancel(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
     """End a job at its next step boundary; what it has trained so far stays in its checkpoints."""
-    _command(job, "cancel", runs, api, json_output)
+    with connected(runs, api) as client:
+        _noted("cancel", client.cancel(client.find(job).id), json_output)
 
 
 @app.command("pause")
 @says_errors
 def pause(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
     """Finish the step, write a checkpoint, and wait for `gigpo jobs resume`."""
-    _command(job, "pause", runs, api, json_output)
+    with connected(runs, api) as client:
+        _noted("pause", client.pause(client.find(job).id), json_output)
 
 
 @app.command("resume")
 @says_errors
 def resume(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
     """Go on with a paused job."""
-    _command(job, "resume", runs, api, json_output)
-
-
-def _command(job: str, verb: str, runs: Path, api: str | None, json_output: bool) -> None:
     with connected(runs, api) as client:
-        found = client.command(client.find(job).id, verb)
-    if json_output:
-        emit(found.model_dump())
-    else:
-        console(json_output).print(f"{found.id}: {verb} noted, state {found.state}")
+        _noted("resume", client.resume(client.find(job).id), json_output)
+
+
+@app.command("retry")
+@says_errors
+def retry(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
+    """Do a failed or cancelled job again, as a new one that goes on from its newest checkpoint."""
+    with connected(runs, api) as client:
+        _made(client.retry(client.find(job).id), json_output)
+
+
+@app.command("fork")
+@says_errors
+def fork(
+    job: JobName,
+    checkpoint: CheckpointOf = None,
+    changes: Set = None,
+    name: Name = None,
+    runs: Runs = DEFAULT_RUNS,
+    api: ApiUrl = None,
+    json_output: Json = False,
+) -> None:
+    """A new job whose policy begins as a checkpoint of this one, with a spec of its own.
+
+    gigpo jobs fork demo --name gentler --set learning_rate=3e-4 --set total_batches=50
+    gigpo jobs fork demo --checkpoint b000040 --set environment_kwargs='{"size": [5]}'
+    """
+    with connected(runs, api) as client:
+        made = client.fork(client.find(job).id, checkpoint=checkpoint, overrides=overrides(changes or []), name=name)
+    _made(made, json_output)
 
 
 @app.command("follow")
 @says_errors
 def follow_job(
     job: JobName,
-    output: Output = None,
+    output: ResultsFolder = None,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
@@ -117,3 +202,17 @@ def follow_job(
         ended = follow(client, client.find(job), words)
         status = finish(client, ended, runs, output, words, json_output)
     raise typer.Exit(status)
+
+
+def _noted(verb: str, job: Job, json_output: bool) -> None:
+    if json_output:
+        emit(job.model_dump())
+    else:
+        console(json_output).print(f"{job.id}: {verb} noted, state {job.state}")
+
+
+def _made(job: Job, json_output: bool) -> None:
+    if json_output:
+        emit(job.model_dump())
+    else:
+        console(json_output).print(f"job {job.id} from {job.parent_job}; `gigpo jobs follow {job.id}` watches it")

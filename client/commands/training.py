@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from client.api import ENDED, GigpoClient, Job
-from client.document import checked, read_document, require_model_folder, submission, with_flags
-from client.errors import JOB_FAILED, OK, BadInput
+from client.document import checked, read_document, submission, with_flags
+from client.errors import FAILED, OK, BadInput
 from client.flags import takes_job_flags
 from client.follow import follow
+from client.models.jobs import Job
+from client.report import number_text
 from client.results import results_folder, save_results
-from client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, api_key, console, emit, says_errors
-from client.stack import RunningStack, running_stack, start_stack, stop_stack
+from client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, platform_for, says_errors
+from client.synchronous import GigpoClient
 from client.tables import evaluations_table, summary_table
 
 File = Annotated[
@@ -24,6 +25,7 @@ File = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The same as the argument.")]
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="Watch the job and write its results at its end.")]
+DryRunOnly = Annotated[bool, typer.Option("--dry-run", help="Check and estimate; submit nothing. Wants a running API.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Folder of the results; default: RUNS/<name or id>.")]
 
 
@@ -33,6 +35,7 @@ def train(
     file: File = None,
     config: Config = None,
     follow_job: Follow = True,
+    dry_run: DryRunOnly = False,
     output: Output = None,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
@@ -46,11 +49,17 @@ def train(
 
         gigpo train --advantage_estimator gigpo --use_gym_env true --gigpo_step_advantage_weight 1.0
 
+    gigpo train --dry-run my.yaml   checks, and estimates memory and tokens
+    gigpo train my.yaml --name big --total_batches 500 --no-follow
+
     Without a running stack one is started, and stopped when the job has ended. Ctrl-C, or closing the terminal, leaves
     the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
     2 something you gave is wrong, 3 no API answers.
     """
     document = with_flags(read_document(one_file(file, config)), values)
+    if dry_run:
+        show_dry_run(document, runs, api, json_output)
+        return
     submit_and_follow(document, runs, api, output, follow_job=follow_job, json_output=json_output)
 
 
@@ -87,30 +96,31 @@ def submit_and_follow(
     follow_job: bool,
     json_output: bool,
 ) -> None:
-    """Submit the document's job; start a stack when the folder has none, and stop it when no job needs it any more."""
+    """Submit the document's job to the API that is named, or up, or started for it, and watch it."""
     spec, words = checked(document), console(json_output)
-    started: RunningStack | None = None
-    if api is None:
-        require_model_folder(spec)
-        stack = running_stack(runs)
-        if stack is None:
-            words.print(f"no stack is up in {runs}: starting one, which takes some seconds")
-            stack = started = start_stack(runs)
-        api = stack.api_url
-    with GigpoClient(api, api_key()) as client:
-        try:
-            job = client.submit(submission(spec))
-            words.print(f"job {job.id} at {api}")
-            if not follow_job:
-                if json_output:
-                    emit(job.model_dump())
-                return
-            status = _watch(client, job, runs, output, words, json_output)
-        finally:
-            if started is not None and not has_work(client):
-                words.print("stopping the stack that was started for this job")
-                stop_stack(runs, started)
+    with platform_for(spec, runs, api, words) as client:
+        job = client.submit(submission(spec))
+        words.print(f"job {job.id} at {client.url}")
+        if not follow_job:
+            if json_output:
+                emit(job.model_dump())
+            return
+        status = _watch(client, job, runs, output, words, json_output)
     raise typer.Exit(status)
+
+
+def show_dry_run(document: dict[str, Any], runs: Path, api: str | None, json_output: bool) -> None:
+    """What the job would need, and what about it is allowed and seldom wanted."""
+    with connected(runs, api) as client:
+        found = client.dry_run(submission(checked(document)))
+    if json_output:
+        emit(found.model_dump())
+        return
+    words = console(json_output)
+    for name, value in found.estimates.items():
+        words.print(f"{name:>24}  {number_text(value)}", markup=False)
+    for warning in found.warnings:
+        words.print(f"warning: {warning}", markup=False)
 
 
 def _watch(client: GigpoClient, job: Job, runs: Path, output: Path | None, words: Console, json_output: bool) -> int:
@@ -134,12 +144,7 @@ def finish(client: GigpoClient, job: Job, runs: Path, output: Path | None, words
     words.print(f"results: {folder}")
     if json_output:
         emit(summary or job.model_dump(exclude={"spec"}))
-    return OK if job.state == "SUCCEEDED" else JOB_FAILED
-
-
-def has_work(client: GigpoClient) -> bool:
-    """Whether a job is left that the stack works on, or would when it runs."""
-    return any(job.state not in ENDED | {"PAUSED"} for job in client.jobs(limit=200))
+    return OK if job.state == "SUCCEEDED" else FAILED
 
 
 def one_file(file: Path | None, config: Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -128,7 +129,19 @@ def _view(path: Path) -> CheckpointView | None:
     try:
         made = (path / "config.json").stat().st_mtime
         sizes = {name: file.stat().st_size for name, file in _plain_files(path).items()}
+        hashes = _noted_hashes(path)
     except FileNotFoundError:
         return None
-    files = [CheckpointFile(name=name, size_bytes=size) for name, size in sizes.items()]
+    files = [CheckpointFile(name=name, size_bytes=size, sha256=hashes.get(name)) for name, size in sizes.items()]
     return CheckpointView(name=path.name, final=path.name == FINAL, created_unix_s=made, files=files)
+
+
+def _noted_hashes(path: Path) -> dict[str, str]:
+    """File name -> hex digest as the trainer wrote them; empty where it did not, or nobody can read it."""
+    try:
+        noted = json.loads((path / _HASHES).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return (
+        {name: digest for name, digest in noted.items() if isinstance(digest, str)} if isinstance(noted, dict) else {}
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from services.api.security.addresses import model_problem
 from services.api.views.catalogue import EnvironmentView
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
@@ -24,10 +26,10 @@ _LARGEST = (1 << 63) - 1
 
 
 def environment_of(
-    spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str]
+    spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str], trackers: Sequence[str]
 ) -> tuple[EnvironmentInfo | None, Problems]:
     """The spec's environment and everything that keeps the spec from running here; no problems means it can."""
-    problems = _engine_problems(spec, engines)
+    problems = _engine_problems(spec, engines) + _tracker_problems(spec, trackers)
     known = {view.info.id: view for view in environments}
     view = known.get(spec.environment.environment)
     if view is None:
@@ -38,6 +40,17 @@ def environment_of(
         problems.append((_ID, f"{view.info.id} cannot be opened here: {view.unavailable_reason}"))
         return None, problems
     return view.info, problems + _environment_problems(spec, view.info)
+
+
+def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What keeps the spec from running with these environments, as sentences; the client asks before it starts a stack.
+
+    Args:
+        catalogue: `EnvironmentView`s as JSON values.
+    """
+    views = [EnvironmentView.model_validate(one) for one in catalogue]
+    _, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
+    return [f"{field}: {sentence}" for field, sentence in problems]
 
 
 def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
@@ -95,6 +108,12 @@ def _kwargs_sentences(field: str, error: ValidationError, environment: str) -> P
     return [(path, f"{error.message}, as environment {environment} wants it")]
 
 
+def _tracker_problems(spec: JobSpec, trackers: Sequence[str]) -> Problems:
+    missing = [name for name in spec.tracking.trackers if name not in trackers]
+    field = "tracking.trackers"
+    return [(field, f"{name} is not installed here; pip install 'gigpo-platform[{name}]'") for name in missing]
+
+
 def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
     if spec.inference.engine in engines:
         return []
@@ -102,14 +121,14 @@ def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
     return [("inference.engine", f"{spec.inference.engine} is not installed here, available: {available}")]
 
 
-def folder_problems(model: str, data_dir: Path) -> Problems:
-    """What keeps a folder of the installation from being a job's model."""
+def folder_problems(model: str, data_dir: Path, roots: Sequence[Path] | None) -> Problems:
+    """What keeps a folder of the installation from being a job's model; `roots` as `model_problem` wants them."""
     folder = Path(model)
-    if not folder.is_absolute():
-        return [("model.model", f"want an absolute path of a folder or job:<job id>/<checkpoint>, got {model!r}")]
+    if problem := model_problem(model, roots):
+        return [("model.model", problem)]
     if folder.resolve().is_relative_to(data_dir.resolve()):  # there projects could read each other's
         return [("model.model", f"name a job's checkpoint as job:<job id>/<checkpoint>, got {model!r}")]
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         return [("model.model", f"no such folder: {model}")]
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
     if not any(folder.glob("*.safetensors")):

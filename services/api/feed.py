@@ -24,10 +24,10 @@ KEEPALIVE_POLLS = 15
 
 
 async def server_sent_events(
-    database: Database, news: News, job_id: str, after: str, *, kind: str | None = None
+    database: Database, news: News, job_id: str, after: str, *, kind: str | None = None, wait: bool = True
 ) -> AsyncIterator[bytes]:
     """The job's events later than stream id `after` as server-sent events, those of one kind or all; ends when the job
-    has ended.
+    has ended, or without `wait` behind the newest event.
 
     Each has its stream id as `id`, its kind as `event`, and JSON {kind, at_unix_s, data} as `data`.
     """
@@ -41,7 +41,7 @@ async def server_sent_events(
             position = stored[-1].position if stored else position
             if len(stored) == PAGE:
                 continue
-            if ended:
+            if ended or not wait:
                 return
             while told := _continued(await follower.listen(POLL_S), position):
                 if sent := _server_sent(told, kind):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.routing import compile_path
 
 from services.api.examples import ANSWERS
 from services.api.problems import ProblemDetails, responses
 
 ANYWHERE = (401, 403, 429, 500)
 """What the guard, or a defect, may answer instead of any route."""
+WITH_BODY = (400, 413, 415)
+"""What is said of a body before any route reads it."""
 OPEN_PATHS = frozenset({"/healthz"})
 
 
@@ -43,11 +47,19 @@ def document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
+def allowed_methods(app: FastAPI, path: str) -> list[str]:
+    """The methods that the path may be called with; of several routes that match it, those of the most literal."""
+    matching = [template for template in document(app)["paths"] if compile_path(template)[0].match(path)]
+    template = max(matching, key=lambda one: len(re.sub(r"{[^}]*}", "", one)), default=None)
+    return [method.upper() for method in document(app)["paths"].get(template, {})]
+
+
 def _document_errors(operation: dict[str, Any], *, guarded: bool) -> None:
     found = operation["responses"]
     if "422" in found:  # FastAPI's own has another shape
         found["422"] = responses(422)[422]
-    for status, error in responses(*(ANYWHERE if guarded else (500,))).items():
+    statuses = (*(ANYWHERE if guarded else (429, 500)), *(WITH_BODY if "requestBody" in operation else ()))
+    for status, error in responses(*statuses).items():
         found.setdefault(str(status), error)
 
 

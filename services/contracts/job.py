@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
@@ -190,6 +199,23 @@ class Inference(Section):
     engine: Literal["vllm", "transformers"] = "vllm"
 
 
+TrackerName = Literal["mlflow", "wandb", "trackio"]
+"""Also the module that each is imported as, and the extra that installs it."""
+
+
+def _names(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Tracking(Section):
+    """Where metrics go besides TensorBoard's files, which every job has. Addresses and keys are the trainer's own."""
+
+    trackers: Annotated[list[TrackerName], BeforeValidator(_names)] = Field(default_factory=list)
+    """Names, as a list or with commas; each reads its own environment variables in the trainer."""
+    tracking_project: str = Field("gigpo", min_length=1, max_length=128)
+    """MLflow's experiment, the others' project."""
+
+
 class Limits(Section):
     """Deadlines of the whole job."""
 
@@ -213,6 +239,7 @@ class JobSpec(Section):
     evaluation: Evaluation = Evaluation()
     checkpoint: Checkpoint = Checkpoint()
     inference: Inference = Inference()
+    tracking: Tracking = Tracking()
     limits: Limits = Limits()
 
     @model_validator(mode="after")
@@ -294,17 +321,29 @@ def parse_spec(document: object) -> JobSpec:
     try:
         return JobSpec.model_validate(document)
     except ValidationError as error:
-        raise SpecError([_sentence(problem) for problem in error.errors()]) from None
+        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        raise SpecError([_sentence(problem) for problem in problems]) from None  # a misspelt key leaves others missing
 
 
 def _sentence(problem: Any) -> tuple[str, str]:
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return field, f"unknown key, got {problem['input']!r}; `gigpo train --help` lists the known ones"
+        return field, _unknown_key([str(part) for part in problem["loc"]], problem["input"])
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return field, message
     return field, f"{message}, got {problem['input']!r}"
+
+
+def _unknown_key(path: list[str], value: object) -> str:
+    section: type[BaseModel] | None = JobSpec
+    for part in path[:-1]:
+        found = section.model_fields.get(part) if section else None
+        section = _section_of(found.annotation) if found else None
+    close = get_close_matches(path[-1], section.model_fields if section else [], n=1)
+    elsewhere = [".".join(place) for name, place in flags().items() if name == path[-1]]
+    meant = f"did you mean {(close or elsewhere)[0]}?" if close or elsewhere else ""
+    return f"unknown key, got {value!r:.80}; {meant or '`gigpo train --help` lists the known ones'}"
 
 
 def flags() -> dict[str, tuple[str, ...]]:

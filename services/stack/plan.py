@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
+from services.contracts.job import TrackerName
 from services.stack.child import ServicePlan, Variables
 from services.stack.settings import Settings
 from services.stack.valkey import ValkeyPlan
@@ -49,6 +52,7 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
             "PORT_OPTIONAL": str(not again),
             "ADDRESS_FILE": _address_file(data_dir, "api"),
             "ENGINES": json.dumps(_engines(settings)),
+            "TRACKERS": json.dumps([name for name in get_args(TrackerName) if find_spec(name)]),
         }
 
     vllm = settings.found_vllm_python()

@@ -16,7 +16,7 @@ import msgspec
 
 from services.trainer.errors import CheckpointBroken
 from services.trainer.folders import write_durably
-from services.trainer.learner.files import file_hash, whole_folder
+from services.trainer.learner.files import file_hash, file_hashes, whole_folder
 from services.trainer.progress import Progress, decode_progress, encode_progress
 from services.trainer.session import Session
 
@@ -40,7 +40,7 @@ async def save_checkpoint(session: Session) -> Path:
         session.learner.export(unfinished)
         session.learner.save(unfinished / STATE)
         write_durably(unfinished / STATE / PROGRESS, encode_progress(progress))
-        write_durably(unfinished / HASHES, json.dumps(_hashes(unfinished), indent=2, sort_keys=True).encode())
+        write_hashes(unfinished)
     session.saved_batch = number
     await session.consume_trained(before=replayable_from(session.folder.checkpoints, number, keep))
     for old in checkpoint_folders(session.folder.checkpoints)[:-keep]:
@@ -104,6 +104,7 @@ def newest_complete(folder: Path) -> tuple[Path | None, Progress, dict[Path, str
     return None, Progress(), skipped
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): file_hash(path) for path in files}
+def write_hashes(folder: Path) -> None:
+    """Note the digest of every file in it, for whoever takes them away."""
+    hashes = {name: digest for name, digest in file_hashes(folder).items() if name != HASHES}
+    write_durably(folder / HASHES, json.dumps(hashes, indent=2).encode())

@@ -76,6 +76,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         session.evaluations.append(stored)
         write_results(session.folder, session.evaluations)
         await session.events.tell("evaluation", stored.model_dump())
+        await session.tracking.evaluation(stored)
     await consume_gathered(session, -1 - chosen.round * NUMBERS_PER_ROUND, names)
     return stored
 

@@ -62,6 +62,16 @@ class JobFolder:
         return self.root / ORIGIN_FILE
 
     @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event file."""
+        return self.root / "tensorboard"
+
+    @property
+    def tracking(self) -> Path:
+        """What the other trackers have taken."""
+        return self.root / "tracking"
+
+    @property
     def summary(self) -> Path:
         """`JobSummary`; where it exists the job has ended."""
         return self.root / "summary.json"

@@ -30,6 +30,7 @@ from services.trainer.learner.policy import build_scratch
 from services.trainer.metrics import cut_records
 from services.trainer.session import Session
 from services.trainer.settings import Settings
+from services.trainer.trackers.tracking import start_tracking
 from services.trainer.training import manifests_to_replay, replay
 
 LEFTOVER_NUMBER = -2_000_000_000
@@ -56,6 +57,8 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
     if progress.started_unix_s <= _taken_over_unix_s(folder):
         progress.started_unix_s = time.time()
     arrivals = Arrivals(redis, ledger, f"trainer-{epoch}", settings.poll_s)
+    cut_records(folder.metrics, progress.metrics_lines)
+    evaluations = read_results(folder)
     session = Session(
         job=job,
         spec=spec,
@@ -69,11 +72,11 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
         epoch=epoch,
         learner=learner,
         progress=progress,
+        tracking=start_tracking(spec, folder, events, evaluations),
         saved_batch=progress.batch,
         draining=draining,
-        evaluations=read_results(folder),
+        evaluations=evaluations,
     )
-    cut_records(folder.metrics, progress.metrics_lines)
     await redis.set(keys.base(job), str(folder.base))
     await redis.sadd(keys.ACTIVE_JOBS, job)
     return session

@@ -48,6 +48,7 @@ async def run_segment(session: Session, log: BoundLogger) -> bool:
     except PauseRequested:
         await _save_if_new(session)
         await session.redis.srem(keys.ACTIVE_JOBS, session.job)
+        await session.tracking.close(None)
         await session.events.state("PAUSED")
     except DrainRequested:
         await _save_if_new(session)

@@ -21,6 +21,7 @@ from services.trainer.events import Events
 from services.trainer.folders import JobFolder
 from services.trainer.progress import Progress
 from services.trainer.settings import Settings
+from services.trainer.trackers.tracking import Tracking
 
 if TYPE_CHECKING:  # the learner brings torch, which only the pool's child may load
     from services.trainer.learner.learner import Learner
@@ -45,6 +46,7 @@ class Session:
     epoch: int
     learner: Learner
     progress: Progress
+    tracking: Tracking
     draining: Callable[[], bool] = lambda: False
     """Whether this worker is being stopped."""
     waiting: dict[int, str] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from services.contracts import keys
 from services.contracts.job import JobSpec
 from services.contracts.summary import EvaluationResult, JobSummary, LedgerSummary
 from services.ledger import Balance, DropReason
+from services.trainer.checkpoint import write_hashes
 from services.trainer.evaluation import find_result
 from services.trainer.events import Events
 from services.trainer.folders import JobFolder, write_durably
@@ -74,6 +75,7 @@ async def end_job(session: Session, state: str, error: str | None = None) -> Non
     trained = session.progress.batch > 0 or session.progress.warmstarted
     if trained:
         session.learner.export(session.folder.final)
+        write_hashes(session.folder.final)
         await session.consume_trained()  # the exported policy holds their effect
     for group_id in await session.ledger.live():
         await session.ledger.drop(session.epoch, group_id, DropReason.CANCELLED)
@@ -88,6 +90,7 @@ async def end_job(session: Session, state: str, error: str | None = None) -> Non
         await session.ledger.balance(),
         checkpoint=session.folder.final.name if trained else None,
     )
+    await session.tracking.close(state)
     write_durably(session.folder.summary, summary.model_dump_json(indent=2).encode())
     await tell_end(session.events, summary, error)
 

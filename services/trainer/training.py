@@ -62,12 +62,14 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     except (CancelRequested, DrainRequested, PauseRequested) as error:
         interrupt = error  # the batch is trained all the same: it gets its record
     publish_s = time.monotonic() - published
-    record = batch_record(batch, learner, Timing(wait_s, train_s, publish_s), session.spec.rewards.reward_funcs)
+    timing = Timing(wait_s, train_s, publish_s)
+    record = {"at_unix_s": time.time(), **batch_record(batch, learner, timing, session.spec.rewards.reward_funcs)}
     archive(batch.groups, session.folder.rollouts(batch.number))
     append_record(session.folder.metrics, record)
     session.progress.metrics_lines += 1
     session.progress.spend("training", wait_s + train_s + publish_s)
     await session.events.tell("metrics", record)
+    await session.tracking.batch(record)
     if interrupt is not None:
         raise interrupt
 

@@ -93,13 +93,15 @@ class WarmSessions:
 
     def _keep(self, session: Session) -> None:
         """Most lately used last; the longest unused one makes room."""
+        self._warm.pop((session.job, session.epoch), None)
         self._let_go(session.job)
         self._warm[session.job, session.epoch] = session
         while len(self._warm) > self._settings.warm_sessions:
-            del self._warm[next(iter(self._warm))]
+            self._let_go(next(iter(self._warm))[0])
 
     def _let_go(self, job: str) -> None:
-        self._warm = {key: session for key, session in self._warm.items() if key[0] != job}
+        for key in [key for key in self._warm if key[0] == job]:
+            self._warm.pop(key).tracking.stop()
 
     def _position(self, session: Session | None, folder: JobFolder) -> int:
         return session.progress.batch if session else newest_complete(folder.checkpoints)[1].batch

@@ -10,23 +10,30 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from services.api import feed
 from services.api.container import Container, Parts
 from services.api.problems import responses
-from services.api.routes.parameters import AfterEvent, FoundJob
+from services.api.routes.parameters import BEGINNING, AfterEvent, FoundJob
 from services.contracts.summary import EvaluationResult
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["feed"])
 
 EVENT_STREAM = "text/event-stream"
-_STREAM = {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
+_EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("id", "event", "data")}}
+_STREAM = {"content": {EVENT_STREAM: {"schema": _EVENT}}}
+"""The schema is that of one event."""
 
 
 @router.get("/events", response_class=StreamingResponse, responses={**responses(404, 422), 200: {**_STREAM}})
-async def follow_events(job: FoundJob, parts: Parts, after: AfterEvent) -> StreamingResponse:
+async def follow_events(
+    job: FoundJob,
+    parts: Parts,
+    after: AfterEvent = BEGINNING,
+    follow: Annotated[bool, Query(description="False: the stream ends behind the newest event.")] = True,
+) -> StreamingResponse:
     """Server-sent events from the beginning, or from after `Last-Event-ID`; the stream ends after the job's last.
 
     Each has an `id`, its kind as `event` (`state`, `phase`, `metrics`, `evaluation`, `checkpoint`, `warning`,
     `summary`), and JSON {kind, at_unix_s, data} as `data`.
     """
-    return _stream(parts, job.id, after, None)
+    return _stream(parts, job.id, after, None, wait=follow)
 
 
 @router.get(
@@ -40,7 +47,7 @@ async def follow_events(job: FoundJob, parts: Parts, after: AfterEvent) -> Strea
 async def show_metrics(
     job: FoundJob,
     parts: Parts,
-    after: AfterEvent,
+    after: AfterEvent = BEGINNING,
     format: Annotated[Literal["json", "csv"], Query(description="Of the table.")] = "json",
     accept: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -59,7 +66,7 @@ async def list_job_evaluations(job: FoundJob, parts: Parts) -> list[EvaluationRe
     return [EvaluationResult.model_validate(one) for one in await feed.evaluations(parts.database, job.id)]
 
 
-def _stream(parts: Container, job_id: str, after: str, kind: str | None) -> StreamingResponse:
-    stream = feed.server_sent_events(parts.database, parts.news, job_id, after, kind=kind)
+def _stream(parts: Container, job_id: str, after: str, kind: str | None, *, wait: bool = True) -> StreamingResponse:
+    stream = feed.server_sent_events(parts.database, parts.news, job_id, after, kind=kind, wait=wait)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)

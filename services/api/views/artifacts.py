@@ -8,6 +8,8 @@ from services.api.views.base import Document
 class CheckpointFile(Document):
     name: str
     size_bytes: int
+    sha256: str | None = None
+    """Hex digest, to check what arrived; null: the trainer noted none."""
 
 
 class CheckpointView(Document):

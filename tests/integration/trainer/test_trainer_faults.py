@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trainer_platform import (
     NO_CURSOR,
     children,
@@ -62,6 +63,11 @@ async def assert_same_end(redis: Redis, data_dir: Path, undisturbed: Path) -> No
     assert balance.consumed == balance.opened
     summary = summary_of(data_dir, "job_b")
     assert summary["trained_tokens"] == summary["sampled_tokens"]
+    board = EventAccumulator(str(data_dir / "jobs" / "job_b" / "tensorboard"))
+    board.Reload()
+    shown = [(event.step, event.value) for event in board.Scalars("success")]
+    assert shown == [(row["batch"], pytest.approx(row["success"])) for row in metrics_of(data_dir, "job_b")]
+    assert [event.step for event in board.Scalars("evaluation/held_out/success")] == [0, 4]
 
 
 @pytest.mark.parametrize("held_at", [1, 3])

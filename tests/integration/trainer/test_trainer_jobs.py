@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 from trainer_platform import (
     NO_CURSOR,
@@ -204,3 +205,17 @@ async def test_a_job_is_brought_to_its_end_before_a_waiting_one_begins(redis: Re
     ended = (await until_event(redis, "job_a", "state", state="SUCCEEDED")).at_unix_s
     begun = (await until_event(redis, "job_b", "state", state="RUNNING")).at_unix_s
     assert ended <= begun
+
+
+async def test_a_tracker_that_cannot_be_reached_is_warned_of_and_the_job_goes_on(
+    redis: Redis, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # or it is not installed: as good as out of reach
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    spec = small_spec(tracking={"trackers": ["mlflow"]}, evaluation={"eval_baselines": False})
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job_a"):
+            await submit(redis, redis_url, "job_a", spec)
+            assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    warnings = [event.data["message"] for event in await events(redis, "job_a") if event.kind == "warning"]
+    assert len([words for words in warnings if words.startswith("tracker mlflow is off until the job is resumed")]) == 1

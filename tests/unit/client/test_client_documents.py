@@ -8,8 +8,17 @@ from typing import Any
 import pytest
 import yaml
 
-from client.document import checked, default_document, read_document, require_model_folder, submission, with_flags
+from client.document import (
+    checked,
+    default_document,
+    overrides,
+    read_document,
+    require_model_folder,
+    submission,
+    with_flags,
+)
 from client.errors import BadInput
+from client.yaml_keys import load_yaml
 from services.contracts.job import flags, parse_spec
 
 
@@ -91,11 +100,34 @@ def test_a_bad_value_gets_one_sentence(name: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_equal_keys_of_different_mappings_are_fine() -> None:
+    assert load_yaml("a: &x {k: 1}\nb: {<<: *x, k: 2}\nc: [{k: 1}, {k: 1}]") == {
+        "a": {"k": 1},
+        "b": {"k": 2},
+        "c": [{"k": 1}, {"k": 1}],
+    }
+
+
+def test_changes_of_a_fork_are_named_by_flag_or_by_path() -> None:
+    changes = ["learning_rate=1e-4", "algorithm.beta=0", 'environment_kwargs={"size": [5]}']
+    assert overrides(changes) == {
+        "training": {"learning_rate": "1e-4"},
+        "algorithm": {"beta": 0},
+        "environment": {"environment_kwargs": {"size": [5]}},
+    }
+    for change, words in (("gama=1", "--set gama: unknown key"), ("gamma", "want KEY=VALUE")):
+        with pytest.raises(BadInput, match=words):
+            overrides([change])
+
+
 BAD_FILES = {
     "no YAML": ("model: [", "not valid YAML"),
     "a list": ("- 1\n", "want a mapping.*got list"),
     "empty": ("", "got nothing"),
-    "unknown key": ("modle: {}\nmodel: {scratch: {}}\n", "modle: unknown key"),
+    "unknown key": ("modle: {}\nmodel: {scratch: {}}\n", "^modle: unknown key, got {}; did you mean model"),
+    "a key twice": ("model:\n  scratch: {}\n\nmodel: {}\n", "line 4: the key 'model' is there already, on line 1"),
+    "an inner key twice": ("model: {scratch: {}}\ntraining:\n  seed: 1\n  seed: 2\n", "line 4: the key 'seed'"),
+    "a key of another section": ("model: {scratch: {}, seed: 1}\n", "did you mean training.seed"),
     "unknown inner key": ("model: {scratch: {hiden: 1}}\n", "model.scratch.hiden: unknown key"),
 }
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from client.api import Event
 from client.curves import curves_png, panels_of
 from client.follow import event_line, figures
+from client.models.jobs import Event
 from client.report import number_text, report_html, summary_rows
 
 JOB = {"id": "j1", "name": "demo", "state": "SUCCEEDED", "error": None}

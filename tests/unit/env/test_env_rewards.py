@@ -56,6 +56,12 @@ def test_an_answer_is_wrong_when_it_is(reply, solution):
     assert not is_right(reply, solution)
 
 
+def test_an_endless_answer_is_read_at_its_end_and_nothing_of_it_is_logged(caplog):
+    assert is_right("1 " * 30_000 + "so it is 7", "7")
+    assert not is_right("7 " * 30_000 + "8", "7")
+    assert not caplog.text
+
+
 @given(st.text(max_size=40), st.text(max_size=8))
 def test_any_two_texts_can_be_compared(reply, solution):
     assert is_right(reply, solution) in (True, False)

@@ -1,6 +1,8 @@
-"""ALFWorld's household in text: its words, commands and six task types, in rooms that are drawn here.
+"""ALFWorld's household in text: its words, commands, rules and six task types.
 
-`rooms` says what there is and where it belongs, `game` draws a room and a task, `engine` holds the rules, `environment`
-shows them to an agent. Nothing of the alfworld package is needed. Figures of the published benchmark cannot be compared
-with figures from these rooms: the rules are the same, the rooms are not.
+`game` is one task in one room. It is drawn by `generator` in a room of the official floor plans (`floor_plans`,
+`assignment`), or read from the published data set by `published`. `engine` holds the rules, `environment` shows them to
+an agent; `real` and `real_environment` do so with ALFWorld's own engine, for which `pddl` writes our games. Figures of
+the published benchmark can be compared with figures from its own games only: in generated ones rules, rooms and words
+are the same, where things lie is not.
 """

@@ -1,24 +1,69 @@
-"""The rules: what a command does, what is said about it, when the task is done."""
+"""The rules: what a command does, what is said about it, when the task is done.
 
-from collections.abc import Callable
+They are those of ALFWorld's PDDL domain and grammar as its engine carries them out, quirks included: `look` in the
+middle of the room sees nothing, a thing can be examined only in the hand, `use` turns a lamp on and never off, and what
+lies beside one is told only of things that were taken from a receptacle of this very place before.
+"""
+
+from collections.abc import Callable, Iterable
 from functools import partial
 
-from services.env.environments.alfworld.game import CHANGE_OF, Game, class_of
-from services.env.environments.alfworld.rooms import BELONGS, CHANGES, LAMP, OPENABLE
+from services.env.environments.alfworld.game import CHANGE_OF, Game, Receptacle
 
 Command = Callable[[], str]
 """Does something and tells what came of it."""
 NOTHING_HAPPENS = "Nothing happens."
-DONE_TO = {"clean": "clean", "heat": "hot", "cool": "cold"}
-OPPOSITE = {"heat": "cool", "cool": "heat"}
+CHANGES = {
+    "clean": ("cleanable", "sinkbasin", "clean"),
+    "heat": ("heatable", "microwave", "hot"),
+    "cool": ("coolable", "fridge", "cool"),
+}
+"""Verb -> what the thing must be, the class of receptacle it is done with, and the mark it leaves."""
+UNDOES = {"hot": "cool", "cool": "hot"}
+KNIVES = frozenset({"knife", "butterknife"})
+MARKS = ("clean", "hot", "cool", "toggled", "sliced")
+CONDITIONS = (
+    (("clean", "hot", "sliced"), "hot and clean sliced"),
+    (("clean", "cool", "sliced"), "cool and clean sliced"),
+    (("clean", "sliced"), "clean sliced"),
+    (("hot", "sliced"), "hot sliced"),
+    (("cool", "sliced"), "cool sliced"),
+    (("clean", "hot"), "hot and clean"),
+    (("clean", "cool"), "cool and clean"),
+    (("hot",), "hot"),
+    (("clean",), "clean"),
+    (("cool",), "cold"),
+)
+"""What a thing is called by its marks: the first line of which it has all marks."""
+HELP = "Available commands:\n" + "\n".join(
+    (
+        "  look:                             look around your current location",
+        "  inventory:                        check your current inventory",
+        "  go to (receptacle):               move to a receptacle",
+        "  open (receptacle):                open a receptacle",
+        "  close (receptacle):               close a receptacle",
+        "  take (object) from (receptacle):  take an object from a receptacle",
+        "  move (object) to (receptacle):  place an object in or on a receptacle",
+        "  examine (something):              examine a receptacle or an object",
+        "  use (object):                     use an object",
+        "  heat (object) with (receptacle):  heat an object using a receptacle",
+        "  clean (object) with (receptacle): clean an object using a receptacle",
+        "  cool (object) with (receptacle):  cool an object using a receptacle",
+        "  slice (object) with (object):     slice an object using a sharp object\n",
+    )
+)
 
 
-def listed(names: list[str]) -> str:
+def enumerated(items: list[str]) -> str:
+    """ "x, y, and z", or "nothing"."""
+    if len(items) < 2:
+        return items[0] if items else "nothing"
+    return f"{', '.join(items[:-1])}, and {items[-1]}"
+
+
+def listed(names: Iterable[str]) -> str:
     """ "a x 1, a y 1, and a z 1", or "nothing"."""
-    if not names:
-        return "nothing"
-    articles = [f"a {name}" for name in names]
-    return articles[0] if len(articles) == 1 else f"{', '.join(articles[:-1])}, and {articles[-1]}"
+    return enumerated([f"a {name}" for name in names])
 
 
 class Household:
@@ -26,52 +71,61 @@ class Household:
 
     def __init__(self, game: Game) -> None:
         self.game = game
-        self.at: str | None = None
-        """The receptacle where the agent stands; None: in the middle of the room."""
+        self.location = game.start
         self.held: str | None = None
-        self.where = dict(game.placed)
-        """Object -> receptacle; what is held is nowhere."""
-        self.opened: set[str] = set()
-        self.lit: set[str] = set()
-        self.done_to: dict[str, set[str]] = {verb: set() for verb in CHANGES}
+        self.place = {name: thing.place for name, thing in game.things.items() if thing.place}
+        """Thing -> receptacle it is in."""
+        self.lying = {(name, thing.location) for name, thing in game.things.items() if thing.location}
+        """Things and the locations they are at; the engine keeps more than one in the published games' odd cases."""
+        self.taken: set[tuple[str, str]] = set()
+        """Things and the receptacles they were taken from and not put back into."""
+        self.opened = {name for name, receptacle in game.receptacles.items() if receptacle.opened}
+        self.marks = {mark: {n for n, thing in game.things.items() if mark in thing.marks} for mark in MARKS}
         self.visited: set[str] = set()
+
+    @property
+    def here(self) -> tuple[str, ...]:
+        """The receptacles within reach; none in the middle of the room."""
+        return self.game.at.get(self.location, ())
 
     def intro(self) -> str:
         """The first thing that is said."""
-        seen = listed(list(self.game.receptacles))
+        if self.here:
+            return self._look()
+        seen = listed(self.game.receptacles)
         return f"You are in the middle of a room. Looking quickly around you, you see {seen}."
 
     def is_shut(self, receptacle: str) -> bool:
         """Whether one must open it to see what is inside."""
-        return class_of(receptacle) in OPENABLE and receptacle not in self.opened
+        return self.game.receptacles[receptacle].openable and receptacle not in self.opened
 
     def inside(self, receptacle: str) -> list[str]:
-        """What lies in or on it, seen or not."""
-        return [name for name, place in self.where.items() if place == receptacle]
+        """What lies in or on it, seen or not, in the order in which it is told."""
+        return [name for name in self.game.things if self.place.get(name) == receptacle]
 
     def commands(self) -> dict[str, Command]:
         """Everything that can be done now, without looking about: command -> what does it and tells."""
-        able: dict[str, Command] = {f"go to {r}": partial(self._go, r) for r in self.game.receptacles if r != self.at}
-        if self.at is None:
-            return able
-        here = self.at
-        if class_of(here) in OPENABLE:
-            verb = "close" if here in self.opened else "open"
-            able[f"{verb} {here}"] = partial(self._turn, here, verb)
-        for name in self.inside(here):
-            if class_of(name) == LAMP:
-                able[f"use {name}"] = partial(self._use, name)
-            elif self.held is None and not self.is_shut(here):
-                able[f"take {name} from {here}"] = partial(self._take, name, here)
-        if self.held is not None:
-            able |= self._with_held(self.held, here)
+        able: dict[str, Command] = {
+            f"go to {name}": partial(self._go, name)
+            for name, receptacle in self.game.receptacles.items()
+            if receptacle.location != self.location
+        }
+        for name in self.here:
+            self._add_commands_at(able, name, self.game.receptacles[name])
+        held = self.held
+        if held is not None and self.game.things[held].kind in KNIVES:
+            for name, thing in self.game.things.items():
+                if "sliceable" in thing.able and (name, self.location) in self.lying:
+                    able[f"slice {name} with {held}"] = partial(self._slice, name, held)
         return able
 
     def looking(self) -> dict[str, Command]:
         """Commands that only tell something."""
         able: dict[str, Command] = {"look": self._look, "inventory": self._inventory}
-        if self.at is not None:
-            able[f"examine {self.at}"] = partial(self._contents, self.at)
+        if self.game.wording.helps:
+            able["help"] = lambda: HELP
+        for name in self.here:
+            able[f"examine {name}"] = partial(self._contents, name)
         if self.held is not None:
             able[f"examine {self.held}"] = partial(self._condition, self.held)
         return able
@@ -80,75 +134,121 @@ class Household:
         """Whether the task is done."""
         game = self.game
         if game.task_type == "look_at_obj_in_light":
-            lamps = [lamp for lamp in self.lit if self.where.get(lamp) == self.at]
-            return self.held is not None and class_of(self.held) == game.target and bool(lamps)
+            if self.held is None or game.things[self.held].kind != game.target:
+                return False
+            lit = (name for name in self.marks["toggled"] if game.things[name].kind == game.goal)
+            return any(self.place.get(name) in self.here for name in lit)
         change = CHANGE_OF.get(game.task_type)
+        changed = None if change is None else self.marks[CHANGES[change][2]]
         count: dict[str, int] = {}
-        for name, place in self.where.items():
-            fits = class_of(name) == game.target and class_of(place) == game.goal
-            if fits and (change is None or name in self.done_to[change]):
+        for name, place in self.place.items():
+            fits = game.things[name].kind == game.target and game.receptacles[place].kind == game.goal
+            if fits and (changed is None or name in changed):
                 count[place] = count.get(place, 0) + 1
         return max(count.values(), default=0) >= (2 if game.task_type == "pick_two_obj_and_place" else 1)
 
-    def _with_held(self, held: str, here: str) -> dict[str, Command]:
-        able: dict[str, Command] = {}
-        if not self.is_shut(here) and class_of(here) in BELONGS[class_of(held)]:
-            able[f"move {held} to {here}"] = partial(self._move, held, here)
-        for verb, (place, changeable) in CHANGES.items():
-            if class_of(here) == place and class_of(held) in changeable:
-                able[f"{verb} {held} with {here}"] = partial(self._change, verb, held, here)
-        return able
+    def state(self) -> tuple[object, ...]:
+        """Everything that any command could ever show a difference by, beside the game itself."""
+        marked = [(mark, sorted(names)) for mark, names in self.marks.items() if names]
+        return (
+            *(self.location, self.held, sorted(self.place.items()), sorted(self.opened), marked),
+            *(sorted(self.lying), sorted(self.taken)),
+        )
+
+    def _add_commands_at(self, able: dict[str, Command], name: str, receptacle: Receptacle) -> None:
+        shut, held, things = self.is_shut(name), self.held, self.game.things
+        if receptacle.openable:
+            able[f"{'open' if shut else 'close'} {name}"] = partial(self._open if shut else self._close, name)
+        for thing in self.inside(name):
+            if "toggleable" in things[thing].able:
+                able[f"use {thing}"] = partial(self._use, thing)
+            if held is None and not shut and "pickupable" in things[thing].able:
+                able[f"take {thing} from {name}"] = partial(self._take, thing, name)
+        if held is None:
+            return
+        if not shut and things[held].kind in self.game.fits.get(receptacle.kind, ()):
+            able[self.game.wording.put.format(o=held, r=name)] = partial(self._put, held, name)
+        for verb, (must_be, kind, _) in CHANGES.items():
+            if receptacle.kind == kind and must_be in things[held].able:
+                able[f"{verb} {held} with {name}"] = partial(self._change, verb, held, name)
 
     def _contents(self, receptacle: str) -> str:
         if self.is_shut(receptacle):
             return f"The {receptacle} is closed."
         seen = listed(self.inside(receptacle))
-        if class_of(receptacle) in OPENABLE:
+        if self.game.receptacles[receptacle].openable:
             return f"The {receptacle} is open. In it, you see {seen}."
         return f"On the {receptacle}, you see {seen}."
 
     def _condition(self, name: str) -> str:
-        words = [DONE_TO[verb] for verb, changed in self.done_to.items() if name in changed]
-        return f"This is a {' and '.join(words)} {name}." if words else f"There's nothing special about {name}."
+        thing = self.game.things[name]
+        if "isreceptacleobject" in thing.able:
+            inner = listed(other for other, what in self.game.things.items() if what.inside == name)
+            return f"This is a normal {name}. In it, you see {inner}."
+        for marks, words in CONDITIONS:
+            if all(name in self.marks[mark] for mark in marks):
+                return f"This is a {words} {name}."
+        if "toggleable" in thing.able and name in self.marks["toggled"]:
+            return f"This {name} is on."
+        if name in self.marks["sliced"]:
+            return f"This is a sliced {name}."
+        return f"There's nothing special about {name}."
 
     def _look(self) -> str:
-        if self.at is None:
+        if not self.here:
             return "You are in the middle of a room. Looking quickly around you, you see nothing."
-        return f"You are facing the {self.at}. Next to it, you see nothing."
+        beside = [
+            name
+            for name in self.game.things
+            for receptacle in self.here
+            if (name, self.location) in self.lying and (name, receptacle) in self.taken
+        ]
+        return f"You are facing the {enumerated(list(self.here))}. Next to it, you see {listed(beside)}."
 
     def _inventory(self) -> str:
         return f"You are carrying: a {self.held}." if self.held else "You are not carrying anything."
 
-    def _go(self, receptacle: str) -> str:
-        self.at = receptacle
-        if not self.is_shut(receptacle):
-            self.visited.add(receptacle)
-        return f"You arrive at {receptacle}. {self._contents(receptacle)}"
+    def _go(self, name: str) -> str:
+        receptacle = self.game.receptacles[name]
+        self.location = receptacle.location
+        if not self.is_shut(name):
+            self.visited.add(name)
+        return f"You arrive at {receptacle.arrival or name}. {self._contents(name)}"
 
-    def _turn(self, receptacle: str, verb: str) -> str:
-        if verb == "close":
-            self.opened.discard(receptacle)
-            return f"You close the {receptacle}."
+    def _open(self, receptacle: str) -> str:
         self.opened.add(receptacle)
         self.visited.add(receptacle)
         return f"You open the {receptacle}. {self._contents(receptacle)}"
 
+    def _close(self, receptacle: str) -> str:
+        self.opened.discard(receptacle)
+        return f"You close the {receptacle}."
+
     def _use(self, lamp: str) -> str:
-        self.lit.add(lamp)
+        self.marks["toggled"].add(lamp)
         return f"You turn on the {lamp}."
 
     def _take(self, name: str, receptacle: str) -> str:
-        del self.where[name]
+        del self.place[name]
+        self.lying.discard((name, self.location))
+        self.taken.add((name, receptacle))
         self.held = name
         return f"You pick up the {name} from the {receptacle}."
 
-    def _move(self, name: str, receptacle: str) -> str:
-        self.where[name] = receptacle
+    def _put(self, name: str, receptacle: str) -> str:
+        self.place[name] = receptacle
+        self.lying.add((name, self.location))
+        self.taken.discard((name, receptacle))
         self.held = None
-        return f"You move the {name} to the {receptacle}."
+        return self.game.wording.put_said.format(o=name, r=receptacle)
 
     def _change(self, verb: str, name: str, receptacle: str) -> str:
-        self.done_to[verb].add(name)
-        if verb in OPPOSITE:
-            self.done_to[OPPOSITE[verb]].discard(name)
+        mark = CHANGES[verb][2]
+        self.marks[mark].add(name)
+        if mark in UNDOES:
+            self.marks[UNDOES[mark]].discard(name)
         return f"You {verb} the {name} using the {receptacle}."
+
+    def _slice(self, name: str, knife: str) -> str:
+        self.marks["sliced"].add(name)
+        return f"You sliced the {name} with the {knife}."

@@ -1,8 +1,8 @@
-"""The household as an environment.
+"""The household as an environment, played by our own engine.
 
 Transcript (task: put a book in shelf; three receptacles, core commands):
 
-    You are in the middle of a room. Looking quickly around you, you see a drawer 1, a shelf 1, and a desk 1.
+    You are in the middle of a room. Looking quickly around you, you see a desk 1, a drawer 1, and a shelf 1.
     go to drawer 1              You arrive at drawer 1. The drawer 1 is closed.
     open drawer 1               You open the drawer 1. The drawer 1 is open. In it, you see a book 1.
     take book 1 from drawer 1   You pick up the book 1 from the drawer 1.
@@ -10,127 +10,96 @@ Transcript (task: put a book in shelf; three receptacles, core commands):
     move book 1 to shelf 1      You move the book 1 to the shelf 1.
 """
 
-import random
-from typing import Annotated, Literal, get_args
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
-from services.env.environments.alfworld.engine import DONE_TO, NOTHING_HAPPENS, Command, Household
-from services.env.environments.alfworld.game import TASK_TYPES, draw_game
-from services.env.environments.alfworld.rooms import CHANGES, LAMP, OBJECT_NAMES, RECEPTACLES
+from services.env.environment import Environment, Observation, Outcome
+from services.env.environments.alfworld.assignment import PHRASES
+from services.env.environments.alfworld.choice import SPLITS, GameKwargs, named_game
+from services.env.environments.alfworld.engine import CONDITIONS, HELP, NOTHING_HAPPENS, Command, Household
+from services.env.environments.alfworld.floor_plans import PLANS
 
-TaskType = Literal[
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-]
-assert get_args(TaskType) == TASK_TYPES
-
+SHOWN = {"clean": "clean", "hot": "hot", "cool": "cold", "sliced": "sliced", "toggled": "on"}
+"""Mark -> the word for it in the view `state`."""
+HIGHEST_NUMBER = 60
 SENTENCES = (
     "You are in the middle of a room. Looking quickly around you, you see nothing. You arrive at On the The is closed. "
     "is open. In it, You open the You close the You pick up the from the You move the to the You turn on the using the "
-    "You are facing the Next to it, You are carrying: You are not carrying anything. This is a There's nothing special "
-    "about Nothing happens. , and at see hold checked . , go to open close take from move use with look inventory "
-    "examine put two in look at under the hot cool clean middle closed"
+    "You sliced the with the You are facing the Next to it, You are carrying: You are not carrying anything. This is a "
+    "normal There's nothing special about Nothing happens. This is on. and at see hold checked . , go to open close "
+    "take from move use with look inventory examine help slice heat clean cool closed middle nothing"
 )
 
 
-def _sizes(values: tuple[int, ...]) -> tuple[int, ...]:
-    if not values or not all(2 <= value <= 8 for value in values):
-        raise ValueError("want numbers from 2 to 8, at least one")
-    return values
-
-
-class AlfworldKwargs(EnvironmentKwargs):
+class AlfworldKwargs(GameKwargs):
     """What the household can be told."""
 
-    receptacles: Annotated[tuple[int, ...], AfterValidator(_sizes)] = Field(
-        (3,), description="Receptacles in the room; one of these is drawn for each task."
-    )
-    objects: int = Field(3, ge=0, le=6, description="Objects beside the task's.")
-    task_types: tuple[TaskType, ...] = Field(
-        ("pick_and_place_simple", "look_at_obj_in_light"), min_length=1, description="One is drawn for each task."
-    )
-    commands: Literal["core", "all"] = Field("core", description="core: without look, inventory and examine.")
     view: Literal["feedback", "state"] = Field(
         "feedback",
         description="feedback: what the command led to, as in ALFWorld; state: what is around, what is held and which "
         "places were looked into, for agents without memory.",
     )
-    max_turns: int = Field(20, ge=1, le=100_000, description="The episode is truncated after this many steps.")
 
 
 class Alfworld(Environment):
-    """ALFWorld's household tasks in small generated rooms. The test split pairs object and goal as train never does."""
+    """ALFWorld's household tasks in text: rooms of the official floor plans from 3 receptacles up, or the user's own
+    copy of the published games. The valid splits ask for what train never asks for, valid_unseen in other rooms."""
 
     Kwargs = AlfworldKwargs
+    splits = SPLITS
     kwargs: AlfworldKwargs
     prompt_template = "alfworld/v1"
 
     def reset(self, seed: int, split: str) -> Observation:
-        kwargs, rng = self.kwargs, random.Random(f"alfworld/{split}/{seed}")
-        size = rng.choice(kwargs.receptacles)
-        try:
-            game = draw_game(rng, kwargs.task_types, size, kwargs.objects, test=split == "test")
-        except RuntimeError as error:
-            raise KwargsError(f"receptacles, task_types: {error}") from error
+        game, _ = named_game(self.kwargs, seed, split)
         self._house = Household(game)
-        return self._observation(self._house.intro())
+        return self._observe(self._house.intro())
 
     def step(self, action: str) -> Outcome:
-        action = " ".join(action.split())
-        command = self._commands().get(action)
+        command = self._commands.get(" ".join(action.split()))
         said = NOTHING_HAPPENS if command is None else command()
         won = command is not None and self._house.solved()
-        seen = self._observation(said)
+        seen = self._observe(said)
         return Outcome(observation=seen, reward=float(won), won=won, terminated=won, action_valid=command is not None)
 
     def state(self) -> object:
-        house = self._house
-        return (
-            *(house.game.task, house.game.receptacles, sorted(house.where.items()), house.at, house.held),
-            *(sorted(house.opened), sorted(house.lit), {verb: sorted(done) for verb, done in house.done_to.items()}),
-            sorted(house.visited) if self.kwargs.view == "state" else [],
-        )
+        game, checked = self._house.game, self._house.visited if self.kwargs.view == "state" else ()
+        things = [(name, thing.place) for name, thing in game.things.items()]
+        return game.task, list(game.receptacles), things, self._house.state(), sorted(checked)
 
     @classmethod
     def vocabulary(cls) -> list[str]:
-        numbers = {f"{number}{mark}" for number in range(1, 10) for mark in ("", ",", ".")}
-        classes = {*OBJECT_NAMES, *RECEPTACLES, LAMP}
-        return sorted({*SENTENCES.split(), *numbers, *classes, *CHANGES, *DONE_TO.values()})
+        numbers = {f"{number}{mark}" for number in range(1, HIGHEST_NUMBER + 1) for mark in ("", ",", ".")}
+        phrases = " ".join(phrase for phrases in PHRASES.values() for phrase in phrases)
+        conditions = " ".join(words for _, words in CONDITIONS)
+        texts = f"{SENTENCES} {HELP} {phrases} {conditions} {' '.join(SHOWN.values())} put in/on loc"
+        return sorted({*texts.split(), *numbers, *PLANS.classes} - {"{target}", "{goal}"})
 
-    def _commands(self) -> dict[str, Command]:
-        able = self._house.commands()
-        return able if self.kwargs.commands == "core" else able | self._house.looking()
-
-    def _observation(self, said: str) -> Observation:
+    def _observe(self, said: str) -> Observation:
         house = self._house
-        around = self._around()
-        checked = " , ".join(r for r in house.game.receptacles if r in house.visited) or "nothing"
-        state = f"{around} checked {checked} ."
+        self._commands: dict[str, Command] = house.commands()
+        if self.kwargs.commands == "all":
+            self._commands |= house.looking()
         return Observation(
-            text=said if self.kwargs.view == "feedback" else state,
-            anchor=f"{house.game.task} . {around if self.kwargs.view == 'feedback' else state}",
+            text=said if self.kwargs.view == "feedback" else self._everything(),
             task=house.game.task,
-            admissible_actions=tuple(self._commands()),
+            admissible_actions=tuple(sorted(self._commands)),
         )
 
-    def _around(self) -> str:
-        """Where the agent is, what it sees there and what it holds: words apart from their marks."""
+    def _everything(self) -> str:
+        """Where the agent is, what it sees there, what it holds, where it looked: words apart from their marks."""
         house = self._house
-        if house.at is None:
-            place, seen = "middle", " , ".join(house.game.receptacles)
-        else:
-            inside = [f"{name} {self._marks(name)}".strip() for name in house.inside(house.at)]
-            place, seen = house.at, "closed" if house.is_shut(house.at) else " , ".join(inside) or "nothing"
-        held = f"{house.held} {self._marks(house.held)}".strip() if house.held else "nothing"
-        return f"at {place} . see {seen} . hold {held} ."
+        around = [f"at {place} . see {self._seen_in(place)} ." for place in house.here]
+        around = around or [f"at middle . see {' , '.join(house.game.receptacles)} ."]
+        held = self._marked(house.held) if house.held else "nothing"
+        checked = " , ".join(name for name in house.game.receptacles if name in house.visited) or "nothing"
+        return f"{' '.join(around)} hold {held} . checked {checked} ."
 
-    def _marks(self, name: str) -> str:
-        house = self._house
-        marks = [DONE_TO[verb] for verb, changed in house.done_to.items() if name in changed]
-        return " ".join([*marks, *(["on"] if name in house.lit else [])])
+    def _seen_in(self, receptacle: str) -> str:
+        if self._house.is_shut(receptacle):
+            return "closed"
+        return " , ".join(self._marked(name) for name in self._house.inside(receptacle)) or "nothing"
+
+    def _marked(self, name: str) -> str:
+        return " ".join([name, *(word for mark, word in SHOWN.items() if name in self._house.marks[mark])])

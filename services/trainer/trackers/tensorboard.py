@@ -1,0 +1,48 @@
+"""TensorBoard's event files: `tensorboard --logdir <data_dir>/jobs` shows every job.
+
+A file is written from the beginning whenever the job is taken up, so no batch is there twice; its first record tells a
+TensorBoard that is watching to forget what it has read of the older file. That one is emptied and not removed: a reader
+would not get past a file that vanished.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter
+
+from services.trainer.trackers.row import Row
+
+FILE_VERSION = "brain.Event:2"
+"""What TensorBoard wants the first record to say."""
+
+
+class TensorBoard:
+    """One event file in `folder`; what older ones say is taken back."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for older in folder.glob("events.out.tfevents.*"):
+            os.truncate(older, 0)
+        now = time.time()
+        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
+        self._file = RecordWriter(str(folder / name))
+        self._write(Event(wall_time=now, file_version=FILE_VERSION))
+        self._write(Event(wall_time=now, step=0, session_log=SessionLog(status=SessionLog.START)))
+
+    def log(self, row: Row) -> None:
+        """One record a row, on disk when this returns."""
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in row.figures.items()]
+        self._write(Event(wall_time=row.at_unix_s, step=row.step, summary=Summary(value=values)))
+
+    def close(self, state: str | None) -> None:
+        self._file.close()
+
+    def _write(self, event: Event) -> None:
+        self._file.write(event.SerializeToString())
+        self._file.flush()

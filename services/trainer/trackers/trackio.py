@@ -1,0 +1,35 @@
+"""trackio: one run a job. Where it goes (TRACKIO_DIR, TRACKIO_SERVER_URL, TRACKIO_SPACE_ID) is its own affair."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import trackio
+
+from services.trainer.trackers.row import Row
+
+
+class Trackio:
+    """The job's run."""
+
+    def __init__(self, name: str, project: str, parameters: Mapping[str, Any]) -> None:
+        with contextlib.redirect_stdout(sys.stderr):  # it greets, and stdout is not for that
+            self._run = trackio.init(
+                project=project,
+                name=name,
+                config=dict(parameters),
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+
+    def log(self, row: Row) -> None:
+        self._run.log(row.figures, step=row.step)
+
+    def close(self, state: str | None) -> None:
+        with contextlib.redirect_stdout(sys.stderr):
+            self._run.finish()

@@ -1,0 +1,143 @@
+"""Where household games come from: drawn in the official floor plans, or read from the published files."""
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from household_expert import solution
+
+from services.env.environments.alfworld.assignment import held_out
+from services.env.environments.alfworld.engine import Household
+from services.env.environments.alfworld.environment import Alfworld
+from services.env.environments.alfworld.floor_plans import LAMP_STANDS, LIT, PLANS
+from services.env.environments.alfworld.game import TASK_TYPES, Game, class_of, numbered
+from services.env.environments.alfworld.generator import Layout, draw_game
+from services.env.environments.alfworld.pddl import problem
+from services.env.environments.alfworld.published import NoGameError, game_folders, read_game
+from services.env.registry import valid_kwargs
+
+MINI, FULL = Layout((3,), 3), Layout("all", "all")
+GRAMMAR = """
+"task": [ { "rhs": "Your task is to: %s." } ],
+"GotoLocation.feedback": [ { "rhs": "You arrive at {%s.name}. #examineReceptacle.feedback#" } ],
+"PutObject.feedback": [ { "rhs": "%s" } ],
+action PutObject {
+    template :: "%s";
+}
+"""
+
+
+def drawn(seed: int, split: str = "train", layout: Layout = FULL, task_types: tuple[str, ...] = TASK_TYPES) -> Game:
+    return draw_game(random.Random(seed), task_types, split, layout)
+
+
+def publish(game: Game, folder: Path, *, old: bool = False, **changed: object) -> Path:
+    """Write a game as the published data set does."""
+    folder.mkdir(parents=True)
+    wording = ("lend", "You put the {o.name} in/on the {r.name}.", "put {o} in/on {r}")
+    new = ("r", "You move the {o.name} to the {r.name}.", "move {o} to {r}")
+    grammar = GRAMMAR % (game.task, *(wording if old else new)) + ("" if old else "action help {}\n")
+    data = {"pddl_problem": problem(game), "grammar": grammar, "solvable": True, "pddl_domain": "", **changed}
+    (folder / "game.tw-pddl").write_text(json.dumps(data))
+    look = game.task_type == "look_at_obj_in_light"
+    wanted = {"object_target": game.target.title(), "parent_target": "", "toggle_target": "", "object_sliced": False}
+    wanted["toggle_target" if look else "parent_target"] = game.goal.title()
+    (folder / "traj_data.json").write_text(json.dumps({"task_type": game.task_type, "pddl_params": wanted}))
+    return folder
+
+
+def seen_alike(game: Game) -> Game:
+    """The game with its locations renamed: no text tells them."""
+    places = {location: names[0] for location, names in game.at.items()}
+    receptacles = {name: replace(one, location=places[one.location]) for name, one in game.receptacles.items()}
+    things = {name: replace(one, location=places.get(one.location, "")) for name, one in game.things.items()}
+    return replace(game, receptacles=receptacles, things=things, start="")
+
+
+def test_the_floor_plans_are_those_of_the_official_split():
+    assert len(PLANS.rooms) == 120
+    assert sum(room.unseen for room in PLANS.rooms) == 24
+    kinds = {kind: sum(room.kind == kind for room in PLANS.rooms) for kind in {room.kind for room in PLANS.rooms}}
+    assert kinds == dict.fromkeys(("kitchen", "livingroom", "bedroom", "bathroom"), 30)
+
+
+def test_the_tables_agree_with_each_other():
+    objects = {name for room in PLANS.rooms for name in room.objects}
+    receptacles = {name for room in PLANS.rooms for name in room.receptacles}
+    assert receptacles <= set(PLANS.fits)
+    assert objects <= set(PLANS.classes)
+    assert objects <= {name for kinds in PLANS.fits.values() for name in kinds}
+    assert objects >= LIT
+    assert receptacles >= LAMP_STANDS | PLANS.openable
+    assert all(kinds <= objects for kinds in PLANS.able.values())
+
+
+def test_names_are_counted_downwards_as_the_real_engine_does():
+    assert numbered(["drawer", "bed", "drawer"]) == ["bed 1", "drawer 2", "drawer 1"]
+
+
+@pytest.mark.parametrize("layout", [MINI, FULL])
+def test_splits_differ_in_rooms_and_in_what_they_ask_for(layout):
+    for split, asks in (("train", False), ("valid_seen", True), ("valid_unseen", True)):
+        games = [drawn(seed, split, layout) for seed in range(200)]
+        assert {held_out(game.target, game.goal) for game in games} == {asks}
+        assert {game.task_type for game in games} == set(TASK_TYPES)
+    full = [{class_of(name) for name in drawn(seed, "valid_unseen").receptacles} for seed in range(50)]
+    unseen = [set(room.receptacles) for room in PLANS.rooms if room.unseen]
+    assert all(kinds in unseen for kinds in full)
+
+
+def test_one_seed_names_one_game():
+    assert drawn(3) == drawn(3)
+    assert len({(drawn(seed, layout=MINI).task, *drawn(seed, layout=MINI).receptacles) for seed in range(100)}) > 80
+
+
+def test_full_rooms_keep_the_whole_floor_plan():
+    sizes = {sum(room.receptacles.values()) for room in PLANS.rooms if not room.unseen}
+    assert {len(drawn(seed).receptacles) for seed in range(40)} <= sizes
+    assert {len(drawn(seed, layout=MINI).receptacles) for seed in range(40)} == {3}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_game_is_read_from_its_published_file_as_it_was(seed, tmp_path):
+    game = drawn(seed, task_types=(TASK_TYPES[seed % 6],), layout=FULL if seed < 6 else MINI)
+    found = read_game(publish(game, tmp_path / "trial"))
+    kinds = {thing.kind for thing in game.things.values()}
+    here = {receptacle.kind for receptacle in game.receptacles.values()}
+    fits = {kind: held for kind in here if (held := game.fits.get(kind, frozenset()) & kinds)}
+    assert seen_alike(found) == seen_alike(replace(game, fits=fits))
+
+
+def test_older_files_are_read_with_their_own_wording(tmp_path):
+    game = read_game(publish(drawn(0, layout=MINI, task_types=TASK_TYPES[:1]), tmp_path / "trial", old=True))
+    assert (game.wording.put, game.wording.helps) == ("put {o} in/on {r}", False)
+    house = Household(game)
+    told = [house.commands()[command]() for command in solution(house)]
+    assert told[0].startswith("You arrive at loc ")
+    assert " in/on the " in told[-1]
+    assert house.solved()
+
+
+def test_a_tree_is_read_in_order_of_its_paths_and_seeds_go_through_it(tmp_path):
+    games = [drawn(seed, layout=MINI, task_types=TASK_TYPES[:1]) for seed in range(5)]
+    for number in (3, 0, 4, 1, 2):
+        publish(games[number], tmp_path / "mine" / "train" / f"task-{number}" / "trial", solvable=number != 1)
+    publish(games[0], tmp_path / "mine" / "train" / "pick-movable" / "trial")
+    assert [folder.parent.name for folder in game_folders(tmp_path / "mine", "train")] == [
+        f"task-{n}" for n in range(5)
+    ]
+    kwargs = valid_kwargs(Alfworld, json.dumps({"data": "mine"}), str(tmp_path))
+    tasks = [Alfworld(kwargs).reset(seed, "train").task for seed in range(6)]
+    assert tasks == [games[number].task for number in (0, 2, 2, 3, 4, 0)]
+
+
+def test_what_is_no_game_is_refused_by_name(tmp_path):
+    with pytest.raises(NoGameError, match="no train/"):
+        game_folders(tmp_path, "train")
+    with pytest.raises(NoGameError, match="trial"):
+        read_game(tmp_path / "trial")
+    spoilt = publish(drawn(0), tmp_path / "spoilt", pddl_problem="(:init) (:goal)")
+    with pytest.raises(NoGameError, match="spoilt"):
+        read_game(spoilt)
