@@ -93,7 +93,7 @@ class Admission:
             return first
         if JobState(job.state) not in RETRIED:
             raise Problem(409, f"cannot retry job {job.id}: want a failed or cancelled job, got state {job.state}")
-        spec, environment = JobSpec.model_validate(job.spec), EnvironmentInfo.model_validate(job.environment)
+        spec, environment = _stored_spec(job)
         training = await asyncio.to_thread(training_of, job_folder(self._data_dir, job.id), job.id)
         if not training.has_base:
             await self._named_policy(call.caller, spec)
@@ -192,3 +192,11 @@ class Admission:
         if stored:
             self._wake()
         return answer
+
+
+def _stored_spec(job: JobRow) -> tuple[JobSpec, EnvironmentInfo]:
+    """Raises Problem 409 for what another version of the platform stored and this one does not know any more."""
+    try:
+        return JobSpec.model_validate(job.spec), EnvironmentInfo.model_validate(job.environment)
+    except ValueError as error:
+        raise Problem(409, f"cannot retry job {job.id}: its spec is of another version: {error}") from error

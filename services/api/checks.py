@@ -22,6 +22,7 @@ Problems = list[tuple[str, str]]
 """(field, sentence) pairs."""
 
 _ID = "environment.environment"
+_LARGEST = (1 << 63) - 1
 
 
 def environment_of(
@@ -55,7 +56,8 @@ def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]]) ->
 def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     wanted = spec.environment
     field = "environment.environment_kwargs"
-    problems = _kwargs_problems(field, wanted.environment_kwargs, info)
+    problems = _number_problems(spec.model_dump(exclude_unset=True))
+    problems += _kwargs_problems(field, wanted.environment_kwargs, info)
     if spec.model.warmstart and not problems:
         merged = {**wanted.environment_kwargs, **spec.model.warmstart.warmstart_environment_kwargs}
         problems += _kwargs_problems("model.warmstart.warmstart_environment_kwargs", merged, info)
@@ -71,6 +73,18 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
         message = f"a policy from scratch needs an environment with a vocabulary, {info.id} has none; want `model`"
         problems.append(("model.scratch", message))
     return problems
+
+
+def _number_problems(value: Any, path: str = "") -> Problems:
+    """Integers in a document that 64 bits cannot hold."""
+    if isinstance(value, dict):
+        inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
+        return [problem for name, one in inner for problem in _number_problems(one, name)]
+    if isinstance(value, list):
+        return [problem for i, one in enumerate(value) for problem in _number_problems(one, f"{path}.{i}")]
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        return [(path, f"want an integer of at most {_LARGEST}, got one of {len(str(value))} digits")]
+    return []
 
 
 def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInfo) -> Problems:

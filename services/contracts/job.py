@@ -157,7 +157,7 @@ class Training(Section):
     """The optimizer."""
 
     seed: int = Field(0, ge=0, lt=1 << 31)
-    total_batches: int = Field(60, ge=0)
+    total_batches: int = Field(60, ge=0, le=1_000_000_000)
     """Batches to train; each publishes one policy version. 0: warm start and evaluation only."""
     minibatches: int = Field(8, ge=1)
     """Optimizer steps a batch is split into, per iteration."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from services.api import jobs
 from services.api.admission import Call
@@ -11,7 +13,7 @@ from services.api.container import Parts
 from services.api.evaluations import evaluation_view
 from services.api.problems import not_found, responses
 from services.api.routes.jobs import CREATED
-from services.api.routes.parameters import Cursor, FoundJob, IdempotencyKey, PageLimit
+from services.api.routes.parameters import TEXT, Cursor, FoundJob, IdempotencyKey, PageLimit
 from services.api.submissions import body_sha
 from services.api.views.evaluations import EvaluationPage, EvaluationRequest, EvaluationView
 
@@ -22,7 +24,7 @@ router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
     "",
     status_code=201,
     response_model=EvaluationView,
-    responses={**responses(404, 409, 413, 422, 503), 200: {**CREATED[200], "model": EvaluationView}},
+    responses={**responses(404, 409, 422, 503), 200: {**CREATED[200], "model": EvaluationView}},
 )
 async def evaluate_policy(
     wanted: EvaluationRequest, parts: Parts, caller: Asking, idempotency_key: IdempotencyKey = None
@@ -41,7 +43,11 @@ async def evaluate_policy(
 
 @router.get("", responses=responses(422))
 async def list_evaluations(
-    parts: Parts, caller: Asking, job_id: str | None = None, limit: PageLimit = 50, cursor: Cursor = None
+    parts: Parts,
+    caller: Asking,
+    job_id: Annotated[str | None, Query(max_length=32, pattern=TEXT)] = None,
+    limit: PageLimit = 50,
+    cursor: Cursor = None,
 ) -> EvaluationPage:
     """Evaluations, newest first; `job_id` wants those of one job's policies."""
     wanted = jobs.JobFilter(kind="evaluation", parent_job=job_id)

@@ -13,7 +13,7 @@ from services.api.caller import Asking
 from services.api.container import Container, Parts
 from services.api.examples import SPEC
 from services.api.problems import not_found, responses
-from services.api.routes.parameters import Cursor, FoundJob, IdempotencyKey, JobId, PageLimit
+from services.api.routes.parameters import TEXT, Cursor, FoundJob, IdempotencyKey, JobId, PageLimit
 from services.api.states import JobState, Wish
 from services.api.submissions import Answer, body_sha
 from services.api.views.jobs import DryRun, ForkRequest, JobDetail, JobKind, JobPage, job_detail, job_view
@@ -37,7 +37,7 @@ def answered(answer: Answer) -> Response:
     status_code=201,
     response_model=JobDetail,
     responses={
-        **responses(409, 413, 422, 503),
+        **responses(409, 422, 503),
         200: {"model": JobDetail | DryRun, "description": "A dry run, or the answer that the key had before."},
     },
 )
@@ -61,13 +61,13 @@ async def list_jobs(
     parts: Parts,
     caller: Asking,
     state: JobState | None = None,
-    name: Annotated[str | None, Query(max_length=64)] = None,
-    environment: Annotated[str | None, Query(max_length=128)] = None,
-    advantage_estimator: Annotated[str | None, Query(max_length=16)] = None,
+    name: Annotated[str | None, Query(max_length=64, pattern=TEXT)] = None,
+    environment: Annotated[str | None, Query(max_length=128, pattern=TEXT)] = None,
+    advantage_estimator: Annotated[str | None, Query(max_length=16, pattern=TEXT)] = None,
     kind: JobKind | None = None,
-    parent_job: Annotated[str | None, Query(max_length=32)] = None,
-    created_after: Annotated[float | None, Query(description="Unix seconds, inclusive.")] = None,
-    created_before: Annotated[float | None, Query(description="Unix seconds, exclusive.")] = None,
+    parent_job: Annotated[str | None, Query(max_length=32, pattern=TEXT)] = None,
+    created_after: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, inclusive.")] = None,
+    created_before: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, exclusive.")] = None,
     limit: PageLimit = 50,
     cursor: Cursor = None,
 ) -> JobPage:
@@ -131,7 +131,7 @@ async def retry_job(job: FoundJob, parts: Parts, caller: Asking, idempotency_key
     "/{job_id}:fork",
     status_code=201,
     response_model=JobDetail,
-    responses={**responses(404, 409, 413, 422, 503), 200: {**CREATED[200], "model": JobDetail}},
+    responses={**responses(404, 409, 422, 503), 200: {**CREATED[200], "model": JobDetail}},
 )
 async def fork_job(
     job: FoundJob, wanted: ForkRequest, parts: Parts, caller: Asking, idempotency_key: IdempotencyKey = None

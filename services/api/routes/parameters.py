@@ -11,7 +11,10 @@ from services.api.caller import Asking
 from services.api.container import Parts
 from services.api.tables import JobRow
 
-JobId = Annotated[str, Path(max_length=32, description="Id of the job.", examples=["j0193f2c4d5e6a1b2c"])]
+TEXT = r"^[^\x00]*$"
+"""What PostgreSQL can compare with."""
+
+JobId = Annotated[str, Path(max_length=32, pattern=TEXT, description="Id of the job.", examples=["j0193f2c4d5e6a1b2c"])]
 CheckpointName = Annotated[str, Path(max_length=128, description="Name of the checkpoint.", examples=["final"])]
 IdempotencyKey = Annotated[
     str | None,
@@ -22,7 +25,7 @@ IdempotencyKey = Annotated[
         examples=["3f1c7c0e-train-corner"],
     ),
 ]
-Cursor = Annotated[str | None, Query(max_length=32, description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=32, pattern=TEXT, description="`next_cursor` of the page before.")]
 PageLimit = Annotated[int, Query(ge=1, le=200, description="Most entries of one page.")]
 Offset = Annotated[int, Query(ge=0, le=1 << 31)]
 

@@ -108,6 +108,8 @@ BAD = {
     "scratch without vocabulary": (spec(environment={"environment": "open"}), "model.scratch", "vocabulary"),
     "unknown split": (spec(environment={"eval_split": "dev"}), "environment.eval_split", "train, test"),
     "no mapping": ([], "", "want a mapping"),
+    "more batches than can be counted": (spec(training={"total_batches": 10**30}), "training.total_batches", "1000000"),
+    "an integer of many digits": (spec(evaluation={"eval_seed": 10**30}), "evaluation.eval_seed", "31 digits"),
 }
 
 
@@ -115,7 +117,8 @@ BAD = {
 def test_every_bad_spec_is_422_and_names_its_field(name: str, http: httpx.Client) -> None:
     body, field, words = BAD[name]
     before = http.get("/v1/jobs").json()["jobs"]
-    answer = http.post("/v1/jobs", json=body)
+    content = json.dumps(body).encode()  # httpx itself refuses NaN
+    answer = http.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422, answer.text
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
@@ -124,9 +127,18 @@ def test_every_bad_spec_is_422_and_names_its_field(name: str, http: httpx.Client
     assert http.get("/v1/jobs").json()["jobs"] == before
 
 
-def test_a_body_that_is_no_json_is_422(http: httpx.Client) -> None:
-    answer = http.post("/v1/jobs", content=b"{", headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"{", 422),
+        (b"\xff", 400),
+        (b'{"\\ud800": 1}', 422),
+        (b'{"environment": {"environment_kwargs": {"a": NaN}}}', 422),
+    ],
+)
+def test_a_body_that_is_no_clean_json_is_a_problem(content: bytes, status: int, http: httpx.Client) -> None:
+    answer = http.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
 def test_a_model_folder_must_hold_a_model(tmp_path: Path, http: httpx.Client) -> None:
@@ -152,6 +164,15 @@ def test_unknown_jobs_and_paths_are_problems(http: httpx.Client) -> None:
     for path in ("/v1/jobs/none", "/v1/nothing", "/v1/jobs/none/events", "/v1/jobs/none/checkpoints"):
         answer = http.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json"), path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/jobs?name=%00", "/v1/jobs?cursor=%00", "/v1/jobs/%00", "/v1/evaluations?job_id=%00", "/v1/jobs/%00/rollouts"],
+)
+def test_text_that_a_database_cannot_compare_with_is_422(path: str, http: httpx.Client) -> None:
+    answer = http.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
 
 
 def test_the_catalogue_and_health_answer(http: httpx.Client) -> None:
