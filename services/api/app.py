@@ -1,4 +1,4 @@
-"""The FastAPI application: routes, the key, and one translation of every error into a problem."""
+"""The FastAPI application: routes, what stands before them, and one translation of every error into a problem."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from structlog.stdlib import BoundLogger
 
 from services.api.container import running_container
-from services.api.guard import Guard
 from services.api.openapi import document, operation_id
-from services.api.problems import MEDIA_TYPE, Problem, bad_spec
-from services.api.routes import catalogue, checkpoints, evaluations, feed, jobs, rollouts
+from services.api.problems import Problem, answer, bad_spec
+from services.api.routes import administration, catalogue, checkpoints, evaluations, feed, jobs, rollouts
 from services.api.routes.jobs import SUBMIT_PATH
+from services.api.security import login
+from services.api.security.guard import Guard
+from services.api.security.headers import SecurityHeaders
+from services.api.security.trail import AuditTrail
 from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
 
-ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue)
+ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue, administration, login)
 
 
 def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> FastAPI:
@@ -41,33 +44,37 @@ def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) ->
         summary="Train LLM agents: submit jobs, watch them learn, take the checkpoint away.",
         lifespan=lifespan,
         generate_unique_id_function=operation_id,
+        max_body_size=settings.max_body_bytes,
+        docs_url=None,  # its pages load scripts from elsewhere
+        redoc_url=None,
     )
     for module in ROUTERS:
         app.include_router(module.router)
     setattr(app, "openapi", partial(document, app))  # noqa: B010 - FastAPI's own way; an assignment mypy refuses
     _translate_errors(app, log)
-    key = settings.key.get_secret_value() if settings.key else None
-    app.add_middleware(Guard, key=key, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(AuditTrail)
+    app.add_middleware(SecurityHeaders)  # added last, it stands outermost
     return app
 
 
 def _translate_errors(app: FastAPI, log: BoundLogger) -> None:
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return _answer(error)
+        return answer(error)
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = str(error.detail or HTTPStatus(error.status_code).phrase)
-        return _answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))
+        return answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return _answer(_validation_problem(request, error))
+        return answer(_validation_problem(request, error))
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("request_failed", path=request.url.path, exc_info=error)
-        return _answer(Problem(500, "the request failed; the log of the API says why"))
+        return answer(Problem(500, "the request failed; the log of the API says why"))
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, http)
@@ -89,7 +96,3 @@ def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "unknown key"
     return str(error["msg"]).removeprefix("Value error, ")
-
-
-def _answer(problem: Problem) -> Response:
-    return JSONResponse(problem.body(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)

@@ -1,8 +1,9 @@
-"""Who asks. What is theirs is one project; everything else does not exist for them."""
+"""Who asks, and what they may do. What is theirs is one project; everything else does not exist for them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -11,16 +12,49 @@ DEFAULT_PROJECT = "default"
 """The project of everybody on an installation without keys, and of jobs that are older than projects."""
 
 
+class Scope(StrEnum):
+    """What a key may be used for; `admin` includes the others and sees every project."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    ADMIN = "admin"
+
+
 @dataclass(frozen=True)
 class Caller:
-    """The project that a request speaks for."""
+    """Somebody whose key, session or machine was recognised."""
 
+    name: str
+    """As the audit log writes it."""
+    scopes: frozenset[Scope]
     project_id: str = DEFAULT_PROJECT
+    """Where new jobs of theirs belong."""
+    key_id: str | None = None
+    """None: this machine in an open installation, or the key of the settings."""
+    trusted: bool = False
+    """They may name any folder of this machine: they could read it without us."""
+
+    def may(self, scope: Scope) -> bool:
+        """Whether they hold the scope."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    @property
+    def sees(self) -> str | None:
+        """The one project whose rows they see; None: all."""
+        return None if self.may(Scope.ADMIN) else self.project_id
+
+
+THIS_MACHINE = Caller("this machine", frozenset(Scope), trusted=True)
+"""Everybody who can reach a loopback address of an installation without keys."""
+SETTINGS_KEY = Caller("the key of the settings", frozenset(Scope))
+"""The first administrator: its key stands in the settings, not in the database."""
 
 
 async def _of_request(request: Request) -> Caller:  # a plain function would be sent to a thread
-    return cast(Caller, getattr(request.state, "caller", None) or Caller())
+    caller = request.state.caller
+    assert caller is not None, "a public path asked who calls"
+    return cast(Caller, caller)
 
 
 Asking = Annotated[Caller, Depends(_of_request)]
-"""The caller of a request: `request.state.caller`, where the guard put it."""
+"""The caller of a request, where the guard put it: `request.state.caller`."""

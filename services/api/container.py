@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
 
 from services.api.admission import Admission
+from services.api.caller import Caller
 from services.api.database import Database
 from services.api.dispatch import Dispatcher, celery_sender
 from services.api.environments import EnvironmentCatalogue
@@ -21,6 +22,8 @@ from services.api.news import News
 from services.api.observer import Observer
 from services.api.reconciler import Reconciler
 from services.api.rollouts import RolloutArchive
+from services.api.security.parts import Security, security_of
+from services.api.security.storage import StorageMeter
 from services.api.settings import Settings
 from services.kit.redis import connect
 from services.kit.tasks import ended
@@ -40,6 +43,7 @@ class Container:
     news: News
     rollouts: RolloutArchive
     admission: Admission
+    security: Security
 
 
 @asynccontextmanager
@@ -58,7 +62,9 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     )
     await database.migrate()
     log.info("database_ready", revision=database.revision)
-    leading = asyncio.create_task(lead(database, log, reconciler.run, observer.run))
+    security = await security_of(settings, database, log)
+    meter = StorageMeter(database, settings.data_dir, log)
+    leading = asyncio.create_task(lead(database, log, reconciler.run, observer.run, meter.run))
     leading.add_done_callback(lambda task: _report(task, log, fail))
     try:
         yield Container(
@@ -72,6 +78,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             news,
             RolloutArchive(),
             admission,
+            security,
         )
     finally:
         await ended([leading])
@@ -88,7 +95,9 @@ def _report(task: asyncio.Task[None], log: BoundLogger, fail: Callable[[], None]
 
 
 async def _of_request(request: Request) -> Container:  # a plain function would be sent to a thread
-    return cast(Container, request.app.state.container)
+    container = cast(Container, request.app.state.container)
+    caller: Caller | None = request.state.caller
+    return container if caller is None else replace(container, database=container.database.seen_by(caller))
 
 
 Parts = Annotated[Container, Depends(_of_request)]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import msgspec
 from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
+from services.api.caller import Caller
 from services.api.schema import migrate
+from services.api.security.scoping import ScopedSession, carried
 
 _BUSY_MS = 15_000
 """How long a SQLite writer waits for another one."""
@@ -39,8 +42,10 @@ class Database:
         if self.is_sqlite:
             event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
-        self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._writers = async_sessionmaker(self._engine.execution_options(writes=True), expire_on_commit=False)
+        self._caller: Caller | None = None
+        kind: dict[str, Any] = {"expire_on_commit": False, "sync_session_class": ScopedSession}
+        self._readers = async_sessionmaker(self._engine, **kind)
+        self._writers = async_sessionmaker(self._engine.execution_options(writes=True), **kind)
 
     @property
     def is_sqlite(self) -> bool:
@@ -65,22 +70,28 @@ class Database:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             self.revision = await connection.run_sync(migrate)
 
+    def seen_by(self, caller: Caller) -> Self:
+        """The same database, of which its sessions show what the caller sees."""
+        view = copy(self)
+        view._caller = caller
+        return view
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A consistent view; nothing is committed."""
-        async with self._readers() as session:
+        async with self._readers(info=carried(self._caller)) as session:
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """One transaction: committed at the end, rolled back when the block raises."""
-        async with self._writers() as session, session.begin():
+        async with self._writers(info=carried(self._caller)) as session, session.begin():
             yield session
 
     async def ping(self) -> None:
         """Raises sqlalchemy.exc.SQLAlchemyError when the database does not answer."""
-        async with self.read() as session:
-            await session.execute(text("SELECT 1"))
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -50,13 +50,9 @@ class JobFilter:
 
 async def find(database: Database, caller: Caller, job_id: str) -> JobRow:
     """The job. Raises Problem 404, also for a job of another project."""
-    async with database.read() as session:
+    async with database.seen_by(caller).read() as session:
         row = await session.get(JobRow, job_id)
-    return _theirs(row, caller, job_id)
-
-
-def _theirs(row: JobRow | None, caller: Caller, job_id: str) -> JobRow:
-    if row is None or row.project_id != caller.project_id:
+    if row is None:
         raise not_found("job", job_id)
     return row
 
@@ -70,28 +66,30 @@ async def page(
     cursor: str | None,
     with_spec: bool = False,
 ) -> list[JobRow]:
-    """At most `limit` jobs of the caller's project, newest first, older than the job `cursor` when given.
+    """At most `limit` jobs that the caller sees, newest first, older than the job `cursor` when given.
 
     Their environments are not loaded, their specs and summaries only if wanted.
     """
     left_out = [JobRow.environment] if with_spec else [JobRow.environment, JobRow.spec, JobRow.summary]
     query = (
         select(JobRow)
-        .where(JobRow.project_id == caller.project_id, *wanted.conditions())
+        .where(*wanted.conditions())
         .options(*(defer(column, raiseload=True) for column in left_out))
         .order_by(JobRow.id.desc())
         .limit(limit)
     )
     if cursor is not None:
         query = query.where(JobRow.id < cursor)
-    async with database.read() as session:
+    async with database.seen_by(caller).read() as session:
         return list((await session.scalars(query)).all())
 
 
 async def command(database: Database, caller: Caller, job_id: str, wanted: Wish) -> JobDetail:
     """Note what the user wants of a job. Raises Problem 404, or 409 when its state does not allow it."""
-    async with database.write() as session:
-        row = _theirs(await session.get(JobRow, job_id, with_for_update=True), caller, job_id)
+    async with database.seen_by(caller).write() as session:
+        row = await session.get(JobRow, job_id, with_for_update=True)
+        if row is None:
+            raise not_found("job", job_id)
         try:
             row.wish = wish_after(wanted, JobState(row.state), Wish(row.wish)).value
         except CommandRefused as refusal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
 from services.api.views.base import Document
@@ -52,6 +53,11 @@ class Problem(Exception):
             detail=self.detail,
             errors=[FieldError(field=field, message=message) for field, message in self.errors],
         ).model_dump()
+
+
+def answer(problem: Problem) -> Response:
+    """The problem as it goes out."""
+    return JSONResponse(problem.body(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
 def bad_spec(problems: list[tuple[str, str]]) -> Problem:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import re
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from limits import parse
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.api.security.loopback import is_loopback
+
+_KEY_CHARACTERS, _KEY_DISTINCT = 24, 10
+_PLACEHOLDER = re.compile(r"(?i)change.?me|change.?this|replace|placeholder|example|password|secret|your.?key|[<>${}]")
+
+
+def _rate(text: str) -> str:
+    try:
+        parse(text)
+    except ValueError as error:
+        raise ValueError(f"want a rate such as 100/second or 6000/minute, got {text!r}") from error
+    return text
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class Settings(BaseSettings):
@@ -31,7 +48,19 @@ class Settings(BaseSettings):
     address_file: Path | None = None
     """Written whole when the service is ready: the same line of JSON as on stdout."""
     key: SecretStr | None = None
-    """When set, every call but /healthz needs `Authorization: Bearer <key>`. At least 16 characters."""
+    """The first administrator's key. When it is set, every call needs a key; at least 24 random characters."""
+    key_file: Path | None = None
+    """A file that holds that key, such as a mounted secret; instead of `key`."""
+    require_keys: bool = False
+    """Every call needs a key, and the administrators' are in the database."""
+    rate_per_key: Rate = "6000/minute"
+    """Calls of one key, where keys are wanted."""
+    rate_per_address: Rate = "12000/minute"
+    """Calls from one address, where keys are wanted."""
+    rate_wrong_keys: Rate = "30/minute"
+    """Wrong keys from one address; more, and none of its calls is answered for a while."""
+    model_roots: list[Path] = []
+    """Folders that models and data may lie in. None set: any folder while no keys are wanted, else none."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
     expected_services: list[str] = ["rollout", "inference", "advantage", "trainer"]
@@ -47,11 +76,42 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _is_not_open_to_everybody(self) -> Self:
-        if self.key is not None and len(self.key.get_secret_value()) < 16:
-            raise ValueError("API_KEY: want at least 16 characters")
-        if not _is_loopback(self.host) and self.key is None:
-            raise ValueError(f"API_HOST: {self.host} can be reached from other machines; set API_KEY first")
+        if self.key is not None and self.key_file is not None:
+            raise ValueError("API_KEY, API_KEY_FILE: want one of the two, got both")
+        if (key := self.key_text) is not None and (weakness := _weakness(key)):
+            raise ValueError(f"{'API_KEY' if self.key else 'API_KEY_FILE'}: {weakness}")
+        if not is_loopback(self.host) and not self.keys_wanted:
+            raise ValueError(
+                f"API_HOST: {self.host} can be reached from other machines; "
+                "set API_KEY or API_KEY_FILE first (`openssl rand -hex 24` makes a key), or API_REQUIRE_KEYS"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _keeps_models_and_jobs_apart(self) -> Self:
+        ours = self.data_dir.resolve()
+        for root in self.model_roots:
+            real = root.resolve()
+            if real.is_relative_to(ours) or ours.is_relative_to(real):
+                raise ValueError(f"API_MODEL_ROOTS: want folders apart from API_DATA_DIR ({ours}), got {root}")
+        return self
+
+    @property
+    def keys_wanted(self) -> bool:
+        """Whether every call needs a key."""
+        return self.require_keys or self.key is not None or self.key_file is not None
+
+    @property
+    def key_text(self) -> str | None:
+        """The administrator's key, from the settings or their file. Raises ValueError for a file that can't be read."""
+        if self.key is not None:
+            return self.key.get_secret_value()
+        if self.key_file is None:
+            return None
+        try:
+            return self.key_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"API_KEY_FILE: {self.key_file} cannot be read: {error}") from error
 
     @property
     def sql_url(self) -> str:
@@ -60,10 +120,12 @@ class Settings(BaseSettings):
         return given or f"sqlite+aiosqlite:///{(self.data_dir / 'platform.sqlite').resolve()}"
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name; who can reach it is unknown
-        return False
+def _weakness(key: str) -> str | None:
+    """Why this is no key that nobody can guess; the sentence does not repeat it."""
+    if len(key) < _KEY_CHARACTERS or len(set(key)) < _KEY_DISTINCT:
+        return f"want at least {_KEY_CHARACTERS} random characters, got {len(key)}, {len(set(key))} of them distinct"
+    if not key.isascii() or not key.isprintable() or " " in key:
+        return "want printable ASCII characters without spaces"
+    if found := _PLACEHOLDER.search(key):
+        return f"want a random key, got one with {found[0]!r} in it, which looks like a placeholder"
+    return None

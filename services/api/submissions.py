@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.api.caller import Caller
 from services.api.database import Database
 from services.api.problems import Problem
+from services.api.security.quotas import admit, locked_projects
 from services.api.states import JobState, Wish
 from services.api.tables import EventRow, IdempotencyRow, JobRow
 from services.api.views.jobs import JobKind, Origin, job_detail
@@ -128,7 +129,7 @@ class Submissions:
         """Store a job; when this returns, it is durable.
 
         Raises:
-            Problem: 409, the key was used with another body.
+            Problem: 409, the key was used with another body; 403 or 429, it does not fit the project's quotas.
         """
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((new, answered))
@@ -169,6 +170,7 @@ class Submissions:
 
 async def _insert(session: AsyncSession, jobs: Sequence[NewJob]) -> list[Answer | Exception]:
     known = {(row.project_id, row.key): row for row in await _stored_keys(session, jobs)}
+    projects = await locked_projects(session, {job.caller.project_id for job in jobs})
     outcomes: list[Answer | Exception] = []
     keys: list[IdempotencyRow] = []
     for job in jobs:
@@ -177,6 +179,11 @@ async def _insert(session: AsyncSession, jobs: Sequence[NewJob]) -> list[Answer 
                 outcomes.append(_repeated(stored, job.sha))
             except Problem as problem:
                 outcomes.append(problem)
+            continue
+        try:
+            await admit(session, projects.get(job.caller.project_id), job.spec)
+        except Problem as problem:
+            outcomes.append(problem)
             continue
         row = job.row()
         session.add(row)

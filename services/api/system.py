@@ -27,7 +27,7 @@ _PRIORITY_KEYS = [QUEUE, f"{QUEUE}\x06\x163", f"{QUEUE}\x06\x166", f"{QUEUE}\x06
 
 
 async def system_view(parts: Container, caller: Caller) -> SystemView:
-    """Services and the trainer's queue of the installation; streams, ledger and jobs of the caller's project."""
+    """Services and the trainer's queue of the installation; streams, ledger and jobs that the caller sees."""
     begun = await _job_ids(parts.database, caller)
     return SystemView(
         version=version("gigpo-platform"),
@@ -41,14 +41,14 @@ async def system_view(parts: Container, caller: Caller) -> SystemView:
 
 
 async def _job_ids(database: Database, caller: Caller) -> list[str]:
-    query = select(JobRow.id).where(JobRow.project_id == caller.project_id, JobRow.state.in_(_BEGUN))
-    async with database.read() as session:
+    query = select(JobRow.id).where(JobRow.state.in_(_BEGUN))
+    async with database.seen_by(caller).read() as session:
         return list((await session.scalars(query.order_by(JobRow.id))).all())
 
 
 async def _counts(database: Database, caller: Caller) -> dict[str, int]:
-    query = select(JobRow.state, func.count()).where(JobRow.project_id == caller.project_id).group_by(JobRow.state)
-    async with database.read() as session:
+    query = select(JobRow.state, func.count()).group_by(JobRow.state)
+    async with database.seen_by(caller).read() as session:
         found = {state: int(count) for state, count in (await session.execute(query)).all()}
     return {state.value: found.get(state.value, 0) for state in JobState}
 

@@ -1,4 +1,7 @@
-"""Structured logs: one JSON object a line on stderr, stdout stays free for what a program answers."""
+"""Structured logs: one JSON object a line on stderr, stdout stays free for what a program answers.
+
+Secrets are taken out of every line, those of libraries included.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import logging
 import sys
 
 import structlog
+
+from services.kit.redact import redact_secrets
 
 
 def configure_logging(service: str, level: str = "INFO") -> structlog.stdlib.BoundLogger:
@@ -22,7 +27,11 @@ def configure_logging(service: str, level: str = "INFO") -> structlog.stdlib.Bou
         structlog.processors.format_exc_info,
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            redact_secrets,
+            structlog.processors.JSONRenderer(),
+        ],
         foreign_pre_chain=shared,
     )
     handler = logging.StreamHandler(sys.stderr)

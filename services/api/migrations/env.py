@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+import services.api.security.tables  # noqa: F401 - its tables belong to the metadata
 from services.api.tables import Base
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)

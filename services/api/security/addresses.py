@@ -1,0 +1,72 @@
+"""Where a job may get its model and its data from: folders that the installation has opened, and never an address."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_ADDRESS = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?[/\\]{2}", re.IGNORECASE)
+"""`scheme://...`, and what a file system or a library may take for another machine: `//host`, `\\\\host`."""
+_PATH = re.compile(r"\s*(?:[/\\~]|[a-z]:[/\\])|.*(?:^|[/\\])\.\.(?:[/\\]|$)", re.IGNORECASE | re.DOTALL)
+
+_SHOWN = 200
+"""Characters of what came that an error repeats."""
+
+Problems = list[tuple[str, str]]
+
+
+def model_problem(model: str, roots: Sequence[Path] | None) -> str | None:
+    """Why this model may not be loaded; None: it may.
+
+    Args:
+        roots: folders that models may lie in, with everything that links in them lead to; None: any folder.
+    """
+    if _ADDRESS.match(model):
+        return f"want a folder of this installation, got the address {model[:_SHOWN]!r}"
+    if "\0" in model or not Path(model).is_absolute():
+        return f"want an absolute path of a folder, got {model[:_SHOWN]!r}"
+    if roots is None:
+        return None
+    real = [root.resolve() for root in roots]
+    if not all(_inside(path, real) for path in (Path(model), *_files(Path(model), real))):
+        shown = ", ".join(map(str, roots)) or "none is set, see API_MODEL_ROOTS"
+        return f"want a folder in one of the model roots ({shown}), got {model[:_SHOWN]!r}"
+    return None
+
+
+def data_problems(field: str, kwargs: Mapping[str, Any], roots: Sequence[Path] | None) -> Problems:
+    """What an environment may not be pointed at: addresses, and folders outside of the model roots."""
+    found: Problems = []
+    for path, text in _strings(field, kwargs):
+        if _ADDRESS.match(text):
+            found.append((path, f"want data of this installation, got the address {text[:_SHOWN]!r}"))
+        elif roots is not None and _PATH.match(text) and not _inside(Path(text), [root.resolve() for root in roots]):
+            found.append((path, f"want a path in one of the model roots, got {text[:_SHOWN]!r}"))
+    return found
+
+
+def _files(folder: Path, roots: Sequence[Path]) -> Iterator[Path]:
+    if _inside(folder, roots) and os.path.isdir(folder):  # of a name that is too long it says no, Path.is_dir raises
+        yield from folder.iterdir()
+
+
+def _inside(path: Path, roots: Sequence[Path]) -> bool:
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long, a NUL
+        return False
+    return path.is_absolute() and any(real.is_relative_to(root) for root in roots)
+
+
+def _strings(field: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _strings(f"{field}.{name}", inner)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _strings(f"{field}.{number}", inner)

@@ -1,0 +1,112 @@
+"""Before any handler, in this order: forged? too often? who? may they? and is the body one that we read?
+
+Plain ASGI, so that streams pass through. Handlers find the caller in `request.state.caller`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi.responses import RedirectResponse, Response
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.api.caller import THIS_MACHINE, Caller
+from services.api.problems import Problem, answer
+from services.api.security.access import LOGIN_PATH, Door, access, is_safe
+from services.api.security.origin import forged, rebound
+from services.api.security.parts import Security
+
+
+class Guard:
+    """Lets a request through with its caller, or answers it."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app, self._max_body_bytes = app, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        security: Security = scope["app"].state.container.security
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        state["caller"] = None
+        try:
+            state["caller"] = await _caller(connection, security)
+            await _admit(connection, security, state["caller"])
+            self._check_body(connection)
+        except Problem as problem:
+            await _refuse(connection, problem)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _check_body(self, connection: HTTPConnection) -> None:
+        headers = connection.headers
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise Problem(415, f"want a body that is not compressed, got {headers['content-encoding'][:64]!r}")
+        length = headers.get("content-length", "0")  # a body without one is counted while it is read
+        if not length.isdecimal() or int(length) > self._max_body_bytes:
+            raise Problem(413, f"want a body of at most {self._max_body_bytes} bytes, got {length[:32]}")
+
+
+async def _caller(connection: HTTPConnection, security: Security) -> Caller | None:
+    """Who calls; None: nobody that we know. Raises Problem for a wrong key and for what no caller may send."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    address = security.address(connection)
+    if security.keys_wanted:
+        await security.rates.count_address(address)
+    if scheme:
+        found = await security.authenticator.by_token(token.strip()) if scheme.lower() == "bearer" else None
+        if found is None:
+            await security.rates.count_failure(address)
+            raise _unauthorized("want a valid API key, got one that is unknown, expired or revoked")
+        return found
+    _check_origin(connection, security)
+    valid, key_id = security.sessions.read(connection)
+    if valid and (found := await security.authenticator.by_key_id(key_id)) is not None:
+        return found
+    return None if security.keys_wanted else THIS_MACHINE
+
+
+def _check_origin(connection: HTTPConnection, security: Security) -> None:
+    """Nothing but the browser vouches for a caller without a key, so what other sites can make it send is refused."""
+    refusal = None if security.keys_wanted else rebound(connection.headers)
+    if refusal is None and (connection.scope["type"] == "websocket" or not is_safe(connection.scope["method"])):
+        refusal = forged(connection.headers)
+    if refusal is not None:
+        raise refusal
+
+
+async def _admit(connection: HTTPConnection, security: Security, caller: Caller | None) -> None:
+    wanted = access(connection.scope.get("method", "GET"), connection.scope["path"])
+    if wanted == Door.PUBLIC:
+        return
+    if caller is None:
+        raise _unauthorized("want an API key in `Authorization: Bearer`, or a session")
+    if not isinstance(wanted, Door) and not caller.may(wanted):
+        held = ", ".join(sorted(caller.scopes)) or "none"
+        raise Problem(403, f"want a key with the scope {wanted}, got one with {held}")
+    if security.keys_wanted:
+        await security.rates.count_key(caller.key_id or caller.name)
+
+
+def _unauthorized(sentence: str) -> Problem:
+    return Problem(401, sentence, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _refuse(connection: HTTPConnection, problem: Problem) -> ASGIApp:
+    """The refusal as a problem; as the way to the login for somebody who looks at a page; as a closed socket."""
+    if connection.scope["type"] == "websocket":
+        return _close
+    path, wants_page = connection.scope["path"], "text/html" in connection.headers.get("accept", "")
+    if problem.status == 401 and wants_page and not path.startswith("/v1/"):
+        response: Response = RedirectResponse(f"{LOGIN_PATH}?{urlencode({'next': path})}", 303)
+        return response
+    return answer(problem)
+
+
+async def _close(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "websocket.close", "code": 1008, "reason": "want a session"})

@@ -1,0 +1,65 @@
+"""What the guard needs, made once when the process starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import or_, select
+from starlette.requests import HTTPConnection
+from structlog.stdlib import BoundLogger
+
+from services.api.database import Database
+from services.api.security.audit import AuditLog
+from services.api.security.authenticator import Authenticator
+from services.api.security.rates import Rates
+from services.api.security.sessions import Sessions, signing_secret
+from services.api.security.tables import KeyRow
+from services.api.settings import Settings
+
+
+@dataclass(frozen=True)
+class Security:
+    """The parts of one API process that decide who may do what."""
+
+    keys_wanted: bool
+    """False: whoever reaches the loopback address is the administrator."""
+    authenticator: Authenticator
+    sessions: Sessions
+    rates: Rates
+    audit: AuditLog
+
+    def address(self, connection: HTTPConnection) -> str:
+        """Where a request comes from."""
+        return connection.client.host if connection.client else "unknown"
+
+
+class NoAdministrator(Exception):
+    """Keys are wanted and nobody could make one."""
+
+
+async def security_of(settings: Settings, database: Database, log: BoundLogger) -> Security:
+    """The parts for these settings. Raises NoAdministrator."""
+    key = settings.key_text
+    if settings.keys_wanted and key is None and not await _has_admin_key(database):
+        raise NoAdministrator(
+            "API_REQUIRE_KEYS wants a key with the scope admin in the database, there is none: "
+            "make one while the installation is open, or set API_KEY or API_KEY_FILE"
+        )
+    return Security(
+        keys_wanted=settings.keys_wanted,
+        authenticator=Authenticator(database, key),
+        sessions=Sessions(signing_secret(settings.data_dir), key),
+        rates=Rates(
+            per_key=settings.rate_per_key,
+            per_address=settings.rate_per_address,
+            failures_per_address=settings.rate_wrong_keys,
+        ),
+        audit=AuditLog(database, log),
+    )
+
+
+async def _has_admin_key(database: Database) -> bool:
+    alive = KeyRow.revoked_unix_s.is_(None), or_(KeyRow.expires_unix_s.is_(None))
+    async with database.read() as session:
+        found = await session.scalars(select(KeyRow.scopes).where(*alive))
+        return any("admin" in scopes.split() for scopes in found)
