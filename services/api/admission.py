@@ -22,6 +22,7 @@ from services.api.environments import EnvironmentCatalogue
 from services.api.estimates import estimates, warnings
 from services.api.jobs import find
 from services.api.problems import Problem, bad_spec
+from services.api.security.addresses import data_problems, open_folders
 from services.api.states import RETRIED, JobState
 from services.api.submissions import Answer, NewJob, Submissions, first_answer
 from services.api.tables import JobRow
@@ -52,17 +53,19 @@ class Admission:
         environments: EnvironmentCatalogue,
         *,
         data_dir: Path,
+        model_roots: Sequence[Path],
         engines: Sequence[str],
         wake: Callable[[], None],
     ) -> None:
         self._database, self._environments = database, environments
-        self._data_dir, self._engines, self._wake = data_dir, engines, wake
+        self._data_dir, self._model_roots = data_dir, model_roots
+        self._engines, self._wake = engines, wake
         self._submissions = Submissions(database)
 
     async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
         """What a submission would run. Raises Problem 422 as the submission would."""
         policy = await self._named_policy(caller, spec)
-        environment = await self._environment(spec)
+        environment = await self._environment(caller, spec)
         figures = await asyncio.to_thread(estimates, spec, environment, policy.files if policy else None)
         document = spec.model_dump(mode="json")
         return DryRun(spec=document, environment=environment, estimates=figures, warnings=warnings(spec))
@@ -75,7 +78,7 @@ class Admission:
         """
         try:
             policy = await self._named_policy(call.caller, spec)
-            environment = await self._environment(spec)
+            environment = await self._environment(call.caller, spec)
         except Problem:  # what fails now may have passed when the key was used first; storing looks for the key anyway
             if first := await self._first(call):
                 return first
@@ -104,7 +107,7 @@ class Admission:
         policy = await asyncio.to_thread(policy_of, folder, job.id, checkpoint=wanted.checkpoint)
         spec = fork_spec(job.spec, job.id, policy.checkpoint, wanted)
         origin = Origin(kind="fork", **policy.named)
-        return await self._store(call, spec, await self._environment(spec), origin=origin, taken=policy)
+        return await self._store(call, spec, await self._environment(call.caller, spec), origin=origin, taken=policy)
 
     async def evaluate(self, call: Call, wanted: EvaluationRequest) -> Answer:
         """A job that measures a pinned policy of another one. Raises Problem 404, 422."""
@@ -117,7 +120,7 @@ class Admission:
         )
         spec = evaluation_spec(job.spec, job.id, policy.checkpoint, wanted)
         origin = Origin(kind="evaluation", **policy.named)
-        environment = await self._environment(spec)
+        environment = await self._environment(call.caller, spec)
         return await self._store(call, spec, environment, origin=origin, taken=policy, evaluation=True)
 
     async def _first(self, call: Call) -> Answer | None:
@@ -133,7 +136,8 @@ class Admission:
         try:
             reference = referenced_checkpoint(model)
             if reference is None:
-                if problems := await asyncio.to_thread(folder_problems, model, self._data_dir):
+                folders = open_folders(caller, self._model_roots)
+                if problems := await asyncio.to_thread(folder_problems, model, self._data_dir, folders):
                     raise bad_spec(problems)
                 return None
             job = await find(self._database, caller, reference[0])
@@ -144,7 +148,9 @@ class Admission:
         except Problem as problem:
             raise problem if problem.status == 422 else bad_spec([("model.model", problem.detail)]) from None
 
-    async def _environment(self, spec: JobSpec) -> EnvironmentInfo:
+    async def _environment(self, caller: Caller, spec: JobSpec) -> EnvironmentInfo:
+        if problems := data_problems(spec, open_folders(caller, self._model_roots)):
+            raise bad_spec(problems)
         environment, problems = environment_of(spec, await self._environments.list(), self._engines)
         if environment is None or problems:
             raise bad_spec(problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from services.api.security.addresses import model_problem
 from services.api.views.catalogue import EnvironmentView
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
@@ -88,14 +90,14 @@ def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
     return [("inference.engine", f"{spec.inference.engine} is not installed here, available: {available}")]
 
 
-def folder_problems(model: str, data_dir: Path) -> Problems:
-    """What keeps a folder of the installation from being a job's model."""
+def folder_problems(model: str, data_dir: Path, roots: Sequence[Path] | None) -> Problems:
+    """What keeps a folder of the installation from being a job's model; `roots` as `model_problem` wants them."""
     folder = Path(model)
-    if not folder.is_absolute():
-        return [("model.model", f"want an absolute path of a folder or job:<job id>/<checkpoint>, got {model!r}")]
+    if problem := model_problem(model, roots):
+        return [("model.model", problem)]
     if folder.resolve().is_relative_to(data_dir.resolve()):  # there projects could read each other's
         return [("model.model", f"name a job's checkpoint as job:<job id>/<checkpoint>, got {model!r}")]
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         return [("model.model", f"no such folder: {model}")]
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
     if not any(folder.glob("*.safetensors")):

@@ -58,7 +58,12 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     dispatcher = Dispatcher(redis, celery, told=observer.expect)
     reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
     admission = Admission(
-        database, environments, data_dir=settings.data_dir, engines=settings.engines, wake=reconciler.wake
+        database,
+        environments,
+        data_dir=settings.data_dir,
+        model_roots=settings.model_roots,
+        engines=settings.engines,
+        wake=reconciler.wake,
     )
     await database.migrate()
     log.info("database_ready", revision=database.revision)

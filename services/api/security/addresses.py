@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from services.api.caller import Caller
+from services.contracts.job import JobSpec
+
 _ADDRESS = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?[/\\]{2}", re.IGNORECASE)
 """`scheme://...`, and what a file system or a library may take for another machine: `//host`, `\\\\host`."""
 _PATH = re.compile(r"\s*(?:[/\\~]|[a-z]:[/\\])|.*(?:^|[/\\])\.\.(?:[/\\]|$)", re.IGNORECASE | re.DOTALL)
@@ -16,6 +19,11 @@ _SHOWN = 200
 """Characters of what came that an error repeats."""
 
 Problems = list[tuple[str, str]]
+
+
+def open_folders(caller: Caller, roots: Sequence[Path]) -> Sequence[Path] | None:
+    """Where the caller's models and data may lie; None: anywhere."""
+    return None if caller.trusted and not roots else roots
 
 
 def model_problem(model: str, roots: Sequence[Path] | None) -> str | None:
@@ -27,7 +35,7 @@ def model_problem(model: str, roots: Sequence[Path] | None) -> str | None:
     if _ADDRESS.match(model):
         return f"want a folder of this installation, got the address {model[:_SHOWN]!r}"
     if "\0" in model or not Path(model).is_absolute():
-        return f"want an absolute path of a folder, got {model[:_SHOWN]!r}"
+        return f"want an absolute path of a folder or job:<job id>/<checkpoint>, got {model[:_SHOWN]!r}"
     if roots is None:
         return None
     real = [root.resolve() for root in roots]
@@ -37,10 +45,14 @@ def model_problem(model: str, roots: Sequence[Path] | None) -> str | None:
     return None
 
 
-def data_problems(field: str, kwargs: Mapping[str, Any], roots: Sequence[Path] | None) -> Problems:
+def data_problems(spec: JobSpec, roots: Sequence[Path] | None) -> Problems:
     """What an environment may not be pointed at: addresses, and folders outside of the model roots."""
+    texts = [*_strings("environment.environment_kwargs", spec.environment.environment_kwargs)]
+    if warmstart := spec.model.warmstart:
+        field = "model.warmstart.warmstart_environment_kwargs"
+        texts += _strings(field, warmstart.warmstart_environment_kwargs)
     found: Problems = []
-    for path, text in _strings(field, kwargs):
+    for path, text in texts:
         if _ADDRESS.match(text):
             found.append((path, f"want data of this installation, got the address {text[:_SHOWN]!r}"))
         elif roots is not None and _PATH.match(text) and not _inside(Path(text), [root.resolve() for root in roots]):

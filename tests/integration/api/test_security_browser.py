@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from services.api.security.sessions import COOKIE
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.api.keyed_api import ADMIN_KEY, SPEC, KeyedApi, keyed_api
 
@@ -83,33 +81,6 @@ def test_an_open_installation_answers_this_machine_and_no_page_of_another_site(
     assert http.get("/v1/jobs", headers={"Host": "localhost:1"}).status_code == 200
     assert http.get("/v1/jobs", headers={"Authorization": "Bearer wrong"}).status_code == 401
     assert http.get("/login", params={"next": "/jobs"}, follow_redirects=False).headers["location"] == "/jobs"
-
-
-def websocket_status(url: str, **headers: str) -> int:
-    """The status of the answer to a WebSocket handshake."""
-    address = urlsplit(url)
-    given = {
-        "Host": address.netloc,
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version": "13",
-        **headers,
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
-    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
-        connection.sendall(f"GET /_nicegui_ws/socket.io/ HTTP/1.1\r\n{lines}\r\n".encode())
-        return int(connection.recv(4096).split()[1])
-
-
-def test_a_websocket_needs_a_session_and_our_own_page(keyed: KeyedApi, api: ApiProcess) -> None:
-    ours = f"http://{urlsplit(keyed.api.url).netloc}"
-    assert websocket_status(keyed.api.url, Origin=ours) == 403
-    with keyed.client(None) as browser:
-        browser.post("/login", data={"key": ADMIN_KEY}, follow_redirects=False)
-        cookie = f"{COOKIE}={browser.cookies[COOKIE]}"
-    assert websocket_status(keyed.api.url, Origin="https://evil.example", Cookie=cookie) == 403
-    assert websocket_status(api.url, Origin="https://evil.example") == 403
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/nothing", "/login", "/healthz", "/openapi.json"])

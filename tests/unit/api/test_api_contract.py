@@ -24,6 +24,7 @@ def document() -> dict[str, object]:
 CALLS = """
 GET /healthz
 GET /v1/algorithms
+GET /v1/audit
 GET /v1/environments
 GET /v1/environments/{environment_id}
 GET /v1/evaluations
@@ -48,7 +49,16 @@ POST /v1/jobs/{job_id}:fork
 POST /v1/jobs/{job_id}:pause
 POST /v1/jobs/{job_id}:resume
 POST /v1/jobs/{job_id}:retry
+GET /v1/keys
+POST /v1/keys
+DELETE /v1/keys/{key_id}
+GET /v1/keys/{key_id}
+GET /v1/projects
+POST /v1/projects
+GET /v1/projects/{project_id}
+PATCH /v1/projects/{project_id}
 GET /v1/system
+GET /v1/whoami
 """
 
 

@@ -58,17 +58,58 @@ def test_loopback_needs_no_key(host: str) -> None:
     assert settings(host=host).host == host
 
 
+KEY = "0f6c1d92b7e84a35c1d0e7f2"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gigpo.example"])
-def test_every_other_host_needs_a_key_of_some_length(host: str) -> None:
-    with pytest.raises(ValidationError, match="set API_KEY first"):
+def test_every_other_host_needs_keys(host: str) -> None:
+    with pytest.raises(ValidationError, match="set API_KEY or API_KEY_FILE first"):
         settings(host=host)
-    with pytest.raises(ValidationError, match="at least 16"):
-        settings(host=host, key="short")
-    assert settings(host=host, key="x" * 16).host == host
+    assert settings(host=host, key=KEY).keys_wanted
+    assert settings(host=host, require_keys=True).keys_wanted
+    assert not settings().keys_wanted
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("short", "at least 24 random characters"),
+        ("x" * 64, "1 of them distinct"),
+        ("changeme-0f6c1d92b7e84a35c1d0", "placeholder"),
+        ("${GIGPO_API_KEY}0123456789abcdef", "placeholder"),
+        ("my password 0f6c1d92b7e84a35c1", "without spaces"),
+        ("", "at least 24"),
+    ],
+)
+def test_a_key_that_can_be_guessed_stops_the_start_and_is_not_repeated(key: str, words: str) -> None:
+    with pytest.raises(ValidationError, match=words) as refused:
+        settings(key=key)
+    assert len(key) < 6 or key not in str(refused.value)
+
+
+def test_the_first_key_can_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    assert settings(key_file=tmp_path / "key").key_text == KEY
+    with pytest.raises(ValidationError, match="cannot be read"):
+        settings(key_file=tmp_path / "none")
+    with pytest.raises(ValidationError, match="one of the two"):
+        settings(key=KEY, key_file=tmp_path / "key")
+
+
+def test_model_roots_are_apart_from_what_jobs_leave(tmp_path: Path) -> None:
+    assert settings(data_dir=tmp_path / "data", model_roots=[tmp_path / "models"]).model_roots
+    for root in (tmp_path, tmp_path / "data", tmp_path / "data" / "jobs"):
+        with pytest.raises(ValidationError, match="want folders apart from API_DATA_DIR"):
+            settings(data_dir=tmp_path / "data", model_roots=[root])
+
+
+def test_a_rate_that_is_none_is_refused() -> None:
+    with pytest.raises(ValidationError, match="want a rate such as"):
+        settings(rate_per_key="often")
 
 
 def test_a_key_is_never_shown() -> None:
-    assert "secret-secret-secret" not in repr(settings(key="secret-secret-secret"))
+    assert KEY not in repr(settings(key=KEY))
 
 
 def test_sqlite_is_the_default_and_lies_in_the_data_folder(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from services.api.security.loopback import is_loopback
 from services.api.security.origin import forged, rebound
 from services.api.security.rates import Rates
 from services.api.security.sessions import COOKIE, Sessions, signing_secret
+from services.contracts.job import parse_spec
 
 
 def test_a_key_shows_its_id_and_only_its_secret_opens_its_hash() -> None:
@@ -152,7 +153,7 @@ def test_a_model_is_never_an_address(roots: list[Path], address: str, trusted: b
 
 
 def test_an_environment_is_pointed_at_no_address_and_no_closed_folder(roots: list[Path]) -> None:
-    kwargs = {
+    kwargs: dict[str, object] = {
         "size": 5,
         "task": "go to http and back / forth",
         "rows": ["fine", {"path": "gopher://x"}],
@@ -161,9 +162,18 @@ def test_an_environment_is_pointed_at_no_address_and_no_closed_folder(roots: lis
         "home": "~/x",
         "up": "data/../../x",
     }
-    fields = [field for field, _ in data_problems("kwargs", kwargs, roots)]
-    assert fields == ["kwargs.rows.1.path", "kwargs.bad", "kwargs.home", "kwargs.up"]
-    assert [field for field, _ in data_problems("kwargs", kwargs, None)] == ["kwargs.rows.1.path"]
+    warmstart = {"warmstart_environment_kwargs": {"also": "http://x"}}
+    environment = {"environment_kwargs": kwargs}
+    spec = parse_spec(
+        {
+            "model": {"scratch": {}, "warmstart": warmstart},
+            "environment": environment,
+            "rollout": {"max_completion_length": 6},
+        }
+    )
+    names = [field.rpartition("kwargs.")[2] for field, _ in data_problems(spec, roots)]
+    assert names == ["rows.1.path", "bad", "home", "up", "also"]
+    assert [field.rpartition("kwargs.")[2] for field, _ in data_problems(spec, None)] == ["rows.1.path", "also"]
 
 
 async def test_a_key_that_calls_too_often_waits_and_another_does_not() -> None:
