@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from structlog.stdlib import BoundLogger
 
 from services.api.container import running_container
-from services.api.openapi import document, operation_id
+from services.api.defects import Defects
+from services.api.openapi import allowed_methods, document, operation_id
 from services.api.problems import Problem, answer, bad_spec
 from services.api.routes import administration, catalogue, checkpoints, evaluations, feed, jobs, rollouts
 from services.api.routes.jobs import SUBMIT_PATH
@@ -51,20 +52,23 @@ def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) ->
     for module in ROUTERS:
         app.include_router(module.router)
     setattr(app, "openapi", partial(document, app))  # noqa: B010 - FastAPI's own way; an assignment mypy refuses
-    _translate_errors(app, log)
+    _translate_errors(app)
+    app.add_middleware(Defects, log=log)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(AuditTrail)
     app.add_middleware(SecurityHeaders)  # added last, it stands outermost
     return app
 
 
-def _translate_errors(app: FastAPI, log: BoundLogger) -> None:
+def _translate_errors(app: FastAPI) -> None:
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
         return answer(error)
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 405:  # Starlette names the methods of the first route that matches
+            error.headers = {"Allow": ", ".join(allowed_methods(app, request.url.path))}
         detail = str(error.detail or HTTPStatus(error.status_code).phrase)
         return answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))
 
@@ -72,14 +76,9 @@ def _translate_errors(app: FastAPI, log: BoundLogger) -> None:
         assert isinstance(error, RequestValidationError)
         return answer(_validation_problem(request, error))
 
-    async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("request_failed", path=request.url.path, exc_info=error)
-        return answer(Problem(500, "the request failed; the log of the API says why"))
-
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, validation)
-    app.add_exception_handler(Exception, unexpected)
 
 
 def _validation_problem(request: Request, error: RequestValidationError) -> Problem:

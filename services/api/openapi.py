@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.routing import compile_path
 
 from services.api.examples import ANSWERS
 from services.api.problems import ProblemDetails, responses
@@ -41,6 +43,13 @@ def document(app: FastAPI) -> dict[str, Any]:
         made["security"] = [{"key": []}, {}]
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def allowed_methods(app: FastAPI, path: str) -> list[str]:
+    """The methods that the path may be called with; of several routes that match it, those of the most literal."""
+    matching = [template for template in document(app)["paths"] if compile_path(template)[0].match(path)]
+    template = max(matching, key=lambda one: len(re.sub(r"{[^}]*}", "", one)), default=None)
+    return [method.upper() for method in document(app)["paths"].get(template, {})]
 
 
 def _document_errors(operation: dict[str, Any], *, guarded: bool) -> None:

@@ -257,8 +257,8 @@ def _step(step: Step, words: Words, label: int, members: list[StepMember], figur
 
 def _words(folder: Path) -> Words:
     """Token ids as the tokenizer of the job's policy writes them; as numbers where it cannot be read."""
-    path = folder / "base" / "tokenizer.json"
-    if not path.is_file():
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "base" / "tokenizer.json"))
+    except Exception:  # noqa: BLE001 - what the library raises for a file that is missing or is no tokenizer
         return lambda ids: " ".join(map(str, ids))
-    tokenizer = Tokenizer.from_file(str(path))
     return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=False))

@@ -1,0 +1,137 @@
+"""schemathesis over the whole OpenAPI document, as the clients that there are, against real processes.
+
+    python -m tests.integration.api.fuzzing --cases 400     # the long run: about so many cases a call and client
+
+Prints schemathesis' own summaries. An administrator must meet no server error and no answer that the document does
+not allow; somebody without a key, and somebody of another project, must get nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from services.stack.valkey import embedded_redis
+from tests.integration.api.api_process import ApiProcess, environment_service
+from tests.integration.api.job_leftovers import GROUP, leave_results
+from tests.integration.api.keyed_api import ADMIN_KEY, SPEC, KeyedApi, keyed_api
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+PUBLIC = "GET /healthz"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of schemathesis said."""
+
+    status: int
+    text: str
+    answers: Counter[tuple[str, int]]
+    """(operation, status) -> how often."""
+
+    @property
+    def cases(self) -> int:
+        return sum(self.answers.values())
+
+    @property
+    def summary(self) -> str:
+        """From its heading on."""
+        return self.text[self.text.rfind("= SUMMARY") :].partition("\n")[2].strip()
+
+
+class Fuzzer:
+    """Runs schemathesis against one API, whose jobs end soon after they were submitted.
+
+    Args:
+        job: a job of the project alpha with everything that a job can leave.
+    """
+
+    def __init__(self, keyed: KeyedApi, job: str, work: Path) -> None:
+        self._keyed, self._job, self._work = keyed, job, work
+
+    def run(self, key: str | None, *arguments: str) -> Outcome:
+        """As the owner of a key, or without one; in the ids' places stand alpha's."""
+        report = self._work / "answers.ndjson"
+        report.unlink(missing_ok=True)
+        headers = ["--header", f"Authorization: Bearer {key}"] if key else []
+        command = [
+            str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run", "--url",
+            self._keyed.api.url, str(self._document()), "--checks", "all", "--no-color", "--continue-on-failure",
+            "--request-timeout", "60", "--generation-database", "none", "--report", "ndjson",
+            "--report-ndjson-path", str(report), *headers, *arguments,
+        ]  # fmt: skip
+        ids = {"FUZZ_JOB": self._job, "FUZZ_GROUP": GROUP}
+        done = subprocess.run(command, cwd=self._work, env={**os.environ, **ids}, capture_output=True, text=True)
+        return Outcome(done.returncode, done.stdout + done.stderr, _answers(report))
+
+    def _document(self) -> Path:
+        path = self._work / "openapi.json"
+        path.write_text(self._keyed.admin.get("/openapi.json").raise_for_status().text)
+        return path
+
+
+@contextmanager
+def fuzzer(redis_url: str, env_address: str, work: Path) -> Iterator[tuple[Fuzzer, KeyedApi]]:
+    """An API with keys whose jobs succeed at once, and a job of alpha's with results."""
+    with keyed_api(work / "data", redis_url, env_address) as keyed, _ending_jobs(keyed.api):
+        with keyed.client(keyed.new_key("read", "submit", project="alpha")["key"]) as alpha:
+            job = alpha.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"]
+        leave_results(keyed.api.data_dir, job)
+        yield Fuzzer(keyed, job, work), keyed
+
+
+@contextmanager
+def _ending_jobs(api: ApiProcess) -> Iterator[None]:
+    """In the trainer's place: says of every job that it runs, and soon after that it is done, so that streams end."""
+    stop, seen = threading.Event(), set[str]()
+
+    def work() -> None:
+        while not stop.wait(0.1):
+            for job in [one for one in api.queued_jobs() if one not in seen]:
+                seen.add(job)
+                api.say(job, "state", state="RUNNING")
+                api.say(job, "metrics", batch=0, success=0.5, loss=-0.25)
+                api.say(job, "state", state="SUCCEEDED")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _answers(report: Path) -> Counter[tuple[str, int]]:
+    found: Counter[tuple[str, int]] = Counter()
+    for line in report.read_text().splitlines():
+        print(line[:600])
+        if len(found) > 3: break
+    return found
+
+
+def main() -> int:
+    """Exit status: 0 when every run was clean."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=100, help="most cases a call, client and phase (default: 100)")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    with TemporaryDirectory() as folder, embedded_redis(Path(folder)) as redis, environment_service() as env:
+        with fuzzer(redis, env, Path(folder)) as (runs, keyed):
+            out = runs.run(ADMIN_KEY, "-n", str(given.cases), "--seed", str(given.seed))
+            print(out.text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

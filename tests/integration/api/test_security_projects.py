@@ -1,0 +1,201 @@
+"""One project does not see another's: every call of the OpenAPI document has a rule here, a new one must get one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+from tests.integration.api.job_leftovers import GROUP, leave_results
+from tests.integration.api.keyed_api import SPEC, KeyedApi, keyed_api
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a call wants, and what it answers with the ids of another project."""
+
+    scope: Literal["nothing", "any", "read", "submit", "admin"]
+    foreign: Literal["404", "nothing of it", "the same"]
+    body: dict[str, Any] | None = None
+    others: dict[str, str] = field(default_factory=dict)
+
+
+JOB, READ = "/v1/jobs/{job_id}", Rule("read", "404")
+RULES = {
+    "GET /healthz": Rule("nothing", "the same"),
+    "GET /v1/whoami": Rule("any", "nothing of it"),
+    "GET /v1/algorithms": Rule("read", "the same"),
+    "GET /v1/environments": Rule("read", "the same"),
+    "GET /v1/environments/{environment_id}": Rule("read", "the same"),
+    "GET /v1/system": Rule("read", "nothing of it"),
+    "GET /v1/jobs": Rule("read", "nothing of it"),
+    "POST /v1/jobs": Rule("submit", "nothing of it", SPEC),
+    "GET /v1/evaluations": Rule("read", "nothing of it"),
+    "POST /v1/evaluations": Rule("submit", "404", {"job_id": "{job_id}"}),
+    "GET /v1/evaluations/{job_id}": Rule("read", "404", others={"job_id": "evaluation"}),
+    f"GET {JOB}": READ,
+    f"GET {JOB}/summary": READ,
+    f"GET {JOB}/events": READ,
+    f"GET {JOB}/metrics": READ,
+    f"GET {JOB}/evaluations": READ,
+    f"GET {JOB}/rollouts": READ,
+    f"GET {JOB}/rollouts/{{group_id}}": READ,
+    f"GET {JOB}/anchors": READ,
+    f"GET {JOB}/checkpoints": READ,
+    f"GET {JOB}/checkpoints/{{name}}/export": READ,
+    f"GET {JOB}/checkpoints/{{name}}/files/{{file}}": READ,
+    f"POST {JOB}:pause": Rule("submit", "404", others={"job_id": "queued"}),
+    f"POST {JOB}:resume": Rule("submit", "404", others={"job_id": "queued"}),
+    f"POST {JOB}:cancel": Rule("submit", "404", others={"job_id": "queued"}),
+    f"POST {JOB}:retry": Rule("submit", "404"),
+    f"POST {JOB}:fork": Rule("submit", "404", {}),
+    f"DELETE {JOB}/checkpoints/{{name}}": Rule("submit", "404"),
+    "GET /v1/keys": Rule("admin", "the same"),
+    "POST /v1/keys": Rule("admin", "the same", {"name": "made", "scopes": ["read"]}),
+    "GET /v1/keys/{key_id}": Rule("admin", "the same"),
+    "DELETE /v1/keys/{key_id}": Rule("admin", "the same"),
+    "GET /v1/projects": Rule("admin", "the same"),
+    "POST /v1/projects": Rule("admin", "the same", {"id": "made"}),
+    "GET /v1/projects/{project_id}": Rule("admin", "the same"),
+    "PATCH /v1/projects/{project_id}": Rule("admin", "the same", {}),
+    "GET /v1/audit": Rule("admin", "the same"),
+}
+
+
+@dataclass
+class Teams:
+    """A job of alpha's with everything it can leave, and clients of both teams and of every scope."""
+
+    keyed: KeyedApi
+    ids: dict[str, str]
+    queued: str
+    evaluation: str
+    clients: dict[str, httpx.Client]
+
+    def call(self, who: str, name: str) -> httpx.Response:
+        method, _, path = name.partition(" ")
+        rule, ids = RULES[name], dict(self.ids)
+        if "job_id" in rule.others:
+            ids["job_id"] = {"queued": self.queued, "evaluation": self.evaluation}[rule.others["job_id"]]
+        body = rule.body and {key: ids["job_id"] if value == "{job_id}" else value for key, value in rule.body.items()}
+        return self.clients[who].request(method, path.format(**ids), json=body if rule.body is not None else None)
+
+
+@pytest.fixture(scope="module")
+def teams(redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
+    with keyed_api(tmp_path_factory.mktemp("data"), redis_server, env_address) as keyed:
+        keys = {
+            "nobody": None,
+            "alpha": keyed.new_key("read", "submit", project="alpha")["key"],
+            "beta": keyed.new_key("read", "submit", project="beta")["key"],
+            "reader": keyed.new_key("read", project="alpha")["key"],
+            "submitter": keyed.new_key("submit", project="alpha")["key"],
+        }
+        clients = {name: keyed.client(key) for name, key in keys.items()}
+        job, queued, evaluation = _work(keyed, clients["alpha"])
+        victim = keyed.new_key("read", project="alpha")["id"]
+        ids = {
+            "job_id": job,
+            "group_id": GROUP,
+            "name": "final",
+            "file": "config.json",
+            "environment_id": "grid",
+            "key_id": victim,
+            "project_id": "alpha",
+        }
+        yield Teams(keyed, ids, queued, evaluation, {**clients, "admin": keyed.admin})
+        for client in clients.values():
+            client.close()
+
+
+def _work(keyed: KeyedApi, alpha: httpx.Client) -> tuple[str, str, str]:
+    """A failed job with results and a summary, one in the queue, and an evaluation of the first."""
+    job, queued = (alpha.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"] for _ in range(2))
+    leave_results(keyed.api.data_dir, job)
+    keyed.api.say(job, "metrics", batch=0, success=0.5)
+    keyed.api.say(job, "summary", **summary(job))
+    keyed.api.say(job, "state", state="FAILED", error="out of memory")
+    deadline = time.monotonic() + 30
+    while alpha.get(f"/v1/jobs/{job}").json()["state"] != "FAILED" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    evaluation = alpha.post("/v1/evaluations", json={"job_id": job, "checkpoint": "final"}).raise_for_status()
+    return job, queued, evaluation.json()["id"]
+
+
+def summary(job: str) -> dict[str, Any]:
+    counts = dict.fromkeys(
+        ("env_steps", "trained_steps", "trained_tokens", "sampled_tokens", "optimizer_steps", "batches", "seed"), 1
+    )
+    ledger = {"opened": 0, "consumed": 0, "dropped": {}, "live": 0, "retried": 0}
+    nothing = dict.fromkeys(("name", "success_before", "success_after", "mismatch_kl_mean", "checkpoint"))
+    words = {"job_id": job, "state": "FAILED", "engine": "vllm", "advantage_estimator": "grpo"}
+    return {**words, **counts, **nothing, "evaluations": [], "wall_s": 1.0, "ledger": ledger}
+
+
+def test_every_call_of_the_document_has_a_rule(teams: Teams) -> None:
+    document = teams.keyed.admin.get("/openapi.json").json()
+    found = {f"{method.upper()} {path}" for path, calls in document["paths"].items() for method in calls}
+    assert found == set(RULES)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_without_a_key_there_is_nothing_but_health(teams: Teams, name: str) -> None:
+    answer = teams.call("nobody", name)
+    assert answer.status_code == (200 if RULES[name].scope == "nothing" else 401)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_key_without_the_scope_is_refused(teams: Teams, name: str) -> None:
+    others = {"read": ["submitter"], "submit": ["reader"], "admin": ["reader", "submitter", "alpha"]}
+    for who in others.get(RULES[name].scope, []):
+        answer = teams.call(who, name)
+        assert (answer.status_code, f"scope {RULES[name].scope}" in answer.text) == (403, True)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_another_project_finds_nothing(teams: Teams, name: str) -> None:
+    rule = RULES[name]
+    answer = teams.call("beta", name)
+    if rule.scope == "admin":
+        assert answer.status_code == 403
+    elif rule.foreign == "404":
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json"), answer.text
+    else:
+        assert answer.status_code < 300
+        told = answer.text
+        assert rule.foreign == "the same" or not [
+            one for one in (teams.ids["job_id"], teams.queued, teams.evaluation, "alpha") if one in told
+        ]
+
+
+def test_another_project_learns_nothing_by_naming_what_is_not_its_own(teams: Teams) -> None:
+    beta, alpha, job = teams.clients["beta"], teams.clients["alpha"], teams.ids["job_id"]
+    named = {**SPEC, "model": {"model": f"job:{job}/final"}}
+    assert alpha.post("/v1/jobs?dry_run=true", json=named).status_code == 200
+    refused, unknown = (
+        beta.post("/v1/jobs?dry_run=true", json={**SPEC, "model": {"model": f"job:{one}/final"}}) for one in (job, "j1")
+    )
+    assert (refused.status_code, unknown.status_code) == (422, 422)
+    assert refused.text.replace(job, "j1") == unknown.text
+    assert beta.get("/v1/jobs", params={"parent_job": job}).json()["jobs"] == []
+    first = alpha.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "shared"})
+    second = beta.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "shared"})
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] != second.json()["id"]
+
+
+def test_an_administrator_sees_every_project(teams: Teams) -> None:
+    ids = {one["id"] for one in teams.keyed.admin.get("/v1/jobs", params={"limit": 200}).json()["jobs"]}
+    assert {teams.ids["job_id"], teams.queued} <= ids
+    assert teams.keyed.admin.get(f"/v1/jobs/{teams.queued}").status_code == 200
+
+
+@pytest.mark.parametrize("name", sorted(RULES, key=lambda one: (one.startswith(("POST", "DELETE")), one)))
+def test_whoever_it_belongs_to_finds_it(teams: Teams, name: str) -> None:
+    """So the answers above are about the project and not about a wrong path. Last: it changes things."""
+    answer = teams.call("admin" if RULES[name].scope == "admin" else "alpha", name)
+    assert answer.status_code < 300 or (answer.status_code == 409 and name.startswith("POST")), answer.text
