@@ -15,6 +15,8 @@ from services.api.problems import ProblemDetails, responses
 
 ANYWHERE = (401, 403, 429, 500)
 """What the guard, or a defect, may answer instead of any route."""
+WITH_BODY = (400, 413, 415)
+"""What is said of a body before any route reads it."""
 OPEN_PATHS = frozenset({"/healthz"})
 
 
@@ -56,7 +58,8 @@ def _document_errors(operation: dict[str, Any], *, guarded: bool) -> None:
     found = operation["responses"]
     if "422" in found:  # FastAPI's own has another shape
         found["422"] = responses(422)[422]
-    for status, error in responses(*(ANYWHERE if guarded else (500,))).items():
+    statuses = (*(ANYWHERE if guarded else (429, 500)), *(WITH_BODY if "requestBody" in operation else ()))
+    for status, error in responses(*statuses).items():
         found.setdefault(str(status), error)
 
 

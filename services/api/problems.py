@@ -106,6 +106,7 @@ _DETAILS = {
 }
 """An example of each."""
 _REASONS = {
+    400: "The body is no text that can be read.",
     401: "No key, or none that is known.",
     403: "The key does not allow it.",
     429: "Too many calls; `Retry-After` says when to ask again.",
@@ -113,6 +114,7 @@ _REASONS = {
     404: "There is no such thing in the caller's project.",
     409: "The state of things does not allow it; the detail says which.",
     413: "The body is too long.",
+    415: "The body is compressed.",
     422: "A field is wrong; `errors` names each with what came and what is wanted.",
     503: "Something that the answer needs does not answer; `Retry-After` says when to ask again.",
 }

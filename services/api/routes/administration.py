@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from services.api.caller import Asking
 from services.api.container import Parts
+from services.api.problems import responses
 from services.api.security import administration
 from services.api.security.tables import AuditRow
 from services.api.security.views import (
@@ -40,7 +41,7 @@ async def show_caller(caller: Asking) -> WhoAmI:
     )
 
 
-@router.post("/keys", status_code=201)
+@router.post("/keys", status_code=201, responses=responses(422))
 async def create_key(wanted: NewKeyRequest, parts: Parts, response: Response) -> CreatedKey:
     """Make a key. This answer holds it as a whole; afterwards nobody can read it, we neither."""
     made = await administration.create_key(parts.database, wanted)
@@ -54,20 +55,20 @@ async def list_keys(parts: Parts) -> list[KeyView]:
     return await administration.keys(parts.database)
 
 
-@router.get("/keys/{key_id}")
+@router.get("/keys/{key_id}", responses=responses(404))
 async def show_key(key_id: KeyId, parts: Parts) -> KeyView:
     """One key, without its secret."""
     return await administration.key(parts.database, key_id)
 
 
-@router.delete("/keys/{key_id}", status_code=204)
+@router.delete("/keys/{key_id}", status_code=204, responses=responses(404))
 async def revoke_key(key_id: KeyId, parts: Parts) -> None:
     """Revoke a key: this process refuses it at once, others within five seconds; its browser sessions end with it."""
     await administration.revoke_key(parts.database, key_id)
     parts.security.authenticator.forget(key_id)
 
 
-@router.post("/projects", status_code=201)
+@router.post("/projects", status_code=201, responses=responses(409, 422))
 async def create_project(wanted: NewProject, parts: Parts, response: Response) -> ProjectView:
     """Make a project."""
     made = await administration.create_project(parts.database, wanted)
@@ -81,13 +82,13 @@ async def list_projects(parts: Parts) -> list[ProjectView]:
     return await administration.projects(parts.database)
 
 
-@router.get("/projects/{project_id}")
+@router.get("/projects/{project_id}", responses=responses(404))
 async def show_project(project_id: ProjectId, parts: Parts) -> ProjectView:
     """One project, with its quotas and what it uses."""
     return await administration.project(parts.database, project_id)
 
 
-@router.patch("/projects/{project_id}")
+@router.patch("/projects/{project_id}", responses=responses(404, 422))
 async def set_quotas(project_id: ProjectId, wanted: Quotas, parts: Parts) -> ProjectView:
     """Change the quotas that are named; null lifts one."""
     return await administration.set_quotas(parts.database, project_id, wanted)

@@ -10,17 +10,19 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from services.api import feed
 from services.api.container import Container, Parts
 from services.api.problems import responses
-from services.api.routes.parameters import AfterEvent, FoundJob
+from services.api.routes.parameters import BEGINNING, AfterEvent, FoundJob
 from services.contracts.summary import EvaluationResult
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["feed"])
 
 EVENT_STREAM = "text/event-stream"
-_STREAM = {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
+_EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("id", "event", "data")}}
+_STREAM = {"content": {EVENT_STREAM: {"schema": _EVENT}}}
+"""The schema is that of one event."""
 
 
 @router.get("/events", response_class=StreamingResponse, responses={**responses(404, 422), 200: {**_STREAM}})
-async def follow_events(job: FoundJob, parts: Parts, after: AfterEvent) -> StreamingResponse:
+async def follow_events(job: FoundJob, parts: Parts, after: AfterEvent = BEGINNING) -> StreamingResponse:
     """Server-sent events from the beginning, or from after `Last-Event-ID`; the stream ends after the job's last.
 
     Each has an `id`, its kind as `event` (`state`, `phase`, `metrics`, `evaluation`, `checkpoint`, `warning`,
@@ -40,7 +42,7 @@ async def follow_events(job: FoundJob, parts: Parts, after: AfterEvent) -> Strea
 async def show_metrics(
     job: FoundJob,
     parts: Parts,
-    after: AfterEvent,
+    after: AfterEvent = BEGINNING,
     format: Annotated[Literal["json", "csv"], Query(description="Of the table.")] = "json",
     accept: Annotated[str | None, Header()] = None,
 ) -> Response:

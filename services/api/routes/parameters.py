@@ -9,8 +9,6 @@ from fastapi import Depends, Header, Path, Query
 from services.api import jobs
 from services.api.caller import Asking
 from services.api.container import Parts
-from services.api.problems import Problem
-from services.api.stream_ids import stream_position
 from services.api.tables import JobRow
 
 JobId = Annotated[str, Path(max_length=32, description="Id of the job.", examples=["j0193f2c4d5e6a1b2c"])]
@@ -37,17 +35,14 @@ FoundJob = Annotated[JobRow, Depends(_found)]
 """The job of the path, which is one of the caller's project; 404 otherwise."""
 
 
-async def _after(
-    last_event_id: Annotated[
-        str | None, Header(max_length=64, description="Go on after the event of this id.", examples=["1764057600000-0"])
-    ] = None,
-) -> str:
-    try:
-        stream_position(last_event_id or "0-0")
-    except ValueError as error:
-        raise Problem(422, f"Last-Event-ID: {error}", errors=[("Last-Event-ID", str(error))]) from error
-    return last_event_id or "0-0"
-
-
-AfterEvent = Annotated[str, Depends(_after)]
-"""Stream id after which a feed begins: `Last-Event-ID`, else the beginning."""
+AfterEvent = Annotated[
+    str,
+    Header(
+        alias="Last-Event-ID",
+        pattern=r"^[0-9]{1,18}-[0-9]{1,9}$",
+        description="Go on after the event of this id.",
+        examples=["1764057600000-0"],
+    ),
+]
+"""Stream id after which a feed begins; `BEGINNING` when it is not given."""
+BEGINNING = "0-0"

@@ -10,9 +10,9 @@ from services.api.caller import DEFAULT_PROJECT, Scope
 
 ProjectId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["robots"])]
 KeyName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$", examples=["nightly runs"])]
-UnixSeconds = Annotated[float, Field(gt=0, lt=1e11, allow_inf_nan=False, examples=[1_800_000_000])]
-_MOST = (1 << 63) - 1
-_MOST_JOBS = (1 << 31) - 1
+UnixSeconds = Annotated[float, Field(strict=True, gt=0, lt=1e11, allow_inf_nan=False, examples=[4_000_000_000])]
+_MOST = 10**15  # JSON numbers are exact up to 2**53
+_MOST_JOBS = 10**6
 
 
 class _Request(BaseModel):
@@ -22,11 +22,11 @@ class _Request(BaseModel):
 class Quotas(_Request):
     """What a project may use; null does not bind."""
 
-    max_concurrent_jobs: int | None = Field(None, ge=0, le=_MOST_JOBS, examples=[4])
+    max_concurrent_jobs: int | None = Field(None, strict=True, ge=0, le=_MOST_JOBS, examples=[4])
     """Jobs that have not ended."""
-    max_total_steps: int | None = Field(None, ge=0, le=_MOST, examples=[1_000_000])
+    max_total_steps: int | None = Field(None, strict=True, ge=0, le=_MOST, examples=[1_000_000])
     """Training steps over all of its jobs, for ever: played ones, and the most that its open jobs can play."""
-    max_storage_bytes: int | None = Field(None, ge=0, le=_MOST, examples=[10**11])
+    max_storage_bytes: int | None = Field(None, strict=True, ge=0, le=_MOST, examples=[10**11])
     """Files of all of its jobs; when it is reached, no new job is taken."""
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,14 @@ from tempfile import TemporaryDirectory
 
 from services.stack.valkey import embedded_redis
 from tests.integration.api.api_process import ApiProcess, environment_service
-from tests.integration.api.job_leftovers import GROUP, leave_results
+from tests.integration.api.job_leftovers import GROUP, leave_results, summary
 from tests.integration.api.keyed_api import ADMIN_KEY, SPEC, KeyedApi, keyed_api
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-PUBLIC = "GET /healthz"
+PUBLIC = "/healthz"
+ADMINISTRATION = ("/v1/keys", "/v1/projects", "/v1/audit")
+MALFORMED = frozenset({400, 405, 413, 415, 422})
+"""What is said before anything is looked up."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Outcome:
     status: int
     text: str
     answers: Counter[tuple[str, int]]
-    """(operation, status) -> how often."""
+    """(path, status) -> how often."""
 
     @property
     def cases(self) -> int:
@@ -86,6 +89,7 @@ def fuzzer(redis_url: str, env_address: str, work: Path) -> Iterator[tuple[Fuzze
     with keyed_api(work / "data", redis_url, env_address) as keyed, _ending_jobs(keyed.api):
         with keyed.client(keyed.new_key("read", "submit", project="alpha")["key"]) as alpha:
             job = alpha.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"]
+            keyed.api.say(job, "summary", **summary(job))
         leave_results(keyed.api.data_dir, job)
         yield Fuzzer(keyed, job, work), keyed
 
@@ -115,9 +119,46 @@ def _ending_jobs(api: ApiProcess) -> Iterator[None]:
 def _answers(report: Path) -> Counter[tuple[str, int]]:
     found: Counter[tuple[str, int]] = Counter()
     for line in report.read_text().splitlines():
-        print(line[:600])
-        if len(found) > 3: break
+        recorder = json.loads(line).get("ScenarioFinished", {}).get("recorder", {})
+        for case, interaction in recorder.get("interactions", {}).items():
+            if (response := interaction.get("response")) is not None:
+                found[recorder["cases"][case]["value"]["path"], response["status_code"]] += 1
     return found
+
+
+def complaints(
+    runs: Fuzzer, keyed: KeyedApi, *arguments: str, others: Sequence[str] = ()
+) -> Iterator[tuple[str, Outcome, list[str]]]:
+    """(client, its run, what is wrong with it) for an administrator, nobody, and somebody of the project beta.
+
+    Args:
+        arguments: of schemathesis.
+        others: those for all but the administrator, where they differ.
+    """
+    stranger = keyed.new_key("read", "submit", project="beta")["key"]
+    for client, key, options in (
+        ("administrator", ADMIN_KEY, arguments),
+        ("nobody", None, others or arguments),
+        ("another project", stranger, others or arguments),
+    ):
+        outcome = runs.run(key, *options)
+        wrong = [f"schemathesis ended with {outcome.status}"] if outcome.status else []
+        wrong += [
+            f"{path} answered {status} {count} times"
+            for (path, status), count in sorted(outcome.answers.items())
+            if status not in _allowed(client, path)
+        ]
+        yield client, outcome, wrong
+
+
+def _allowed(client: str, path: str) -> Container[int]:
+    if client == "administrator" or path == PUBLIC:
+        return range(500)
+    if client == "nobody":
+        return {401}
+    if path.startswith(ADMINISTRATION):
+        return {403}
+    return MALFORMED | {404} if "{job_id}" in path else range(500)
 
 
 def main() -> int:
@@ -125,12 +166,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=100, help="most cases a call, client and phase (default: 100)")
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    with TemporaryDirectory() as folder, embedded_redis(Path(folder)) as redis, environment_service() as env:
-        with fuzzer(redis, env, Path(folder)) as (runs, keyed):
-            out = runs.run(ADMIN_KEY, "-n", str(given.cases), "--seed", str(given.seed))
-            print(out.text)
-    return 0
+    given, clean = parser.parse_args(), True
+    arguments = ("-n", str(given.cases), "--seed", str(given.seed))
+    with (
+        TemporaryDirectory() as folder,
+        embedded_redis(Path(folder)) as redis,
+        environment_service() as env,
+        fuzzer(redis, env, Path(folder)) as (runs, keyed),
+    ):
+        for client, outcome, wrong in complaints(runs, keyed, *arguments):
+            clean = clean and not wrong
+            sys.stdout.write("\n".join([f"== {client}", outcome.text if wrong else outcome.summary, *wrong, ""]))
+            sys.stdout.flush()
+    return 0 if clean else 1
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.unit.api.test_api_rollouts import episode, scored, write
 
@@ -21,3 +22,14 @@ def leave_results(data_dir: Path, job_id: str) -> None:
         (place / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     (folder / "summary.json").write_text(json.dumps({"batches": 1}))
     write(folder, 0, [(scored(GROUP, [0, 1, 0]), [episode(0, [0.0, 1.0]), episode(1, [0.0])])])
+
+
+def summary(job: str) -> dict[str, Any]:
+    """What the job says of itself at its end."""
+    counts = dict.fromkeys(
+        ("env_steps", "trained_steps", "trained_tokens", "sampled_tokens", "optimizer_steps", "batches", "seed"), 1
+    )
+    ledger = {"opened": 0, "consumed": 0, "dropped": {}, "live": 0, "retried": 0}
+    nothing = dict.fromkeys(("name", "success_before", "success_after", "mismatch_kl_mean", "checkpoint"))
+    words = {"job_id": job, "state": "FAILED", "engine": "vllm", "advantage_estimator": "grpo"}
+    return {**words, **counts, **nothing, "evaluations": [], "wall_s": 1.0, "ledger": ledger}

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from sqlalchemy import func, select, text
 
 from services.api import jobs
-from services.api.caller import Caller
+from services.api.caller import Caller, Scope
 from services.api.database import Database
 from services.api.dispatch import Dispatcher
 from services.api.jobs import JobFilter
@@ -33,7 +33,8 @@ from services.contracts.messages import JobEvent, encode
 from services.kit.streams import FIELD
 
 LOG = structlog.stdlib.get_logger("test")
-MINE = Caller("mine")
+TEAM = frozenset({Scope.READ, Scope.SUBMIT})
+MINE, THEIRS = Caller("me", TEAM, "mine"), Caller("they", TEAM, "theirs")
 
 
 def new_job(name: str = "a", *, key: str | None = None, caller: Caller = MINE, **more: Any) -> NewJob:
@@ -102,7 +103,7 @@ async def test_a_refused_key_does_not_keep_its_neighbours_from_being_stored(data
 
 
 async def test_projects_share_neither_keys_nor_jobs(database: Database) -> None:
-    theirs = await stored(database, new_job(key="k", caller=Caller("theirs")))
+    theirs = await stored(database, new_job(key="k", caller=THEIRS))
     mine = await stored(database, new_job(key="k"))
     assert mine != theirs
     assert (await jobs.find(database, MINE, mine)).project_id == "mine"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from tests.integration.api.job_leftovers import GROUP, leave_results
+from tests.integration.api.job_leftovers import GROUP, leave_results, summary
 from tests.integration.api.keyed_api import SPEC, KeyedApi, keyed_api
 
 
@@ -124,16 +124,6 @@ def _work(keyed: KeyedApi, alpha: httpx.Client) -> tuple[str, str, str]:
         time.sleep(0.05)
     evaluation = alpha.post("/v1/evaluations", json={"job_id": job, "checkpoint": "final"}).raise_for_status()
     return job, queued, evaluation.json()["id"]
-
-
-def summary(job: str) -> dict[str, Any]:
-    counts = dict.fromkeys(
-        ("env_steps", "trained_steps", "trained_tokens", "sampled_tokens", "optimizer_steps", "batches", "seed"), 1
-    )
-    ledger = {"opened": 0, "consumed": 0, "dropped": {}, "live": 0, "retried": 0}
-    nothing = dict.fromkeys(("name", "success_before", "success_after", "mismatch_kl_mean", "checkpoint"))
-    words = {"job_id": job, "state": "FAILED", "engine": "vllm", "advantage_estimator": "grpo"}
-    return {**words, **counts, **nothing, "evaluations": [], "wall_s": 1.0, "ledger": ledger}
 
 
 def test_every_call_of_the_document_has_a_rule(teams: Teams) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.api.caller import Caller
+from services.api.caller import THIS_MACHINE
 from services.api.database import Database
 from services.api.feed import server_sent_events
 from services.api.news import MOST_WAITING, News, Told
@@ -48,7 +48,7 @@ class Followed:
 async def followed(tmp_path: Path) -> AsyncIterator[Followed]:
     database = Database(f"sqlite+aiosqlite:///{tmp_path}/x.sqlite")
     await database.migrate()
-    new = NewJob(caller=Caller(), spec=SPEC, environment=EnvironmentInfo(id="grid"))
+    new = NewJob(caller=THIS_MACHINE, spec=SPEC, environment=EnvironmentInfo(id="grid"))
     await Submissions(database).store(new)
     yield Followed(database, new.id)
     await database.close()

@@ -22,7 +22,7 @@ OURS = {"host": "gigpo.example", "origin": "https://gigpo.example"}
 
 
 def security(*, keys_wanted: bool) -> Security:
-    database = Database("sqlite+aiosqlite://")  # never asked: the key is the settings'
+    database = Database("sqlite+aiosqlite:////nowhere/none.sqlite")  # never asked: the key is the settings'
     return Security(
         keys_wanted=keys_wanted,
         authenticator=Authenticator(database, KEY if keys_wanted else None),
