@@ -89,10 +89,11 @@ _GROUP = {
     "return_mean": 0.5,
     "steps": [6, 20],
 }
-_EVENT = (
-    "id: 1764057600000-0\nevent: metrics\n"
-    'data: {"kind": "metrics", "at_unix_s": 1764057600.0, "data": {"batch": 11, "success": 0.41}}\n\n'
-)
+_EVENT = {
+    "id": "1764057600000-0",
+    "event": "metrics",
+    "data": '{"kind": "metrics", "at_unix_s": 1764057600.0, "data": {"batch": 11, "success": 0.41}}',
+}
 
 ANSWERS: dict[str, dict[str, Any]] = {
     "submit_job": {"201": _DETAIL},

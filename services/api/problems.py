@@ -94,11 +94,13 @@ def _example(status: int) -> Problem:
 
 
 _DETAILS = {
+    400: "There was an error parsing the body",
     401: "want a valid API key",
-    403: "the key's scopes do not allow this",
+    403: "want a key with the scope submit, got one with read",
     404: "no job 'j0193f2c4d5e6a1b2c'",
     409: "cannot pause job j0193f2c4d5e6a1b2c: want a job that has not ended, got state SUCCEEDED",
     413: "want a body of at most 1048576 bytes, got 2097152",
+    415: "want a body that is not compressed, got 'gzip'",
     422: "training.learning_rate: Input should be greater than 0, got -1",
     429: "more calls than the project may make: ask again in 2 s",
     500: "the request failed; the log of the API says why",
@@ -108,13 +110,13 @@ _DETAILS = {
 _REASONS = {
     400: "The body is no text that can be read.",
     401: "No key, or none that is known.",
-    403: "The key does not allow it.",
-    429: "Too many calls; `Retry-After` says when to ask again.",
-    500: "A defect; the log of the API says more.",
+    403: "The key does not allow it, or the project's quota does not.",
     404: "There is no such thing in the caller's project.",
     409: "The state of things does not allow it; the detail says which.",
     413: "The body is too long.",
     415: "The body is compressed.",
     422: "A field is wrong; `errors` names each with what came and what is wanted.",
+    429: "Too many calls, or open jobs; `Retry-After` says when to ask again.",
+    500: "A defect; the log of the API says more.",
     503: "Something that the answer needs does not answer; `Retry-After` says when to ask again.",
 }

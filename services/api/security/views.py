@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from services.api.caller import DEFAULT_PROJECT, Scope
+from services.api.views.base import Document, Request
 
 ProjectId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["robots"])]
 KeyName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$", examples=["nightly runs"])]
@@ -15,11 +16,7 @@ _MOST = 10**15  # JSON numbers are exact up to 2**53
 _MOST_JOBS = 10**6
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Quotas(_Request):
+class Quotas(Request):
     """What a project may use; null does not bind."""
 
     max_concurrent_jobs: int | None = Field(None, strict=True, ge=0, le=_MOST_JOBS, examples=[4])
@@ -30,12 +27,12 @@ class Quotas(_Request):
     """Files of all of its jobs; when it is reached, no new job is taken."""
 
 
-class NewProject(_Request):
+class NewProject(Request):
     id: ProjectId
     quotas: Quotas = Quotas()
 
 
-class ProjectUsage(BaseModel):
+class ProjectUsage(Document):
     """What a project uses now."""
 
     concurrent_jobs: int
@@ -44,7 +41,7 @@ class ProjectUsage(BaseModel):
     """Measured once a minute."""
 
 
-class ProjectView(BaseModel):
+class ProjectView(Document):
     """A project, its quotas and what it uses."""
 
     id: str
@@ -53,7 +50,7 @@ class ProjectView(BaseModel):
     usage: ProjectUsage
 
 
-class NewKeyRequest(_Request):
+class NewKeyRequest(Request):
     name: KeyName
     scopes: list[Scope] = Field(min_length=1, max_length=3, examples=[["read", "submit"]])
     """`read` looks, `submit` changes jobs, `admin` does all, in every project."""
@@ -62,7 +59,7 @@ class NewKeyRequest(_Request):
     """Null: it is valid until it is revoked."""
 
 
-class KeyView(BaseModel):
+class KeyView(Document):
     """A key without its secret."""
 
     id: str
@@ -84,7 +81,7 @@ class CreatedKey(KeyView):
     key: str
 
 
-class AuditEntry(BaseModel):
+class AuditEntry(Document):
     """One attempt to change something."""
 
     id: int
@@ -102,7 +99,7 @@ class AuditEntry(BaseModel):
     """HTTP status of the answer: the outcome."""
 
 
-class AuditPage(BaseModel):
+class AuditPage(Document):
     """Some entries, newest first."""
 
     entries: list[AuditEntry]
@@ -110,7 +107,7 @@ class AuditPage(BaseModel):
     """Give it as `cursor` for the next page; null: this is the last."""
 
 
-class WhoAmI(BaseModel):
+class WhoAmI(Document):
     """The caller as the API sees it."""
 
     name: str
