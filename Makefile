@@ -1,6 +1,6 @@
 # GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-openenv install-servers demo test check proto unit integration e2e clean
+.PHONY: help install install-vllm install-openenv install-servers demo test check proto unit integration e2e fuzz clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -63,6 +63,9 @@ integration: install install-openenv install-servers ## one service against real
 
 e2e: install install-vllm ## small whole runs on real processes
 	$(BIN)/pytest tests/e2e
+
+fuzz: install ## schemathesis over the whole API as owner, stranger and nobody, at length (CASES=100)
+	$(BIN)/python -m tests.integration.api.fuzzing --cases $(or $(CASES),100)
 
 clean: ## remove what make made, results excepted
 	rm -rf $(VENV) .venv-vllm .venv-openenv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -17,8 +17,7 @@ _DOCUMENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _PAGE_POLICY = "; ".join(
     (
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # NiceGUI's pages: an inline import map, Vue's templates
-        "style-src 'self' 'unsafe-inline'",
+        "style-src 'self' 'unsafe-inline'",  # of the login, which may load nothing before there is a session
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
         "connect-src 'self'",

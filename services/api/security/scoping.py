@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from sqlalchemy import ClauseElement, ColumnElement, TableClause, TextClause, event, select
+from sqlalchemy import ClauseElement, ColumnElement, TableClause, TextClause, UpdateBase, event, select
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, with_loader_criteria
 from sqlalchemy.sql import visitors
 
@@ -53,7 +53,10 @@ def _confine(state: ORMExecuteState) -> None:
     caller: Caller | None = state.session.info.get(_INFO)
     if caller is None or caller.sees is None:
         return
-    for part in visitors.iterate(cast(ClauseElement, state.statement)):
+    if state.is_insert:
+        raise OutOfScope(f"project {caller.sees} adds rows through `Submissions` alone, got {state.statement}")
+    changed = [state.statement.table] if isinstance(state.statement, UpdateBase) else []
+    for part in (*changed, *visitors.iterate(cast(ClauseElement, state.statement))):
         if isinstance(part, TextClause) or (isinstance(part, TableClause) and part.name not in _OPEN_TABLES):
             raise OutOfScope(f"no rule says what project {caller.sees} may see of: {part}")
         if isinstance(part, TableClause) and not state.is_orm_statement:

@@ -36,8 +36,9 @@ class StorageMeter:
     async def measure(self) -> None:
         """Look at every job's folder and note each project's sum."""
         async with self._database.read() as session:
-            projects = dict((await session.execute(select(JobRow.id, JobRow.project_id))).tuples().all())
-            stored = dict((await session.execute(select(ProjectRow.id, ProjectRow.storage_bytes))).tuples().all())
+            projects = {job: of for job, of in await session.execute(select(JobRow.id, JobRow.project_id))}
+            sizes = await session.execute(select(ProjectRow.id, ProjectRow.storage_bytes))
+            stored = {project: size for project, size in sizes}
         sums = await asyncio.to_thread(self._sums, projects)
         changed = [project for project, size in stored.items() if sums[project] != size]
         for project in changed:

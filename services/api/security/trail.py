@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.caller import Caller
-from services.api.security.access import LOGIN_PATH, LOGOUT_PATH, is_safe
+from services.api.security.access import is_safe
 from services.api.security.parts import Security
 
 _PATH_CHARACTERS = 256
@@ -23,7 +23,7 @@ class AuditTrail:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or is_safe(scope["method"]) or not _is_ours(scope["path"]):
+        if scope["type"] != "http" or is_safe(scope["method"]):
             await self._app(scope, receive, send)
             return
 
@@ -34,10 +34,6 @@ class AuditTrail:
             await send(message)
 
         await self._app(scope, receive, send_logged)
-
-
-def _is_ours(path: str) -> bool:
-    return path.startswith("/v1/") or path in {LOGIN_PATH, LOGOUT_PATH}
 
 
 def _entry(connection: HTTPConnection, security: Security, answer: Message) -> dict[str, Any]:

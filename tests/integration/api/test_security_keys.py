@@ -46,6 +46,9 @@ def test_scopes_open_what_they_name_and_nothing_else(keyed: KeyedApi) -> None:
 
 
 def test_authentication_comes_before_anything_else_is_looked_at(keyed: KeyedApi) -> None:
+    with keyed.client(None) as client:
+        assert client.get("/healthz").json() == {"status": "ok", "checks": {}}
+    assert keyed.admin.get("/healthz").json()["checks"] == {"database": "ok", "redis": "ok", "env": "ok"}
     for path in ("/v1/jobs", "/v1/jobs/none", "/v1/nothing", "/openapi.json", "/v1/keys"):
         assert status(keyed, None, "GET", path) == 401
     assert status(keyed, None, "POST", "/v1/jobs", content=b"{") == 401
