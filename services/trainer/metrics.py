@@ -66,9 +66,7 @@ def batch_record(
         "step_groups": int(sums["step_groups"]),
         "step_group_size_mean": sums["steps"] / max(sums["step_groups"], 1.0),
         "step_group_size_max": int(max(group.scored.diagnostics["step_group_largest"] for group in batch.groups)),
-        **{
-            f"step_group_share_{least}": sums.get(f"step_group_rows_{least}", 0.0) / steps for least in STEP_GROUP_BINS
-        },
+        **{f"step_group_share_{least}": sums.get(f"step_group_rows_{least}", 0.0) / steps for least in STEP_GROUP_BINS},
         **{name: learner[name] for name in LEARNER_NAMES if name in learner},
         "staleness_mean": sum(ages) / len(ages),
         "staleness_max": max(ages),

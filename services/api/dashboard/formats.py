@@ -1,0 +1,84 @@
+"""Numbers and times as people read them, each with its unit."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+DASH = "–"
+_BYTES = ("B", "kB", "MB", "GB", "TB")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Whole numbers in full with separators, others with `digits` significant digits; a dash for none."""
+    if value is None:
+        return DASH
+    if isinstance(value, int) or (abs(value) < 1e15 and value == int(value)):
+        return f"{int(value):,}"
+    return f"{value:,.{digits}g}" if 1e-4 <= abs(value) < 10**digits else _extreme(value)
+
+
+def _extreme(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1 else f"{value:.1e}"
+
+
+def signed(value: float | None) -> str:
+    """Three significant digits with a sign: +0.25, −0.5, 0; a dash for none."""
+    if value is None:
+        return DASH
+    text = f"{value:+.3g}".replace("-", "−")
+    return "0" if text in {"+0", "−0"} else text
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as a percentage; a dash for none."""
+    return DASH if share is None else f"{100 * share:.1f} %".replace(".0 %", " %")
+
+
+def size(count: int) -> str:
+    """Bytes with a decimal prefix."""
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(_BYTES) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g} {_BYTES[unit]}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the two largest units that matter: 4.2 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if seconds is None:
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for unit, length, smaller, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= length:
+            whole, rest = divmod(seconds, length)
+            return f"{whole:.0f} {unit} {rest // part:.0f} {smaller}"
+    return f"{seconds:.0f} s"
+
+
+def ago(unix_s: float | None, now: float | None = None) -> str:
+    """How long ago something was, in its largest unit from minutes up."""
+    if unix_s is None:
+        return DASH
+    seconds = max((time.time() if now is None else now) - unix_s, 0.0)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now"
+
+
+def instant(unix_s: float) -> str:
+    """ISO 8601 in UTC, for `<time datetime>`."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
+
+
+FILTERS = {
+    "number": number,
+    "signed": signed,
+    "percent": percent,
+    "size": size,
+    "duration": duration,
+    "ago": ago,
+    "instant": instant,
+}
+"""What the templates know, by name."""

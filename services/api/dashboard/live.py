@@ -1,0 +1,87 @@
+"""What an open page is sent while things change: only what is new, at most one look a second."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from services.api import feed, jobs
+from services.api.caller import Caller
+from services.api.container import Container
+from services.api.dashboard.curves import held_out, point
+from services.api.dashboard.rendering import fragment
+from services.api.jobs import JobFilter
+from services.api.states import TERMINAL
+from services.api.stream_ids import stream_position
+from services.api.tables import EventRow
+from services.api.views.jobs import job_view
+
+LOOK_S = 1.0
+"""Shortest time between two looks at SQL for one page."""
+KEEPALIVE_LOOKS = 15
+
+
+async def job_updates(parts: Container, caller: Caller, job_id: str, after: str) -> AsyncIterator[bytes]:
+    """Server-sent events of a job's page: `points`, `evaluations`, and `head` as HTML; `end` is the last."""
+    position, quiet = stream_position(after), 0
+    while True:
+        rows = await feed.events_after(parts.database, job_id, position)
+        if rows:
+            position, quiet = (rows[-1].ms, rows[-1].seq), 0
+            for name, content in _news(rows):
+                yield message(name, content)
+            row = await jobs.find(parts.database, caller, job_id)
+            yield message("head", fragment("macros.html", "job_head", job_view(row)), rows[-1].stream_id)
+            if row.state in TERMINAL and len(rows) < feed.PAGE:
+                yield message("end", None)
+                return
+        elif (quiet := quiet + 1) % KEEPALIVE_LOOKS == 0:
+            yield b": still here\n\n"
+        if len(rows) < feed.PAGE and not await _next_look(parts):
+            return
+
+
+async def list_updates(parts: Container, caller: Caller, wanted: JobFilter, limit: int) -> AsyncIterator[bytes]:
+    """Server-sent events of the list of jobs: `row` for one that changed, `rows` when others are in the list."""
+    shown: dict[str, str] | None = None
+    quiet = 0
+    while True:
+        rows = await jobs.page(parts.database, caller, wanted, limit=limit, cursor=None)
+        views = [job_view(row) for row in rows]
+        now = {view.id: fragment("macros.html", "job_row", view) for view in views}
+        if shown is not None and list(now) != list(shown):
+            yield message("rows", "".join(now.values()))
+        else:
+            for job_id, html in now.items():
+                if shown is not None and html != shown[job_id]:
+                    yield message("row", {"id": f"row-{job_id}", "html": html})
+        quiet = quiet + 1 if now == shown else 0
+        if quiet % KEEPALIVE_LOOKS == KEEPALIVE_LOOKS - 1:
+            yield b": still here\n\n"
+        shown = now
+        if not await _next_look(parts):
+            return
+
+
+def message(name: str, content: Any, id_: str | None = None) -> bytes:
+    """One server-sent event with JSON in it."""
+    head = f"id: {id_}\n" if id_ else ""
+    return f"{head}event: {name}\ndata: {json.dumps(content)}\n\n".encode()
+
+
+def _news(rows: list[EventRow]) -> list[tuple[str, Any]]:
+    points = [point(row.data) for row in rows if row.kind == "metrics"]
+    evaluations = held_out([row.data for row in rows if row.kind == "evaluation"])
+    return [(name, found) for name, found in (("points", points), ("evaluations", evaluations)) if found]
+
+
+async def _next_look(parts: Container) -> bool:
+    """Wait until there is news, and never less than `LOOK_S`. False: the process drains."""
+    began = time.monotonic()
+    if not await parts.observer.wait_for_news(LOOK_S):
+        return False
+    await asyncio.sleep(max(LOOK_S - (time.monotonic() - began), 0.0))
+    return True
