@@ -60,6 +60,11 @@ class AnchorGraph:
         return sum(state.spread > 0 for state in self.states)
 
     @property
+    def most_telling(self) -> int | None:
+        """The state with the largest spread, the first of equals; None: there are no states."""
+        return max(self.states, key=lambda state: state.spread).label if self.states else None
+
+    @property
     def scale(self) -> float:
         """The largest |A^S|; 1 where all are 0."""
         advantages = (visit.step_advantage for state in self.states for visit in _visits(state.seen))

@@ -14,12 +14,10 @@ def number(value: float | None, digits: int = 4) -> str:
     if value is None:
         return DASH
     if isinstance(value, int) or (abs(value) < 1e15 and value == int(value)):
-        return f"{int(value):,}"
-    return f"{value:,.{digits}g}" if 1e-4 <= abs(value) < 10**digits else _extreme(value)
-
-
-def _extreme(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1 else f"{value:.1e}"
+        return f"{int(value):,}".replace("-", "−")
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}".replace("-", "−")
+    return (f"{value:.{digits}g}" if abs(value) >= 1e-4 else f"{value:.1e}").replace("-", "−")
 
 
 def signed(value: float | None) -> str:
@@ -32,7 +30,7 @@ def signed(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage; a dash for none."""
-    return DASH if share is None else f"{100 * share:.1f} %".replace(".0 %", " %")
+    return DASH if share is None else f"{100 * share:.1f} %"
 
 
 def size(count: int) -> str:

@@ -10,8 +10,11 @@ from services.api.dashboard.anchor_graph import SOLVED, UNSOLVED, AnchorGraph, G
 
 MOST_STATES = 160
 """More circles than this nobody can read; the most visited stay, and the table has them all."""
-COLUMN, ROW, MARGIN = 108.0, 58.0, 44.0
+ROW, MARGIN = 92.0, 52.0
 """Distances, in the units of the drawing."""
+WIDTH = 800.0
+"""What the columns share where there are few; they don't come nearer than `COLUMN_LEAST`."""
+COLUMN_LEAST, COLUMN_MOST = 92.0, 190.0
 _SWEEPS = 4
 """Passes that bring connected states near each other; the order settles after a few."""
 SHADES = 5
@@ -61,16 +64,17 @@ def drawing(graph: AnchorGraph) -> Drawing:
     kept = {state.label for state in shown} | {SOLVED, UNSOLVED}
     links = [one for one in graph.transitions if one.source in kept and one.target in kept]
     columns = _columns(sorted(shown, key=lambda state: state.label), links)
-    height = max((len(column) for column in columns), default=1) * ROW + 2 * MARGIN
+    column = min(max((WIDTH - 2 * MARGIN) / max(len(columns) - 1, 1), COLUMN_LEAST), COLUMN_MOST)
+    height = max((len(labels) for labels in columns), default=1) * ROW + 2 * MARGIN
     places = {
-        label: (MARGIN + x * COLUMN, (height - (len(column) - 1) * ROW) / 2 + y * ROW)
-        for x, column in enumerate(columns)
-        for y, label in enumerate(column)
+        label: (MARGIN + x * column, (height - (len(labels) - 1) * ROW) / 2 + y * ROW)
+        for x, labels in enumerate(columns)
+        for y, label in enumerate(labels)
     }
     nodes = _nodes(shown, places)
     radius = {node.label: node.radius for node in nodes}
     edges = tuple(_edge(one, places, radius) for one in links)
-    width = 2 * MARGIN + max(len(columns) - 1, 0) * COLUMN
+    width = 2 * MARGIN + max(len(columns) - 1, 0) * column
     return Drawing(width, height, nodes, edges, len(graph.states) - len(shown))
 
 
@@ -102,7 +106,7 @@ def _nodes(states: Sequence[GraphState], places: Mapping[int, tuple[float, float
             label=state.label,
             x=places[state.label][0],
             y=places[state.label][1],
-            radius=min(6 + 3.2 * math.sqrt(state.seen.visits), 24),
+            radius=min(8 + 4.0 * math.sqrt(state.seen.visits), 28),
             return_shade=_shade(state.seen.return_mean, min(returns), max(returns)),
             spread_shade=_shade(state.spread, 0.0, widest),
             state=state,
@@ -134,7 +138,11 @@ def _edge(link: Transition, places: Mapping[int, tuple[float, float]], radius: M
     if x2 > x1:
         x1, x2 = x1 + radius[link.source], x2 - radius[link.target]
         half = (x2 - x1) / 2
-        return Edge(link, _curve((x1, y1), (x1 + half, y1), (x2 - half, y2), (x2, y2)), x1 + half, (y1 + y2) / 2, width)
+        arch = (
+            0.0 if x2 - x1 < COLUMN_MOST else 0.16 * (x2 - x1) * (1 if link.source % 2 else -1)
+        )  # around the columns between
+        path = _curve((x1, y1), (x1 + half, y1 + arch), (x2 - half, y2 + arch), (x2, y2))
+        return Edge(link, path, x1 + half, (y1 + y2) / 2 + 0.75 * arch, width)
     lift = 28.0 + 0.12 * (x1 - x2)  # back in time: over the states between
     side = 22.0 if x1 == x2 else 0.0
     path = _curve((x1, y1), (x1 + side, y1 - lift), (x2 + side, y2 - lift), (x2, y2))

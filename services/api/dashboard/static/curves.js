@@ -114,7 +114,7 @@ export class Curves {
         normalized: true,
         interaction: { mode: "nearest", axis: "x", intersect: false },
         scales: {
-          x: { type: "linear", grace: 0, grid: { display: false }, border: { color: line }, ticks: { precision: 0, maxTicksLimit: 7, maxRotation: 0 } },
+          x: { type: "linear", bounds: "data", grid: { display: false }, border: { color: line }, ticks: { precision: 0, maxTicksLimit: 7, maxRotation: 0 } },
           y: {
             stacked,
             beginAtZero: panel.share || stacked || ["length", "throughput", "staleness"].includes(panel.key),
@@ -129,7 +129,7 @@ export class Curves {
             display: several,
             position: "bottom",
             align: "start",
-            labels: { boxWidth: 10, boxHeight: 3, padding: 10, filter: (item) => !item.text.startsWith("_") },
+            labels: { usePointStyle: true, pointStyle: stacked ? "rectRounded" : "line", boxWidth: 18, boxHeight: 7, padding: 10, filter: (item) => !item.text.startsWith("_") },
           },
           tooltip: {
             backgroundColor: ink,
@@ -152,7 +152,7 @@ export class Curves {
     const of = (run) => run.rows.filter((row) => row[metric] !== undefined);
     const latest = this.runs.map((run) => [run.name, of(run).at(-1)]).filter(([, row]) => row);
     const words = latest.map(([name, row]) => `${this.runs.length > 1 ? `${name} ` : ""}${text(panel, row[metric])} at batch ${row.batch}`);
-    figure.querySelector("output").textContent = latest.length === 1 ? text(panel, latest[0][1][metric]) : "";
+    figure.querySelector("output").textContent = latest.length === 1 && panel.kind !== "stack" ? text(panel, latest[0][1][metric]) : "";
     figure.querySelector("canvas").setAttribute("aria-label", `${panel.title}, ${panel.unit}: ${words.join("; ") || "no batch yet"}`);
   }
 }

@@ -37,5 +37,4 @@ graph.addEventListener("keydown", (event) => {
 document.querySelector("select[data-go]").addEventListener("change", (event) => location.assign(event.target.value));
 
 const wanted = location.hash.startsWith("#state-") ? location.hash.slice("#state-".length) : null;
-const busiest = nodes.filter((node) => node.classList.contains("met")).at(0) ?? nodes.at(0);
-if (wanted ?? busiest) choose(wanted ?? busiest.dataset.state, { scroll: wanted !== null });
+choose(wanted ?? graph.dataset.first, { scroll: wanted !== null });
