@@ -45,18 +45,18 @@ async def job_updates(parts: Container, caller: Caller, job_id: str, after: str)
 
 
 async def list_updates(parts: Container, caller: Caller, wanted: JobFilter, limit: int) -> AsyncIterator[bytes]:
-    """Server-sent events of the list of jobs: `row` for one that changed, `rows` when others are in the list."""
-    shown: dict[str, str] | None = None
+    """Server-sent events of the list of jobs: `row` for one that changed, `rows` at first and when others are in it."""
+    shown: dict[str, str] = {}
     quiet = 0
     while True:
         rows = await jobs.page(parts.database, caller, wanted, limit=limit, cursor=None)
         views = [job_view(row) for row in rows]
         now = {view.id: fragment("macros.html", "job_row", view) for view in views}
-        if shown is not None and list(now) != list(shown):
+        if list(now) != list(shown):
             yield message("rows", "".join(now.values()))
         else:
             for job_id, html in now.items():
-                if shown is not None and html != shown[job_id]:
+                if html != shown[job_id]:
                     yield message("row", {"id": f"row-{job_id}", "html": html})
         quiet = quiet + 1 if now == shown else 0
         if quiet % KEEPALIVE_LOOKS == KEEPALIVE_LOOKS - 1:
