@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -39,13 +41,13 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def env_address() -> Iterator[str]:
     with environment_service() as address:
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def api(redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     with running_api(tmp_path_factory.mktemp("data"), redis_server, env_address) as process:
         yield process
@@ -64,19 +66,26 @@ class Visitor:
         return self.page
 
 
-@pytest.fixture
-def visitor(browser: Browser, api: ApiProcess, request: pytest.FixtureRequest) -> Iterator[Visitor]:
-    """A page whose console stays silent and that asks no other host for anything. Parameters go to the context."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})})
-    context.set_default_timeout(PATIENCE_MS)
-    visitor = Visitor(context.new_page(), api.url)
+@contextmanager
+def visiting(browser: Browser, base: str, **context: Any) -> Iterator[Visitor]:
+    """A page whose console stays silent and that asks no other host for anything, else AssertionError at the end."""
+    opened = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+    opened.set_default_timeout(PATIENCE_MS)
+    visitor = Visitor(opened.new_page(), base)
     page, complaints = visitor.page, visitor.complaints
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda asked: None if asked.url.startswith(api.url) else complaints.append(asked.url))
+    page.on("request", lambda asked: None if asked.url.startswith(base) else complaints.append(asked.url))
     yield visitor
-    context.close()
+    opened.close()
     assert complaints == []
+
+
+@pytest.fixture
+def visitor(browser: Browser, api: ApiProcess, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """A page on the shared API. Parameters go to the browser's context."""
+    with visiting(browser, api.url, **getattr(request, "param", {})) as visitor:
+        yield visitor
 
 
 @pytest.fixture

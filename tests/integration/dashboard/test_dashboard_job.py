@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import httpx
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.integration.api.api_process import ApiProcess
-from tests.integration.dashboard.conftest import Visitor, folder_of
+from tests.integration.api.api_process import ApiProcess, running_api
+from tests.integration.dashboard.conftest import Visitor, folder_of, visiting
 from tests.integration.dashboard.walks import group_id, write_walks
 
 SPEC = "name: seen\nmodel:\n  scratch: {}\nrollout:\n  max_completion_length: 6\ntraining:\n  total_batches: 4\n"
@@ -29,7 +30,17 @@ def curve(page: Page, title: str) -> str:
     return str(page.get_by_role("img", name=re.compile(f"^{title}")).evaluate("canvas => canvas.toDataURL()"))
 
 
-def test_from_the_empty_list_to_a_cancelled_job(visitor: Visitor, api: ApiProcess) -> None:
+def test_from_the_empty_list_to_a_cancelled_job(
+    browser: Browser, redis_server: str, env_address: str, tmp_path: Path
+) -> None:
+    with (
+        running_api(tmp_path, redis_server, env_address) as api,  # nobody else's jobs are in its list
+        visiting(browser, api.url) as visitor,
+    ):
+        follow_a_job(visitor, api)
+
+
+def follow_a_job(visitor: Visitor, api: ApiProcess) -> None:
     page = visitor.open("/")
     expect(page.get_by_role("heading", name="No jobs yet")).to_be_visible()
     page.get_by_role("link", name="Submit the default job").click()
