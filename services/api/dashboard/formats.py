@@ -42,7 +42,7 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the two largest units that matter: 4.2 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    """Seconds in the largest unit, below ten of it with the next smaller one too: 4.2 s, 3 min 20 s, 26 min."""
     if seconds is None:
         return DASH
     if seconds < 10:
@@ -50,7 +50,7 @@ def duration(seconds: float | None) -> str:
     for unit, length, smaller, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
         if seconds >= length:
             whole, rest = divmod(seconds, length)
-            return f"{whole:.0f} {unit} {rest // part:.0f} {smaller}"
+            return f"{whole:.0f} {unit}" + (f" {rest // part:.0f} {smaller}" if whole < 10 else "")
     return f"{seconds:.0f} s"
 
 

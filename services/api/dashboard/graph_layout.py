@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.api.dashboard.anchor_graph import SOLVED, UNSOLVED, AnchorGraph, GraphState, Transition
 
@@ -15,6 +15,8 @@ ROW, MARGIN = 92.0, 52.0
 WIDTH = 800.0
 """What the columns share where there are few; they don't come nearer than `COLUMN_LEAST`."""
 COLUMN_LEAST, COLUMN_MOST = 92.0, 190.0
+LABEL_WIDTH, LABEL_HEIGHT = 90.0, 13.0
+"""Room of an action's name."""
 _SWEEPS = 4
 """Passes that bring connected states near each other; the order settles after a few."""
 SHADES = 5
@@ -73,7 +75,7 @@ def drawing(graph: AnchorGraph) -> Drawing:
     }
     nodes = _nodes(shown, places)
     radius = {node.label: node.radius for node in nodes}
-    edges = tuple(_edge(one, places, radius) for one in links)
+    edges = _with_labels_apart([_edge(one, places, radius, column) for one in links])
     width = 2 * MARGIN + max(len(columns) - 1, 0) * column
     return Drawing(width, height, nodes, edges, len(graph.states) - len(shown))
 
@@ -123,7 +125,21 @@ def _shade(value: float, low: float, high: float) -> int:
     return min(int((value - low) / (high - low) * SHADES), SHADES - 1)
 
 
-def _edge(link: Transition, places: Mapping[int, tuple[float, float]], radius: Mapping[int, float]) -> Edge:
+def _with_labels_apart(edges: Sequence[Edge]) -> tuple[Edge, ...]:
+    """The labels of one state's actions are shown together: those that would lie on each other move down."""
+    placed: list[Edge] = []
+    for edge in sorted(edges, key=lambda edge: (edge.transition.source, edge.y)):
+        for other in placed:
+            together = other.transition.source == edge.transition.source
+            if together and abs(other.x - edge.x) < LABEL_WIDTH and abs(other.y - edge.y) < LABEL_HEIGHT:
+                edge = replace(edge, y=other.y + LABEL_HEIGHT)
+        placed.append(edge)
+    return tuple(placed)
+
+
+def _edge(
+    link: Transition, places: Mapping[int, tuple[float, float]], radius: Mapping[int, float], column: float
+) -> Edge:
     (x1, y1), (x2, y2) = places[link.source], places[link.target]
     width = min(1.0 + 0.7 * link.times, 6.0)
     if link.source == link.target:
@@ -139,7 +155,7 @@ def _edge(link: Transition, places: Mapping[int, tuple[float, float]], radius: M
         x1, x2 = x1 + radius[link.source], x2 - radius[link.target]
         half = (x2 - x1) / 2
         arch = (
-            0.0 if x2 - x1 < COLUMN_MOST else 0.16 * (x2 - x1) * (1 if link.source % 2 else -1)
+            0.0 if x2 - x1 < column else 0.16 * (x2 - x1) * (1 if link.source % 2 else -1)
         )  # around the columns between
         path = _curve((x1, y1), (x1 + half, y1 + arch), (x2 - half, y2 + arch), (x2, y2))
         return Edge(link, path, x1 + half, (y1 + y2) / 2 + 0.75 * arch, width)

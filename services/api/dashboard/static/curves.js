@@ -114,7 +114,7 @@ export class Curves {
         normalized: true,
         interaction: { mode: "nearest", axis: "x", intersect: false },
         scales: {
-          x: { type: "linear", bounds: "data", grid: { display: false }, border: { color: line }, ticks: { precision: 0, maxTicksLimit: 7, maxRotation: 0 } },
+          x: { type: "linear", bounds: "data", grid: { display: false }, border: { color: line }, ticks: { precision: 0, maxTicksLimit: 7, maxRotation: 0, includeBounds: false } },
           y: {
             stacked,
             beginAtZero: panel.share || stacked || ["length", "throughput", "staleness"].includes(panel.key),
