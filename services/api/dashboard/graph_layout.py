@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.api.dashboard.anchor_graph import SOLVED, UNSOLVED, AnchorGraph, GraphState, Transition
+from services.api.dashboard.graph_edges import Edge, edge_of, with_labels_apart
 
 MOST_STATES = 160
 """More circles than this nobody can read; the most visited stay, and the table has them all."""
@@ -15,8 +16,6 @@ ROW, MARGIN = 92.0, 52.0
 WIDTH = 800.0
 """What the columns share where there are few; they don't come nearer than `COLUMN_LEAST`."""
 COLUMN_LEAST, COLUMN_MOST = 92.0, 190.0
-LABEL_WIDTH, LABEL_HEIGHT = 90.0, 13.0
-"""Room of an action's name."""
 _SWEEPS = 4
 """Passes that bring connected states near each other; the order settles after a few."""
 SHADES = 5
@@ -38,17 +37,6 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Edge:
-    """A curve for a transition, the middle of it, and how thick it is."""
-
-    transition: Transition
-    path: str
-    x: float
-    y: float
-    width: float
-
-
-@dataclass(frozen=True)
 class Drawing:
     """Everything in place."""
 
@@ -56,6 +44,8 @@ class Drawing:
     height: float
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+    axis: tuple[tuple[float, int], ...]
+    """Where a column of states stands, and at which step they were first reached."""
     hidden: int
     """States that were left out."""
 
@@ -75,9 +65,10 @@ def drawing(graph: AnchorGraph) -> Drawing:
     }
     nodes = _nodes(shown, places)
     radius = {node.label: node.radius for node in nodes}
-    edges = _with_labels_apart([_edge(one, places, radius, column) for one in links])
+    edges = with_labels_apart([edge_of(one, places, radius, column) for one in links])
     width = 2 * MARGIN + max(len(columns) - 1, 0) * column
-    return Drawing(width, height, nodes, edges, len(graph.states) - len(shown))
+    axis = sorted({(places[state.label][0], state.depth) for state in shown})
+    return Drawing(width, height, nodes, edges, tuple(axis), len(graph.states) - len(shown))
 
 
 def _columns(states: Sequence[GraphState], links: Sequence[Transition]) -> list[list[int]]:
@@ -123,48 +114,3 @@ def _shade(value: float, low: float, high: float) -> int:
     if high <= low:
         return 0
     return min(int((value - low) / (high - low) * SHADES), SHADES - 1)
-
-
-def _with_labels_apart(edges: Sequence[Edge]) -> tuple[Edge, ...]:
-    """The labels of one state's actions are shown together: those that would lie on each other move down."""
-    placed: list[Edge] = []
-    for edge in sorted(edges, key=lambda edge: (edge.transition.source, edge.y)):
-        for other in placed:
-            together = other.transition.source == edge.transition.source
-            if together and abs(other.x - edge.x) < LABEL_WIDTH and abs(other.y - edge.y) < LABEL_HEIGHT:
-                edge = replace(edge, y=other.y + LABEL_HEIGHT)
-        placed.append(edge)
-    return tuple(placed)
-
-
-def _edge(
-    link: Transition, places: Mapping[int, tuple[float, float]], radius: Mapping[int, float], column: float
-) -> Edge:
-    (x1, y1), (x2, y2) = places[link.source], places[link.target]
-    width = min(1.0 + 0.7 * link.times, 6.0)
-    if link.source == link.target:
-        top = y1 - radius[link.source]
-        return Edge(
-            link,
-            _curve((x1 - 6, top + 3), (x1 - 22, top - 26), (x1 + 22, top - 26), (x1 + 6, top + 3)),
-            x1,
-            top - 20,
-            width,
-        )
-    if x2 > x1:
-        x1, x2 = x1 + radius[link.source], x2 - radius[link.target]
-        half = (x2 - x1) / 2
-        arch = (
-            0.0 if x2 - x1 < column else 0.16 * (x2 - x1) * (1 if link.source % 2 else -1)
-        )  # around the columns between
-        path = _curve((x1, y1), (x1 + half, y1 + arch), (x2 - half, y2 + arch), (x2, y2))
-        return Edge(link, path, x1 + half, (y1 + y2) / 2 + 0.75 * arch, width)
-    lift = 28.0 + 0.12 * (x1 - x2)  # back in time: over the states between
-    side = 22.0 if x1 == x2 else 0.0
-    path = _curve((x1, y1), (x1 + side, y1 - lift), (x2 + side, y2 - lift), (x2, y2))
-    return Edge(link, path, (x1 + x2) / 2 + 0.75 * side, (y1 + y2) / 2 - 0.75 * lift, width)
-
-
-def _curve(*points: tuple[float, float]) -> str:
-    start, *rest = (f"{x:.1f} {y:.1f}" for x, y in points)
-    return f"M{start} C{' '.join(rest)}"

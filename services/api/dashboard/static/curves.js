@@ -35,6 +35,7 @@ export class Curves {
     this.panels = panels;
     this.runs = runs;
     this.charts = new Map();
+    this.watcher = new IntersectionObserver((seen) => this.draw(seen), { rootMargin: "200px" });
     this.rebuild();
     document.addEventListener("theme", () => this.rebuild());
   }
@@ -44,14 +45,27 @@ export class Curves {
     Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
     Chart.defaults.font.size = 11;
     Chart.defaults.color = this.colours.soft;
+    for (const chart of this.charts.values()) chart.destroy();
+    this.charts.clear();
     for (const panel of this.panels) {
-      const figure = this.root.querySelector(`[data-panel="${panel.key}"]`);
-      this.charts.get(panel.key)?.destroy();
-      figure.hidden = !this.hasValues(panel);
-      const chart = new Chart(figure.querySelector("canvas"), this.configuration(panel));
-      this.charts.set(panel.key, chart);
+      const figure = this.figure(panel);
       this.describe(panel, figure);
+      this.watcher.unobserve(figure);
+      this.watcher.observe(figure);
     }
+  }
+
+  /** A chart is made when its figure comes near the window: a page of fifteen opens as fast as one of three. */
+  draw(seen) {
+    for (const { isIntersecting, target } of seen) {
+      const panel = this.panels.find((one) => one.key === target.dataset.panel);
+      if (!isIntersecting || this.charts.has(panel.key)) continue;
+      this.charts.set(panel.key, new Chart(target.querySelector("canvas"), this.configuration(panel)));
+    }
+  }
+
+  figure(panel) {
+    return this.root.querySelector(`[data-panel="${panel.key}"]`);
   }
 
   /** Later batches of the one run on the page; a batch that comes again replaces itself. */
@@ -69,15 +83,14 @@ export class Curves {
 
   refresh() {
     for (const panel of this.panels) {
-      const figure = this.root.querySelector(`[data-panel="${panel.key}"]`);
-      figure.hidden = !this.hasValues(panel);
+      this.describe(panel, this.figure(panel));
       const chart = this.charts.get(panel.key);
+      if (!chart) continue;
       this.datasets(panel).forEach((set, n) => {
         if (chart.data.datasets[n]) chart.data.datasets[n].data = set.data;
         else chart.data.datasets.push(set);
       });
       chart.update("none");
-      this.describe(panel, figure);
     }
   }
 
@@ -148,6 +161,7 @@ export class Curves {
   }
 
   describe(panel, figure) {
+    figure.hidden = !this.hasValues(panel);
     const [metric] = panel.series[0];
     const of = (run) => run.rows.filter((row) => row[metric] !== undefined);
     const latest = this.runs.map((run) => [run.name, of(run).at(-1)]).filter(([, row]) => row);
