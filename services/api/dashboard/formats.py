@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 DASH = "–"
 _BYTES = ("B", "kB", "MB", "GB", "TB")
@@ -70,7 +72,20 @@ def instant(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
 
 
+def in_words(detail: Mapping[str, Any]) -> str:
+    """A nested mapping as one line of its leaves; what is empty or 0 is left out."""
+    found = []
+    for name, value in detail.items():
+        if isinstance(value, Mapping):
+            found.append(in_words(value))
+        elif value:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            found.append(f"{name.replace('_', ' ')} {number(text) if isinstance(text, int | float) else text}")
+    return " · ".join(part for part in found if part) or DASH
+
+
 FILTERS = {
+    "in_words": in_words,
     "number": number,
     "signed": signed,
     "percent": percent,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.api.dashboard.curves import MOST_POINTS, held_out, point, points, wilson_interval
-from services.api.dashboard.formats import ago, duration, number, percent, signed, size
+from services.api.dashboard.formats import ago, duration, in_words, number, percent, signed, size
 from services.api.dashboard.spec_text import DEFAULT_SPEC, field_problems, line_of, yaml_problem
 from services.contracts.job import parse_spec
 
@@ -27,6 +27,12 @@ def test_signs_shares_sizes_and_times_have_their_units() -> None:
     assert [size(0), size(999), size(346_128), size(2_000_000_000)] == ["0 B", "999 B", "346 kB", "2 GB"]
     assert [duration(4.2), duration(59), duration(200), duration(1_613)] == ["4.2 s", "59 s", "3 min 20 s", "26 min"]
     assert [ago(1_000.0, 1_030.0), ago(1_000.0, 1_300.0), ago(None)] == ["just now", "5 min ago", "–"]
+
+
+def test_what_an_instance_says_of_itself_is_one_line() -> None:
+    detail = {"status": {"job_id": "j1", "version": 3}, "counters": {"asked": 6192, "failed": 0}, "jobs": ["a", "b"]}
+    assert in_words(detail) == "job id j1 · version 3 · asked 6,192 · jobs a, b"
+    assert in_words({"failed": 0, "jobs": []}) == "–"
 
 
 def test_the_wilson_interval_stays_in_the_unit_interval_and_holds_the_share() -> None:
