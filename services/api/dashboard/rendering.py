@@ -22,8 +22,6 @@ from services.api.dashboard.formats import FILTERS
 from services.api.problems import Problem
 
 STATIC = Path(__file__).parent / "static"
-POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
-"""Nothing from elsewhere, and no script or style that stands in a page itself."""
 REDIS_PATIENCE_S = 0.5
 """A page does not wait longer to learn that Redis is away."""
 
@@ -56,9 +54,15 @@ def fragment(template: str, name: str, *values: Any) -> str:
 
 async def page(request: Request, template: str, /, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A whole page. `redis_down` tells the template to say that running jobs are not being followed."""
-    down = await _redis_is_down(request.app.state.container)
-    html = _templates.get_template(template).render(request=request, redis_down=down, **values)
-    return HTMLResponse(html, status, headers={"Cache-Control": "no-store", "Content-Security-Policy": POLICY})
+    parts: Container = request.app.state.container
+    html = _templates.get_template(template).render(
+        request=request,
+        caller=request.state.caller,
+        with_login=parts.security.keys_wanted,
+        redis_down=await _redis_is_down(parts),
+        **values,
+    )
+    return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
 
 
 async def _redis_is_down(parts: Container) -> bool:

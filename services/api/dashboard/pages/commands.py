@@ -12,7 +12,7 @@ from services.api import artifacts, jobs
 from services.api.admission import Call
 from services.api.caller import Asking
 from services.api.container import Parts
-from services.api.dashboard.forms import OwnForm
+from services.api.dashboard.forms import Form
 from services.api.dashboard.rendering import PageRoute
 from services.api.routes.parameters import CheckpointName, FoundJob
 from services.api.states import TERMINAL, Wish
@@ -25,7 +25,7 @@ WISHES = {"pause": Wish.PAUSE, "resume": Wish.RUN, "cancel": Wish.CANCEL}
 
 
 @router.post("/retry")
-async def retry(job: FoundJob, parts: Parts, caller: Asking, fields: OwnForm) -> RedirectResponse:
+async def retry(job: FoundJob, parts: Parts, caller: Asking, fields: Form) -> RedirectResponse:
     """A new job that goes on where this one ended."""
     call = Call(caller, fields.get("key") or None, body_sha("retry", job.id))
     answer = await parts.admission.retry(call, job)
@@ -33,9 +33,7 @@ async def retry(job: FoundJob, parts: Parts, caller: Asking, fields: OwnForm) ->
 
 
 @router.post("/checkpoints/{name}/evaluate")
-async def evaluate(
-    job: FoundJob, name: CheckpointName, parts: Parts, caller: Asking, fields: OwnForm
-) -> RedirectResponse:
+async def evaluate(job: FoundJob, name: CheckpointName, parts: Parts, caller: Asking, fields: Form) -> RedirectResponse:
     """A job that measures this checkpoint."""
     wanted = EvaluationRequest(job_id=job.id, checkpoint=name)
     call = Call(caller, fields.get("key") or None, body_sha("evaluation", wanted.model_dump(mode="json")))
@@ -44,7 +42,7 @@ async def evaluate(
 
 
 @router.post("/checkpoints/{name}/delete")
-async def delete_checkpoint(job: FoundJob, name: CheckpointName, parts: Parts, _: OwnForm) -> RedirectResponse:
+async def delete_checkpoint(job: FoundJob, name: CheckpointName, parts: Parts) -> RedirectResponse:
     """Remove a checkpoint that nothing goes on from."""
     folder = artifacts.job_folder(parts.settings.data_dir, job.id)
     await asyncio.to_thread(artifacts.delete_checkpoint, folder, name, ended=job.state in TERMINAL)
@@ -53,7 +51,7 @@ async def delete_checkpoint(job: FoundJob, name: CheckpointName, parts: Parts, _
 
 @router.post("/{command}")
 async def wish(
-    job_id: str, command: Literal["pause", "resume", "cancel"], parts: Parts, caller: Asking, _: OwnForm
+    job_id: str, command: Literal["pause", "resume", "cancel"], parts: Parts, caller: Asking, _: Form
 ) -> RedirectResponse:
     """Note the wish."""
     await jobs.command(parts.database, caller, job_id, WISHES[command])

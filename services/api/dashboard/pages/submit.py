@@ -13,7 +13,7 @@ from services.api import jobs
 from services.api.admission import Call
 from services.api.caller import Asking
 from services.api.container import Container, Parts
-from services.api.dashboard.forms import OwnForm
+from services.api.dashboard.forms import Form
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.dashboard.spec_text import DEFAULT_SPEC, FieldProblem, as_text, field_problems, yaml_problem
 from services.api.derivation import fork_spec
@@ -38,7 +38,7 @@ async def form(request: Request, parts: Parts, caller: Asking, copy: str = "", c
 
 
 @router.post("/new")
-async def submit(request: Request, parts: Parts, caller: Asking, fields: OwnForm) -> Response:
+async def submit(request: Request, parts: Parts, caller: Asking, fields: Form) -> Response:
     """Check the spec, or check and submit it; what is wrong is said beside the text that was sent."""
     text = fields.get("spec", "").replace("\r\n", "\n")
     try:
