@@ -51,7 +51,7 @@ async def delete_checkpoint(job: FoundJob, name: CheckpointName, parts: Parts) -
 
 @router.post("/{command}")
 async def wish(
-    job_id: str, command: Literal["pause", "resume", "cancel"], parts: Parts, caller: Asking, _: Form
+    job_id: str, command: Literal["pause", "resume", "cancel"], parts: Parts, caller: Asking
 ) -> RedirectResponse:
     """Note the wish."""
     await jobs.command(parts.database, caller, job_id, WISHES[command])

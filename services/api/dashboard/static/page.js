@@ -27,6 +27,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => docu
 const dialog = document.getElementById("confirm");
 document.addEventListener("submit", (event) => {
   const form = event.target;
+  if (form.dataset.sent) event.preventDefault(); // a second click sends nothing twice
+  else if (form.method === "post" && !form.dataset.confirm) form.dataset.sent = "yes";
   if (!form.dataset.confirm) return;
   event.preventDefault();
   document.getElementById("confirm-text").textContent = form.dataset.confirm;
@@ -34,6 +36,10 @@ document.addEventListener("submit", (event) => {
   dialog.returnValue = "";
   dialog.onclose = () => dialog.returnValue === "yes" && form.submit();
   dialog.showModal();
+});
+
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
 function ago(seconds) {
