@@ -14,7 +14,7 @@ from torch import Tensor
 from gigpo_core import AdvantageConfig, Advantages, StepBatch, compute_advantages
 from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, AnchorState
 from services.contracts.ids import Purpose
-from services.contracts.messages import ContractError, Episode, ScoredGroup, Step, decode
+from services.contracts.messages import STEP_GROUP_BINS, ContractError, Episode, ScoredGroup, Step, decode
 from services.contracts.rewards import Rewards
 
 
@@ -258,4 +258,13 @@ def _diagnostics(
         "step_group_largest": float(max(sizes, default=0)),
         "shared_anchor_rows": float(sum(sizes[label] > 1 for label in labels)),
         "useful_anchor_rows": float(sum(value != 0.0 for value in step_advantage)),
+        **_rows_by_size(sizes),
     }
+
+
+def _rows_by_size(sizes: Sequence[int]) -> dict[str, float]:
+    """`step_group_rows_<least>`: rows in step groups of at least that size and below the next bin's."""
+    rows = dict.fromkeys(STEP_GROUP_BINS, 0)
+    for size in sizes:
+        rows[max(least for least in STEP_GROUP_BINS if least <= size)] += size
+    return {f"step_group_rows_{least}": float(count) for least, count in rows.items()}

@@ -27,13 +27,14 @@ def anchor_page(
     """
     number, groups = archive.groups(folder, batch)
     chosen = [group for group in groups if group_id in (None, group[0].group_id)]
-    states = [state for group in chosen for state in _states(group) if state.visits >= min_visits]
+    states = [state for group in chosen for state in states_of(group) if state.visits >= min_visits]
     states.sort(key=lambda state: -state.visits)  # stable: equals stay in order of cursor and first appearance
     following = offset + limit if len(states) > offset + limit else None
     return AnchorPage(batch=number, anchors=states[offset : offset + limit], total=len(states), next_offset=following)
 
 
-def _states(group: Group) -> Iterator[AnchorState]:
+def states_of(group: Group) -> Iterator[AnchorState]:
+    """Every state of a group in order of first appearance, those that were visited once too."""
     scored, _ = group
     places: dict[int, dict[str, list[tuple[Visit, bool]]]] = {}
     texts: dict[int, str] = {}

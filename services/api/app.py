@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from structlog.stdlib import BoundLogger
 
 from services.api.container import running_container
+from services.api.dashboard.mounting import mount_dashboard
 from services.api.defects import Defects
 from services.api.openapi import allowed_methods, document, operation_id
 from services.api.problems import Problem, answer, bad_spec
@@ -51,6 +52,7 @@ def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) ->
     )
     for module in ROUTERS:
         app.include_router(module.router)
+    mount_dashboard(app)
     setattr(app, "openapi", partial(document, app))  # noqa: B010 - FastAPI's own way; an assignment mypy refuses
     _translate_errors(app)
     app.add_middleware(Defects, log=log)

@@ -35,7 +35,7 @@ async def server_sent_events(
     with news.follow(job_id) as follower:
         while True:
             # a task of its own: who goes away in the middle of it must not take the connection along
-            ended, stored = await asyncio.shield(asyncio.create_task(_stored(database, job_id, position)))
+            ended, stored = await asyncio.shield(asyncio.create_task(stored_events(database, job_id, position)))
             if sent := _server_sent(stored, kind):
                 yield sent
             position = stored[-1].position if stored else position
@@ -67,7 +67,7 @@ def _continued(told: Sequence[Told], position: Position) -> list[EventRow]:
     return rows
 
 
-async def _stored(database: Database, job_id: str, position: Position) -> tuple[bool, Sequence[EventRow]]:
+async def stored_events(database: Database, job_id: str, position: Position) -> tuple[bool, Sequence[EventRow]]:
     """Whether the job has ended, and at most `PAGE` events after the position."""
     query = (
         select(EventRow)

@@ -12,8 +12,10 @@ import sys
 import zlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +34,7 @@ from services.api.views.rollouts import (
     StepView,
 )
 from services.contracts.arrays import unpack_float32, unpack_int32
-from services.contracts.messages import Episode, ScoredGroup, Step, decode
+from services.contracts.messages import Episode, Message, ScoredGroup, Step, decode
 
 _BATCH_FILE = re.compile(r"batch-(\d{5,})\.msgpack\.zlib")
 _EVALUATION_FILE = re.compile(r"eval-([a-z_]{1,32})-(\d{5,})\.msgpack\.zlib")
@@ -42,7 +44,7 @@ _KEPT_INDEXES = 4_096
 
 _FIGURES = ("advantage", "episode_advantage", "step_advantage", "step_return")
 
-Archived = list[tuple[bytes, list[bytes]]]
+Encoded = tuple[bytes, list[bytes]]
 Group = tuple[ScoredGroup, list[Episode]]
 Words = Callable[[list[int]], str]
 
@@ -110,6 +112,23 @@ class RolloutFilter:
         )
 
 
+class _BriefStep(Message, frozen=True, kw_only=True):
+    """What a list of groups needs of a `Step`: the rest is skipped, not decoded."""
+
+    reward: float
+
+
+class _BriefEpisode(Message, frozen=True, kw_only=True):
+    task: str
+    won: bool
+    steps: list[_BriefStep]
+
+
+class _BriefScores(Message, frozen=True, kw_only=True):
+    group_id: str
+    cursor: int
+
+
 class RolloutArchive:
     """Reads the archives of all jobs; keeps in memory which group lies in which file."""
 
@@ -120,10 +139,15 @@ class RolloutArchive:
         """Numbers of the archived trained batches, in order."""
         return [archive.batch for archive in _archives(folder) if archive.label is None]
 
-    def page(self, folder: Path, wanted: RolloutFilter, *, offset: int, limit: int) -> RolloutPage:
-        """At most `limit` groups in order of batch and cursor. Raises Problem 404 for a batch that is not archived."""
+    def page(
+        self, folder: Path, wanted: RolloutFilter, *, offset: int, limit: int, newest_first: bool = False
+    ) -> RolloutPage:
+        """At most `limit` groups in order of batch and cursor, or the newest batch first; no file more than needed is
+        read. Raises Problem 404 for a batch that is not archived."""
         archives = _archives(folder)
         files = [archive for archive in archives if wanted.takes_file(archive)]
+        if newest_first:
+            files.reverse()
         if not files and wanted.batch is not None:
             raise not_found("archived batch", str(wanted.batch))
         found: list[RolloutBrief] = []
@@ -140,10 +164,17 @@ class RolloutArchive:
 
     def detail(self, folder: Path, group_id: str) -> RolloutDetail:
         """One group with every step. Raises Problem 404."""
+        brief, (scored, episodes) = self.group(folder, group_id)
+        return _detail(brief, scored, episodes, _words(folder))
+
+    def group(self, folder: Path, group_id: str) -> tuple[RolloutBrief, Group]:
+        """One group, as lists show it and whole; its neighbours in the archive are not decoded. Raises Problem 404."""
         for archive in reversed(_archives(folder)):
-            if any(brief.group_id == group_id for brief in self._briefs_of(archive)):
-                scored, episodes = next(group for group in _read(archive.path) if group[0].group_id == group_id)
-                return _detail(archive, scored, episodes, _words(folder))
+            for position, brief in enumerate(self._briefs_of(archive)):
+                if brief.group_id == group_id:
+                    encoded = _encoded(archive.path)[position]
+                    with _readable(archive.path):
+                        return brief, _decoded(encoded)
         raise not_found("rollout", group_id)
 
     def groups(self, folder: Path, batch: int | None) -> tuple[int, list[Group]]:
@@ -157,7 +188,8 @@ class RolloutArchive:
     def _briefs_of(self, archive: Archive) -> list[RolloutBrief]:
         if (kept := self._briefs.get(archive.path)) is not None:
             return kept
-        briefs = [_brief(archive, scored, episodes) for scored, episodes in _read(archive.path)]
+        with _readable(archive.path):
+            briefs = [_brief(archive, encoded) for encoded in _encoded(archive.path)]
         self._briefs[archive.path] = briefs
         if len(self._briefs) > _KEPT_INDEXES:
             self._briefs.popitem(last=False)
@@ -177,18 +209,33 @@ def _archives(folder: Path) -> list[Archive]:
 
 def _read(path: Path) -> list[Group]:
     """The groups of a batch. Raises Problem 500 for a file that is no archive."""
+    with _readable(path):
+        return [_decoded(encoded) for encoded in _encoded(path)]
+
+
+def _encoded(path: Path) -> list[Encoded]:
+    """The groups of a batch as they were written. Raises Problem 500."""
     unpack = zlib.decompressobj()
+    with _readable(path):
+        return msgspec.msgpack.decode(unpack.decompress(path.read_bytes(), _MOST_BYTES), type=list[Encoded])
+
+
+def _decoded(encoded: Encoded) -> Group:
+    scores, episodes = encoded
+    return decode(scores, ScoredGroup), [decode(one, Episode) for one in episodes]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        payload = unpack.decompress(path.read_bytes(), _MOST_BYTES)
-        groups = msgspec.msgpack.decode(payload, type=Archived)
-        return [
-            (decode(scores, ScoredGroup), [decode(one, Episode) for one in episodes]) for scores, episodes in groups
-        ]
+        yield
     except (zlib.error, ValueError) as error:  # msgspec's and the contracts' errors are ValueErrors
         raise Problem(500, f"the archive {path.name} cannot be read: {error}") from error
 
 
-def _brief(archive: Archive, scored: ScoredGroup, episodes: list[Episode]) -> RolloutBrief:
+def _brief(archive: Archive, encoded: Encoded) -> RolloutBrief:
+    scored = decode(encoded[0], _BriefScores)
+    episodes = [decode(one, _BriefEpisode) for one in encoded[1]]
     returns = [sum(step.reward for step in episode.steps) for episode in episodes]
     return RolloutBrief(
         group_id=scored.group_id,
@@ -204,7 +251,7 @@ def _brief(archive: Archive, scored: ScoredGroup, episodes: list[Episode]) -> Ro
     )
 
 
-def _detail(archive: Archive, scored: ScoredGroup, episodes: list[Episode], words: Words) -> RolloutDetail:
+def _detail(brief: RolloutBrief, scored: ScoredGroup, episodes: list[Episode], words: Words) -> RolloutDetail:
     rows = [(episode.k, step.step_index) for episode in episodes for step in episode.steps]
     columns = Columns.of(scored)
     labels = columns.step_group
@@ -219,7 +266,6 @@ def _detail(archive: Archive, scored: ScoredGroup, episodes: list[Episode], word
             steps.append(_step(step, words, labels[row], members[labels[row]], figures))
             row += 1
         views.append(_episode(episode, steps))
-    brief = _brief(archive, scored, episodes)
     return RolloutDetail(**brief.model_dump(), diagnostics=scored.diagnostics, played=views)
 
 
@@ -257,8 +303,15 @@ def _step(step: Step, words: Words, label: int, members: list[StepMember], figur
 
 def _words(folder: Path) -> Words:
     """Token ids as the tokenizer of the job's policy writes them; as numbers where it cannot be read."""
+    path = folder / "base" / "tokenizer.json"
     try:
-        tokenizer = Tokenizer.from_file(str(folder / "base" / "tokenizer.json"))
+        tokenizer = _tokenizer(path, path.stat().st_mtime_ns)
     except Exception:  # noqa: BLE001 - what the library raises for a file that is missing or is no tokenizer
         return lambda ids: " ".join(map(str, ids))
     return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=False))
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(path: Path, _changed_ns: int) -> Tokenizer:
+    """Kept, since reading a vocabulary of 150,000 takes half a second."""
+    return Tokenizer.from_file(str(path))

@@ -100,6 +100,10 @@ class Episode(Message, frozen=True, kw_only=True):
     """Seconds this episode waited for the environment."""
 
 
+STEP_GROUP_BINS = (1, 2, 4, 8, 16)
+"""Histogram of step-group sizes: the least size of each bin; the last is open."""
+
+
 class CompleteGroup(Message, frozen=True, kw_only=True):
     """rollout -> advantage: every episode of the group is in the ledger."""
 

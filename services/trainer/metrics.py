@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.contracts.messages import STEP_GROUP_BINS
 from services.trainer.batches import Batch, staleness
 
 LEARNER_NAMES = (
@@ -36,6 +37,7 @@ def batch_record(
 
     `episode_advantage_share` is mean |A^E| / (mean |A^E| + mean |omega A^S|): 1 where no step level helps.
     `useful_anchor_share` is the share of steps whose step group tells its actions apart (A^S is not 0).
+    `step_group_share_4` is the share of steps in step groups of 4 and more, below the next of `STEP_GROUP_BINS`.
     `tokens_per_s` counts response tokens over the wall time of the batch. `reward_<name>` is the mean of one of the
     job's reward functions over the replies.
     """
@@ -64,6 +66,7 @@ def batch_record(
         "step_groups": int(sums["step_groups"]),
         "step_group_size_mean": sums["steps"] / max(sums["step_groups"], 1.0),
         "step_group_size_max": int(max(group.scored.diagnostics["step_group_largest"] for group in batch.groups)),
+        **{f"step_group_share_{least}": sums.get(f"step_group_rows_{least}", 0.0) / steps for least in STEP_GROUP_BINS},
         **{name: learner[name] for name in LEARNER_NAMES if name in learner},
         "staleness_mean": sum(ages) / len(ages),
         "staleness_max": max(ages),
@@ -94,7 +97,7 @@ def cut_records(path: Path, lines: int) -> None:
 
 def _sums(diagnostics: Sequence[dict[str, float]]) -> dict[str, float]:
     names = diagnostics[0].keys() if diagnostics else ()
-    return {name: sum(one[name] for one in diagnostics) for name in names}
+    return {name: sum(one.get(name, 0.0) for one in diagnostics) for name in names}
 
 
 def _reward_means(batch: Batch, reward_funcs: Sequence[str]) -> dict[str, float]:

@@ -78,6 +78,8 @@ def test_two_episodes_from_one_state_get_the_hand_worked_advantages():
     assert scored.diagnostics["shared_anchor_rows"] == 2
     assert scored.diagnostics["abs_episode_advantage_sum"] == 2.0
     assert scored.diagnostics["abs_step_advantage_sum"] == 0.5
+    rows_by_size = [scored.diagnostics[f"step_group_rows_{least}"] for least in (1, 2, 4, 8, 16)]
+    assert rows_by_size == [2, 2, 0, 0, 0]
 
 
 def test_rows_follow_k_and_step_index_even_when_an_episode_stores_them_otherwise():

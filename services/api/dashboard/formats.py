@@ -1,0 +1,97 @@
+"""Numbers and times as people read them, each with its unit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+DASH = "–"
+_BYTES = ("B", "kB", "MB", "GB", "TB")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Whole numbers in full with separators, others with `digits` significant digits; a dash for none."""
+    if value is None:
+        return DASH
+    if isinstance(value, int) or (abs(value) < 1e15 and value == int(value)):
+        return f"{int(value):,}".replace("-", "−")
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}".replace("-", "−")
+    return (f"{value:.{digits}g}" if abs(value) >= 1e-4 else f"{value:.1e}").replace("-", "−")
+
+
+def signed(value: float | None) -> str:
+    """Three significant digits with a sign: +0.25, −0.5, 0; a dash for none."""
+    if value is None:
+        return DASH
+    text = f"{value:+.3g}".replace("-", "−")
+    return "0" if text in {"+0", "−0"} else text
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as a percentage; a dash for none."""
+    return DASH if share is None else f"{100 * share:.1f} %"
+
+
+def size(count: int) -> str:
+    """Bytes with a decimal prefix."""
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(_BYTES) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g} {_BYTES[unit]}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the largest unit, below ten of it with the next smaller one too: 4.2 s, 3 min 20 s, 26 min."""
+    if seconds is None:
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for unit, length, smaller, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= length:
+            whole, rest = divmod(seconds, length)
+            return f"{whole:.0f} {unit}" + (f" {rest // part:.0f} {smaller}" if whole < 10 else "")
+    return f"{seconds:.0f} s"
+
+
+def ago(unix_s: float | None, now: float | None = None) -> str:
+    """How long ago something was, in its largest unit from minutes up."""
+    if unix_s is None:
+        return DASH
+    seconds = max((time.time() if now is None else now) - unix_s, 0.0)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now"
+
+
+def instant(unix_s: float) -> str:
+    """ISO 8601 in UTC, for `<time datetime>`."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
+
+
+def in_words(detail: Mapping[str, Any]) -> str:
+    """A nested mapping as one line of its leaves; what is empty or 0 is left out."""
+    found = []
+    for name, value in detail.items():
+        if isinstance(value, Mapping):
+            found.append(in_words(value))
+        elif value:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            found.append(f"{name.replace('_', ' ')} {number(text) if isinstance(text, int | float) else text}")
+    return " · ".join(part for part in found if part) or DASH
+
+
+FILTERS = {
+    "in_words": in_words,
+    "number": number,
+    "signed": signed,
+    "percent": percent,
+    "size": size,
+    "duration": duration,
+    "ago": ago,
+    "instant": instant,
+}
+"""What the templates know, by name."""

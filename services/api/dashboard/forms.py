@@ -1,0 +1,25 @@
+"""Forms of the dashboard, read without a further package. What other sites send, the guard has refused."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Request
+
+from services.api.problems import Problem
+
+_FIELDS = 50
+"""More fields than any form here has."""
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    """The fields of an urlencoded form. Raises Problem 400 when it is none."""
+    try:
+        pairs = parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=_FIELDS)
+    except ValueError as error:
+        raise Problem(400, f"want an urlencoded form: {error}") from error
+    return dict(pairs)
+
+
+Form = Annotated[dict[str, str], Depends(_fields)]

@@ -1,0 +1,93 @@
+"""What an open page is sent while things change: only what is new, at most one look a second."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from services.api import feed, jobs
+from services.api.caller import Caller
+from services.api.container import Container
+from services.api.dashboard.curves import held_out, point
+from services.api.dashboard.rendering import fragment
+from services.api.jobs import JobFilter
+from services.api.news import Follower
+from services.api.stream_ids import stream_position
+from services.api.tables import EventRow
+from services.api.views.jobs import job_view
+
+T = TypeVar("T")
+LOOK_S = 1.0
+"""Shortest time between two looks at SQL for one page."""
+KEEPALIVE_LOOKS = 15
+
+
+async def job_updates(parts: Container, caller: Caller, job_id: str, after: str) -> AsyncIterator[bytes]:
+    """Server-sent events of a job's page: `points`, `evaluations`, and `head` as HTML; `end` is the last."""
+    position, quiet = stream_position(after), 0
+    with parts.news.follow(job_id) as follower:
+        while not follower.over:
+            ended, rows = await _whole(feed.stored_events(parts.database, job_id, position))
+            if rows:
+                position, quiet = rows[-1].position, 0
+                for name, content in _news(rows):
+                    yield message(name, content)
+                view = job_view(await _whole(jobs.find(parts.database, caller, job_id)))
+                yield message("head", fragment("macros.html", "job_head", view), rows[-1].stream_id)
+            elif (quiet := quiet + 1) % KEEPALIVE_LOOKS == 0:
+                yield b": still here\n\n"
+            if len(rows) == feed.PAGE:
+                continue
+            if ended:
+                yield message("end", None)
+                return
+            await _next_look(follower)
+
+
+async def list_updates(parts: Container, caller: Caller, wanted: JobFilter, limit: int) -> AsyncIterator[bytes]:
+    """Server-sent events of the list of jobs: `row` for one that changed, `rows` at first and when others are in it."""
+    shown: dict[str, str] = {}
+    quiet = 0
+    with parts.news.follow("") as follower:  # of no job: it hears the end of the process alone
+        while not follower.over:
+            rows = await _whole(jobs.page(parts.database, caller, wanted, limit=limit, cursor=None))
+            now = {row.id: fragment("macros.html", "job_row", job_view(row)) for row in rows}
+            if list(now) != list(shown):
+                yield message("rows", "".join(now.values()))
+            else:
+                for job_id, html in now.items():
+                    if html != shown[job_id]:
+                        yield message("row", {"id": f"row-{job_id}", "html": html})
+            quiet = quiet + 1 if now == shown else 0
+            if quiet % KEEPALIVE_LOOKS == KEEPALIVE_LOOKS - 1:
+                yield b": still here\n\n"
+            shown = now
+            await _next_look(follower)
+
+
+def message(name: str, content: Any, id_: str | None = None) -> bytes:
+    """One server-sent event with JSON in it."""
+    head = f"id: {id_}\n" if id_ else ""
+    return f"{head}event: {name}\ndata: {json.dumps(content)}\n\n".encode()
+
+
+def _news(rows: Sequence[EventRow]) -> list[tuple[str, Any]]:
+    points = [point(row.data) for row in rows if row.kind == "metrics"]
+    evaluations = held_out([row.data for row in rows if row.kind == "evaluation"])
+    return [(name, found) for name, found in (("points", points), ("evaluations", evaluations)) if found]
+
+
+async def _next_look(follower: Follower) -> None:
+    """Wait until there is news, and never less than `LOOK_S` but at the end of the process."""
+    began = time.monotonic()
+    await follower.listen(LOOK_S)
+    if not follower.over:
+        await asyncio.sleep(max(LOOK_S - (time.monotonic() - began), 0.0))
+
+
+async def _whole(asking: Coroutine[Any, Any, T]) -> T:
+    """A question to SQL, to its end: who goes away in the middle of it must not take the connection along."""
+    return await asyncio.shield(asyncio.create_task(asking))

@@ -1,0 +1,1 @@
+"""One file for each page: HTTP in, use case, template out."""

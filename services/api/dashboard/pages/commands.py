@@ -1,0 +1,59 @@
+"""What can be done to a job from its page: each is a form, noted and answered with the page to go on at."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
+
+from services.api import artifacts, jobs
+from services.api.admission import Call
+from services.api.caller import Asking
+from services.api.container import Parts
+from services.api.dashboard.forms import Form
+from services.api.dashboard.rendering import PageRoute
+from services.api.routes.parameters import CheckpointName, FoundJob
+from services.api.states import TERMINAL, Wish
+from services.api.submissions import body_sha
+from services.api.views.evaluations import EvaluationRequest
+
+router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
+
+WISHES = {"pause": Wish.PAUSE, "resume": Wish.RUN, "cancel": Wish.CANCEL}
+
+
+@router.post("/retry")
+async def retry(job: FoundJob, parts: Parts, caller: Asking, fields: Form) -> RedirectResponse:
+    """A new job that goes on where this one ended."""
+    call = Call(caller, fields.get("key") or None, body_sha("retry", job.id))
+    answer = await parts.admission.retry(call, job)
+    return RedirectResponse(f"/jobs/{answer.job_id}", 303)
+
+
+@router.post("/checkpoints/{name}/evaluate")
+async def evaluate(job: FoundJob, name: CheckpointName, parts: Parts, caller: Asking, fields: Form) -> RedirectResponse:
+    """A job that measures this checkpoint."""
+    wanted = EvaluationRequest(job_id=job.id, checkpoint=name)
+    call = Call(caller, fields.get("key") or None, body_sha("evaluation", wanted.model_dump(mode="json")))
+    answer = await parts.admission.evaluate(call, wanted)
+    return RedirectResponse(f"/jobs/{answer.job_id}/results", 303)
+
+
+@router.post("/checkpoints/{name}/delete")
+async def delete_checkpoint(job: FoundJob, name: CheckpointName, parts: Parts) -> RedirectResponse:
+    """Remove a checkpoint that nothing goes on from."""
+    folder = artifacts.job_folder(parts.settings.data_dir, job.id)
+    await asyncio.to_thread(artifacts.delete_checkpoint, folder, name, ended=job.state in TERMINAL)
+    return RedirectResponse(f"/jobs/{job.id}/results", 303)
+
+
+@router.post("/{command}")
+async def wish(
+    job_id: str, command: Literal["pause", "resume", "cancel"], parts: Parts, caller: Asking
+) -> RedirectResponse:
+    """Note the wish."""
+    await jobs.command(parts.database, caller, job_id, WISHES[command])
+    parts.reconciler.wake()
+    return RedirectResponse(f"/jobs/{job_id}", 303)

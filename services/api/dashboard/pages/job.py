@@ -1,0 +1,75 @@
+"""One job: its curves while they grow, and its spec."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import yaml
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from services.api import feed
+from services.api.caller import Asking
+from services.api.container import Parts
+from services.api.dashboard import curves, live
+from services.api.dashboard.pages.jobs import EVENT_STREAM
+from services.api.dashboard.rendering import PageRoute, page
+from services.api.problems import Problem
+from services.api.routes.parameters import FoundJob
+from services.api.states import TERMINAL
+from services.api.stream_ids import stream_position
+from services.api.views.jobs import job_view
+
+router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
+
+TABLE_ROWS = 50
+"""Batches in the table below the curves; the CSV has all."""
+
+
+@router.get("")
+async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
+    """Curves over batches."""
+    metrics = await feed.metrics(parts.database, job.id)
+    evaluations = await feed.evaluations(parts.database, job.id)
+    document = {
+        "panels": curves.panel_documents(),
+        "runs": [
+            {"name": job.name or job.id, "rows": curves.points(metrics), "held_out": curves.held_out(evaluations)}
+        ],
+    }
+    over = job.state in TERMINAL
+    return await page(
+        request,
+        "job.html",
+        job=job_view(job),
+        tab="overview",
+        document=document,
+        panels=curves.PANELS,
+        latest=metrics[-TABLE_ROWS:][::-1],
+        live_url=None if over else f"/jobs/{job.id}/live?after={job.event_id}",
+    )
+
+
+@router.get("/live")
+async def updates(
+    job: FoundJob,
+    parts: Parts,
+    caller: Asking,
+    after: Annotated[str, Query(max_length=40)] = "0-0",
+    last_event_id: Annotated[str | None, Header(max_length=40)] = None,
+) -> StreamingResponse:
+    """What happens to the job from now on; a browser that reconnects goes on where it was."""
+    position = last_event_id or after
+    try:
+        stream_position(position)
+    except ValueError as error:
+        raise Problem(422, f"after: {error}") from error
+    stream = live.job_updates(parts, caller, job.id, position)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=EVENT_STREAM)
+
+
+@router.get("/spec")
+async def spec(job: FoundJob, request: Request) -> Response:
+    """What was asked for, every default written out."""
+    text = yaml.safe_dump(job.spec, sort_keys=False, allow_unicode=True)
+    return await page(request, "spec.html", job=job_view(job), tab="spec", text=text)

@@ -1,0 +1,54 @@
+// On every page: the theme switch, questions before what can't be undone, and times that keep telling the truth.
+const NAMES = { "": "System", light: "Light", dark: "Dark" };
+const NEXT = { "": "light", light: "dark", dark: "" };
+
+function showTheme(button, theme) {
+  button.querySelector(".theme-name").textContent = NAMES[theme];
+  button.setAttribute("aria-label", `Theme: ${theme || "follows the system"}`);
+}
+
+const button = document.getElementById("theme");
+const root = document.documentElement;
+showTheme(button, root.dataset.theme ?? "");
+button.addEventListener("click", () => {
+  const theme = NEXT[root.dataset.theme ?? ""];
+  if (theme) {
+    root.dataset.theme = theme;
+    localStorage.setItem("theme", theme);
+  } else {
+    delete root.dataset.theme;
+    localStorage.removeItem("theme");
+  }
+  showTheme(button, theme);
+  document.dispatchEvent(new Event("theme"));
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("theme")));
+
+const dialog = document.getElementById("confirm");
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.dataset.sent) event.preventDefault(); // a second click sends nothing twice
+  else if (form.method === "post" && !form.dataset.confirm) form.dataset.sent = "yes";
+  if (!form.dataset.confirm) return;
+  event.preventDefault();
+  document.getElementById("confirm-text").textContent = form.dataset.confirm;
+  document.getElementById("confirm-yes").textContent = form.dataset.yes;
+  dialog.returnValue = "";
+  dialog.onclose = () => dialog.returnValue === "yes" && form.submit();
+  dialog.showModal();
+});
+
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+function ago(seconds) {
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]])
+    if (seconds >= length) return `${Math.floor(seconds / length)} ${unit} ago`;
+  return "just now";
+}
+
+setInterval(() => {
+  for (const time of document.querySelectorAll("time[data-ago]"))
+    time.textContent = ago((Date.now() - Date.parse(time.dateTime)) / 1000);
+}, 15_000);

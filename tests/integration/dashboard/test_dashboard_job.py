@@ -1,0 +1,204 @@
+"""A job's life as somebody sees it who never leaves the browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Browser, Page, expect
+
+from tests.integration.api.api_process import ApiProcess, running_api
+from tests.integration.dashboard.conftest import Visitor, folder_of, visiting
+from tests.integration.dashboard.walks import group_id, write_walks
+
+SPEC = "name: seen\nmodel:\n  scratch: {}\nrollout:\n  max_completion_length: 6\ntraining:\n  total_batches: 4\n"
+
+
+def metrics(batch: int, success: float) -> dict[str, float]:
+    return {"batch": batch, "version": batch + 1, "success": success, "episodes": 128, "kl": 0.1, "entropy": 1.0,
+            "return_mean": success, "length_mean": 8.0, "step_group_share_1": 0.25, "step_group_share_2": 0.75,
+            "useful_anchor_share": 0.5, "tokens_per_s": 900.0}  # fmt: skip
+
+
+def submitted(http: httpx.Client, name: str) -> str:
+    spec = {"name": name, "model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}
+    return str(http.post("/v1/jobs", json=spec).raise_for_status().json()["id"])
+
+
+def curve(page: Page, title: str) -> str:
+    return str(page.get_by_role("img", name=re.compile(f"^{title}")).evaluate("canvas => canvas.toDataURL()"))
+
+
+def test_from_the_empty_list_to_a_cancelled_job(
+    browser: Browser, redis_server: str, env_address: str, tmp_path: Path
+) -> None:
+    with (
+        running_api(tmp_path, redis_server, env_address) as api,  # nobody else's jobs are in its list
+        visiting(browser, api.url) as visitor,
+    ):
+        follow_a_job(visitor, api)
+
+
+def follow_a_job(visitor: Visitor, api: ApiProcess) -> None:
+    page = visitor.open("/")
+    expect(page.get_by_role("heading", name="No jobs yet")).to_be_visible()
+    page.get_by_role("link", name="Submit the default job").click()
+
+    page.get_by_label("Job spec, YAML").fill(SPEC)
+    page.get_by_role("button", name="Check only").click()
+    expect(page.get_by_role("status")).to_contain_text("This job can run.")
+    expect(page.get_by_text("parameters", exact=False).first).to_be_visible()
+    page.get_by_role("button", name="Submit").click()
+
+    expect(page.get_by_role("heading", name="seen")).to_be_visible()
+    expect(page.get_by_text("Queued")).to_be_visible()
+    expect(page.get_by_role("heading", name="No batch has been trained yet")).to_be_visible()
+    job = page.url.rsplit("/", 1)[1]
+
+    api.say(job, "state", state="RUNNING")
+    api.say(job, "metrics", **metrics(0, 0.25))
+    api.say(job, "metrics", **metrics(1, 0.5))
+    expect(page.get_by_text("Running")).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Success.*50 % at batch 1"))).to_be_visible()
+    before = curve(page, "Success")
+    api.say(job, "metrics", **metrics(2, 0.875))
+    expect(page.get_by_role("img", name=re.compile("^Success.*87.5 % at batch 2"))).to_be_visible()
+    assert curve(page, "Success") != before
+    expect(page.get_by_text("3 / 4")).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Step-group sizes"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Loss"))).to_be_hidden()  # it never said one
+
+    page.get_by_role("button", name="Cancel seen").click()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Cancel seen").click()
+    page.get_by_role("button", name="Cancel the job").click()
+    expect(page.get_by_text("cancelling")).to_be_visible()
+    api.say(job, "state", state="CANCELLED")
+    expect(page.get_by_text("Cancelled")).to_be_visible()
+    expect(page.get_by_role("button", name="Retry seen")).to_be_visible()
+
+
+def test_the_list_follows_jobs_that_come_and_change(visitor: Visitor, api: ApiProcess, http: httpx.Client) -> None:
+    first = submitted(http, "first")
+    page = visitor.open("/?environment=grid")
+    row = page.get_by_role("row", name=re.compile("first"))
+    expect(row).to_contain_text("Queued")
+    second = submitted(http, "second")
+    expect(page.get_by_role("row", name=re.compile("second"))).to_be_visible()
+    api.say(first, "state", state="RUNNING")
+    api.say(first, "metrics", **metrics(29, 0.75))
+    expect(row).to_contain_text("30 / 60")
+    expect(row).to_contain_text("75.0 %")
+    row.get_by_role("button", name="Pause first").click()
+    expect(page.get_by_text("pausing")).to_be_visible()
+    visitor.open("/?name=second")
+    expect(page.get_by_role("row", name=re.compile("second"))).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("first"))).to_be_hidden()
+    visitor.open("/?state=FAILED&name=second")
+    expect(page.get_by_role("heading", name="No job is like that")).to_be_visible()
+    http.post(f"/v1/jobs/{second}:cancel")
+
+
+def test_what_is_wrong_in_a_spec_is_said_with_its_field_and_line(visitor: Visitor, http: httpx.Client) -> None:
+    page = visitor.open("/jobs/new")
+    visitor.page.get_by_label("Job spec, YAML").fill("model:\n  scratch: {}\nalgorithm:\n  gamma: 2\nnonsense: 1\n")
+    with page.expect_response(lambda answer: answer.request.method == "POST") as answered:
+        page.get_by_role("button", name="Submit").click()
+    assert answered.value.status == 422
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("2 things have to change")
+    expect(alert).to_contain_text("algorithm.gamma")
+    expect(alert).to_contain_text("nonsense")
+    alert.get_by_role("link", name="line 4").click()
+    chosen = "area => area.value.slice(area.selectionStart, area.selectionEnd)"
+    assert page.get_by_label("Job spec, YAML").evaluate(chosen) == "  gamma: 2"
+    visitor.complaints[:] = [one for one in visitor.complaints if "422" not in one]  # Chromium logs the answer
+
+
+def test_a_rollout_shows_both_advantages_of_every_step(visitor: Visitor, api: ApiProcess, http: httpx.Client) -> None:
+    job = submitted(http, "walks")
+    write_walks(folder_of(api, job), groups=6, groups_per_batch=3, episodes=4, steps=6)
+    page = visitor.open(f"/jobs/{job}/rollouts")
+    expect(page.get_by_role("row")).to_have_count(7)
+    page.get_by_role("link", name="walk 4 to the far corner").click()
+    told = http.get(f"/v1/jobs/{job}/rollouts/{group_id(4)}").raise_for_status().json()
+    expect(page.get_by_role("heading", name=re.compile("Episode"))).to_have_count(4)
+    step = told["played"][2]["steps"][3]
+    shown = page.locator("#e2s3")
+    expect(shown).to_contain_text(step["action"])
+    for level, value in (("E", step["episode_advantage"]), ("S", step["step_advantage"])):
+        sign = "−" if value < 0 else r"\+" if value > 0 else ""
+        bar = shown.get_by_role("img", name=re.compile(f"^A {level} {sign}"))
+        expect(bar).to_be_visible()
+        length = float(bar.locator("rect").get_attribute("width") or 0)
+        assert (length > 0) == (value != 0)
+    shown.locator("summary").click()
+    expect(shown.get_by_label("Prompt of step 3")).to_contain_text("3 4 5")
+    other = next(one for one in step["step_group_members"] if (one["k"], one["step_index"]) != (2, 3))
+    shown.get_by_role("link", name=f"episode {other['k']}, step {other['step_index']}", exact=True).click()
+    expect(page.locator(f"#e{other['k']}s{other['step_index']} .inside")).to_be_visible()
+    expect(page.locator(".step.same")).to_have_count(len(step["step_group_members"]))
+
+
+def test_the_anchor_view_tells_actions_apart_and_needs_no_mouse(
+    visitor: Visitor, api: ApiProcess, http: httpx.Client
+) -> None:
+    job = submitted(http, "anchors")
+    write_walks(folder_of(api, job), groups=4, groups_per_batch=4, episodes=6, steps=5)
+    page = visitor.open(f"/jobs/{job}/anchors/{group_id(1)}")
+    told = http.get(f"/v1/jobs/{job}/anchors", params={"group_id": group_id(1), "min_visits": 1}).json()["anchors"]
+    nodes = page.get_by_role("link", name=re.compile("^State .* visits by"))
+    expect(nodes).to_have_count(len(told))
+    start = max(told, key=lambda state: state["visits"])
+    node = page.get_by_role("link", name=re.compile(f"^State {start['step_group']}: {start['visits']} visits"))
+    node.focus()
+    page.keyboard.press("Enter")
+    card = page.get_by_role("region", name=f"State {start['step_group']}", exact=True)
+    expect(card).to_be_visible()
+    expect(card.get_by_label(f"Text of state {start['step_group']}")).to_have_text(start["anchor"])
+    for action in start["actions"]:
+        expect(card.get_by_role("rowheader", name=re.compile(action["action"]))).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(card).to_be_hidden()
+    page.get_by_text("All states as a table").click()
+    expect(page.locator("#all-states tbody tr")).to_have_count(len(told))
+    page.get_by_label("Group of batch 0").select_option(index=2)
+    expect(page).to_have_url(re.compile(group_id(2)))
+
+
+def test_jobs_are_compared_on_the_same_axes(visitor: Visitor, api: ApiProcess, http: httpx.Client) -> None:
+    jobs = [submitted(http, name) for name in ("one", "two")]
+    for job, success in zip(jobs, (0.25, 0.75), strict=True):
+        for batch in range(3):
+            api.say(job, "metrics", **metrics(batch, success))
+    page = visitor.open("/compare")
+    for name in ("one", "two"):
+        page.get_by_role("checkbox", name=re.compile(f"^{name}")).check()
+    page.get_by_role("button", name="Compare").click()
+    picture = page.get_by_role("img", name=re.compile("^Success"))
+    expect(picture).to_have_attribute("aria-label", re.compile("25 % at batch 2.*75 % at batch 2|75 %.*25 %"))
+
+
+def test_results_show_evaluations_and_hand_out_checkpoints(
+    visitor: Visitor, api: ApiProcess, http: httpx.Client
+) -> None:
+    job = submitted(http, "results")
+    page = visitor.open(f"/jobs/{job}/results")
+    expect(page.get_by_text("None yet.")).to_have_count(2)
+    final = folder_of(api, job) / "final"
+    final.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (final / name).write_text("{}")
+    api.say(job, "evaluation", label="after", version=4, episodes=64, success=0.75, standard_error=0.054,
+            return_mean=0.7, length_mean=7.5, invalid_share=0.01, split="test")  # fmt: skip
+    row = page.get_by_role("row", name=re.compile("after training.*75.0 % ± 5.4 %"))
+    while row.count() == 0:  # the event is on its way into SQL; pytest's timeout is the deadline
+        page.reload()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download final").click()
+    assert download.value.suggested_filename == "results-final.tar"
+    page.get_by_role("link", name="Fork final").click()
+    expect(page.get_by_label("Job spec, YAML")).to_have_value(re.compile(f"model: job:{job}/final"))
