@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
@@ -10,6 +11,7 @@ from typing import Any, Self
 import msgspec
 from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from services.api.caller import Caller
 from services.api.schema import migrate
@@ -18,6 +20,7 @@ from services.api.security.scoping import ScopedSession, carried
 _BUSY_MS = 15_000
 """How long a SQLite writer waits for another one."""
 _CONNECTIONS = 16
+_GIVE_BACK_S = 2.0
 _MIGRATION_LOCK = 0x67696770
 """Key of PostgreSQL's advisory lock under which one process at a time migrates."""
 
@@ -94,6 +97,10 @@ class Database:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
+        """Close every connection; whoever was cancelled has a moment to give theirs back."""
+        pool, deadline = self._engine.sync_engine.pool, asyncio.get_running_loop().time() + _GIVE_BACK_S
+        while isinstance(pool, QueuePool) and pool.checkedout() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
         await self._engine.dispose()
 
 

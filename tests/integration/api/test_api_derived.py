@@ -11,7 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic.script import ScriptDirectory
 
+from services.api.schema import FOLDER
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.api.job_files import files_below, safetensors, write_job_files, write_policy
 from tests.integration.api.test_api_submission import spec, until
@@ -246,4 +248,4 @@ def test_the_system_counts_jobs_queues_and_services(api: ApiProcess, http: httpx
     assert view["ledger"]["balanced"] is True
     assert view["queues"][0]["waiting"] == len(api.queued_jobs())
     assert {queue["name"] for queue in view["queues"] if queue["job_id"] == running} == {"groups", "episodes", "scored"}
-    assert view["database_revision"] == "0002"
+    assert view["database_revision"] == ScriptDirectory(str(FOLDER)).get_current_head()
