@@ -100,8 +100,10 @@ def test_logs_are_the_jobs_events_as_lines(api: ApiProcess, gigpo: Gigpo, left: 
 def test_logs_of_a_running_job_end_where_it_is(api: ApiProcess, gigpo: Gigpo) -> None:
     with GigpoClient(api.url) as client:
         job = client.submit({**SPEC, "name": "goes-on"})
+        told = client.events(job.id)
+        assert next(told).data["state"] == "QUEUED"
         api.say(job.id, "state", state="RUNNING")
-        assert next(event for event in client.events(job.id) if event.data.get("state") == "RUNNING")
+        assert next(told).data["state"] == "RUNNING"
     shown = gigpo("jobs", "logs", "goes-on", "--api", api.url)
     assert (shown.returncode, shown.stdout.splitlines()[-1].split("  ", 1)[1]) == (0, "state RUNNING")
 
