@@ -27,8 +27,6 @@ from services.env.environment import (
 from services.env.environments.java import Engine, Game, java_is_missing
 
 UNKNOWN_ACTION = "No known action matches that input."
-UNREPEATABLE = ("find-plant", "find-animal", "find-living-thing", "grow-", "identify-life-stages", "mendelian-genetics")
-"""Beginnings of tasks in which living things move by chance that no seed governs."""
 VARIATIONS = {"train": "getVariationsTrain", "dev": "getVariationsDev", "test": "getVariationsTest"}
 Simplification = Literal[
     "easy", "teleportAction", "selfWateringFlowerPots", "openContainers", "openDoors", "noElectricalAction"
@@ -49,8 +47,7 @@ class ScienceWorldKwargs(EnvironmentKwargs):
 
 
 class ScienceWorld(Environment):
-    """ScienceWorld: 30 tasks of school science, with the official variations as splits. Tasks with living things do
-    not repeat themselves: their sessions cannot be replayed."""
+    """ScienceWorld: 30 tasks of school science, with the official variations as splits."""
 
     Kwargs = ScienceWorldKwargs
     capabilities = Capabilities(thread_safe=False, cost_class=CostClass.HEAVY)
@@ -63,10 +60,6 @@ class ScienceWorld(Environment):
     example_actions = ("look around", "inventory", "open door to kitchen", "go to kitchen", "wait1", "go to hallway")
     kwargs: ScienceWorldKwargs
     _game: Game | None = None
-
-    @property
-    def deterministic(self) -> bool:
-        return not self.kwargs.task.startswith(UNREPEATABLE)
 
     def reset(self, seed: int, split: str) -> Observation:
         task = self.kwargs.task

@@ -10,6 +10,7 @@ Transcript (game coin_collector, level 5, train, seed 1):
 import functools
 import re
 import tempfile
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from services.env.environment import Capabilities, CostClass, Environment, EnvironmentKwargs, Observation, Outcome
+from services.env.life import watched
 
 STATUS_LINE = re.compile(r"\n>\s+-= .*$")
 """The interpreter's last line: place, score and number of moves, which would make every text of a game unique."""
@@ -124,14 +126,25 @@ class TextWorld(Environment):
 @functools.lru_cache(maxsize=128)
 def _story(kwargs: TextWorldKwargs, seed: int, split: str) -> tuple[bytes, bytes]:
     """The compiled game and what is known about it: 0.5 MB, seconds of work. Sessions of a group share one."""
+    with tempfile.TemporaryDirectory(prefix="textworld-") as folder:
+        path = Path(folder, "game.z8")
+        for _ in watched(_build(kwargs, seed, split, path)):
+            pass
+        return path.read_bytes(), path.with_suffix(".json").read_bytes()
+
+
+def _build(kwargs: TextWorldKwargs, seed: int, split: str, path: Path) -> Iterator[str]:
+    """Make the game's file, in stages that each take seconds."""
     textworld: Any = import_module("textworld")
     generator: Any = import_module("textworld.generator")
     challenges: Any = import_module("textworld.challenges")
-    with tempfile.TemporaryDirectory(prefix="textworld-") as folder:
-        options = textworld.GameOptions()
-        options.seeds = seed
-        options.path = str(Path(folder, "game.z8"))
-        options.grammar.only_last_action = kwargs.instructions == "goal"
-        _, make, _ = challenges.CHALLENGES[f"tw-{kwargs.game}"]
-        path = Path(generator.compile_game(make(kwargs.settings(seed, split), options), options))
-        return path.read_bytes(), path.with_suffix(".json").read_bytes()
+    yield "imported"
+    options = textworld.GameOptions()
+    options.seeds = seed
+    options.path = str(path)
+    options.grammar.only_last_action = kwargs.instructions == "goal"
+    _, make, _ = challenges.CHALLENGES[f"tw-{kwargs.game}"]
+    game = make(kwargs.settings(seed, split), options)
+    yield "made"
+    generator.compile_game(game, options)
+    yield "compiled"

@@ -13,6 +13,7 @@ pytestmark = [
         any(find_spec(module) is None for module in TextWorld.requires),
         reason="TextWorld is not installed: pip install 'gigpo-platform[textworld]'",
     ),
+    pytest.mark.filterwarnings("ignore:Game .* is not fully supported"),  # textworld's own filter ends with each test
     pytest.mark.timeout(600),  # a game is compiled in seconds, on a busy machine in a minute
 ]
 SMALL = TextWorldKwargs(level=2)
