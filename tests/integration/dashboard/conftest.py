@@ -27,8 +27,9 @@ FLAGS = [
 PATIENCE_MS = 30_000
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One for each module: while it is there an event loop runs in this thread, and no async test can."""
     path = shutil.which("chromium")
     if path is None:
         if os.environ.get("CI") == "true":
@@ -41,13 +42,13 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def env_address() -> Iterator[str]:
     with environment_service() as address:
         yield address
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def api(redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
     with running_api(tmp_path_factory.mktemp("data"), redis_server, env_address) as process:
         yield process
