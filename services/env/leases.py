@@ -54,6 +54,8 @@ class Lease:
     digests: list[bytes]
     """Of the first observation and of each after it."""
     actions: list[str] = field(default_factory=list)
+    response_tokens: list[int] = field(default_factory=list)
+    """One an action."""
     seq: int = 0
     """Of the last step; 0 before the first."""
     answer: asyncio.Task[Stepped | Fault] | None = None
@@ -65,7 +67,7 @@ class Lease:
     @property
     def history(self) -> History:
         """What a rebuilt session must go through again."""
-        return History(tuple(self.actions), tuple(self.digests))
+        return History(tuple(self.actions), tuple(self.digests), tuple(self.response_tokens))
 
     @property
     def busy(self) -> bool:

@@ -270,6 +270,9 @@ class EnvService:
         wanted = len(history.actions) + 1
         if history.digests and len(history.digests) != wanted:
             raise BadRequestError(f"digests: want none or {wanted}, one more than actions, got {len(history.digests)}")
+        lengths = len(history.response_tokens)
+        if lengths not in (0, len(history.actions)):
+            raise BadRequestError(f"response_tokens: want none or one an action, {len(history.actions)}, got {lengths}")
 
     async def _session_limit(self, environment: str, n: int) -> int:
         """Sessions of it that may live at once; 0: no limit of its own."""
@@ -294,6 +297,7 @@ class EnvService:
         for session, opened in sessions:
             lease = Lease(self._new_lease_id(), key, start.spec, opened.deterministic, session, list(opened.digests))
             lease.actions.extend(start.history.actions)
+            lease.response_tokens.extend(start.history.response_tokens or [0] * len(lease.actions))
             lease.seq = len(lease.actions)
             leases.append(lease)
         group = Group(key, [lease.id for lease in leases], sessions[0][1].observation, sessions[0][1].score)
@@ -344,6 +348,7 @@ class EnvService:
             lease.over = True
         else:
             lease.actions.append(action)
+            lease.response_tokens.append(response_tokens)
             lease.digests.append(answer.observation.digest)
             lease.over = answer.terminated or answer.truncated
         if lease.over:

@@ -61,7 +61,7 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
         return env_pb2.OpenGroupResponse(leases=group.leases, observation=observation, ttl_s=self._service.ttl_s)
 
     async def Rebuild(self, request: env_pb2.RebuildRequest, context: Context) -> env_pb2.RebuildResponse:
-        history = History(tuple(request.actions), tuple(request.digests))
+        history = History(tuple(request.actions), tuple(request.digests), tuple(request.response_tokens))
         group = await self._opened(request.start, history, context)
         return env_pb2.RebuildResponse(
             leases=group.leases,

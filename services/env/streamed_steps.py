@@ -40,7 +40,7 @@ class StreamedSteps:
             number = next(self._numbers)
             self._unanswered[number] = (step, until)
             try:
-                answer = self._service.begin_step(step.lease, step.seq, step.action)
+                answer = self._service.begin_step(step.lease, step.seq, step.action, step.response_tokens)
             except EnvServiceError as error:
                 self._put(number, error)
             else:

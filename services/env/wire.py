@@ -28,6 +28,8 @@ class History(msgspec.Struct, frozen=True, array_like=True):
     actions: tuple[str, ...] = ()
     digests: tuple[bytes, ...] = ()
     """Of the first observation and of the one after each action; empty: not known, so a replay compares nothing."""
+    response_tokens: tuple[int, ...] = ()
+    """One an action, as in TakeStep; empty: not known."""
 
 
 class OpenEpisode(msgspec.Struct, frozen=True, array_like=True, tag="open"):

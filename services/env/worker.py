@@ -119,6 +119,7 @@ class Sessions:
     def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:
         """Take the history's actions, adding to `shown` what they show; Failed where it is not what it was."""
         actions, digests = order.history.actions, order.history.digests
+        tokens = order.history.response_tokens or (0,) * len(actions)
         if actions and not episode.deterministic:
             return Failed(
                 order.request, "not_replayable", "this environment is not deterministic: it cannot be replayed"
@@ -126,7 +127,7 @@ class Sessions:
         for turn in range(len(actions) + 1):
             if turn > 0:
                 self._tick(order.request)
-                stepped = episode.step(order.request, actions[turn - 1])
+                stepped = episode.step(order.request, actions[turn - 1], tokens[turn - 1])
                 shown.append(stepped.observation)
                 if stepped.terminated or stepped.truncated:
                     over = f"actions: the episode is over after {turn} of {len(actions)}"

@@ -30,6 +30,8 @@ from services.env.worker import PROGRESS, Sessions
 class AdderKwargs(EnvironmentKwargs):
     start: int = Field(0, ge=0)
     deterministic: bool = True
+    counts_tokens: bool = False
+    """Reward the length of the response."""
 
 
 class Adder(Environment):
@@ -64,6 +66,11 @@ class Adder(Environment):
         self.total += int(action)
         won = self.total == 10
         return Outcome(observation=self._seen(), reward=float(won), won=won, terminated=won)
+
+    def answer(self, action: str, response_tokens: int) -> Outcome:
+        if not self.kwargs.counts_tokens:
+            return self.step(action)
+        return Outcome(observation=self.step(action).observation, reward=float(response_tokens))
 
     def state(self) -> object:
         return self.total

@@ -371,6 +371,19 @@ async def test_a_group_can_begin_where_a_history_leads(service, homes):
     assert (await service.step(group.leases[1], 4, "2")).won
 
 
+async def test_a_rebuilt_session_is_told_again_how_long_the_responses_were(service, homes):
+    lease = await opened(service, EpisodeSpec("adder", '{"counts_tokens": true}', "", 0))
+    assert (await service.step(lease, 1, "1", response_tokens=7)).score == 7.0
+    homes.lose()
+    assert (await service.step(lease, 2, "1", response_tokens=5)).score == 12.0
+    history = History(("1", "1"), (), (7, 5))
+    group = await service.open_group(
+        "again", EpisodeSpec("adder", '{"counts_tokens": true}', "", 0), 1, history=history
+    )
+    assert group.score == 12.0
+    assert (await service.step(group.leases[0], 3, "1", response_tokens=1)).score == 13.0
+
+
 @pytest.mark.parametrize("seq", [0, 1, 2, 4])
 async def test_the_first_step_after_a_history_follows_on_it(service, seq):
     group = await service.open_group("key", ADDER, 1, history=History(("3", "4")))
@@ -382,6 +395,7 @@ async def test_the_first_step_after_a_history_follows_on_it(service, seq):
     ("spec", "history", "error", "message"),
     [
         (ADDER, History(("3",), (b"x",)), errors.BadRequestError, "digests: want none or 2"),
+        (ADDER, History(("3",), (), (1, 2)), errors.BadRequestError, "response_tokens: want none or one an action, 1"),
         (ADDER, History(("3",), (b"x", b"y")), errors.DivergedError, "another observation after 0 steps"),
         (ADDER, History(("3", "7")), errors.BadRequestError, "over after 2 of 2"),
         (ADDER, History(("3", "x" * 101)), errors.BadRequestError, r"actions\[1\]: want at most 100 bytes"),

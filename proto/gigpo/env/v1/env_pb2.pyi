@@ -601,6 +601,7 @@ class RebuildRequest(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     ACTIONS_FIELD_NUMBER: _builtins.int
     DIGESTS_FIELD_NUMBER: _builtins.int
+    RESPONSE_TOKENS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___OpenGroupRequest: ...
     @_builtins.property
@@ -609,16 +610,21 @@ class RebuildRequest(_message.Message):
     def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """of the first observation and of the one after each action; empty: not compared"""
 
+    @_builtins.property
+    def response_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """one an action, as in StepRequest; empty: not known"""
+
     def __init__(
         self,
         *,
         start: Global___OpenGroupRequest | None = ...,
         actions: _abc.Iterable[_builtins.str] | None = ...,
         digests: _abc.Iterable[_builtins.bytes] | None = ...,
+        response_tokens: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "digests", b"digests", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "digests", b"digests", "response_tokens", b"response_tokens", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
