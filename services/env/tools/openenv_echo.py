@@ -10,11 +10,13 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 NAMES = {"__ENV_NAME__": "echo", "__ENV_CLASS_NAME__": "Echo", "__ENV_TITLE_NAME__": "Echo"}
@@ -50,7 +52,8 @@ def serve(folder: str, descriptor: int) -> None:
 
 
 def main() -> None:
-    """Start the processes, which share one socket, and end them at SIGTERM."""
+    """Start the processes, which share one socket, and end them at SIGTERM, or when whoever started this is gone."""
+    starter = os.getppid()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--sessions", type=int, default=1024, help="most sessions of each process")
@@ -70,7 +73,8 @@ def main() -> None:
             stack.callback(process.terminate)
         sys.stdout.write(json.dumps({"address": f"127.0.0.1:{listening.getsockname()[1]}"}) + "\n")
         sys.stdout.flush()
-        signal.pause()
+        while os.getppid() == starter:  # whoever was killed without a word leaves no server behind
+            time.sleep(1.0)
 
 
 if __name__ == "__main__":
