@@ -62,7 +62,9 @@ def test_a_person_plays_by_words_and_numbers(gigpo):
 
 
 def test_what_was_played_is_a_document(gigpo):
-    shown = gigpo("play", "gymnasium", "--json", typed="down\ndown\nright\nright\ndown\nright\n")
+    lake = '{"id": "FrozenLake-v1", "options": {"is_slippery": false}}'
+    way = "down\ndown\nright\nright\ndown\nright\n"
+    shown = gigpo("play", "gymnasium", "--kwargs", lake, "--json", typed=way)
     played = json.loads(shown.stdout)
     assert (played["environment"], played["score"], played["won"]) == ("gymnasium", 1.0, True)
     assert [step["action"] for step in played["steps"]] == ["down", "down", "right", "right", "down", "right"]
