@@ -246,4 +246,4 @@ def test_the_system_counts_jobs_queues_and_services(api: ApiProcess, http: httpx
     assert view["ledger"]["balanced"] is True
     assert view["queues"][0]["waiting"] == len(api.queued_jobs())
     assert {queue["name"] for queue in view["queues"] if queue["job_id"] == running} == {"groups", "episodes", "scored"}
-    assert view["database_revision"] == "0002"
+    assert view["database_revision"] == "0003"
