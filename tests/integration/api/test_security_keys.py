@@ -247,3 +247,14 @@ def test_keys_outlive_the_process_and_a_file_can_hold_the_first(
     ):
         assert http.get("/v1/keys", headers={"Authorization": f"Bearer {key}"}).status_code == 200
         assert http.get("/v1/keys").status_code == 401
+
+
+def test_wanting_keys_that_nobody_could_make_stops_the_start(
+    redis_server: str, env_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        pytest.raises(AssertionError, match="ended with 1"),
+        running_api(tmp_path, redis_server, env_address, API_REQUIRE_KEYS="true"),
+    ):
+        pass
+    assert "make one while the installation is open, or set API_KEY" in capfd.readouterr().err
