@@ -68,7 +68,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     )
     await database.migrate()
     log.info("database_ready", revision=database.revision)
-    security = await security_of(settings, database, log)
+    security = security_of(settings, database, log)
     meter = StorageMeter(database, settings.data_dir, log)
     leading = asyncio.create_task(lead(database, log, reconciler.run, observer.run, meter.run))
     leading.add_done_callback(lambda task: _report(task, log, fail))

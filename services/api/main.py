@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.api.app import build_app
 from services.api.database import Database
 from services.api.schema import DatabaseIsNewer
+from services.api.security.parts import NoAdministrator, want_administrator
 from services.api.settings import Settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
@@ -48,6 +49,9 @@ async def serve(settings: Settings) -> int:
     except (DatabaseIsNewer, SQLAlchemyError, OSError) as error:
         log.error("cannot_use_database", error=str(error))
         return 1
+    except NoAdministrator as error:
+        log.error("no_administrator", error=str(error))
+        return 1
     app = build_app(settings, log, fail)
     config = uvicorn.Config(
         app,
@@ -73,11 +77,17 @@ async def serve(settings: Settings) -> int:
 
 
 async def migrate(settings: Settings) -> None:
-    """Bring the database to this version's revision, before anything else is opened. Raises DatabaseIsNewer."""
+    """Bring the database to this version's revision, before anything else is opened.
+
+    Raises:
+        DatabaseIsNewer.
+        NoAdministrator: every call wants a key, and nobody could make one.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.sql_url)
     try:
         await database.migrate()
+        await want_administrator(settings, database)
     finally:
         await database.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import or_, select
@@ -37,14 +38,18 @@ class NoAdministrator(Exception):
     """Keys are wanted and nobody could make one."""
 
 
-async def security_of(settings: Settings, database: Database, log: BoundLogger) -> Security:
-    """The parts for these settings. Raises NoAdministrator."""
-    key = settings.key_text
-    if settings.keys_wanted and key is None and not await _has_admin_key(database):
+async def want_administrator(settings: Settings, database: Database) -> None:
+    """Make sure that somebody can make keys, where every call wants one. Raises NoAdministrator."""
+    if settings.keys_wanted and settings.key_text is None and not await _has_admin_key(database):
         raise NoAdministrator(
             "API_REQUIRE_KEYS wants a key with the scope admin in the database, there is none: "
             "make one while the installation is open, or set API_KEY or API_KEY_FILE"
         )
+
+
+def security_of(settings: Settings, database: Database, log: BoundLogger) -> Security:
+    """The parts for these settings."""
+    key = settings.key_text
     return Security(
         keys_wanted=settings.keys_wanted,
         authenticator=Authenticator(database, key),
@@ -59,7 +64,7 @@ async def security_of(settings: Settings, database: Database, log: BoundLogger) 
 
 
 async def _has_admin_key(database: Database) -> bool:
-    alive = KeyRow.revoked_unix_s.is_(None), or_(KeyRow.expires_unix_s.is_(None))
+    alive = KeyRow.revoked_unix_s.is_(None), or_(KeyRow.expires_unix_s.is_(None), KeyRow.expires_unix_s > time.time())
     async with database.read() as session:
         found = await session.scalars(select(KeyRow.scopes).where(*alive))
         return any("admin" in scopes.split() for scopes in found)
