@@ -22,7 +22,6 @@ class BrokerFailed(Exception):
     """The queue did not take a message; the message says why."""
 
 
-TASK, QUEUE = "gigpo.trainer.run_segment", "trainer"
 WAITING = 9
 """Priority of a job that waits for its turn, the lowest: a running job's own next segment goes first, so that a job is
 brought to its end, with the inference replica that serves it, before the next one begins."""
@@ -71,7 +70,9 @@ class Dispatcher:
         try:
             with self._celery.producer_or_acquire() as producer:
                 for job_id in job_ids:
-                    self._celery.send_task(TASK, args=[job_id], queue=QUEUE, priority=WAITING, producer=producer)
+                    self._celery.send_task(
+                        keys.RUN_SEGMENT, args=[job_id], queue=keys.TRAINER_QUEUE, priority=WAITING, producer=producer
+                    )
         except KombuError as error:
             raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error
 

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from services.api.caller import Caller
 from services.api.container import Container
 from services.api.database import Database
-from services.api.dispatch import QUEUE, WAITING
+from services.api.dispatch import WAITING
 from services.api.health import health
 from services.api.states import JobState
 from services.api.tables import JobRow
@@ -22,7 +22,7 @@ from services.contracts import keys
 from services.ledger import Ledger
 
 _BEGUN = [JobState.RUNNING.value, JobState.PAUSED.value]
-_PRIORITY_KEYS = [QUEUE, f"{QUEUE}\x06\x163", f"{QUEUE}\x06\x166", f"{QUEUE}\x06\x16{WAITING}"]
+_PRIORITY_KEYS = [keys.TRAINER_QUEUE, *(f"{keys.TRAINER_QUEUE}\x06\x16{priority}" for priority in (3, 6, WAITING))]
 """kombu's lists for a queue's priorities."""
 
 

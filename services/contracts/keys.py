@@ -5,6 +5,9 @@ from __future__ import annotations
 ACTIVE_JOBS = "jobs:active"
 """Set of the ids of jobs whose groups may be played; a service polls it to learn which streams to read."""
 
+TRAINER_QUEUE, RUN_SEGMENT = "trainer", "gigpo.trainer.run_segment"
+"""Celery's queue that the trainer reads, and the one task in it: run the next segment of the job of this id."""
+
 REPLICAS = "inference:replicas"
 """Hash replica -> JSON `ReplicaStatus`; a replica is live while its `replica_heartbeat` key exists."""
 

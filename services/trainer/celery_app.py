@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from celery import Celery
 
+from services.contracts.keys import TRAINER_QUEUE
 from services.trainer.settings import Settings
-
-TASK, QUEUE = "gigpo.trainer.run_segment", "trainer"
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -17,7 +16,7 @@ def celery_app(settings: Settings) -> Celery:
     """
     app = Celery("trainer", broker=settings.redis_url, include=["services.trainer.tasks"])
     app.conf.update(
-        task_default_queue=QUEUE,
+        task_default_queue=TRAINER_QUEUE,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_ignore_result=True,

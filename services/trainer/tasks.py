@@ -14,8 +14,8 @@ from celery.signals import worker_process_init
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from services.contracts.keys import RUN_SEGMENT, TRAINER_QUEUE
 from services.kit.log import configure_logging
-from services.trainer.celery_app import QUEUE, TASK
 from services.trainer.heartbeat import kept_invisible
 from services.trainer.settings import Settings
 
@@ -52,7 +52,7 @@ def warm_sessions() -> WarmSessions:
     return WarmSessions(settings, log, lambda: _draining)
 
 
-@shared_task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
+@shared_task(name=RUN_SEGMENT, bind=True)  # type: ignore[untyped-decorator]
 def run_segment(task: Any, job_id: str, continues: int | None = None) -> None:
     """Run a job's next segment and enqueue the one after it. Delivered twice, it does nothing the second time."""
     settings = Settings()
@@ -64,4 +64,4 @@ def run_segment(task: Any, job_id: str, continues: int | None = None) -> None:
             log.error("Redis is gone; the segment is delivered again", job=job_id, error=repr(error))
             raise Reject(repr(error), requeue=True) from error
         if batch is not None:
-            task.app.send_task(TASK, args=[job_id, batch], queue=QUEUE)
+            task.app.send_task(RUN_SEGMENT, args=[job_id, batch], queue=TRAINER_QUEUE)

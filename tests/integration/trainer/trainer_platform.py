@@ -161,7 +161,7 @@ async def enqueue(redis_url: str, *args: Any, priority: int = 0) -> None:
     """Tell the trainer to run a segment."""
     app = Celery("test", broker=redis_url, set_as_current=False)
     app.conf.update(task_serializer="json", task_ignore_result=True)
-    send = partial(app.send_task, "gigpo.trainer.run_segment", args=list(args), queue="trainer", priority=priority)
+    send = partial(app.send_task, keys.RUN_SEGMENT, args=list(args), queue=keys.TRAINER_QUEUE, priority=priority)
     await asyncio.to_thread(send)
     app.close()
 
