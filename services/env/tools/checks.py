@@ -9,6 +9,7 @@ import grpc
 import psutil
 from gigpo.env.v1 import env_pb2
 
+from services.env import worker
 from services.env.tools.local import Task
 from services.env.tools.plays import Subject, play
 
@@ -242,9 +243,18 @@ async def _cycle(subject: Subject, times: int) -> None:
         pass  # both workers have done what they were told before
 
 
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it ended meanwhile
+        return []
+
+
 def _held() -> tuple[int, int, int]:
     """Processes, open files and memory (bytes) of this process's workers and of what they started."""
-    family = psutil.Process(os.getpid()).children(recursive=True)
+    children = psutil.Process(os.getpid()).children()  # others than workers too, where a test run is this process
+    workers = [child for child in children if worker.__name__ in _command(child)]
+    family = [process for one in workers for process in (one, *one.children(recursive=True))]
     files = memory = 0
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -69,7 +69,7 @@ class Fuzzer:
         headers = ["--header", f"Authorization: Bearer {key}"] if key else []
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run", "--url",
-            self._keyed.api.url, str(self._document()), "--checks", "all", "--no-color", "--continue-on-failure",
+            self._keyed.api.url, str(self._document()), "--no-color", "--continue-on-failure",
             "--request-timeout", "60", "--generation-database", "none", "--report", "ndjson",
             "--report-ndjson-path", str(report), *headers, *arguments,
         ]  # fmt: skip
