@@ -15,6 +15,7 @@ from client.errors import BadInput
 from client.yaml_keys import KeyTwice, load_yaml
 from services.contracts.algorithm import WEIGHTED_ESTIMATORS
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
+from services.contracts.references import referenced_checkpoint
 
 
 def default_document() -> dict[str, Any]:
@@ -91,17 +92,31 @@ def checked(document: Mapping[str, Any]) -> JobSpec:
 
 
 def submission(spec: JobSpec) -> dict[str, Any]:
-    """What is sent: only what was set, so that the API's defaults are the defaults; a model's path made absolute."""
+    """What is sent: only what was set, so that the API's defaults are the defaults; a model's path made absolute.
+
+    Raises BadInput for a model that begins as a reference to a job's checkpoint and is none.
+    """
     document = spec.model_dump(mode="json", exclude_unset=True)
-    if spec.model.model is not None:
-        document["model"]["model"] = str(Path(spec.model.model).expanduser().absolute())
+    if (folder := _model_folder(spec)) is not None:
+        document["model"]["model"] = str(folder.absolute())
     return document
 
 
 def require_model_folder(spec: JobSpec) -> None:
     """For a stack on this machine: refuse a model path that is no folder before anything is started."""
-    if spec.model.model is not None and not Path(spec.model.model).expanduser().is_dir():
+    if (folder := _model_folder(spec)) is not None and not folder.is_dir():
         raise BadInput(f"model.model: no such folder: {spec.model.model}")
+
+
+def _model_folder(spec: JobSpec) -> Path | None:
+    """The folder that `model.model` names; None: a model from scratch, or another job's checkpoint."""
+    if spec.model.model is None:
+        return None
+    try:
+        reference = referenced_checkpoint(spec.model.model)
+    except ValueError as error:
+        raise BadInput(f"model.model: {error}") from error
+    return Path(spec.model.model).expanduser() if reference is None else None
 
 
 def require_environment(spec: JobSpec) -> None:

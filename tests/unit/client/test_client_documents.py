@@ -64,6 +64,19 @@ def test_a_model_flag_takes_the_place_of_a_model_from_scratch(tmp_path: Path) ->
     assert submission(spec)["model"] == {"model": str(tmp_path)}
 
 
+def test_a_checkpoint_of_another_job_is_sent_as_it_was_named() -> None:
+    spec = checked(with_flags(default_document(), {"model": "job:job_a1/b000040"}))
+    require_model_folder(spec)
+    assert submission(spec)["model"] == {"model": "job:job_a1/b000040"}
+
+
+def test_half_a_reference_is_refused_before_anything_is_started() -> None:
+    spec = checked(with_flags(default_document(), {"model": "job:job_a1"}))
+    for refusing in (require_model_folder, submission):
+        with pytest.raises(BadInput, match="model.model: want job:<job id>/<checkpoint>, got 'job:job_a1'"):
+            refusing(spec)
+
+
 def test_another_estimator_drops_the_weight_that_only_gigpo_has() -> None:
     document = with_flags(default_document(), {"gigpo_step_advantage_weight": "2"})
     assert checked(with_flags(document, {"advantage_estimator": "grpo"})).algorithm.advantage_estimator == "grpo"
