@@ -13,7 +13,7 @@ from typing import Any
 
 from client.document import checked, submission
 from client.statistics import Interval, mean_interval, paired_difference, steps_to_reach
-from services.contracts.algorithm import WEIGHTED_ESTIMATORS
+from services.contracts.algorithm import keys_of_estimator
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def comparison_cells(
 ) -> list[Cell]:
     """All jobs, seed by seed, so that an interrupted comparison is balanced. Raises BadInput for a bad spec.
 
-    Estimator, seed and name apart the specs are equal: the same normalisation, entropy, budget and evaluation panel.
+    Estimator, its own keys, seed and name apart the specs are equal: the same normalisation, entropy, budget and
+    evaluation panel.
     """
     return [Cell(estimator, seed, _spec(document, name, estimator, seed)) for seed in seeds for estimator in estimators]
 
@@ -74,9 +75,8 @@ def comparison_cells(
 def _spec(document: Mapping[str, Any], name: str, estimator: str, seed: int) -> dict[str, Any]:
     changed = copy.deepcopy(dict(document))
     changed["name"] = f"{name}-{estimator}-s{seed}"
-    changed["algorithm"] = {**(changed.get("algorithm") or {}), "advantage_estimator": estimator}
-    if estimator not in WEIGHTED_ESTIMATORS:
-        changed["algorithm"].pop("gigpo_step_advantage_weight", None)
+    algorithm = keys_of_estimator(estimator, changed.get("algorithm") or {})
+    changed["algorithm"] = {**algorithm, "advantage_estimator": estimator}
     changed["training"] = {**(changed.get("training") or {}), "seed": seed}
     return submission(checked(changed))
 

@@ -43,6 +43,13 @@ def cells(row: Row) -> list[str]:
     ]
 
 
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the table has to know of its estimators."""
+    if any(row.estimator == "rloo" for row in rows):
+        return ["rloo is unscaled: `norm: mean_std` scales the others, and nothing in rloo"]
+    return []
+
+
 def _text(interval: Interval | None) -> str:
     return "–" if interval is None else str(interval)
 
@@ -107,6 +114,7 @@ def comparison_html(
     """One file without references."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header(threshold))
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(row)) + "</tr>" for row in rows)
+    below = "".join(f"<p>{escape(note)}</p>" for note in notes(rows))
     paired = "".join(
         f"<tr><td>{escape(pair)}</td><td>{escape(str(one))}</td><td>{one.count} seeds</td></tr>"
         for pair, one in differences.items()
@@ -114,6 +122,7 @@ def comparison_html(
     return page(
         title,
         f"<h1>{escape(title)}</h1><p>Means over seeds ± half of the 95 % confidence interval (Student's t).</p>"
-        f"<table><tr>{head}</tr>{body}</table><h2>Paired differences of success after</h2><table>{paired}</table>"
+        f"<table><tr>{head}</tr>{body}</table>{below}"
+        f"<h2>Paired differences of success after</h2><table>{paired}</table>"
         f"{picture(png)}",
     )

@@ -13,7 +13,7 @@ import yaml
 
 from client.errors import BadInput
 from client.yaml_keys import KeyTwice, load_yaml
-from services.contracts.algorithm import WEIGHTED_ESTIMATORS
+from services.contracts.algorithm import keys_of_estimator
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 from services.contracts.references import referenced_checkpoint
 
@@ -45,16 +45,15 @@ def read_document(path: Path | None) -> dict[str, Any]:
 def with_flags(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
     """The document with each flag's value in its place; values are YAML scalars or JSON.
 
-    `model` takes the place of `scratch` and `warmstart`; an estimator without a step weight drops it, unless
-    that was given as a flag too.
+    `model` takes the place of `scratch` and `warmstart`; an estimator drops the keys that only others have, unless
+    they were given as flags too.
     """
     changed, paths = copy.deepcopy(dict(document)), flags()
     if "model" in values and isinstance(changed.get("model"), dict):
         for source in ("scratch", "warmstart"):
             changed["model"].pop(source, None)
-    estimator = values.get("advantage_estimator", "gigpo")
-    if estimator not in WEIGHTED_ESTIMATORS and isinstance(changed.get("algorithm"), dict):
-        changed["algorithm"].pop("gigpo_step_advantage_weight", None)
+    if "advantage_estimator" in values and isinstance(changed.get("algorithm"), dict):
+        changed["algorithm"] = keys_of_estimator(values["advantage_estimator"], changed["algorithm"])
     for name, value in values.items():
         _put(changed, paths[name], _scalar(name, value))
     return changed

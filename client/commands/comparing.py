@@ -12,7 +12,7 @@ from rich.console import Console
 
 from client.commands.training import Config, File, one_file
 from client.compare import Cell, Result, comparison_cells, comparison_rows, differences, read_result
-from client.comparison_report import comparison_html, comparison_png, rows_csv, rows_json
+from client.comparison_report import comparison_html, comparison_png, notes, rows_csv, rows_json
 from client.document import checked, read_document, with_flags
 from client.errors import BadInput, GigpoError
 from client.flags import takes_job_flags
@@ -119,6 +119,8 @@ def write_comparison(
     (folder / "comparison.png").write_bytes(png)
     (folder / "comparison.html").write_text(comparison_html(title, rows, paired, threshold, png))
     words.print(comparison_table(rows, threshold))
+    for note in notes(rows):
+        words.print(note)
     for pair, interval in paired.items():
         words.print(f"{pair}: {interval} ({interval.count} seeds)")
     words.print(f"results: {folder}")

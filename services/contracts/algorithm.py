@@ -5,7 +5,8 @@ What means nothing together is refused here, so that a job never finds out at it
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,10 +14,32 @@ from services.contracts.section import Section
 
 STEP_ESTIMATORS = frozenset({"gigpo", "hgpo", "graphgpo"})
 """Estimators with a step level: they need an environment whose states recur."""
-WEIGHTED_ESTIMATORS = frozenset({"gigpo", "graphgpo"})
-"""Those of them that weigh the step level by omega."""
 _CLIPPED = frozenset({"grpo", "bnpo", "dr_grpo", "dapo", "fipo"})
 
+_ESTIMATORS_WITH = {
+    "gigpo_step_advantage_weight": frozenset({"gigpo", "graphgpo"}),
+    "scale_rewards": frozenset({"grpo"}),
+    "anchor_state": STEP_ESTIMATORS,
+    "anchor_similarity": STEP_ESTIMATORS,
+    "hgpo_history": frozenset({"hgpo"}),
+    "hgpo_alpha": frozenset({"hgpo"}),
+    "hgpo_base_group": frozenset({"hgpo"}),
+    "graphgpo_success_reward": frozenset({"graphgpo"}),
+}
+"""Key -> the estimators that it changes; a key that is not here is everybody's."""
+_LOSSES_WITH = {
+    "epsilon": _CLIPPED,
+    "epsilon_high": _CLIPPED | {"cispo"},
+    "delta": _CLIPPED,
+    "importance_sampling_level": _CLIPPED | {"cispo"},
+    "tau_pos": frozenset({"sapo"}),
+    "tau_neg": frozenset({"sapo"}),
+    "fipo_decay_rate": frozenset({"fipo"}),
+    "fipo_clip_range": frozenset({"fipo"}),
+    "fipo_clip_high_only": frozenset({"fipo"}),
+    "fipo_safety_threshold": frozenset({"fipo"}),
+}
+"""Key -> the losses that it changes."""
 
 AnchorState = Literal["text", "exact"]
 
@@ -30,7 +53,8 @@ class Algorithm(Section):
     gamma: float = Field(0.95, ge=0, le=1)
     """Discount of the step returns."""
     norm: Literal["mean", "mean_std"] = "mean"
-    """F_norm: divide by 1, or by the sample standard deviation."""
+    """F_norm: divide by 1, or by the sample standard deviation. It scales nothing in rloo, and is accepted there
+    so that estimators can be compared under one value."""
     scale_rewards: Literal["group", "none"] | None = None
     """grpo: divide returns by their group's deviation, or not; None: as `norm` says."""
     episode_statistics: Literal["per_episode", "per_step"] = "per_episode"
@@ -99,39 +123,44 @@ class Algorithm(Section):
         return self
 
     def _advantage_problem(self) -> str | None:
-        estimator = self.advantage_estimator
-        if estimator not in WEIGHTED_ESTIMATORS and (weight := self.gigpo_step_advantage_weight) != 1.0:
-            return (
-                f"gigpo_step_advantage_weight: want advantage_estimator: gigpo or graphgpo with it, "
-                f"got {estimator} and {weight:g}"
-            )
-        if self.scale_rewards is not None and estimator != "grpo":
-            return f"scale_rewards: want it with grpo only, {estimator} is scaled by `norm` or not at all"
-        for name in ("anchor_similarity", "anchor_state"):
-            if estimator not in STEP_ESTIMATORS and getattr(self, name) not in (None, "text"):
-                return f"{name}: want an estimator that compares states (gigpo, hgpo, graphgpo), got {estimator}"
         if self.anchor_similarity is not None and self.anchor_state == "exact":
             return "anchor_similarity: want anchor_state: text with it (it compares texts), got anchor_state: exact"
-        return self._unused({"hgpo_": "hgpo", "graphgpo_": "graphgpo"}, estimator, "advantage_estimator")
+        if self._changed("max_resample_times") and not self.dynamic_sample:
+            return "max_resample_times: want dynamic_sample: true with it, got false"
+        return self._without_effect("advantage_estimator", _ESTIMATORS_WITH)
 
     def _loss_problem(self) -> str | None:
-        loss = self.loss_type
-        if loss == "cispo" and self.epsilon_high is None:
+        if self.loss_type == "cispo" and self.epsilon_high is None:
             return "epsilon_high: cispo caps the ratio itself there, want a number such as 5.0, got none"
-        if self.delta is not None:
-            if loss not in _CLIPPED:
-                return f"delta: {loss} has no clipped term to cap, leave it out"
-            upper = 1.0 + (self.epsilon if self.epsilon_high is None else self.epsilon_high)
-            if self.delta <= upper:
-                return f"delta: want more than 1 + epsilon_high = {upper:g}, got {self.delta:g}"
-        if loss == "sapo" and self.importance_sampling_level != "token":
-            return f"importance_sampling_level: sapo wants token, got {self.importance_sampling_level}"
-        return self._unused({"tau_": "sapo", "fipo_": "fipo"}, loss, "loss_type")
-
-    def _unused(self, owners: dict[str, str], chosen: str, choice: str) -> str | None:
-        for name in sorted(self.model_fields_set):
-            for prefix, owner in owners.items():
-                changed = getattr(self, name) != type(self).model_fields[name].default
-                if name.startswith(prefix) and changed and owner != chosen:
-                    return f"{name}: want {choice}: {owner} with it, got {chosen}"
+        if self._changed("kl_estimator") and self.beta == 0:
+            return (
+                f"kl_estimator: want beta > 0 with it (there is no KL to estimate), got {self.kl_estimator} and beta 0"
+            )
+        if (problem := self._without_effect("loss_type", _LOSSES_WITH)) is not None:
+            return problem
+        upper = 1.0 + (self.epsilon if self.epsilon_high is None else self.epsilon_high)
+        if self.delta is not None and self.delta <= upper:
+            return f"delta: want more than 1 + epsilon_high = {upper:g}, got {self.delta:g}"
         return None
+
+    def _without_effect(self, choice: str, owners: Mapping[str, frozenset[str]]) -> str | None:
+        """The sentence for a key that was changed and that what was chosen does not have."""
+        chosen = getattr(self, choice)
+        for name, having in owners.items():
+            if chosen not in having and self._changed(name):
+                *others, last = sorted(having)
+                wanted = f"{', '.join(others)} or {last}" if others else last
+                return f"{name}: want {choice}: {wanted} with it, got {chosen}"
+        return None
+
+    def _changed(self, name: str) -> bool:
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
+
+
+def keys_of_estimator(estimator: str, algorithm: Mapping[str, Any]) -> dict[str, Any]:
+    """The section without the keys that only other estimators have."""
+    return {
+        name: value
+        for name, value in algorithm.items()
+        if name not in _ESTIMATORS_WITH or estimator in _ESTIMATORS_WITH[name]
+    }

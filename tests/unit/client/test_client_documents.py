@@ -73,14 +73,17 @@ def test_a_checkpoint_of_another_job_is_sent_as_it_was_named() -> None:
 def test_half_a_reference_is_refused_before_anything_is_started() -> None:
     spec = checked(with_flags(default_document(), {"model": "job:job_a1"}))
     for refusing in (require_model_folder, submission):
-        with pytest.raises(BadInput, match="model.model: want job:<job id>/<checkpoint>, got 'job:job_a1'"):
+        with pytest.raises(BadInput, match=r"model\.model: want job:<job id>/<checkpoint>, got 'job:job_a1'"):
             refusing(spec)
 
 
-def test_another_estimator_drops_the_weight_that_only_gigpo_has() -> None:
-    document = with_flags(default_document(), {"gigpo_step_advantage_weight": "2"})
+def test_another_estimator_drops_the_keys_that_it_does_not_have() -> None:
+    values = {"gigpo_step_advantage_weight": "2", "anchor_similarity": "0.8"}
+    document = with_flags(default_document(), values)
+    assert checked(with_flags(document, {"seed": "1"})).algorithm.gigpo_step_advantage_weight == 2.0
     assert checked(with_flags(document, {"advantage_estimator": "grpo"})).algorithm.advantage_estimator == "grpo"
-    with pytest.raises(BadInput, match="want advantage_estimator: gigpo or graphgpo with it, got grpo and 3"):
+    assert checked(with_flags(document, {"advantage_estimator": "hgpo"})).algorithm.anchor_similarity == 0.8
+    with pytest.raises(BadInput, match="want advantage_estimator: gigpo or graphgpo with it, got grpo"):
         checked(with_flags(document, {"advantage_estimator": "grpo", "gigpo_step_advantage_weight": "3"}))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.compare import Result, comparison_cells, comparison_rows, differences
-from client.comparison_report import cells, comparison_html, comparison_png, rows_csv, rows_json
+from client.comparison_report import cells, comparison_html, comparison_png, notes, rows_csv, rows_json
 from client.document import default_document
 from client.statistics import mean_interval, paired_difference, steps_to_reach, t_quantile_975
 from services.contracts.job import parse_spec
@@ -72,6 +72,26 @@ def test_the_jobs_of_a_comparison_differ_in_estimator_seed_and_name_only() -> No
     assert specs[1].algorithm.gigpo_step_advantage_weight == 2.0
     assert len({cell.sha for cell in found}) == 4
     assert found == comparison_cells(document, "c", ["grpo", "gigpo"], [0, 1])
+
+
+def test_each_job_of_a_comparison_keeps_the_keys_of_its_own_estimator() -> None:
+    document = default_document()
+    document["algorithm"].update(anchor_state="exact", hgpo_alpha=2.0, graphgpo_success_reward=5.0, norm="mean_std")
+    found = comparison_cells(document, "c", ["grpo", "rloo", "gigpo", "hgpo", "graphgpo"], [0])
+    made = {cell.estimator: parse_spec(cell.spec).algorithm for cell in found}
+    assert {one.norm for one in made.values()} == {"mean_std"}
+    assert [name for name, one in made.items() if one.anchor_state == "exact"] == ["gigpo", "hgpo", "graphgpo"]
+    assert [name for name, one in made.items() if one.hgpo_alpha == 2.0] == ["hgpo"]
+    assert [name for name, one in made.items() if one.graphgpo_success_reward == 5.0] == ["graphgpo"]
+
+
+def test_a_comparison_with_rloo_says_that_it_is_unscaled() -> None:
+    with_rloo, without = comparison_rows([], ["rloo", "gigpo"], 0.8), comparison_rows([], ["grpo", "gigpo"], 0.8)
+    assert notes(without) == []
+    (note,) = notes(with_rloo)
+    assert note.startswith("rloo is unscaled")
+    assert note in comparison_html("c", with_rloo, {}, 0.8, b"")
+    assert note not in comparison_html("c", without, {}, 0.8, b"")
 
 
 def results() -> list[Result]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gigpo_core.config import Estimator
 from gigpo_core.loss_config import LossType
 from services.advantage.service import Scoring
-from services.contracts.algorithm import Algorithm
+from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, keys_of_estimator
 from services.contracts.job import parse_spec
 from services.trainer.learner.update import loss_config
 
@@ -33,6 +33,11 @@ SECTIONS = st.fixed_dictionaries(
         "scale_rewards": st.sampled_from(["group", "none", None]),
         "anchor_similarity": st.sampled_from([None, 0.8]),
         "anchor_state": st.sampled_from(["text", "exact"]),
+        "norm": st.sampled_from(choices("norm")),
+        "beta": st.sampled_from([0.0, 0.04]),
+        "dynamic_sample": st.booleans(),
+        "max_resample_times": st.sampled_from([3, 5]),
+        "epsilon": st.sampled_from([0.2, 0.1]),
         "hgpo_history": st.integers(0, 3),
         "graphgpo_success_reward": st.sampled_from([1.0, 10.0]),
         "epsilon_high": st.sampled_from([None, 0.28, 5.0]),
@@ -66,3 +71,35 @@ def test_every_estimator_and_loss_is_served_but_those_that_need_more_than_their_
 def test_what_is_not_served_is_refused_and_the_served_ones_are_named(name: str) -> None:
     with pytest.raises(ValidationError, match=r"'rloo'|'dapo'"):
         Algorithm.model_validate({"loss_type" if name == "real" else "advantage_estimator": name})
+
+
+EVERY_ESTIMATORS_KEYS = {
+    "gamma": 0.9,
+    "norm": "mean_std",
+    "gigpo_step_advantage_weight": 2.0,
+    "scale_rewards": "none",
+    "anchor_similarity": 0.8,
+    "hgpo_history": 1,
+    "hgpo_alpha": 2.0,
+    "hgpo_base_group": True,
+    "graphgpo_success_reward": 10.0,
+}
+
+
+@pytest.mark.parametrize("estimator", choices("advantage_estimator"))
+def test_an_estimator_keeps_its_own_keys_and_everybodys_and_they_are_accepted(estimator: str) -> None:
+    kept = keys_of_estimator(estimator, EVERY_ESTIMATORS_KEYS)
+    Algorithm.model_validate({**kept, "advantage_estimator": estimator})
+    assert {"gamma", "norm"} <= set(kept)
+    assert ("anchor_similarity" in kept) == (estimator in STEP_ESTIMATORS)
+    assert ("scale_rewards" in kept) == (estimator == "grpo")
+    assert ("hgpo_alpha" in kept, "hgpo_history" in kept) == (estimator == "hgpo", estimator == "hgpo")
+    for name in set(EVERY_ESTIMATORS_KEYS) - set(kept):
+        with pytest.raises(ValidationError, match=f"{name}: want advantage_estimator: .* with it, got {estimator}"):
+            Algorithm.model_validate({name: EVERY_ESTIMATORS_KEYS[name], "advantage_estimator": estimator})
+
+
+def test_a_default_value_is_accepted_with_everything() -> None:
+    written_out = Algorithm().model_dump()
+    for estimator in choices("advantage_estimator"):
+        Algorithm.model_validate({**written_out, "advantage_estimator": estimator, "loss_type": "sapo", "beta": 0.0})

@@ -8,6 +8,8 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 
 SMALL = {"model": {"scratch": {}}}
+STEP_LEVEL = "want advantage_estimator: gigpo, graphgpo or hgpo with it, got grpo"
+CLIPPED = "want loss_type: bnpo, dapo, dr_grpo, fipo or grpo with it"
 
 
 def problem(document: object) -> tuple[str, str]:
@@ -59,19 +61,27 @@ def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(ch
         ({"environment": {"use_gym_env": False, "environment_kwargs": {"rows": [{"prompt": "a"}]}},
           "rewards": {"reward_funcs": ["format"]}}, ["scratch", "want `model` with rows"]),
         ({"algorithm": {"gigpo_step_advantage_weight": 2.0}},
-         ["want advantage_estimator: gigpo or graphgpo with it", "got grpo and 2"]),
+         ["gigpo_step_advantage_weight: want advantage_estimator: gigpo or graphgpo with it, got grpo"]),
         ({"algorithm": {"advantage_estimator": "rloo"}, "rollout": {"num_generations": 1}},
          ["num_generations", "want >= 2, got 1"]),
-        ({"algorithm": {"anchor_similarity": 0.8}}, ["anchor_similarity: want an estimator that compares", "got grpo"]),
-        ({"algorithm": {"anchor_state": "exact"}}, ["anchor_state: want an estimator that compares", "got grpo"]),
+        ({"algorithm": {"anchor_similarity": 0.8}}, ["anchor_similarity: want", STEP_LEVEL]),
+        ({"algorithm": {"anchor_state": "exact"}}, ["anchor_state: want", STEP_LEVEL]),
         ({"algorithm": {"advantage_estimator": "gigpo", "anchor_similarity": 0.8, "anchor_state": "exact"}},
          ["anchor_similarity: want anchor_state: text", "got anchor_state: exact"]),
-        ({"algorithm": {"advantage_estimator": "rloo", "scale_rewards": "group"}}, ["scale_rewards", "rloo"]),
+        ({"algorithm": {"advantage_estimator": "rloo", "scale_rewards": "group"}},
+         ["scale_rewards: want", ": grpo with it, got rloo"]),
         ({"algorithm": {"hgpo_alpha": 2.0}}, ["hgpo_alpha: want advantage_estimator: hgpo with it, got grpo"]),
         ({"algorithm": {"loss_type": "cispo"}}, ["epsilon_high: cispo", "got none"]),
-        ({"algorithm": {"loss_type": "sapo", "delta": 2.0}}, ["delta: sapo has no clipped term"]),
+        ({"algorithm": {"loss_type": "sapo", "delta": 2.0}}, ["delta: want", CLIPPED, "sapo"]),
         ({"algorithm": {"delta": 1.1}}, ["delta: want more than 1 + epsilon_high = 1.2, got 1.1"]),
-        ({"algorithm": {"loss_type": "sapo", "importance_sampling_level": "sequence"}}, ["sapo wants token"]),
+        ({"algorithm": {"loss_type": "sapo", "importance_sampling_level": "sequence"}},
+         ["importance_sampling_level: want loss", "sapo"]),
+        ({"algorithm": {"loss_type": "sapo", "epsilon": 0.1}}, ["epsilon: want", CLIPPED, "sapo"]),
+        ({"algorithm": {"loss_type": "sapo", "epsilon_high": 0.3}}, ["epsilon_high: want loss_type", "sapo"]),
+        ({"algorithm": {"loss_type": "cispo", "epsilon_high": 5.0, "epsilon": 0.1}},
+         ["epsilon: want", CLIPPED, "got cispo"]),
+        ({"algorithm": {"max_resample_times": 5}}, ["max_resample_times: want dynamic_sample: true", "got false"]),
+        ({"algorithm": {"beta": 0, "kl_estimator": "k1"}}, ["kl_estimator: want beta > 0", "got k1 and beta 0"]),
         ({"algorithm": {"tau_pos": 2.0}}, ["tau_pos: want loss_type: sapo with it, got bnpo"]),
         ({"algorithm": {"dynamic_sample": True}, "rollout": {"num_generations": 1, "max_completion_length": 8}},
          ["num_generations: dynamic_sample compares"]),
