@@ -121,7 +121,8 @@ class Environment(Section):
     """Token budget of a prompt. What does not fit goes in this order: history, oldest turn first; the list of
     admissible actions; words of the observation, last first. The task never goes."""
     task_view: Literal["shown", "hidden", "shuffled"] = "shown"
-    """What the prompt says of the task; `hidden` trains a task-blind policy, the baseline that format alone reaches."""
+    """What the prompt says of the task; `hidden` trains a task-blind policy, the baseline that no task
+    is needed for."""
 
     @model_validator(mode="before")
     @classmethod
@@ -281,6 +282,16 @@ class JobSpec(Section):
             raise ValueError(
                 f"scratch: its tokenizer knows the words of generated sums alone, want `model` with {own_rows[0]}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_have_one_place(self) -> JobSpec:
+        warmstart = self.model.warmstart.warmstart_environment_kwargs if self.model.warmstart else {}
+        given = {"environment_kwargs": self.environment.environment_kwargs, "warmstart_environment_kwargs": warmstart}
+        for key, kwargs in given.items():
+            for name, place in (("max_turns", "environment.max_turns"), ("rewards", "the section rewards")):
+                if name in kwargs:
+                    raise ValueError(f"{key}.{name}: want it in {place}, which sessions are told from, got it here")
         return self
 
     @property
