@@ -20,7 +20,7 @@ from services.contracts.references import referenced_checkpoint
 
 def default_document() -> dict[str, Any]:
     """The job that runs when no file is named: `examples/default.yaml`."""
-    document = yaml.safe_load(files("client").joinpath("default.yaml").read_text())
+    document = yaml.safe_load(files("services.contracts").joinpath("default.yaml").read_text())
     assert isinstance(document, dict)
     return document
 

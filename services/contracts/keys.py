@@ -58,7 +58,7 @@ def scores(job: str, group_id: str) -> str:
 
 
 def manifests(job: str) -> str:
-    """Hash step -> `BatchManifest` as JSON: what each optimizer batch since the last checkpoint trained on."""
+    """Hash step -> the batch's manifest as JSON: what each optimizer batch since the last checkpoint trained on."""
     return f"{{{job}}}:manifests"
 
 

@@ -43,6 +43,3 @@ class DropReason(StrEnum):
     """Infrastructure failed on every attempt; never turned into a reward."""
     CANCELLED = "cancelled"
     """The job ended first."""
-
-
-LIVE = frozenset(GroupState) - {GroupState.CONSUMED, GroupState.DROPPED}
