@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from services.contracts.summary import EVALUATION_LABELS
+
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -20,16 +22,6 @@ img { max-width: 100%; background: white; border-radius: 4px; }
 pre { background: #8882; padding: .8rem; overflow-x: auto; border-radius: 4px; }
 .error { color: #c33; }
 """
-
-LABELS = {
-    "before": "before training",
-    "during": "during training",
-    "after": "after training",
-    "pinned": "the pinned policy",
-    "task_hidden": "task hidden: what format alone reaches",
-    "task_shuffled": "another task's sentence shown",
-    "random_actor": "random admissible actions",
-}
 
 
 def report_html(
@@ -112,7 +104,7 @@ def evaluations_table(evaluations: Sequence[Mapping[str, Any]]) -> str:
 
 def _evaluation_row(one: Mapping[str, Any]) -> str:
     cells = [
-        escape(LABELS.get(str(one["label"]), str(one["label"]))),
+        escape(EVALUATION_LABELS.get(str(one["label"]), str(one["label"]))),
         number_text(one["version"]),
         number_text(one["episodes"]),
         f"{one['success']:.3f} ± {one['standard_error']:.3f}",

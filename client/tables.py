@@ -9,7 +9,8 @@ from rich.table import Table
 
 from client.compare import Row
 from client.comparison_report import cells, header
-from client.report import LABELS, number_text, summary_rows
+from client.report import number_text, summary_rows
+from services.contracts.summary import EVALUATION_LABELS
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
@@ -25,7 +26,7 @@ def evaluations_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
     table = Table("evaluation", "episodes", "success", "steps", "invalid", box=None, header_style="bold")
     for one in evaluations:
         table.add_row(
-            LABELS.get(str(one["label"]), str(one["label"])),
+            EVALUATION_LABELS.get(str(one["label"]), str(one["label"])),
             number_text(one["episodes"]),
             f"{one['success']:.3f} ± {one['standard_error']:.3f}",
             f"{one['length_mean']:.1f}",

@@ -9,11 +9,23 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+EVALUATION_LABELS = {
+    "before": "before training",
+    "during": "during training",
+    "after": "after training",
+    "pinned": "the pinned policy",
+    "task_hidden": "the same policy, task hidden",
+    "task_shuffled": "another task's sentence shown",
+    "random_actor": "random admissible actions",
+}
+"""What an `EvaluationResult.label` is called where people read it."""
+
+
 class EvaluationResult(Section):
     """Sampled success on a panel of held-out tasks at one pinned policy version."""
 
     label: str
-    """`before`, `after`, `during`, `task_hidden`, `task_shuffled`, `random_actor`."""
+    """A key of `EVALUATION_LABELS`."""
     version: int
     episodes: int
     success: float

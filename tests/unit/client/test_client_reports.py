@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import Any
 
 from client.curves import curves_png, panels_of
 from client.follow import event_line, figures
 from client.models.jobs import Event
 from client.report import number_text, report_html, summary_rows
+from client.tables import evaluations_table
+from services.contracts.summary import EVALUATION_LABELS
 
 JOB = {"id": "j1", "name": "demo", "state": "SUCCEEDED", "error": None}
 EVALUATION = {
@@ -41,6 +44,15 @@ def test_the_report_is_one_file_with_summary_evaluations_curves_and_spec() -> No
         assert words in html, words
     assert "data:image/png;base64," in html
     assert re.findall(r"(?:src|href)=\"(?!data:)", html) == []
+
+
+def test_every_evaluation_is_called_by_what_was_played() -> None:
+    evaluations = [{**EVALUATION, "label": label} for label in (*EVALUATION_LABELS, "new_kind")]
+    table, html = evaluations_table(evaluations), report_html(JOB, None, evaluations, {}, None)
+    assert list(table.columns[0].cells) == [*EVALUATION_LABELS.values(), "new_kind"]
+    for words in (*EVALUATION_LABELS.values(), "new_kind"):
+        assert escape(words) in html
+    assert EVALUATION_LABELS["task_hidden"] == "the same policy, task hidden"
 
 
 def test_a_report_of_a_failed_job_says_why_and_lets_no_markup_in() -> None:

@@ -15,18 +15,10 @@ from services.api.evaluations import evaluation_view
 from services.api.jobs import JobFilter
 from services.api.routes.parameters import FoundJob
 from services.api.views.jobs import job_view
+from services.contracts.summary import EVALUATION_LABELS
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 
-LABELS = {
-    "before": "before training",
-    "during": "during training",
-    "after": "after training",
-    "pinned": "pinned policy",
-    "task_hidden": "task hidden: what format alone reaches",
-    "task_shuffled": "another task's sentence shown",
-    "random_actor": "random admissible actions",
-}
 MOST_EVALUATIONS = 50
 
 
@@ -41,7 +33,7 @@ async def results(job: FoundJob, request: Request, parts: Parts, caller: Asking)
         "results.html",
         job=job_view(job),
         tab="results",
-        labels=LABELS,
+        labels=EVALUATION_LABELS,
         measured=await feed.evaluations(parts.database, job.id),
         asked=[evaluation_view(row) for row in rows],
         checkpoints=(await asyncio.to_thread(artifacts.checkpoints, folder))[::-1],
