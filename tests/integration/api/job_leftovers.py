@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.unit.api.test_api_rollouts import episode, scored, write
+from tests.rollout_archives import episode, scored, write
 
 GROUP = "tabc"
 

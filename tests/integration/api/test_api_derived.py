@@ -15,8 +15,8 @@ from alembic.script import ScriptDirectory
 
 from services.api.schema import FOLDER
 from tests.integration.api.api_process import ApiProcess
-from tests.integration.api.job_files import files_below, safetensors, write_job_files, write_policy
-from tests.integration.api.test_api_submission import spec, until
+from tests.integration.api.submitting import spec, until
+from tests.job_files import files_below, safetensors, write_job_files, write_policy
 
 Made = Callable[..., str]
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from services.api.database import Database
 from tests.integration.api.api_process import ApiProcess, running_api
-from tests.integration.api.test_api_submission import spec, until
+from tests.integration.api.submitting import spec, until
 
 
 def submitted(api: ApiProcess) -> str:

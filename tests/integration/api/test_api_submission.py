@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -14,22 +12,7 @@ from redis import Redis
 from services.contracts import keys
 from services.contracts.job import JobSpec
 from tests.integration.api.api_process import ApiProcess
-
-SCRATCH = {"model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}
-
-
-def spec(**sections: Any) -> dict[str, Any]:
-    return {**SCRATCH, **sections}
-
-
-def until(http: httpx.Client, job: str, state: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        answer: dict[str, Any] = http.get(f"/v1/jobs/{job}").raise_for_status().json()
-        if answer["state"] == state:
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"want state {state}, got {answer['state']}")
+from tests.integration.api.submitting import spec, until
 
 
 def test_a_submitted_job_reaches_the_trainer_with_everything_it_needs(api: ApiProcess, http: httpx.Client) -> None:

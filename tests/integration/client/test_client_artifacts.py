@@ -20,8 +20,8 @@ from client import GigpoClient, Job
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
 from tests.integration.api.api_process import ApiProcess
-from tests.integration.api.job_files import write_job_files, write_policy
 from tests.integration.client.conftest import Gigpo
+from tests.job_files import write_job_files, write_policy
 
 SPEC: dict[str, Any] = {
     "model": {"scratch": {}},

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from services.stack.valkey import embedded_redis
 from tests.integration.api.api_process import ApiProcess, running_api
 from tests.integration.dashboard.conftest import Visitor
-from tests.integration.dashboard.test_dashboard_job import submitted
+from tests.integration.dashboard.small_jobs import submitted
 
 
 def test_without_redis_pages_show_what_was_stored_and_say_why_nothing_moves(

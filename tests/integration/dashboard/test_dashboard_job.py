@@ -10,20 +10,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.integration.api.api_process import ApiProcess, running_api
 from tests.integration.dashboard.conftest import Visitor, folder_of, visiting
+from tests.integration.dashboard.small_jobs import metrics, submitted
 from tests.integration.dashboard.walks import group_id, write_walks
 
 SPEC = "name: seen\nmodel:\n  scratch: {}\nrollout:\n  max_completion_length: 6\ntraining:\n  total_batches: 4\n"
-
-
-def metrics(batch: int, success: float) -> dict[str, float]:
-    return {"batch": batch, "version": batch + 1, "success": success, "episodes": 128, "kl": 0.1, "entropy": 1.0,
-            "return_mean": success, "length_mean": 8.0, "step_group_share_1": 0.25, "step_group_share_2": 0.75,
-            "useful_anchor_share": 0.5, "tokens_per_s": 900.0}  # fmt: skip
-
-
-def submitted(http: httpx.Client, name: str) -> str:
-    spec = {"name": name, "model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}
-    return str(http.post("/v1/jobs", json=spec).raise_for_status().json()["id"])
 
 
 def curve(page: Page, title: str) -> str:

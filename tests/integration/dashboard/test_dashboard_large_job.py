@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.dashboard.conftest import Visitor, folder_of
-from tests.integration.dashboard.test_dashboard_job import submitted
+from tests.integration.dashboard.small_jobs import submitted
 from tests.integration.dashboard.walks import group_id, write_walks
 
 

@@ -11,7 +11,7 @@ import pytest
 from services.api.adoption import policy_of, training_of
 from services.api.artifacts import checkpoint_names, delete_checkpoint
 from services.api.problems import Problem
-from tests.integration.api.job_files import files_below, safetensors, write_job_files, write_policy
+from tests.job_files import files_below, safetensors, write_job_files, write_policy
 
 
 @pytest.fixture

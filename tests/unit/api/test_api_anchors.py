@@ -12,7 +12,7 @@ from services.api.anchors import anchor_page
 from services.api.problems import Problem
 from services.api.rollouts import RolloutArchive
 from services.contracts.messages import Episode, ScoredGroup
-from tests.unit.api.test_api_rollouts import episode, write
+from tests.rollout_archives import episode, write
 
 STEPS = [("start", "left"), ("hall", "right"), ("start", "right")], [("start", "left"), ("hall", "left")]
 """Per episode: the state and what was done there."""

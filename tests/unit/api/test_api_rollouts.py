@@ -2,68 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
-from array import array
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from services.api.problems import Problem
 from services.api.rollouts import RolloutArchive, RolloutFilter
-from services.contracts.arrays import pack_float32, pack_int32
-from services.contracts.messages import Episode, ScoredGroup, Step, encode
-
-
-def step(index: int, reward: float) -> Step:
-    return Step(
-        step_index=index,
-        prompt_ids=pack_int32([7, 8]),
-        response_ids=pack_int32([index, 1]),
-        logprobs=pack_float32([-0.5, -0.25]),
-        versions=pack_int32([3, 3]),
-        reward=reward,
-        anchor_key=b"a" * 16,
-        state_key=b"s" * 16,
-        anchor="here",
-        action=f"act {index}",
-        action_valid=True,
-    )
-
-
-def episode(k: int, rewards: list[float]) -> Episode:
-    steps = [step(index, reward) for index, reward in enumerate(rewards)]
-    return Episode(
-        group_id="tabc",
-        episode_id=f"tabc/{k}",
-        k=k,
-        attempt=1,
-        task="put it",
-        steps=steps,
-        won=rewards[-1] > 0,
-        score=sum(rewards),
-        terminated=True,
-        truncated=False,
-        worker="w",
-    )
-
-
-def scored(group_id: str, labels: list[int]) -> ScoredGroup:
-    def column(start: float) -> bytes:
-        return array("d", [start + row for row in range(len(labels))]).tobytes()
-
-    return ScoredGroup(
-        group_id=group_id,
-        purpose="train",
-        cursor=5,
-        advantage=column(0.0),
-        episode_advantage=column(10.0),
-        step_advantage=column(20.0),
-        step_return=column(30.0),
-        step_group=array("q", labels).tobytes(),
-        episodes_sha="x",
-    )
+from tests.rollout_archives import episode, scored, write
 
 
 @pytest.fixture
@@ -72,13 +18,6 @@ def folder(tmp_path: Path) -> Path:
     write(tmp_path, 1, [(scored(name, [0]), [episode(0, [1.0])]) for name in ("tb", "tc")])
     (tmp_path / "rollouts" / ".batch-00002.msgpack.zlib.77").write_bytes(b"half")
     return tmp_path
-
-
-def write(folder: Path, batch: int, groups: list[Any], name: str = "") -> None:
-    path = folder / "rollouts" / f"{name or f'batch-{batch:05d}'}.msgpack.zlib"
-    path.parent.mkdir(exist_ok=True)
-    payload = [(encode(scores), [encode(one) for one in episodes]) for scores, episodes in groups]
-    path.write_bytes(zlib.compress(msgspec.msgpack.encode(payload)))
 
 
 def test_every_step_has_its_own_figures_and_the_other_visits_to_its_state(folder: Path) -> None:
