@@ -182,6 +182,17 @@ def test_a_job_is_retried_forked_and_evaluated_from_the_command(api: ApiProcess,
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
+def test_training_starts_from_a_checkpoint_of_another_job(
+    api: ApiProcess, gigpo: Gigpo, left: Job, tmp_path: Path
+) -> None:
+    (tmp_path / "job.yaml").write_text(json.dumps(SPEC))
+    model = f"job:{left.id}/final"
+    done = gigpo("train", "job.yaml", "--model", model, "--no-follow", "--api", api.url, "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert (made["parent_job"], made["spec"]["model"]["model"]) == (left.id, model)
+
+
 def test_a_dry_run_estimates_and_stores_nothing(api: ApiProcess, gigpo: Gigpo, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(json.dumps({**SPEC, "name": "dry"}))
     done = gigpo("train", "job.yaml", "--dry-run", "--api", api.url, "--json")
