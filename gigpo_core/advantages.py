@@ -99,6 +99,10 @@ def step_rewards(batch: StepBatch, config: AdvantageConfig) -> Tensor:
     The environment's reward, plus the weighted reward functions, less beta times the KL to the
     reference model where `kl_in_reward` holds and the batch has `kl`.
 
+    Args:
+        batch: the N steps.
+        config: reads reward_weights, beta and kl_in_reward.
+
     Raises:
         ConfigError: `reward_weights` and `reward_components` do not fit together, or `kl_in_reward` is
             asked for by name and the batch has no `kl`.
@@ -119,7 +123,12 @@ def step_rewards(batch: StepBatch, config: AdvantageConfig) -> Tensor:
 
 
 def reward_weights(batch: StepBatch, config: AdvantageConfig) -> Tensor:
-    """Return the weights of the F reward functions: float64 [F], on the batch's device; default all 1."""
+    """Return the weights of the F reward functions: float64 [F], on the batch's device; default all 1.
+
+    Args:
+        batch: N steps that have reward_components, [N, F].
+        config: reads reward_weights.
+    """
     assert batch.reward_components is not None
     functions = batch.reward_components.shape[1]
     weights = (1.0,) * functions if config.reward_weights is None else config.reward_weights

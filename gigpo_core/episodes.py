@@ -33,6 +33,12 @@ class Votes:
         """Return float64 [N]: difference / divisor of each row's vote, [V] each; 0 where lonely.
 
         A penalised step stands off its vote by its own penalty, which is divided alike.
+
+        Args:
+            difference: float64 [V], the centred score of each vote.
+            divisor: float64 [V], > 0.
+            score: float64 [N], canonical order; read where penalised.
+            penalised: whether steps of one episode can have different scores.
         """
         rows = (difference / divisor).masked_fill_(self.lonely, 0.0).index_select(0, self.vote_of_row)
         if not penalised:
@@ -42,7 +48,12 @@ class Votes:
 
 
 def collect_votes(steps: OrderedSteps, statistics: EpisodeStatistics) -> Votes:
-    """Return the votes of a batch, for steps in canonical order."""
+    """Return the votes of a batch, for steps in canonical order.
+
+    Args:
+        steps: the canonical rows.
+        statistics: who votes: every episode once, or every step.
+    """
     if statistics == "per_episode":
         order, groups = _sort_by_group(steps.group_id.index_select(0, steps.episodes.start))
         source = steps.episodes.start.index_select(0, order)

@@ -56,6 +56,11 @@ def history_levels(steps: OrderedSteps, anchors: Grouping, history: int) -> dict
     """Return for k = 1 .. history+1 the groups of rows whose last k anchors are equal sequences.
 
     Rows with fewer than k anchors behind them are grouped apart from all others.
+
+    Args:
+        steps: the canonical rows.
+        anchors: their step groups, which are level 1.
+        history: K >= 0, how many earlier anchors the last level looks at.
     """
     current = anchors.restore(anchors.groups.segment)
     levels, sequence = {1: anchors}, current

@@ -64,7 +64,7 @@ def sapo_loss(log_ratio: Tensor, advantage: Tensor, *, tau_pos: float, tau_neg: 
         advantage: float [T].
         tau_pos, tau_neg: > 0.
     """
-    tau = torch.where(advantage > 0, tau_pos, tau_neg).to(log_ratio.dtype)
+    tau = torch.full_like(log_ratio, tau_neg).masked_fill(advantage > 0, tau_pos)
     return -(4.0 / tau) * torch.sigmoid(tau * torch.expm1(log_ratio)) * advantage
 
 

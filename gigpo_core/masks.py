@@ -54,5 +54,9 @@ def high_entropy_mask(entropy: Tensor, threshold: float) -> Tensor:
     """Return float [T]: 1 where the entropy is at least the threshold, else 0.
 
     Pass it as `TokenBatch.token_weight`: the paper silences low-entropy tokens but divides by all.
+
+    Args:
+        entropy: float [T], nats.
+        threshold: nats, from `entropy_threshold`.
     """
     return (entropy.detach() >= threshold).to(entropy.dtype)

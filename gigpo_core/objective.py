@@ -85,6 +85,11 @@ def policy_weight(tokens: TokenBatch, config: LossConfig, counts: Tensor) -> Ten
     """Return the constant factor on each token's policy term, float [T], or None for 1 everywhere.
 
     The product of `TokenBatch.token_weight`, the rollout correction and the off-policy sequence mask.
+
+    Args:
+        tokens: the T tokens of N whole rows, already checked.
+        config: which corrections.
+        counts: float [T], 1 for tokens in the data.
     """
     factors = []
     if tokens.token_weight is not None:

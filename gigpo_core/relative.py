@@ -33,6 +33,11 @@ def deviation(centred_values: Tensor, groups: Segments, spread: Spread = "sample
     """Return the standard deviation of each group of already centred values: float64 [S].
 
     "sample" divides by n-1, "population" by n. A group of one has deviation 0.
+
+    Args:
+        centred_values: float64 [N], sorted by group; the mean of each group is 0.
+        groups: S segments over the N values.
+        spread: the divisor.
     """
     degrees = groups.count - 1 if spread == "sample" else groups.count
     return torch.sqrt(groups.sum(centred_values * centred_values) / degrees.clamp(min=1))

@@ -39,5 +39,10 @@ def discounted_returns(reward: Tensor, episodes: Segments, position: Tensor, dis
 
 
 def episode_returns(reward: Tensor, episodes: Segments) -> Tensor:
-    """Return R(tau) = sum_t r_t, undiscounted: float64 [E], reward units."""
+    """Return R(tau) = sum_t r_t, undiscounted: float64 [E], reward units.
+
+    Args:
+        reward: float64 [N], canonical order.
+        episodes: E segments over the N steps.
+    """
     return episodes.sum(reward)

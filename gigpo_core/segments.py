@@ -39,6 +39,7 @@ def segments_of_sorted(changes: Tensor, device: torch.device) -> Segments:
 
     Args:
         changes: bool [N-1] (or [0] for N <= 1): whether row i+1 differs from row i.
+        device: where `changes` is and the runs shall be.
 
     A column of no rows cannot be told from one of one row here; callers return early for N = 0.
     """

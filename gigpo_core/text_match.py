@@ -94,6 +94,10 @@ def reaches(a: str, b: str, need: int) -> bool:
     """Return whether the matching blocks of a and b hold at least `need` characters.
 
     Stops when enough are found, or when even complete matches of all that is left would not do.
+
+    Args:
+        a, b: the texts; which is first matters, as for difflib.
+        need: characters.
     """
     matched, open_matches = 0, min(len(a), len(b))
     pending = [(0, len(a), 0, len(b))]
@@ -118,6 +122,11 @@ def longest_match(a: str, b: str, low_a: int, high_a: int, low_b: int, high_b: i
     """Return (start in a, start in b, length) of the longest common substring of two slices.
 
     Of several the one that starts first in a, then first in b; (low_a, low_b, 0) if there is none.
+
+    Args:
+        a, b: the texts.
+        low_a, high_a: the slice a[low_a:high_a] to look at.
+        low_b, high_b: the same of b.
     """
     best_a, best_b, best = low_a, low_b, 0
     start = low_a

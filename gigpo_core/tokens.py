@@ -117,7 +117,13 @@ def batch_totals(
 
 
 def row_sums(values: Tensor, token_row: Tensor, rows: int) -> Tensor:
-    """Return [N]: the sum of [T] over each row; differentiable; rows without tokens get 0."""
+    """Return [N]: the sum of [T] over each row; differentiable; rows without tokens get 0.
+
+    Args:
+        values: float [T], may carry a gradient.
+        token_row: int64 [T].
+        rows: N.
+    """
     return values.new_zeros(rows).index_add(0, token_row, values)
 
 
@@ -125,6 +131,9 @@ def row_means(values: Tensor, token_row: Tensor, rows: int, counts: Tensor) -> T
     """Return [N]: the mean of [T] over each row's counted tokens; rows without any get 0.
 
     Args:
+        values: float [T], may carry a gradient.
+        token_row: int64 [T].
+        rows: N.
         counts: float [T], 1 for counted tokens and 0 for others.
     """
     number = row_sums(counts, token_row, rows).clamp(min=1)

@@ -49,7 +49,7 @@ def part_of(tokens, rows):
 
 
 def whole(tokens):
-    return batch_totals(tokens.token_row, tokens.rows, tokens.counted)
+    return batch_totals(tokens.token_row, tokens.rows, tokens.counted, tokens.row_group)
 
 
 def episodes_of(*episodes, group=None, **columns):

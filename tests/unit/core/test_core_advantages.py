@@ -106,6 +106,12 @@ def test_reinforce_plus_plus_scales_by_the_centred_batch():
     assert_values(advantages(batch, "reinforce_plus_plus", scale_rewards="none").advantage, -1, 1, -2, 2)
 
 
+def test_reinforce_plus_plus_with_group_scale_divides_by_the_deviation_of_each_group():
+    batch = one_step_episodes(0, 2, 10, 14, group=[0, 0, 1, 1])
+    near, far = 1 / (math.sqrt(2) + 1e-6), 2 / (math.sqrt(8) + 1e-6)
+    assert_values(advantages(batch, "reinforce_plus_plus", scale_rewards="group").advantage, -near, near, -far, far)
+
+
 def test_batch_scale_divides_by_the_deviation_of_the_raw_returns():
     batch = one_step_episodes(0, 2, 10, 14, group=[0, 0, 1, 1])
     deviation = torch.tensor([0.0, 2.0, 10.0, 14.0]).double().std().item()

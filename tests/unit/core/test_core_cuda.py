@@ -1,12 +1,14 @@
 """The same results on a CUDA device as on the CPU."""
 
 import random
+from typing import get_args
 
 import pytest
 import torch
 from core_samples import made_tokens, whole
 
 from gigpo_core import AdvantageConfig, LossConfig, StepBatch, TokenBatch, compute_advantages, policy_objective
+from gigpo_core.loss_config import LossType
 from gigpo_core.similarity import cluster_texts
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -45,10 +47,14 @@ def test_cuda_finds_the_clusters_of_the_cpu():
     assert cluster_texts(texts, 0.6, "cuda") == cluster_texts(texts, 0.6)
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "sapo", "fipo"])
+@pytest.mark.parametrize("loss_type", get_args(LossType))
 def test_cuda_gives_the_loss_of_the_cpu(loss_type):
-    tokens = made_tokens()
-    config = LossConfig(loss_type=loss_type, rollout_importance_sampling_mode="sequence_mask")
+    tokens = made_tokens(row_group=torch.tensor([0, 1, 0, 1, 1]))
+    config = LossConfig(
+        loss_type=loss_type,
+        epsilon_high=1.2 if loss_type == "cispo" else None,
+        rollout_importance_sampling_mode=None if loss_type == "real" else "sequence_mask",
+    )
     here = policy_objective(tokens, config, whole(tokens))
     there = policy_objective(TokenBatch(**moved(tokens, "cuda")), config, whole(tokens))
     torch.testing.assert_close(there.loss.cpu(), here.loss, rtol=1e-12, atol=1e-12)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from core_samples import made_tokens, part_of, whole
 
-from gigpo_core import BatchTotals, ConfigError, LossConfig, ShapeError, TokenBatch, batch_totals, policy_objective
+from gigpo_core import BatchTotals, ConfigError, LossConfig, ShapeError, TokenBatch, policy_objective
 from gigpo_core.corrections import MISMATCH_METRICS, mismatch_metrics, off_policy_sequence_mask, rollout_weights
 from gigpo_core.kl import kl_estimate
 from gigpo_core.losses import fipo_weight
@@ -101,7 +101,7 @@ def made_groups(seed=0):
 
 def test_real_equals_a_straightforward_loop_and_groups_of_one_kind_give_nothing():
     tokens = made_groups()
-    totals = batch_totals(tokens.token_row, tokens.rows, None, tokens.row_group)
+    totals = whole(tokens)
     assert totals == BatchTotals(5, 15, 3)
     loss = policy_objective(tokens, LossConfig(loss_type="real", real_tau=0.4), totals).loss
     assert loss.item() == pytest.approx(real_by_loops(tokens, 0.4), rel=1e-12)
@@ -131,7 +131,7 @@ def test_real_does_not_overflow():
 def test_micro_batches_of_every_loss_add_up_to_one_batch(loss_type):
     tokens = made_groups()
     config = LossConfig(loss_type=loss_type, epsilon_high=3.0 if loss_type == "cispo" else None)
-    totals = batch_totals(tokens.token_row, tokens.rows, None, tokens.row_group)
+    totals = whole(tokens)
     one = policy_objective(tokens, config, totals)
     parts = [part_of(tokens, rows) for rows in ([0, 2], [1, 3], [4])]
     added = sum(policy_objective(part, config, totals).loss for part in parts)

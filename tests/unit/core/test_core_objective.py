@@ -17,47 +17,6 @@ from gigpo_core import (
 REDUCTIONS = ["grpo", "bnpo", "dr_grpo", "dapo"]
 
 
-def by_loops(tokens, config, reduction):
-    """The clipped loss with KL, entropy and token-level correction, written as the papers read."""
-    per_row = [[] for _ in range(tokens.rows)]
-    for t, row in enumerate(tokens.token_row.tolist()):
-        if tokens.counted is not None and not tokens.counted[t]:
-            continue
-        advantage = float(tokens.advantage[row])
-        rho = math.exp((tokens.log_prob[t] - tokens.old_log_prob[t]).item())
-        capped = min(rho, config.delta) if config.delta else rho
-        value = -min(capped * advantage, min(max(rho, 1 - config.epsilon), 1 + config.upper) * advantage)
-        value *= min(math.exp(float(tokens.old_log_prob[t] - tokens.rollout_log_prob[t])), 1.1)
-        ref = math.exp((tokens.reference_log_prob[t] - tokens.log_prob[t]).item())
-        value += config.beta * (ref - math.log(ref) - 1)
-        per_row[row].append(value - config.entropy_weight * float(tokens.entropy[t]))
-    live = [values for values in per_row if values]
-    if reduction == "grpo":
-        return sum(sum(values) / len(values) for values in live) / len(live)
-    if reduction == "dr_grpo":
-        return sum(map(sum, live)) / (len(live) * config.max_completion_length)
-    return sum(map(sum, live)) / sum(map(len, live))
-
-
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("masked", [False, True])
-def test_clipped_objective_equals_a_straightforward_loop(reduction, masked):
-    tokens = made_tokens(counted=torch.arange(15) % 4 != 1 if masked else None)
-    config = LossConfig(
-        loss_type=reduction,
-        epsilon=0.1,
-        epsilon_high=0.2,
-        delta=1.3,
-        beta=0.2,
-        entropy_weight=0.05,
-        max_completion_length=7,
-        rollout_importance_sampling_mode="token_truncate",
-        rollout_importance_sampling_threshold=1.1,
-    )
-    got = policy_objective(tokens, config, whole(tokens)).loss
-    assert got.item() == pytest.approx(by_loops(tokens, config, reduction), rel=1e-12)
-
-
 @pytest.mark.parametrize("level", ["token", "sequence", "sequence_token"])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_micro_batches_add_up_to_the_gradient_and_metrics_of_one_batch(reduction, level):
@@ -95,6 +54,26 @@ def test_two_tokens_by_hand():
     assert torch.equal(torch.autograd.grad(result.loss, tokens.log_prob)[0], torch.zeros(2))
     assert result.metrics["clip_high"] == result.metrics["clip_low"] == 0.5
     assert result.metrics["ratio"] == pytest.approx(1.0)
+
+
+def one_row(*ratios, advantage):
+    log_prob = torch.tensor(ratios, dtype=torch.float64).log()
+    return TokenBatch(log_prob, torch.zeros_like(log_prob), torch.zeros(len(ratios), dtype=torch.int64), advantage)
+
+
+def test_policy_kl_is_from_the_old_policy_to_the_new_one():
+    # KL(old || new) at tokens of the old policy: k3 is rho - 1 - log rho, so 1/2 - 1 + log 2 and 4 - 1 - log 4.
+    metrics = policy_objective(one_row(0.5, 4.0, advantage=torch.ones(1)), LossConfig(), BatchTotals(1, 2)).metrics
+    assert metrics["policy_kl"] == pytest.approx((2.5 - math.log(2)) / 2)
+
+
+def test_cispo_reports_the_share_of_capped_weights_whatever_the_advantage():
+    config = LossConfig(loss_type="cispo", epsilon_high=5.0)
+    for advantage in (1.0, -1.0):
+        tokens = one_row(6.0, 4.0, 0.1, 1.0, advantage=torch.tensor([advantage]))
+        metrics = policy_objective(tokens, config, BatchTotals(1, 4)).metrics
+        assert metrics["clip_high"] == 0.25
+        assert "clip_low" not in metrics
 
 
 def test_delta_caps_the_loss_of_a_negative_advantage():

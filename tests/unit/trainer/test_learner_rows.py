@@ -2,11 +2,17 @@ import struct
 from typing import Any
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
 from services.contracts.arrays import pack_float32, pack_int32
-from services.contracts.messages import Episode, ScoredGroup, Step
+from services.contracts.messages import Episode, ScoredGroup, Step, decode, encode
 from services.trainer.learner.errors import RowsError
 from services.trainer.learner.rows import Row, rows_of, supervised_pairs
+from services.trainer.learner.update import columns_of
+from services.trainer.payloads import Payload
 
 
 def a_step(index: int, **changes: Any) -> Step:
@@ -87,3 +93,55 @@ def test_what_does_not_fit_together_is_refused(
 def test_supervised_pairs_leave_invalid_actions_out() -> None:
     episode = an_episode(0, [a_step(1), a_step(0, action_valid=False), a_step(2)])
     assert supervised_pairs([episode]) == [((5, 6), (11, 1)), ((5, 6), (12, 1))]
+
+
+TOKEN_IDS = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=6)
+GROUPS = st.lists(
+    st.lists(st.lists(st.tuples(TOKEN_IDS, TOKEN_IDS), min_size=1, max_size=4), min_size=1, max_size=3), max_size=3
+)
+"""Groups of episodes of steps (prompt ids, response ids), in the order of group, k and step_index."""
+
+
+class SilentScorer:
+    """Stands for the model: what it makes of the tokens is not what is asked here."""
+
+    def constants(self, rows: Any, entropy: str) -> tuple[Tensor, None]:
+        return torch.zeros(rows.tokens), None
+
+
+def recorded_step(index: int, prompt: list[int], response: list[int]) -> Step:
+    return a_step(
+        index,
+        prompt_ids=pack_int32(prompt),
+        response_ids=pack_int32(response),
+        logprobs=pack_float32([-float(index)] * len(response)),
+        versions=pack_int32([3] * len(response)),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(GROUPS, st.randoms(use_true_random=False))
+def test_the_tokens_that_are_trained_are_exactly_the_sampled_ones(groups: list[Any], random: Any) -> None:
+    rows, sampled_tokens = [], 0
+    for number, group in enumerate(groups):
+        episodes = []
+        for k, turns in enumerate(group):
+            steps = [recorded_step(index, *turn) for index, turn in enumerate(turns)]
+            random.shuffle(steps)
+            episodes.append(decode(encode(an_episode(k, steps, group=f"t{number}")), Episode))
+        random.shuffle(episodes)
+        scored = scores(*[0.5] * sum(map(len, group)), group=f"t{number}")
+        rows += rows_of(episodes, scored)
+        sampled_tokens += Payload(b"", [], scored, episodes).sampled_tokens
+    columns = columns_of(rows, SilentScorer())  # type: ignore[arg-type]
+    sampled = [turn for group in groups for turns in group for turn in turns]
+    order = random.sample(range(len(sampled)), len(sampled))
+    for part, wanted in (
+        (columns, sampled),
+        (columns.select(torch.tensor(order, dtype=torch.int64)), [sampled[row] for row in order]),
+    ):
+        trained = zip(part.rows.ids, part.rows.prompt_length.tolist(), strict=True)
+        assert [(ids[:cut].tolist(), ids[cut:].tolist()) for ids, cut in trained] == wanted
+    train_tokens = columns.rows.tokens
+    assert train_tokens == sampled_tokens == sum(len(response) for _, response in sampled)
+    assert len(columns.rollout) == train_tokens
