@@ -69,7 +69,7 @@ def test_a_single_turn_job_trains_on_its_weighted_reward_functions(folder: Folde
     assert sum(summary["ledger"]["dropped"].values()) == 0
     assert summary["env_steps"] == BATCHES * 16
     assert [one["length_mean"] for one in summary["evaluations"]] == [1.0, 1.0]
-    archives = (folder.path / "runs/.platform/jobs" / summary["job_id"] / "rollouts").iterdir()
+    archives = (folder.path / "runs/.platform/jobs" / summary["job_id"] / "rollouts").glob("batch-*")
     steps = [step for file in archives for _, episodes in read_archive(file) for one in episodes for step in one.steps]
     assert len(steps) == BATCHES * 16
     for step in steps:

@@ -69,7 +69,7 @@ class Platform:
         return loaded
 
     def batches(self, job_id: str) -> list[tuple[ScoredGroup, list[Episode]]]:
-        files = sorted((self.folder / "runs/.platform/jobs" / job_id / "rollouts").iterdir())
+        files = sorted((self.folder / "runs/.platform/jobs" / job_id / "rollouts").glob("batch-*"))
         assert len(files) == BATCHES
         return [group for file in files for group in read_archive(file)]
 
