@@ -22,7 +22,7 @@ def reset_within(split: str, seed: int, reset: Callable[[int], str]) -> None:
     Args:
         reset: takes a number from 0 to 2**32 - 1 and names the task that it started.
     """
-    numbers = [_number(f"{split}/{seed}/{draw}") for draw in range(MAX_DRAWS)]
+    numbers = [task_number(f"{split}/{seed}/{draw}") for draw in range(MAX_DRAWS)]
     met = set()
     for draw, number in enumerate(numbers):
         task = reset(number)
@@ -34,5 +34,6 @@ def reset_within(split: str, seed: int, reset: Callable[[int], str]) -> None:
     reset(numbers[0])
 
 
-def _number(text: str) -> int:
+def task_number(text: str) -> int:
+    """A number from 0 to 2**32 - 1, which is what generators take as a seed, that follows from the text."""
     return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "little")

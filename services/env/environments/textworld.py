@@ -1,6 +1,6 @@
 """TextWorld: generated text adventures as compiled .z8 games (textworld, an extra; its interpreter is under GPL-2).
 
-Transcript (game coin_collector, level 5, train, seed 1):
+Transcript (game coin_collector, level 5):
 
     -= Cookhouse =-  You've just sauntered into a cookhouse. ... Why not try going south, that entranceway is unguarded.
     go south      -= Spare Room =-  You arrive in a spare room. An ordinary one. ...
@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from services.env.environment import Capabilities, CostClass, Environment, EnvironmentKwargs, Observation, Outcome
+from services.env.environments.splits import task_number
 from services.env.life import watched
 
 STATUS_LINE = re.compile(r"\n>\s+-= .*$")
@@ -83,7 +84,7 @@ class TextWorld(Environment):
             **dict.fromkeys(("admissible_commands", "description", "facts", "max_score", "objective", "score"), True),
             **dict.fromkeys(("won", "lost"), True),
         )
-        story, companion = _story(self.kwargs, seed * len(SPLITS) + SPLITS.index(split), split)
+        story, companion = _story(self.kwargs, task_number(f"{split}/{seed}"), split)
         with tempfile.TemporaryDirectory(prefix="textworld-") as folder:  # read once, when the game starts
             path = Path(folder, "game.z8")
             path.write_bytes(story)
