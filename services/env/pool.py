@@ -162,17 +162,12 @@ class WorkerPool:
         failures = 0
         while True:
             await asyncio.sleep(RESTART_PAUSE_S[min(failures, len(RESTART_PAUSE_S) - 1)])
-            worker = await WorkerProcess.start(self._config)
             try:
-                await self._greet(worker)
-            except (WorkerLostError, TimeoutError):
+                worker = await self._started()
+            except (WorkerLostError, OSError):  # TimeoutError is an OSError
                 failures += 1
                 log.exception("a worker did not start; %d in a row", failures)
-                worker.kill()
                 continue
-            except asyncio.CancelledError:
-                await worker.stop(0.0)
-                raise
             failures = 0
             self._open.add(worker)
             self._announce()
@@ -181,6 +176,19 @@ class WorkerPool:
                 log.warning("worker %d ended with %d sessions", worker.pid, len(worker.episodes))
             self._open.discard(worker)
             self._announce()
+
+    async def _started(self) -> WorkerProcess:
+        """A worker that has answered. OSError, TimeoutError, WorkerLostError: there is none, and nothing is left."""
+        worker = await WorkerProcess.start(self._config)
+        try:
+            await self._greet(worker)
+        except (WorkerLostError, TimeoutError):
+            worker.kill()
+            raise
+        except asyncio.CancelledError:
+            await worker.stop(0.0)
+            raise
+        return worker
 
     async def _greet(self, worker: WorkerProcess) -> None:
         request = worker.next_request()

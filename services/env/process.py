@@ -71,11 +71,14 @@ class WorkerProcess:
     @classmethod
     async def start(cls, config: WorkerConfig) -> "WorkerProcess":
         """Spawn a worker; it answers as soon as its imports are done. OSError where no process can be made."""
-        ours, theirs = socket.socketpair()
-        page_fd = os.memfd_create("worker-progress")
-        try:
+        with contextlib.ExitStack() as parents, contextlib.ExitStack() as childs:
+            ours, theirs = socket.socketpair()
+            parents.enter_context(ours)
+            childs.enter_context(theirs)
+            page_fd = os.memfd_create("worker-progress")
+            childs.callback(os.close, page_fd)
             os.ftruncate(page_fd, PROGRESS.size)
-            page = mmap.mmap(page_fd, PROGRESS.size)
+            page = parents.enter_context(mmap.mmap(page_fd, PROGRESS.size))
             command = [sys.executable, "-P", "-m", "services.env.worker", str(theirs.fileno()), str(page_fd)]
             process = subprocess.Popen(
                 [*command, msgspec.json.encode(config).decode()],
@@ -85,9 +88,7 @@ class WorkerProcess:
                 process_group=0,
                 env=worker_environment(os.environ),
             )
-        finally:
-            theirs.close()
-            os.close(page_fd)
+            parents.pop_all()  # they are the worker's now
         return cls(process, await asyncio.open_connection(sock=ours), page)
 
     @property

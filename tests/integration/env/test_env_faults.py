@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 
 import grpc
@@ -307,3 +308,20 @@ async def test_long_work_that_shows_life_is_not_taken_for_a_hang(served):
     (lease,) = await caller.open(kwargs_json='{"reset": "work 8"}')
     assert not (await caller.step(lease, 1, "work 8")).HasField("fault")
     assert_fault(await caller.step(lease, 2, "sleep 60"), INFRA)
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again_and_leaves_no_file_open(served, monkeypatch, caplog):
+    caller = await served()
+    lease = (await caller.open())[0]
+    await played(caller, [lease], 2)
+    open_files = len(os.listdir("/proc/self/fd"))
+    (worker,) = workers()
+    with monkeypatch.context() as without_python:
+        without_python.setattr(sys, "executable", "/nowhere/python")
+        os.kill(worker.pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while "a worker did not start; 2 in a row" not in caplog.text:
+                await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        assert (await caller.step(lease, 3)).observation.text == "count 3"
+    assert len(os.listdir("/proc/self/fd")) == open_files
