@@ -62,9 +62,19 @@ def test_an_endless_answer_is_read_at_its_end_and_nothing_of_it_is_logged(caplog
     assert not caplog.text
 
 
-@given(st.text(max_size=40), st.text(max_size=8))
+DIGITS = st.builds(lambda digit, count: digit * count, st.sampled_from("079"), st.integers(1, 6_000))
+
+
+@given(st.text(max_size=40) | DIGITS, st.text(max_size=8) | DIGITS)
 def test_any_two_texts_can_be_compared(reply, solution):
     assert is_right(reply, solution) in (True, False)
+
+
+def test_numbers_too_long_to_be_read_are_compared_as_text():
+    assert is_right("7" * 5_000, "7" * 5_000)
+    assert not is_right("7" * 5_000, "7" * 4_999)
+    assert not is_right("7" * 5_000, "7" * 1_000)
+    assert is_right("7" * 1_000, "7" * 998 + "77")
 
 
 @pytest.mark.parametrize(

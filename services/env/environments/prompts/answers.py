@@ -8,6 +8,8 @@ from functools import lru_cache
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 THOUGHT_END = "</think>"
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+LONGEST_NUMBER = 1_000
+"""Characters of a number that is compared as one; longer ones are text. Python refuses those of 4,301 digits."""
 LONGEST_MATHEMATICS = 1_000
 """Characters from the end of an answer that are read as mathematics: 32,000 times "1 " kept the parser busy for 5 s."""
 
@@ -30,7 +32,8 @@ def is_right(reply: str, solution: str) -> bool:
     if _plain(answer) == _plain(solution):
         return True
     if NUMBER.fullmatch(answer) and NUMBER.fullmatch(solution.strip()):
-        return Fraction(answer) == Fraction(solution.strip())
+        longest = max(len(answer), len(solution.strip()))
+        return longest <= LONGEST_NUMBER and Fraction(answer) == Fraction(solution.strip())
     return _same_mathematics(answer, solution)
 
 
