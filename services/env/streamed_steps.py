@@ -14,7 +14,7 @@ from services.env.translation import step_result
 from services.env.wire import Stepped
 
 STEPS_IN_FLIGHT = 8192
-"""Steps that one stream may have under way; further requests wait in the transport."""
+"""Steps that one stream may have under way or answered but not sent; further requests wait in the transport."""
 
 
 class StreamedSteps:
@@ -32,11 +32,11 @@ class StreamedSteps:
         self._ended = False
 
     async def take(self, steps: Iterable[env_pb2.StepRequest]) -> None:
-        """Begin these steps; each is answered within the service's time for a call."""
+        """Begin these steps, as room comes; each is answered within the service's time for a call."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._service.call_timeout_s
         for step in steps:
             await self._room.acquire()
+            until = loop.time() + self._service.call_timeout_s
             number = next(self._numbers)
             self._unanswered[number] = (step, until)
             try:
@@ -45,8 +45,8 @@ class StreamedSteps:
                 self._put(number, error)
             else:
                 answer.add_done_callback(partial(self._done, number))
-        if self._timer is None:
-            self._timer = loop.call_at(until, self._expire)
+            if self._timer is None:
+                self._timer = loop.call_at(until, self._expire)
 
     def end(self) -> None:
         """Nothing more comes in."""
@@ -63,6 +63,8 @@ class StreamedSteps:
             going_on = found[-1] is not None
             if results := [result for result in found if result is not None]:
                 yield results
+                for _ in results:  # only now are they sent: a client that does not read fills its own stream
+                    self._room.release()
 
     def _done(self, number: int, answer: "asyncio.Task[Stepped | Fault]") -> None:
         if not answer.cancelled():
@@ -82,7 +84,6 @@ class StreamedSteps:
         if asked is None:
             return  # it waited too long and was told so
         self._ready.put_nowait(step_result(asked[0], answer))
-        self._room.release()
         self._close_if_done()
 
     def _close_if_done(self) -> None:
