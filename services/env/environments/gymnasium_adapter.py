@@ -76,6 +76,12 @@ class GymnasiumKwargs(EnvironmentKwargs):
             raise ValueError(f"random_map: want 0, or 3 or more for FrozenLake, got {self.random_map} for {self.id}")
         return self
 
+    @model_validator(mode="after")
+    def _shown_as_text(self) -> Self:
+        if "render_mode" in self.options:
+            raise ValueError("options: render_mode is not the job's to choose, observations are text")
+        return self
+
 
 def board_text(rendered: str) -> str:
     """A rendered board without colour codes and last action; coloured places are named below it, lines and columns
@@ -162,7 +168,7 @@ class GymnasiumAdapter(Environment):
         """FrozenLake's, where it is drawn for the task."""
         known = KNOWN.get(kwargs.id.rpartition("/")[2].partition("-")[0])
         self._task = known.task if known else f"play {kwargs.id}"
-        self._won = known.won if known else lambda reward: reward > 0
+        self._known = known
         self._actions = self._named_actions(known)
 
     @property
@@ -178,6 +184,7 @@ class GymnasiumAdapter(Environment):
                 self._env, _ = self._make(desc=self._map)
             seen, _ = self._env.reset(seed=number)
             self._seen = self._observation(seen)
+            self._score = 0.0
             return f"{self.kwargs.id} {self._seen.text}"
 
         reset_within(split, seed, start)
@@ -193,11 +200,11 @@ class GymnasiumAdapter(Environment):
             return Outcome(observation=self._seen, action_valid=False)
         seen, reward, terminated, truncated, _ = self._env.step(chosen)
         self._seen = self._observation(seen)
-        won = bool(terminated) and self._won(float(reward))
+        self._score += float(reward)
         return Outcome(
             observation=self._seen,
             reward=float(reward),
-            won=won,
+            won=self._won(float(reward), terminated=bool(terminated), truncated=bool(truncated)),
             terminated=bool(terminated),
             truncated=bool(truncated),
         )
@@ -209,6 +216,14 @@ class GymnasiumAdapter(Environment):
 
     def close(self) -> None:
         self._env.close()
+
+    def _won(self, reward: float, *, terminated: bool, truncated: bool) -> bool:
+        """For environments that we do not know: whether the score at the end reaches what Gymnasium's registration
+        calls solved. Without such a threshold nothing is won."""
+        if self._known:
+            return terminated and self._known.won(reward)
+        threshold = self._env.spec.reward_threshold if self._env.spec else None
+        return (terminated or truncated) and threshold is not None and self._score >= threshold
 
     def _make(self, **drawn: object) -> "tuple[gymnasium.Env[Any, Any], bool]":
         """The environment, and whether it draws boards of text."""

@@ -33,8 +33,10 @@ class Echo(gymnasium.Env[str, str]):
 def _echo_is_registered():
     gymnasium.register("Echo-v0", entry_point=Echo)
     gymnasium.register("EchoTwo-v0", entry_point=Echo, nondeterministic=True)
+    gymnasium.register("EchoGoal-v0", entry_point=Echo, reward_threshold=1.0)
     yield
-    del gymnasium.registry["Echo-v0"], gymnasium.registry["EchoTwo-v0"]
+    for name in ("Echo-v0", "EchoTwo-v0", "EchoGoal-v0"):
+        del gymnasium.registry[name]
 
 
 def adapter(name: str, **kwargs: object) -> GymnasiumAdapter:
@@ -128,6 +130,33 @@ def test_terminated_and_truncated_are_kept_apart():
     over = adapter("Echo-v0")
     over.reset(0, "train")
     assert (over.step("bye").terminated, over.step("bye").truncated) == (True, False)
+
+
+def test_a_score_at_the_end_that_reaches_the_registered_threshold_is_won():
+    for name, said, won in (
+        ("EchoGoal-v0", ["hi", "bye"], [False, True]),
+        ("EchoGoal-v0", ["bye"], [False]),
+        ("EchoGoal-v0", ["hi", "hi", "hi"], [False, False, True]),  # truncated
+        ("Echo-v0", ["hi", "bye"], [False, False]),
+    ):
+        echo = adapter(name, options={"limit": 3})
+        for _ in range(2):  # the score starts anew with each episode
+            echo.reset(0, "train")
+            echo._env.unwrapped.turns = 0
+            assert [echo.step(words).won for words in said] == won
+
+
+def test_a_pole_that_falls_is_not_won():
+    pole = adapter("CartPole-v1")
+    pole.reset(0, "train")
+    while not (outcome := pole.step("1")).terminated:
+        pass
+    assert (outcome.reward, outcome.won) == (1.0, False)
+
+
+def test_the_way_of_drawing_is_not_the_jobs_to_choose():
+    with pytest.raises(ValidationError, match="options: render_mode"):
+        GymnasiumKwargs(id="Taxi-v4", options={"render_mode": "human"})
 
 
 def test_our_own_limit_on_turns_truncates_too():
