@@ -52,7 +52,7 @@ async def measure(plan: Plan) -> dict[str, Any]:
 
     Raises:
         OSError: the service does not start.
-        LookupError: there is no such environment.
+        UnavailableError: there is no such environment, or it cannot run here.
     """
     task = _task(plan)
     with served(workers=plan.workers, max_leases=plan.sessions + plan.held + 64) as service:

@@ -132,12 +132,15 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; what the service refuses and what cannot be started is one sentence and a status."""
     import grpc
 
+    from services.env.registry import UnavailableError
     from services.env.tools.local import status_text
 
     try:
         return asyncio.run(work)
     except grpc.aio.AioRpcError as error:
         raise _failure(status_text(error), 2) from error
+    except UnavailableError as error:
+        raise _failure(str(error), 2) from error
     except (TimeoutError, OSError, ValueError, RuntimeError) as error:
         raise _failure(str(error) or type(error).__name__, 1) from error
 

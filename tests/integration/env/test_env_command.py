@@ -141,3 +141,10 @@ def test_the_bench_measures_and_says_what_it_did_not_compare(gigpo):
     assert figures["held_sessions"] == 256 * figures["cores"]
     assert figures["openenv_steps_per_s"] is None  # this folder has no .venv-openenv
     assert "make install-openenv" in figures["openenv"]
+
+
+def test_the_bench_refuses_what_it_does_not_know_in_one_sentence(gigpo):
+    shown = gigpo("bench", "--env", "gird")
+    assert (shown.returncode, shown.stdout) == (2, "")
+    (sentence,) = shown.stderr.splitlines()
+    assert sentence.startswith("gigpo: environment 'gird': unknown; known: alfworld, ")
