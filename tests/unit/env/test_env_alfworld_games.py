@@ -15,7 +15,7 @@ from services.env.environments.alfworld.floor_plans import LAMP_STANDS, LIT, PLA
 from services.env.environments.alfworld.game import TASK_TYPES, Game, class_of, numbered
 from services.env.environments.alfworld.generator import Layout, draw_game
 from services.env.environments.alfworld.pddl import problem
-from services.env.environments.alfworld.published import NoGameError, game_folders, read_game
+from services.env.environments.alfworld.published import NoGameError, game_folders, pick_folder, read_game
 from services.env.registry import valid_kwargs
 
 MINI, FULL = Layout((3,), 3), Layout("all", "all")
@@ -141,3 +141,20 @@ def test_what_is_no_game_is_refused_by_name(tmp_path):
     spoilt = publish(drawn(0), tmp_path / "spoilt", pddl_problem="(:init) (:goal)")
     with pytest.raises(NoGameError, match="spoilt"):
         read_game(spoilt)
+
+
+def test_words_above_the_data_leave_no_game_out(tmp_path):
+    root = tmp_path / "my-movable-disk" / "json_2.1.1"
+    folder = publish(drawn(0, layout=MINI), root / "train" / "task" / "trial")
+    assert game_folders(root, "train") == (folder,)
+
+
+@pytest.mark.parametrize("file", ["game.tw-pddl", "traj_data.json"])
+@pytest.mark.parametrize(("spoilt", "words"), [('{"task_type"', "JSONDecodeError"), ("[]", "want a JSON object")])
+def test_a_spoilt_file_is_named(file, spoilt, words, tmp_path):
+    folder = publish(drawn(0, layout=MINI), tmp_path / "train" / "task" / "trial")
+    (folder / file).write_text(spoilt)
+    with pytest.raises(NoGameError, match=f"trial/{file}: {words}"):
+        pick_folder(tmp_path, "train", 0, TASK_TYPES)
+    with pytest.raises(NoGameError, match=f"trial/{file}: {words}"):
+        read_game(folder)

@@ -12,13 +12,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from services.env.environments.alfworld.game import TASK_TYPES, Game, Receptacle, Thing, Wording
 from services.env.environments.alfworld.pddl import IS, facts
 
 GAME_FILE, TRAJECTORY_FILE = "game.tw-pddl", "traj_data.json"
 LEFT_OUT = ("movable", "Sliced")
-"""Words in the paths of games that ALFWorld does not play either."""
+"""Words in the paths below the data's folder of games that ALFWorld does not play either."""
 ABILITIES = ("pickupable", "toggleable", "cleanable", "heatable", "coolable", "sliceable", "isreceptacleobject")
 TASK = re.compile(r"Your task is to: (.*?)\.?\"")
 PUT = re.compile(r"action PutObject \{\s*template :: \"([^\"]*)\"")
@@ -38,7 +39,7 @@ def game_folders(root: Path, split: str) -> tuple[Path, ...]:
         (path.parent for path in (root / split).glob(f"**/{GAME_FILE}") if (path.parent / TRAJECTORY_FILE).exists()),
         key=lambda folder: folder.relative_to(root).as_posix(),
     )
-    playable = tuple(folder for folder in found if not any(word in str(folder) for word in LEFT_OUT))
+    playable = tuple(folder for folder in found if not any(word in str(folder.relative_to(root)) for word in LEFT_OUT))
     if not playable:
         raise NoGameError(f"no {split}/**/{GAME_FILE} with {TRAJECTORY_FILE} beside it")
     return playable
@@ -46,7 +47,7 @@ def game_folders(root: Path, split: str) -> tuple[Path, ...]:
 
 def pick_folder(root: Path, split: str, seed: int, task_types: Collection[str]) -> Path:
     """The game that a seed names: seeds 0 to n - 1 go through all n games. From there the next that is marked solvable
-    and of a wanted type. NoGameError: none is."""
+    and of a wanted type. NoGameError: none is, or a file on the way is spoilt."""
     folders = game_folders(root, split)
     for step in range(len(folders)):
         folder = folders[(seed + step) % len(folders)]
@@ -59,8 +60,7 @@ def pick_folder(root: Path, split: str, seed: int, task_types: Collection[str]) 
 def read_game(folder: Path) -> Game:
     """The game of one folder. NoGameError: it is none, or one of a kind that ALFWorld does not play."""
     try:
-        trajectory = json.loads((folder / TRAJECTORY_FILE).read_text())
-        data = json.loads((folder / GAME_FILE).read_text())
+        trajectory, data = _document(folder / TRAJECTORY_FILE), _document(folder / GAME_FILE)
         wanted, task_type = trajectory["pddl_params"], trajectory["task_type"]
         if task_type not in TASK_TYPES or wanted.get("object_sliced"):
             raise NoGameError(f"{folder.name}: {task_type} is not played")
@@ -72,7 +72,7 @@ def read_game(folder: Path) -> Game:
             target=wanted["object_target"].lower(),
             goal=wanted["toggle_target" if look else "parent_target"].lower(),
         )
-    except (OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, AttributeError) as error:
         raise NoGameError(f"{folder.name}: {type(error).__name__}: {error}") from error
 
 
@@ -165,9 +165,20 @@ def _found(pattern: re.Pattern[str], grammar: str) -> str:
 
 @lru_cache(maxsize=8192)
 def _task_type(folder: Path) -> str:
-    return str(json.loads((folder / TRAJECTORY_FILE).read_text()).get("task_type"))
+    return str(_document(folder / TRAJECTORY_FILE).get("task_type"))
 
 
 @lru_cache(maxsize=8192)
 def _solvable(folder: Path) -> bool:
-    return bool(json.loads((folder / GAME_FILE).read_text()).get("solvable"))
+    return bool(_document(folder / GAME_FILE).get("solvable"))
+
+
+def _document(file: Path) -> dict[str, Any]:
+    """What a file holds. NoGameError: it cannot be read, or holds no JSON object."""
+    try:
+        document = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise NoGameError(f"{file.parent.name}/{file.name}: {type(error).__name__}: {error}") from error
+    if not isinstance(document, dict):
+        raise NoGameError(f"{file.parent.name}/{file.name}: want a JSON object, got {type(document).__name__}")
+    return document
