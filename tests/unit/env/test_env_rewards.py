@@ -1,13 +1,14 @@
 """Reward functions: hand-worked values."""
 
 import math
+import signal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
-from services.env.environment import KwargsError
+from services.env.environment import InfraFault, KwargsError
 from services.env.environments.prompts.answers import is_right
 from services.env.environments.prompts.rewards import Completion, reward_functions
 
@@ -60,6 +61,23 @@ def test_an_endless_answer_is_read_at_its_end_and_nothing_of_it_is_logged(caplog
     assert is_right("1 " * 30_000 + "so it is 7", "7")
     assert not is_right("7 " * 30_000 + "8", "7")
     assert not caplog.text
+
+
+def test_a_comparison_that_takes_too_long_is_an_infra_fault_and_is_asked_again(monkeypatch):
+    def hanging(*_, **__):
+        try:
+            signal.raise_signal(signal.SIGALRM)  # as the timer does when time is up
+        except (ValueError, TimeoutError, RecursionError):
+            return []
+        return []
+
+    before = signal.getsignal(signal.SIGALRM)
+    with monkeypatch.context() as busy:
+        busy.setattr("math_verify.parse", hanging)
+        with pytest.raises(InfraFault, match="comparing an answer with 'x\\^2\\+1' took over 5 s"):
+            values("<answer>$1+x^2$</answer>", solution="x^2+1")
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert values("<answer>$1+x^2$</answer>", solution="x^2+1")["accuracy"] == 1.0
 
 
 DIGITS = st.builds(lambda digit, count: digit * count, st.sampled_from("079"), st.integers(1, 6_000))
