@@ -17,7 +17,7 @@ STATUS: dict[type[errors.EnvServiceError], grpc.StatusCode] = {
     errors.SequenceError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EpisodeOverError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NotDoneError: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.ResetHungError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.ResetHungError: grpc.StatusCode.ABORTED,
     errors.NoRoomError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DrainingError: grpc.StatusCode.UNAVAILABLE,
     errors.WorkerLostError: grpc.StatusCode.UNAVAILABLE,

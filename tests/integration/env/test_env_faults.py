@@ -128,7 +128,7 @@ async def test_a_worker_that_uses_up_its_cpu_time_is_replaced(served):
     [
         ("raise", grpc.StatusCode.INTERNAL),
         ("die", grpc.StatusCode.UNAVAILABLE),
-        ("sleep 600", grpc.StatusCode.DEADLINE_EXCEEDED),
+        ("sleep 600", grpc.StatusCode.ABORTED),
         ("bomb", grpc.StatusCode.INTERNAL),
     ],
 )

@@ -165,3 +165,23 @@ async def test_what_may_be_repeated_is_repeated_and_waiting_leases_are_renewed()
         assert servicer.stepped == 3
         await servicer.renewed.wait()
     await server.stop(0)
+
+
+class HangsInReset(Forgetful):
+    """Answers as the service does whose environment hung in reset."""
+
+    async def OpenGroup(self, request, context):
+        self.opened += 1
+        await context.abort(grpc.StatusCode.ABORTED, "reset took too long; its worker was killed")
+
+
+async def test_a_reset_that_hung_is_a_failed_attempt_and_not_asked_for_again():
+    server, servicer = grpc.aio.server(), HangsInReset()
+    env_pb2_grpc.add_EnvironmentServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with connected_environments(f"127.0.0.1:{port}", EnvironmentLimits()) as environments:
+        with pytest.raises(EnvironmentFault, match="ABORTED: reset took too long") as caught:
+            await environments.open(opening("hung"))
+    assert (caught.value.fault, servicer.opened) == ("infra", 1)
+    await server.stop(0)

@@ -94,7 +94,8 @@ class EnvironmentServiceServicer:
         ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room, in the service or for this
         environment; trailing metadata "retry-after-ms" says when to ask again.
         UNAVAILABLE: the service is draining, or lost its workers (INFRA).
-        INTERNAL: the environment failed in reset (ENV_BUG). DEADLINE_EXCEEDED: its reset hung.
+        INTERNAL: the environment failed in reset (ENV_BUG). ABORTED: its reset hung (INFRA); the same call would hang again.
+        DEADLINE_EXCEEDED: not done yet; repeat the call with the same key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

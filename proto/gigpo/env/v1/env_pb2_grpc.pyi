@@ -47,7 +47,8 @@ class EnvironmentServiceStub:
     ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room, in the service or for this
     environment; trailing metadata "retry-after-ms" says when to ask again.
     UNAVAILABLE: the service is draining, or lost its workers (INFRA).
-    INTERNAL: the environment failed in reset (ENV_BUG). DEADLINE_EXCEEDED: its reset hung.
+    INTERNAL: the environment failed in reset (ENV_BUG). ABORTED: its reset hung (INFRA); the same call would hang again.
+    DEADLINE_EXCEEDED: not done yet; repeat the call with the same key.
     """
     Step: _grpc.UnaryUnaryMultiCallable[_env_pb2.StepRequest, _env_pb2.StepResponse]
     """Applies one action. The first step of a lease has seq 1.
@@ -89,7 +90,8 @@ class EnvironmentServiceAsyncStub(EnvironmentServiceStub):
     ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room, in the service or for this
     environment; trailing metadata "retry-after-ms" says when to ask again.
     UNAVAILABLE: the service is draining, or lost its workers (INFRA).
-    INTERNAL: the environment failed in reset (ENV_BUG). DEADLINE_EXCEEDED: its reset hung.
+    INTERNAL: the environment failed in reset (ENV_BUG). ABORTED: its reset hung (INFRA); the same call would hang again.
+    DEADLINE_EXCEEDED: not done yet; repeat the call with the same key.
     """
     Step: _aio.UnaryUnaryMultiCallable[_env_pb2.StepRequest, _env_pb2.StepResponse]  # type: ignore[assignment]
     """Applies one action. The first step of a lease has seq 1.
@@ -140,7 +142,8 @@ class EnvironmentServiceServicer(metaclass=_abc_1.ABCMeta):
         ALREADY_EXISTS: the key was used with other arguments. RESOURCE_EXHAUSTED: no room, in the service or for this
         environment; trailing metadata "retry-after-ms" says when to ask again.
         UNAVAILABLE: the service is draining, or lost its workers (INFRA).
-        INTERNAL: the environment failed in reset (ENV_BUG). DEADLINE_EXCEEDED: its reset hung.
+        INTERNAL: the environment failed in reset (ENV_BUG). ABORTED: its reset hung (INFRA); the same call would hang again.
+        DEADLINE_EXCEEDED: not done yet; repeat the call with the same key.
         """
 
     @_abc_1.abstractmethod
