@@ -115,7 +115,7 @@ class OpenEnv(Environment):
             raise KwargsError(f"url: {error}, got {self.kwargs.url!r}") from error
         allowed = self.options.get("allowed", [])
         if not isinstance(allowed, list) or f"{host}:{port}" not in allowed:
-            raise KwargsError(f"url: {host}:{port} is none of the addresses that this service may call: {allowed}")
+            raise KwargsError(f"url: {host}:{port} is none of the addresses that this service may call")
         secure = "wss" if parts.scheme in ("wss", "https") else "ws"
         threading.stack_size(THREAD_STACK_BYTES)
         try:

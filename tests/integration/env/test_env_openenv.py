@@ -126,6 +126,7 @@ async def test_only_addresses_that_the_operator_allows_are_called(served, url):
             await caller.open("openenv", kwargs_json=json.dumps({"url": wanted}))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.details().startswith("url: ")
+    assert address not in refused.value.details()  # what the operator allows is not the submitter's to know
     assert asked == []
 
 
