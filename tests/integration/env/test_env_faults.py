@@ -14,6 +14,10 @@ from env_caller import Caller, workers
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+RECOVERED_WITHIN_S = 30.0
+"""Longest wait for the answers after a worker was killed: 10 s are promised, a busy machine gets more."""
+FAULT_WITHIN_S = 20.0
+"""Longest wait for a hung step's fault beyond its deadline: 1 s is promised."""
 INFRA, ENV_BUG = env_pb2.FAULT_CLASS_INFRA, env_pb2.FAULT_CLASS_ENV_BUG
 
 
@@ -46,9 +50,10 @@ async def test_a_worker_killed_in_the_middle_of_a_step_costs_nobody_anything(ser
     gate.touch()  # the second time the step goes through
     (worker,) = workers()
     os.kill(worker.pid, signal.SIGKILL)
-    assert (await held).observation.text == "count 4"
-    assert [result.outcome.observation.text for result in await waiting] == ["count 4"] * 2
-    assert (await caller.step(leases[3], 4)).observation.text == "count 4"
+    async with asyncio.timeout(RECOVERED_WITHIN_S):
+        assert (await held).observation.text == "count 4"
+        assert [result.outcome.observation.text for result in await waiting] == ["count 4"] * 2
+        assert (await caller.step(leases[3], 4)).observation.text == "count 4"
     assert (await caller.step(leases[0], 5)).score == 5.0
 
 
@@ -81,9 +86,10 @@ async def test_a_hung_step_ends_at_its_deadline_and_harms_no_neighbour(served, a
     guilty, *others = await caller.open(n=3)
     await played(caller, [guilty, *others], 2)
     hanging = asyncio.create_task(caller.step(guilty, 3, action))
-    results = await caller.batch(*((lease, 3, "") for lease in others))
-    assert [result.outcome.observation.text for result in results] == ["count 3"] * 2
-    assert_fault(await hanging, INFRA)
+    async with asyncio.timeout(1.0 + FAULT_WITHIN_S):
+        results = await caller.batch(*((lease, 3, "") for lease in others))
+        assert [result.outcome.observation.text for result in results] == ["count 3"] * 2
+        assert_fault(await hanging, INFRA)
     results = await caller.batch(*((lease, 4, "") for lease in others))
     assert [result.outcome.observation.text for result in results] == ["count 4"] * 2
 
@@ -322,6 +328,6 @@ async def test_a_worker_that_cannot_be_started_is_tried_again_and_leaves_no_file
         async with asyncio.timeout(30):
             while "a worker did not start; 2 in a row" not in caplog.text:
                 await asyncio.sleep(0.05)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(RECOVERED_WITHIN_S):
         assert (await caller.step(lease, 3)).observation.text == "count 3"
     assert len(os.listdir("/proc/self/fd")) == open_files
