@@ -3,8 +3,8 @@
 Transcript (task boil, train, seed 0):
 
     Your task is to boil water. ...
-    look around    This room is called the hallway. In it, you see: ...
-    open door to kitchen    The door is already open.
+    look around             This room is called the hallway. In it, you see: ...
+    open door to kitchen    The door is now open.
 """
 
 import functools
@@ -40,8 +40,8 @@ class ScienceWorldKwargs(EnvironmentKwargs):
     simplifications: tuple[Simplification, ...] = Field((), description="What is made easier; easy: everything.")
     valid_actions: bool = Field(
         False,
-        description="Whether observations name all valid actions, 200 to 1,300 of them: this takes some ten times as "
-        "long as the step itself. Without them an action is valid where the engine understands it.",
+        description="Whether observations name all valid actions, 100 to 1,300 of them, which takes longer than the "
+        "step itself. Without them an action is valid where the engine understands it.",
     )
     max_turns: int = Field(100, ge=1, le=100_000, description="The episode is truncated after this many steps.")
 
