@@ -150,10 +150,11 @@ class Admission:
             raise problem if problem.status == 422 else bad_spec([("model.model", problem.detail)]) from None
 
     async def _environment(self, caller: Caller, spec: JobSpec) -> EnvironmentInfo:
-        if problems := data_problems(spec, open_folders(caller, self._model_roots)):
-            raise bad_spec(problems)
         environment, problems = environment_of(spec, await self._environments.list(), self._engines, self._trackers)
         if environment is None or problems:
+            raise bad_spec(problems)
+        folders = open_folders(caller, self._model_roots)
+        if problems := data_problems(spec, folders, environment.kwargs_schema):
             raise bad_spec(problems)
         kwargs = environment.kwargs(spec)
         refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
