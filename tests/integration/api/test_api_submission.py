@@ -16,6 +16,7 @@ from services.contracts.job import JobSpec
 from tests.integration.api.api_process import ApiProcess
 
 SCRATCH = {"model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}
+GRPO = {"advantage_estimator": "grpo"}
 
 
 def spec(**sections: Any) -> dict[str, Any]:
@@ -109,6 +110,17 @@ BAD = {
     "unknown split": (spec(environment={"eval_split": "dev"}), "environment.eval_split", "train, test"),
     "no mapping": ([], "", "want a mapping"),
     "more batches than can be counted": (spec(training={"total_batches": 10**30}), "training.total_batches", "1000000"),
+    "a lone surrogate": (
+        spec(environment={"environment": "noise", "environment_kwargs": {"a": ["x", "\ud800"]}}, algorithm=GRPO),
+        "environment.environment_kwargs.a.1",
+        "lone surrogates",
+    ),
+    "a key with a lone surrogate": (
+        spec(environment={"environment": "noise", "environment_kwargs": {"\ud800": 1}}, algorithm=GRPO),
+        "environment.environment_kwargs",
+        "lone surrogates",
+    ),
+    "a NUL": (spec(environment={"system": "a\0"}), "environment.system", "without NUL"),
     "an integer of many digits": (spec(evaluation={"eval_seed": 10**30}), "evaluation.eval_seed", "31 digits"),
 }
 
