@@ -15,6 +15,7 @@ from services.api.container import Parts
 from services.api.dashboard import live
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.jobs import JobFilter
+from services.api.routes.parameters import TEXT, Cursor
 from services.api.states import JobState
 from services.api.views.jobs import JobKind, job_view
 
@@ -22,7 +23,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 PAGE = 50
 EVENT_STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-Field = Annotated[str, Query(max_length=64)]
+Field = Annotated[str, Query(max_length=64, pattern=TEXT)]
 StateField = Literal["", "PENDING", "QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
 
 
@@ -52,7 +53,7 @@ async def job_list(
     parts: Parts,
     caller: Asking,
     chosen: Chosen,
-    cursor: Annotated[str | None, Query(max_length=32)] = None,
+    cursor: Cursor = None,
 ) -> Response:
     """Jobs, newest first."""
     rows = await jobs.page(parts.database, caller, chosen.wanted, limit=PAGE + 1, cursor=cursor)
