@@ -165,8 +165,8 @@ class Submissions:
     async def _lost_race(self, job: NewJob, error: IntegrityError) -> Answer | Exception:
         try:
             first = job.key is not None and await first_answer(self._database, job.caller, job.key, job.sha)
-        except Problem as problem:
-            return problem
+        except Exception as other:  # noqa: BLE001 - its caller raises it
+            return other
         return first or error
 
 

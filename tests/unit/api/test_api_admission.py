@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from services.api.admission import Admission, Call
 from services.api.caller import THIS_MACHINE
 from services.api.problems import Problem
-from services.api.submissions import Answer, NewJob
+from services.api.submissions import Answer, NewJob, Submissions
 
 
 class Taken:
@@ -66,3 +66,21 @@ async def test_the_folder_goes_only_when_the_job_was_refused(
     await asyncio.gather(asking, *others, return_exceptions=True)
     assert bool([*tmp_path.rglob("model")]) == kept
     assert woken.is_set() == (outcome is True)
+
+
+class Broken:
+    """A database that another process was faster in, and that cannot be asked about it."""
+
+    def write(self) -> Any:
+        raise IntegrityError("INSERT", {}, Exception("twice"))
+
+    def read(self) -> Any:
+        raise OperationalError("SELECT", {}, OSError("lost"))
+
+
+async def test_a_submission_whose_lost_race_cannot_be_looked_up_is_answered() -> None:
+    database: Any = Broken()
+    new: Any = SimpleNamespace(caller=THIS_MACHINE, key="k", sha="s")
+    async with asyncio.timeout(30):
+        with pytest.raises(OperationalError):
+            await Submissions(database).store(new)
