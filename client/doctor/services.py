@@ -54,8 +54,8 @@ def api(url: str | None, key: str | None) -> list[Finding]:
         return [ok("api", "no stack is up in this folder; `gigpo up` or `gigpo train` starts one")]
     try:
         with GigpoClient(url, key, timeout_s=_TIMEOUT_S, retries=Retries(limit=1)) as client:
-            checks = client.health()["checks"]
-            findings = [_health(url, checks)]
+            health = client.health()
+            findings = [_health(url, health["status"], health["checks"])]
             try:
                 next(client.jobs(limit=1), None)
             except Unauthorized:
@@ -67,9 +67,11 @@ def api(url: str | None, key: str | None) -> list[Finding]:
         return [bad("api", str(error), todo)]
 
 
-def _health(url: str, checks: dict[str, str]) -> Finding:
+def _health(url: str, status: str, checks: dict[str, str]) -> Finding:
     unwell = {name: said for name, said in checks.items() if said != "ok"}
     if unwell:
         said = "; ".join(f"{name}: {what}" for name, what in unwell.items())
         return bad("api", f"{url}: {said}", "look into RUNS/.platform/logs; `gigpo down`, then `gigpo up` starts anew")
+    if status != "ok":  # what is wrong is said to known callers alone
+        return bad("api", f"{url} is {status}", "a key of this installation in GIGPO_API_KEY shows what is wrong")
     return ok("api", f"{url} is well: {', '.join(checks)}")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from services.api.adoption import Policy, Taken, policy_of, training_of
 from services.api.artifacts import job_folder
 from services.api.caller import Caller
@@ -150,10 +152,11 @@ class Admission:
             raise problem if problem.status == 422 else bad_spec([("model.model", problem.detail)]) from None
 
     async def _environment(self, caller: Caller, spec: JobSpec) -> EnvironmentInfo:
-        if problems := data_problems(spec, open_folders(caller, self._model_roots)):
-            raise bad_spec(problems)
         environment, problems = environment_of(spec, await self._environments.list(), self._engines, self._trackers)
         if environment is None or problems:
+            raise bad_spec(problems)
+        folders = open_folders(caller, self._model_roots)
+        if problems := data_problems(spec, folders, environment.kwargs_schema):
             raise bad_spec(problems)
         kwargs = environment.kwargs(spec)
         refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
@@ -180,12 +183,19 @@ class Admission:
             kind="evaluation" if evaluation else "training",
             origin=origin,
         )
+        return await asyncio.shield(asyncio.create_task(self._bring_and_store(new, taken)))
+
+    async def _bring_and_store(self, new: NewJob, taken: Taken | None) -> Answer:
+        """Runs to its end when whoever asked goes away: a job may be stored by then, and needs its folder."""
         folder, stored = job_folder(self._data_dir, new.id), False
         try:
             if taken is not None:
                 await asyncio.to_thread(taken.bring, folder)
             answer = await self._submissions.store(new)
             stored = answer.new
+        except (SQLAlchemyError, asyncio.CancelledError):
+            stored = True  # perhaps: the connection, or this process, may have ended after the commit
+            raise
         finally:
             if taken is not None and not stored:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

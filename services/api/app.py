@@ -55,8 +55,8 @@ def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) ->
     mount_dashboard(app)
     setattr(app, "openapi", partial(document, app))  # noqa: B010 - FastAPI's own way; an assignment mypy refuses
     _translate_errors(app)
-    app.add_middleware(Defects, log=log)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Defects, log=log)
     app.add_middleware(AuditTrail)
     app.add_middleware(SecurityHeaders)  # added last, it stands outermost
     return app

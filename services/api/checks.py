@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ Problems = list[tuple[str, str]]
 
 _ID = "environment.environment"
 _LARGEST = (1 << 63) - 1
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def environment_of(
@@ -56,7 +58,7 @@ def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]]) ->
 def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     wanted = spec.environment
     field = "environment.environment_kwargs"
-    problems = _number_problems(spec.model_dump(exclude_unset=True))
+    problems = _unstorable(spec.model_dump(exclude_unset=True))
     problems += _kwargs_problems(field, wanted.environment_kwargs, info)
     if spec.model.warmstart and not problems:
         merged = {**wanted.environment_kwargs, **spec.model.warmstart.warmstart_environment_kwargs}
@@ -75,13 +77,16 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     return problems
 
 
-def _number_problems(value: Any, path: str = "") -> Problems:
-    """Integers in a document that 64 bits cannot hold."""
+def _unstorable(value: Any, path: str = "") -> Problems:
+    """What JSON can say and no database keeps: integers over 64 bits, NUL, and halves of surrogate pairs."""
     if isinstance(value, dict):
         inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
-        return [problem for name, one in inner for problem in _number_problems(one, name)]
+        named = [problem for key in value for problem in _unstorable(key, path)]
+        return named + [problem for name, one in inner for problem in _unstorable(one, name)]
     if isinstance(value, list):
-        return [problem for i, one in enumerate(value) for problem in _number_problems(one, f"{path}.{i}")]
+        return [problem for i, one in enumerate(value) for problem in _unstorable(one, f"{path}.{i}")]
+    if isinstance(value, str) and _UNSTORABLE.search(value):
+        return [(path, f"want text without NUL and lone surrogates, got {value[:80]!r}")]
     if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
         return [(path, f"want an integer of at most {_LARGEST}, got one of {len(str(value))} digits")]
     return []

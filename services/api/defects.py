@@ -9,7 +9,7 @@ from services.api.problems import Problem, answer
 
 
 class Defects:
-    """Stands inside of the other middleware, so that its answers have headers and are audited as all others."""
+    """Stands outside of the guard, whose defects it answers too, and inside of what audits answers and adds headers."""
 
     def __init__(self, app: ASGIApp, *, log: BoundLogger) -> None:
         self._app, self._log = app, log

@@ -7,6 +7,7 @@ import re
 from services.api.states import JobState
 from services.api.tables import JobRow
 from services.api.views.evaluations import EvaluationView
+from services.api.views.jobs import JobDetail
 from services.contracts.references import referenced_checkpoint
 from services.contracts.summary import EvaluationResult
 
@@ -37,6 +38,13 @@ def evaluation_view(row: JobRow) -> EvaluationView:
         result=results.pop(PINNED, None),
         baselines=results,
     )
+
+
+def first_view(body: str) -> EvaluationView:
+    """The evaluation as it was when its job was answered with this body, a `JobDetail`."""
+    columns = set(JobDetail.model_fields) - {"environment"}
+    detail = JobDetail.model_validate_json(body).model_dump(mode="json", include=columns)
+    return evaluation_view(JobRow(**detail, summary=None))
 
 
 def _version(row: JobRow, checkpoint: str) -> int | None:

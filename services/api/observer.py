@@ -127,7 +127,7 @@ class Observer:
     def _event(self, job_id: str, raw_id: bytes, fields: dict[bytes, bytes]) -> JobEvent:
         try:
             event = decode(fields.get(FIELD, b""), JobEvent)
-            return JobEvent(kind=event.kind[:16], at_unix_s=event.at_unix_s, data=_finite(event.data))
+            return JobEvent(kind=_storable(event.kind[:16]), at_unix_s=event.at_unix_s, data=_storable(event.data))
         except ContractError as error:
             self._log.warning("event_unreadable", job=job_id, id=raw_id.decode(), error=str(error))
             return JobEvent(kind="warning", at_unix_s=time.time(), data={"message": f"unreadable event: {error}"})
@@ -162,14 +162,16 @@ class Observer:
             job.error = str(event.data.get("error") or "the job failed without a word")[:_ERROR_CHARACTERS]
 
 
-def _finite(value: Any) -> Any:
-    """The value with null for numbers that JSON cannot hold."""
+def _storable(value: Any) -> Any:
+    """The value with null for numbers that JSON cannot hold, and text without NUL, which PostgreSQL cannot."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(name): _finite(inner) for name, inner in value.items()}
+        return {_storable(str(name)): _storable(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [_storable(inner) for inner in value]
     return value
 
 

@@ -43,7 +43,8 @@ class Problem(Exception):
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.errors, self.headers = status, detail, errors or [], headers or {}
+        self.status, self.detail, self.headers = status, _encodable(detail), headers or {}
+        self.errors = [(_encodable(field), _encodable(message)) for field, message in errors or []]
 
     def body(self) -> dict[str, Any]:
         """The problem as JSON values."""
@@ -53,6 +54,11 @@ class Problem(Exception):
             detail=self.detail,
             errors=[FieldError(field=field, message=message) for field, message in self.errors],
         ).model_dump()
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates, which may have come with a request, written out."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def answer(problem: Problem) -> Response:

@@ -133,7 +133,7 @@ class RolloutArchive:
     """Reads the archives of all jobs; keeps in memory which group lies in which file."""
 
     def __init__(self) -> None:
-        self._briefs: OrderedDict[Path, list[RolloutBrief]] = OrderedDict()
+        self._briefs: OrderedDict[tuple[Path, int, int], list[RolloutBrief]] = OrderedDict()
 
     def batches(self, folder: Path) -> list[int]:
         """Numbers of the archived trained batches, in order."""
@@ -186,11 +186,13 @@ class RolloutArchive:
         return number, _read(files[number])
 
     def _briefs_of(self, archive: Archive) -> list[RolloutBrief]:
-        if (kept := self._briefs.get(archive.path)) is not None:
-            return kept
         with _readable(archive.path):
+            state = archive.path.stat()  # a batch that is trained again is another file of the same name
+            key = archive.path, state.st_mtime_ns, state.st_size
+            if (kept := self._briefs.get(key)) is not None:
+                return kept
             briefs = [_brief(archive, encoded) for encoded in _encoded(archive.path)]
-        self._briefs[archive.path] = briefs
+        self._briefs[key] = briefs
         if len(self._briefs) > _KEPT_INDEXES:
             self._briefs.popitem(last=False)
         return briefs

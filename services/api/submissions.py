@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Insert, and_, insert, literal, or_, select, tuple_
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.caller import Caller
@@ -153,18 +153,20 @@ class Submissions:
         try:
             async with self._database.write() as session:
                 return await _insert(session, jobs)
-        except IntegrityError as error:  # another process was faster with one of the keys
-            if len(jobs) > 1:
-                return [(await self._outcomes([job]))[0] for job in jobs]
-            return [await self._lost_race(jobs[0], error)]
+        except (OperationalError, OSError) as error:  # the database is away, for each of them
+            return [error for _ in jobs]
         except Exception as error:  # noqa: BLE001 - each caller raises it on their own
-            return [error] * len(jobs)
+            if len(jobs) > 1:  # one of them is at fault: it must not fail its neighbours
+                return [(await self._outcomes([job]))[0] for job in jobs]
+            if isinstance(error, IntegrityError):  # another process was faster with the key
+                return [await self._lost_race(jobs[0], error)]
+            return [error]
 
     async def _lost_race(self, job: NewJob, error: IntegrityError) -> Answer | Exception:
         try:
             first = job.key is not None and await first_answer(self._database, job.caller, job.key, job.sha)
-        except Problem as problem:
-            return problem
+        except Exception as other:  # noqa: BLE001 - its caller raises it
+            return other
         return first or error
 
 

@@ -33,7 +33,7 @@ async def system_view(parts: Container, caller: Caller) -> SystemView:
         version=version("gigpo-platform"),
         database_revision=parts.database.revision,
         health=await health(parts.database, parts.redis, parts.environments, parts.settings.expected_services),
-        services=await _services(parts.redis),
+        services=await _services(parts.redis, caller),
         queues=[await _trainer_queue(parts.redis), *await _streams(parts.redis, begun)],
         ledger=await _ledger(parts.redis, begun),
         jobs=await _counts(parts.database, caller),
@@ -53,7 +53,8 @@ async def _counts(database: Database, caller: Caller) -> dict[str, int]:
     return {state.value: found.get(state.value, 0) for state in JobState}
 
 
-async def _services(redis: Redis) -> list[ServiceView]:
+async def _services(redis: Redis, caller: Caller) -> list[ServiceView]:
+    """Who is alive; what they are at, which names jobs of every project, only for whoever sees them all."""
     names = [name async for name in redis.scan_iter(keys.service_heartbeat("*", "*"), count=1000)]
     beats = [json.loads(beat) for beat in await redis.mget(names) if beat] if names else []
     found = [
@@ -61,7 +62,7 @@ async def _services(redis: Redis) -> list[ServiceView]:
             service=str(beat.get("service")),
             instance=str(beat.get("instance")),
             pid=beat.get("pid"),
-            detail=beat.get("detail") or {},
+            detail=(beat.get("detail") or {}) if caller.sees is None else {},
         )
         for beat in beats
     ]

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 from services.api.caller import Asking
 from services.api.container import Parts
 from services.api.problems import responses
+from services.api.routes.parameters import TEXT
 from services.api.security import administration
 from services.api.security.tables import AuditRow
 from services.api.security.views import (
@@ -25,8 +26,8 @@ from services.api.security.views import (
 
 router = APIRouter(prefix="/v1", tags=["administration"])
 
-KeyId = Annotated[str, Path(max_length=64)]
-ProjectId = Annotated[str, Path(max_length=64)]
+KeyId = Annotated[str, Path(max_length=64, pattern=TEXT)]
+ProjectId = Annotated[str, Path(max_length=64, pattern=TEXT)]
 
 
 @router.get("/whoami")

@@ -10,7 +10,7 @@ from services.api import jobs
 from services.api.admission import Call
 from services.api.caller import Asking
 from services.api.container import Parts
-from services.api.evaluations import evaluation_view
+from services.api.evaluations import evaluation_view, first_view
 from services.api.problems import not_found, responses
 from services.api.routes.jobs import CREATED
 from services.api.routes.parameters import TEXT, Cursor, FoundJob, IdempotencyKey, PageLimit
@@ -32,9 +32,8 @@ async def evaluate_policy(
     """Measure a pinned policy of a job on a panel of tasks, as a job of its own."""
     call = Call(caller, idempotency_key, body_sha("evaluation", wanted.model_dump(mode="json")))
     answer = await parts.admission.evaluate(call, wanted)
-    row = await jobs.find(parts.database, caller, answer.job_id)
     return Response(
-        evaluation_view(row).model_dump_json(),
+        first_view(answer.body).model_dump_json(),
         201 if answer.new else 200,
         headers={"Location": f"/v1/evaluations/{answer.job_id}"},
         media_type="application/json",

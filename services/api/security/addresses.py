@@ -15,6 +15,8 @@ _ADDRESS = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?[/\\]{2}", re.IGNORECASE)
 """`scheme://...`, and what a file system or a library may take for another machine: `//host`, `\\\\host`."""
 _PATH = re.compile(r"\s*(?:[/\\~]|[a-z]:[/\\])|.*(?:^|[/\\])\.\.(?:[/\\]|$)", re.IGNORECASE | re.DOTALL)
 
+_NO_DATA_FORMATS = frozenset({"uri", "text"})
+"""`uri`: an address that the environment's operator has to allow; `text`: words that nothing is opened by."""
 _SHOWN = 200
 """Characters of what came that an error repeats."""
 
@@ -45,12 +47,23 @@ def model_problem(model: str, roots: Sequence[Path] | None) -> str | None:
     return None
 
 
-def data_problems(spec: JobSpec, roots: Sequence[Path] | None) -> Problems:
-    """What an environment may not be pointed at: addresses, and folders outside of the model roots."""
-    texts = [*_strings("environment.environment_kwargs", spec.environment.environment_kwargs)]
+def data_problems(spec: JobSpec, roots: Sequence[Path] | None, schema: Mapping[str, Any]) -> Problems:
+    """What an environment may not be pointed at: addresses, and folders outside of the model roots.
+
+    Args:
+        schema: JSON schema of the environment's kwargs; properties of the `_NO_DATA_FORMATS` are let through.
+    """
+    sections = {"environment.environment_kwargs": spec.environment.environment_kwargs}
     if warmstart := spec.model.warmstart:
-        field = "model.warmstart.warmstart_environment_kwargs"
-        texts += _strings(field, warmstart.warmstart_environment_kwargs)
+        sections["model.warmstart.warmstart_environment_kwargs"] = warmstart.warmstart_environment_kwargs
+    properties = schema.get("properties", {})
+    texts = [
+        text
+        for section, kwargs in sections.items()
+        for name, value in kwargs.items()
+        if properties.get(name, {}).get("format") not in _NO_DATA_FORMATS
+        for text in _strings(f"{section}.{name}", value)
+    ]
     found: Problems = []
     for path, text in texts:
         if _ADDRESS.match(text):

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 
 from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
+from structlog.stdlib import BoundLogger
 
 from services.api.caller import SETTINGS_KEY, Caller, Scope
 from services.api.database import Database
@@ -40,8 +42,8 @@ class Authenticator:
         settings_key: the administrator's key from the settings; None: there is none.
     """
 
-    def __init__(self, database: Database, settings_key: str | None) -> None:
-        self._database = database
+    def __init__(self, database: Database, settings_key: str | None, log: BoundLogger) -> None:
+        self._database, self._log = database, log
         self._pepper = secrets.token_bytes(32)
         self._settings_digest = None if settings_key is None else self._digest(settings_key)
         self._known: dict[str, _Known] = {}
@@ -101,8 +103,12 @@ class Authenticator:
         return known
 
     async def _note_use(self, key_id: str) -> None:
-        async with self._database.write() as session:
-            await session.execute(update(KeyRow).where(KeyRow.id == key_id).values(last_used_unix_s=time.time()))
+        used = update(KeyRow).where(KeyRow.id == key_id).values(last_used_unix_s=time.time())
+        try:
+            async with self._database.write() as session:
+                await session.execute(used)
+        except SQLAlchemyError as error:  # the key is valid all the same
+            self._log.warning("key_use_not_noted", key=key_id, error=repr(error))
 
     def _digest(self, token: str) -> bytes:
         return hashlib.blake2b(token.encode(errors="surrogateescape"), key=self._pepper, digest_size=32).digest()

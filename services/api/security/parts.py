@@ -52,7 +52,7 @@ def security_of(settings: Settings, database: Database, log: BoundLogger) -> Sec
     key = settings.key_text
     return Security(
         keys_wanted=settings.keys_wanted,
-        authenticator=Authenticator(database, key),
+        authenticator=Authenticator(database, key, log),
         sessions=Sessions(signing_secret(settings.data_dir), key),
         rates=Rates(
             per_key=settings.rate_per_key,

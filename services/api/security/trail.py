@@ -38,6 +38,7 @@ class AuditTrail:
 
 def _entry(connection: HTTPConnection, security: Security, answer: Message) -> dict[str, Any]:
     caller: Caller | None = connection.scope.get("state", {}).get("caller")
+    path = connection.scope["path"].replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL keeps no NUL
     made = Headers(raw=answer["headers"]).get("location")
     return {
         "at_unix_s": time.time(),
@@ -46,7 +47,7 @@ def _entry(connection: HTTPConnection, security: Security, answer: Message) -> d
         "project_id": caller.project_id if caller else None,
         "address": security.address(connection)[:64],
         "method": connection.scope["method"][:16],
-        "path": connection.scope["path"][:_PATH_CHARACTERS],
+        "path": path[:_PATH_CHARACTERS],
         "made": made[:_PATH_CHARACTERS] if made else None,
         "status": answer["status"],
     }

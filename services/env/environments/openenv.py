@@ -49,6 +49,7 @@ class OpenEnvKwargs(EnvironmentKwargs):
     url: str = Field(
         pattern=r"^(ws|wss|http|https)://[^/?#@\s]+/?$",
         description="The server, such as ws://127.0.0.1:8000; the operator of this service must allow its host:port.",
+        json_schema_extra={"format": "uri"},
     )
     action: str = Field(
         "", description="The action's field that takes the agent's words; empty: the words are the action, as JSON."

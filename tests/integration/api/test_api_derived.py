@@ -153,7 +153,8 @@ def test_an_evaluation_is_a_job_on_a_pinned_policy_and_says_its_result(
 ) -> None:
     source = made("RUNNING", training={"total_batches": 9})
     wanted = {"job_id": source, "version": 5, "eval_episodes": 7, "eval_seed": 8, "split": "train", "name": "measured"}
-    answer = http.post("/v1/evaluations", json=wanted)
+    key = {"Idempotency-Key": f"evaluate {source}"}
+    answer = http.post("/v1/evaluations", json=wanted, headers=key)
     assert answer.status_code == 201, answer.text
     view = answer.json()
     assert (view["job_id"], view["checkpoint"], view["version"]) == (source, "v000005", 5)
@@ -173,6 +174,8 @@ def test_an_evaluation_is_a_job_on_a_pinned_policy_and_says_its_result(
     shown = http.get(f"/v1/evaluations/{view['id']}").json()
     assert (shown["result"]["label"], shown["result"]["version"], shown["result"]["success"]) == ("pinned", 5, 0.5)
     assert shown["baselines"].keys() == {"random_actor"}
+    again = http.post("/v1/evaluations", json=wanted, headers=key)
+    assert (again.status_code, again.json()) == (200, view), "the first answer, not what became of it"
     listed = http.get("/v1/evaluations", params={"job_id": source}).json()
     assert [one["id"] for one in listed["evaluations"]] == [view["id"]]
     assert http.get(f"/v1/evaluations/{source}").status_code == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from services.api.problems import Problem
 from services.api.reconciler import Reconciler
 from services.api.schema import DatabaseIsNewer
 from services.api.states import JobState, Wish
-from services.api.submissions import NewJob, Submissions, body_sha
+from services.api.submissions import Answer, NewJob, Submissions, body_sha
 from services.api.tables import Base, EventRow, IdempotencyRow, JobRow
 from services.api.views.jobs import Origin
 from services.contracts import keys
@@ -100,6 +101,15 @@ async def test_a_refused_key_does_not_keep_its_neighbours_from_being_stored(data
     refused, *others = await asyncio.gather(*map(submissions.store, wanted), return_exceptions=True)
     assert isinstance(refused, Problem)
     assert [(one.job_id == first.job_id, one.new) for one in others] == [(False, True), (True, False), (False, True)]
+
+
+async def test_what_cannot_be_written_does_not_fail_its_neighbours(database: Database) -> None:
+    submissions, good = Submissions(database), new_job("a")
+    kwargs = good.spec.environment.model_copy(update={"environment_kwargs": {"a": "\ud800"}})
+    bad = replace(new_job("b"), spec=good.spec.model_copy(update={"environment": kwargs}))
+    failed, *others = await asyncio.gather(*map(submissions.store, [bad, good, new_job("c")]), return_exceptions=True)
+    assert isinstance(failed, Exception)
+    assert [isinstance(one, Answer) and one.new for one in others] == [True, True]
 
 
 async def test_projects_share_neither_keys_nor_jobs(database: Database) -> None:

@@ -14,6 +14,8 @@ from services.contracts.job import JobSpec
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.api.submitting import spec, until
 
+GRPO = {"advantage_estimator": "grpo"}
+
 
 def test_a_submitted_job_reaches_the_trainer_with_everything_it_needs(api: ApiProcess, http: httpx.Client) -> None:
     answer = http.post("/v1/jobs", json=spec(name="first"))
@@ -92,6 +94,17 @@ BAD = {
     "unknown split": (spec(environment={"eval_split": "dev"}), "environment.eval_split", "train, test"),
     "no mapping": ([], "", "want a mapping"),
     "more batches than can be counted": (spec(training={"total_batches": 10**30}), "training.total_batches", "1000000"),
+    "a lone surrogate": (
+        spec(environment={"environment": "noise", "environment_kwargs": {"a": ["x", "\ud800"]}}, algorithm=GRPO),
+        "environment.environment_kwargs.a.1",
+        "lone surrogates",
+    ),
+    "a key with a lone surrogate": (
+        spec(environment={"environment": "noise", "environment_kwargs": {"\ud800": 1}}, algorithm=GRPO),
+        "environment.environment_kwargs",
+        "lone surrogates",
+    ),
+    "a NUL": (spec(environment={"system": "a\0"}), "environment.system", "without NUL"),
     "an integer of many digits": (spec(evaluation={"eval_seed": 10**30}), "evaluation.eval_seed", "31 digits"),
 }
 

@@ -16,13 +16,15 @@ import yaml
 from tests.integration.api.api_process import ApiProcess, running_api
 
 ROOT = Path(__file__).parents[3]
+ALLOWED, FORBIDDEN = "ws://127.0.0.1:9", "ws://127.0.0.1:10"
+OPENENV = {"ENV_SERVICE_OPTIONS": json.dumps({"openenv": {"allowed": ["127.0.0.1:9"]}})}
 
 
 @pytest.fixture(scope="module")
 def real_env() -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "services.env.main"],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "ENV_SERVICE_DRAIN_S": "0"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "ENV_SERVICE_DRAIN_S": "0", **OPENENV},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -101,3 +103,32 @@ def test_a_single_turn_job_that_cannot_run_is_refused_at_the_door(
     assert answer.status_code == 422
     assert [problem["field"] for problem in answer.json()["errors"]] == [field]
     assert words in answer.json()["detail"]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A folder that looks like a model from outside."""
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(("url", "status"), [(ALLOWED, 200), (FORBIDDEN, 422)])
+def test_the_operator_decides_which_server_an_openenv_job_calls(
+    http: httpx.Client, model: str, url: str, status: int
+) -> None:
+    environment = {"environment": "openenv", "environment_kwargs": {"url": url, "action": "message"}}
+    answer = http.post("/v1/jobs?dry_run=true", json={"model": {"model": model}, "environment": environment})
+    assert answer.status_code == status, answer.text
+    assert ("none of the addresses that this service may call" in answer.text) == (url == FORBIDDEN)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["http://example.org is what?", "// is a comment in which language?", "/etc is what?"]
+)
+def test_a_prompt_may_begin_like_an_address(http: httpx.Client, model: str, prompt: str) -> None:
+    example = yaml.safe_load((ROOT / "examples" / "prompts.yaml").read_text())
+    rows = [{"prompt": prompt, "solution": "a"}, {"prompt": "two", "solution": "b"}]
+    environment = {**example["environment"], "environment_kwargs": {"rows": rows}}
+    answer = http.post("/v1/jobs?dry_run=true", json={**example, "model": {"model": model}, "environment": environment})
+    assert answer.status_code == 200, answer.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,9 @@ from typing import Any, Literal
 
 import httpx
 import pytest
+from redis import Redis
 
+from services.contracts import keys
 from tests.integration.api.job_leftovers import GROUP, leave_results, summary
 from tests.integration.api.keyed_api import SPEC, KeyedApi, keyed_api
 
@@ -88,14 +91,14 @@ class Teams:
 @pytest.fixture(scope="module")
 def teams(redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
     with keyed_api(tmp_path_factory.mktemp("data"), redis_server, env_address) as keyed:
-        keys = {
+        held = {
             "nobody": None,
             "alpha": keyed.new_key("read", "submit", project="alpha")["key"],
             "beta": keyed.new_key("read", "submit", project="beta")["key"],
             "reader": keyed.new_key("read", project="alpha")["key"],
             "submitter": keyed.new_key("submit", project="alpha")["key"],
         }
-        clients = {name: keyed.client(key) for name, key in keys.items()}
+        clients = {name: keyed.client(key) for name, key in held.items()}
         job, queued, evaluation = _work(keyed, clients["alpha"])
         victim = keyed.new_key("read", project="alpha")["id"]
         ids = {
@@ -182,6 +185,17 @@ def test_an_administrator_sees_every_project(teams: Teams) -> None:
     ids = {one["id"] for one in teams.keyed.admin.get("/v1/jobs", params={"limit": 200}).json()["jobs"]}
     assert {teams.ids["job_id"], teams.queued} <= ids
     assert teams.keyed.admin.get(f"/v1/jobs/{teams.queued}").status_code == 200
+
+
+def test_what_a_service_is_at_is_shown_to_administrators_alone(teams: Teams) -> None:
+    beat = {"service": "rollout", "instance": "one", "pid": 1, "detail": {"jobs": [teams.queued]}}
+    with Redis.from_url(teams.keyed.api.redis_url) as redis:
+        redis.set(keys.service_heartbeat("rollout", "one"), json.dumps(beat), ex=60)
+    for path in ("/v1/system", "/system"):
+        assert teams.queued in teams.keyed.admin.get(path).raise_for_status().text
+        theirs = teams.clients["beta"].get(path).raise_for_status().text
+        assert "rollout" in theirs
+        assert teams.queued not in theirs
 
 
 @pytest.mark.parametrize("name", sorted(RULES, key=lambda one: (one.startswith(("POST", "DELETE")), one)))

@@ -53,6 +53,17 @@ def test_groups_come_in_order_of_batch_and_by_pages(folder: Path) -> None:
     assert RolloutArchive().page(folder, RolloutFilter(), offset=2, limit=2).next_offset is None
 
 
+def test_a_batch_that_is_trained_again_is_read_again(folder: Path) -> None:
+    archive = RolloutArchive()
+    assert [one.group_id for one in archive.page(folder, RolloutFilter(batch=1), offset=0, limit=9).rollouts] == [
+        "tb",
+        "tc",
+    ]
+    write(folder, 1, [(scored("again", [0]), [episode(0, [1.0])])])
+    found = archive.page(folder, RolloutFilter(batch=1), offset=0, limit=9).rollouts
+    assert [one.group_id for one in found] == ["again"]
+
+
 def test_groups_are_filtered_by_success_and_length(folder: Path) -> None:
     assert names(folder, won="some") == ["tabc"]
     assert names(folder, won="all") == ["tb", "tc"]

@@ -25,7 +25,7 @@ def security(*, keys_wanted: bool) -> Security:
     database = Database("sqlite+aiosqlite:////nowhere/none.sqlite")  # never asked: the key is the settings'
     return Security(
         keys_wanted=keys_wanted,
-        authenticator=Authenticator(database, KEY if keys_wanted else None),
+        authenticator=Authenticator(database, KEY if keys_wanted else None, structlog.get_logger()),
         sessions=Sessions(b"s" * 32, KEY),
         rates=Rates(per_key="100/hour", per_address="100/hour", failures_per_address="100/hour"),
         audit=AuditLog(database, structlog.get_logger()),

@@ -171,9 +171,11 @@ def test_an_environment_is_pointed_at_no_address_and_no_closed_folder(roots: lis
             "rollout": {"max_completion_length": 6},
         }
     )
-    names = [field.rpartition("kwargs.")[2] for field, _ in data_problems(spec, roots)]
+    names = [field.rpartition("kwargs.")[2] for field, _ in data_problems(spec, roots, {})]
     assert names == ["rows.1.path", "bad", "home", "up", "also"]
-    assert [field.rpartition("kwargs.")[2] for field, _ in data_problems(spec, None)] == ["rows.1.path", "also"]
+    assert [field.rpartition("kwargs.")[2] for field, _ in data_problems(spec, None, {})] == ["rows.1.path", "also"]
+    marked = {"properties": {"rows": {"format": "text"}, "also": {"format": "uri"}, "size": {"type": "integer"}}}
+    assert data_problems(spec, None, marked) == []
 
 
 async def test_a_key_that_calls_too_often_waits_and_another_does_not() -> None:

@@ -14,7 +14,7 @@ from services.api.caller import Asking
 from services.api.container import Parts
 from services.api.dashboard.forms import Form
 from services.api.dashboard.rendering import PageRoute
-from services.api.routes.parameters import CheckpointName, FoundJob
+from services.api.routes.parameters import CheckpointName, FoundJob, JobId
 from services.api.states import TERMINAL, Wish
 from services.api.submissions import body_sha
 from services.api.views.evaluations import EvaluationRequest
@@ -51,7 +51,7 @@ async def delete_checkpoint(job: FoundJob, name: CheckpointName, parts: Parts) -
 
 @router.post("/{command}")
 async def wish(
-    job_id: str, command: Literal["pause", "resume", "cancel"], parts: Parts, caller: Asking
+    job_id: JobId, command: Literal["pause", "resume", "cancel"], parts: Parts, caller: Asking
 ) -> RedirectResponse:
     """Note the wish."""
     await jobs.command(parts.database, caller, job_id, WISHES[command])

@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from services.api import feed, jobs
 from services.api.caller import Asking
@@ -13,6 +14,7 @@ from services.api.container import Container, Parts
 from services.api.dashboard import curves
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.jobs import JobFilter
+from services.api.routes.parameters import TEXT
 from services.api.tables import JobRow
 from services.api.views.jobs import job_view
 
@@ -28,7 +30,7 @@ async def compare(
     request: Request,
     parts: Parts,
     caller: Asking,
-    job: Annotated[list[str] | None, Query(max_length=MOST_JOBS)] = None,
+    job: Annotated[list[Annotated[str, Field(pattern=TEXT)]] | None, Query(max_length=MOST_JOBS)] = None,
 ) -> Response:
     """Choose jobs; see them on the same axes."""
     rows = [await jobs.find(parts.database, caller, job_id) for job_id in dict.fromkeys(job or [])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -15,14 +15,16 @@ from services.api.container import Parts
 from services.api.dashboard import live
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.jobs import JobFilter
+from services.api.routes.parameters import TEXT, Cursor
 from services.api.states import JobState
 from services.api.views.jobs import JobKind, job_view
+from services.contracts.algorithm import Algorithm
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 PAGE = 50
 EVENT_STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-Field = Annotated[str, Query(max_length=64)]
+Field = Annotated[str, Query(max_length=64, pattern=TEXT)]
 StateField = Literal["", "PENDING", "QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
 
 
@@ -52,7 +54,7 @@ async def job_list(
     parts: Parts,
     caller: Asking,
     chosen: Chosen,
-    cursor: Annotated[str | None, Query(max_length=32)] = None,
+    cursor: Cursor = None,
 ) -> Response:
     """Jobs, newest first."""
     rows = await jobs.page(parts.database, caller, chosen.wanted, limit=PAGE + 1, cursor=cursor)
@@ -64,6 +66,7 @@ async def job_list(
         chosen=chosen,
         query=urlencode(fields),
         states=[one.value for one in JobState],
+        estimators=get_args(Algorithm.model_fields["advantage_estimator"].annotation),
         cursor=cursor,
         next_cursor=rows[PAGE - 1].id if len(rows) > PAGE else None,
     )

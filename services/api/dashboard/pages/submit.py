@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from services.api import jobs
@@ -18,6 +18,7 @@ from services.api.dashboard.rendering import PageRoute, page
 from services.api.dashboard.spec_text import DEFAULT_SPEC, FieldProblem, as_text, field_problems, yaml_problem
 from services.api.derivation import fork_spec
 from services.api.problems import Problem
+from services.api.routes.parameters import TEXT
 from services.api.submissions import body_sha
 from services.api.views.jobs import DryRun, ForkRequest
 from services.contracts.job import SpecError, parse_spec
@@ -26,7 +27,13 @@ router = APIRouter(prefix="/jobs", route_class=PageRoute, include_in_schema=Fals
 
 
 @router.get("/new")
-async def form(request: Request, parts: Parts, caller: Asking, copy: str = "", checkpoint: str = "") -> Response:
+async def form(
+    request: Request,
+    parts: Parts,
+    caller: Asking,
+    copy: Annotated[str, Query(pattern=TEXT)] = "",
+    checkpoint: str = "",
+) -> Response:
     """The editor with the default spec, with that of the job `copy`, or with its `checkpoint` to begin from."""
     text = DEFAULT_SPEC
     if copy:

@@ -32,7 +32,12 @@ class PromptsKwargs(EnvironmentKwargs):
         description="Folder with train.jsonl and perhaps test.jsonl; a line holds prompt (or messages), solution, and "
         "perhaps choices.",
     )
-    rows: tuple[Row, ...] = Field((), max_length=MAX_ROWS, description="The lines themselves, instead of a folder.")
+    rows: tuple[Row, ...] = Field(
+        (),
+        max_length=MAX_ROWS,
+        description="The lines themselves, instead of a folder.",
+        json_schema_extra={"format": "text"},
+    )
     arithmetic: Arithmetic | None = Field(None, description="Generated sums; what is asked when nothing else is given.")
     split_dataset_ratio: float = Field(
         0.1, ge=0, lt=1, description="Share of the prompts that is held out for test; 0: test asks the same ones."
