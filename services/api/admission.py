@@ -153,10 +153,10 @@ class Admission:
 
     async def _environment(self, caller: Caller, spec: JobSpec) -> EnvironmentInfo:
         environment, problems = environment_of(spec, await self._environments.list(), self._engines, self._trackers)
-        if environment is None or problems:
+        if environment is None:
             raise bad_spec(problems)
         folders = open_folders(caller, self._model_roots)
-        if problems := data_problems(spec, folders, environment.kwargs_schema):
+        if problems := [*data_problems(spec, folders, environment.kwargs_schema), *problems]:
             raise bad_spec(problems)
         kwargs = environment.kwargs(spec)
         refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from services.api.caller import DEFAULT_PROJECT, Scope
 from services.api.views.base import Document, Request
@@ -16,14 +16,23 @@ _MOST = 10**15  # JSON numbers are exact up to 2**53
 _MOST_JOBS = 10**6
 
 
+def _whole(value: object) -> object:
+    """4.0 is an integer in JSON Schema; "4" and true are none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Jobs = Annotated[int, Field(strict=True, ge=0, le=_MOST_JOBS), BeforeValidator(_whole)]
+Count = Annotated[int, Field(strict=True, ge=0, le=_MOST), BeforeValidator(_whole)]
+
+
 class Quotas(Request):
     """What a project may use; null does not bind."""
 
-    max_concurrent_jobs: int | None = Field(None, strict=True, ge=0, le=_MOST_JOBS, examples=[4])
+    max_concurrent_jobs: Jobs | None = Field(None, examples=[4])
     """Jobs that have not ended."""
-    max_total_steps: int | None = Field(None, strict=True, ge=0, le=_MOST, examples=[1_000_000])
+    max_total_steps: Count | None = Field(None, examples=[1_000_000])
     """Training steps over all of its jobs, for ever: played ones, and the most that its open jobs can play."""
-    max_storage_bytes: int | None = Field(None, strict=True, ge=0, le=_MOST, examples=[10**11])
+    max_storage_bytes: Count | None = Field(None, examples=[10**11])
     """Files of all of its jobs; when it is reached, no new job is taken."""
 
 
