@@ -62,6 +62,10 @@ class Columns:
     """float32 [T]: under the reference policy; None when beta is 0."""
     entropy: Tensor | None = None
     """float32 [T], nats: of the distribution that `old` is from; None where no mask reads it."""
+    counted: Tensor | None = None
+    """bool [T]: what sums and denominators hold; None: all."""
+    weight: Tensor | None = None
+    """float [T]: factor on the policy term; None: 1."""
 
     def select(self, rows: Tensor) -> Columns:
         """These rows alone, in the order of `rows` int64 [M]."""
@@ -72,9 +76,15 @@ class Columns:
             rollout=self.rollout[at],
             old=self.old[at],
             finished=self.finished[rows],
-            reference=None if self.reference is None else self.reference[at],
-            entropy=None if self.entropy is None else self.entropy[at],
+            reference=_part(self.reference, at),
+            entropy=_part(self.entropy, at),
+            counted=_part(self.counted, at),
+            weight=_part(self.weight, at),
         )
+
+
+def _part(column: Tensor | None, at: Tensor) -> Tensor | None:
+    return None if column is None else column[at]
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,11 @@ class TokenMask:
     def counted(self, columns: Columns) -> Tensor | None:
         """bool [T], or None for all: what sums and denominators hold."""
         return overlong_filter(columns.rows.token_row, columns.finished) if self.overlong_filter else None
+
+    def on(self, columns: Columns) -> Columns:
+        """The rows of one optimizer batch with both masks."""
+        counted = self.counted(columns)
+        return replace(columns, counted=counted, weight=self.weight(columns, counted))
 
     def weight(self, columns: Columns, counted: Tensor | None) -> Tensor | None:
         """float [T], or None for 1: 0 where the entropy is below the threshold of this optimizer batch."""
@@ -176,14 +191,12 @@ def accumulate_gradient(
     Raises:
         LearnerError: the loss is not finite.
     """
-    counted = mask.counted(columns)
-    weight = mask.weight(columns, counted)
-    totals = batch_totals(columns.rows.token_row, len(columns.advantage), counted)
+    columns = mask.on(columns)
+    totals = batch_totals(columns.rows.token_row, len(columns.advantage), columns.counted)
     policy_alone = replace(loss, beta=0.0, entropy_weight=0.0)
     measured: defaultdict[str, float] = defaultdict(float)
     for micro in columns.rows.plan(scorer.token_budget):
         tokens = _token_batch(scorer, columns, micro, "gradient" if loss.entropy_weight > 0 else "value")
-        tokens = _masked(tokens, columns.rows.places(micro.row), counted, weight)
         objective = policy_objective(tokens, loss, totals)
         value = float(objective.loss.detach())
         if not math.isfinite(value):
@@ -218,21 +231,18 @@ def step_weights(optimizer: AdamW, weights: Sequence[Tensor], max_grad_norm: flo
 def _token_batch(scorer: Scorer, columns: Columns, micro: MicroBatch, entropy: Entropy) -> TokenBatch:
     logprob, spread = scorer.score(columns.rows, micro, entropy)
     at, device = columns.rows.places(micro.row), logprob.device
+    reference, counted, weight = (
+        None if column is None else column[at].to(device)
+        for column in (columns.reference, columns.counted, columns.weight)
+    )
     return TokenBatch(
         log_prob=logprob,
         old_log_prob=columns.old[at].to(device),
         token_row=micro.token_row.to(device),
         advantage=columns.advantage[micro.row].to(device),
         rollout_log_prob=columns.rollout[at].to(device),
-        reference_log_prob=None if columns.reference is None else columns.reference[at].to(device),
+        reference_log_prob=reference,
         entropy=spread,
-    )
-
-
-def _masked(tokens: TokenBatch, at: Tensor, counted: Tensor | None, weight: Tensor | None) -> TokenBatch:
-    device = tokens.log_prob.device
-    return replace(
-        tokens,
-        counted=None if counted is None else counted[at].to(device),
-        token_weight=None if weight is None else weight[at].to(device),
+        counted=counted,
+        token_weight=weight,
     )
