@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from services.contracts.kwargs_words import kwargs_in_words
+
 DASH = "–"
+NOTHING_SERVED = -1
+"""The policy version of a replica that serves none."""
 _BYTES = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -73,18 +77,19 @@ def instant(unix_s: float) -> str:
 
 
 def in_words(detail: Mapping[str, Any]) -> str:
-    """A nested mapping as one line of its leaves; what is empty or 0 is left out."""
+    """A nested mapping as one line of its leaves; what is empty, 0 or -1 (no policy version yet) is left out."""
     found = []
     for name, value in detail.items():
         if isinstance(value, Mapping):
             found.append(in_words(value))
-        elif value:
+        elif value and value != NOTHING_SERVED:
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
             found.append(f"{name.replace('_', ' ')} {number(text) if isinstance(text, int | float) else text}")
-    return " · ".join(part for part in found if part) or DASH
+    return " · ".join(part for part in found if part != DASH) or DASH
 
 
 FILTERS = {
+    "kwargs_in_words": kwargs_in_words,
     "in_words": in_words,
     "number": number,
     "signed": signed,

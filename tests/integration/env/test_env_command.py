@@ -1,4 +1,4 @@
-"""`gigpo env`: list, play, check, bench and new, as a user runs them, without a platform."""
+"""`gigpo env`: list, show, play, check, bench and new, as a user runs them, without a platform."""
 
 import json
 import os
@@ -49,6 +49,19 @@ def test_without_a_stack_the_listing_is_this_installations(gigpo):
     assert table.returncode == 0
     assert "alfworld" in table.stdout
     assert "[casino]" in table.stdout  # the extra's name is no markup
+
+
+def test_one_environment_is_shown_with_the_values_and_defaults_of_its_keys(gigpo):
+    shown = gigpo("show", "gymnasium")
+    assert shown.returncode == 0, shown.stderr
+    rows = {line.split()[0]: line.split() for line in shown.stdout.splitlines() if line.strip()}
+    assert rows["id"][1:3] == ["string", "(required)"]
+    assert rows["random_map"][1:7] == ["integer", "from", "0", "to", "64", "0"]
+    assert json.loads(gigpo("show", "gymnasium", "--json").stdout)["info"]["kwargs_schema"]["required"] == ["id"]
+    unknown = gigpo("show", "gim")
+    assert unknown.returncode == 2
+    assert "want one of alfworld, " in unknown.stderr
+    assert "got 'gim'" in unknown.stderr
 
 
 def test_a_person_plays_by_words_and_numbers(gigpo):

@@ -33,6 +33,7 @@ def test_what_an_instance_says_of_itself_is_one_line() -> None:
     detail = {"status": {"job_id": "j1", "version": 3}, "counters": {"asked": 6192, "failed": 0}, "jobs": ["a", "b"]}
     assert in_words(detail) == "job id j1 · version 3 · asked 6,192 · jobs a, b"
     assert in_words({"failed": 0, "jobs": []}) == "–"
+    assert in_words({"status": {"version": -1, "state": "idle"}, "counters": {"asked": 0}}) == "state idle"
 
 
 def test_the_wilson_interval_stays_in_the_unit_interval_and_holds_the_share() -> None:
