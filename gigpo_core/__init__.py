@@ -29,13 +29,7 @@ if TYPE_CHECKING:
     from gigpo_core.batch import StepBatch
     from gigpo_core.config import AdvantageConfig
     from gigpo_core.corrections import mismatch_metrics, rollout_weights
-    from gigpo_core.diagnostics import (
-        AliasingDiagnostics,
-        StepGroupDiagnostics,
-        aliasing_diagnostics,
-        step_group_diagnostics,
-    )
-    from gigpo_core.filters import informative_rows
+    from gigpo_core.diagnostics import GroupDiagnostics, group_diagnostics
     from gigpo_core.loss_config import LossConfig
     from gigpo_core.masks import entropy_threshold, high_entropy_mask, overlong_filter
     from gigpo_core.objective import Objective, policy_objective
@@ -45,39 +39,36 @@ if TYPE_CHECKING:
 _HOME = {
     "AdvantageConfig": "config",
     "Advantages": "advantages",
-    "AliasingDiagnostics": "diagnostics",
     "BatchTotals": "tokens",
+    "GroupDiagnostics": "diagnostics",
     "LossConfig": "loss_config",
     "MicroBatch": "packing",
     "Objective": "objective",
     "StepBatch": "batch",
-    "StepGroupDiagnostics": "diagnostics",
     "TokenBatch": "tokens",
-    "aliasing_diagnostics": "diagnostics",
     "anchor_keys": "anchors",
     "batch_totals": "tokens",
     "compute_advantages": "advantages",
     "entropy_threshold": "masks",
+    "group_diagnostics": "diagnostics",
     "high_entropy_mask": "masks",
-    "informative_rows": "filters",
     "mismatch_metrics": "corrections",
     "overlong_filter": "masks",
     "plan_micro_batches": "packing",
     "policy_objective": "objective",
     "rollout_weights": "corrections",
-    "step_group_diagnostics": "diagnostics",
 }
 
 __all__ = [
     "AdvantageConfig",
     "Advantages",
-    "AliasingDiagnostics",
     "BatchTotals",
     "ConfigError",
     "DtypeError",
     "DuplicateStepError",
     "EpisodeGroupError",
     "GigpoError",
+    "GroupDiagnostics",
     "LossConfig",
     "MicroBatch",
     "MissingStepError",
@@ -87,23 +78,20 @@ __all__ = [
     "RowError",
     "ShapeError",
     "StepBatch",
-    "StepGroupDiagnostics",
     "TokenBatch",
-    "aliasing_diagnostics",
     "anchor_digest",
     "anchor_digests",
     "anchor_keys",
     "batch_totals",
     "compute_advantages",
     "entropy_threshold",
+    "group_diagnostics",
     "high_entropy_mask",
-    "informative_rows",
     "mismatch_metrics",
     "overlong_filter",
     "plan_micro_batches",
     "policy_objective",
     "rollout_weights",
-    "step_group_diagnostics",
 ]
 
 

@@ -83,7 +83,7 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
         step = advantage = _hierarchy_advantage(score, episode, grouping, steps, config)
     else:
         step = _step_advantage(score, grouping, config)
-        advantage = torch.add(episode, step, alpha=config.gigpo_step_advantage_weight)
+        advantage = torch.add(episode, step, alpha=config.step_weight)
     return Advantages(
         advantage=steps.restore(advantage),
         episode_advantage=steps.restore(episode),

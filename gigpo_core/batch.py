@@ -50,6 +50,8 @@ class StepBatch:
     success: Tensor | None = None
     """bool [N]: True on the last step of an episode that reached its goal. Only graphgpo reads it;
     None: an episode succeeded if its undiscounted return is above 0."""
+    state_key: Tensor | None = None
+    """int64 [N, 2]: the digest of the exact state, where an environment can tell it. Only diagnostics read it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def check_columns(batch: StepBatch) -> int:
     """Check shapes, dtypes, devices, signs and finiteness; return N.
 
     Raises:
-        ShapeError: a column is not [N] ([N, 2] for anchor_key, [N, F] for reward_components).
+        ShapeError: a column is not [N] ([N, 2] for keys, [N, F] for reward_components).
         DtypeError: ids are not int64, rewards not floating, flags not bool, or devices differ.
         NegativeIdError, NonFiniteRewardError: naming the first wrong row.
     """
@@ -88,7 +90,8 @@ def check_columns(batch: StepBatch) -> int:
     device = batch.group_id.device
     for name in ("group_id", "episode_id", "step_index", "reward", "action_valid", "kl", "success"):
         _check_column(name, getattr(batch, name), (n,), device)
-    _check_column("anchor_key", batch.anchor_key, (n, 2), device)
+    for name in ("anchor_key", "state_key"):
+        _check_column(name, getattr(batch, name), (n, 2), device)
     components = batch.reward_components
     if components is not None:
         _check_column("reward_components", components, (n, components.shape[-1]), device)

@@ -107,6 +107,13 @@ class AdvantageConfig:
         return "group" if self.norm == "mean_std" else "none"
 
     @property
+    def step_weight(self) -> float:
+        """What A^S is multiplied with in A: omega; 1 under hgpo, whose A^S is its whole advantage; else 0."""
+        if self.advantage_estimator == "hgpo":
+            return 1.0
+        return self.gigpo_step_advantage_weight if self.advantage_estimator in STEP_ESTIMATORS else 0.0
+
+    @property
     def subtracts_kl(self) -> bool:
         """Whether the KL to the reference model belongs to the reward, after defaults."""
         if self.kl_in_reward is not None:

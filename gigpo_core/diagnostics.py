@@ -1,98 +1,135 @@
-"""What a batch of advantages looks like from outside. Returned, never printed."""
+"""What the groups of a batch look like from outside. Returned, never printed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gigpo_core.advantages import Advantages
-from gigpo_core.anchors import exact_step_groups
+from gigpo_core.advantages import Advantages, step_rewards
+from gigpo_core.batch import StepBatch, check_columns, order_steps
+from gigpo_core.config import AdvantageConfig
+from gigpo_core.returns import episode_returns
+from gigpo_core.segments import Segments, sort_by_group
+
+_ROUNDING = 2.0**-52
+"""Relative distance of neighbouring float64 numbers: two sums of L terms in different orders are at most L times this
+times the sum of the terms' sizes apart."""
 
 
 @dataclass(frozen=True)
-class StepGroupDiagnostics:
-    """Shape of the step groups and of the advantages of one batch; shares are in [0, 1]."""
+class GroupDiagnostics:
+    """Of each of G groups, in ascending order of their ids. Sums and counts, so that those of many groups add up to
+    those of all; but for the largest step group and the spread. All on the batch's device."""
 
-    steps: int
-    step_groups: int
-    size_histogram: dict[int, int]
-    """Size of a step group -> number of groups of that size, ascending."""
-    mean_size: float
-    singleton_share: float
-    """Share of steps that are alone in their step group, so A^S = 0."""
-    zero_spread_share: float
-    """Share of steps in a step group of two or more whose returns are all equal."""
-    nonzero_step_share: float
-    """Share of steps with A^S != 0: where the step level has something to say."""
-    nonzero_episode_share: float
-    """Share of steps with A^E != 0."""
-    mean_episode_advantage: float
-    """Mean of A^E over steps: the mean before the step level is added."""
-    mean_advantage: float
-    """Mean of A over steps: the mean after it is added."""
+    group_id: Tensor
+    """int64 [G]."""
+    steps: Tensor
+    """int64 [G]: rows of the group, >= 1."""
+    step_groups: Tensor
+    """int64 [G]: >= 1."""
+    step_group_largest: Tensor
+    """int64 [G]: rows of the largest step group."""
+    rows_by_size: Tensor
+    """int64 [G, B]: rows in step groups of at least each bin's size and below the next one's. Rows alone in their step
+    group, all of them in a group where no state recurs, have nothing to be compared with: A^S is 0."""
+    shared_anchor_rows: Tensor
+    """int64 [G]: rows in step groups of two and more."""
+    useful_anchor_rows: Tensor
+    """int64 [G]: rows where the step level tells actions apart: A^S is not 0."""
+    aliased_anchor_rows: Tensor
+    """int64 [G]: rows in step groups whose members were in different exact states: they compare what is not quite
+    comparable. All 0 where the batch has no `state_key`."""
+    abs_episode_advantage_sum: Tensor
+    """float64 [G]: sum of |A^E| over the rows."""
+    abs_step_advantage_sum: Tensor
+    """float64 [G]: sum of |omega A^S|, the step level's share of A."""
+    return_spread: Tensor
+    """float64 [G], reward units, >= 0: the best episode's return less the worst one's. Exactly 0 where all are equal
+    but for the rounding of their sums, and in a group of one episode: such a group teaches nothing on the episode
+    level (DAPO drops it, arXiv:2503.14476, equation 11)."""
 
 
-def step_group_diagnostics(result: Advantages) -> StepGroupDiagnostics:
-    """Return the diagnostics of a batch; all shares and means are 0 for a batch of no steps."""
-    steps = len(result.step_group)
-    if steps == 0:
-        return StepGroupDiagnostics(0, 0, {}, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    size = torch.bincount(result.step_group)
-    of_size = torch.bincount(size)
-    shared = size.index_select(0, result.step_group) > 1
-    level = _spreads(result.step_return, result.step_group, len(size)).index_select(0, result.step_group) == 0
-    return StepGroupDiagnostics(
-        steps=steps,
-        step_groups=len(size),
-        size_histogram={n: count for n, count in enumerate(of_size.tolist()) if count},
-        mean_size=steps / len(size),
-        singleton_share=_share(~shared),
-        zero_spread_share=_share(shared & level),
-        nonzero_step_share=_share(result.step_advantage != 0),
-        nonzero_episode_share=_share(result.episode_advantage != 0),
-        mean_episode_advantage=float(result.episode_advantage.mean()),
-        mean_advantage=float(result.advantage.mean()),
+def group_diagnostics(
+    batch: StepBatch, config: AdvantageConfig, result: Advantages, bins: Sequence[int] = (1, 2, 4, 8, 16)
+) -> GroupDiagnostics:
+    """Return the diagnostics of each group of a batch that `compute_advantages` was given.
+
+    What a group's diagnostics are does not depend on the other groups of the batch, bit for bit.
+
+    Args:
+        batch: N steps; N = 0 gives G = 0.
+        config: the one `result` was computed with; read for the rewards and omega.
+        result: what `compute_advantages` returned for them.
+        bins: ascending, the first one 1: least sizes of the B bins.
+
+    Raises:
+        ShapeError, DtypeError, RowError: as `compute_advantages`.
+        ConfigError: as `step_rewards`.
+    """
+    if check_columns(batch) == 0:
+        return _none(len(bins), batch.group_id.device)
+    order, groups = sort_by_group(batch.group_id)
+    label = result.step_group.index_select(0, order)
+    home = groups.segment.new_empty(int(label.max()) + 1).scatter_(0, label, groups.segment)  # group of a step group
+    size = torch.bincount(label)
+    own = size.index_select(0, label)
+    edges = torch.tensor(tuple(bins)[1:], dtype=torch.int64, device=label.device)
+    cell = groups.segment * len(bins) + torch.bucketize(own, edges, right=True)
+    step_advantage = result.step_advantage.index_select(0, order)
+    return GroupDiagnostics(
+        group_id=batch.group_id.index_select(0, order).index_select(0, groups.start),
+        steps=groups.count,
+        step_groups=torch.bincount(home, minlength=len(groups.count)),
+        step_group_largest=torch.zeros_like(groups.count).scatter_reduce_(0, home, size, "amax"),
+        rows_by_size=torch.bincount(cell, minlength=len(groups.count) * len(bins)).view(-1, len(bins)),
+        shared_anchor_rows=groups.sum((own > 1).long()),
+        useful_anchor_rows=groups.sum((step_advantage != 0).long()),
+        aliased_anchor_rows=_aliased_rows(batch, order, label, groups),
+        abs_episode_advantage_sum=groups.sum(result.episode_advantage.index_select(0, order).abs()),
+        abs_step_advantage_sum=groups.sum((config.step_weight * step_advantage).abs()),
+        return_spread=_return_spread(batch, config, len(groups.count)),
     )
 
 
-@dataclass(frozen=True)
-class AliasingDiagnostics:
-    """How far anchors stand for more than one state of the environment; shares are in [0, 1]."""
-
-    anchors: int
-    """Different (group, anchor) pairs."""
-    aliased_anchors: int
-    """Those whose rows have more than one exact state: they compare what is not comparable."""
-    aliased_step_share: float
-    """Share of steps in such an anchor."""
+def _aliased_rows(batch: StepBatch, order: Tensor, label: Tensor, groups: Segments) -> Tensor:
+    if batch.state_key is None:
+        return torch.zeros_like(groups.count)
+    state = batch.state_key.index_select(0, order)
+    member = label.new_empty(int(label.max()) + 1).scatter_(0, label, torch.arange(len(label), device=label.device))
+    other = (state != state.index_select(0, member.index_select(0, label))).any(1).long()
+    mixed = torch.zeros_like(member).scatter_reduce_(0, label, other, "amax")
+    return groups.sum(mixed.index_select(0, label))
 
 
-def aliasing_diagnostics(group_id: Tensor, anchor_key: Tensor, state_key: Tensor) -> AliasingDiagnostics:
-    """Return how many anchors hide different states.
+def _return_spread(batch: StepBatch, config: AdvantageConfig, groups: int) -> Tensor:
+    steps = order_steps(batch)
+    reward = steps.arrange(step_rewards(batch, config))
+    total = episode_returns(reward, steps.episodes)
+    uncertain = steps.episodes.sum(reward.abs()) * steps.episodes.count * _ROUNDING
+    _, group = torch.unique(steps.group_id.index_select(0, steps.episodes.start), return_inverse=True)
 
-    Args:
-        group_id: int64 [N].
-        anchor_key: int64 [N, 2].
-        state_key: int64 [N, 2], the digest of the full state, where an environment can tell it.
+    def extreme(values: Tensor, which: str) -> Tensor:
+        return values.new_zeros(groups).scatter_reduce_(0, group, values, which, include_self=False)
 
-    Returns:
-        Counts and a share; all 0 for no rows.
-    """
-    if len(group_id) == 0:
-        return AliasingDiagnostics(0, 0, 0.0)
-    grouping = exact_step_groups(group_id, anchor_key)
-    state = state_key.index_select(0, grouping.order)
-    first = grouping.groups.broadcast(state.index_select(0, grouping.groups.start))
-    mixed = grouping.groups.sum((state != first).any(1).to(torch.int64)) > 0
-    return AliasingDiagnostics(len(mixed), int(mixed.sum()), _share(grouping.groups.broadcast(mixed)))
+    spread = extreme(total, "amax") - extreme(total, "amin")
+    return torch.where(spread > extreme(uncertain, "amax"), spread, 0.0)
 
 
-def _spreads(values: Tensor, label: Tensor, labels: int) -> Tensor:
-    high = values.new_zeros(labels).scatter_reduce_(0, label, values, "amax", include_self=False)
-    return high - values.new_zeros(labels).scatter_reduce_(0, label, values, "amin", include_self=False)
-
-
-def _share(flags: Tensor) -> float:
-    return float(flags.to(torch.float64).mean())
+def _none(bins: int, device: torch.device) -> GroupDiagnostics:
+    count, amount = (torch.zeros(0, dtype=dtype, device=device) for dtype in (torch.int64, torch.float64))
+    return GroupDiagnostics(
+        group_id=count,
+        steps=count,
+        step_groups=count,
+        step_group_largest=count,
+        rows_by_size=count.view(0, bins),
+        shared_anchor_rows=count,
+        useful_anchor_rows=count,
+        aliased_anchor_rows=count,
+        abs_episode_advantage_sum=amount,
+        abs_step_advantage_sum=amount,
+        return_spread=amount,
+    )

@@ -10,7 +10,7 @@ from torch import Tensor
 from gigpo_core.batch import OrderedSteps
 from gigpo_core.config import EpisodeStatistics, RewardScale
 from gigpo_core.relative import centred, deviation, group_relative
-from gigpo_core.segments import Segments, segments_of_sorted
+from gigpo_core.segments import Segments, sort_by_group
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def collect_votes(steps: OrderedSteps, statistics: EpisodeStatistics) -> Votes:
         statistics: who votes: every episode once, or every step.
     """
     if statistics == "per_episode":
-        order, groups = _sort_by_group(steps.group_id.index_select(0, steps.episodes.start))
+        order, groups = sort_by_group(steps.group_id.index_select(0, steps.episodes.start))
         source = steps.episodes.start.index_select(0, order)
         place = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
         return Votes(source, steps.episodes.broadcast(place), groups, groups.broadcast(groups.count) == 1)
-    order, groups = _sort_by_group(steps.group_id)
+    order, groups = sort_by_group(steps.group_id)
     place = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
     opens = (steps.position == 0).to(torch.int64).index_select(0, order)
     return Votes(order, place, groups, groups.broadcast(groups.sum(opens)) == 1)
@@ -154,11 +154,3 @@ def _batch_divisor(values: Tensor, epsilon: float) -> Tensor:
     shifted = values - values[0]
     spread = (shifted - shifted.mean()).square().sum().div(len(values) - 1).sqrt()
     return torch.where(shifted.abs().max() > 0, spread + epsilon, 1.0)
-
-
-def _sort_by_group(group_id: Tensor) -> tuple[Tensor, Segments]:
-    if bool((group_id[1:] >= group_id[:-1]).all()):
-        order, arranged = torch.arange(len(group_id), device=group_id.device), group_id
-    else:
-        arranged, order = torch.sort(group_id, stable=True)
-    return order, segments_of_sorted(arranged[1:] != arranged[:-1], group_id.device)

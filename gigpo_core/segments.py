@@ -47,3 +47,16 @@ def segments_of_sorted(changes: Tensor, device: torch.device) -> Segments:
     torch.cumsum(changes, 0, out=segment[1:])
     count = torch.bincount(segment)
     return Segments(segment, torch.cumsum(count, 0) - count, count)
+
+
+def sort_by_group(group_id: Tensor) -> tuple[Tensor, Segments]:
+    """Return the stable order of N >= 1 rows by group, int64 [N], and the groups as runs of it, by ascending id.
+
+    Args:
+        group_id: int64 [N].
+    """
+    if bool((group_id[1:] >= group_id[:-1]).all()):
+        order, arranged = torch.arange(len(group_id), device=group_id.device), group_id
+    else:
+        arranged, order = torch.sort(group_id, stable=True)
+    return order, segments_of_sorted(arranged[1:] != arranged[:-1], group_id.device)

@@ -11,8 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gigpo_core import AdvantageConfig, Advantages, StepBatch, compute_advantages
-from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, AnchorState
+from gigpo_core import AdvantageConfig, Advantages, GroupDiagnostics, StepBatch, compute_advantages, group_diagnostics
+from services.contracts.algorithm import Algorithm, AnchorState
 from services.contracts.ids import Purpose
 from services.contracts.messages import STEP_GROUP_BINS, ContractError, Episode, ScoredGroup, Step, decode
 from services.contracts.rewards import Rewards
@@ -73,14 +73,6 @@ class Scoring:
     def of(algorithm: Algorithm, rewards: Rewards | None = None) -> Scoring:
         return Scoring(advantage_config(algorithm, rewards), algorithm.anchor_state)
 
-    @property
-    def step_weight(self) -> float:
-        """What A^S is multiplied with in A: omega; 1 under hgpo, whose A^S is its whole advantage."""
-        estimator = self.config.advantage_estimator
-        if estimator == "hgpo":
-            return 1.0
-        return self.config.gigpo_step_advantage_weight if estimator in STEP_ESTIMATORS else 0.0
-
 
 def finished_group(group_id: str, purpose: Purpose, cursor: int, payloads: Sequence[bytes]) -> FinishedGroup:
     """Decode a group's stored episodes.
@@ -121,11 +113,14 @@ def score_groups(
         GigpoError, GroupFault: a group's rows are wrong; no group is scored then.
     """
     rows = [group.steps() for group in groups]
-    advantages = compute_advantages(_step_batch(groups, rows, scoring, torch.device(device)), scoring.config)
+    batch = _step_batch(groups, rows, scoring, torch.device(device))
+    advantages = compute_advantages(batch, scoring.config)
+    measured = _measured(group_diagnostics(batch, scoring.config, advantages, STEP_GROUP_BINS))
     columns = _Columns.of(advantages)
     scored, start = [], 0
-    for group, steps in zip(groups, rows, strict=True):
-        scored.append(_scored(group, steps, columns, start, scoring))
+    for position, (group, steps) in enumerate(zip(groups, rows, strict=True)):
+        place = slice(start, start + len(steps))
+        scored.append(_scored(group, columns, place, {**_counts(group, steps), **measured.get(position, NOTHING)}))
         start += len(steps)
     return scored
 
@@ -145,13 +140,11 @@ def _step_batch(
             episodes += 1
     steps = [step for group_steps in rows for step in group_steps]
     components = _reward_components(steps, len(scoring.config.reward_weights or ()), device)
-    keys = bytearray(b"".join(_digest(step, scoring.anchor_state) for step in steps))
-    anchors = torch.frombuffer(keys, dtype=torch.int64).view(-1, 2) if keys else torch.zeros(0, 2, dtype=torch.int64)
     return StepBatch(
         group_id=torch.tensor(group_ids, dtype=torch.int64, device=device),
         episode_id=torch.tensor(episode_ids, dtype=torch.int64, device=device),
         step_index=torch.tensor([step.step_index for step in steps], dtype=torch.int64, device=device),
-        anchor_key=anchors.to(device),
+        anchor_key=_digests(steps, scoring.anchor_state).to(device),
         # the values of reward functions stand for the reward, which is their weighted sum
         reward=torch.tensor(
             [step.reward if components is None else 0.0 for step in steps], dtype=torch.float64, device=device
@@ -160,6 +153,7 @@ def _step_batch(
         anchor_text=[step.anchor for step in steps],
         success=torch.tensor(success, dtype=torch.bool, device=device),
         reward_components=components,
+        state_key=_digests(steps, "exact").to(device),
     )
 
 
@@ -174,12 +168,16 @@ def _reward_components(steps: Sequence[Step], functions: int, device: torch.devi
     return values.view(-1, functions)
 
 
-def _digest(step: Step, anchor_state: AnchorState) -> bytes:
+def _digests(steps: Sequence[Step], anchor_state: AnchorState) -> Tensor:
+    """int64 [N, 2] on the CPU: of what names each step's state."""
     name = "anchor_key" if anchor_state == "text" else "state_key"
-    digest: bytes = getattr(step, name)
-    if len(digest) != 16:
-        raise GroupFault(f"{name}: want 16 bytes, got {len(digest)}")
-    return digest
+    digests = [getattr(step, name) for step in steps]
+    for digest in digests:
+        if len(digest) != 16:
+            raise GroupFault(f"{name}: want 16 bytes, got {len(digest)}")
+    if not digests:
+        return torch.zeros(0, 2, dtype=torch.int64)
+    return torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.int64).view(-1, 2)
 
 
 @dataclass(frozen=True)
@@ -203,8 +201,7 @@ class _Columns:
         )
 
 
-def _scored(group: FinishedGroup, steps: list[Step], columns: _Columns, start: int, scoring: Scoring) -> ScoredGroup:
-    rows = slice(start, start + len(steps))
+def _scored(group: FinishedGroup, columns: _Columns, rows: slice, diagnostics: dict[str, float]) -> ScoredGroup:
     dense: dict[int, int] = {}
     labels = [dense.setdefault(label, len(dense)) for label in columns.labels[rows]]
     return ScoredGroup(
@@ -217,7 +214,7 @@ def _scored(group: FinishedGroup, steps: list[Step], columns: _Columns, start: i
         step_return=_bytes(columns.returns[rows]),
         step_group=_bytes(torch.tensor(labels, dtype=torch.int64)),
         episodes_sha=group.episodes_sha,
-        diagnostics=_diagnostics(group, steps, columns, rows, labels, scoring.step_weight),
+        diagnostics=diagnostics,
     )
 
 
@@ -227,44 +224,38 @@ def _bytes(column: Tensor) -> bytes:
     return bytes(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
-def _diagnostics(
-    group: FinishedGroup,
-    steps: list[Step],
-    columns: _Columns,
-    rows: slice,
-    labels: list[int],
-    step_weight: float,
-) -> dict[str, float]:
-    """Sums and counts, not means, so that those of many groups add up to those of a batch.
-
-    `useful_anchor_rows` counts rows whose step group tells its actions apart: A^S is not 0.
-    `step_group_largest` is the one maximum; `return_spread` is the difference between the best and the worst episode.
-    """
-    step_advantage = columns.step[rows].tolist()
-    returns = [math.fsum(step.reward for step in episode.steps) for episode in group.episodes]
-    sizes = [0] * (max(labels, default=-1) + 1)
-    for label in labels:
-        sizes[label] += 1
+def _counts(group: FinishedGroup, steps: Sequence[Step]) -> dict[str, float]:
+    """What the environment made of the group, whatever the algorithm; sums and counts."""
     return {
         "episodes": float(len(group.episodes)),
         "steps": float(len(steps)),
         "won": float(sum(episode.won for episode in group.episodes)),
-        "return_sum": math.fsum(returns),
-        "return_spread": max(returns, default=0.0) - min(returns, default=0.0),
+        "return_sum": math.fsum(step.reward for step in steps),
         "invalid_steps": float(sum(not step.action_valid for step in steps)),
-        "abs_episode_advantage_sum": math.fsum(map(abs, columns.episode[rows].tolist())),
-        "abs_step_advantage_sum": math.fsum(abs(step_weight * value) for value in step_advantage),
-        "step_groups": float(len(sizes)),
-        "step_group_largest": float(max(sizes, default=0)),
-        "shared_anchor_rows": float(sum(sizes[label] > 1 for label in labels)),
-        "useful_anchor_rows": float(sum(value != 0.0 for value in step_advantage)),
-        **_rows_by_size(sizes),
     }
 
 
-def _rows_by_size(sizes: Sequence[int]) -> dict[str, float]:
-    """`step_group_rows_<least>`: rows in step groups of at least that size and below the next bin's."""
-    rows = dict.fromkeys(STEP_GROUP_BINS, 0)
-    for size in sizes:
-        rows[max(least for least in STEP_GROUP_BINS if least <= size)] += size
-    return {f"step_group_rows_{least}": float(count) for least, count in rows.items()}
+MEASURED = (
+    "step_groups",
+    "step_group_largest",
+    "shared_anchor_rows",
+    "useful_anchor_rows",
+    "aliased_anchor_rows",
+    "abs_episode_advantage_sum",
+    "abs_step_advantage_sum",
+    "return_spread",
+)
+"""Columns of `gigpo_core.GroupDiagnostics` that go into `ScoredGroup.diagnostics` as they are called."""
+ROWS_BY_SIZE = tuple(f"step_group_rows_{least}" for least in STEP_GROUP_BINS)
+NOTHING = dict.fromkeys((*MEASURED, *ROWS_BY_SIZE), 0.0)
+"""Of a group without steps."""
+
+
+def _measured(found: GroupDiagnostics) -> dict[int, dict[str, float]]:
+    """Position of the group -> its diagnostics by name."""
+    amounts = torch.stack([getattr(found, name).double() for name in MEASURED], 1)
+    table = torch.cat([amounts, found.rows_by_size.double()], 1).tolist()  # one transfer; counts are exact in float64
+    names = (*MEASURED, *ROWS_BY_SIZE)
+    return {
+        group: dict(zip(names, row, strict=True)) for group, row in zip(found.group_id.tolist(), table, strict=True)
+    }

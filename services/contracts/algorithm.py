@@ -6,10 +6,11 @@ What means nothing together is refused here, so that a job never finds out at it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from services.contracts.effects import Effect, effective_with
 from services.contracts.section import Section
 
 STEP_ESTIMATORS = frozenset({"gigpo", "hgpo", "graphgpo"})
@@ -17,6 +18,8 @@ STEP_ESTIMATORS = frozenset({"gigpo", "hgpo", "graphgpo"})
 _CLIPPED = frozenset({"grpo", "bnpo", "dr_grpo", "dapo", "fipo"})
 
 _ESTIMATORS_WITH = {
+    "gamma": STEP_ESTIMATORS,
+    "norm": STEP_ESTIMATORS | {"grpo"},
     "gigpo_step_advantage_weight": frozenset({"gigpo", "graphgpo"}),
     "scale_rewards": frozenset({"grpo"}),
     "anchor_state": STEP_ESTIMATORS,
@@ -41,20 +44,56 @@ _LOSSES_WITH = {
 }
 """Key -> the losses that it changes."""
 
+_EFFECTS = (
+    *(effective_with(name, "advantage_estimator", having) for name, having in _ESTIMATORS_WITH.items()),
+    *(effective_with(name, "loss_type", having) for name, having in _LOSSES_WITH.items()),
+    Effect("norm", ("scale_rewards",), lambda scale: scale is None, "no scale_rewards (it takes the place of norm)"),
+    Effect(
+        "episode_statistics",
+        ("advantage_estimator", "hgpo_base_group"),
+        lambda estimator, base: estimator != "hgpo" or base,
+        "another advantage_estimator than hgpo, or hgpo_base_group: true,",
+    ),
+    Effect(
+        "anchor_similarity",
+        ("anchor_state",),
+        lambda state: state == "text",
+        "anchor_state: text (texts are what it compares)",
+    ),
+    Effect(
+        "hgpo_alpha",
+        ("hgpo_history", "hgpo_base_group"),
+        lambda history, base: history > 0 or base,
+        "more than one level to weigh, by hgpo_history > 0 or hgpo_base_group: true,",
+    ),
+    Effect("max_resample_times", ("dynamic_sample",), bool, "dynamic_sample: true"),
+    Effect("kl_estimator", ("beta",), lambda beta: beta > 0, "beta > 0"),
+    Effect(
+        "fipo_clip_high_only", ("fipo_clip_range",), lambda bound: bound is not None, "a number for fipo_clip_range"
+    ),
+    Effect(
+        "rollout_importance_sampling_threshold",
+        ("rollout_importance_sampling_mode",),
+        lambda mode: mode is not None,
+        "a rollout_importance_sampling_mode",
+    ),
+)
+
 AnchorState = Literal["text", "exact"]
 
 
 class Algorithm(Section):
     """Advantages and loss; exact semantics in docs/algorithms.md."""
 
+    effects: ClassVar[tuple[Effect, ...]] = _EFFECTS
+
     advantage_estimator: Literal["grpo", "rloo", "gigpo", "hgpo", "graphgpo"] = "grpo"
     gigpo_step_advantage_weight: float = Field(1.0, ge=0)
-    """omega >= 0: weight of the step-level advantage."""
+    """omega >= 0: weight of the step-level advantage. With 0 the step level is still computed and shown."""
     gamma: float = Field(0.95, ge=0, le=1)
-    """Discount of the step returns."""
+    """Discount of the step returns, which estimators with a step level compare."""
     norm: Literal["mean", "mean_std"] = "mean"
-    """F_norm: divide by 1, or by the sample standard deviation. It scales nothing in rloo, and is accepted there
-    so that estimators can be compared under one value."""
+    """F_norm: divide by 1, or by the sample standard deviation. rloo has no scale."""
     scale_rewards: Literal["group", "none"] | None = None
     """grpo: divide returns by their group's deviation, or not; None: as `norm` says."""
     episode_statistics: Literal["per_episode", "per_step"] = "per_episode"
@@ -102,7 +141,8 @@ class Algorithm(Section):
     """sapo: the same for negative ones."""
     fipo_decay_rate: float = Field(32.0, gt=0)
     """fipo: tokens after which a future token counts half."""
-    fipo_clip_range: float | None = Field(0.2, ge=0)
+    fipo_clip_range: float | None = Field(0.2, gt=0)
+    """fipo: bound on the influence weight's distance from 1; None: no bound. (0 would be dapo.)"""
     fipo_clip_high_only: bool = True
     fipo_safety_threshold: float | None = Field(4.0, ge=0)
     num_iterations: int = Field(1, ge=1)
@@ -116,45 +156,13 @@ class Algorithm(Section):
     """Silence responses with A < 0 that the policy has moved away from by more, nats per token."""
 
     @model_validator(mode="after")
-    def _combinations_mean_something(self) -> Algorithm:
-        for problem in (self._advantage_problem(), self._loss_problem()):
-            if problem is not None:
-                raise ValueError(problem)
-        return self
-
-    def _advantage_problem(self) -> str | None:
-        if self.anchor_similarity is not None and self.anchor_state == "exact":
-            return "anchor_similarity: want anchor_state: text with it (it compares texts), got anchor_state: exact"
-        if self._changed("max_resample_times") and not self.dynamic_sample:
-            return "max_resample_times: want dynamic_sample: true with it, got false"
-        return self._without_effect("advantage_estimator", _ESTIMATORS_WITH)
-
-    def _loss_problem(self) -> str | None:
+    def _caps_are_above_the_clip(self) -> Algorithm:
         if self.loss_type == "cispo" and self.epsilon_high is None:
-            return "epsilon_high: cispo caps the ratio itself there, want a number such as 5.0, got none"
-        if self._changed("kl_estimator") and self.beta == 0:
-            return (
-                f"kl_estimator: want beta > 0 with it (there is no KL to estimate), got {self.kl_estimator} and beta 0"
-            )
-        if (problem := self._without_effect("loss_type", _LOSSES_WITH)) is not None:
-            return problem
+            raise ValueError("epsilon_high: cispo caps the ratio itself there, want a number such as 5.0, got none")
         upper = 1.0 + (self.epsilon if self.epsilon_high is None else self.epsilon_high)
         if self.delta is not None and self.delta <= upper:
-            return f"delta: want more than 1 + epsilon_high = {upper:g}, got {self.delta:g}"
-        return None
-
-    def _without_effect(self, choice: str, owners: Mapping[str, frozenset[str]]) -> str | None:
-        """The sentence for a key that was changed and that what was chosen does not have."""
-        chosen = getattr(self, choice)
-        for name, having in owners.items():
-            if chosen not in having and self._changed(name):
-                *others, last = sorted(having)
-                wanted = f"{', '.join(others)} or {last}" if others else last
-                return f"{name}: want {choice}: {wanted} with it, got {chosen}"
-        return None
-
-    def _changed(self, name: str) -> bool:
-        return bool(getattr(self, name) != type(self).model_fields[name].default)
+            raise ValueError(f"delta: want more than 1 + epsilon_high = {upper:g}, got {self.delta:g}")
+        return self
 
 
 def keys_of_estimator(estimator: str, algorithm: Mapping[str, Any]) -> dict[str, Any]:

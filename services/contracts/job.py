@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm
+from services.contracts.effects import Effect, without_effect
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
 from services.contracts.templates import template_names
@@ -157,6 +158,15 @@ class Rollout(Section):
 class Training(Section):
     """The optimizer."""
 
+    effects: ClassVar[tuple[Effect, ...]] = (
+        Effect(
+            "lr_end_ratio",
+            ("lr_scheduler_type",),
+            lambda kind: kind != "constant",
+            "lr_scheduler_type: cosine or linear",
+        ),
+    )
+
     seed: int = Field(0, ge=0, lt=1 << 31)
     total_batches: int = Field(60, ge=0, le=1_000_000_000)
     """Batches to train; each publishes one policy version. 0: warm start and evaluation only."""
@@ -226,6 +236,18 @@ class Limits(Section):
     """Longest wait for one batch of scored groups, seconds; then the job fails and says which groups are missing."""
 
 
+_BESIDE_TURNS = (
+    Effect(
+        "gamma",
+        ("max_turns", "advantage_estimator"),
+        lambda turns, estimator: turns > 1 or estimator == "graphgpo",
+        "max_turns > 1 (there is nothing to discount)",
+    ),
+    Effect("episode_statistics", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one step is one vote)"),
+)
+"""What the length of episodes takes the effect from."""
+
+
 class JobSpec(Section):
     """Everything a job needs, resolved: two equal specs train the same groups."""
 
@@ -260,6 +282,16 @@ class JobSpec(Section):
                 f"max_prompt_tokens + max_completion_length: want <= {self.max_model_len} (max_position_embeddings), "
                 f"got {self.prompt_and_response_tokens}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sections_leave_each_other_an_effect(self) -> JobSpec:
+        values = {
+            "max_turns": self.environment.max_turns,
+            "advantage_estimator": self.algorithm.advantage_estimator,
+        }
+        if (problem := without_effect(_BESIDE_TURNS, values, self.algorithm.changed)) is not None:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

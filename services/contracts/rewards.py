@@ -6,17 +6,42 @@ Names, formulas and defaults are ms-swift's; docs/prompts.md has them with their
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
+from services.contracts.effects import Effect
 from services.contracts.section import Section
 
 BUILT_IN_REWARDS = ("accuracy", "cosine", "format", "repetition", "soft_overlong")
 """Reward functions that are always there; more are installed as plugins."""
 
+_LENGTHS = {"cosine": "cosine_max_len", "soft_overlong": "soft_max_length"}
+"""Reward function -> its length that is the longest response's where it is not given."""
+_SETTINGS = {
+    "cosine": (
+        "cosine_min_len_value_wrong",
+        "cosine_max_len_value_wrong",
+        "cosine_min_len_value_correct",
+        "cosine_max_len_value_correct",
+        "cosine_max_len",
+    ),
+    "repetition": ("repetition_n_grams", "repetition_max_penalty"),
+    "soft_overlong": ("soft_max_length", "soft_cache_length"),
+}
+"""Reward function -> the settings that only it reads."""
+
+
+def _read_by(function: str, setting: str) -> Effect:
+    return Effect(setting, ("reward_funcs",), lambda chosen: function in chosen, f"{function} among reward_funcs")
+
 
 class Rewards(Section):
     """How a reply to a single-turn prompt is scored: the weighted sum of the functions' values."""
+
+    effects: ClassVar[tuple[Effect, ...]] = tuple(
+        _read_by(function, setting) for function, settings in _SETTINGS.items() for setting in settings
+    )
 
     reward_funcs: list[str] = Field(default_factory=list)
     """Reward functions, at least one with use_gym_env: false: accuracy, format, cosine, repetition, soft_overlong, or
@@ -69,5 +94,5 @@ class Rewards(Section):
 
     def within(self, max_completion_length: int) -> Rewards:
         """The same with the lengths that were not given set to the longest response, tokens."""
-        lengths = {"cosine_max_len": self.cosine_max_len, "soft_max_length": self.soft_max_length}
+        lengths = {name: getattr(self, name) for function, name in _LENGTHS.items() if function in self.reward_funcs}
         return self.model_copy(update={name: value or max_completion_length for name, value in lengths.items()})

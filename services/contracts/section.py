@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from services.contracts.effects import Effect, without_effect
 
 
 class Section(BaseModel):
-    """A part of the spec: frozen, and closed to unknown keys."""
+    """A part of the spec: frozen, and closed to unknown keys and to options without effect."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
     )
+    effects: ClassVar[tuple[Effect, ...]] = ()
+    """Its options that have an effect only beside others of it."""
+
+    @model_validator(mode="after")
+    def _options_have_an_effect(self) -> Self:
+        if (problem := without_effect(self.effects, dict(self), self.changed)) is not None:
+            raise ValueError(problem)
+        return self
+
+    def changed(self, option: str) -> bool:
+        """Whether the option differs from its default."""
+        field = type(self).model_fields[option]
+        return bool(getattr(self, option) != field.get_default(call_default_factory=True))

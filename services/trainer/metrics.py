@@ -37,6 +37,8 @@ def batch_record(
 
     `episode_advantage_share` is mean |A^E| / (mean |A^E| + mean |omega A^S|): 1 where no step level helps.
     `useful_anchor_share` is the share of steps whose step group tells its actions apart (A^S is not 0).
+    `aliased_anchor_share` is the share of steps whose step group holds more than one exact state, so that more than
+    the action may differ. Where an environment cannot tell its state, the way there stands for it.
     `step_group_share_4` is the share of steps in step groups of 4 and more, below the next of `STEP_GROUP_BINS`.
     `tokens_per_s` counts response tokens over the wall time of the batch. `reward_<name>` is the mean of one of the
     job's reward functions over the replies.
@@ -63,6 +65,7 @@ def batch_record(
         "step_advantage_share": sums["abs_step_advantage_sum"] / levels if levels else 0.0,
         "useful_anchor_share": sums["useful_anchor_rows"] / steps,
         "shared_anchor_share": sums["shared_anchor_rows"] / steps,
+        "aliased_anchor_share": sums.get("aliased_anchor_rows", 0.0) / steps,
         "step_groups": int(sums["step_groups"]),
         "step_group_size_mean": sums["steps"] / max(sums["step_groups"], 1.0),
         "step_group_size_max": int(max(group.scored.diagnostics["step_group_largest"] for group in batch.groups)),

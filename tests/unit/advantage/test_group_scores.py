@@ -114,6 +114,7 @@ def test_a_job_may_compare_exact_states_instead_of_texts():
     (exact,) = score_groups([group_of("g", episodes)], Scoring(GIGPO.config, "exact"))
     assert doubles(as_text.step_advantage) == [0.5, -0.5]
     assert doubles(exact.step_advantage) == [0.0, 0.0]
+    assert [one.diagnostics["aliased_anchor_rows"] for one in (as_text, exact)] == [2, 0]
 
 
 def test_similar_texts_are_one_state_when_the_job_says_so():
@@ -159,7 +160,7 @@ def test_a_group_without_steps_gets_empty_columns():
     empty, full = group_of("g0", [[], []]), group_of("g1", [[step(0, 1, 1.0)]])
     scored = score_groups([empty, full], GIGPO)
     assert [len(one.advantage) for one in scored] == [0, 8]
-    assert scored[0].diagnostics["steps"] == 0
+    assert scored[0].diagnostics == {**dict.fromkeys(scored[1].diagnostics, 0.0), "episodes": 2.0}
     assert isinstance(scored[0], ScoredGroup)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -77,12 +77,12 @@ EVERY_ESTIMATORS_KEYS = {
     "gamma": 0.9,
     "norm": "mean_std",
     "gigpo_step_advantage_weight": 2.0,
-    "scale_rewards": "none",
     "anchor_similarity": 0.8,
     "hgpo_history": 1,
     "hgpo_alpha": 2.0,
     "hgpo_base_group": True,
     "graphgpo_success_reward": 10.0,
+    "episode_statistics": "per_step",
 }
 
 
@@ -90,16 +90,33 @@ EVERY_ESTIMATORS_KEYS = {
 def test_an_estimator_keeps_its_own_keys_and_everybodys_and_they_are_accepted(estimator: str) -> None:
     kept = keys_of_estimator(estimator, EVERY_ESTIMATORS_KEYS)
     Algorithm.model_validate({**kept, "advantage_estimator": estimator})
-    assert {"gamma", "norm"} <= set(kept)
-    assert ("anchor_similarity" in kept) == (estimator in STEP_ESTIMATORS)
-    assert ("scale_rewards" in kept) == (estimator == "grpo")
+    assert "episode_statistics" in kept
+    assert ("gamma" in kept, "anchor_similarity" in kept) == (estimator in STEP_ESTIMATORS,) * 2
+    assert ("norm" in kept) == (estimator != "rloo")
     assert ("hgpo_alpha" in kept, "hgpo_history" in kept) == (estimator == "hgpo", estimator == "hgpo")
     for name in set(EVERY_ESTIMATORS_KEYS) - set(kept):
-        with pytest.raises(ValidationError, match=f"{name}: want advantage_estimator: .* with it, got {estimator}"):
+        refused = f"{name}: want advantage_estimator: .* with it, got advantage_estimator: {estimator}"
+        with pytest.raises(ValidationError, match=refused):
             Algorithm.model_validate({name: EVERY_ESTIMATORS_KEYS[name], "advantage_estimator": estimator})
+
+
+def test_only_grpo_keeps_the_scale_that_takes_the_place_of_norm() -> None:
+    assert [name for name in choices("advantage_estimator") if keys_of_estimator(name, {"scale_rewards": "none"})] == [
+        "grpo"
+    ]
 
 
 def test_a_default_value_is_accepted_with_everything() -> None:
     written_out = Algorithm().model_dump()
     for estimator in choices("advantage_estimator"):
-        Algorithm.model_validate({**written_out, "advantage_estimator": estimator, "loss_type": "sapo", "beta": 0.0})
+        for loss in set(choices("loss_type")) - {"cispo"}:  # cispo has no default cap
+            Algorithm.model_validate({**written_out, "advantage_estimator": estimator, "loss_type": loss, "beta": 0.0})
+
+
+@given(SECTIONS)
+def test_what_was_accepted_is_accepted_again_with_every_default_written_out(section: dict[str, Any]) -> None:
+    try:
+        algorithm = Algorithm.model_validate(section)
+    except ValidationError:
+        assume(False)
+    assert Algorithm.model_validate(algorithm.model_dump(mode="json")) == algorithm

@@ -1,8 +1,13 @@
 """Batches that several tests are about."""
 
 import torch
+from hypothesis import settings
+from hypothesis import strategies as st
 
-from gigpo_core import StepBatch, TokenBatch, anchor_keys, batch_totals
+from gigpo_core import AdvantageConfig, StepBatch, TokenBatch, anchor_keys, batch_totals
+
+ESTIMATORS = ["grpo", "rloo", "reinforce_plus_plus", "gigpo", "hgpo", "graphgpo"]
+FEW = settings(max_examples=60, deadline=None)
 
 
 def made_tokens(seed=0, lengths=(3, 1, 5, 2, 4), **columns):
@@ -70,3 +75,45 @@ def episodes_of(*episodes, group=None, **columns):
 
 def assert_values(got, *values):
     torch.testing.assert_close(got, torch.tensor(values, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+
+
+@st.composite
+def batches(draw):
+    """Up to 4 groups of up to 4 episodes of up to 6 steps; few anchors and rewards, so that both recur."""
+    lengths = draw(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=4))
+    rows = [
+        (group, 10 * group + episode, step)
+        for group, episodes in enumerate(lengths)
+        for episode, length in enumerate(episodes)
+        for step in range(length)
+    ]
+    size = len(rows)
+    anchor = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
+    reward = draw(st.lists(st.sampled_from([0.0, 0.0, 0.1, 1.0, -3.0, 10.0]), min_size=size, max_size=size))
+    valid = draw(st.lists(st.booleans(), min_size=size, max_size=size))
+    order = draw(st.permutations(range(size)))
+    group, episode, step = torch.tensor(rows).unbind(1)
+    key = torch.tensor(anchor)
+    columns = (group, episode, step, torch.stack([key, key * 7], 1), torch.tensor(reward, dtype=torch.float64))
+    return StepBatch(*(column[order] for column in columns), action_valid=torch.tensor(valid)[order])
+
+
+def configs():
+    return st.builds(
+        AdvantageConfig,
+        advantage_estimator=st.sampled_from(ESTIMATORS),
+        gamma=st.sampled_from([0.0, 0.5, 0.95, 1.0]),
+        norm=st.sampled_from(["mean", "mean_std"]),
+        episode_statistics=st.sampled_from(["per_episode", "per_step"]),
+        invalid_action_penalty=st.sampled_from([0.0, 0.1]),
+        hgpo_base_group=st.booleans(),
+    )
+
+
+def changed(batch, **columns):
+    return StepBatch(**(vars(batch) | columns))
+
+
+def taken(batch, rows):
+    names = ("group_id", "episode_id", "step_index", "anchor_key", "reward", "action_valid")
+    return StepBatch(**{name: getattr(batch, name)[rows] for name in names})

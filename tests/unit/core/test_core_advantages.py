@@ -18,7 +18,6 @@ from gigpo_core import (
     ShapeError,
     StepBatch,
     compute_advantages,
-    informative_rows,
 )
 
 
@@ -231,12 +230,6 @@ def test_zero_weight_of_the_step_level_is_grpo_without_scaling():
     batch = episodes_of([("a", 1), ("b", 0)], [("a", 0), ("a", 0)], [("b", 3)])
     plain = advantages(batch, "gigpo", gigpo_step_advantage_weight=0.0).advantage
     assert torch.equal(plain, advantages(batch, "grpo", scale_rewards="none").advantage)
-
-
-def test_groups_without_spread_are_found():
-    batch = one_step_episodes(1, 1, 0, 2, 7, group=[3, 3, 1, 1, 2])
-    assert informative_rows(batch, AdvantageConfig()).tolist() == [False, False, True, True, False]
-    assert informative_rows(episodes_of(), AdvantageConfig()).tolist() == []
 
 
 def test_no_rows_give_empty_columns():

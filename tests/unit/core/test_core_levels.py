@@ -1,4 +1,4 @@
-"""HGPO's hierarchy and GraphGPO's graph, by hand; then what diagnostics say about a batch."""
+"""HGPO's hierarchy and GraphGPO's graph, by hand."""
 
 import pytest
 import torch
@@ -7,11 +7,7 @@ from core_samples import assert_values, episodes_of
 from gigpo_core import (
     AdvantageConfig,
     StepBatch,
-    StepGroupDiagnostics,
-    aliasing_diagnostics,
-    anchor_keys,
     compute_advantages,
-    step_group_diagnostics,
 )
 
 
@@ -85,40 +81,6 @@ def test_graphs_of_different_groups_do_not_touch():
     together = advantages(episodes_of(*one, *other, group=[0, 0, 1, 1]), "graphgpo").advantage
     alone = [advantages(episodes_of(*part), "graphgpo").advantage for part in (one, other)]
     assert torch.equal(together, torch.cat(alone))
-
-
-def test_diagnostics_describe_the_step_groups():
-    batch = episodes_of([("a", 0), ("b", 0), ("c", 1)], [("a", 0), ("b", 0)], [("a", 0), ("d", 0)], [("d", 0)])
-    got = step_group_diagnostics(advantages(batch, "gigpo", gamma=0.0))
-    assert got == StepGroupDiagnostics(
-        steps=8,
-        step_groups=4,
-        size_histogram={1: 1, 2: 2, 3: 1},
-        mean_size=2.0,
-        singleton_share=1 / 8,
-        zero_spread_share=7 / 8,
-        nonzero_step_share=0.0,
-        nonzero_episode_share=1.0,
-        mean_episode_advantage=0.125,
-        mean_advantage=0.125,
-    )
-    spread = step_group_diagnostics(advantages(batch, "gigpo", gamma=1.0))
-    assert (spread.zero_spread_share, spread.nonzero_step_share) == (2 / 8, 5 / 8)
-
-
-def test_diagnostics_of_nothing_are_zero():
-    got = step_group_diagnostics(advantages(episodes_of(), "gigpo"))
-    assert got == StepGroupDiagnostics(0, 0, {}, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-
-
-def test_aliasing_counts_anchors_that_hide_different_states():
-    group = torch.tensor([0, 0, 0, 1, 1])
-    anchor = anchor_keys(["hall", "hall", "cellar", "hall", "hall"])
-    state = anchor_keys(["1", "2", "3", "4", "4"])
-    got = aliasing_diagnostics(group, anchor, state)
-    assert (got.anchors, got.aliased_anchors, got.aliased_step_share) == (3, 1, 0.4)
-    nothing = aliasing_diagnostics(group[:0], anchor[:0], state[:0])
-    assert (nothing.anchors, nothing.aliased_anchors, nothing.aliased_step_share) == (0, 0, 0.0)
 
 
 def test_a_success_column_must_be_flags():

@@ -18,7 +18,8 @@ from services.trainer.payloads import payload_of
 DIAGNOSTICS = {
     "episodes": 2.0, "steps": 4.0, "won": 1.0, "return_sum": 1.0, "invalid_steps": 1.0,
     "abs_episode_advantage_sum": 3.0, "abs_step_advantage_sum": 1.0, "step_groups": 2.0, "step_group_largest": 3.0,
-    "shared_anchor_rows": 3.0, "useful_anchor_rows": 2.0, "step_group_rows_1": 1.0, "step_group_rows_2": 3.0,
+    "shared_anchor_rows": 3.0, "useful_anchor_rows": 2.0, "aliased_anchor_rows": 3.0,
+    "step_group_rows_1": 1.0, "step_group_rows_2": 3.0,
 }  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def test_a_record_adds_the_groups_up():
     assert (record["episode_advantage_share"], record["step_advantage_share"]) == (0.75, 0.25)
     assert (record["useful_anchor_share"], record["step_group_size_mean"]) == (0.5, 2.0)
     assert record["step_group_size_max"] == 3
+    assert record["aliased_anchor_share"] == 0.75
     assert [record[f"step_group_share_{least}"] for least in (1, 2, 4)] == [0.25, 0.75, 0.0]
     assert (record["staleness_mean"], record["staleness_max"]) == (0.5, 1)
     assert (record["tokens"], record["tokens_per_s"]) == (11, 2.75)

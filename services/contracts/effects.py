@@ -1,0 +1,58 @@
+"""Options that only have an effect beside others: each said once, as a row of its section's table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An option changes something only where others have certain values."""
+
+    option: str
+    reads: tuple[str, ...]
+    """The other options that decide."""
+    holds: Callable[..., bool]
+    """Whether the option has an effect, from their values in the order of `reads`."""
+    wanted: str
+    """What `holds` asks for, in words that go on after `want`."""
+
+
+def effective_with(option: str, choice: str, having: Iterable[str]) -> Effect:
+    """The option belongs to these values of `choice` alone."""
+    owners = frozenset(having)
+    return Effect(option, (choice,), owners.__contains__, f"{choice}: {either(owners)}")
+
+
+def without_effect(effects: Iterable[Effect], values: Mapping[str, Any], changed: Callable[[str], bool]) -> str | None:
+    """The sentence for the first option that was changed though nothing would come of it; None: there is none.
+
+    A default is no request, so a spec with every default written out is as good as one without.
+
+    Args:
+        values: option -> its value, of all that `effects` name.
+        changed: whether an option differs from its default.
+    """
+    for effect in effects:
+        read = {name: values[name] for name in effect.reads}
+        if changed(effect.option) and not effect.holds(*read.values()):
+            got = " and ".join(f"{name}: {_as_written(value)}" for name, value in read.items())
+            return f"{effect.option}: want {effect.wanted} with it, got {got}"
+    return None
+
+
+def either(names: Iterable[str]) -> str:
+    """`a, b or c`, in alphabetical order."""
+    *others, last = sorted(names)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _as_written(value: object) -> str:
+    """A value as it stands in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,148 @@
+"""An option that nothing would come of is refused, wherever it stands; its default is not."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.contracts.effects import Effect
+from services.contracts.job import _BESIDE_TURNS, Algorithm, JobSpec, Rewards, SpecError, Training, parse_spec
+
+STEP_LEVEL = "gigpo, graphgpo or hgpo"
+CLIPPED = "bnpo, dapo, dr_grpo, fipo or grpo"
+GIGPO, HGPO, SAPO, FIPO = (
+    {"advantage_estimator": "gigpo"},
+    {"advantage_estimator": "hgpo"},
+    {"loss_type": "sapo"},
+    {"loss_type": "fipo"},
+)
+CISPO = {"loss_type": "cispo", "epsilon_high": 5.0}
+
+
+def estimator(came: str, wanted: str) -> str:
+    return f"want advantage_estimator: {wanted} with it, got advantage_estimator: {came}"
+
+
+def loss(came: str, wanted: str) -> str:
+    return f"want loss_type: {wanted} with it, got loss_type: {came}"
+
+
+# option, value, a section that ignores it, what is said then, and a section that heeds it
+ALGORITHM: list[tuple[str, Any, dict[str, Any], str, dict[str, Any]]] = [
+    ("gamma", 0.9, {}, estimator("grpo", STEP_LEVEL), GIGPO),
+    ("gamma", 0.9, {"advantage_estimator": "rloo"}, estimator("rloo", STEP_LEVEL), HGPO),
+    ("norm", "mean_std", {"advantage_estimator": "rloo"}, estimator("rloo", "gigpo, graphgpo, grpo or hgpo"), {}),
+    ("norm", "mean_std", {"scale_rewards": "none"}, "want no scale_rewards", {}),
+    ("gigpo_step_advantage_weight", 2.0, HGPO, estimator("hgpo", "gigpo or graphgpo"), GIGPO),
+    ("scale_rewards", "none", GIGPO, estimator("gigpo", "grpo"), {}),
+    ("episode_statistics", "per_step", HGPO, "got advantage_estimator: hgpo and hgpo_base_group: false", GIGPO),
+    ("episode_statistics", "per_step", HGPO, "hgpo_base_group: true", {**HGPO, "hgpo_base_group": True}),
+    ("anchor_state", "exact", {}, estimator("grpo", STEP_LEVEL), GIGPO),
+    ("anchor_similarity", 0.9, {}, estimator("grpo", STEP_LEVEL), GIGPO),
+    ("anchor_similarity", 0.9, {**GIGPO, "anchor_state": "exact"}, "got anchor_state: exact", GIGPO),
+    ("hgpo_history", 3, GIGPO, estimator("gigpo", "hgpo"), HGPO),
+    ("hgpo_alpha", 2.0, GIGPO, estimator("gigpo", "hgpo"), HGPO),
+    ("hgpo_alpha", 2.0, {**HGPO, "hgpo_history": 0}, "got hgpo_history: 0 and hgpo_base_group: false",
+     {**HGPO, "hgpo_history": 0, "hgpo_base_group": True}),
+    ("hgpo_base_group", True, {}, estimator("grpo", "hgpo"), HGPO),
+    ("graphgpo_success_reward", 5.0, GIGPO, estimator("gigpo", "graphgpo"), {"advantage_estimator": "graphgpo"}),
+    ("max_resample_times", 5, {}, "want dynamic_sample: true with it, got dynamic_sample: false",
+     {"dynamic_sample": True}),
+    ("epsilon", 0.1, CISPO, loss("cispo", CLIPPED), {}),
+    ("epsilon_high", 0.3, SAPO, loss("sapo", "bnpo, cispo, dapo, dr_grpo, fipo or grpo"), {}),
+    ("delta", 4.0, CISPO, loss("cispo", CLIPPED), {}),
+    ("importance_sampling_level", "sequence", SAPO, loss("sapo", "bnpo, cispo, dapo, dr_grpo, fipo or grpo"), CISPO),
+    ("kl_estimator", "k1", {"beta": 0.0}, "want beta > 0 with it, got beta: 0", {}),
+    ("tau_pos", 2.0, {}, loss("bnpo", "sapo"), SAPO),
+    ("tau_neg", 2.0, {}, loss("bnpo", "sapo"), SAPO),
+    ("fipo_decay_rate", 8.0, {}, loss("bnpo", "fipo"), FIPO),
+    ("fipo_clip_range", 0.1, {}, loss("bnpo", "fipo"), FIPO),
+    ("fipo_clip_high_only", False, {}, loss("bnpo", "fipo"), FIPO),
+    ("fipo_clip_high_only", False, {**FIPO, "fipo_clip_range": None}, "got fipo_clip_range: null", FIPO),
+    ("fipo_safety_threshold", None, {}, loss("bnpo", "fipo"), FIPO),
+    ("rollout_importance_sampling_threshold", 3.0, {"rollout_importance_sampling_mode": None},
+     "want a rollout_importance_sampling_mode with it, got rollout_importance_sampling_mode: null", {}),
+]  # fmt: skip
+
+COSINE = {"cosine_min_len_value_wrong": -1.0, "cosine_max_len_value_wrong": -0.1, "cosine_min_len_value_correct": 2.0,
+          "cosine_max_len_value_correct": 0.1, "cosine_max_len": 4}  # fmt: skip
+REPETITION = {"repetition_n_grams": 2, "repetition_max_penalty": -2.0}
+SOFT = {"soft_max_length": 6, "soft_cache_length": 2}
+
+
+def job(**sections: dict[str, Any]) -> JobSpec:
+    return parse_spec({"model": {"scratch": {}}, "rollout": {"max_completion_length": 8}, **sections})
+
+
+def refusal(**sections: dict[str, Any]) -> str:
+    with pytest.raises(SpecError) as caught:
+        job(**sections)
+    ((_, sentence),) = caught.value.problems
+    return sentence
+
+
+@pytest.mark.parametrize(("option", "value", "ignoring", "words", "heeding"), ALGORITHM)
+def test_an_option_of_the_algorithm_is_refused_where_nothing_would_come_of_it(
+    option: str, value: Any, ignoring: dict[str, Any], words: str, heeding: dict[str, Any]
+) -> None:
+    sentence = refusal(algorithm={**ignoring, option: value})
+    assert sentence.startswith(f"{option}: want ")
+    assert words in sentence
+    assert getattr(job(algorithm={**heeding, option: value}).algorithm, option) == value
+    default = copy.copy(Algorithm.model_fields[option].default)
+    assert getattr(job(algorithm={**ignoring, option: default}).algorithm, option) == default
+
+
+@pytest.mark.parametrize(
+    ("function", "option", "value"),
+    [(function, *setting) for function, settings in (("cosine", COSINE), ("repetition", REPETITION),
+                                                     ("soft_overlong", SOFT)) for setting in settings.items()],
+)  # fmt: skip
+def test_a_setting_of_a_reward_function_wants_that_function(function: str, option: str, value: Any) -> None:
+    single = {"use_gym_env": False}
+    sentence = refusal(environment=single, rewards={"reward_funcs": ["accuracy", "format"], option: value})
+    assert sentence == f"{option}: want {function} among reward_funcs with it, got reward_funcs: accuracy, format"
+    needed = SOFT if function == "soft_overlong" else {}
+    heeded = job(environment=single, rewards={"reward_funcs": ["accuracy", function], **needed, option: value})
+    assert getattr(heeded.rewards, option) == value
+
+
+def test_a_learning_rate_that_stays_has_no_end() -> None:
+    sentence = refusal(training={"lr_scheduler_type": "constant", "lr_end_ratio": 0.1})
+    assert sentence == "lr_end_ratio: want lr_scheduler_type: cosine or linear with it, got lr_scheduler_type: constant"
+    job(training={"lr_scheduler_type": "constant", "lr_end_ratio": 0.0})
+    job(training={"lr_scheduler_type": "cosine", "lr_end_ratio": 0.1})
+
+
+@pytest.mark.parametrize(("option", "value"), [("gamma", 0.5), ("episode_statistics", "per_step")])
+def test_episodes_of_one_step_have_nothing_to_discount_and_one_vote(option: str, value: Any) -> None:
+    section = {**GIGPO, option: value}
+    assert f"{option}: want max_turns > 1" in refusal(algorithm=section, environment={"max_turns": 1})
+    job(algorithm=section, environment={"max_turns": 2})
+
+
+def test_graphgpo_discounts_distances_also_of_one_step() -> None:
+    job(algorithm={"advantage_estimator": "graphgpo", "gamma": 0.5}, environment={"max_turns": 1})
+
+
+def test_every_row_of_the_tables_has_its_case_above() -> None:
+    def options(effects: tuple[Effect, ...]) -> set[str]:
+        return {effect.option for effect in effects}
+
+    assert options(Algorithm.effects) == {option for option, *_ in ALGORITHM}
+    assert options(Rewards.effects) == {*COSINE, *REPETITION, *SOFT}
+    assert options(Training.effects) == {"lr_end_ratio"}
+    assert options(_BESIDE_TURNS) == {"gamma", "episode_statistics"}
+    for section in (Algorithm, Rewards, Training):
+        read = {name for effect in section.effects for name in effect.reads}
+        assert read | options(section.effects) <= section.model_fields.keys()
+
+
+@pytest.mark.parametrize("example", sorted(Path("examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_example_with_every_default_written_out_is_the_same_job(example: Path) -> None:
+    spec = parse_spec(yaml.safe_load(example.read_text()))
+    assert parse_spec(spec.model_dump(mode="json")) == spec
