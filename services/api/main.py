@@ -59,6 +59,7 @@ async def serve(settings: Settings) -> int:
         access_log=False,
         timeout_graceful_shutdown=settings.drain_s,
         server_header=False,
+        ws="none",  # there is no WebSocket here: a handshake is a GET like any other
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

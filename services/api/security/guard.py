@@ -27,7 +27,7 @@ class Guard:
         self._app, self._max_body_bytes = app, max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"}:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
@@ -74,14 +74,14 @@ async def _caller(connection: HTTPConnection, security: Security) -> Caller | No
 def _check_origin(connection: HTTPConnection, security: Security) -> None:
     """Nothing but the browser vouches for a caller without a key, so what other sites can make it send is refused."""
     refusal = None if security.keys_wanted else rebound(connection.headers)
-    if refusal is None and (connection.scope["type"] == "websocket" or not is_safe(connection.scope["method"])):
+    if refusal is None and not is_safe(connection.scope["method"]):
         refusal = forged(connection.headers)
     if refusal is not None:
         raise refusal
 
 
 async def _admit(connection: HTTPConnection, security: Security, caller: Caller | None) -> None:
-    wanted = access(connection.scope.get("method", "GET"), connection.scope["path"])
+    wanted = access(connection.scope["method"], connection.scope["path"])
     if wanted == Door.PUBLIC:
         return
     if caller is None:
@@ -98,15 +98,9 @@ def _unauthorized(sentence: str) -> Problem:
 
 
 def _refuse(connection: HTTPConnection, problem: Problem) -> ASGIApp:
-    """The refusal as a problem; as the way to the login for somebody who looks at a page; as a closed socket."""
-    if connection.scope["type"] == "websocket":
-        return _close
+    """The refusal as a problem, or as the way to the login for somebody who looks at a page."""
     path, wants_page = connection.scope["path"], "text/html" in connection.headers.get("accept", "")
     if problem.status == 401 and wants_page and not path.startswith("/v1/"):
         response: Response = RedirectResponse(f"{LOGIN_PATH}?{urlencode({'next': path})}", 303)
         return response
     return answer(problem)
-
-
-async def _close(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await send({"type": "websocket.close", "code": 1008, "reason": "want a session"})
