@@ -20,6 +20,7 @@ from services.api.database import Database
 from services.api.dispatch import Dispatcher, celery_sender
 from services.api.environments import EnvironmentCatalogue
 from services.api.leadership import lead
+from services.api.losses import Losses
 from services.api.news import News
 from services.api.observer import Observer
 from services.api.reconciler import Reconciler
@@ -63,6 +64,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         observer = Observer(redis, database, news, log)
         dispatcher = Dispatcher(redis, celery, told=observer.expect)
         reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
+        losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
         admission = Admission(
             database,
             environments,
@@ -75,7 +77,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         security = security_of(settings, database, log)
         meter = StorageMeter(database, settings.data_dir, log)
         sweeping = partial(keep_swept, settings.data_dir / "jobs", log)
-        leading = asyncio.create_task(lead(database, log, reconciler.run, observer.run, meter.run, sweeping))
+        loops = (reconciler.run, observer.run, losses.run, meter.run, sweeping)
+        leading = asyncio.create_task(lead(database, log, *loops))
         leading.add_done_callback(lambda task: _report(task, log, fail))
         try:
             yield Container(
