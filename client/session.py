@@ -16,7 +16,6 @@ from rich.console import Console
 
 from client.document import require_environment, require_model_folder
 from client.errors import INTERRUPTED, GigpoError, NoStack
-from client.models.jobs import ENDED
 from client.stack import RunningStack, running_stack, start_stack, stop_stack
 from client.synchronous import GigpoClient
 from services.contracts.job import JobSpec
@@ -35,6 +34,9 @@ ApiUrl = Annotated[
 DEFAULT_RUNS = Path("runs")
 PIPE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
+
+_AT_WORK = ("PENDING", "QUEUED", "RUNNING")
+"""In the order in which a job goes through them: one that moves on while they are asked for is found in the next."""
 
 P = ParamSpec("P")
 
@@ -106,11 +108,11 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
         try:
             yield client
         finally:
-            if started is not None and not _has_work(client):
+            if started is not None and not has_work(client):
                 words.print("stopping the stack that was started for this job")
                 stop_stack(runs, started)
 
 
-def _has_work(client: GigpoClient) -> bool:
+def has_work(client: GigpoClient) -> bool:
     """Whether a job is left that the stack works on, or would when it runs."""
-    return any(job.state not in ENDED | {"PAUSED"} for job in client.jobs(limit=200))
+    return any(list(client.jobs(state=state, limit=1)) for state in _AT_WORK)

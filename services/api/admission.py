@@ -1,5 +1,6 @@
 """The use cases that make a job: submit, retry, fork, evaluate.
 
+A submitted job belongs to its caller's project, one that is made from another job to that job's.
 What a new job takes over from another one lies in its folder before the job is stored, so that an acknowledged job
 needs nothing of the other one any more.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -44,6 +46,10 @@ class Call:
     """Idempotency-Key."""
     sha: str
     """`body_sha` of what is asked for."""
+
+    def beside(self, job: JobRow) -> Self:
+        """The same call for a job of that job's project, also when an administrator of another one asks."""
+        return replace(self, caller=replace(self.caller, project_id=job.project_id))
 
 
 class Admission:
@@ -91,6 +97,7 @@ class Admission:
 
     async def retry(self, call: Call, job: JobRow) -> Answer:
         """A new job that goes on where a failed or cancelled one has its newest checkpoint. Raises Problem 409."""
+        call = call.beside(job)
         if first := await self._first(call):
             return first
         if JobState(job.state) not in RETRIED:
@@ -104,6 +111,7 @@ class Admission:
 
     async def fork(self, call: Call, job: JobRow, wanted: ForkRequest) -> Answer:
         """A new job whose model is a checkpoint of another one. Raises Problem 404, 422."""
+        call = call.beside(job)
         if first := await self._first(call):
             return first
         folder = job_folder(self._data_dir, job.id)
@@ -114,9 +122,10 @@ class Admission:
 
     async def evaluate(self, call: Call, wanted: EvaluationRequest) -> Answer:
         """A job that measures a pinned policy of another one. Raises Problem 404, 422."""
+        job = await find(self._database, call.caller, wanted.job_id)
+        call = call.beside(job)
         if first := await self._first(call):
             return first
-        job = await find(self._database, call.caller, wanted.job_id)
         folder = job_folder(self._data_dir, job.id)
         policy = await asyncio.to_thread(
             policy_of, folder, job.id, checkpoint=wanted.checkpoint, version=wanted.version

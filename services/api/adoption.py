@@ -6,7 +6,9 @@ afterwards (pruned or deleted checkpoints) touches the new one.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import os
 import re
 import shutil
@@ -18,6 +20,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Protocol
 
+from structlog.stdlib import BoundLogger
+
 from services.api.artifacts import FINAL, checkpoint_files, checkpoint_names
 from services.api.problems import Problem
 from services.contracts.origin import ORIGIN_FILE, TakenOver
@@ -26,6 +30,8 @@ _NUMBERED = re.compile(r"[bv](\d{6,})")
 _ARCHIVE = re.compile(r"(?:batch|eval-[a-z_]+)-(\d{5,})\.msgpack\.zlib")
 _BASE, _CHECKPOINTS, _ROLLOUTS = "base", "checkpoints", "rollouts"
 _METRICS, _EVALUATIONS = "metrics.jsonl", "evaluations.json"
+ABANDONED_S, SWEEP_S = 24 * 3600.0, 3600.0
+"""A folder that nobody has touched for a day is nobody's, however slow the storage; looked for once an hour."""
 
 
 class Taken(Protocol):
@@ -172,10 +178,33 @@ def _link(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
 
 
+async def keep_swept(jobs: Path, log: BoundLogger) -> None:
+    """For ever, now and then: remove what processes that died have left half-made."""
+    while True:
+        for path in await asyncio.to_thread(sweep, jobs, time.time() - ABANDONED_S):
+            log.info("unfinished_folder_removed", path=str(path))
+        await asyncio.sleep(SWEEP_S)
+
+
+def sweep(jobs: Path, before_unix_s: float) -> list[Path]:
+    """Remove what was begun before that time and never became a job's folder, since its process died; what it was."""
+    found = [path for path in jobs.glob(".j*") if _touched_unix_s(path) < before_unix_s]
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return found
+
+
+def _touched_unix_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # it was finished meanwhile
+        return math.inf
+
+
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    unfinished = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # `sweep` knows the name
     try:
         yield unfinished
         unfinished.chmod(0o755)

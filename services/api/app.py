@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +12,6 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from structlog.stdlib import BoundLogger
 
-from services.api.container import running_container
 from services.api.dashboard.mounting import mount_dashboard
 from services.api.defects import Defects
 from services.api.openapi import allowed_methods, document, operation_id
@@ -31,20 +28,12 @@ from services.contracts.job import SpecError, parse_spec
 ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue, administration, login)
 
 
-def build_app(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> FastAPI:
-    """The application; its parts start and end with it. `fail` is called when a part of it died."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_container(settings, log, fail) as container:
-            app.state.container = container
-            yield
-
+def build_app(settings: Settings, log: BoundLogger) -> FastAPI:
+    """The application. Whoever serves it puts its parts into `state.container` first; its document needs none."""
     app = FastAPI(
         title="GiGPO platform",
         version="1",
         summary="Train LLM agents: submit jobs, watch them learn, take the checkpoint away.",
-        lifespan=lifespan,
         generate_unique_id_function=operation_id,
         max_body_size=settings.max_body_bytes,
         docs_url=None,  # its pages load scripts from elsewhere

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -13,16 +14,18 @@ from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
 
 from services.api.admission import Admission
+from services.api.adoption import keep_swept
 from services.api.caller import Caller
 from services.api.database import Database
 from services.api.dispatch import Dispatcher, celery_sender
 from services.api.environments import EnvironmentCatalogue
 from services.api.leadership import lead
+from services.api.losses import Losses
 from services.api.news import News
 from services.api.observer import Observer
 from services.api.reconciler import Reconciler
 from services.api.rollouts import RolloutArchive
-from services.api.security.parts import Security, security_of
+from services.api.security.parts import Security, security_of, want_administrator
 from services.api.security.storage import StorageMeter
 from services.api.settings import Settings
 from services.kit.redis import connect
@@ -48,49 +51,66 @@ class Container:
 
 @asynccontextmanager
 async def running_container(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> AsyncIterator[Container]:
-    """The parts, with the loops at work if this process leads; `fail` is called when one of them ends by an error."""
+    """The parts, with the loops at work if this process leads; `fail` is called when one of them ends by an error.
+
+    Raises:
+        DatabaseIsNewer.
+        NoAdministrator: every call wants a key, and nobody could make one.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    database, redis = Database(settings.sql_url), connect(settings.redis_url)
-    environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
-    celery = celery_sender(settings.redis_url)
-    news = News()
-    observer = Observer(redis, database, news, log)
-    dispatcher = Dispatcher(redis, celery, told=observer.expect)
-    reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
-    admission = Admission(
-        database,
-        environments,
-        data_dir=settings.data_dir,
-        model_roots=settings.model_roots,
-        engines=settings.engines,
-        trackers=settings.trackers,
-        wake=reconciler.wake,
-    )
-    await database.migrate()
-    log.info("database_ready", revision=database.revision)
-    security = security_of(settings, database, log)
-    meter = StorageMeter(database, settings.data_dir, log)
-    leading = asyncio.create_task(lead(database, log, reconciler.run, observer.run, meter.run))
-    leading.add_done_callback(lambda task: _report(task, log, fail))
-    try:
-        yield Container(
-            settings,
-            log,
+    async with _migrated(settings, log) as database:
+        redis, celery, news = connect(settings.redis_url), celery_sender(settings.redis_url), News()
+        environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
+        observer = Observer(redis, database, news, log)
+        dispatcher = Dispatcher(redis, celery, told=observer.expect)
+        reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
+        losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
+        admission = Admission(
             database,
-            redis,
             environments,
-            reconciler,
-            observer,
-            news,
-            RolloutArchive(),
-            admission,
-            security,
+            data_dir=settings.data_dir,
+            model_roots=settings.model_roots,
+            engines=settings.engines,
+            trackers=settings.trackers,
+            wake=reconciler.wake,
         )
+        security = security_of(settings, database, log)
+        meter = StorageMeter(database, settings.data_dir, log)
+        sweeping = partial(keep_swept, settings.data_dir / "jobs", log)
+        loops = (reconciler.run, observer.run, losses.run, meter.run, sweeping)
+        leading = asyncio.create_task(lead(database, log, *loops))
+        leading.add_done_callback(lambda task: _report(task, log, fail))
+        try:
+            yield Container(
+                settings,
+                log,
+                database,
+                redis,
+                environments,
+                reconciler,
+                observer,
+                news,
+                RolloutArchive(),
+                admission,
+                security,
+            )
+        finally:
+            await ended([leading])
+            await environments.close()
+            await redis.aclose()
+            await asyncio.to_thread(celery.close)
+
+
+@asynccontextmanager
+async def _migrated(settings: Settings, log: BoundLogger) -> AsyncIterator[Database]:
+    """The database at this version's revision, before anything else is opened."""
+    database = Database(settings.sql_url)
+    try:
+        await database.migrate()
+        log.info("database_ready", revision=database.revision)
+        await want_administrator(settings, database)
+        yield database
     finally:
-        await ended([leading])
-        await environments.close()
-        await redis.aclose()
-        await asyncio.to_thread(celery.close)
         await database.close()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from celery import Celery
 from kombu.exceptions import KombuError
 from redis.asyncio import Redis
 
+from services.api.broker import WAITING, announced_jobs
 from services.api.states import JobState
 from services.api.tables import JobRow
 from services.contracts import keys
@@ -20,11 +21,6 @@ from services.kit.streams import FIELD
 
 class BrokerFailed(Exception):
     """The queue did not take a message; the message says why."""
-
-
-WAITING = 9
-"""Priority of a job that waits for its turn, the lowest: a running job's own next segment goes first, so that a job is
-brought to its end, with the inference replica that serves it, before the next one begins."""
 
 
 def celery_sender(redis_url: str) -> Celery:
@@ -57,7 +53,8 @@ class Dispatcher:
                 pipe.set(keys.environment(job.id), msgspec.json.encode(job.environment))
                 pipe.set(keys.spec(job.id), msgspec.json.encode(job.spec))
                 pipe.set(keys.control(job.id), job.wish)
-                pipe.xadd(keys.events_stream(job.id), {FIELD: _state_event(JobState.QUEUED)})
+                if job.state != JobState.RUNNING:
+                    pipe.xadd(keys.events_stream(job.id), {FIELD: _state_event(JobState.QUEUED)})
             await pipe.execute()
         self._told([job.id for job in jobs])
         await self.enqueue([job.id for job in jobs])
@@ -76,6 +73,28 @@ class Dispatcher:
         except KombuError as error:
             raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error
 
+    async def undispatched(self, job_ids: Iterable[str]) -> set[str]:
+        """Those of which neither the queue nor a worker has a message, or whose spec is not in Redis.
+
+        Raises:
+            QueueUnreadable.
+        """
+        asked = list(job_ids)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in asked:
+                pipe.exists(keys.spec(job_id), keys.environment(job_id))
+            documents = await pipe.execute()
+        announced = await announced_jobs(self._redis)
+        return {job for job, found in zip(asked, documents, strict=True) if found < 2 or job not in announced}
+
+    async def untold(self, wishes: Mapping[str, str]) -> set[str]:
+        """Those for which another wish, or none, stands in Redis than here."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in wishes:
+                pipe.get(keys.control(job_id))
+            told = await pipe.execute()
+        return {job for (job, wish), found in zip(wishes.items(), told, strict=True) if found != wish.encode()}
+
     async def tell_wish(self, job_id: str, wish: str) -> None:
         """The trainer reads it at every step boundary."""
         await self._redis.set(keys.control(job_id), wish)
@@ -83,6 +102,12 @@ class Dispatcher:
     async def publish_state(self, job_id: str, state: JobState) -> None:
         """A state that the API itself brings about, as an event among the others."""
         await self._redis.xadd(keys.events_stream(job_id), {FIELD: _state_event(state)})
+        self._told([job_id])
+
+    async def warn(self, job_id: str, message: str) -> None:
+        """What the job's owner should know, as an event among the others."""
+        event = JobEvent(kind="warning", at_unix_s=time.time(), data={"service": "api", "message": message})
+        await self._redis.xadd(keys.events_stream(job_id), {FIELD: encode(event)})
         self._told([job_id])
 
 

@@ -7,7 +7,7 @@ import gc
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 import uvloop
@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.app import build_app
-from services.api.database import Database
+from services.api.container import Container, running_container
 from services.api.schema import DatabaseIsNewer
-from services.api.security.parts import NoAdministrator, want_administrator
+from services.api.security.parts import NoAdministrator
 from services.api.settings import Settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
@@ -44,21 +44,31 @@ async def serve(settings: Settings) -> int:
     except OSError as error:
         log.error("cannot_listen", host=settings.host, port=settings.port, error=str(error))
         return 1
-    try:
-        await migrate(settings)
-    except (DatabaseIsNewer, SQLAlchemyError, OSError) as error:
-        log.error("cannot_use_database", error=str(error))
-        return 1
-    except NoAdministrator as error:
-        log.error("no_administrator", error=str(error))
-        return 1
-    app = build_app(settings, log, fail)
+    async with AsyncExitStack() as parts:
+        try:
+            container = await parts.enter_async_context(running_container(settings, log, fail))
+        except (DatabaseIsNewer, SQLAlchemyError, OSError) as error:
+            log.error("cannot_use_database", error=str(error))
+            return 1
+        except NoAdministrator as error:
+            log.error("no_administrator", error=str(error))
+            return 1
+        started = await _serve(container, listener, stop)
+    return 1 if failures or not started else 0
+
+
+async def _serve(container: Container, listener: socket.socket, stop: asyncio.Event) -> bool:
+    """Until `stop`. Whether it was ever ready."""
+    settings, app = container.settings, build_app(container.settings, container.log)
+    app.state.container = container
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.drain_s,
         server_header=False,
+        lifespan="off",
+        ws="none",  # there is no WebSocket here: a handshake is a GET like any other
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -69,27 +79,11 @@ async def serve(settings: Settings) -> int:
         announce("api", _url(server), settings.address_file)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
-        app.state.container.news.close()
+        container.news.close()
         server.should_exit = True
         stopping.cancel()
     await serving
-    return 1 if failures or not server.started else 0
-
-
-async def migrate(settings: Settings) -> None:
-    """Bring the database to this version's revision, before anything else is opened.
-
-    Raises:
-        DatabaseIsNewer.
-        NoAdministrator: every call wants a key, and nobody could make one.
-    """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.sql_url)
-    try:
-        await database.migrate()
-        await want_administrator(settings, database)
-    finally:
-        await database.close()
+    return server.started
 
 
 def _listener(settings: Settings) -> socket.socket:

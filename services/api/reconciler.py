@@ -20,6 +20,7 @@ from services.api.dispatch import BrokerFailed, Dispatcher
 from services.api.states import IDLE, TERMINAL, JobState, Wish
 from services.api.tables import JobRow
 
+_WAITING = IDLE - {JobState.PAUSED}
 _OVER = [state.value for state in TERMINAL]
 _JOBS = cast(Table, JobRow.__table__)
 _TOGETHER = 100
@@ -56,12 +57,13 @@ class Reconciler:
 
     async def reconcile(self) -> bool:
         """One look at jobs that have something left to do, the oldest first. True: there may be more."""
-        to_dispatch = and_(JobRow.wish == Wish.RUN.value, JobRow.dispatch_made < JobRow.dispatch_wanted)
+        wanted = or_(JobRow.wish == Wish.RUN.value, JobRow.state == JobState.RUNNING.value)
+        to_dispatch = and_(wanted, JobRow.dispatch_made < JobRow.dispatch_wanted)
         to_tell = JobRow.told_wish.is_distinct_from(JobRow.wish)
         async with self._database.read() as session:
             query = select(JobRow).where(JobRow.state.not_in(_OVER), or_(to_dispatch, to_tell)).order_by(JobRow.id)
             rows = (await session.scalars(query.limit(_TOGETHER))).all()
-        waiting = [row for row in rows if row.wish == Wish.RUN and row.dispatch_made < row.dispatch_wanted]
+        waiting = [row for row in rows if _is_wanted(row) and row.dispatch_made < row.dispatch_wanted]
         if waiting:
             await self._dispatch(waiting)
         for row in rows:
@@ -87,7 +89,12 @@ class Reconciler:
             await self._dispatcher.publish_state(row.id, JobState.CANCELLED)
             if row.state == JobState.PAUSED:  # the trainer drops what is live and writes the summary
                 await self._dispatcher.enqueue([row.id])
-        elif row.state == JobState.PENDING and row.wish == Wish.PAUSE and not row.dispatch_made:
+        elif row.state in _WAITING and row.wish == Wish.PAUSE and row.dispatch_made < row.dispatch_wanted:
             await self._dispatcher.publish_state(row.id, JobState.PAUSED)
         async with self._database.write() as session:
             await session.execute(update(JobRow).where(JobRow.id == row.id).values(told_wish=row.wish))
+
+
+def _is_wanted(row: JobRow) -> bool:
+    """Whether a trainer is to work on it; on a running job also to pause or end it."""
+    return row.wish == Wish.RUN or row.state == JobState.RUNNING

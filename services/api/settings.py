@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     """Longest wait for the environment service."""
     reconcile_s: float = Field(1.0, gt=0)
     """Longest time between two looks at what is still to be done."""
+    loss_s: float = Field(15.0, gt=0)
+    """Time between two looks at whether Redis still has what it was given of each job; what is missing in two of them
+    is given again."""
     max_body_bytes: int = Field(1 << 20, ge=1024)
     drain_s: int = Field(3, ge=0)
     """After SIGTERM open calls, event streams included, have this long to end."""

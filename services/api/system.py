@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from sqlalchemy import func, select
 
+from services.api.broker import queue_lengths
 from services.api.caller import Caller
 from services.api.container import Container
 from services.api.database import Database
-from services.api.dispatch import WAITING
 from services.api.health import health
 from services.api.states import JobState
 from services.api.tables import JobRow
@@ -22,8 +22,6 @@ from services.contracts import keys
 from services.ledger import Ledger
 
 _BEGUN = [JobState.RUNNING.value, JobState.PAUSED.value]
-_PRIORITY_KEYS = [keys.TRAINER_QUEUE, *(f"{keys.TRAINER_QUEUE}\x06\x16{priority}" for priority in (3, 6, WAITING))]
-"""kombu's lists for a queue's priorities."""
 
 
 async def system_view(parts: Container, caller: Caller) -> SystemView:
@@ -70,12 +68,8 @@ async def _services(redis: Redis, caller: Caller) -> list[ServiceView]:
 
 
 async def _trainer_queue(redis: Redis) -> QueueView:
-    async with redis.pipeline(transaction=False) as pipe:
-        for key in _PRIORITY_KEYS:
-            pipe.llen(key)
-        pipe.hlen("unacked")
-        *waiting, in_flight = await pipe.execute()
-    return QueueView(name="trainer", job_id=None, waiting=sum(waiting), in_flight=in_flight)
+    waiting, in_flight = await queue_lengths(redis)
+    return QueueView(name="trainer", job_id=None, waiting=waiting, in_flight=in_flight)
 
 
 async def _streams(redis: Redis, job_ids: Sequence[str]) -> list[QueueView]:

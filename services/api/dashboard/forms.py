@@ -7,19 +7,25 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 
-from services.api.problems import Problem
+from services.api.problems import Problem, bad_spec
+from services.api.routes.parameters import KEY_CHARACTERS
 
 _FIELDS = 50
 """More fields than any form here has."""
 
 
 async def _fields(request: Request) -> dict[str, str]:
-    """The fields of an urlencoded form. Raises Problem 400 when it is none."""
+    """The fields of an urlencoded form. Raises Problem 400 when it is none, 422 for what cannot be stored."""
     try:
         pairs = parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=_FIELDS)
     except ValueError as error:
         raise Problem(400, f"want an urlencoded form: {error}") from error
-    return dict(pairs)
+    fields = dict(pairs)
+    if problems := [(name, "want text without NUL") for name, text in pairs if "\0" in name + text]:
+        raise bad_spec(problems)
+    if len(key := fields.get("key", "")) > KEY_CHARACTERS:
+        raise bad_spec([("key", f"want at most {KEY_CHARACTERS} characters, got {len(key)}")])
+    return fields
 
 
 Form = Annotated[dict[str, str], Depends(_fields)]

@@ -16,11 +16,12 @@ TEXT = r"^[^\x00]*$"
 
 JobId = Annotated[str, Path(max_length=32, pattern=TEXT, description="Id of the job.", examples=["j0193f2c4d5e6a1b2c"])]
 CheckpointName = Annotated[str, Path(max_length=128, description="Name of the checkpoint.", examples=["final"])]
+KEY_CHARACTERS = 255
 IdempotencyKey = Annotated[
     str | None,
     Header(
         min_length=1,
-        max_length=255,
+        max_length=KEY_CHARACTERS,
         description="Repeating it with the same request gives the first answer again, with 200; with another, 409.",
         examples=["3f1c7c0e-train-corner"],
     ),

@@ -5,19 +5,24 @@ Plain ASGI, so that streams pass through. Handlers find the caller in `request.s
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi.responses import RedirectResponse, Response
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.caller import THIS_MACHINE, Caller
 from services.api.problems import Problem, answer
 from services.api.security.access import LOGIN_PATH, Door, access, is_safe
 from services.api.security.origin import forged, rebound
 from services.api.security.parts import Security
+
+LOOK_AGAIN_S = 1.0
+"""How often the key of an open stream is looked at; the authenticator may believe in it for some seconds more."""
 
 
 class Guard:
@@ -27,7 +32,7 @@ class Guard:
         self._app, self._max_body_bytes = app, max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"}:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
@@ -41,7 +46,7 @@ class Guard:
         except Problem as problem:
             await _refuse(connection, problem)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        await self._app(scope, _while_known(connection, security, receive), send)
 
     def _check_body(self, connection: HTTPConnection) -> None:
         headers = connection.headers
@@ -54,34 +59,57 @@ class Guard:
 
 async def _caller(connection: HTTPConnection, security: Security) -> Caller | None:
     """Who calls; None: nobody that we know. Raises Problem for a wrong key and for what no caller may send."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    address = security.address(connection)
+    shows_key, address = bool(connection.headers.get("authorization")), security.address(connection)
     if security.keys_wanted:
         await security.rates.count_address(address)
-    if scheme:
-        found = await security.authenticator.by_token(token.strip()) if scheme.lower() == "bearer" else None
-        if found is None:
-            await security.rates.count_failure(address)
-            raise _unauthorized("want a valid API key, got one that is unknown, expired or revoked")
-        return found
-    _check_origin(connection, security)
+    if not shows_key:
+        _check_origin(connection, security)
+    found = await _known(connection, security)
+    if found is None and shows_key:
+        await security.rates.count_failure(address)
+        raise _unauthorized("want a valid API key, got one that is unknown, expired or revoked")
+    return found
+
+
+async def _known(connection: HTTPConnection, security: Security) -> Caller | None:
+    """Whose key, session or machine this is now; None: nobody's."""
+    if shown := connection.headers.get("authorization"):
+        scheme, _, token = shown.partition(" ")
+        return await security.authenticator.by_token(token.strip()) if scheme.lower() == "bearer" else None
     valid, key_id = security.sessions.read(connection)
     if valid and (found := await security.authenticator.by_key_id(key_id)) is not None:
         return found
     return None if security.keys_wanted else THIS_MACHINE
 
 
+def _while_known(connection: HTTPConnection, security: Security, receive: Receive) -> Receive:
+    """`receive` that says the client went away once its key or session has ended: streams end with it."""
+    caller = connection.scope["state"]["caller"]
+    if caller is None or caller.key_id is None:
+        return receive
+
+    async def receive_while_known() -> Message:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    return await receive()
+            if await _known(connection, security) != caller:
+                return {"type": "http.disconnect"}
+
+    return receive_while_known
+
+
 def _check_origin(connection: HTTPConnection, security: Security) -> None:
     """Nothing but the browser vouches for a caller without a key, so what other sites can make it send is refused."""
     refusal = None if security.keys_wanted else rebound(connection.headers)
-    if refusal is None and (connection.scope["type"] == "websocket" or not is_safe(connection.scope["method"])):
+    if refusal is None and not is_safe(connection.scope["method"]):
         refusal = forged(connection.headers)
     if refusal is not None:
         raise refusal
 
 
 async def _admit(connection: HTTPConnection, security: Security, caller: Caller | None) -> None:
-    wanted = access(connection.scope.get("method", "GET"), connection.scope["path"])
+    wanted = access(connection.scope["method"], connection.scope["path"])
     if wanted == Door.PUBLIC:
         return
     if caller is None:
@@ -98,15 +126,9 @@ def _unauthorized(sentence: str) -> Problem:
 
 
 def _refuse(connection: HTTPConnection, problem: Problem) -> ASGIApp:
-    """The refusal as a problem; as the way to the login for somebody who looks at a page; as a closed socket."""
-    if connection.scope["type"] == "websocket":
-        return _close
+    """The refusal as a problem, or as the way to the login for somebody who looks at a page."""
     path, wants_page = connection.scope["path"], "text/html" in connection.headers.get("accept", "")
     if problem.status == 401 and wants_page and not path.startswith("/v1/"):
         response: Response = RedirectResponse(f"{LOGIN_PATH}?{urlencode({'next': path})}", 303)
         return response
     return answer(problem)
-
-
-async def _close(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await send({"type": "websocket.close", "code": 1008, "reason": "want a session"})

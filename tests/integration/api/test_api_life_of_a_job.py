@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,6 +187,20 @@ def test_events_said_while_the_api_was_dead_are_stored_once(
         seen = list(events(http, job))
         assert [data["batch"] for _, kind, data in seen if kind == "metrics"] == list(range(10))
         assert len({id_ for id_, _, _ in seen}) == len(seen)
+
+
+def test_what_a_killed_process_left_half_made_is_swept(redis_server: str, env_address: str, tmp_path: Path) -> None:
+    old, young, job = (tmp_path / "jobs" / name for name in (".j0123.abcd", ".j4567.efgh", "j0123"))
+    for folder in (old, young, job):
+        (folder / "base").mkdir(parents=True)
+        (folder / "base" / "model.safetensors").write_bytes(b"x")
+    for folder in (old, job):
+        os.utime(folder, (time.time() - 2 * 86_400,) * 2)
+    with running_api(tmp_path, redis_server, env_address):
+        deadline = time.monotonic() + 60
+        while old.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert {path.name for path in (tmp_path / "jobs").iterdir()} == {young.name, job.name}
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org"])

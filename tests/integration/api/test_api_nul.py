@@ -32,6 +32,24 @@ def test_a_parameter_with_nul_is_the_callers_mistake(http: httpx.Client, call: s
     assert http.request(method, path).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "words"),
+    [
+        ("/jobs/new", {"key": "a\0b", "intent": "submit"}, "key: want text without NUL"),
+        ("/jobs/new", {"spec": "name: a\0b"}, "spec: want text without NUL"),
+        ("/jobs/new", {"key": "k" * 256, "intent": "submit"}, "key: want at most 255 characters, got 256"),
+        ("/jobs/{job}/retry", {"key": "a\0b"}, "key: want text without NUL"),
+        ("/jobs/{job}/checkpoints/final/evaluate", {"key": "k" * 256}, "key: want at most 255 characters, got 256"),
+    ],
+)
+def test_a_form_that_cannot_be_stored_is_refused_by_field(
+    http: httpx.Client, path: str, fields: dict[str, str], words: str
+) -> None:
+    job = http.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"]
+    answer = http.post(path.format(job=job), data=fields)
+    assert (answer.status_code, words in answer.text) == (422, True), answer.text
+
+
 def test_a_path_with_nul_is_in_the_audit_log(http: httpx.Client) -> None:
     assert http.post("/anything%00").status_code == 404
     assert http.get("/v1/audit").json()["entries"][0]["path"] == "/anything\N{REPLACEMENT CHARACTER}"

@@ -49,6 +49,15 @@ def test_replicas_share_a_database_and_outlive_each_other(
         assert second.queued_jobs().count(late) == 1
 
 
+def test_a_start_looks_at_the_revision_once(
+    redis_url: str, env_address: str, tmp_path: Path, database_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for looks in (2, 1):  # Alembic says so once more when it upgrades
+        with running_api(tmp_path, redis_url, env_address, API_DATABASE_URL=database_url):
+            pass
+        assert capfd.readouterr().err.count("Context impl") == looks
+
+
 async def test_a_process_on_a_database_that_is_newer_than_it_does_not_start(
     redis_url: str, env_address: str, tmp_path: Path, database_url: str
 ) -> None:

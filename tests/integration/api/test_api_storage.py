@@ -18,6 +18,7 @@ from services.api.caller import Caller, Scope
 from services.api.database import Database
 from services.api.dispatch import Dispatcher
 from services.api.jobs import JobFilter
+from services.api.losses import Losses
 from services.api.news import News
 from services.api.observer import Observer
 from services.api.problems import Problem
@@ -263,6 +264,80 @@ async def test_more_jobs_than_one_look_takes_are_dispatched_each_once(
     assert await reconciler.reconcile()
     assert not await reconciler.reconcile()
     assert sorted(told.queue) == sorted(answer.job_id for answer in answers)
+
+
+@pytest.fixture
+def losses(database: Database, told: Told) -> Losses:
+    return Losses(database, told, LOG, interval_s=1.0, wake=lambda: None)
+
+
+async def test_a_dispatch_that_redis_lost_is_repeated_after_two_looks(
+    database: Database, redis: Redis, told: Told, reconciler: Reconciler, losses: Losses
+) -> None:
+    job = await stored(database)
+    await losses.look()
+    await losses.look()
+    assert not await redis.exists(keys.events_stream(job)), "what was not dispatched yet is not lost"
+    await reconciler.reconcile()
+    await redis.delete(keys.spec(job))
+    for dispatches in (1, 2, 2, 3):  # the queue of these tests is not Redis's, so every dispatch is missing there
+        await losses.look()
+        await reconciler.reconcile()
+        assert told.queue == [job] * dispatches
+    assert await redis.exists(keys.spec(job), keys.environment(job)) == 2
+    await Observer(redis, database, News(), LOG).observe()
+    assert (await row_of(database, job)).state == "QUEUED"
+
+
+async def test_a_wish_that_redis_lost_is_told_again(
+    database: Database, redis: Redis, reconciler: Reconciler, losses: Losses
+) -> None:
+    job = await stored(database)
+    await reconciler.reconcile()
+    await say(redis, job, "state", state="RUNNING")
+    await Observer(redis, database, News(), LOG).observe()
+    await jobs.command(database, MINE, job, Wish.CANCEL)
+    await reconciler.reconcile()
+    await redis.set(keys.control(job), "run")  # as it was a second before
+    for _ in range(2):
+        await losses.look()
+        await reconciler.reconcile()
+    assert await redis.get(keys.control(job)) == b"cancel"
+
+
+@pytest.mark.parametrize("state", ["QUEUED", "RUNNING", "PAUSED"])
+@pytest.mark.parametrize(("wish", "reached"), [(Wish.PAUSE, "PAUSED"), (Wish.CANCEL, "CANCELLED")])
+async def test_a_wish_is_fulfilled_without_a_message_or_by_another_one(
+    database: Database,
+    redis: Redis,
+    told: Told,
+    reconciler: Reconciler,
+    losses: Losses,
+    state: str,
+    wish: Wish,
+    reached: str,
+) -> None:
+    job, observer = await stored(database), Observer(redis, database, News(), LOG)
+    await jobs.command(database, MINE, job, Wish.RUN if state != "PAUSED" else Wish.PAUSE)
+    await reconciler.reconcile()
+    if state == "RUNNING":
+        await say(redis, job, "state", state="RUNNING")
+    await observer.observe()
+    assert (await row_of(database, job)).state == state
+    dispatches = len(told.queue)
+    await jobs.command(database, MINE, job, wish)
+    await reconciler.reconcile()
+    await redis.delete(keys.events_stream(job), keys.control(job))  # with the event that would have ended it
+    for _ in range(2):
+        await losses.look()
+        await reconciler.reconcile()
+    assert await redis.get(keys.control(job)) == wish.value.encode()
+    if state == "RUNNING":
+        assert len(told.queue) == dispatches + 1, "a trainer is to end or pause it"
+    else:
+        observer.expect([job])
+        await observer.observe()
+        assert (await row_of(database, job)).state == reached
 
 
 async def test_who_went_away_leaves_a_stored_job_and_no_broken_neighbour(database: Database) -> None:

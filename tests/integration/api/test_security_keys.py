@@ -77,6 +77,38 @@ def test_a_revoked_key_is_refused_at_once_and_an_expired_one_after_its_time(keye
     assert keyed.admin.delete("/v1/keys/none").status_code == 404
 
 
+@pytest.mark.parametrize("shown", ["key", "session"])
+@pytest.mark.parametrize(
+    ("path", "news"),
+    [
+        ("/v1/jobs/{job}/events", '"batch":1'),
+        ("/v1/jobs/{job}/metrics", '"batch":1'),
+        ("/jobs/{job}/live", "event: end"),
+        ("/live", "event: row"),
+    ],
+)
+def test_a_stream_ends_with_its_key_and_those_of_others_go_on(
+    keyed: KeyedApi, path: str, news: str, shown: str
+) -> None:
+    made, other = keyed.new_key("read"), keyed.new_key("read")
+    job = keyed.admin.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"]
+    keyed.api.say(job, "metrics", batch=0)
+    accepting, url = {"Accept": "text/event-stream"}, path.format(job=job)
+    with keyed.client(made["key"] if shown == "key" else None) as mine, keyed.client(other["key"]) as theirs:
+        if shown == "session":
+            mine.post("/login", data={"key": made["key"]}, follow_redirects=False)
+        with mine.stream("GET", url, headers=accepting) as cut, theirs.stream("GET", url, headers=accepting) as kept:
+            lines, others = cut.iter_lines(), kept.iter_lines()
+            assert (next(lines), next(others)) != ("", "")
+            keyed.admin.delete(f"/v1/keys/{made['id']}").raise_for_status()
+            with pytest.raises(httpx.RemoteProtocolError):
+                next(line for line in lines if "still here" in line)  # the next sign of life, after 15 s
+            assert mine.get("/v1/jobs").status_code == 401
+            keyed.api.say(job, "metrics", batch=1)
+            keyed.api.say(job, "state", state="CANCELLED")
+            assert next(line for line in others if news in line)
+
+
 def test_the_last_use_of_a_key_is_noted(keyed: KeyedApi) -> None:
     made = keyed.new_key("read")
     assert made["last_used_unix_s"] is None

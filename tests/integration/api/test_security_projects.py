@@ -187,6 +187,22 @@ def test_an_administrator_sees_every_project(teams: Teams) -> None:
     assert teams.keyed.admin.get(f"/v1/jobs/{teams.queued}").status_code == 200
 
 
+def test_what_an_administrator_makes_of_a_teams_job_belongs_to_the_team(teams: Teams) -> None:
+    admin, alpha, job = teams.keyed.admin, teams.clients["alpha"], teams.ids["job_id"]
+    for path, body in {
+        f"/v1/jobs/{job}:retry": None,
+        f"/v1/jobs/{job}:fork": {},
+        "/v1/evaluations": {"job_id": job, "checkpoint": "final"},
+    }.items():
+        key = {"Idempotency-Key": f"administrator {path}"}
+        made = admin.post(path, json=body, headers=key)
+        assert (made.status_code, made.json()["project_id"]) == (201, "alpha"), made.text
+        assert alpha.get(f"/v1/jobs/{made.json()['id']}").status_code == 200
+        again = admin.post(path, json=body, headers=key)
+        assert (again.status_code, again.json()["id"]) == (200, made.json()["id"])
+        assert alpha.post(path, json=body, headers=key).json()["id"] == made.json()["id"], "keys are the project's"
+
+
 def test_what_a_service_is_at_is_shown_to_administrators_alone(teams: Teams) -> None:
     beat = {"service": "rollout", "instance": "one", "pid": 1, "detail": {"jobs": [teams.queued]}}
     with Redis.from_url(teams.keyed.api.redis_url) as redis:

@@ -71,6 +71,24 @@ def test_a_compressed_body_is_refused_unread(keyed: KeyedApi) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (415, "application/problem+json")
 
 
+def answered(keyed: KeyedApi, path: str, *headers: str) -> bytes:
+    """All that a GET by the administrator is answered with, the path as it stands here."""
+    address = urlsplit(keyed.api.url)
+    lines = [f"GET {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {ADMIN_KEY}", *headers, "", ""]
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+@pytest.mark.parametrize("path", ["/", "/ws", "/v1/jobs", "/v1/jobs/none/events"])
+def test_nobody_gets_a_websocket(keyed: KeyedApi, path: str) -> None:
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    handshake = ("Connection: Upgrade, close", "Upgrade: websocket", "Sec-WebSocket-Version: 13", key)
+    status = answered(keyed, path, *handshake).split()[1]
+    assert status == answered(keyed, path, "Connection: close").split()[1], "it is a GET like any other"
+    assert status in {b"200", b"404"}
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -83,17 +101,12 @@ def test_a_compressed_body_is_refused_unread(keyed: KeyedApi) -> None:
         "/v1/jobs/{job}/checkpoints/../../../../session.secret",
         "/v1/jobs/{job}%00",
         "/../../etc/passwd",
-        "/_nicegui/..%2f..%2f..%2fetc/passwd",
+        "/assets/..%2f..%2f..%2fetc/passwd",
     ],
 )
 def test_no_path_leads_to_a_file_that_is_not_meant(keyed: KeyedApi, path: str) -> None:
     job = keyed.admin.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"]
-    address = urlsplit(keyed.api.url)
-    raw = path.replace("{job}", job)
-    request = f"GET {raw} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_KEY}\r\nConnection: close\r\n\r\n"
-    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
-        connection.sendall(request.encode())
-        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    answer = answered(keyed, path.replace("{job}", job), "Connection: close")
     assert answer.split()[1] in {b"404", b"422"}, answer[:300]
     assert b"SQLite format" not in answer
     assert b"root:" not in answer

@@ -17,7 +17,7 @@ from services.contracts.job import JobSpec
 @pytest.fixture(scope="module")
 def document() -> dict[str, object]:
     settings = Settings(redis_url="redis://x", data_dir=Path("/nowhere"), env_address="x:1")
-    made: dict[str, object] = build_app(settings, structlog.get_logger(), lambda: None).openapi()
+    made: dict[str, object] = build_app(settings, structlog.get_logger()).openapi()
     return made
 
 

@@ -18,7 +18,7 @@ LOG = structlog.stdlib.get_logger("test")
 
 async def test_a_defect_of_the_guard_is_a_problem_with_security_headers() -> None:
     settings = Settings.model_validate({"redis_url": "redis://x", "data_dir": "/tmp/x", "env_address": "127.0.0.1:1"})
-    app = build_app(settings, LOG, lambda: None)
+    app = build_app(settings, LOG)
     app.state.container = SimpleNamespace(security=None)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:

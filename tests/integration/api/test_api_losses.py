@@ -1,0 +1,85 @@
+"""A Redis that forgot what it was told of a job: the API says it again, and a real trainer runs the job.
+
+`test_api_storage.py` has what the API notes meanwhile, on both databases.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from redis import Redis
+
+from services.contracts import keys
+from tests.integration.api.api_process import ApiProcess, running_api
+from tests.integration.api.submitting import spec, until
+from tests.integration.trainer.trainer_platform import children, trainer_process
+
+QUEUE = "trainer\x06\x169"
+LOOK_S = 0.3
+
+
+@pytest.fixture
+def api(redis_url: str, env_address: str, tmp_path: Path) -> Iterator[ApiProcess]:
+    with running_api(tmp_path, redis_url, env_address, API_LOSS_S=str(LOOK_S)) as process:
+        yield process
+
+
+@pytest.fixture
+def forgetful(redis_url: str) -> Iterator[Redis]:
+    with Redis.from_url(redis_url) as client:
+        yield client
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline, "nothing happened for 60 s"
+        time.sleep(0.05)
+
+
+def warnings(http: httpx.Client, job: str) -> str:
+    events = http.get(f"/v1/jobs/{job}/events", params={"follow": False}).text
+    return "\n".join(line for line in events.splitlines() if '"warning"' in line)
+
+
+def test_what_redis_forgot_of_a_job_is_told_again_and_the_job_runs(
+    api: ApiProcess, http: httpx.Client, forgetful: Redis
+) -> None:
+    job = http.post("/v1/jobs", json=spec()).raise_for_status().json()["id"]
+    until(http, job, "QUEUED")
+    wait_until(lambda: api.queued_jobs() == [job])
+    time.sleep(4 * LOOK_S)
+    assert api.queued_jobs() == [job], "nothing was lost, nothing is repeated"
+    forgetful.delete(QUEUE, keys.spec(job), keys.environment(job), keys.control(job), keys.events_stream(job))
+    wait_until(lambda: api.queued_jobs() == [job])
+    assert "lost this job's place" in warnings(http, job)
+    with trainer_process(api.redis_url, api.data_dir):
+        until(http, job, "RUNNING")
+        time.sleep(4 * LOOK_S)
+        assert api.queued_jobs() == [], "what a worker holds is not lost"
+        forgetful.set(keys.control(job), "run")
+        assert http.post(f"/v1/jobs/{job}:cancel").status_code == 202
+        until(http, job, "CANCELLED")
+
+
+def test_a_running_job_whose_trainer_died_and_whose_message_is_gone_goes_on(
+    api: ApiProcess, http: httpx.Client, forgetful: Redis
+) -> None:
+    job = http.post("/v1/jobs", json=spec()).raise_for_status().json()["id"]
+    with trainer_process(api.redis_url, api.data_dir) as first:
+        until(http, job, "RUNNING")
+        assert children(first)
+        first.kill()
+        first.wait()
+    epoch = int(forgetful.get(keys.epoch(job)) or 0)  # type: ignore[arg-type]
+    forgetful.delete("unacked", "unacked_index")
+    wait_until(lambda: api.queued_jobs() == [job])
+    assert http.get(f"/v1/jobs/{job}").json()["state"] == "RUNNING"
+    with trainer_process(api.redis_url, api.data_dir):
+        wait_until(lambda: int(forgetful.get(keys.epoch(job)) or 0) > epoch)  # type: ignore[arg-type]
+        http.post(f"/v1/jobs/{job}:cancel").raise_for_status()
+        until(http, job, "CANCELLED")
