@@ -22,7 +22,12 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
 
     workers: int = Field(1, ge=1, le=256)
-    """Worker processes. One carries several thousand light steps a second."""
+    """Standing worker processes, which light environments share. One carries several thousand light steps a second."""
+    own_workers: dict[str, Annotated[int, Field(ge=0, le=256)]] = {}
+    """Environment id -> worker processes of its own; 0: it shares the standing ones. Not named: none for an environment
+    that is light and thread-safe, `workers` for every other."""
+    worker_idle_s: Seconds = 300.0
+    """An environment's own workers end when they were without a session for so long; the next one starts them again."""
     episodes_per_worker: int = Field(20_000, ge=0)
     """After so many a worker is replaced, its sessions undisturbed; 0: never."""
     worker_memory_mb: int = Field(4096, ge=0)

@@ -7,7 +7,15 @@ import sys
 import time
 from pathlib import Path
 
-from services.env.environment import Environment, EnvironmentKwargs, InfraFault, Observation, Outcome
+from services.env.environment import (
+    Capabilities,
+    CostClass,
+    Environment,
+    EnvironmentKwargs,
+    InfraFault,
+    Observation,
+    Outcome,
+)
 from services.env.life import watched
 
 
@@ -75,3 +83,15 @@ class Faulty(Environment):
 
     def seen(self) -> Observation:
         return Observation(text=f"count {self.count}" + (f" in {os.getpid()}" if self.kwargs.shows_process else ""))
+
+
+class Moderate(Faulty):
+    """Has workers of its own, as its steps take long."""
+
+    capabilities = Capabilities(cost_class=CostClass.MODERATE)
+
+
+class Unthreaded(Faulty):
+    """Has workers of its own, as what it stands on is shared by a process."""
+
+    capabilities = Capabilities(thread_safe=False)

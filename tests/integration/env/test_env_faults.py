@@ -5,12 +5,11 @@ import contextlib
 import os
 import signal
 import sys
-from pathlib import Path
 
 import grpc
 import psutil
 import pytest
-from env_caller import Caller, workers
+from env_caller import Caller, reached, workers
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -19,11 +18,6 @@ RECOVERED_WITHIN_S = 30.0
 FAULT_WITHIN_S = 20.0
 """Longest wait for a hung step's fault beyond its deadline: 1 s is promised."""
 INFRA, ENV_BUG = env_pb2.FAULT_CLASS_INFRA, env_pb2.FAULT_CLASS_ENV_BUG
-
-
-async def reached(path: Path) -> None:
-    while not path.exists():
-        await asyncio.sleep(0.01)
 
 
 def assert_fault(outcome: env_pb2.Outcome, fault_class: int) -> None:
