@@ -178,12 +178,15 @@ class WorkerProcess:
         self.gone.set()
         self.left.set()
         self._page.close()
+        spent = status == -signal.SIGPROF
         cause = "hung and was killed" if self._hung else f"ended with status {status}"
+        if spent:
+            cause = "used up the CPU time of one step and was killed"
         for request, waiting in self._waiting.items():
             if not waiting.done():
                 guilty = request == running
                 waiting.set_exception(
-                    WorkerLostError(f"the worker {cause}", running=guilty, hung=guilty and self._hung)
+                    WorkerLostError(f"the worker {cause}", running=guilty, hung=guilty and (self._hung or spent))
                 )
 
     def _kill_group(self) -> None:

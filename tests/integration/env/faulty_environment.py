@@ -1,5 +1,6 @@
 """An environment that does on command what environments do to a service. Imported by worker processes too."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from services.env.environment import (
     CostClass,
     Environment,
     EnvironmentKwargs,
+    HomeLost,
     InfraFault,
     Observation,
     Outcome,
@@ -55,6 +57,16 @@ class Faulty(Environment):
         elif verb == "work":  # in so many parts, each of half a second
             for _ in watched(range(int(rest))):
                 time.sleep(0.5)
+        elif verb == "spin-alive":
+            for _ in watched(itertools.count()):
+                pass
+        elif verb == "compute":  # for so many seconds of CPU time
+            until = time.process_time() + float(rest)
+            while time.process_time() < until:
+                pass
+        elif verb == "compute-elsewhere":
+            program = f"import time\nwhile time.process_time() < 1.5: pass\nopen({rest!r}, 'w')"
+            subprocess.Popen([sys.executable, "-c", program])
         elif verb == "spin":
             while True:
                 pass
@@ -69,6 +81,11 @@ class Faulty(Environment):
                 time.sleep(0.01)
         elif verb == "raise":
             raise RuntimeError("broken on purpose")
+        elif verb == "lose-home" and not Path(rest).exists():
+            Path(rest).touch()
+            raise HomeLost("what all sessions here share has gone")
+        elif verb == "lose-home-always":
+            raise HomeLost("what all sessions here share has gone")
         elif verb == "lose-server":
             raise InfraFault("the server has gone")
         elif verb == "bomb":

@@ -124,6 +124,20 @@ def all_jvms() -> list[psutil.Process]:
 
 
 @express
+async def test_sessions_whose_jvm_dies_are_replayed_in_another(settings):
+    own = settings(worker_memory_mb=4096, step_timeout_s=150.0)
+    async with running_server(own) as address, grpc.aio.insecure_channel(address) as channel:
+        caller = Caller(env_pb2_grpc.EnvironmentServiceStub(channel), address)
+        leases = await caller.open("textworld_express", kwargs_json=json.dumps({"game": "twc"}), seed=2, n=3)
+        before = [(await caller.step(lease, 1, "inventory")).observation.text for lease in leases]
+        (jvm,) = all_jvms()
+        worker = jvm.parent()
+        jvm.kill()
+        assert [(await caller.step(lease, 2, "inventory")).observation.text for lease in leases] == before
+        assert [each.parent() for each in all_jvms() if each != jvm] == [worker]  # it was only the JVM that was lost
+
+
+@express
 async def test_a_jvm_ends_with_its_worker_and_its_sessions_go_on(settings):
     own = settings(worker_memory_mb=4096, step_timeout_s=150.0)
     async with running_server(own) as address, grpc.aio.insecure_channel(address) as channel:
