@@ -147,7 +147,7 @@ class Crew:
         for worker in self._open | self._retiring:
             if worker.gone.is_set():
                 self._retiring.discard(worker)
-            elif worker.stuck_for_s() > self._settings.step_timeout_s:
+            elif worker.is_stuck(self._settings.step_timeout_s):
                 log.warning("worker %d hung; killing it", worker.pid)
                 worker.kill(hung=True)
 

@@ -77,7 +77,7 @@ class Registry:
             raise UnavailableError(environment_id, f"unknown; known: {', '.join(sorted(self._references))}")
         module, _, name = self._references[environment_id].partition(":")
         try:
-            found = getattr(import_module(module), name)
+            found: object = getattr(import_module(module), name)
         except Exception as error:
             raise UnavailableError(environment_id, f"cannot be imported: {error!r}") from error
         if not (isinstance(found, type) and issubclass(found, Environment)):

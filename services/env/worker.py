@@ -40,8 +40,9 @@ from services.env.wire import (
     orders,
 )
 
-PROGRESS = struct.Struct("<QQ")
-"""What a worker writes where its parent can see it: the request being executed (0: none), and a tick that moves on."""
+PROGRESS = struct.Struct("<QQd")
+"""What a worker writes where its parent can see it: the request being executed (0: none), a tick that moves on, and for
+how long it may stand still although nothing is stuck, seconds."""
 FLUSH_AFTER_S = 0.005
 """Answers wait at most this long for the rest of their batch: quick steps go in one write, slow ones are not kept."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -98,14 +99,14 @@ class Sessions:
         self._tick(0)
         return answer
 
-    def show_life(self) -> None:
-        """What is being carried out goes on."""
-        self._tick(self._running)
+    def show_life(self, unseen_s: float) -> None:
+        """What is being carried out goes on, and may show nothing for `unseen_s` seconds."""
+        self._tick(self._running, unseen_s)
 
-    def _tick(self, request: int) -> None:
+    def _tick(self, request: int, unseen_s: float = 0.0) -> None:
         self._ticks += 1
         self._running = request
-        PROGRESS.pack_into(self._progress, 0, request, self._ticks)
+        PROGRESS.pack_into(self._progress, 0, request, self._ticks, unseen_s)
 
     def _open(self, order: OpenEpisode) -> Opened | Failed:
         found = self._registry.find(order.spec.environment)

@@ -18,7 +18,7 @@ from services.env.environment import (
     Observation,
     Outcome,
 )
-from services.env.life import watched
+from services.env.life import unseen, watched
 
 
 class FaultyKwargs(EnvironmentKwargs):
@@ -67,6 +67,10 @@ class Faulty(Environment):
         elif verb == "compute-elsewhere":
             program = f"import time\nwhile time.process_time() < 1.5: pass\nopen({rest!r}, 'w')"
             subprocess.Popen([sys.executable, "-c", program])
+        elif verb == "unseen":  # announced and taken time, seconds
+            announced, taken = map(float, rest.split())
+            with unseen(announced):
+                time.sleep(taken)
         elif verb == "spin":
             while True:
                 pass

@@ -360,6 +360,15 @@ async def test_long_work_that_shows_life_is_not_taken_for_a_hang(served):
     assert_fault(await caller.step(lease, 2, "sleep 60"), INFRA)
 
 
+async def test_work_in_one_piece_has_the_time_that_it_announced_and_no_more(served):
+    caller = await served(step_timeout_s=1.0)
+    (lease,) = await caller.open(kwargs_json='{"reset": "unseen 60 3"}')
+    assert not (await caller.step(lease, 1, "unseen 60 3")).HasField("fault")
+    assert_fault(await caller.step(lease, 2, "sleep 60"), INFRA)  # what is done is done
+    (lease,) = await caller.open()
+    assert_fault(await caller.step(lease, 1, "unseen 2 600"), INFRA)
+
+
 async def test_a_worker_that_cannot_be_started_is_tried_again_and_leaves_no_file_open(served, monkeypatch, caplog):
     caller = await served()
     lease = (await caller.open())[0]
