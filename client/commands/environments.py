@@ -20,6 +20,15 @@ for point in entry_points(group="gigpo.commands", name="env"):
     app.add_typer(point.load())
 
 
+CAPABILITIES = {
+    "deterministic": "deterministic",
+    "gives_anchors": "anchors",
+    "snapshot": "snapshot",
+    "thread_safe": "threads",
+}
+"""Field of the listing -> what it is called in the table."""
+
+
 @app.command("list")
 @says_errors
 def list_environments(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
@@ -31,12 +40,15 @@ def list_environments(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output
     if json_output:
         emit(found)
         return
-    table = Table("id", "description", "kwargs", "splits", "anchors", box=None)
+    table = Table("id", "description", "kwargs", "splits", "able", "cost", box=None)
     for view in found:
         info = view["info"]
-        what = Text(view["unavailable_reason"] or info["description"])  # no markup: [extra] is to be read
+        what = Text(info["description"])  # no markup: [extra] is to be read
+        if view["unavailable_reason"]:
+            what = Text(f"{view['unavailable_reason']}. ", style="bold").append_text(what)
         kwargs = ", ".join(info["kwargs_schema"].get("properties", {}))
-        table.add_row(info["id"], what, kwargs, ", ".join(info["splits"]), "yes" if info["gives_anchors"] else "no")
+        able = ", ".join(word for name, word in CAPABILITIES.items() if info[name])
+        table.add_row(info["id"], what, kwargs, ", ".join(info["splits"]), able, info["cost_class"] or "")
     console(json_output).print(table)
 
 

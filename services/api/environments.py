@@ -13,7 +13,6 @@ from services.api.problems import Problem
 from services.api.remembered import Remembered
 from services.api.views.catalogue import EnvironmentView
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.templates import FALLBACK
 
 _MAX_MESSAGE_BYTES = 64 << 20  # vocabularies of many environments in one answer
 _OPTIONS = [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.initial_reconnect_backoff_ms", 200)]
@@ -92,17 +91,4 @@ class EnvironmentCatalogue:
 
 
 def _view(entry: env_pb2.EnvironmentInfo) -> EnvironmentView:
-    return EnvironmentView(
-        info=EnvironmentInfo(
-            id=entry.id,
-            description=entry.description,
-            kwargs_schema=json.loads(entry.kwargs_schema_json or "{}"),
-            deterministic=entry.capabilities.deterministic,
-            gives_anchors=entry.capabilities.gives_anchors,
-            default_max_turns=entry.default_max_turns or 20,
-            splits=list(entry.splits),
-            prompt_template=entry.prompt_template or FALLBACK,
-            vocabulary=list(entry.vocabulary),
-        ),
-        unavailable_reason=entry.unavailable_reason,
-    )
+    return EnvironmentView(info=EnvironmentInfo.listed(entry), unavailable_reason=entry.unavailable_reason)

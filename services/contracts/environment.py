@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.contracts.job import JobSpec
 from services.contracts.templates import FALLBACK, suited_template
+
+if TYPE_CHECKING:
+    from gigpo.env.v1 import env_pb2
+
+CostClass = Literal["light", "moderate", "heavy"]
+COST_CLASSES: tuple[CostClass | None, ...] = (None, "light", "moderate", "heavy")
+"""By their numbers in the environment service's contract."""
+DEFAULT_MAX_TURNS = 20
 
 
 class EnvironmentInfo(BaseModel):
@@ -23,12 +32,38 @@ class EnvironmentInfo(BaseModel):
     deterministic: bool = False
     gives_anchors: bool = True
     """Its states can be compared; gigpo needs that."""
-    default_max_turns: int = 20
+    snapshot: bool = False
+    """A session's state can be saved and restored."""
+    thread_safe: bool = False
+    """Its sessions may run in threads of one process."""
+    cost_class: CostClass | None = None
+    """light: a step takes less than 1 ms; moderate: 1 to 100 ms; heavy: longer, or a session holds more than 100 MB;
+    None: not known."""
+    default_max_turns: int = DEFAULT_MAX_TURNS
     splits: list[str] = Field(default_factory=lambda: ["train", "test"])
     prompt_template: str = FALLBACK
     """What the environment names as its own; see `template`."""
     vocabulary: list[str] = Field(default_factory=list)
     """Every word its texts and actions can hold; empty when unknown. A from-scratch tokenizer is made from it."""
+
+    @classmethod
+    def listed(cls, entry: env_pb2.EnvironmentInfo) -> Self:
+        """As the environment service lists it."""
+        able = entry.capabilities
+        return cls(
+            id=entry.id,
+            description=entry.description,
+            kwargs_schema=json.loads(entry.kwargs_schema_json or "{}"),
+            deterministic=able.deterministic,
+            gives_anchors=able.gives_anchors,
+            snapshot=able.snapshot,
+            thread_safe=able.thread_safe,
+            cost_class=COST_CLASSES[able.cost_class],
+            default_max_turns=entry.default_max_turns or DEFAULT_MAX_TURNS,
+            splits=list(entry.splits),
+            prompt_template=entry.prompt_template or FALLBACK,
+            vocabulary=list(entry.vocabulary),
+        )
 
     def template(self, spec: JobSpec) -> str:
         """The prompt template of a job in this environment."""

@@ -88,6 +88,11 @@ class InfraFault(Exception):
     the model's. The attempt is to be played again."""
 
 
+class HomeLost(InfraFault):
+    """What the sessions of this worker share has gone, such as a JVM; the next session gets another. Like the loss of
+    the worker itself: a deterministic session is replayed, any other ends as an INFRA fault."""
+
+
 class Environment(ABC):
     """One live session. The service makes an object per session and calls it from one thread.
 

@@ -70,7 +70,7 @@ class WorkerLostError(EnvServiceError):
 
     Attributes:
         running: this very call was being executed, so it may have been the cause.
-        hung: the worker was killed because the executed call took too long.
+        hung: the worker was killed because the executed call took too long, or too much CPU time.
     """
 
     def __init__(self, message: str, *, running: bool = False, hung: bool = False) -> None:

@@ -95,7 +95,7 @@ class LeaseTable:
 
     def __init__(self, *, ttl_s: float, limit: int) -> None:
         self.ttl_s = ttl_s
-        self._limit = limit
+        self.limit = limit
         self._taken: Counter[str] = Counter()
         """Leases by environment, those being opened included."""
         self._leases: dict[str, Lease] = {}
@@ -110,7 +110,7 @@ class LeaseTable:
         Args:
             limit: so many leases of this environment may live at once; 0: as many as of all.
         """
-        rooms = ((self._taken.total(), self._limit, ""), (self._taken[environment], limit or self._limit, environment))
+        rooms = ((self._taken.total(), self.limit, ""), (self._taken[environment], limit or self.limit, environment))
         for taken, most, whose in rooms:
             if taken + n > most:
                 alike = [lease for lease in self._leases.values() if whose in ("", lease.spec.environment)]

@@ -4,27 +4,40 @@ What sessions share, such as a catalogue and its index, is made within the first
 on a busy machine or for much data, without being stuck.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def _nobody() -> None:
+def _nobody(unseen_s: float) -> None:
     """Outside a worker nobody watches."""
 
 
-_watcher: Callable[[], None] = _nobody
+_watcher: Callable[[float], None] = _nobody
 
 
 def watched(parts: Iterable[T]) -> Iterator[T]:
     """The same parts, of which there is an end; each shows that the work on them goes on."""
     for part in parts:
-        _watcher()
+        _watcher(0.0)
         yield part
 
 
-def watched_by(watcher: Callable[[], None]) -> None:
-    """Have `watcher` called from now on. A worker process does this once, when it starts."""
+@contextlib.contextmanager
+def unseen(at_most_s: float) -> Iterator[None]:
+    """Work in one piece, such as a call into C, that shows no life until it is done: it is given so long, seconds, or
+    the usual time where that is longer."""
+    _watcher(at_most_s)
+    try:
+        yield
+    finally:
+        _watcher(0.0)
+
+
+def watched_by(watcher: Callable[[float], None]) -> None:
+    """Have `watcher` called from now on, with the time for which no further sign is to be expected, seconds. A worker
+    process does this once, when it starts."""
     global _watcher
     _watcher = watcher

@@ -1,209 +1,98 @@
-"""The worker processes: how many, which one opens a session, when one is replaced."""
+"""Which crew of worker processes serves an environment: light ones share the standing one, every other has its own."""
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable
 
+import msgspec
+
+from services.env.crew import Crew, RemoteSession
+from services.env.environment import CostClass
 from services.env.errors import WorkerLostError
-from services.env.process import WorkerProcess
 from services.env.settings import Settings
-from services.env.wire import (
-    CloseEpisode,
-    Describe,
-    Described,
-    EnvironmentEntry,
-    EpisodeSpec,
-    Failed,
-    History,
-    Opened,
-    OpenEpisode,
-    Stepped,
-    TakeStep,
-)
+from services.env.wire import EnvironmentEntry, EpisodeSpec, Failed, History, Opened
 from services.env.worker import WorkerConfig
 
 log = logging.getLogger(__name__)
 
 WATCH_EVERY_S = 0.2
-STOP_PATIENCE_S = 2.0
-RESTART_PAUSE_S = (0.0, 0.2, 1.0, 5.0)
-"""Pause before a worker is started again, by how many in a row died before they were ready."""
-
-
-class RemoteSession:
-    """A session in a worker process."""
-
-    def __init__(self, pool: "WorkerPool", worker: WorkerProcess, episode: int) -> None:
-        self._pool = pool
-        self._worker = worker
-        self._episode = episode
-
-    async def step(self, action: str, response_tokens: int) -> Stepped | Failed:
-        """Apply one action; WorkerLostError where the worker ends first."""
-        request = self._worker.next_request()
-        answer = await self._worker.call(TakeStep(request, self._episode, action, response_tokens), request)
-        assert isinstance(answer, Stepped | Failed)
-        if isinstance(answer, Failed) or answer.terminated or answer.truncated:
-            self._pool.forget(self._worker, self._episode)
-        return answer
-
-    def close(self) -> None:
-        """Free the session; fine when it is gone."""
-        if self._episode in self._worker.episodes and not self._worker.gone.is_set():
-            self._worker.tell(CloseEpisode(self._episode))
-        self._pool.forget(self._worker, self._episode)
 
 
 class WorkerPool:
-    """Keeps `settings.workers` processes alive. A session goes to the one with the fewest.
+    """All worker processes of a service.
+
+    The standing crew lives as long as the service. Another environment's own crew starts with its first session and
+    ends `worker_idle_s` after its last, so that one that is slow, big or broken harms no neighbour.
 
     Args:
-        on_ready: told whether at least one worker can open sessions, whenever that changes.
+        on_ready: told whether the standing crew can open sessions, whenever that changes.
     """
 
     def __init__(self, settings: Settings, config: WorkerConfig, on_ready: Callable[[bool], None]) -> None:
         self._settings = settings
         self._config = config
-        self._on_ready = on_ready
-        self._open: set[WorkerProcess] = set()
-        self._retiring: set[WorkerProcess] = set()
-        self._entries: asyncio.Future[list[EnvironmentEntry]] = asyncio.get_running_loop().create_future()
-        self._some_open = asyncio.Event()
-        self._all_open = asyncio.Event()
-        """Set once, at the end of the start."""
-        self._episodes = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._standing = Crew(settings, config, settings.workers, on_ready=on_ready)
+        self._own: dict[str, Crew] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def start(self) -> None:
-        """Start every worker and wait until all can open sessions; TimeoutError where they do not get there."""
-        for _ in range(self._settings.workers):
-            self._spawn_task(self._keep_slot())
-        self._spawn_task(self._watch())
-        await asyncio.wait_for(self._all_open.wait(), self._settings.worker_start_timeout_s)
+        """Start the standing crew and wait until all of it can open sessions; TimeoutError where it cannot."""
+        self._standing.start()
+        self._watching = asyncio.create_task(self._watch())
+        await self._standing.complete()
 
     async def stop(self) -> None:
         """End every worker and wait until none is left."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        workers = self._open | self._retiring
-        self._open.clear()
-        self._announce()
-        await asyncio.gather(*(worker.stop(STOP_PATIENCE_S) for worker in workers))
+        self._stopped = True
+        if self._watching is not None:
+            self._watching.cancel()
+        await asyncio.gather(*(crew.stop() for crew in (self._standing, *self._own.values())), *self._ending)
 
     async def describe(self) -> list[EnvironmentEntry]:
         """The listing, as the first worker told it. WorkerLostError: none is up."""
-        try:
-            return await asyncio.wait_for(asyncio.shield(self._entries), self._settings.worker_start_timeout_s)
-        except TimeoutError as error:
-            raise WorkerLostError("no worker is up") from error
+        return await self._standing.describe()
 
     async def open(self, spec: EpisodeSpec, history: History) -> tuple[RemoteSession, Opened] | Failed:
-        """Open a session and replay its history; see wire.OpenEpisode. WorkerLostError: it ended, or none is up."""
-        try:
-            async with asyncio.timeout(self._settings.worker_start_timeout_s):
-                while not (live := [worker for worker in self._open if not worker.gone.is_set()]):
-                    # some are gone and their slots have not had their turn to see it, or none is up
-                    await (asyncio.sleep(0) if self._open else self._some_open.wait())
-        except TimeoutError as error:
-            raise WorkerLostError("no worker is up") from error
-        worker = min(live, key=lambda candidate: len(candidate.episodes))
-        episode = next(self._episodes)
-        worker.episodes.add(episode)
-        worker.opened += 1
-        if self._settings.episodes_per_worker and worker.opened >= self._settings.episodes_per_worker:
-            self._retire(worker)
-        request = worker.next_request()
-        try:
-            answer = await worker.call(OpenEpisode(request, episode, spec, history), request)
-        except asyncio.CancelledError:
-            RemoteSession(self, worker, episode).close()
-            raise
-        if isinstance(answer, Opened):
-            return RemoteSession(self, worker, episode), answer
-        assert isinstance(answer, Failed)
-        self.forget(worker, episode)
-        return answer
+        """Open a session and replay its history; see wire.OpenEpisode. WorkerLostError: its worker ended, or none is
+        up."""
+        entries = {entry.id: entry for entry in await self.describe()}
+        entry = entries.get(spec.environment)
+        size = own_workers(entry, self._settings) if entry else 0
+        crew = self._own_crew(spec.environment, size) if size else self._standing
+        return await crew.open(spec, history)
 
-    def forget(self, worker: WorkerProcess, episode: int) -> None:
-        """A session ended: a retiring worker without sessions can go."""
-        worker.episodes.discard(episode)
-        if worker in self._retiring and not worker.episodes:
-            self._retiring.discard(worker)
-            self._spawn_task(worker.stop(STOP_PATIENCE_S))
-
-    def pids(self) -> list[int]:
-        """Process ids of the workers that are up, retiring ones included."""
-        return sorted(worker.pid for worker in self._open | self._retiring)
-
-    def _spawn_task(self, work: "asyncio._CoroutineLike[None]") -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _announce(self) -> None:
-        if len(self._open) == self._settings.workers:
-            self._all_open.set()
-        ready = bool(self._open)
-        if ready != self._some_open.is_set():
-            (self._some_open.set if ready else self._some_open.clear)()
-            self._on_ready(ready)
-
-    def _retire(self, worker: WorkerProcess) -> None:
-        """Let it finish its sessions and open no more; its slot starts another."""
-        self._open.discard(worker)
-        self._retiring.add(worker)
-        worker.left.set()
-        self._announce()
-
-    async def _keep_slot(self) -> None:
-        """Hold one worker up for ever: start it, wait until it ends or retires, start the next."""
-        failures = 0
-        while True:
-            await asyncio.sleep(RESTART_PAUSE_S[min(failures, len(RESTART_PAUSE_S) - 1)])
-            try:
-                worker = await self._started()
-            except (WorkerLostError, OSError):  # TimeoutError is an OSError
-                failures += 1
-                log.exception("a worker did not start; %d in a row", failures)
-                continue
-            failures = 0
-            self._open.add(worker)
-            self._announce()
-            await worker.left.wait()
-            if worker.gone.is_set():
-                log.warning("worker %d ended with %d sessions", worker.pid, len(worker.episodes))
-            self._open.discard(worker)
-            self._announce()
-
-    async def _started(self) -> WorkerProcess:
-        """A worker that has answered. OSError, TimeoutError, WorkerLostError: there is none, and nothing is left."""
-        worker = await WorkerProcess.start(self._config)
-        try:
-            await self._greet(worker)
-        except (WorkerLostError, TimeoutError):
-            worker.kill()
-            raise
-        except asyncio.CancelledError:
-            await worker.stop(0.0)
-            raise
-        return worker
-
-    async def _greet(self, worker: WorkerProcess) -> None:
-        request = worker.next_request()
-        answer = await asyncio.wait_for(worker.call(Describe(request), request), self._settings.worker_start_timeout_s)
-        assert isinstance(answer, Described)
-        if not self._entries.done():
-            self._entries.set_result(answer.environments)
+    def _own_crew(self, environment: str, size: int) -> Crew:
+        if self._stopped:
+            raise WorkerLostError("the service is going down")
+        if environment not in self._own:
+            log.info("starting %d workers of %r", size, environment)
+            only = {environment: self._config.environments[environment]}
+            self._own[environment] = Crew(
+                self._settings, msgspec.structs.replace(self._config, environments=only), size
+            )
+            self._own[environment].start()
+        return self._own[environment]
 
     async def _watch(self) -> None:
-        """Kill workers whose call takes too long; drop retiring ones that died."""
+        """Look after every crew, and end those without work."""
         while True:
             await asyncio.sleep(min(WATCH_EVERY_S, self._settings.step_timeout_s / 4))
-            for worker in self._open | self._retiring:
-                if worker.gone.is_set():
-                    self._retiring.discard(worker)
-                elif worker.stuck_for_s() > self._settings.step_timeout_s:
-                    log.warning("worker %d hung; killing it", worker.pid)
-                    worker.kill(hung=True)
+            for crew in (self._standing, *self._own.values()):
+                crew.look_after()
+            for environment, crew in list(self._own.items()):
+                if crew.idle_for_s() > self._settings.worker_idle_s:
+                    log.info("ending the idle workers of %r", environment)
+                    del self._own[environment]
+                    task = asyncio.create_task(crew.stop())
+                    self._ending.add(task)
+                    task.add_done_callback(self._ending.discard)
+
+
+def own_workers(entry: EnvironmentEntry, settings: Settings) -> int:
+    """How many workers of its own an environment gets; 0: it shares the standing ones."""
+    if entry.unavailable_reason:
+        return 0  # any worker can say so
+    light = entry.thread_safe and entry.cost_class == CostClass.LIGHT
+    return settings.own_workers.get(entry.id, 0 if light else settings.workers)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -64,7 +65,7 @@ class WorkerProcess:
         self._outbox: list[Order] = []
         self._stopping = False
         self._hung = False
-        self._last_tick = (0, 0)
+        self._last_tick: tuple[Any, ...] = ()
         self._ticked_at = time.monotonic()
         self._reading = asyncio.create_task(self._read())
 
@@ -136,12 +137,13 @@ class WorkerProcess:
             self.kill()
             await self.gone.wait()
 
-    def stuck_for_s(self) -> float:
-        """Seconds since the worker last showed life; 0 while no call waits for it."""
+    def is_stuck(self, after_s: float) -> bool:
+        """Whether a call waits for the worker, which has shown no life for `after_s` seconds, or for as long as it
+        announced where that is longer. To be asked often."""
         tick = PROGRESS.unpack_from(self._page)
         if tick != self._last_tick:
             self._last_tick, self._ticked_at = tick, time.monotonic()
-        return time.monotonic() - self._ticked_at if self._waiting else 0.0
+        return bool(self._waiting) and time.monotonic() - self._ticked_at > max(after_s, tick[-1])
 
     def _flush(self) -> None:
         messages, self._outbox = self._outbox, []
@@ -174,16 +176,19 @@ class WorkerProcess:
         await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._kill_group()
         status = self._process.wait()
-        running, _ = PROGRESS.unpack_from(self._page)
+        running, *_ = PROGRESS.unpack_from(self._page)
         self.gone.set()
         self.left.set()
         self._page.close()
+        spent = status == -signal.SIGPROF
         cause = "hung and was killed" if self._hung else f"ended with status {status}"
+        if spent:
+            cause = "used up the CPU time of one step and was killed"
         for request, waiting in self._waiting.items():
             if not waiting.done():
                 guilty = request == running
                 waiting.set_exception(
-                    WorkerLostError(f"the worker {cause}", running=guilty, hung=guilty and self._hung)
+                    WorkerLostError(f"the worker {cause}", running=guilty, hung=guilty and (self._hung or spent))
                 )
 
     def _kill_group(self) -> None:

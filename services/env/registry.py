@@ -58,23 +58,32 @@ class Registry:
         self._references = dict(references)
         self._options = dict(options)
         self._classes: dict[str, type[Environment]] = {}
+        self._openable: set[str] = set()
 
     def find(self, environment_id: str) -> type[Environment]:
         """The class; UnavailableError where there is none, or it cannot run here."""
+        found = self._known(environment_id)
+        if environment_id not in self._openable:
+            if reason := _missing(found):
+                raise UnavailableError(environment_id, reason)
+            self._openable.add(environment_id)
+        return found
+
+    def _known(self, environment_id: str) -> type[Environment]:
+        """The class, whether or not it can run here, with the options of this id. UnavailableError: there is none."""
         if environment_id in self._classes:
             return self._classes[environment_id]
         if environment_id not in self._references:
             raise UnavailableError(environment_id, f"unknown; known: {', '.join(sorted(self._references))}")
         module, _, name = self._references[environment_id].partition(":")
         try:
-            found = getattr(import_module(module), name)
+            found: object = getattr(import_module(module), name)
         except Exception as error:
             raise UnavailableError(environment_id, f"cannot be imported: {error!r}") from error
         if not (isinstance(found, type) and issubclass(found, Environment)):
             raise UnavailableError(environment_id, f"{module}:{name} is no Environment class")
-        if reason := _missing(found):
-            raise UnavailableError(environment_id, reason)
-        found.options = self._options.get(environment_id, {})
+        if options := self._options.get(environment_id):  # a class of its own: another id may have the same one
+            found = type(found.__name__, (found,), {**_told_of(found), "options": options})
         self._classes[environment_id] = found
         return found
 
@@ -84,12 +93,12 @@ class Registry:
 
     def _entry(self, environment_id: str) -> EnvironmentEntry:
         try:
-            found = self.find(environment_id)
+            found = self._known(environment_id)
         except UnavailableError as error:
             return EnvironmentEntry(
                 environment_id, "", "{}", False, False, False, False, 0, 0, (), "", (), error.reason
             )
-        able = found.capabilities
+        able, missing = found.capabilities, _missing(found)
         return EnvironmentEntry(
             id=environment_id,
             description=" ".join((found.__doc__ or "").split()),
@@ -102,11 +111,17 @@ class Registry:
             default_max_turns=int(found.Kwargs.model_fields["max_turns"].default),
             splits=found.splits,
             prompt_template=found.prompt_template,
-            vocabulary=tuple(found.vocabulary()),
+            vocabulary=() if missing else tuple(found.vocabulary()),  # it may be made from what is missing
+            unavailable_reason=missing,
             max_sessions=found.max_sessions,
             example_actions=found.example_actions,
             example_kwargs_json=json.dumps([dict(kwargs) for kwargs in found.examples]),
         )
+
+
+def _told_of(found: type[Environment]) -> dict[str, object]:
+    """What a class that stands in for `found` says of itself."""
+    return {"__module__": found.__module__, "__qualname__": found.__qualname__, "__doc__": found.__doc__}
 
 
 def _missing(found: type[Environment]) -> str:

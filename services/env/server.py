@@ -70,7 +70,7 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
         known_environments(settings.extra_environments),
         settings.options,
         settings.worker_memory_mb * 2**20,
-        settings.worker_cpu_s,
+        settings.step_cpu_s,
         str(settings.data_root.resolve()) if settings.data_root else None,
     )
     pool = WorkerPool(settings, config, answering.set)

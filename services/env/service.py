@@ -49,6 +49,13 @@ REFUSALS: dict[str, type[EnvServiceError]] = {
 """Reasons why a session cannot be opened that are not the environment's failure."""
 
 
+def _home_kept(answer: T) -> T:
+    """The same answer. WorkerLostError: it is that what the session's worker stands on has gone, which is no better."""
+    if isinstance(answer, Failed) and answer.reason == "home_lost":
+        raise WorkerLostError(answer.message, running=True)
+    return answer
+
+
 class Sessions(Protocol):
     """Where sessions are opened: the worker pool, or in the test's own process."""
 
@@ -138,8 +145,9 @@ class EnvService:
         """
         if not key:
             raise BadRequestError("idempotency_key: want a text, got an empty one")
-        if not 1 <= n <= self._limits.max_group_size:
-            raise BadRequestError(f"n: want 1 to {self._limits.max_group_size}, got {n}")
+        most = min(self._limits.max_group_size, self._leases.limit)
+        if not 1 <= n <= most:
+            raise BadRequestError(f"n: want 1 to {most}, got {n}")
         self._check_history(history)
         start = Start(spec, n, history)
         opening = self._openings.get(key)
@@ -323,7 +331,7 @@ class EnvService:
         own = 0
         for _ in range(MAX_TRIES):
             try:
-                opened = await self._sessions.open(start.spec, start.history)
+                opened = _home_kept(await self._sessions.open(start.spec, start.history))
             except WorkerLostError as lost:
                 if lost.hung:
                     raise ResetHungError("reset took too long; its worker was killed") from lost
@@ -362,7 +370,7 @@ class EnvService:
         for _ in range(MAX_TRIES):
             try:
                 if lease.session is None:
-                    opened = await self._sessions.open(lease.spec, lease.history)
+                    opened = _home_kept(await self._sessions.open(lease.spec, lease.history))
                     if isinstance(opened, Failed):
                         return Fault(FaultClass.INFRA, f"the session could not be rebuilt: {opened.message}")
                     lease.session = opened[0]
@@ -370,7 +378,7 @@ class EnvService:
                         lease.session.close()
                         return Fault(FaultClass.INFRA, "the lease was closed while its session was rebuilt")
                     log.info("lease %s rebuilt after %d steps", lease.id, len(lease.actions))
-                return await lease.session.step(action, response_tokens)
+                return _home_kept(await lease.session.step(action, response_tokens))
             except WorkerLostError as lost:
                 lease.session = None
                 own += lost.running

@@ -22,17 +22,24 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
 
     workers: int = Field(1, ge=1, le=256)
-    """Worker processes. One carries several thousand light steps a second."""
+    """Standing worker processes, which light environments share. One carries several thousand light steps a second."""
+    own_workers: dict[str, Annotated[int, Field(ge=0, le=256)]] = {}
+    """Environment id -> worker processes of its own; 0: it shares the standing ones. Not named: none for an environment
+    that is light and thread-safe, `workers` for every other."""
+    worker_idle_s: Seconds = 300.0
+    """An environment's own workers end when they were without a session for so long; the next one starts them again."""
     episodes_per_worker: int = Field(20_000, ge=0)
     """After so many a worker is replaced, its sessions undisturbed; 0: never."""
     worker_memory_mb: int = Field(4096, ge=0)
     """Address space of one worker, MiB; 0: no limit. What exceeds it is an error of the environment."""
-    worker_cpu_s: int = Field(0, ge=0)
-    """CPU time of one worker's life, seconds, after which the system ends it; 0: no limit."""
     worker_start_timeout_s: Seconds = 60.0
 
     step_timeout_s: Seconds = 30.0
     """Longest one step or reset may run, seconds; then its worker is killed and the fault is INFRA."""
+    step_cpu_s: float = Field(1800.0, ge=0)
+    """CPU time that one step or reset may use, seconds, all threads of its worker together, whatever life it shows;
+    then its worker is killed and the fault is INFRA. Half an hour: a first reset may read and index a job's data.
+    0: no limit."""
     call_timeout_s: Seconds = 60.0
     """Longest a call waits for its answers, seconds, waiting for a busy worker included; then DEADLINE_EXCEEDED."""
     lease_ttl_s: Seconds = 120.0

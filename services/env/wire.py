@@ -104,8 +104,9 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     """An order could not be carried out; a session it named is gone.
 
-    reason: unknown_environment | bad_request | env_bug | model | infra | not_replayable (it has a history, and is not
-    deterministic) | diverged (a replay gave other observations) | lost (no such session).
+    reason: unknown_environment | bad_request | env_bug | model | infra | home_lost (what the worker's sessions share
+    has gone) | not_replayable (it has a history, and is not deterministic) | diverged (a replay gave other
+    observations) | lost (no such session).
     """
 
     request: int

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from services.env.environment import InfraFault, KwargsError, ModelFault
+from services.env.environment import HomeLost, InfraFault, KwargsError, ModelFault
 from services.env.episode import Episode
 from services.env.life import watched_by
 from services.env.registry import Registry, UnavailableError, valid_kwargs, valid_split
@@ -40,8 +40,9 @@ from services.env.wire import (
     orders,
 )
 
-PROGRESS = struct.Struct("<QQ")
-"""What a worker writes where its parent can see it: the request being executed (0: none), and a tick that moves on."""
+PROGRESS = struct.Struct("<QQd")
+"""What a worker writes where its parent can see it: the request being executed (0: none), a tick that moves on, and for
+how long it may stand still although nothing is stuck, seconds."""
 FLUSH_AFTER_S = 0.005
 """Answers wait at most this long for the rest of their batch: quick steps go in one write, slow ones are not kept."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -53,7 +54,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     environments: dict[str, str]
     options: dict[str, dict[str, Any]]
     memory_bytes: int
-    cpu_s: int
+    step_cpu_s: float
     data_root: str | None = None
     """Below it lie the folders that kwargs may name; None: they may name none."""
 
@@ -86,6 +87,8 @@ class Sessions:
             answer = Failed(order.request, reason, str(error))
         except ModelFault as error:
             answer = Failed(order.request, "model", str(error))
+        except HomeLost as error:
+            answer = Failed(order.request, "home_lost", str(error))
         except InfraFault as error:
             answer = Failed(order.request, "infra", str(error))
         except (Exception, SystemExit) as error:
@@ -96,14 +99,14 @@ class Sessions:
         self._tick(0)
         return answer
 
-    def show_life(self) -> None:
-        """What is being carried out goes on."""
-        self._tick(self._running)
+    def show_life(self, unseen_s: float) -> None:
+        """What is being carried out goes on, and may show nothing for `unseen_s` seconds."""
+        self._tick(self._running, unseen_s)
 
-    def _tick(self, request: int) -> None:
+    def _tick(self, request: int, unseen_s: float = 0.0) -> None:
         self._ticks += 1
         self._running = request
-        PROGRESS.pack_into(self._progress, 0, request, self._ticks)
+        PROGRESS.pack_into(self._progress, 0, request, self._ticks, unseen_s)
 
     def _open(self, order: OpenEpisode) -> Opened | Failed:
         found = self._registry.find(order.spec.environment)
@@ -166,8 +169,12 @@ def _receive(connection: socket.socket, length: int) -> bytes:
     return bytes(parts)
 
 
-def serve(connection: socket.socket, sessions: Sessions) -> None:
-    """Carry out orders until the connection closes."""
+def serve(connection: socket.socket, sessions: Sessions, *, step_cpu_s: float = 0.0) -> None:
+    """Carry out orders until the connection closes.
+
+    `step_cpu_s`: an order that uses more CPU time ends this process by SIGPROF; 0: none does. A timer and no limit of
+    the system's: limits pass to child processes, where they would count the life of a JVM.
+    """
     while head := _receive(connection, HEADER.size):
         (length,) = HEADER.unpack(head)
         if length > MAX_FRAME_BYTES:
@@ -175,6 +182,8 @@ def serve(connection: socket.socket, sessions: Sessions) -> None:
         ready: list[Answer] = []
         flushed = time.monotonic()
         for order in orders(_receive(connection, length)):
+            if step_cpu_s:
+                signal.setitimer(signal.ITIMER_PROF, step_cpu_s)
             answer = sessions.carry_out(order)
             if answer is not None:
                 ready.append(answer)
@@ -192,8 +201,6 @@ def _limit(config: WorkerConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if config.memory_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (config.memory_bytes, config.memory_bytes))
-    if config.cpu_s:
-        resource.setrlimit(resource.RLIMIT_CPU, (config.cpu_s, config.cpu_s + 5))
 
 
 def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
@@ -207,7 +214,7 @@ def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
     with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
         sessions = Sessions(Registry(config.environments, config.options), page, data_root=config.data_root)
         watched_by(sessions.show_life)
-        serve(connection, sessions)
+        serve(connection, sessions, step_cpu_s=config.step_cpu_s)
 
 
 if __name__ == "__main__":

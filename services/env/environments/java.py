@@ -8,12 +8,13 @@ worker's process group, and ends by itself when its standard input closes. Only 
 import contextlib
 import logging
 import shutil
+import subprocess
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from services.env.environment import InfraFault
+from services.env.environment import HomeLost, InfraFault
 
 OPTIONS = (
     "-Xmx768m",
@@ -29,6 +30,7 @@ OPTIONS = (
 """Reserve little: the worker's limit on address space holds for its JVM too. Without them it reserves more than the
 default limit of 4 GiB; with them it stays below 2.2 GiB. UsePerfData would leave files in /tmp. With one hash code for
 all objects, sets of objects have one order in every JVM: ScienceWorld tells things in that order."""
+ENDS_WITHIN_S = 2.0
 NO_JAVA = "Java, such as apt-get install default-jre-headless"
 
 
@@ -46,7 +48,7 @@ class Engine:
         self._gateway: Any = None
 
     def new_game(self) -> "Game":
-        """A game of its own. InfraFault: no JVM could be started, or it is gone."""
+        """A game of its own. InfraFault: no JVM could be started. HomeLost: it is gone."""
         if self._gateway is None:
             self._gateway = _start(self._jar)
         gateway = self._gateway
@@ -58,14 +60,19 @@ class Engine:
         return None if self._gateway is None else int(self._gateway.java_process.pid)
 
     def ask(self, gateway: Any, method: Callable[..., Any], *arguments: Any) -> Any:
-        """The method's answer. InfraFault: the JVM is gone; the next game gets another."""
-        from py4j.protocol import Py4JNetworkError
+        """The method's answer. HomeLost: the JVM is gone; the next game gets another."""
+        from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
 
         try:
             return method(*arguments)
-        except (Py4JNetworkError, OSError) as error:
+        except Py4JJavaError:
+            raise  # the engine's own, so it lives
+        except (Py4JError, OSError) as error:
+            # py4j hides a connection that is lost within a call behind a plain Py4JError
+            if not isinstance(error, Py4JNetworkError | OSError) and not _ends(gateway.java_process):
+                raise
             self._end(gateway)
-            raise InfraFault(f"the JVM of {self._jar.name} is gone: {error}") from error
+            raise HomeLost(f"the JVM of {self._jar.name} is gone: {error}") from error
 
     def stop(self) -> None:
         """End the JVM; games in it are lost. The next game gets another."""
@@ -91,13 +98,22 @@ class Game:
         self._interface = interface
 
     def __call__(self, method: str, *arguments: Any) -> Any:
-        """What the method answers; InfraFault: the JVM is gone."""
+        """What the method answers; HomeLost: the JVM is gone."""
         return self._engine.ask(self._gateway, getattr(self._interface, method), *arguments)
 
     def close(self) -> None:
         """Let the JVM forget it; fine where it is gone."""
-        with contextlib.suppress(InfraFault):
+        with contextlib.suppress(HomeLost):
             self._engine.ask(self._gateway, self._gateway.detach, self._interface)
+
+
+def _ends(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether it has ended, or does so at once: its sockets close before it is gone."""
+    try:
+        process.wait(ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def java_is_missing() -> str:

@@ -118,7 +118,7 @@ class OpenEnv(Environment):
         if not isinstance(allowed, list) or f"{host}:{port}" not in allowed:
             raise KwargsError(f"url: {host}:{port} is none of the addresses that this service may call")
         secure = "wss" if parts.scheme in ("wss", "https") else "ws"
-        threading.stack_size(THREAD_STACK_BYTES)
+        usual = threading.stack_size(THREAD_STACK_BYTES)
         try:
             straight = socket.create_connection((host, port), self.kwargs.timeout_s)
             return connect(
@@ -133,6 +133,8 @@ class OpenEnv(Environment):
             )
         except (OSError, WebSocketException, ValueError) as error:  # ValueError: it redirects, and the socket stays
             raise InfraFault(f"{self.kwargs.url} does not answer: {error}") from error
+        finally:
+            threading.stack_size(usual)
 
     def _asked(self, message: dict[str, Any]) -> dict[str, Any]:
         """The server's answer to one message. InfraFault: there is none."""

@@ -32,7 +32,9 @@ ENVIRONMENTS = [
         id="grid",
         description="Fetch and carry.",
         kwargs_schema_json=json.dumps(GRID_SCHEMA),
-        capabilities=env_pb2.Capabilities(deterministic=True, gives_anchors=True),
+        capabilities=env_pb2.Capabilities(
+            deterministic=True, gives_anchors=True, thread_safe=True, cost_class=env_pb2.COST_CLASS_LIGHT
+        ),
         default_max_turns=20,
         splits=["train", "test"],
         prompt_template="plain",

@@ -16,8 +16,18 @@ from services.env.settings import Settings
 @pytest.fixture
 def settings() -> Callable[..., Settings]:
     def make(**changed: Any) -> Settings:
-        extra = {"faulty": "faulty_environment:Faulty"}
-        base = {"step_timeout_s": 5.0, "drain_s": 0.0, "max_leases": 64, "extra_environments": extra}
+        extra = {
+            "faulty": "faulty_environment:Faulty",
+            "moderate": "faulty_environment:Moderate",
+            "unthreaded": "faulty_environment:Unthreaded",
+        }
+        base = {
+            "step_timeout_s": 5.0,
+            "drain_s": 0.0,
+            "max_leases": 64,
+            "extra_environments": extra,
+            "worker_idle_s": 1.0,
+        }
         return Settings(**{**base, **changed})
 
     return make

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -59,6 +60,12 @@ async def nothing_left(caller: Caller, *, max_leases: int, processes: int) -> No
     while len(found := family()) != processes:
         assert time.monotonic() < until, f"want {processes} processes, got {found}"
         await asyncio.sleep(0.05)
+
+
+async def reached(path: Path) -> None:
+    """Wait until an environment has made this file."""
+    while not path.exists():
+        await asyncio.sleep(0.01)
 
 
 def family() -> list[psutil.Process]:

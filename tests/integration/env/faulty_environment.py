@@ -1,5 +1,6 @@
 """An environment that does on command what environments do to a service. Imported by worker processes too."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -7,8 +8,17 @@ import sys
 import time
 from pathlib import Path
 
-from services.env.environment import Environment, EnvironmentKwargs, InfraFault, Observation, Outcome
-from services.env.life import watched
+from services.env.environment import (
+    Capabilities,
+    CostClass,
+    Environment,
+    EnvironmentKwargs,
+    HomeLost,
+    InfraFault,
+    Observation,
+    Outcome,
+)
+from services.env.life import unseen, watched
 
 
 class FaultyKwargs(EnvironmentKwargs):
@@ -47,6 +57,20 @@ class Faulty(Environment):
         elif verb == "work":  # in so many parts, each of half a second
             for _ in watched(range(int(rest))):
                 time.sleep(0.5)
+        elif verb == "spin-alive":
+            for _ in watched(itertools.count()):
+                pass
+        elif verb == "compute":  # for so many seconds of CPU time
+            until = time.process_time() + float(rest)
+            while time.process_time() < until:
+                pass
+        elif verb == "compute-elsewhere":
+            program = f"import time\nwhile time.process_time() < 1.5: pass\nopen({rest!r}, 'w')"
+            subprocess.Popen([sys.executable, "-c", program])
+        elif verb == "unseen":  # announced and taken time, seconds
+            announced, taken = map(float, rest.split())
+            with unseen(announced):
+                time.sleep(taken)
         elif verb == "spin":
             while True:
                 pass
@@ -61,6 +85,11 @@ class Faulty(Environment):
                 time.sleep(0.01)
         elif verb == "raise":
             raise RuntimeError("broken on purpose")
+        elif verb == "lose-home" and not Path(rest).exists():
+            Path(rest).touch()
+            raise HomeLost("what all sessions here share has gone")
+        elif verb == "lose-home-always":
+            raise HomeLost("what all sessions here share has gone")
         elif verb == "lose-server":
             raise InfraFault("the server has gone")
         elif verb == "bomb":
@@ -75,3 +104,15 @@ class Faulty(Environment):
 
     def seen(self) -> Observation:
         return Observation(text=f"count {self.count}" + (f" in {os.getpid()}" if self.kwargs.shows_process else ""))
+
+
+class Moderate(Faulty):
+    """Has workers of its own, as its steps take long."""
+
+    capabilities = Capabilities(cost_class=CostClass.MODERATE)
+
+
+class Unthreaded(Faulty):
+    """Has workers of its own, as what it stands on is shared by a process."""
+
+    capabilities = Capabilities(thread_safe=False)

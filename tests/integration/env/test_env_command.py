@@ -39,11 +39,20 @@ def gigpo(tmp_path: Path) -> Gigpo:
 
 
 def test_without_a_stack_the_listing_is_this_installations(gigpo):
-    shown = gigpo("list", "--json", ENV_SERVICE_EXTRA_ENVIRONMENTS=FAULTY["ENV_SERVICE_EXTRA_ENVIRONMENTS"])
+    extra = {"gone": "no_such_module:X", "elsewhere": "broken_environment:Elsewhere"}
+    shown = gigpo("list", "--json", **FAULTY | {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps(extra)})
     views = {view["info"]["id"]: view for view in json.loads(shown.stdout)}
     assert {"alfworld", "grid", "gymnasium", "openenv", "gone"} <= set(views)
     assert views["grid"]["info"]["kwargs_schema"]["properties"]["size"]
     assert views["grid"]["unavailable_reason"] == ""
+    assert {name: views["grid"]["info"][name] for name in ("snapshot", "thread_safe", "cost_class")} == {
+        "snapshot": False,
+        "thread_safe": True,
+        "cost_class": "light",
+    }
+    assert views["elsewhere"]["info"]["description"]  # an extra that is not installed is shown as fully as what is
+    assert views["elsewhere"]["info"]["kwargs_schema"]["properties"]["colour"]
+    assert "gigpo-platform[casino]" in views["elsewhere"]["unavailable_reason"]
     assert "cannot be imported" in views["gone"]["unavailable_reason"]
     table = gigpo("list", **FAR)
     assert table.returncode == 0

@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
-from pathlib import Path
 
 import grpc
 import psutil
 import pytest
-from env_caller import Caller, workers
+from env_caller import Caller, reached, workers
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -19,11 +19,6 @@ RECOVERED_WITHIN_S = 30.0
 FAULT_WITHIN_S = 20.0
 """Longest wait for a hung step's fault beyond its deadline: 1 s is promised."""
 INFRA, ENV_BUG = env_pb2.FAULT_CLASS_INFRA, env_pb2.FAULT_CLASS_ENV_BUG
-
-
-async def reached(path: Path) -> None:
-    while not path.exists():
-        await asyncio.sleep(0.01)
 
 
 def assert_fault(outcome: env_pb2.Outcome, fault_class: int) -> None:
@@ -122,11 +117,60 @@ async def test_a_memory_bomb_meets_the_limit_and_harms_no_neighbour(served):
     assert (await caller.step(other, 1)).observation.text == "count 1"
 
 
-async def test_a_worker_that_uses_up_its_cpu_time_is_replaced(served):
-    caller = await served(worker_cpu_s=1, step_timeout_s=60.0)
+@pytest.mark.parametrize("action", ["spin", "spin-alive"])
+async def test_a_step_that_uses_up_its_cpu_time_is_a_fault_and_harms_no_neighbour(served, action):
+    caller = await served(step_cpu_s=0.5, step_timeout_s=60.0)
     guilty, other = await caller.open(n=2)
-    assert_fault(await caller.step(guilty, 1, "spin"), INFRA)
+    assert_fault(await caller.step(guilty, 1, action), INFRA)
     assert (await caller.step(other, 1)).observation.text == "count 1"
+    for seq in range(2, 8):  # each has its own: together they use up more
+        assert (await caller.step(other, seq, "compute 0.2")).observation.text == f"count {seq}"
+
+
+async def test_a_reset_that_uses_up_its_cpu_time_opens_nothing(served):
+    caller = await served(step_cpu_s=0.5, step_timeout_s=60.0)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.open(kwargs_json='{"reset": "spin-alive"}')
+    assert refused.value.code() is grpc.StatusCode.ABORTED
+    assert await caller.open()
+
+
+async def test_a_process_that_an_environment_started_is_not_under_the_limit_of_one_step(served, tmp_path):
+    caller = await served(step_cpu_s=0.5)
+    (lease,) = await caller.open()
+    done = tmp_path / "done"
+    await caller.step(lease, 1, f"compute-elsewhere {done}")
+    await reached(done)
+    for worker in workers():  # nobody waits for what it started
+        worker.kill()
+
+
+async def test_sessions_whose_shared_engine_is_lost_are_replayed(served, tmp_path):
+    caller = await served()
+    (lease,) = await caller.open()
+    await played(caller, [lease], 2)
+    outcome = await caller.step(lease, 3, f"lose-home {tmp_path / 'first'}")
+    assert (outcome.observation.text, outcome.reward, outcome.score) == ("count 3", 1.0, 3.0)
+    reset = json.dumps({"reset": f"lose-home {tmp_path / 'second'}"})
+    assert await caller.open(kwargs_json=reset)
+
+
+async def test_an_engine_that_is_lost_again_or_cannot_be_replayed_is_an_infra_fault(served, tmp_path):
+    caller = await served()
+    (lease,) = await caller.open()
+    assert_fault(await caller.step(lease, 1, "lose-home-always"), INFRA)
+    (lease,) = await caller.open(kwargs_json='{"deterministic": false}')
+    assert_fault(await caller.step(lease, 1, f"lose-home {tmp_path / 'once'}"), INFRA)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.open(kwargs_json='{"reset": "lose-home-always"}')
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_group_that_can_never_have_room_is_the_callers_mistake(served):
+    caller = await served(max_leases=4)
+    with pytest.raises(grpc.aio.AioRpcError, match="n: want 1 to 4, got 5") as refused:
+        await caller.open(n=5)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(
@@ -314,6 +358,15 @@ async def test_long_work_that_shows_life_is_not_taken_for_a_hang(served):
     (lease,) = await caller.open(kwargs_json='{"reset": "work 8"}')
     assert not (await caller.step(lease, 1, "work 8")).HasField("fault")
     assert_fault(await caller.step(lease, 2, "sleep 60"), INFRA)
+
+
+async def test_work_in_one_piece_has_the_time_that_it_announced_and_no_more(served):
+    caller = await served(step_timeout_s=1.0)
+    (lease,) = await caller.open(kwargs_json='{"reset": "unseen 60 3"}')
+    assert not (await caller.step(lease, 1, "unseen 60 3")).HasField("fault")
+    assert_fault(await caller.step(lease, 2, "sleep 60"), INFRA)  # what is done is done
+    (lease,) = await caller.open()
+    assert_fault(await caller.step(lease, 1, "unseen 2 600"), INFRA)
 
 
 async def test_a_worker_that_cannot_be_started_is_tried_again_and_leaves_no_file_open(served, monkeypatch, caplog):

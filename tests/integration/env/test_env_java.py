@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import grpc
 import psutil
 import pytest
-from env_caller import Caller, workers
+from env_caller import Caller, family, workers
 from gigpo.env.v1 import env_pb2_grpc
 
 from services.env.environment import InfraFault, KwargsError, Observation
@@ -118,8 +118,23 @@ def test_a_jvm_that_dies_is_nobodys_fault_and_is_replaced():
     other.close()
 
 
-def jvms(process: psutil.Process) -> list[psutil.Process]:
-    return [child for child in process.children(recursive=True) if child.name() == "java"]
+def all_jvms() -> list[psutil.Process]:
+    """Those of every worker."""
+    return [process for process in family() if process.name() == "java"]
+
+
+@express
+async def test_sessions_whose_jvm_dies_are_replayed_in_another(settings):
+    own = settings(worker_memory_mb=4096, step_timeout_s=150.0)
+    async with running_server(own) as address, grpc.aio.insecure_channel(address) as channel:
+        caller = Caller(env_pb2_grpc.EnvironmentServiceStub(channel), address)
+        leases = await caller.open("textworld_express", kwargs_json=json.dumps({"game": "twc"}), seed=2, n=3)
+        before = [(await caller.step(lease, 1, "inventory")).observation.text for lease in leases]
+        (jvm,) = all_jvms()
+        worker = jvm.parent()
+        jvm.kill()
+        assert [(await caller.step(lease, 2, "inventory")).observation.text for lease in leases] == before
+        assert [each.parent() for each in all_jvms() if each != jvm] == [worker]  # it was only the JVM that was lost
 
 
 @express
@@ -129,13 +144,11 @@ async def test_a_jvm_ends_with_its_worker_and_its_sessions_go_on(settings):
         caller = Caller(env_pb2_grpc.EnvironmentServiceStub(channel), address)
         (lease,) = await caller.open("textworld_express", kwargs_json=json.dumps({"game": "twc"}), seed=2)
         before = (await caller.step(lease, 1, "inventory")).observation.text
-        (worker,) = workers()
-        (jvm,) = jvms(worker)
-        worker.kill()
+        (jvm,) = all_jvms()
+        jvm.parent().kill()
         assert (await caller.step(lease, 2, "inventory")).observation.text == before
         await ended(jvm)
-        (worker,) = workers()
-        (jvm,) = jvms(worker)
+        (jvm,) = all_jvms()
     assert workers() == []
     await ended(jvm)
 

@@ -113,6 +113,28 @@ def test_a_class_finds_what_the_operator_set_for_it():
     assert Registry({"coin": f"{__name__}:Coin"}).find("coin").options == {}
 
 
+def test_two_ids_of_one_class_have_each_their_own_options():
+    references = {"coin": f"{__name__}:Coin", "dime": f"{__name__}:Coin", "cent": f"{__name__}:Coin"}
+    registry = Registry(references, {"coin": {"sides": 2}, "dime": {"sides": 3}})
+    found = {name: registry.find(name) for name in references}
+    assert {name: one.options for name, one in found.items()} == {
+        "coin": {"sides": 2},
+        "dime": {"sides": 3},
+        "cent": {},
+    }
+    assert Coin.options == {}
+    assert [entry.description for entry in registry.entries()] == [Coin.__doc__] * 3
+    assert issubclass(found["coin"], Coin)
+
+
+def test_what_is_not_installed_is_listed_as_fully_as_what_is():
+    entry, other = Registry({"a": f"{__name__}:InAnExtra", "b": f"{__name__}:Coin"}).entries()
+    assert entry.description == "An extra brings the module."
+    assert entry.kwargs_schema_json == other.kwargs_schema_json
+    assert (entry.splits, entry.cost_class, entry.deterministic) == (other.splits, 1, True)
+    assert (bool(entry.unavailable_reason), bool(other.unavailable_reason)) == (True, False)
+
+
 def test_an_unknown_id_is_answered_with_the_known_ones():
     with pytest.raises(UnavailableError, match="known: grid"):
         Registry({"grid": "services.env.environments.grid:Grid"}).find("gird")
