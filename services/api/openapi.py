@@ -10,13 +10,22 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
-from services.api.examples import ANSWERS
+from services.api.examples import EXAMPLES
 from services.api.problems import ProblemDetails, responses
 
 ANYWHERE = (401, 403, 429, 500)
 """What the guard, or a defect, may answer instead of any route."""
 WITH_BODY = (400, 413, 415)
 """What is said of a body before any route reads it."""
+TAGS = {
+    "jobs": "Submit, list and look; pause, resume, cancel, retry and fork.",
+    "feed": "What a job says while it runs: events, metrics, its own evaluations.",
+    "rollouts": "What the agent did, and why each step was rewarded.",
+    "checkpoints": "The policies that a job leaves.",
+    "evaluations": "Pinned policies measured on held-out tasks, as jobs of their own.",
+    "catalogue": "What jobs can name, and whether the installation is well.",
+    "administration": "Keys, projects and the audit log.",
+}
 OPEN_PATHS = frozenset({"/healthz"})
 
 
@@ -29,7 +38,12 @@ def document(app: FastAPI) -> dict[str, Any]:
     """The application's OpenAPI 3.1 document, made once."""
     if app.openapi_schema is None:
         made = get_openapi(
-            title=app.title, version=app.version, summary=app.summary, routes=app.routes, openapi_version="3.1.0"
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            routes=app.routes,
+            tags=[{"name": name, "description": description} for name, description in TAGS.items()],
+            openapi_version="3.1.0",
         )
         schemas = made["components"]["schemas"]
         schemas |= ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}").pop("$defs")
@@ -64,6 +78,12 @@ def _document_errors(operation: dict[str, Any], *, guarded: bool) -> None:
 
 
 def _show_examples(operation: dict[str, Any]) -> None:
-    for status, example in ANSWERS.get(operation["operationId"], {}).items():
-        content = operation["responses"][status]["content"]
-        content.get("application/json", next(iter(content.values())))["example"] = example
+    shown = EXAMPLES.get(operation["operationId"], {})
+    if "body" in shown:
+        operation["requestBody"]["content"]["application/json"]["example"] = shown["body"]
+    answers = shown.get("answers", {})
+    if "201" in answers and "200" in operation["responses"]:  # a repeated Idempotency-Key has the first answer again
+        answers = {"200": answers["201"], **answers}
+    for status, examples in answers.items():
+        for media_type, example in examples.items():
+            operation["responses"][status]["content"][media_type]["example"] = example

@@ -82,6 +82,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": _REASONS.get(status, HTTPStatus(status).phrase),
+            **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
             "content": {
                 MEDIA_TYPE: {
                     "schema": {"$ref": "#/components/schemas/ProblemDetails"},
@@ -91,6 +92,9 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 
 
 def _example(status: int) -> Problem:
@@ -103,8 +107,8 @@ _DETAILS = {
     400: "There was an error parsing the body",
     401: "want a valid API key",
     403: "want a key with the scope submit, got one with read",
-    404: "no job 'j0193f2c4d5e6a1b2c'",
-    409: "cannot pause job j0193f2c4d5e6a1b2c: want a job that has not ended, got state SUCCEEDED",
+    404: "no job 'j1a2126c436f8acbfa'",
+    409: "cannot pause job j1a2126c436f8acbfa: want a job that has not ended, got state SUCCEEDED",
     413: "want a body of at most 1048576 bytes, got 2097152",
     415: "want a body that is not compressed, got 'gzip'",
     422: "training.learning_rate: Input should be greater than 0, got -1",

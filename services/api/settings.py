@@ -8,9 +8,10 @@ from typing import Annotated, Self
 
 from limits import parse
 from pydantic import AfterValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.api.security.loopback import is_loopback
+from services.contracts.job import TrackerNames
 
 _KEY_CHARACTERS, _KEY_DISTINCT = 24, 10
 _PLACEHOLDER = re.compile(r"(?i)change.?me|change.?this|replace|placeholder|example|password|secret|your.?key|[<>${}]")
@@ -63,8 +64,8 @@ class Settings(BaseSettings):
     """Folders that models and data may lie in. None set: any folder while no keys are wanted, else none."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
-    trackers: list[str] = []
-    """Trackers besides TensorBoard that are installed where the trainer runs: mlflow, wandb, trackio."""
+    trackers: Annotated[TrackerNames, NoDecode] = []
+    """Trackers besides TensorBoard that are installed where the trainer runs: mlflow, wandb, trackio, with commas."""
     expected_services: list[str] = ["rollout", "inference", "advantage", "trainer"]
     """Health wants a heartbeat of each."""
     env_timeout_s: float = Field(5.0, gt=0)

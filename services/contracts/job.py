@@ -218,10 +218,14 @@ def _names(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+TrackerNames = Annotated[list[TrackerName], BeforeValidator(_names)]
+"""As a list, or as a text with commas."""
+
+
 class Tracking(Section):
     """Where metrics go besides TensorBoard's files, which every job has. Addresses and keys are the trainer's own."""
 
-    trackers: Annotated[list[TrackerName], BeforeValidator(_names)] = Field(default_factory=list)
+    trackers: TrackerNames = Field(default_factory=list)
     """Names, as a list or with commas; each reads its own environment variables in the trainer."""
     tracking_project: str = Field("gigpo", min_length=1, max_length=128)
     """MLflow's experiment, the others' project."""

@@ -52,7 +52,7 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
             "PORT_OPTIONAL": str(not again),
             "ADDRESS_FILE": _address_file(data_dir, "api"),
             "ENGINES": json.dumps(_engines(settings)),
-            "TRACKERS": json.dumps([name for name in get_args(TrackerName) if find_spec(name)]),
+            "TRACKERS": ",".join(name for name in get_args(TrackerName) if find_spec(name)),
         }
 
     vllm = settings.found_vllm_python()

@@ -26,8 +26,8 @@ from services.api.security.views import (
 
 router = APIRouter(prefix="/v1", tags=["administration"])
 
-KeyId = Annotated[str, Path(max_length=64, pattern=TEXT)]
-ProjectId = Annotated[str, Path(max_length=64, pattern=TEXT)]
+KeyId = Annotated[str, Path(max_length=64, pattern=TEXT, description="Id of the key.", examples=["88da96c49dba"])]
+ProjectId = Annotated[str, Path(max_length=64, pattern=TEXT, description="Id of the project.", examples=["robots"])]
 
 
 @router.get("/whoami")
@@ -96,10 +96,12 @@ async def set_quotas(project_id: ProjectId, wanted: Quotas, parts: Parts) -> Pro
 
 
 @router.get("/audit")
-async def audit(
+async def list_audit_entries(
     parts: Parts,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most entries of one page.")] = 100,
+    cursor: Annotated[
+        str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the page before.")
+    ] = None,
 ) -> AuditPage:
     """Every attempt to change something, newest first."""
     rows = await parts.security.audit.page(limit=limit + 1, before=int(cursor) if cursor else None)

@@ -26,7 +26,8 @@ async def list_environments(parts: Parts) -> list[EnvironmentView]:
 
 @router.get("/v1/environments/{environment_id:path}", responses=responses(404, 503))
 async def show_environment(
-    environment_id: Annotated[str, Path(max_length=128, examples=["grid"])], parts: Parts
+    environment_id: Annotated[str, Path(max_length=128, description="Id of the environment.", examples=["grid"])],
+    parts: Parts,
 ) -> EnvironmentView:
     """One environment."""
     found = next((view for view in await parts.environments.list() if view.info.id == environment_id), None)

@@ -17,6 +17,9 @@ from services.api.views.artifacts import CheckpointView
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/checkpoints", tags=["checkpoints"])
 
+FileName = Annotated[
+    str, Path(max_length=128, description="Name of one of the checkpoint's files.", examples=["model.safetensors"])
+]
 _BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 _TAR = {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}}
 
@@ -29,9 +32,7 @@ async def list_checkpoints(job: FoundJob, parts: Parts) -> list[CheckpointView]:
 
 
 @router.get("/{name}/files/{file}", response_class=FileResponse, responses={**responses(404), 200: {**_BYTES}})
-async def download_file(
-    job: FoundJob, name: CheckpointName, file: Annotated[str, Path(max_length=128)], parts: Parts
-) -> FileResponse:
+async def download_file(job: FoundJob, name: CheckpointName, file: FileName, parts: Parts) -> FileResponse:
     """One file of a checkpoint, streamed; ranges are served."""
     folder = artifacts.job_folder(parts.settings.data_dir, job.id)
     path = await asyncio.to_thread(artifacts.checkpoint_file, folder, name, file)

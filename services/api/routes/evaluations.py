@@ -12,7 +12,7 @@ from services.api.caller import Asking
 from services.api.container import Parts
 from services.api.evaluations import evaluation_view, first_view
 from services.api.problems import not_found, responses
-from services.api.routes.jobs import CREATED
+from services.api.routes.jobs import created
 from services.api.routes.parameters import TEXT, Cursor, FoundJob, IdempotencyKey, PageLimit
 from services.api.submissions import body_sha
 from services.api.views.evaluations import EvaluationPage, EvaluationRequest, EvaluationView
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
     "",
     status_code=201,
     response_model=EvaluationView,
-    responses={**responses(404, 409, 422, 503), 200: {**CREATED[200], "model": EvaluationView}},
+    responses={**responses(404, 409, 422, 503), **created(EvaluationView)},
 )
 async def evaluate_policy(
     wanted: EvaluationRequest, parts: Parts, caller: Asking, idempotency_key: IdempotencyKey = None
@@ -44,11 +44,13 @@ async def evaluate_policy(
 async def list_evaluations(
     parts: Parts,
     caller: Asking,
-    job_id: Annotated[str | None, Query(max_length=32, pattern=TEXT)] = None,
+    job_id: Annotated[
+        str | None, Query(max_length=32, pattern=TEXT, description="Only those of this job's policies.")
+    ] = None,
     limit: PageLimit = 50,
     cursor: Cursor = None,
 ) -> EvaluationPage:
-    """Evaluations, newest first; `job_id` wants those of one job's policies."""
+    """Evaluations, newest first."""
     wanted = jobs.JobFilter(kind="evaluation", parent_job=job_id)
     rows = await jobs.page(parts.database, caller, wanted, limit=limit + 1, cursor=cursor, with_spec=True)
     following = rows[limit - 1].id if len(rows) > limit else None

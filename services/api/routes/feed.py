@@ -49,7 +49,7 @@ async def show_metrics(
     parts: Parts,
     after: AfterEvent = BEGINNING,
     format: Annotated[Literal["json", "csv"], Query(description="Of the table.")] = "json",
-    accept: Annotated[str | None, Header()] = None,
+    accept: Annotated[str | None, Header(description="With `text/event-stream` each row as it comes.")] = None,
 ) -> Response:
     """One row a batch, as JSON or CSV; with `Accept: text/event-stream` each as it comes, as `/events` does."""
     if EVENT_STREAM in (accept or ""):

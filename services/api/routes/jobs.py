@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.api import jobs
 from services.api.admission import Call
 from services.api.caller import Asking
 from services.api.container import Container, Parts
-from services.api.examples import SPEC
 from services.api.problems import not_found, responses
 from services.api.routes.parameters import TEXT, Cursor, FoundJob, IdempotencyKey, JobId, PageLimit
 from services.api.states import JobState, Wish
@@ -23,7 +22,14 @@ from services.contracts.summary import JobSummary
 SUBMIT_PATH = "/v1/jobs"
 router = APIRouter(prefix=SUBMIT_PATH, tags=["jobs"])
 
-CREATED = {201: {"description": "Stored."}, 200: {"description": "The answer that the Idempotency-Key had before."}}
+
+def created(view: Any) -> dict[int | str, dict[str, Any]]:
+    """The documentation of a call that makes a job: 201, and 200 when its Idempotency-Key was there before."""
+    location = {"Location": {"description": "Path of the new job.", "schema": {"type": "string"}}}
+    return {
+        201: {"model": view, "description": "Stored.", "headers": location},
+        200: {"model": view, "description": "The answer that the Idempotency-Key had before.", "headers": location},
+    }
 
 
 def answered(answer: Answer) -> Response:
@@ -38,11 +44,12 @@ def answered(answer: Answer) -> Response:
     response_model=JobDetail,
     responses={
         **responses(409, 422, 503),
+        **created(JobDetail),
         200: {"model": JobDetail | DryRun, "description": "A dry run, or the answer that the key had before."},
     },
 )
 async def submit_job(
-    spec: Annotated[JobSpec, Body(openapi_examples={"corner": {"summary": "The default job, short", "value": SPEC}})],
+    spec: JobSpec,
     parts: Parts,
     caller: Asking,
     request: Request,
@@ -60,12 +67,18 @@ async def submit_job(
 async def list_jobs(
     parts: Parts,
     caller: Asking,
-    state: JobState | None = None,
-    name: Annotated[str | None, Query(max_length=64, pattern=TEXT)] = None,
-    environment: Annotated[str | None, Query(max_length=128, pattern=TEXT)] = None,
-    advantage_estimator: Annotated[str | None, Query(max_length=16, pattern=TEXT)] = None,
-    kind: JobKind | None = None,
-    parent_job: Annotated[str | None, Query(max_length=32, pattern=TEXT)] = None,
+    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
+    name: Annotated[str | None, Query(max_length=64, pattern=TEXT, description="Only jobs of this name.")] = None,
+    environment: Annotated[
+        str | None, Query(max_length=128, pattern=TEXT, description="Only jobs in this environment, e.g. `grid`.")
+    ] = None,
+    advantage_estimator: Annotated[
+        str | None, Query(max_length=16, pattern=TEXT, description="Only jobs with this estimator, e.g. `gigpo`.")
+    ] = None,
+    kind: Annotated[JobKind | None, Query(description="Only trainings, or only evaluations.")] = None,
+    parent_job: Annotated[
+        str | None, Query(max_length=32, pattern=TEXT, description="Only what retries, forks or evaluates this job.")
+    ] = None,
     created_after: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, inclusive.")] = None,
     created_before: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, exclusive.")] = None,
     limit: PageLimit = 50,
@@ -116,7 +129,7 @@ async def resume_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
     "/{job_id}:retry",
     status_code=201,
     response_model=JobDetail,
-    responses={**responses(404, 409, 422, 503), 200: {**CREATED[200], "model": JobDetail}},
+    responses={**responses(404, 409, 422, 503), **created(JobDetail)},
 )
 async def retry_job(job: FoundJob, parts: Parts, caller: Asking, idempotency_key: IdempotencyKey = None) -> Response:
     """A new job with the spec of a failed or cancelled one, which goes on from its newest checkpoint.
@@ -131,7 +144,7 @@ async def retry_job(job: FoundJob, parts: Parts, caller: Asking, idempotency_key
     "/{job_id}:fork",
     status_code=201,
     response_model=JobDetail,
-    responses={**responses(404, 409, 422, 503), 200: {**CREATED[200], "model": JobDetail}},
+    responses={**responses(404, 409, 422, 503), **created(JobDetail)},
 )
 async def fork_job(
     job: FoundJob, wanted: ForkRequest, parts: Parts, caller: Asking, idempotency_key: IdempotencyKey = None

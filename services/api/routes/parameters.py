@@ -14,7 +14,7 @@ from services.api.tables import JobRow
 TEXT = r"^[^\x00]*$"
 """What PostgreSQL can compare with."""
 
-JobId = Annotated[str, Path(max_length=32, pattern=TEXT, description="Id of the job.", examples=["j0193f2c4d5e6a1b2c"])]
+JobId = Annotated[str, Path(max_length=32, pattern=TEXT, description="Id of the job.", examples=["j1a2126c436f8acbfa"])]
 CheckpointName = Annotated[str, Path(max_length=128, description="Name of the checkpoint.", examples=["final"])]
 KEY_CHARACTERS = 255
 IdempotencyKey = Annotated[
@@ -28,7 +28,7 @@ IdempotencyKey = Annotated[
 ]
 Cursor = Annotated[str | None, Query(max_length=32, pattern=TEXT, description="`next_cursor` of the page before.")]
 PageLimit = Annotated[int, Query(ge=1, le=200, description="Most entries of one page.")]
-Offset = Annotated[int, Query(ge=0, le=1 << 31)]
+Offset = Annotated[int, Query(ge=0, le=1 << 31, description="`next_offset` of the page before.")]
 
 
 async def _found(job_id: JobId, parts: Parts, caller: Asking) -> JobRow:
@@ -45,7 +45,7 @@ AfterEvent = Annotated[
         alias="Last-Event-ID",
         pattern=r"^[0-9]{1,18}-[0-9]{1,9}$",
         description="Go on after the event of this id.",
-        examples=["1764057600000-0"],
+        examples=["1795605451797-0"],
     ),
 ]
 """Stream id after which a feed begins; `BEGINNING` when it is not given."""

@@ -17,6 +17,8 @@ from services.api.views.rollouts import AnchorPage, Purpose, RolloutDetail, Roll
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["rollouts"])
 
+GroupId = Annotated[str, Path(max_length=64, description="Id of the group.", examples=["t15a5f058356777db36f"])]
+PageLength = Annotated[int, Query(ge=1, le=500, description="Most entries of one page.")]
 Batch = Annotated[int | None, Query(ge=0, le=1 << 31, description="Number of the batch; null: all.")]
 
 
@@ -24,7 +26,7 @@ Batch = Annotated[int | None, Query(ge=0, le=1 << 31, description="Number of the
 async def list_rollouts(
     job: FoundJob,
     parts: Parts,
-    purpose: Purpose = "training",
+    purpose: Annotated[Purpose, Query(description="What the groups were played for.")] = "training",
     batch: Batch = None,
     label: Annotated[str | None, Query(max_length=32, description="Of the evaluation, e.g. `after`.")] = None,
     won: Annotated[
@@ -33,7 +35,7 @@ async def list_rollouts(
     min_length: Annotated[int | None, Query(ge=0, description="Steps of the group's longest episode.")] = None,
     max_length: Annotated[int | None, Query(ge=0, description="Steps of the group's shortest episode.")] = None,
     offset: Offset = 0,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    limit: PageLength = 100,
 ) -> RolloutPage:
     """Groups in order of batch and cursor."""
     wanted = RolloutFilter(purpose, batch, label, won, min_length, max_length)
@@ -42,7 +44,7 @@ async def list_rollouts(
 
 
 @router.get("/rollouts/{group_id}", responses=responses(404))
-async def show_rollout(job: FoundJob, group_id: Annotated[str, Path(max_length=64)], parts: Parts) -> RolloutDetail:
+async def show_rollout(job: FoundJob, group_id: GroupId, parts: Parts) -> RolloutDetail:
     """One group: every step's prompt, response, reward, return, advantages, and the other visits to its state."""
     folder = job_folder(parts.settings.data_dir, job.id)
     return await asyncio.to_thread(parts.rollouts.detail, folder, group_id)
@@ -53,10 +55,10 @@ async def list_anchors(
     job: FoundJob,
     parts: Parts,
     batch: Annotated[int | None, Query(ge=0, le=1 << 31, description="Null: the newest.")] = None,
-    group_id: Annotated[str | None, Query(max_length=64)] = None,
-    min_visits: Annotated[int, Query(ge=1)] = 2,
+    group_id: Annotated[str | None, Query(max_length=64, description="Only states of this group.")] = None,
+    min_visits: Annotated[int, Query(ge=1, description="Only states that steps came to so often.")] = 2,
     offset: Offset = 0,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    limit: PageLength = 100,
 ) -> AnchorPage:
     """The states of a batch where episodes met: the actions taken there, their returns and advantages."""
     folder = job_folder(parts.settings.data_dir, job.id)

@@ -14,7 +14,7 @@ from services.contracts.summary import EvaluationResult
 class EvaluationRequest(Request):
     """Measure one policy of a job; what is not given is as in the job's spec."""
 
-    job_id: str = Field(max_length=32, pattern=r"^[^\x00]*$", examples=["j0193f2c4d5e6a1b2c3"])
+    job_id: str = Field(max_length=32, pattern=r"^[^\x00]*$", examples=["j1a2126c436f8acbfa"])
     checkpoint: str | None = Field(None, max_length=128, examples=["final"])
     """Name of the checkpoint to pin."""
     version: int | None = Field(None, ge=0, examples=[10])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import structlog
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from services.api.app import build_app
-from services.api.examples import ANSWERS, SPEC
+from services.api.examples import EXAMPLES
 from services.api.settings import Settings
 from services.contracts.job import JobSpec
 
@@ -90,18 +92,53 @@ def test_every_reference_in_the_document_leads_somewhere(document: dict[str, obj
     assert set(references(document)) <= known
 
 
-def test_every_example_fits_its_schema(document: dict[str, object]) -> None:
-    operations = {call["operationId"]: call for calls in document["paths"].values() for call in calls.values()}  # type: ignore[attr-defined]
-    shown = 0
-    for name, answers in ANSWERS.items():
-        for status in answers:
-            media = [one for one in operations[name]["responses"][status]["content"].values() if "example" in one]
-            assert len(media) == 1, name
-            schema = {**media[0]["schema"], "components": document["components"]}
-            Draft202012Validator(schema).validate(media[0]["example"])
-            shown += 1
-    assert shown == len(ANSWERS)
-    assert JobSpec.model_validate(SPEC).name == "corner"
+def test_every_body_and_answer_has_an_example_that_fits_its_schema(document: dict[str, object]) -> None:
+    shown, described = Counter[str](), set[str]()
+    for call in [call for calls in document["paths"].values() for call in calls.values()]:  # type: ignore[attr-defined]
+        described.add(call["operationId"])
+        told = [("answer", status, answer.get("content", {})) for status, answer in call["responses"].items()]
+        if "requestBody" in call:
+            told.append(("body", "", call["requestBody"]["content"]))
+        for kind, status, content in told:
+            for media_type, media in content.items():
+                if media["schema"].get("format") == "binary":
+                    continue
+                where = f"{call['operationId']} {kind} {status} {media_type}"
+                assert "example" in media, where
+                schema = {**media["schema"], "components": document["components"]}
+                problem = best_match(Draft202012Validator(schema).iter_errors(media["example"]))
+                assert problem is None, f"{where}: {problem}"
+                shown[kind] += 1
+    assert EXAMPLES.keys() <= described
+    assert shown["body"] == 6
+    assert shown["answer"] > len(described)
+
+
+def test_the_submitted_example_is_a_job_and_its_answers_are_what_it_resolves_to() -> None:
+    def covers(resolved: object, asked: object) -> bool:
+        if isinstance(asked, dict) and isinstance(resolved, dict):
+            return all(covers(resolved[key], value) for key, value in asked.items())
+        return resolved == asked
+
+    submission = EXAMPLES["submit_job"]
+    resolved = JobSpec.model_validate(submission["body"]).model_dump(mode="json")
+    for answer in submission["answers"].values():
+        assert covers(resolved, answer["application/json"]["spec"])
+    whole = EXAMPLES["show_job"]["answers"]["200"]["application/json"]["spec"]
+    assert JobSpec.model_validate(whole).model_dump(mode="json") == whole
+
+
+def test_every_parameter_and_tag_says_what_it_is(document: dict[str, object]) -> None:
+    calls = [call for calls in document["paths"].values() for call in calls.values()]  # type: ignore[attr-defined]
+    silent = [
+        f"{call['operationId']} {one['name']}"
+        for call in calls
+        for one in call.get("parameters", [])
+        if not one.get("description")
+    ]
+    assert silent == []
+    assert {tag for call in calls for tag in call["tags"]} == {tag["name"] for tag in document["tags"]}  # type: ignore[attr-defined]
+    assert all(call["description"] and call["summary"] for call in calls)
 
 
 def test_every_field_of_a_problem_and_a_job_says_what_it_is(document: dict[str, object]) -> None:

@@ -103,6 +103,15 @@ def test_model_roots_are_apart_from_what_jobs_leave(tmp_path: Path) -> None:
             settings(data_dir=tmp_path / "data", model_roots=[root])
 
 
+def test_trackers_are_named_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, names in (("mlflow, wandb", ["mlflow", "wandb"]), ("", [])):
+        monkeypatch.setenv("API_TRACKERS", text)
+        assert settings().trackers == names
+    monkeypatch.setenv("API_TRACKERS", "mlfow")
+    with pytest.raises(ValidationError, match="'mlflow', 'wandb' or 'trackio'"):
+        settings()
+
+
 def test_a_rate_that_is_none_is_refused() -> None:
     with pytest.raises(ValidationError, match="want a rate such as"):
         settings(rate_per_key="often")
