@@ -58,14 +58,15 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
     Raises:
         ConfigError: the batch lacks what the estimator needs (see `StepBatch`).
         ShapeError, DtypeError: a column is malformed.
-        RowError: a row is wrong (negative id, NaN, duplicate or missing step); it says which.
+        RowError: a row is wrong (negative id, NaN or size beyond 1e100, duplicate or missing step); it says which.
     """
-    if check_columns(batch) == 0:
+    extent = check_columns(batch)
+    if extent.rows == 0:
         return _empty(batch.group_id.device)
-    steps = order_steps(batch)
+    steps = order_steps(batch, extent)
     reward = steps.arrange(step_rewards(batch, config))
     penalty = _penalty(batch, config, steps)
-    returns = discounted_returns(reward, steps.episodes, steps.position, config.gamma)
+    returns = discounted_returns(reward, steps.episodes, steps.position, config.gamma, longest=steps.longest)
     grouping = _step_groups(batch, config, steps)
     total = episode_returns(reward, steps.episodes)
     if config.advantage_estimator == "hgpo" and not config.hgpo_base_group:

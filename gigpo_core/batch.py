@@ -20,6 +20,9 @@ from gigpo_core.errors import (
 from gigpo_core.segments import Segments, segments_of_sorted
 
 INT64_MAX = 2**63 - 1
+LARGEST_REWARD = 1e100
+"""Rewards beyond it are refused: with it no sum of squares over as many rows as there can be overflows float64, so
+advantages are finite numbers."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class StepBatch:
     anchor_key: Tensor
     """int64 [N, 2]: the 16 bytes of `anchor_digest` of the state the step was taken in."""
     reward: Tensor
-    """float [N], reward units: the immediate reward of the step. Finite."""
+    """float [N], reward units: the immediate reward of the step. Finite, at most 1e100 in size."""
     action_valid: Tensor | None = None
     """bool [N]; None: all valid."""
     anchor_text: Sequence[str] | None = None
@@ -55,6 +58,17 @@ class StepBatch:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How far a batch reaches, known on the host. All 0 for no rows."""
+
+    rows: int
+    largest_episode: int
+    """Largest episode_id."""
+    longest: int
+    """Steps of the longest episode, if no episode has a gap: one more than the largest step_index."""
+
+
+@dataclass(frozen=True)
 class OrderedSteps:
     """A checked batch in canonical order: by (episode_id, step_index), so time runs with the rows."""
 
@@ -68,6 +82,8 @@ class OrderedSteps:
     """int64 [N], canonical order."""
     position: Tensor
     """int64 [N]: the step index, canonical order."""
+    longest: int
+    """Steps of the longest episode."""
 
     def arrange(self, column: Tensor) -> Tensor:
         """Return a column given in row order [N, ...] in canonical order."""
@@ -78,13 +94,16 @@ class OrderedSteps:
         return column if self.place is None else column.index_select(0, self.place)
 
 
-def check_columns(batch: StepBatch) -> int:
-    """Check shapes, dtypes, devices, signs and finiteness; return N.
+def check_columns(batch: StepBatch) -> Extent:
+    """Check shapes, dtypes, devices, signs and finiteness; return how far the batch reaches.
+
+    On a device the host waits once, for all ranges together.
 
     Raises:
         ShapeError: a column is not [N] ([N, 2] for keys, [N, F] for reward_components).
         DtypeError: ids are not int64, rewards not floating, flags not bool, or devices differ.
-        NegativeIdError, NonFiniteRewardError: naming the first wrong row.
+        NegativeIdError, NonFiniteRewardError: naming the first wrong row; a reward, kl or component is NaN or beyond
+            1e100 in size.
     """
     n = batch.group_id.shape[0] if batch.group_id.ndim == 1 else -1
     device = batch.group_id.device
@@ -98,43 +117,49 @@ def check_columns(batch: StepBatch) -> int:
     if batch.anchor_text is not None and len(batch.anchor_text) != n:
         raise ShapeError(f"anchor_text: want {n} texts, got {len(batch.anchor_text)}")
     if n == 0:
-        return 0
-    for name in ("group_id", "episode_id", "step_index"):
-        column = getattr(batch, name)
-        if int(column.min()) < 0:
+        return Extent(0, 0, 0)
+    ids = {name: getattr(batch, name) for name in ("group_id", "episode_id", "step_index")}
+    numbers = {name: getattr(batch, name) for name in ("reward", "kl", "reward_components")}
+    numbers = {name: column for name, column in numbers.items() if column is not None and column.numel()}
+    ranges = [bound for column in ids.values() for bound in torch.aminmax(column)]
+    known = torch.stack([*map(_all_in_range, numbers.values()), *ranges]).tolist()
+    fits, lowest, largest = known[: len(numbers)], known[len(numbers) :: 2], known[len(numbers) + 1 :: 2]
+    for (name, column), low in zip(ids.items(), lowest, strict=True):
+        if low < 0:
             row = first_row(column < 0)
             raise NegativeIdError(row, f"{name} is {int(column[row])}, want >= 0")
-    for name in ("reward", "kl", "reward_components"):
-        column = getattr(batch, name)
-        # A sum is finite exactly if no term is NaN or infinite, short of overflow: the cheap test first.
-        if column is not None and not bool(column.sum(dtype=torch.float64).isfinite()):
-            _raise_if_not_finite(name, column)
-    return n
+    for (name, column), fit in zip(numbers.items(), fits, strict=True):
+        if not fit:
+            row = first_row(~(column.double().abs() <= LARGEST_REWARD))
+            wanted = f"want a finite number of at most {LARGEST_REWARD:g} in size"
+            raise NonFiniteRewardError(row, f"{name} is {column[row].tolist()}, {wanted}")
+    return Extent(n, largest_episode=largest[1], longest=largest[2] + 1)
 
 
-def order_steps(batch: StepBatch) -> OrderedSteps:
-    """Bring a batch of N >= 1 rows that `check_columns` has passed into canonical order.
+def order_steps(batch: StepBatch, extent: Extent) -> OrderedSteps:
+    """Bring a batch of N >= 1 rows into canonical order.
+
+    Args:
+        batch: N >= 1 rows.
+        extent: what `check_columns` said of them.
 
     Raises:
         DuplicateStepError: two rows have the same (episode_id, step_index).
         MissingStepError: an episode has a gap, or does not start at 0.
         EpisodeGroupError: rows of one episode name different groups.
     """
-    order, opens = _canonical_order(batch.episode_id, batch.step_index)
+    order, opens = _canonical_order(batch.episode_id, batch.step_index, extent)
     count = torch.arange(len(opens) + 1, device=opens.device)
     group, place = batch.group_id, None
     if order is not None:
         group = group.index_select(0, order)
         place = torch.empty_like(order).index_copy_(0, order, count)
     episodes = segments_of_sorted(opens, opens.device)
-    steps = OrderedSteps(order, place, episodes, group, count - episodes.broadcast(episodes.start))
-    if not torch.equal(steps.restore(steps.position), batch.step_index):
-        _raise_step_fault(steps, batch)
+    position = count - episodes.broadcast(episodes.start)
+    steps = OrderedSteps(order, place, episodes, group, position, extent.longest)
     strays = (group[1:] != group[:-1]) & ~opens
-    if bool(strays.any()):
-        row = _given_row(steps, first_row(strays) + 1)
-        episode, stray = int(batch.episode_id[row]), int(batch.group_id[row])
-        raise EpisodeGroupError(row, f"episode {episode} has rows of more than one group, here {stray}")
+    if bool((steps.restore(position) != batch.step_index).any() | strays.any()):
+        _raise_row_fault(steps, batch, strays)
     return steps
 
 
@@ -143,10 +168,10 @@ def first_row(wrong: Tensor) -> int:
     return int(wrong.nonzero()[0, 0])
 
 
-def _canonical_order(episode: Tensor, step: Tensor) -> tuple[Tensor | None, Tensor]:
+def _canonical_order(episode: Tensor, step: Tensor, extent: Extent) -> tuple[Tensor | None, Tensor]:
     """Return the order by (episode, step), None if it is that of the rows, and where episodes change."""
-    stride = int(step.max()) + 2  # one more than needed: then only steps of one episode are 1 apart
-    if int(episode.max()) < INT64_MAX // stride - 1:
+    stride = extent.longest + 1  # one more than needed: then only steps of one episode are 1 apart
+    if extent.largest_episode < INT64_MAX // stride - 1:
         key, order = episode * stride + step, None
         apart = key[1:] - key[:-1]
         if not bool((apart >= 0).all()):
@@ -177,14 +202,17 @@ def _check_column(name: str, column: Tensor | None, shape: tuple[int, ...], devi
         raise DtypeError(f"{name}: want {wanted}, got {column.dtype}")
 
 
-def _raise_if_not_finite(name: str, column: Tensor) -> None:
-    wrong = ~torch.isfinite(column)
-    if bool(wrong.any()):
-        row = first_row(wrong)
-        raise NonFiniteRewardError(row, f"{name} is {column[row].tolist()}, want a finite number")
+def _all_in_range(column: Tensor) -> Tensor:
+    """Return int64 []: 1 where no value is NaN or too large, else 0."""
+    low, high = torch.aminmax(column)  # NaN if any value is
+    return ((low.double() >= -LARGEST_REWARD) & (high.double() <= LARGEST_REWARD)).long()
 
 
-def _raise_step_fault(steps: OrderedSteps, batch: StepBatch) -> None:
+def _raise_row_fault(steps: OrderedSteps, batch: StepBatch, strays: Tensor) -> None:
+    if torch.equal(steps.restore(steps.position), batch.step_index):
+        row = _given_row(steps, first_row(strays) + 1)
+        home, stray = int(batch.episode_id[row]), int(batch.group_id[row])
+        raise EpisodeGroupError(row, f"episode {home} has rows of more than one group, here {stray}")
     episode, step = steps.arrange(batch.episode_id), steps.arrange(batch.step_index)
     same = (step[1:] == step[:-1]) & (episode[1:] == episode[:-1])
     if bool(same.any()):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gigpo_core.advantages import Advantages, step_rewards
-from gigpo_core.batch import StepBatch, check_columns, order_steps
+from gigpo_core.batch import OrderedSteps, StepBatch, check_columns, order_steps
 from gigpo_core.config import AdvantageConfig
 from gigpo_core.returns import episode_returns
 from gigpo_core.segments import Segments, sort_by_group
@@ -69,7 +69,8 @@ def group_diagnostics(
         ShapeError, DtypeError, RowError: as `compute_advantages`.
         ConfigError: as `step_rewards`.
     """
-    if check_columns(batch) == 0:
+    extent = check_columns(batch)
+    if extent.rows == 0:
         return _none(len(bins), batch.group_id.device)
     order, groups = sort_by_group(batch.group_id)
     label = result.step_group.index_select(0, order)
@@ -90,7 +91,7 @@ def group_diagnostics(
         aliased_anchor_rows=_aliased_rows(batch, order, label, groups),
         abs_episode_advantage_sum=groups.sum(result.episode_advantage.index_select(0, order).abs()),
         abs_step_advantage_sum=groups.sum((config.step_weight * step_advantage).abs()),
-        return_spread=_return_spread(batch, config, len(groups.count)),
+        return_spread=_return_spread(batch, config, order_steps(batch, extent)),
     )
 
 
@@ -104,15 +105,14 @@ def _aliased_rows(batch: StepBatch, order: Tensor, label: Tensor, groups: Segmen
     return groups.sum(mixed.index_select(0, label))
 
 
-def _return_spread(batch: StepBatch, config: AdvantageConfig, groups: int) -> Tensor:
-    steps = order_steps(batch)
+def _return_spread(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Tensor:
     reward = steps.arrange(step_rewards(batch, config))
     total = episode_returns(reward, steps.episodes)
     uncertain = steps.episodes.sum(reward.abs()) * steps.episodes.count * _ROUNDING
-    _, group = torch.unique(steps.group_id.index_select(0, steps.episodes.start), return_inverse=True)
+    groups, group = torch.unique(steps.group_id.index_select(0, steps.episodes.start), return_inverse=True)
 
     def extreme(values: Tensor, which: str) -> Tensor:
-        return values.new_zeros(groups).scatter_reduce_(0, group, values, which, include_self=False)
+        return values.new_zeros(len(groups)).scatter_reduce_(0, group, values, which, include_self=False)
 
     spread = extreme(total, "amax") - extreme(total, "amin")
     return torch.where(spread > extreme(uncertain, "amax"), spread, 0.0)

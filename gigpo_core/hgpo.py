@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -41,10 +43,9 @@ def hierarchy_advantage(
     Returns:
         float64 [N], canonical order; 0 where no level has anything to compare.
     """
-    levels = history_levels(steps, anchors, history)
     total = torch.zeros_like(score) if episode is None else episode.clone()
     weight_sum = (total != 0).to(score.dtype)
-    for k, level in levels.items():
+    for k, level in history_levels(steps, anchors, history):
         weight = (k + 1.0) ** alpha
         relative = _relative(level, score, scaled=scaled, epsilon=epsilon) * (steps.position >= k - 1)
         total += weight * relative
@@ -52,10 +53,11 @@ def hierarchy_advantage(
     return total / (weight_sum + epsilon)
 
 
-def history_levels(steps: OrderedSteps, anchors: Grouping, history: int) -> dict[int, Grouping]:
-    """Return for k = 1 .. history+1 the groups of rows whose last k anchors are equal sequences.
+def history_levels(steps: OrderedSteps, anchors: Grouping, history: int) -> Iterator[tuple[int, Grouping]]:
+    """Yield for k = 1 .. history+1 k and the groups of rows whose last k anchors are equal sequences.
 
-    Rows with fewer than k anchors behind them are grouped apart from all others.
+    Rows with fewer than k anchors behind them are grouped apart from all others. Levels that no
+    episode is long enough for are left out.
 
     Args:
         steps: the canonical rows.
@@ -63,15 +65,15 @@ def history_levels(steps: OrderedSteps, anchors: Grouping, history: int) -> dict
         history: K >= 0, how many earlier anchors the last level looks at.
     """
     current = anchors.restore(anchors.groups.segment)
-    levels, sequence = {1: anchors}, current
-    for k in range(2, history + 2):
+    sequence = current
+    yield 1, anchors
+    for k in range(2, min(history + 1, steps.longest) + 1):
         # The last k anchors are the last k-1 of the step before, then the current one; none before step 0.
         before = torch.full_like(sequence, -1)
         before[1:] = torch.where(steps.position[1:] > 0, sequence[:-1], -1)
         level = exact_step_groups(current, torch.stack([before, before], dim=1))
-        levels[k] = level
+        yield k, level
         sequence = level.restore(level.groups.segment)
-    return levels
 
 
 def _relative(level: Grouping, score: Tensor, *, scaled: bool, epsilon: float) -> Tensor:

@@ -104,7 +104,8 @@ def fipo_weight(
     if len(token_row):
         runs = segments_of_sorted(token_row[1:] != token_row[:-1], token_row.device)
         position = torch.arange(len(token_row), device=token_row.device) - runs.broadcast(runs.start)
-        moved = discounted_returns(moved, runs, position, 2.0 ** (-1.0 / decay_rate))
+        longest = int(runs.count.max())
+        moved = discounted_returns(moved, runs, position, 2.0 ** (-1.0 / decay_rate), longest=longest)
     weight = torch.exp(moved)
     if clip_range is not None:
         weight = weight.clamp(1.0 if high_only else 1.0 - clip_range, 1.0 + clip_range)

@@ -7,7 +7,9 @@ from torch import Tensor
 from gigpo_core.segments import Segments
 
 
-def discounted_returns(reward: Tensor, episodes: Segments, position: Tensor, discount: float) -> Tensor:
+def discounted_returns(
+    reward: Tensor, episodes: Segments, position: Tensor, discount: float, *, longest: int
+) -> Tensor:
     """Return the discounted sum of the rewards from each step to the end of its episode.
 
     R_t = sum_{k >= t} gamma^(k-t) r_k. Source: GiGPO (arXiv:2505.10978).
@@ -21,12 +23,12 @@ def discounted_returns(reward: Tensor, episodes: Segments, position: Tensor, dis
         episodes: the episodes, in canonical order.
         position: int64 [N], step index.
         discount: gamma in [0, 1]; 0 returns the reward itself, 1 the plain sum.
+        longest: steps of the longest episode (the host has to know).
 
     Returns:
         float64 [N], reward units.
     """
     total = reward.clone()
-    longest = int(episodes.count.max()) if len(reward) else 0
     if longest <= 1 or discount == 0.0:
         return total
     left = episodes.broadcast(episodes.count) - position  # [N], steps from here to the end, >= 1

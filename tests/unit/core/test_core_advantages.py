@@ -297,9 +297,30 @@ def test_a_malformed_column_is_refused(changes, error, sentence):
     assert isinstance(caught.value, GigpoError | ValueError)
 
 
-def test_finite_rewards_whose_sum_overflows_are_accepted():
-    reward = torch.tensor([1e308, 1e308, 0.0], dtype=torch.float64)
-    advantages(StepBatch(**(GOOD | {"reward": reward})), "gigpo")
+@pytest.mark.parametrize("norm", ["mean", "mean_std"])
+@pytest.mark.parametrize("estimator", ["grpo", "rloo", "reinforce_plus_plus", "gigpo", "hgpo", "graphgpo"])
+def test_rewards_as_large_as_they_may_be_give_finite_advantages(estimator, norm):
+    batch = episodes_of([("a", 1e100), ("b", 1e100)], [("a", -1e100), ("b", -1e100)], [("a", 1.0), ("c", 1e100)])
+    got = advantages(batch, estimator, norm=norm)
+    assert all(bool(column.isfinite().all()) for column in vars(got).values())
+    assert bool((got.advantage != 0).any())
+
+
+def test_rewards_whose_squares_would_overflow_are_refused_by_name():
+    reward = torch.tensor([1e100, 0.0, -1.1e100], dtype=torch.float64)
+    with pytest.raises(
+        NonFiniteRewardError, match=r"row 2: reward is -1.1e\+100, want a finite number of at most 1e\+100"
+    ):
+        advantages(StepBatch(**(GOOD | {"reward": reward})), "gigpo")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_infinite_rewards_are_refused_in_every_dtype(dtype):
+    reward = torch.tensor([0.0, math.inf, 0.0], dtype=dtype)
+    with pytest.raises(NonFiniteRewardError, match="row 1"):
+        advantages(StepBatch(**(GOOD | {"reward": reward})), "gigpo")
+    largest = torch.full((3,), torch.finfo(dtype).max, dtype=dtype)
+    assert bool(advantages(StepBatch(**(GOOD | {"reward": largest})), "gigpo").advantage.isfinite().all())
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,12 @@ def test_graphgpo_takes_success_from_the_batch_where_it_is_given():
     assert_values(ten.step_advantage, -3.75, 3.75)
 
 
+def test_hgpo_looks_no_further_back_than_an_episode_is_long():
+    batch = episodes_of([("a", 1), ("b", 0), ("a", 2)], [("a", 0), ("b", 3), ("a", 1)], [("b", 1)])
+    whole = advantages(batch, "hgpo", hgpo_history=2).advantage
+    assert torch.equal(advantages(batch, "hgpo", hgpo_history=10**9).advantage, whole)
+
+
 def test_graphs_of_different_groups_do_not_touch():
     one = [[("s", 0), ("a", 1)], [("s", 0), ("s", 0)]]
     other = [[("s", 0), ("s", 1)], [("s", 0), ("a", 0)]]
