@@ -55,10 +55,11 @@ def rollout_weights(
         token_row: int64 [T].
         counts: float [T], 1 for tokens in the data.
         rows: N.
+        mode: whose ratio, and what happens above the threshold.
         threshold: > 0.
 
     Returns:
-        float [T], >= 0, constant (no gradient); exactly 1 where both policies agree and threshold >= 1.
+        float [T], in [0, threshold], constant (no gradient); exactly 1 where both policies agree and threshold >= 1.
     """
     log_ratio = (old_log_prob - rollout_log_prob).detach()
     if mode.startswith("sequence"):
@@ -66,7 +67,7 @@ def rollout_weights(
     weight = torch.exp(log_ratio)
     if mode.endswith("truncate"):
         return weight.clamp(max=threshold)
-    return weight * (weight <= threshold)
+    return torch.where(weight <= threshold, weight, 0.0)  # a product would be NaN for an infinite weight
 
 
 def off_policy_sequence_mask(

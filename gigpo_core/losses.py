@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gigpo_core.loss_config import Reduction
+from gigpo_core.ratios import MAX_LOG_RATIO, importance_ratio
 from gigpo_core.returns import discounted_returns
 from gigpo_core.segments import segments_of_sorted
 from gigpo_core.tokens import BatchTotals, row_means
@@ -31,9 +32,9 @@ def clipped_loss(
         delta: None, or > 1 + epsilon_high.
 
     Returns:
-        float [T]. The gradient is 0 where the clipped term is the smaller one.
+        float [T], finite. The gradient is 0 where the clipped term is the smaller one, and beyond a ratio of e^30.
     """
-    ratio = torch.exp(log_ratio)
+    ratio = importance_ratio(log_ratio)
     clipped = torch.clamp(ratio, 1.0 - epsilon, 1.0 + epsilon_high)
     unclipped = ratio if delta is None else torch.clamp(ratio, max=delta)
     return -torch.minimum(unclipped * advantage, clipped * advantage)
@@ -49,8 +50,11 @@ def cispo_loss(log_ratio: Tensor, log_prob: Tensor, advantage: Tensor, *, cap: f
         log_prob: float [T], log pi, carries the gradient.
         advantage: float [T].
         cap: > 0, upper bound on rho.
+
+    Returns:
+        float [T], of the sign of A (log pi <= 0); 0 where A is 0.
     """
-    return -torch.exp(log_ratio.detach()).clamp(max=cap) * advantage * log_prob
+    return -importance_ratio(log_ratio.detach()).clamp(max=cap) * advantage * log_prob
 
 
 def sapo_loss(log_ratio: Tensor, advantage: Tensor, *, tau_pos: float, tau_neg: float) -> Tensor:
@@ -63,9 +67,12 @@ def sapo_loss(log_ratio: Tensor, advantage: Tensor, *, tau_pos: float, tau_neg: 
         log_ratio: float [T], log rho, carries the gradient.
         advantage: float [T].
         tau_pos, tau_neg: > 0.
+
+    Returns:
+        float [T], finite, at most 4 |A| / tau in size.
     """
     tau = torch.full_like(log_ratio, tau_neg).masked_fill(advantage > 0, tau_pos)
-    return -(4.0 / tau) * torch.sigmoid(tau * torch.expm1(log_ratio)) * advantage
+    return -(4.0 / tau) * torch.sigmoid(tau * torch.expm1(log_ratio.clamp(max=MAX_LOG_RATIO))) * advantage
 
 
 def fipo_weight(
@@ -92,12 +99,17 @@ def fipo_weight(
         advantage: float [T].
         token_row: int64 [T]; the position of a token is its place among all tokens of the row.
         counts: float [T], 1 for tokens in the data.
+        decay_rate: > 0, tokens after which a future token counts half.
+        clip_range: >= 0; None: no bound but e^30.
+        high_only: the weight never falls below 1.
+        safety_threshold: >= 0; None: no such rule.
+        delta: > 1; None: all tokens count.
 
     Returns:
         float [T], > 0, constant; 1 everywhere while the policy is the old one.
     """
     log_ratio = log_ratio.detach()
-    ratio = torch.exp(log_ratio)
+    ratio = importance_ratio(log_ratio)
     moved = log_ratio * counts
     if delta is not None:
         moved = moved * (ratio <= delta)
@@ -106,7 +118,7 @@ def fipo_weight(
         position = torch.arange(len(token_row), device=token_row.device) - runs.broadcast(runs.start)
         longest = int(runs.count.max())
         moved = discounted_returns(moved, runs, position, 2.0 ** (-1.0 / decay_rate), longest=longest)
-    weight = torch.exp(moved)
+    weight = importance_ratio(moved)
     if clip_range is not None:
         weight = weight.clamp(1.0 if high_only else 1.0 - clip_range, 1.0 + clip_range)
     if safety_threshold is not None:
@@ -171,6 +183,8 @@ def reduce_tokens(
         counts: float [T], 1 for tokens in the data.
         totals: of the whole optimizer batch; not of this micro-batch alone.
         rows: N of this micro-batch.
+        reduction: which mean.
+        max_completion_length: tokens; only dr_grpo divides by it.
 
     Returns:
         float []: shares of micro-batches and ranks add up to the mean. 0 if nothing is counted.

@@ -12,7 +12,7 @@ from gigpo_core.errors import ConfigError
 from gigpo_core.kl import kl_estimate
 from gigpo_core.loss_config import CLIPPED, LossConfig
 from gigpo_core.losses import cispo_loss, clipped_loss, fipo_weight, real_loss, reduce_tokens, sapo_loss
-from gigpo_core.ratios import importance_log_ratio
+from gigpo_core.ratios import MAX_LOG_RATIO, importance_log_ratio, importance_ratio
 from gigpo_core.tokens import BatchTotals, TokenBatch, row_means, row_sums
 
 
@@ -22,18 +22,27 @@ class Objective:
 
     loss: Tensor
     """float []: call backward on it. Shares of micro-batches and ranks add up."""
-    metrics: dict[str, float]
-    """Shares too: add them over micro-batches and ranks to get the mean over the batch's tokens.
-    ratio, policy_kl (k3, old to new); clip_low and clip_high (share of tokens whose gradient the
+    policy_loss: Tensor
+    """float [], constant: the loss without KL and entropy, a share too."""
+    names: tuple[str, ...]
+    """Of the M metrics: ratio, policy_kl (k3, old to new); clip_low and clip_high (share of tokens whose gradient the
     clip removed; for cispo whose weight it capped) where the loss has them; reference_kl, entropy and
-    policy_weight where given."""
+    policy_weight where given. The same for every micro-batch of a batch."""
+    shares: Tensor
+    """float [M], constant: add them over micro-batches and ranks to get the means over the batch's tokens."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Name -> share; on a device the host waits for the loss here, so read it once a batch."""
+        return dict(zip(self.names, self.shares.tolist(), strict=True))
 
 
 def policy_objective(tokens: TokenBatch, config: LossConfig, totals: BatchTotals) -> Objective:
     """Return the loss of a micro-batch: policy term + beta KL - entropy_weight x entropy.
 
     A pure function: calling it on parts of a batch with the totals of the whole and adding the
-    results gives the loss, the gradient and the metrics of the whole.
+    results gives the loss, the gradient and the metrics of the whole. The host does not wait for a
+    device here, fipo and real apart.
 
     Args:
         tokens: the T tokens of N whole rows.
@@ -64,21 +73,13 @@ def policy_objective(tokens: TokenBatch, config: LossConfig, totals: BatchTotals
     if weight is not None:
         per_token = per_token * weight
         metrics["policy_weight"] = weight
-    per_token = per_token + _regularisers(tokens, config, metrics)
-    loss = reduce_tokens(
-        per_token,
-        tokens.token_row,
-        counts,
-        totals=totals,
-        rows=tokens.rows,
-        reduction=config.reduction,
-        max_completion_length=config.max_completion_length,
-    )
+    policy_alone = _reduced(per_token.detach(), tokens, config, totals, counts)
+    loss = _reduced(per_token + _regularisers(tokens, config, metrics), tokens, config, totals, counts)
     if config.loss_type == "real":
-        loss = loss + _real_share(log_ratio, tokens, config, counts, totals)
-    # One matrix product and one transfer, so that metrics cost a single wait on a device.
+        policy = _real_share(log_ratio, tokens, config, counts, totals)
+        loss, policy_alone = loss + policy, policy_alone + policy.detach()
     shares = torch.stack([value.detach() for value in metrics.values()]) @ (counts / max(totals.tokens, 1.0))
-    return Objective(loss, dict(zip(metrics, shares.tolist(), strict=True)))
+    return Objective(loss, policy_alone, tuple(metrics), shares)
 
 
 def policy_weight(tokens: TokenBatch, config: LossConfig, counts: Tensor) -> Tensor | None:
@@ -119,6 +120,18 @@ def policy_weight(tokens: TokenBatch, config: LossConfig, counts: Tensor) -> Ten
             )
         )
     return torch.stack(factors).prod(0) if factors else None
+
+
+def _reduced(per_token: Tensor, tokens: TokenBatch, config: LossConfig, totals: BatchTotals, counts: Tensor) -> Tensor:
+    return reduce_tokens(
+        per_token,
+        tokens.token_row,
+        counts,
+        totals=totals,
+        rows=tokens.rows,
+        reduction=config.reduction,
+        max_completion_length=config.max_completion_length,
+    )
 
 
 def _policy_term(
@@ -173,8 +186,9 @@ def _real_share(
 
 
 def _ratio_metrics(log_ratio: Tensor, advantage: Tensor, config: LossConfig) -> dict[str, Tensor]:
-    ratio = torch.exp(log_ratio)
-    metrics = {"ratio": ratio, "policy_kl": kl_estimate(torch.zeros_like(log_ratio), log_ratio, "k3")}
+    ratio = importance_ratio(log_ratio)
+    bounded = log_ratio.clamp(max=MAX_LOG_RATIO)
+    metrics = {"ratio": ratio, "policy_kl": kl_estimate(torch.zeros_like(bounded), bounded, "k3")}
     if config.loss_type in CLIPPED:
         metrics["clip_low"] = ((ratio < 1.0 - config.epsilon) & (advantage < 0)).to(ratio.dtype)
         metrics["clip_high"] = ((ratio > 1.0 + config.upper) & (advantage > 0)).to(ratio.dtype)

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from gigpo_core.tokens import row_means
 
 ImportanceLevel = Literal["token", "sequence", "sequence_token"]
+
+MAX_LOG_RATIO = 30.0
+"""Ratios are taken as at most e^30 = 1e13, far beyond every clip range. Without a bound exp is infinite from 88 on in
+float32, and infinity times an advantage or a gradient of 0 is NaN."""
+
+
+def importance_ratio(log_ratio: Tensor) -> Tensor:
+    """Return rho = exp(log rho), bounded by e^30; differentiable, with gradient 0 beyond the bound.
+
+    Args:
+        log_ratio: float [T].
+
+    Returns:
+        float [T], >= 0, finite.
+    """
+    return torch.exp(log_ratio.clamp(max=MAX_LOG_RATIO))
 
 
 def importance_log_ratio(
@@ -26,6 +43,7 @@ def importance_log_ratio(
         token_row: int64 [T].
         counts: float [T], 1 for tokens in the data.
         rows: N.
+        level: whose ratio it is.
 
     Returns:
         float [T]; 0 where both policies agree. Rows without counted tokens get 0 at sequence level.

@@ -46,7 +46,12 @@ class TokenBatch:
         return len(self.advantage)
 
     def check(self) -> None:
-        """Raise ShapeError or DtypeError if a column does not fit the contract above."""
+        """Check the columns against the contract above; values only on the CPU, where nobody waits for them.
+
+        Raises:
+            ShapeError: a column has another shape, or token_row falls or names a row that is not there.
+            DtypeError: token_row is not int64, or counted not bool.
+        """
         tokens = self.log_prob.shape
         if len(tokens) != 1 or self.advantage.ndim != 1:
             raise ShapeError(
@@ -63,7 +68,8 @@ class TokenBatch:
             raise DtypeError(f"counted: want bool, got {self.counted.dtype}")
         if self.row_group is not None and self.row_group.shape != self.advantage.shape:
             raise ShapeError(f"row_group: want {list(self.advantage.shape)}, got {list(self.row_group.shape)}")
-        if len(self.token_row) and (
+        here = self.token_row.device.type == "cpu" and len(self.token_row) > 0
+        if here and (
             int(self.token_row[0]) < 0
             or int(self.token_row[-1]) >= self.rows
             or bool((self.token_row[1:] < self.token_row[:-1]).any())

@@ -7,7 +7,7 @@ runs on response positions only; equal sequences are forwarded once (`gigpo_core
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -82,6 +82,13 @@ def spans(first: Tensor, length: Tensor) -> Tensor:
     return torch.arange(len(owner)) - (torch.cumsum(length, 0) - length - first)[owner]
 
 
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor there; from the CPU by pinned memory, so that the host goes on while a device still computes."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Scorer:
     """A model seen as the distribution that was sampled from: softmax(logits / temperature)."""
@@ -109,11 +116,13 @@ class Scorer:
 
     def score(self, rows: TokenRows, micro: MicroBatch, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
         """(log-probability, entropy in nats) float32 [T] of the tokens of `micro`'s rows, on the model's device."""
-        chosen = micro.sequence_row
-        ids = pad_sequence([rows.ids[row] for row in chosen.tolist()], batch_first=True).to(self.model.device)
+        chosen, device = micro.sequence_row, self.model.device
+        ids = pad_sequence([rows.ids[row] for row in chosen.tolist()], batch_first=True)
         length = rows.response_length[chosen]
         first = torch.arange(len(chosen)) * ids.shape[1] + rows.prompt_length[chosen]
-        target_at = spans(first, length).to(self.model.device)
+        target_at = on_device(spans(first, length), device)
+        ids = on_device(ids, device)
+        micro = replace(micro, token_index=on_device(micro.token_index, device))
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.autocast):
             hidden = self._hidden(ids).flatten(0, 1).index_select(0, target_at - 1)
             logprob, spread = self._head(hidden, ids.flatten().index_select(0, target_at), entropy)
@@ -151,9 +160,13 @@ class Scorer:
     def _distribution(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
         model: Any = self.model
         logits = model.get_output_embeddings()(hidden).float()
-        everything = torch.log_softmax(logits / self.temperature, -1)
+        if self.temperature != 1.0:  # else one more copy of all logits
+            logits = logits / self.temperature
+        everything = torch.log_softmax(logits, -1)
         logprob = everything.gather(1, target[:, None])[:, 0]
         if entropy == "skip":
             return logprob, None
-        kept = everything if entropy == "gradient" else everything.detach()
-        return logprob, -(kept.exp() * kept).sum(-1)
+        if entropy == "gradient":
+            return logprob, -(everything.exp() * everything).sum(-1)
+        constant = everything.detach()
+        return logprob, -constant.exp().mul_(constant).sum(-1)

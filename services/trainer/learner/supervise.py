@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 from torch.optim import AdamW
 
 from services.contracts.job import WarmStart
@@ -46,13 +47,13 @@ def supervise(
 
 
 def _accumulate(scorer: Scorer, rows: TokenRows) -> float:
-    total = 0.0
+    shares: list[Tensor] = []
     for micro in rows.plan(scorer.token_budget):
         logprob, _ = scorer.score(rows, micro)
         loss = -logprob.sum() / rows.tokens
         loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    return total
+        shares.append(loss.detach())
+    return float(torch.stack(shares).sum(dtype=torch.float64))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,7 +23,7 @@ from gigpo_core import (
 )
 from services.contracts.job import JobSpec
 from services.trainer.learner.errors import LearnerError
-from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
+from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows, on_device
 from services.trainer.learner.rows import Row
 
 LOSS_METRICS = {
@@ -193,21 +192,22 @@ def accumulate_gradient(
     """
     columns = mask.on(columns)
     totals = batch_totals(columns.rows.token_row, len(columns.advantage), columns.counted)
-    policy_alone = replace(loss, beta=0.0, entropy_weight=0.0)
-    measured: defaultdict[str, float] = defaultdict(float)
+    shares: list[Tensor] = []
+    names: tuple[str, ...] = ()
     for micro in columns.rows.plan(scorer.token_budget):
         tokens = _token_batch(scorer, columns, micro, "gradient" if loss.entropy_weight > 0 else "value")
         objective = policy_objective(tokens, loss, totals)
-        value = float(objective.loss.detach())
-        if not math.isfinite(value):
-            raise LearnerError(f"the loss is {value}, want a finite number; a smaller learning_rate may help")
         objective.loss.backward()  # type: ignore[no-untyped-call]
-        measured["loss"] += value
-        with torch.no_grad():
-            measured["policy_loss"] += float(policy_objective(tokens, policy_alone, totals).loss)
-        for source, name in LOSS_METRICS.items():
-            measured[name] += objective.metrics.get(source, 0.0)
-    return dict(measured)
+        names = objective.names
+        shares.append(torch.stack([objective.loss.detach(), objective.policy_loss, *objective.shares]))
+    value, policy, *means = torch.stack(shares).sum(0, dtype=torch.float64).tolist()  # the one wait for the device
+    if not math.isfinite(value):
+        raise LearnerError(f"the loss is {value}, want a finite number; a smaller learning_rate may help")
+    measured = {"loss": value, "policy_loss": policy, **dict.fromkeys(LOSS_METRICS.values(), 0.0)}
+    for source, mean in zip(names, means, strict=True):
+        if source in LOSS_METRICS:
+            measured[LOSS_METRICS[source]] += mean
+    return measured
 
 
 def step_weights(optimizer: AdamW, weights: Sequence[Tensor], max_grad_norm: float) -> float:
@@ -229,18 +229,22 @@ def step_weights(optimizer: AdamW, weights: Sequence[Tensor], max_grad_norm: flo
 
 
 def _token_batch(scorer: Scorer, columns: Columns, micro: MicroBatch, entropy: Entropy) -> TokenBatch:
+    at, device = columns.rows.places(micro.row), scorer.model.device
+
+    def part(column: Tensor | None) -> Tensor | None:
+        return None if column is None else on_device(column[at], device)
+
+    constant = {
+        "old_log_prob": on_device(columns.old[at], device),
+        "token_row": on_device(micro.token_row, device),
+        "advantage": on_device(columns.advantage[micro.row], device),
+        "rollout_log_prob": on_device(columns.rollout[at], device),
+    }
+    reference, counted, weight = map(part, (columns.reference, columns.counted, columns.weight))
     logprob, spread = scorer.score(columns.rows, micro, entropy)
-    at, device = columns.rows.places(micro.row), logprob.device
-    reference, counted, weight = (
-        None if column is None else column[at].to(device)
-        for column in (columns.reference, columns.counted, columns.weight)
-    )
     return TokenBatch(
         log_prob=logprob,
-        old_log_prob=columns.old[at].to(device),
-        token_row=micro.token_row.to(device),
-        advantage=columns.advantage[micro.row].to(device),
-        rollout_log_prob=columns.rollout[at].to(device),
+        **constant,
         reference_log_prob=reference,
         entropy=spread,
         counted=counted,

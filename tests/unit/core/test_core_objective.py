@@ -2,16 +2,20 @@ import math
 
 import pytest
 import torch
-from core_samples import made_tokens, part_of, whole
+from core_samples import episodes_of, made_tokens, part_of, whole
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gigpo_core import (
+    AdvantageConfig,
     BatchTotals,
     ConfigError,
     DtypeError,
     LossConfig,
     ShapeError,
     TokenBatch,
+    compute_advantages,
     policy_objective,
+    rollout_weights,
 )
 
 REDUCTIONS = ["grpo", "bnpo", "dr_grpo", "dapo"]
@@ -166,3 +170,68 @@ def test_malformed_tokens_are_refused(columns, error):
     }
     with pytest.raises(error):
         policy_objective(TokenBatch(**(good | columns)), LossConfig(), BatchTotals(2, 2))
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "cispo", "sapo", "fipo"])
+def test_the_policy_loss_is_the_loss_without_kl_and_entropy(loss_type):
+    tokens = made_tokens()
+    settings = {"loss_type": loss_type, "epsilon_high": 5.0 if loss_type == "cispo" else None}
+    whole_loss = policy_objective(tokens, LossConfig(**settings, beta=0.3, entropy_weight=0.1), whole(tokens))
+    alone = policy_objective(tokens, LossConfig(**settings, beta=0.0), whole(tokens))
+    assert torch.equal(whole_loss.policy_loss, alone.loss.detach())
+    assert not torch.equal(whole_loss.loss.detach(), alone.loss.detach())
+    assert not whole_loss.policy_loss.requires_grad
+
+
+@pytest.mark.parametrize("advantage", [1.0, 0.0, -1.0])
+@pytest.mark.parametrize("loss_type", ["grpo", "cispo", "sapo", "fipo"])
+def test_a_token_far_more_likely_than_before_gives_finite_numbers(loss_type, advantage):
+    log_prob = torch.tensor([-0.5, -1.0]).requires_grad_()
+    tokens = TokenBatch(log_prob, torch.tensor([-200.0, -1.0]), torch.tensor([0, 0]), torch.tensor([advantage]))
+    config = LossConfig(loss_type=loss_type, epsilon_high=5.0 if loss_type == "cispo" else None, beta=0.0)
+    result = policy_objective(tokens, config, BatchTotals(1, 2))
+    assert math.isfinite(result.loss.item())
+    assert bool(torch.autograd.grad(result.loss, log_prob)[0].isfinite().all())
+    assert all(map(math.isfinite, result.metrics.values()))
+
+
+@pytest.mark.parametrize("mode", ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"])
+def test_a_correction_of_a_token_that_the_engine_thought_impossible_is_finite(mode):
+    old, rollout = torch.tensor([-0.5, -1.0]), torch.tensor([-400.0, -1.0])
+    weight = rollout_weights(old, rollout, torch.tensor([0, 0]), torch.ones(2), rows=1, mode=mode, threshold=2.0)
+    far = 2.0 if mode.endswith("truncate") else 0.0
+    assert weight.tolist() == [far, 1.0 if mode.startswith("token") else far]
+
+
+class Waits(TorchDispatchMode):
+    """Counts the calls for which the host would have to wait for a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "equal", "nonzero", "bincount", "_unique2", "masked_select", "is_nonzero"):
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_loss_makes_the_host_wait_for_nothing_but_the_check_that_a_device_goes_without():
+    config = LossConfig(rollout_importance_sampling_mode="sequence_mask", off_policy_sequence_mask_delta=0.1, delta=3.0)
+    tokens = made_tokens()
+    with Waits() as waits:
+        tokens.check()
+    checking = len(waits.names)
+    with Waits() as waits:
+        policy_objective(tokens, config, BatchTotals(5, 15)).loss.backward()
+    assert len(waits.names) == checking
+
+
+@pytest.mark.parametrize(("estimator", "most"), [("grpo", 8), ("gigpo", 8)])
+def test_advantages_make_the_host_wait_a_few_times_whatever_their_number(estimator, most):
+    for count in (1, 30):
+        batch = episodes_of(*[[("a", 1.0), ("b", 0.5), ("a", 0.0)]] * count)
+        with Waits() as waits:
+            compute_advantages(batch, AdvantageConfig(estimator, norm="mean_std"))
+        assert len(waits.names) <= most, waits.names
