@@ -1,6 +1,8 @@
-"""Rows per second of the learner on synthetic rows shaped like the default job's, on one core.
+"""Rows and tokens per second of the learner on synthetic rows shaped like the default job's, on one core.
 
-    python -m benchmarks.learner [--batches 5] [--rows 1400] [--unique 0.35] [--json out.json]
+    python -m benchmarks.learner [--batches 5] [--rows 1400] [--unique 0.35] [--words 93] [--json out.json]
+
+`--words 16000` gives the head a vocabulary that it has to work for.
 
 The same rows are trained twice in one run: as they recur (35 % different sequences), and with a distinguishing token in
 each prompt, so that nothing can be shared. Their ratio is what duplicate sharing saves.
@@ -23,7 +25,7 @@ from services.trainer.learner.learner import Learner
 from services.trainer.learner.policy import build_scratch
 from services.trainer.learner.rows import Row
 
-WORDS = [f"w{i}" for i in range(93)]
+WORDS = 93
 """With three special tokens a vocabulary of 96, as the grid's."""
 
 
@@ -64,6 +66,7 @@ def measure(learner: Learner, rows: list[Row], batches: int) -> dict[str, float]
         "cpu_s_per_batch": min(seconds),
         "cpu_s_per_batch_median": sorted(seconds)[len(seconds) // 2],
         "rows_per_cpu_s": len(rows) / min(seconds),
+        "tokens_per_cpu_s": sum(len(row.prompt_ids) + len(row.response_ids) for row in rows) / min(seconds),
         "unique_rows_share": metrics["unique_rows_share"],
     }
 
@@ -74,6 +77,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=1400)
     options.add_argument("--unique", type=float, default=0.35)
     options.add_argument("--beta", type=float, default=0.0)
+    options.add_argument("--words", type=int, default=WORDS)
     options.add_argument("--json", type=Path)
     chosen = options.parse_args()
     torch.set_num_threads(1)
@@ -86,7 +90,7 @@ def main() -> None:
     rows = synthetic_rows(chosen.rows, chosen.unique, seed=0)
     with TemporaryDirectory() as folder:
         base = Path(folder) / "base"
-        build_scratch(ScratchModel(), WORDS, 0, base)
+        build_scratch(ScratchModel(), [f"w{i}" for i in range(chosen.words)], 0, base)
         result = {
             "shared": measure(Learner(spec, base), rows, chosen.batches),
             "all_different": measure(Learner(spec, base), all_different(rows), chosen.batches),

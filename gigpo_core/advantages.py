@@ -55,6 +55,10 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
         batch: N steps; N = 0 is fine and gives empty columns.
         config: the estimator and its settings.
 
+    Returns:
+        Five columns of N, finite where the settings are of ordinary size: reward units, or dimensionless where the
+        estimator divides by a deviation. What has nothing to be compared with gets 0, and equal scores exactly 0.
+
     Raises:
         ConfigError: the batch lacks what the estimator needs (see `StepBatch`).
         ShapeError, DtypeError: a column is malformed.
@@ -129,6 +133,9 @@ def reward_weights(batch: StepBatch, config: AdvantageConfig) -> Tensor:
     Args:
         batch: N steps that have reward_components, [N, F].
         config: reads reward_weights.
+
+    Raises:
+        ConfigError: not F weights.
     """
     assert batch.reward_components is not None
     functions = batch.reward_components.shape[1]

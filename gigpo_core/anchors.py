@@ -40,6 +40,9 @@ def anchor_keys(texts: Iterable[str]) -> Tensor:
 
     The two numbers are the 16 bytes of `anchor_digest`, little-endian, so keys that an environment
     made without torch and keys made here are the same.
+
+    Args:
+        texts: N anchor texts; equal canonical forms give equal keys. None at all gives [0, 2].
     """
     words = array("q")
     words.frombytes(anchor_digests(texts))

@@ -99,6 +99,9 @@ def check_columns(batch: StepBatch) -> Extent:
 
     On a device the host waits once, for all ranges together.
 
+    Args:
+        batch: N >= 0 rows, unchecked.
+
     Raises:
         ShapeError: a column is not [N] ([N, 2] for keys, [N, F] for reward_components).
         DtypeError: ids are not int64, rewards not floating, flags not bool, or devices differ.
@@ -143,6 +146,9 @@ def order_steps(batch: StepBatch, extent: Extent) -> OrderedSteps:
         batch: N >= 1 rows.
         extent: what `check_columns` said of them.
 
+    Returns:
+        The order, None for rows that are in it already, and the episodes as runs of it.
+
     Raises:
         DuplicateStepError: two rows have the same (episode_id, step_index).
         MissingStepError: an episode has a gap, or does not start at 0.
@@ -164,7 +170,7 @@ def order_steps(batch: StepBatch, extent: Extent) -> OrderedSteps:
 
 
 def first_row(wrong: Tensor) -> int:
-    """Return the position of the first True of bool [N] or [N, F]; at least one must be True."""
+    """Return the row of the first True in `wrong`, bool [N] or [N, F]; at least one must be True."""
     return int(wrong.nonzero()[0, 0])
 
 

@@ -112,7 +112,12 @@ def mismatch_metrics(
     |difference|, and mean per-row log perplexities of both and their difference (nats per token).
 
     Args:
-        See `rollout_weights`. Rows without counted tokens are left out.
+        old_log_prob: float [T], the trainer's.
+        rollout_log_prob: float [T], the engine's.
+        token_row: int64 [T].
+        counts: float [T], 1 for tokens in the data. Rows without any are left out.
+        rows: N.
+        threshold: > 0, above which a token's weight counts as clipped.
 
     Returns:
         Plain numbers; all 0 (ess and weight_mean 1) if nothing is counted.

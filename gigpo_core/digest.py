@@ -26,6 +26,9 @@ def canonical_bytes(text: str) -> bytes:
     """Return the canonical form of an anchor text, as UTF-8.
 
     Plain ASCII, the usual case, skips normalisation; the result is the same.
+
+    Args:
+        text: any text; lone surrogates are kept. White space alone becomes the empty text.
     """
     if not text.isascii() and not is_normalized("NFC", text):
         text = normalize("NFC", text)
@@ -43,6 +46,9 @@ def anchor_digests(texts: Iterable[str]) -> bytes:
     """Return the digests of N texts one after the other: 16 N bytes, in the order given.
 
     Equal texts are digested once, which is where most of the time goes when states recur.
+
+    Args:
+        texts: N anchor texts; none at all gives no bytes.
     """
     known: dict[str, bytes] = {}
     found: list[bytes] = []

@@ -53,6 +53,9 @@ def collect_votes(steps: OrderedSteps, statistics: EpisodeStatistics) -> Votes:
     Args:
         steps: the canonical rows.
         statistics: who votes: every episode once, or every step.
+
+    Returns:
+        V = E votes or V = N, sorted by group, inside a group in canonical order.
     """
     if statistics == "per_episode":
         order, groups = sort_by_group(steps.group_id.index_select(0, steps.episodes.start))
@@ -99,8 +102,15 @@ def scaled_episode_advantage(
 def leave_one_out_advantage(score: Tensor, votes: Votes, *, penalised: bool = True) -> Tensor:
     """Return K/(K-1) (R - mean): the score less the mean of the other K-1 votes of the group.
 
-    Source: RLOO (arXiv:2402.14740). Arguments and degenerate cases as in
-    `scaled_episode_advantage`; K counts the votes.
+    Source: RLOO (arXiv:2402.14740).
+
+    Args:
+        score: float64 [N], canonical order, as for `scaled_episode_advantage`.
+        votes: from `collect_votes`; K counts them.
+        penalised: False promises that all steps of an episode have one score.
+
+    Returns:
+        float64 [N], canonical order, reward units. Groups of one episode get 0, equal scores exactly 0.
     """
     vote = score.index_select(0, votes.source)
     others = (votes.groups.count - 1).clamp(min=1)
@@ -113,8 +123,17 @@ def reinforce_plus_plus_advantage(
 ) -> Tensor:
     """Return (R - mean of the group) over the batch deviation of these differences.
 
-    Source: REINFORCE++ with baseline (arXiv:2501.03262). `scale` "batch" is the paper's; "group"
-    and "none" are as in `scaled_episode_advantage`, as are arguments and degenerate cases.
+    Source: REINFORCE++ with baseline (arXiv:2501.03262).
+
+    Args:
+        score: float64 [N], canonical order, as for `scaled_episode_advantage`.
+        votes: from `collect_votes`.
+        scale: "batch", the paper's; "group" and "none" are as in `scaled_episode_advantage`.
+        epsilon: added to the deviation, > 0.
+        penalised: False promises that all steps of an episode have one score.
+
+    Returns:
+        float64 [N], canonical order. Groups of one episode get 0, and a batch without differences exactly 0.
     """
     if scale != "batch":
         return scaled_episode_advantage(score, votes, scale=scale, epsilon=epsilon, penalised=penalised)

@@ -91,6 +91,9 @@ def policy_weight(tokens: TokenBatch, config: LossConfig, counts: Tensor) -> Ten
         tokens: the T tokens of N whole rows, already checked.
         config: which corrections.
         counts: float [T], 1 for tokens in the data.
+
+    Raises:
+        ConfigError: a rollout correction is asked for, and the tokens have no rollout_log_prob.
     """
     factors = []
     if tokens.token_weight is not None:

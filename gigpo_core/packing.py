@@ -66,7 +66,11 @@ def plan_micro_batches(
         prompts: N sequences of token ids.
         responses: N sequences of token ids.
         token_budget: most tokens of a micro-batch, >= 1. What is longer by itself gets one of its own.
+        layout: how the model is fed: without padding, or padded to the longest sequence.
         row_group: N group ids; rows of one group then share a micro-batch, as the `real` loss needs.
+
+    Returns:
+        Micro-batches that serve every row once; none for no rows.
 
     Raises:
         ShapeError: not as many prompts as responses.

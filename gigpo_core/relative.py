@@ -51,6 +51,7 @@ def group_relative(values: Tensor, groups: Segments, *, scaled: bool, epsilon: f
     Args:
         values: float64 [N], sorted by group.
         groups: the groups.
+        scaled: F_norm is the deviation + epsilon; else 1.
         epsilon: added to the deviation, > 0, unit of the values.
 
     Returns:

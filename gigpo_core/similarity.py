@@ -58,6 +58,9 @@ def cluster_texts(texts: Sequence[str], threshold: float, device: torch.device |
         texts: in the order in which they are to be taken.
         threshold: in (0, 1).
         device: where the histogram bounds are computed.
+
+    Returns:
+        A number 0 .. clusters - 1 for each text; none for no texts.
     """
     distinct = list(dict.fromkeys(texts))
     histograms = character_histograms(distinct).to(device)
@@ -84,7 +87,7 @@ def cluster_texts(texts: Sequence[str], threshold: float, device: torch.device |
 def character_histograms(texts: Sequence[str]) -> Tensor:
     """Return float32 [U, C]: how often each text holds the characters of each class.
 
-    Code points are classed by their lowest 8 bits; classes that no text uses are left out. Merging
+    C is at most 256. Code points are classed by their lowest 8 bits; classes that no text uses are left out. Merging
     characters can only raise the overlap of two histograms, so bounds stay bounds.
     """
     codes = torch.frombuffer(
@@ -107,6 +110,7 @@ def similarity_margins(rows: Tensor, leaders: Tensor, threshold: float) -> Tenso
     Args:
         rows: float [R, C].
         leaders: float [K, C], histograms over the same classes.
+        threshold: in (0, 1).
     """
     length = rows.sum(1)[:, None] + leaders.sum(1)[None, :]
     # Whole numbers below 2**24 are exact in float32; half a character of slack covers the product.

@@ -7,7 +7,15 @@ import pytest
 import torch
 from core_samples import made_tokens, whole
 
-from gigpo_core import AdvantageConfig, LossConfig, StepBatch, TokenBatch, compute_advantages, policy_objective
+from gigpo_core import (
+    AdvantageConfig,
+    BatchTotals,
+    LossConfig,
+    StepBatch,
+    TokenBatch,
+    compute_advantages,
+    policy_objective,
+)
 from gigpo_core.loss_config import LossType
 from gigpo_core.similarity import cluster_texts
 
@@ -59,3 +67,21 @@ def test_cuda_gives_the_loss_of_the_cpu(loss_type):
     there = policy_objective(TokenBatch(**moved(tokens, "cuda")), config, whole(tokens))
     torch.testing.assert_close(there.loss.cpu(), here.loss, rtol=1e-12, atol=1e-12)
     assert there.metrics == pytest.approx(here.metrics, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"])
+def test_a_loss_never_makes_the_host_wait(loss_type):
+    tokens = TokenBatch(**moved(made_tokens(), "cuda"))
+    config = LossConfig(
+        loss_type=loss_type,
+        epsilon_high=1.2 if loss_type == "cispo" else None,
+        rollout_importance_sampling_mode="sequence_mask",
+        off_policy_sequence_mask_delta=0.1,
+    )
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        result = policy_objective(tokens, config, BatchTotals(5, 15))
+        result.loss.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(value == value for value in result.metrics.values())
