@@ -258,6 +258,13 @@ def test_without_a_stack_the_exit_code_is_3(gigpo: Gigpo) -> None:
         assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
 
 
+def test_a_refused_filter_names_what_came(api: ApiProcess, gigpo: Gigpo) -> None:
+    done = gigpo("jobs", "list", "--state", "flying", "--api", api.url)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gigpo: state: Input should be 'PENDING', ")
+    assert done.stderr.endswith(", got 'FLYING'\n")
+
+
 def test_the_client_names_what_the_api_refuses(api: ApiProcess) -> None:
     with GigpoClient(api.url) as client:
         with pytest.raises(ApiRefused) as refused:
