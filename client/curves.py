@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-PANELS: dict[str, tuple[str, ...]] = {
-    "success": ("success",),
-    "return": ("return_mean",),
-    "advantage shares": ("episode_advantage_share", "step_advantage_share"),
-    "episode length, steps": ("length_mean",),
-    "invalid actions, share": ("invalid_share",),
-    "useful anchors, share of steps": ("useful_anchor_share",),
-    "step-group size": ("step_group_size_mean",),
-    "entropy, nats per token": ("entropy",),
-    "mismatch KL, nats per token": ("mismatch_kl",),
-    "KL to the reference, nats per token": ("kl",),
-    "loss": ("loss",),
-    "gradient norm": ("grad_norm",),
-    "learning rate": ("learning_rate",),
-    "staleness, versions": ("staleness_mean", "staleness_max"),
-    "tokens/s": ("tokens_per_s",),
-    "wall time of a batch, s": ("wait_s", "train_s", "publish_s"),
-}
-"""Title -> metrics drawn in it; a panel without any value is left out."""
+from services.contracts.panels import PANELS, Panel
+
 _COLUMNS = 3
 
 
-def panels_of(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The panels that have something to show."""
+def panels_of(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """The panels that have something to show, with the series that do."""
     known = {
         name
         for row in metrics
         for name, value in row.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    shown = {title: [name for name in names if name in known] for title, names in PANELS.items()}
-    return {title: names for title, names in shown.items() if names}
+    shown = [replace(one, series=tuple(pair for pair in one.series if pair[0] in known)) for one in PANELS]
+    return [panel for panel in shown if panel.series]
 
 
 def curves_png(metrics: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> bytes | None:
@@ -50,23 +34,26 @@ def curves_png(metrics: Sequence[Mapping[str, Any]], evaluations: Sequence[Mappi
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # the object interface: no global state, no display
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     rows = -(-len(panels) // _COLUMNS)
     figure = Figure(figsize=(4.2 * min(_COLUMNS, len(panels)), 2.6 * rows), layout="constrained")
     axes = figure.subplots(rows, min(_COLUMNS, len(panels)), squeeze=False).flatten()
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
-    for axis, (title, names) in zip(axes, panels.items(), strict=False):
-        for name in names:
+    for axis, panel in zip(axes, panels, strict=False):
+        for name, label in panel.series:
             points = [(row["batch"], row[name]) for row in metrics if row.get(name) is not None and "batch" in row]
-            axis.plot([x for x, _ in points], [y for _, y in points], label=name, linewidth=1.4)
-        axis.set_title(title, fontsize=10)
+            axis.plot([x for x, _ in points], [y for _, y in points], label=label, linewidth=1.4)
+        axis.set_title(f"{panel.title}, {panel.unit}", fontsize=10)
         axis.set_xlabel("batch", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
-        if title == "success":
+        if panel.key == "success":
             _held_out(axis, evaluations)
-        if len(names) > 1:
+        if panel.share:
+            axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+        if len(panel.series) > 1:
             axis.legend(fontsize=7)
     output = io.BytesIO()
     FigureCanvasAgg(figure)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client.commands.options import JobName, Limit
+from client.errors import BadInput
 from client.models.artifacts import Episode, RolloutDetail
 from client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 
@@ -89,6 +90,8 @@ def show(
     """
     with connected(runs, api) as client:
         found = client.rollout(client.find(job).id, group)
+    if episode is not None and episode not in (known := [one.k for one in found.played]):
+        raise BadInput(f"--episode: want one of {', '.join(map(str, known))}, got {episode}")
     if json_output:
         emit(found.model_dump())
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -85,4 +86,7 @@ def _validation_problem(request: Request, error: RequestValidationError) -> Prob
 def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "unknown key"
-    return str(error["msg"]).removeprefix("Value error, ")
+    sentence = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] in {"missing", "json_invalid", "value_error"}:  # nothing came, or the sentence says what
+        return sentence
+    return f"{sentence}, got {reprlib.repr(error['input'])}"

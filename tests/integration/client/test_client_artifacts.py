@@ -123,6 +123,8 @@ def test_a_rollout_is_shown_step_by_step_with_its_advantages(api: ApiProcess, gi
     one = gigpo("rollouts", "show", left.id, "tabc", "--episode", "1", "--texts", "--api", api.url).stdout
     assert "episode 0" not in one
     assert "step 0 prompt:\nhere\nstep 0 response:\ngo\n" in one
+    none = gigpo("rollouts", "show", left.id, "tabc", "--episode", "9", "--api", api.url)
+    assert (none.returncode, none.stderr) == (2, "gigpo: --episode: want one of 0, 1, got 9\n")
 
 
 def test_checkpoints_are_listed_taken_away_and_deleted(

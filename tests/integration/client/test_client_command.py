@@ -258,6 +258,13 @@ def test_without_a_stack_the_exit_code_is_3(gigpo: Gigpo) -> None:
         assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
 
 
+def test_a_refused_filter_names_what_came(api: ApiProcess, gigpo: Gigpo) -> None:
+    done = gigpo("jobs", "list", "--state", "flying", "--api", api.url)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gigpo: state: Input should be 'PENDING', ")
+    assert done.stderr.endswith(", got 'FLYING'\n")
+
+
 def test_the_client_names_what_the_api_refuses(api: ApiProcess) -> None:
     with GigpoClient(api.url) as client:
         with pytest.raises(ApiRefused) as refused:
@@ -274,3 +281,41 @@ def test_help_teaches_every_flag_and_the_exit_codes(gigpo: Gigpo) -> None:
     for words in ("--gigpo_step_advantage_weight", "--use_gym_env", "Exit codes", "--config"):
         assert words in shown
     assert "warmstart" in gigpo("--help").stdout
+
+
+SHELLS = {
+    "bash": ({"COMP_WORDS": "gigpo {}", "COMP_CWORD": "{}"}, "complete_bash"),
+    "zsh": ({"_TYPER_COMPLETE_ARGS": "gigpo {}"}, "complete_zsh"),
+    "fish": ({"_TYPER_COMPLETE_ARGS": "gigpo {}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}, "complete_fish"),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("", ["train", "jobs", "doctor"]),
+        ("jobs ca", ["cancel"]),
+        ("train --gigpo_st", ["--gigpo_step_advantage_weight"]),
+    ],
+)
+def test_a_shell_is_offered_what_can_follow(
+    shell: str, typed: str, offered: list[str], variables: dict[str, str], tmp_path: Path
+) -> None:
+    asked, instruction = SHELLS[shell]
+    words = typed.count(" ") + 1
+    given = {name: value.format(words if name == "COMP_CWORD" else typed) for name, value in asked.items()}
+    script = Path(sys.executable).with_name("gigpo")
+    done = subprocess.run(
+        [script],
+        env={**variables, **given, "_GIGPO_COMPLETE": instruction},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    for word in offered:
+        assert word in done.stdout, (done.stdout, done.stderr)
+    if typed:
+        assert "doctor" not in done.stdout

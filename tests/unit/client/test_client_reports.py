@@ -82,7 +82,8 @@ def test_numbers_are_short() -> None:
 
 
 def test_panels_are_drawn_for_what_is_there() -> None:
-    assert panels_of(METRICS) == {"success": ["success"], "entropy, nats per token": ["entropy"]}
+    shown = [(panel.title, panel.series) for panel in panels_of(METRICS)]
+    assert shown == [("Success", (("success", "training"),)), ("Entropy", (("entropy", "entropy"),))]
     assert curves_png([], []) is None
 
 

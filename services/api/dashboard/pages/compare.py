@@ -17,6 +17,7 @@ from services.api.jobs import JobFilter
 from services.api.routes.parameters import TEXT
 from services.api.tables import JobRow
 from services.api.views.jobs import job_view
+from services.contracts.panels import PANELS
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -36,7 +37,7 @@ async def compare(
     rows = [await jobs.find(parts.database, caller, job_id) for job_id in dict.fromkeys(job or [])]
     runs = await asyncio.gather(*(_run(parts, row) for row in rows))
     candidates = await jobs.page(parts.database, caller, JobFilter(kind="training"), limit=CANDIDATES, cursor=None)
-    panels = [panel for panel in curves.PANELS if panel.key != "sizes"]
+    panels = [panel for panel in PANELS if panel.key != "sizes"]
     return await page(
         request,
         "compare.html",

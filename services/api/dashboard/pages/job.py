@@ -19,6 +19,7 @@ from services.api.routes.parameters import FoundJob
 from services.api.states import TERMINAL
 from services.api.stream_ids import stream_position
 from services.api.views.jobs import job_view
+from services.contracts.panels import PANELS
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 
@@ -44,7 +45,7 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
         job=job_view(job),
         tab="overview",
         document=document,
-        panels=curves.PANELS,
+        panels=PANELS,
         latest=metrics[-TABLE_ROWS:][::-1],
         live_url=None if over else f"/jobs/{job.id}/live?after={job.event_id}",
     )
