@@ -30,6 +30,6 @@ def test_what_sqlite_would_take_postgresql_takes_or_refuses_by_name(
     redis_server: str, env_address: str, tmp_path: Path, postgres: PostgresServer
 ) -> None:
     with fuzzer(redis_server, env_address, tmp_path, postgres.new_database()) as (runs, keyed):
-        for client, outcome, wrong in complaints(runs, keyed, *BRIEF[:2], "-n", "25", "--seed", "2"):
+        for client, outcome, wrong in complaints(runs, keyed, *BRIEF):
             assert not wrong, "\n".join([client, outcome.text[-6_000:], *wrong])
-            assert outcome.cases >= 300
+            assert outcome.cases >= 200

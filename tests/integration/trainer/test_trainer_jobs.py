@@ -25,9 +25,9 @@ from trainer_platform import (
 )
 
 from services.contracts import keys
+from services.contracts.archive import read_archive
 from services.contracts.messages import encode
 from services.ledger import Ledger
-from services.trainer.archive import read_archive
 
 
 async def test_a_job_runs_to_its_end_and_a_second_one_with_its_seed_is_the_same(
