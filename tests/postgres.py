@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from sqlalchemy import make_url
 
 from services.stack.process import die_with_parent
 
@@ -37,8 +38,15 @@ class PostgresServer:
     def new_database(self) -> str:
         """SQLAlchemy URL of an empty database."""
         name = f"test_{secrets.token_hex(6)}"
-        _run([str(self.binaries / "createdb"), "--host", str(self.folder), "--username", OWNER, name])
+        self._run_client("createdb", name)
         return f"postgresql+asyncpg://{OWNER}@/{name}?host={self.folder}"
+
+    def dump(self, url: str) -> bytes:
+        """All that a database holds."""
+        return self._run_client("pg_dump", str(make_url(url).database)).encode()
+
+    def _run_client(self, program: str, database: str) -> str:
+        return _run([str(self.binaries / program), "--host", str(self.folder), "--username", OWNER, database])
 
 
 @contextmanager
@@ -94,6 +102,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], binaries: Path, folder: P
         time.sleep(0.1)
 
 
-def _run(command: list[str], user: int | None = None) -> None:
+def _run(command: list[str], user: int | None = None) -> str:
     done = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{command[0]} ended with {done.returncode}: {done.stderr[-2_000:]}"
+    return done.stdout

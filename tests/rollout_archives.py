@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from services.contracts.archive import FOLDER, ArchiveName, packed
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
 
@@ -64,7 +62,6 @@ def scored(group_id: str, labels: list[int]) -> ScoredGroup:
 
 
 def write(folder: Path, batch: int, groups: list[Any], name: str = "") -> None:
-    path = folder / "rollouts" / f"{name or f'batch-{batch:05d}'}.msgpack.zlib"
+    path = folder / FOLDER / (f"{name}.msgpack.zlib" if name else str(ArchiveName(batch)))
     path.parent.mkdir(exist_ok=True)
-    payload = [(encode(scores), [encode(one) for one in episodes]) for scores, episodes in groups]
-    path.write_bytes(zlib.compress(msgspec.msgpack.encode(payload)))
+    path.write_bytes(packed([(encode(scores), [encode(one) for one in episodes]) for scores, episodes in groups]))

@@ -24,11 +24,11 @@ from structlog.stdlib import BoundLogger
 
 from services.api.artifacts import FINAL, checkpoint_files, checkpoint_names
 from services.api.problems import Problem
+from services.contracts.archive import FOLDER, ArchiveName
 from services.contracts.origin import ORIGIN_FILE, TakenOver
 
 _NUMBERED = re.compile(r"[bv](\d{6,})")
-_ARCHIVE = re.compile(r"(?:batch|eval-[a-z_]+)-(\d{5,})\.msgpack\.zlib")
-_BASE, _CHECKPOINTS, _ROLLOUTS = "base", "checkpoints", "rollouts"
+_BASE, _CHECKPOINTS = "base", "checkpoints"
 _METRICS, _EVALUATIONS = "metrics.jsonl", "evaluations.json"
 ABANDONED_S, SWEEP_S = 24 * 3600.0, 3600.0
 """A folder that nobody has touched for a day is nobody's, however slow the storage; looked for once an hour."""
@@ -93,7 +93,7 @@ class Training:
             _bring_tree(self.folder / _CHECKPOINTS, unfinished / _CHECKPOINTS)
             if (self.folder / _METRICS).is_file():  # copied, since the trainer appends to it
                 shutil.copyfile(self.folder / _METRICS, unfinished / _METRICS)
-            _bring_files(_rollouts_before(self.folder, self.version), unfinished / _ROLLOUTS)
+            _bring_files(_rollouts_before(self.folder, self.version), unfinished / FOLDER)
             _bring_evaluations(self.folder, unfinished, self.version)
             taken = TakenOver(job_id=self.job_id, checkpoint=self.checkpoint, taken_unix_s=time.time())
             (unfinished / ORIGIN_FILE).write_text(taken.model_dump_json())
@@ -146,9 +146,8 @@ def _version(folder: Path, checkpoint: str) -> int | None:
 
 def _rollouts_before(folder: Path, batch: int) -> dict[str, Path]:
     """Archives of the batches and evaluations before it; later ones are played, and archived, again."""
-    found = {path.name: path for path in (folder / _ROLLOUTS).glob("*.zlib")}
-    numbers = {name: _ARCHIVE.fullmatch(name) for name in found}
-    return {name: found[name] for name, numbered in numbers.items() if numbered and int(numbered[1]) < batch}
+    found = {path: ArchiveName.of(path.name) for path in (folder / FOLDER).glob("*.zlib")}
+    return {path.name: path for path, name in found.items() if name is not None and name.number < batch}
 
 
 def _bring_evaluations(source: Path, target: Path, version: int) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
-from services.api.rollouts import Columns, Group, RolloutArchive
+from services.api.rollouts import Columns, RolloutArchive
 from services.api.views.rollouts import AnchorAction, AnchorPage, AnchorState, Visit
+from services.contracts.archive import Group
 
 
 def anchor_page(

@@ -1,15 +1,8 @@
-"""Trained groups, read from the trainer's archive: what the agent saw and did, and why each step got its advantage.
-
-Format of `rollouts/batch-00001.msgpack.zlib` (a trained batch) and `rollouts/eval-after-00060.msgpack.zlib` (an
-evaluation by label and policy version): zlib over a msgpack array with one entry per group, in order of cursor:
-[`ScoredGroup` payload, [`Episode` payload, ... in order of k]].
-"""
+"""Trained groups, read from the trainer's archive: what the agent saw and did, and why each step got its advantage."""
 
 from __future__ import annotations
 
-import re
 import sys
-import zlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -19,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 from tokenizers import Tokenizer
 
 from services.api.problems import Problem, not_found
@@ -33,19 +25,14 @@ from services.api.views.rollouts import (
     StepMember,
     StepView,
 )
+from services.contracts.archive import FOLDER, ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
 from services.contracts.arrays import unpack_float32, unpack_int32
-from services.contracts.messages import Episode, Message, ScoredGroup, Step, decode
+from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode
 
-_BATCH_FILE = re.compile(r"batch-(\d{5,})\.msgpack\.zlib")
-_EVALUATION_FILE = re.compile(r"eval-([a-z_]{1,32})-(\d{5,})\.msgpack\.zlib")
-_MOST_BYTES = 1 << 30
-"""Largest archive that is unpacked; a bigger one was not written by a trainer."""
 _KEPT_INDEXES = 4_096
 
 _FIGURES = ("advantage", "episode_advantage", "step_advantage", "step_return")
 
-Encoded = tuple[bytes, list[bytes]]
-Group = tuple[ScoredGroup, list[Episode]]
 Words = Callable[[list[int]], str]
 
 
@@ -172,9 +159,8 @@ class RolloutArchive:
         for archive in reversed(_archives(folder)):
             for position, brief in enumerate(self._briefs_of(archive)):
                 if brief.group_id == group_id:
-                    encoded = _encoded(archive.path)[position]
                     with _readable(archive.path):
-                        return brief, _decoded(encoded)
+                        return brief, decoded(encoded_groups(archive.path)[position])
         raise not_found("rollout", group_id)
 
     def groups(self, folder: Path, batch: int | None) -> tuple[int, list[Group]]:
@@ -183,7 +169,8 @@ class RolloutArchive:
         number = max(files, default=None) if batch is None else batch
         if number is None or number not in files:
             raise not_found("archived batch", "newest" if number is None else str(number))
-        return number, _read(files[number])
+        with _readable(files[number]):
+            return number, read_archive(files[number])
 
     def _briefs_of(self, archive: Archive) -> list[RolloutBrief]:
         with _readable(archive.path):
@@ -191,7 +178,7 @@ class RolloutArchive:
             key = archive.path, state.st_mtime_ns, state.st_size
             if (kept := self._briefs.get(key)) is not None:
                 return kept
-            briefs = [_brief(archive, encoded) for encoded in _encoded(archive.path)]
+            briefs = [_brief(archive, encoded) for encoded in encoded_groups(archive.path)]
         self._briefs[key] = briefs
         if len(self._briefs) > _KEPT_INDEXES:
             self._briefs.popitem(last=False)
@@ -200,38 +187,16 @@ class RolloutArchive:
 
 def _archives(folder: Path) -> list[Archive]:
     """Trained batches in order, then evaluations by version and label."""
-    found = []
-    for path in (folder / "rollouts").glob("*.zlib"):
-        if (trained := _BATCH_FILE.fullmatch(path.name)) is not None:
-            found.append(Archive(path, int(trained[1])))
-        elif (measured := _EVALUATION_FILE.fullmatch(path.name)) is not None:
-            found.append(Archive(path, int(measured[2]), measured[1]))
+    named = ((path, ArchiveName.of(path.name)) for path in (folder / FOLDER).glob("*.zlib"))
+    found = [Archive(path, name.number, name.label) for path, name in named if name is not None]
     return sorted(found, key=lambda archive: (archive.label is not None, archive.batch, archive.label or ""))
-
-
-def _read(path: Path) -> list[Group]:
-    """The groups of a batch. Raises Problem 500 for a file that is no archive."""
-    with _readable(path):
-        return [_decoded(encoded) for encoded in _encoded(path)]
-
-
-def _encoded(path: Path) -> list[Encoded]:
-    """The groups of a batch as they were written. Raises Problem 500."""
-    unpack = zlib.decompressobj()
-    with _readable(path):
-        return msgspec.msgpack.decode(unpack.decompress(path.read_bytes(), _MOST_BYTES), type=list[Encoded])
-
-
-def _decoded(encoded: Encoded) -> Group:
-    scores, episodes = encoded
-    return decode(scores, ScoredGroup), [decode(one, Episode) for one in episodes]
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (zlib.error, ValueError) as error:  # msgspec's and the contracts' errors are ValueErrors
+    except ContractError as error:
         raise Problem(500, f"the archive {path.name} cannot be read: {error}") from error
 
 

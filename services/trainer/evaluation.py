@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.contracts import ids
+from services.contracts.archive import packed
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.summary import EvaluationResult
-from services.trainer.archive import archive
 from services.trainer.errors import NothingPlayed
 from services.trainer.folders import JobFolder, write_durably
 from services.trainer.gathering import consume_gathered, gather
@@ -72,7 +72,8 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         if not episodes:
             raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played")
         stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, _mismatch(session, payloads))
-        archive(payloads, session.folder.evaluation_rollouts(label, chosen.version))
+        path = session.folder.evaluation_rollouts(label, chosen.version)
+        write_durably(path, packed([group.encoded for group in payloads]))
         session.evaluations.append(stored)
         write_results(session.folder, session.evaluations)
         await session.events.tell("evaluation", stored.model_dump())

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.contracts.archive import FOLDER, ArchiveName
 from services.contracts.origin import ORIGIN_FILE
 
 
@@ -39,12 +40,12 @@ class JobFolder:
         return self.root / "checkpoints"
 
     def rollouts(self, batch: int) -> Path:
-        """The archive of one trained batch (see archive.py)."""
-        return self.root / "rollouts" / f"batch-{batch:05d}.msgpack.zlib"
+        """The archive of one trained batch."""
+        return self.root / FOLDER / str(ArchiveName(batch))
 
     def evaluation_rollouts(self, label: str, version: int) -> Path:
-        """The archive of one evaluation (see archive.py)."""
-        return self.root / "rollouts" / f"eval-{label}-{version:05d}.msgpack.zlib"
+        """The archive of one evaluation."""
+        return self.root / FOLDER / str(ArchiveName(version, label))
 
     @property
     def metrics(self) -> Path:

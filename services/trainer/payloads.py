@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from services.contracts import keys
+from services.contracts.archive import Encoded
 from services.contracts.arrays import unpack_int32
 from services.contracts.messages import Episode, ScoredGroup, decode
 from services.trainer.errors import JobFailed
@@ -27,6 +28,11 @@ class Payload:
     @property
     def group_id(self) -> str:
         return self.scored.group_id
+
+    @property
+    def encoded(self) -> Encoded:
+        """As archives hold it."""
+        return self.scores, self.episode_payloads
 
     @property
     def scores_sha(self) -> str:

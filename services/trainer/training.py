@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from services.trainer.archive import archive
+from services.contracts.archive import packed
 from services.trainer.batches import Batch, load_manifest, next_batch, staleness
 from services.trainer.errors import CancelRequested, DrainRequested, JobFailed, PauseRequested
+from services.trainer.folders import write_durably
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.rows import rows_of
 from services.trainer.metrics import Timing, append_record, batch_record
@@ -64,7 +65,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     publish_s = time.monotonic() - published
     timing = Timing(wait_s, train_s, publish_s)
     record = {"at_unix_s": time.time(), **batch_record(batch, learner, timing, session.spec.rewards.reward_funcs)}
-    archive(batch.groups, session.folder.rollouts(batch.number))
+    write_durably(session.folder.rollouts(batch.number), packed([group.encoded for group in batch.groups]))
     append_record(session.folder.metrics, record)
     session.progress.metrics_lines += 1
     session.progress.spend("training", wait_s + train_s + publish_s)

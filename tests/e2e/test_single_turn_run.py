@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.trainer.archive import read_archive
+from services.contracts.archive import read_archive
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -17,9 +17,9 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from services.contracts.archive import read_archive
 from services.contracts.arrays import unpack_int32
 from services.contracts.messages import Episode, ScoredGroup
-from services.trainer.archive import read_archive
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 

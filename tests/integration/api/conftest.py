@@ -8,6 +8,7 @@ import pytest
 
 from services.api.database import Database
 from tests.integration.api.api_process import ApiProcess, environment_service, running_api
+from tests.integration.api.keyed_api import KeyedApi, keyed_api
 from tests.postgres import PostgresServer
 
 DATABASES = ["sqlite", "postgresql"]
@@ -27,13 +28,31 @@ def _url(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module", params=DATABASES)
+def shared_database_url(request: pytest.FixtureRequest) -> str:
+    """What the API of a module is given: nothing, so that it has SQLite in its data folder, then PostgreSQL."""
+    if request.param == "sqlite":
+        return ""
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture(scope="module")
 def api(
-    redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory, shared_database_url: str
 ) -> Iterator[ApiProcess]:
     """A running API, once on each database."""
     folder = tmp_path_factory.mktemp("data")
-    url = _url(request.param, folder, request)
-    with running_api(folder, redis_server, env_address, API_DATABASE_URL=url) as process:
+    with running_api(folder, redis_server, env_address, API_DATABASE_URL=shared_database_url) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def keyed(
+    redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory, shared_database_url: str
+) -> Iterator[KeyedApi]:
+    """One that wants keys, once on each database."""
+    folder = tmp_path_factory.mktemp("data")
+    with keyed_api(folder, redis_server, env_address, API_DATABASE_URL=shared_database_url) as process:
         yield process
 
 

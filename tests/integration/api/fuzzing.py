@@ -84,9 +84,10 @@ class Fuzzer:
 
 
 @contextmanager
-def fuzzer(redis_url: str, env_address: str, work: Path) -> Iterator[tuple[Fuzzer, KeyedApi]]:
+def fuzzer(redis_url: str, env_address: str, work: Path, database_url: str = "") -> Iterator[tuple[Fuzzer, KeyedApi]]:
     """An API with keys whose jobs succeed at once, and a job of alpha's with results."""
-    with keyed_api(work / "data", redis_url, env_address) as keyed, _ending_jobs(keyed.api):
+    stored = {"API_DATABASE_URL": database_url}
+    with keyed_api(work / "data", redis_url, env_address, **stored) as keyed, _ending_jobs(keyed.api):
         with keyed.client(keyed.new_key("read", "submit", project="alpha")["key"]) as alpha:
             job = alpha.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"]
             keyed.api.say(job, "summary", **summary(job))

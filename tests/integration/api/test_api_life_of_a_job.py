@@ -151,16 +151,22 @@ def test_an_event_that_nobody_can_read_is_a_warning_and_holds_nothing_up(api: Ap
 
 
 def test_a_job_accepted_before_a_kill_is_dispatched_after_the_restart(
-    redis_server: str, env_address: str, tmp_path: Path
+    redis_server: str, env_address: str, tmp_path: Path, database_url: str
 ) -> None:
     nobody = f"redis://127.0.0.1:{free_port()}/0"  # the row is written, the trainer can't be told
-    with running_api(tmp_path, nobody, env_address) as first, httpx.Client(base_url=first.url) as http:
+    with (
+        running_api(tmp_path, nobody, env_address, API_DATABASE_URL=database_url) as first,
+        httpx.Client(base_url=first.url) as http,
+    ):
         answer = http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "once"})
         assert (answer.status_code, answer.json()["state"]) == (201, "PENDING")
         first.process.kill()
         first.process.wait()
     job = answer.json()["id"]
-    with running_api(tmp_path, redis_server, env_address) as second, httpx.Client(base_url=second.url) as http:
+    with (
+        running_api(tmp_path, redis_server, env_address, API_DATABASE_URL=database_url) as second,
+        httpx.Client(base_url=second.url) as http,
+    ):
         until(http, job, state="QUEUED")
         again = http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "once"})
         assert (again.status_code, again.json()["id"]) == (200, job)
@@ -171,9 +177,12 @@ def test_a_job_accepted_before_a_kill_is_dispatched_after_the_restart(
 
 
 def test_events_said_while_the_api_was_dead_are_stored_once(
-    redis_server: str, env_address: str, tmp_path: Path
+    redis_server: str, env_address: str, tmp_path: Path, database_url: str
 ) -> None:
-    with running_api(tmp_path, redis_server, env_address) as first, httpx.Client(base_url=first.url) as http:
+    with (
+        running_api(tmp_path, redis_server, env_address, API_DATABASE_URL=database_url) as first,
+        httpx.Client(base_url=first.url) as http,
+    ):
         job = submitted(http)
         until(http, job, state="QUEUED")
         for batch in range(5):
@@ -183,7 +192,10 @@ def test_events_said_while_the_api_was_dead_are_stored_once(
         for batch in range(5, 10):
             first.say(job, "metrics", batch=batch)
         first.say(job, "state", state="SUCCEEDED")
-    with running_api(tmp_path, redis_server, env_address) as second, httpx.Client(base_url=second.url) as http:
+    with (
+        running_api(tmp_path, redis_server, env_address, API_DATABASE_URL=database_url) as second,
+        httpx.Client(base_url=second.url) as http,
+    ):
         seen = list(events(http, job))
         assert [data["batch"] for _, kind, data in seen if kind == "metrics"] == list(range(10))
         assert len({id_ for id_, _, _ in seen}) == len(seen)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.integration.api.api_process import ApiProcess
-from tests.integration.api.keyed_api import ADMIN_KEY, SPEC, KeyedApi, keyed_api
-
-
-@pytest.fixture(scope="module")
-def keyed(redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedApi]:
-    with keyed_api(tmp_path_factory.mktemp("data"), redis_server, env_address) as keyed:
-        yield keyed
+from tests.integration.api.keyed_api import ADMIN_KEY, SPEC, KeyedApi
 
 
 def test_a_page_leads_to_the_login_and_a_key_leads_back(keyed: KeyedApi) -> None:

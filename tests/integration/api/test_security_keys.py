@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,23 @@ from tests.integration.api.api_process import running_api
 from tests.integration.api.keyed_api import ADMIN_KEY, SPEC, KeyedApi, keyed_api
 
 
-@pytest.fixture(scope="module")
-def keyed(redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedApi]:
-    with keyed_api(tmp_path_factory.mktemp("data"), redis_server, env_address) as keyed:
-        yield keyed
-
-
 def status(keyed: KeyedApi, key: str | None, method: str, path: str, **more: Any) -> int:
     with keyed.client(key) as client:
         return client.request(method, path, **more).status_code
 
 
-def test_a_key_is_shown_once_and_is_hashed_at_rest(keyed: KeyedApi) -> None:
+def test_a_key_is_shown_once_and_is_hashed_at_rest(
+    keyed: KeyedApi, shared_database_url: str, request: pytest.FixtureRequest
+) -> None:
     made = keyed.new_key("read")
     secret = made["key"].rpartition("_")[2]
     assert made["key"].startswith(made["prefix"])
     shown = [keyed.admin.get("/v1/keys").json(), keyed.admin.get(f"/v1/keys/{made['id']}").json()]
     assert secret not in str(shown)
-    stored = b"".join(path.read_bytes() for path in keyed.api.data_dir.glob("platform.sqlite*"))
+    if shared_database_url:
+        stored = request.getfixturevalue("postgres").dump(shared_database_url)
+    else:
+        stored = b"".join(path.read_bytes() for path in keyed.api.data_dir.glob("platform.sqlite*"))
     assert secret.encode() not in stored
     assert b"$argon2id$" in stored
 
@@ -262,19 +260,20 @@ def test_wrong_keys_close_an_address_for_a_while(redis_server: str, env_address:
 
 
 def test_keys_outlive_the_process_and_a_file_can_hold_the_first(
-    redis_server: str, env_address: str, tmp_path: Path
+    redis_server: str, env_address: str, tmp_path: Path, database_url: str
 ) -> None:
+    stored = {"API_DATABASE_URL": database_url}
     (tmp_path / "key").write_text("another-first-key-5f1c09a7d2\n")
-    with keyed_api(tmp_path / "data", redis_server, env_address) as keyed:
+    with keyed_api(tmp_path / "data", redis_server, env_address, **stored) as keyed:
         key = keyed.new_key("read", "admin")["key"]
     with (
-        running_api(tmp_path / "data", redis_server, env_address, API_KEY_FILE=str(tmp_path / "key")) as api,
+        running_api(tmp_path / "data", redis_server, env_address, API_KEY_FILE=str(tmp_path / "key"), **stored) as api,
         httpx.Client(base_url=api.url) as http,
     ):
         for token, expected in ((key, 200), ("another-first-key-5f1c09a7d2", 200), (ADMIN_KEY, 401)):
             assert http.get("/v1/keys", headers={"Authorization": f"Bearer {token}"}).status_code == expected
     with (
-        running_api(tmp_path / "data", redis_server, env_address, API_REQUIRE_KEYS="true") as api,
+        running_api(tmp_path / "data", redis_server, env_address, API_REQUIRE_KEYS="true", **stored) as api,
         httpx.Client(base_url=api.url) as http,
     ):
         assert http.get("/v1/keys", headers={"Authorization": f"Bearer {key}"}).status_code == 200

@@ -14,7 +14,7 @@ from redis import Redis
 
 from services.contracts import keys
 from tests.integration.api.job_leftovers import GROUP, leave_results, summary
-from tests.integration.api.keyed_api import SPEC, KeyedApi, keyed_api
+from tests.integration.api.keyed_api import SPEC, KeyedApi
 
 
 @dataclass(frozen=True)
@@ -89,30 +89,29 @@ class Teams:
 
 
 @pytest.fixture(scope="module")
-def teams(redis_server: str, env_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
-    with keyed_api(tmp_path_factory.mktemp("data"), redis_server, env_address) as keyed:
-        held = {
-            "nobody": None,
-            "alpha": keyed.new_key("read", "submit", project="alpha")["key"],
-            "beta": keyed.new_key("read", "submit", project="beta")["key"],
-            "reader": keyed.new_key("read", project="alpha")["key"],
-            "submitter": keyed.new_key("submit", project="alpha")["key"],
-        }
-        clients = {name: keyed.client(key) for name, key in held.items()}
-        job, queued, evaluation = _work(keyed, clients["alpha"])
-        victim = keyed.new_key("read", project="alpha")["id"]
-        ids = {
-            "job_id": job,
-            "group_id": GROUP,
-            "name": "final",
-            "file": "config.json",
-            "environment_id": "grid",
-            "key_id": victim,
-            "project_id": "alpha",
-        }
-        yield Teams(keyed, ids, queued, evaluation, {**clients, "admin": keyed.admin})
-        for client in clients.values():
-            client.close()
+def teams(keyed: KeyedApi) -> Iterator[Teams]:
+    held = {
+        "nobody": None,
+        "alpha": keyed.new_key("read", "submit", project="alpha")["key"],
+        "beta": keyed.new_key("read", "submit", project="beta")["key"],
+        "reader": keyed.new_key("read", project="alpha")["key"],
+        "submitter": keyed.new_key("submit", project="alpha")["key"],
+    }
+    clients = {name: keyed.client(key) for name, key in held.items()}
+    job, queued, evaluation = _work(keyed, clients["alpha"])
+    victim = keyed.new_key("read", project="alpha")["id"]
+    ids = {
+        "job_id": job,
+        "group_id": GROUP,
+        "name": "final",
+        "file": "config.json",
+        "environment_id": "grid",
+        "key_id": victim,
+        "project_id": "alpha",
+    }
+    yield Teams(keyed, ids, queued, evaluation, {**clients, "admin": keyed.admin})
+    for client in clients.values():
+        client.close()
 
 
 def _work(keyed: KeyedApi, alpha: httpx.Client) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from tests.integration.api.api_process import ApiProcess
 from tests.integration.api.keyed_api import ADMIN_KEY, SPEC, KeyedApi, keyed_api
 
 LIMIT = 4096
+PASSWORD = "postgres-keeps-this-to-itself"
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def keyed(
-    redis_server: str, env_address: str, models: Path, tmp_path_factory: pytest.TempPathFactory
+    redis_server: str,
+    env_address: str,
+    models: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    shared_database_url: str,
 ) -> Iterator[KeyedApi]:
     settings = {"API_MAX_BODY_BYTES": str(LIMIT), "API_MODEL_ROOTS": f'["{models / "open"}"]'}
+    settings["API_DATABASE_URL"] = shared_database_url
     with keyed_api(tmp_path_factory.mktemp("data"), redis_server, env_address, **settings) as keyed:
         yield keyed
 
@@ -156,10 +162,11 @@ def test_an_open_installation_takes_any_folder_but_no_address(
 
 
 def test_no_secret_is_in_the_logs_or_in_an_error(
-    redis_server: str, env_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    redis_server: str, env_address: str, tmp_path: Path, database_url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     said: list[str] = []
-    with keyed_api(tmp_path, redis_server, env_address, API_LOG_LEVEL="DEBUG") as keyed:
+    settings = {"API_LOG_LEVEL": "DEBUG", "API_DATABASE_URL": database_url.replace("gigpo@", f"gigpo:{PASSWORD}@")}
+    with keyed_api(tmp_path, redis_server, env_address, **settings) as keyed:
         made = keyed.new_key("read")
         secret = made["key"].rpartition("_")[2]
         wrong = made["key"][:-1] + ("0" if made["key"][-1] != "0" else "1")
@@ -170,10 +177,9 @@ def test_no_secret_is_in_the_logs_or_in_an_error(
         for key in (wrong, ADMIN_KEY[:-1], made["key"]):
             with keyed.client(key) as client:
                 said += [client.get("/v1/jobs").text, client.post("/v1/keys", json={"name": key}).text]
-        (tmp_path / "platform.sqlite").chmod(0o600)
     logs = capfd.readouterr().err
     assert "database_ready" in logs or "startup complete" in logs
-    for hidden in (secret, wrong.rpartition("_")[2], ADMIN_KEY, ADMIN_KEY[:-1], cookie):
+    for hidden in (secret, wrong.rpartition("_")[2], ADMIN_KEY, ADMIN_KEY[:-1], cookie, PASSWORD):
         assert hidden not in logs
     for hidden in (secret, ADMIN_KEY, cookie):
         assert hidden not in "".join(said)

@@ -16,9 +16,17 @@ Gigpo = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def api(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+def api(
+    redis_server: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[ApiProcess]:
+    """A running API on SQLite, or on PostgreSQL where a test module asks for that by parameter."""
+    kind = getattr(request, "param", "sqlite")
+    url = "" if kind == "sqlite" else request.getfixturevalue("postgres").new_database()
     folder = tmp_path_factory.mktemp("data")
-    with environment_service() as address, running_api(folder, redis_server, address) as process:
+    with (
+        environment_service() as address,
+        running_api(folder, redis_server, address, API_DATABASE_URL=url) as process,
+    ):
         yield process
 
 

@@ -23,6 +23,8 @@ from tests.integration.api.api_process import ApiProcess
 from tests.integration.client.conftest import Gigpo
 from tests.job_files import write_job_files, write_policy
 
+pytestmark = pytest.mark.parametrize("api", ["sqlite", "postgresql"], indirect=True, scope="module")
+
 SPEC: dict[str, Any] = {
     "model": {"scratch": {}},
     "environment": {"environment": "grid"},

@@ -7,8 +7,12 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from client import AsyncGigpoClient, GigpoClient
 from tests.integration.api.api_process import ApiProcess
+
+pytestmark = pytest.mark.parametrize("api", ["sqlite", "postgresql"], indirect=True, scope="module")
 
 SPEC: dict[str, Any] = {"model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}
 

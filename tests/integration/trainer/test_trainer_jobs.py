@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from trainer_platform import (
     NO_CURSOR,
+    enqueue,
     events,
     metrics_of,
     small_spec,
@@ -24,9 +25,9 @@ from trainer_platform import (
 )
 
 from services.contracts import keys
+from services.contracts.archive import read_archive
 from services.contracts.messages import encode
 from services.ledger import Ledger
-from services.trainer.archive import read_archive
 
 
 async def test_a_job_runs_to_its_end_and_a_second_one_with_its_seed_is_the_same(
@@ -185,6 +186,8 @@ async def test_two_jobs_take_turns_on_one_worker_and_both_stay_warm(redis: Redis
         ):
             await submit(redis, redis_url, "job_a", small_spec())
             await submit(redis, redis_url, "job_b", small_spec())
+            for _ in range(2):
+                await enqueue(redis_url, "job_b")  # dispatched again for nothing
             for job in ("job_a", "job_b"):
                 assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "SUCCEEDED"
     assert metrics_of(tmp_path, "job_a") == metrics_of(tmp_path, "job_b")

@@ -23,9 +23,9 @@ from services.api.derivation import evaluation_spec, fork_spec
 from services.api.views.evaluations import EvaluationRequest
 from services.api.views.jobs import ForkRequest
 from services.contracts import keys
+from services.contracts.archive import read_archive
 from services.contracts.origin import ORIGIN_FILE, TakenOver
 from services.ledger import Ledger
-from services.trainer.archive import read_archive
 from services.trainer.checkpoint import verified_progress
 
 SPEC = {"evaluation": {"eval_baselines": False}}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from trainer_payloads import episode, payload, scores_bytes, step
 
+from services.contracts.archive import packed, read_archive
 from services.contracts.messages import encode
-from services.trainer.archive import archive, read_archive
 from services.trainer.batches import Batch, last_cursor, staleness
 from services.trainer.errors import JobFailed
 from services.trainer.metrics import Timing, append_record, batch_record, cut_records
@@ -97,11 +97,9 @@ def test_restored_metrics_keep_the_lines_that_the_checkpoint_covers(tmp_path: Pa
 
 
 def test_an_archive_gives_the_messages_back_and_is_the_same_when_written_again(tmp_path: Path):
-    path = tmp_path / "rollouts" / "batch-00004.msgpack.zlib"
-    archive(batch().groups, path)
-    first = path.read_bytes()
-    archive(batch().groups, path)
-    assert path.read_bytes() == first
+    path = tmp_path / "batch-00004.msgpack.zlib"
+    path.write_bytes(packed([group.encoded for group in batch().groups]))
+    assert path.read_bytes() == packed([group.encoded for group in batch().groups])
     groups = read_archive(path)
     assert [scored.group_id for scored, _ in groups] == ["g7", "g9"]
     assert groups[0][1] == batch().groups[0].episodes

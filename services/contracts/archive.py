@@ -1,0 +1,75 @@
+"""Trained groups as files, so that people can see why a step was rewarded after Redis has forgotten it.
+
+`rollouts/batch-00001.msgpack.zlib` holds a trained batch and `rollouts/eval-after-00060.msgpack.zlib` an evaluation by
+label and policy version: zlib over a msgpack array with one entry per group, in order of cursor:
+[`ScoredGroup` payload, [`Episode` payload, ... in order of k]]. The payloads are the messages' bytes as they were in
+the ledger.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from services.contracts.messages import ContractError, Episode, ScoredGroup, decode
+
+FOLDER = "rollouts"
+MOST_BYTES = 1 << 30
+"""Largest archive that is unpacked; a bigger one was not written by a trainer."""
+_LEVEL = 1  # 103 kB -> 70 kB a rollout; higher levels cost more than they save
+_NAME = re.compile(r"(?:batch|eval-([a-z_]{1,32}))-(\d{5,})\.msgpack\.zlib")
+
+Encoded = tuple[bytes, list[bytes]]
+"""One group as its messages' bytes: (scores, episodes in order of k)."""
+Group = tuple[ScoredGroup, list[Episode]]
+
+
+@dataclass(frozen=True)
+class ArchiveName:
+    """What an archive holds."""
+
+    number: int
+    """Of the trained batch; of an evaluation the policy version that it measured."""
+    label: str | None = None
+    """Of the evaluation; None: a trained batch."""
+
+    @classmethod
+    def of(cls, name: str) -> Self | None:
+        """What a file of this name holds; None: it is no archive."""
+        found = _NAME.fullmatch(name)
+        return None if found is None else cls(int(found[2]), found[1])
+
+    def __str__(self) -> str:
+        kind = "batch" if self.label is None else f"eval-{self.label}"
+        return f"{kind}-{self.number:05d}.msgpack.zlib"
+
+
+def packed(groups: Sequence[Encoded]) -> bytes:
+    """An archive's bytes; the same groups give the same bytes."""
+    return zlib.compress(msgspec.msgpack.encode(groups), _LEVEL)
+
+
+def encoded_groups(path: Path) -> list[Encoded]:
+    """The groups of an archive as they were written. Raises OSError, or ContractError for a file that is none."""
+    unpacking = zlib.decompressobj()
+    try:
+        return msgspec.msgpack.decode(unpacking.decompress(path.read_bytes(), MOST_BYTES), type=list[Encoded])
+    except (zlib.error, msgspec.MsgspecError) as error:
+        raise ContractError(f"archive {path.name}: {error}") from error
+
+
+def decoded(encoded: Encoded) -> Group:
+    """A group's messages. Raises ContractError."""
+    scores, episodes = encoded
+    return decode(scores, ScoredGroup), [decode(one, Episode) for one in episodes]
+
+
+def read_archive(path: Path) -> list[Group]:
+    """The groups of an archive. Raises OSError or ContractError."""
+    return [decoded(one) for one in encoded_groups(path)]
