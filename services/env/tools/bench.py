@@ -72,8 +72,8 @@ async def measure(plan: Plan) -> dict[str, Any]:
 
 
 async def _throughput(service: Service, task: Task, plan: Plan) -> dict[str, Any]:
-    """Steps a second, ours and OpenEnv's in turns."""
-    ours, theirs = Taken(), Taken()
+    """Steps a second, ours (on a stream, and in batches as the rollout service sends them) and OpenEnv's in turns."""
+    ours, batched, theirs = Taken(), Taken(), Taken()
     async with Load(service, task, plan.sessions) as load:
         await load.run(WARM_UP_S)
         try:
@@ -82,18 +82,21 @@ async def _throughput(service: Service, task: Task, plan: Plan) -> dict[str, Any
                     await other.run(WARM_UP_S)
                     for _ in range(ROUNDS):
                         ours.add(await load.run(plan.seconds / ROUNDS))
+                        batched.add(await load.run(plan.seconds / ROUNDS, batched=True))
                         theirs.add(await other.run(plan.seconds / ROUNDS))
         except OpenEnvMissingError as error:
             ours.add(await load.run(plan.seconds))
+            batched.add(await load.run(plan.seconds, batched=True))
             compared: dict[str, Any] = {"openenv_steps_per_s": None, "openenv": str(error)}
         else:
             compared = {
                 "openenv_steps_per_s": theirs.per_second,
                 "openenv": f"its echo template, {plan.workers + 1} processes, {plan.sessions} sessions",
                 "ratio": ours.per_second / theirs.per_second,
+                "openenv_load_cpu_ms_per_step": theirs.cpu_ms_per_step("load"),
             }
-    cpu = {f"{name}_cpu_ms_per_step": 1000 * seconds / ours.count for name, seconds in ours.cpu_s.items()}
-    return {"steps_per_s": ours.per_second, **compared, **cpu}
+    cpu = {f"{name}_cpu_ms_per_step": ours.cpu_ms_per_step(name) for name in ours.cpu_s}
+    return {"steps_per_s": ours.per_second, "batched_steps_per_s": batched.per_second, **compared, **cpu}
 
 
 async def _latency(service: Service, task: Task, plan: Plan) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The load that a benchmark puts on the environment service: many sessions on one stream, in a closed loop."""
+"""The load that a benchmark puts on the environment service: many sessions in a closed loop, on one stream or in
+batches."""
 
 import asyncio
 import contextlib
@@ -21,6 +22,9 @@ from services.env.tools.local import OPTIONS, EnvClient, Task
 GROUP = 8
 """Sessions that are opened of one task."""
 OPENINGS_AT_A_TIME = 32
+BATCH = 64
+"""Steps of one StepBatch; the rollout service sends together what its episodes ask for at one moment."""
+CALL_TIMEOUT_S = 120.0
 
 
 @dataclass
@@ -46,6 +50,10 @@ class Taken:
         """Steps a second."""
         return self.count / self.wall_s
 
+    def cpu_ms_per_step(self, process: str) -> float:
+        """CPU time of a process for a step, ms."""
+        return 1000 * self.cpu_s[process] / self.count
+
     def percentile_ms(self, percent: float) -> float:
         """Latency that so many percent of the steps do not exceed, ms."""
         ordered = sorted(self.latencies_s)
@@ -61,8 +69,8 @@ class Service:
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far, by process; `load` is this one."""
-        workers = sum(_cpu_s(worker) for worker in self.process.children(recursive=True))
-        return {"service": _cpu_s(self.process), "workers": workers, "load": _cpu_s(psutil.Process())}
+        workers = sum(cpu_s(worker) for worker in self.process.children(recursive=True))
+        return {"service": cpu_s(self.process), "workers": workers, "load": cpu_s(psutil.Process())}
 
     def memory_mb(self) -> float:
         """Resident memory of the service and its workers, MiB."""
@@ -128,11 +136,12 @@ class Load:
         await self._client.close(list(self._by_lease))
         await self._channel.close(grace=None)
 
-    async def run(self, seconds: float, *, think_s: float = 0.0) -> Taken:
+    async def run(self, seconds: float, *, think_s: float = 0.0, batched: bool = False) -> Taken:
         """Step every session again and again for so long; at least once each.
 
         Args:
             think_s: a session waits half to one and a half times this long before its next step.
+            batched: by StepBatch, several batches at a time, in place of one StepStream; then `think_s` is 0.
 
         Raises:
             RuntimeError: a step was refused or failed.
@@ -143,7 +152,11 @@ class Load:
         began = time.perf_counter()
         try:
             async with asyncio.TaskGroup() as later:
-                await self._drive(taken, later, until=began + seconds, think_s=think_s)
+                if batched:
+                    for batch in self._batches():
+                        later.create_task(self._drive_batch(batch, taken, until=began + seconds))
+                else:
+                    await self._drive(taken, later, until=began + seconds, think_s=think_s)
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed
         taken.wall_s = time.perf_counter() - began
@@ -179,6 +192,21 @@ class Load:
             if at_once:
                 await send(at_once)
         await stream.done_writing()
+
+    def _batches(self) -> list[list[_Session]]:
+        sessions = list(self._by_lease.values())
+        return [sessions[first : first + BATCH] for first in range(0, len(sessions), BATCH)]
+
+    async def _drive_batch(self, sessions: list[_Session], taken: Taken, *, until: float) -> None:
+        """Send a batch, wait for it, send the next."""
+        stub = cast(Any, self._client.stub)
+        while True:
+            results = (await stub.StepBatch(self._steps(sessions), timeout=CALL_TIMEOUT_S)).results
+            now = time.perf_counter()
+            sessions = [self._answered(result, taken, now) for result in results]
+            if now > until:
+                return
+            sessions = [session if session.able else await self._open_again(session) for session in sessions]
 
     async def keep(self, seconds: float) -> None:
         """Do nothing but renew the leases for so long. RuntimeError where one has gone."""
@@ -229,6 +257,7 @@ class Load:
         return list(seen.admissible_actions) or [""]
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def cpu_s(process: psutil.Process) -> float:
+    """CPU seconds of a process so far."""
     times = process.cpu_times()
     return times.user + times.system

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+import psutil
 from websockets.asyncio.client import ClientConnection, connect
 
 from services.env.tools import openenv_echo
-from services.env.tools.bench_load import Taken
+from services.env.tools.bench_load import Taken, cpu_s
 
 PYTHON = Path(".venv-openenv/bin/python")
 CONNECT_TIMEOUT_S = 120.0
@@ -66,8 +67,8 @@ class OpenEnvLoad:
 
     async def run(self, seconds: float) -> Taken:
         """Step every session again and again for so long. RuntimeError where one is refused."""
-        taken = Taken()
-        began = time.perf_counter()
+        taken, this = Taken(), psutil.Process()
+        spent, began = cpu_s(this), time.perf_counter()
 
         async def step_one(socket: ClientConnection) -> None:
             while (sent := time.perf_counter()) - began < seconds:
@@ -77,6 +78,7 @@ class OpenEnvLoad:
 
         await asyncio.gather(*(step_one(socket) for socket in self._sockets))
         taken.wall_s = time.perf_counter() - began
+        taken.cpu_s = {"load": cpu_s(this) - spent}
         return taken
 
 

@@ -94,6 +94,10 @@ class Faulty(Environment):
             raise InfraFault("the server has gone")
         elif verb == "bomb":
             self.hoard = bytearray(1 << 40)
+        elif verb == "hoard":  # bit by bit, and touch all of it
+            self.hoards: list[bytes] = []
+            while True:
+                self.hoards.append(b"x" * (16 << 20))
         elif verb == "spawn":
             subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(600)  # {rest}"])
         elif verb == "print":

@@ -158,6 +158,7 @@ def test_the_bench_measures_and_says_what_it_did_not_compare(gigpo):
     assert shown.returncode == 0, shown.stderr
     figures = json.loads(shown.stdout)
     assert figures["steps_per_s"] > 0
+    assert figures["batched_steps_per_s"] > 0
     assert 0 < figures["p50_ms"] <= figures["p99_ms"]
     assert (figures["sessions"], figures["environment"]) == (16, "grid")
     assert figures["held_sessions"] == 256 * figures["cores"]

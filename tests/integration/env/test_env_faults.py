@@ -108,10 +108,11 @@ async def test_an_exception_in_a_step_is_the_environments_bug(served):
     assert (await caller.step(other, 1)).reward == 1.0
 
 
-async def test_a_memory_bomb_meets_the_limit_and_harms_no_neighbour(served):
-    caller = await served(worker_memory_mb=1024)
+@pytest.mark.parametrize("action", ["bomb", "hoard"])
+async def test_a_memory_bomb_meets_the_limit_and_harms_no_neighbour(served, action):
+    caller = await served(worker_memory_mb=256)
     guilty, other = await caller.open(n=2)
-    outcome = await caller.step(guilty, 1, "bomb")
+    outcome = await caller.step(guilty, 1, action)
     assert_fault(outcome, ENV_BUG)
     assert "MemoryError" in outcome.fault.message
     assert (await caller.step(other, 1)).observation.text == "count 1"
