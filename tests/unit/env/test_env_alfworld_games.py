@@ -3,49 +3,25 @@
 import json
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from household_expert import solution
+from household_games import publish
 
-from services.env.environments.alfworld.assignment import held_out
+from services.env.environments.alfworld.assignment import is_held_out
 from services.env.environments.alfworld.engine import Household
 from services.env.environments.alfworld.environment import Alfworld
 from services.env.environments.alfworld.floor_plans import LAMP_STANDS, LIT, PLANS
 from services.env.environments.alfworld.game import TASK_TYPES, Game, class_of, numbered
 from services.env.environments.alfworld.generator import Layout, draw_game
-from services.env.environments.alfworld.pddl import problem
 from services.env.environments.alfworld.published import NoGameError, game_folders, pick_folder, read_game
 from services.env.registry import valid_kwargs
 
 MINI, FULL = Layout((3,), 3), Layout("all", "all")
-GRAMMAR = """
-"task": [ { "rhs": "Your task is to: %s." } ],
-"GotoLocation.feedback": [ { "rhs": "You arrive at {%s.name}. #examineReceptacle.feedback#" } ],
-"PutObject.feedback": [ { "rhs": "%s" } ],
-action PutObject {
-    template :: "%s";
-}
-"""
 
 
 def drawn(seed: int, split: str = "train", layout: Layout = FULL, task_types: tuple[str, ...] = TASK_TYPES) -> Game:
     return draw_game(random.Random(seed), task_types, split, layout)
-
-
-def publish(game: Game, folder: Path, *, old: bool = False, **changed: object) -> Path:
-    """Write a game as the published data set does."""
-    folder.mkdir(parents=True)
-    wording = ("lend", "You put the {o.name} in/on the {r.name}.", "put {o} in/on {r}")
-    new = ("r", "You move the {o.name} to the {r.name}.", "move {o} to {r}")
-    grammar = GRAMMAR % (game.task, *(wording if old else new)) + ("" if old else "action help {}\n")
-    data = {"pddl_problem": problem(game), "grammar": grammar, "solvable": True, "pddl_domain": "", **changed}
-    (folder / "game.tw-pddl").write_text(json.dumps(data))
-    look = game.task_type == "look_at_obj_in_light"
-    wanted = {"object_target": game.target.title(), "parent_target": "", "toggle_target": "", "object_sliced": False}
-    wanted["toggle_target" if look else "parent_target"] = game.goal.title()
-    (folder / "traj_data.json").write_text(json.dumps({"task_type": game.task_type, "pddl_params": wanted}))
-    return folder
 
 
 def seen_alike(game: Game) -> Game:
@@ -82,7 +58,7 @@ def test_names_are_counted_downwards_as_the_real_engine_does():
 def test_splits_differ_in_rooms_and_in_what_they_ask_for(layout):
     for split, asks in (("train", False), ("valid_seen", True), ("valid_unseen", True)):
         games = [drawn(seed, split, layout) for seed in range(200)]
-        assert {held_out(game.target, game.goal) for game in games} == {asks}
+        assert {is_held_out(game.target, game.goal) for game in games} == {asks}
         assert {game.task_type for game in games} == set(TASK_TYPES)
     full = [{class_of(name) for name in drawn(seed, "valid_unseen").receptacles} for seed in range(50)]
     unseen = [set(room.receptacles) for room in PLANS.rooms if room.unseen]
