@@ -1,10 +1,10 @@
 """TextWorld-Express: eight short text games with official folds (textworld-express, an extra; needs Java).
 
-Transcript (game coin, train, seed 1):
+Transcript (game coin, options numLocations 2 and includeDoors 0, train, seed 1):
 
-    Your task is to search the environment and find the coin.  Once you find the coin, take it.
+    Your task is to search the environment and find the coin. Once you find the coin, take it.
     You are in the kitchen. In one part of the room you see a stove. ...
-    move east     You are in the living room. ...
+    move east     You are in the pantry. ... You also see a coin. ...
     take coin     You take the coin.
 """
 
