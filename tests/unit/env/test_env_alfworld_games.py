@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from household_expert import solution
-from household_games import publish
+from household_games import GRAMMAR, publish
+from published_game import publish_made_up_game
 
 from services.env.environments.alfworld.assignment import is_held_out
 from services.env.environments.alfworld.engine import Household
@@ -84,6 +85,34 @@ def test_a_game_is_read_from_its_published_file_as_it_was(seed, tmp_path):
     here = {receptacle.kind for receptacle in game.receptacles.values()}
     fits = {kind: held for kind in here if (held := game.fits.get(kind, frozenset()) & kinds)}
     assert seen_alike(found) == seen_alike(replace(game, fits=fits))
+
+
+PUBLISHED_GRAMMAR = GRAMMAR % (
+    "put a hot potato in diningtable",
+    "lend",
+    "You put the {o.name} in/on the {r.name}.",
+    "put {o} in/on {r}",
+)
+
+
+def test_a_game_in_exactly_the_published_layout_is_read_and_solved(tmp_path):
+    publish_made_up_game(tmp_path / "json_2.1.1", PUBLISHED_GRAMMAR)
+    kwargs = {"data": "json_2.1.1", "task_types": TASK_TYPES, "commands": "all"}
+    session = Alfworld(valid_kwargs(Alfworld, json.dumps(kwargs), str(tmp_path)))
+    first = session.reset(0, "train")
+    seen = "a cabinet 2, a cabinet 1, a countertop 1, a diningtable 1, a fridge 1, a microwave 1, and a sinkbasin 1"
+    assert first.text == f"You are in the middle of a room. Looking quickly around you, you see {seen}."
+    assert first.task == "put a hot potato in diningtable"
+    told = {}
+    for action in ("go to countertop 1", "open microwave 1", "examine cabinet 2", "take potato 1 from microwave 1"):
+        told[action] = session.step(action).observation.text.partition(". ")[2]
+    # it counts as being on the countertop too, whatever is done with it
+    assert told["go to countertop 1"] == "On the countertop 1, you see a potato 1."
+    assert session.step("examine countertop 1").observation.text == "On the countertop 1, you see a potato 1."
+    for action in ("heat potato 1 with microwave 1", "go to diningtable 1", "put potato 1 in/on diningtable 1"):
+        outcome = session.step(action)
+        assert outcome.action_valid, action
+    assert (outcome.won, outcome.reward) == (True, 1.0)
 
 
 def test_older_files_are_read_with_their_own_wording(tmp_path):

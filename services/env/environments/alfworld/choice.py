@@ -1,10 +1,11 @@
 """Which game a seed names: what a job can say about games, and the one that follows from it."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from services.env.data import DataFolder
 from services.env.environment import EnvironmentKwargs, KwargsError
@@ -25,6 +26,16 @@ TaskType = Literal[
 assert get_args(TaskType) == TASK_TYPES
 LARGEST_ROOM = 54
 """Receptacles of the fullest floor plan."""
+
+
+FULL_ROOMS: Mapping[str, JsonValue] = {
+    "receptacles": "all",
+    "objects": "all",
+    "task_types": list(TASK_TYPES),
+    "commands": "all",
+    "max_turns": 50,
+}
+"""Kwargs of games as published, but for where things lie."""
 
 
 class GameKwargs(EnvironmentKwargs):
