@@ -1,6 +1,6 @@
 # GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-openenv install-servers demo test check proto unit integration e2e fuzz clean
+.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check proto unit integration e2e extras fuzz clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,6 +36,12 @@ install-openenv: .venv-openenv/.installed ## make .venv-openenv: the OpenEnv ser
 install-servers: ## what the tests run against: PostgreSQL and Chromium, from Debian
 	tests/install_servers.sh
 
+EXTRAS := alfworld,scienceworld,textworld,textworld-express
+
+install-extras: install ## into .venv: other projects' environments (280 MB; GPL parts, see docs/environments), and Java
+	tests/install_servers.sh java
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+
 ifeq ($(ENGINE),vllm)
 ENGINE_INSTALLED := install-vllm
 endif
@@ -63,6 +69,12 @@ integration: install install-openenv install-servers ## one service against real
 
 e2e: install install-vllm ## small whole runs on real processes
 	$(BIN)/pytest tests/e2e
+
+EXTRA_TESTS := alfworld_real java textworld
+
+extras: install-extras ## what `make test` skips: other projects' environments, their tests and conformance
+	$(BIN)/pytest $(EXTRA_TESTS:%=tests/integration/env/test_env_%.py)
+	$(BIN)/gigpo env check alfworld_real scienceworld textworld textworld_express
 
 fuzz: install ## schemathesis over the whole API as owner, stranger and nobody, at length (CASES=100)
 	$(BIN)/python -m tests.integration.api.fuzzing --cases $(or $(CASES),100)

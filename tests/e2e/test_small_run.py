@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,13 +29,13 @@ GIGPO = [sys.executable, "-m", "client.main"]
 BATCHES, GROUPS, EPISODES = 3, 4, 4
 
 
-def spec() -> dict[str, object]:
-    """The default job, cut to seconds; the gate is opened, since so short a warm start teaches little."""
-    document = yaml.safe_load((ROOT / "examples" / "default.yaml").read_text())
+def spec(example: str = "default") -> dict[str, object]:
+    """An example's job, cut to seconds; the gate is opened, since so short a warm start teaches little."""
+    document = yaml.safe_load((ROOT / "examples" / f"{example}.yaml").read_text())
     document["model"]["warmstart"].update(warmstart_rows=2_000, warmstart_steps=40, warmstart_max_invalid=1.0)
     document["rollout"].update(groups_per_batch=GROUPS, num_generations=EPISODES, max_staleness=1)
     document["training"].update(total_batches=BATCHES, minibatches=2)
-    document["evaluation"].update(eval_episodes=16)
+    document["evaluation"] = {"eval_episodes": 16}
     document["checkpoint"].update(checkpoint_every=2)
     return dict(document)
 
@@ -140,6 +141,25 @@ def test_the_results_are_all_there_and_the_checkpoint_loads(platform: Platform):
     prompt = tokenizer("put apple in north east . apple here . blocked north . at nothing . act", return_tensors="pt")
     with torch.no_grad():
         assert model(**prompt).logits.isfinite().all()
+
+
+def test_the_household_example_shares_states_and_is_evaluated_on_the_split_that_it_names(platform: Platform):
+    (platform.folder / "household.yaml").write_text(yaml.safe_dump(spec("alfworld")))
+    platform.run("train", "household.yaml", "--name", "household")
+    summary = platform.summary("household")
+    evaluations = summary["evaluations"]
+    assert isinstance(evaluations, list)
+    assert {evaluation["split"] for evaluation in evaluations} == {"valid_seen"}
+    shared = steps = 0
+    for _, episodes in platform.batches(str(summary["job_id"])):
+        met = Counter(step.anchor_key for episode in episodes for step in episode.steps)
+        shared += sum(count for count in met.values() if count > 1)
+        steps += met.total()
+        for episode in episodes:
+            rewards = [step.reward for step in episode.steps]
+            assert rewards[:-1] == [0.0] * (len(rewards) - 1)
+            assert rewards[-1] == float(episode.won)
+    assert shared > steps / 2  # random play of a group meets again in nine steps of ten
 
 
 def test_the_same_seed_opens_the_same_groups_and_a_killed_client_kills_no_job(platform: Platform):

@@ -24,9 +24,11 @@ import random
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+from services.env.environments.choices import Choices
+from services.env.environments.splits import held_out
 
 Cell = tuple[int, int]
 """Column and row, from the north-west corner."""
@@ -44,25 +46,20 @@ MAX_DRAWS = 10_000
 """Worlds drawn before giving up. The densest that the kwargs allow needs a few dozen."""
 
 
-def held_out(item: str, goal: str) -> bool:
+def is_held_out(item: str, goal: str) -> bool:
     """Whether a task with this pair is for the test split only: one in six; each item and goal has some."""
-    return (ITEMS.index(item) + (*FURNITURE, *CORNERS).index(goal)) % 6 == 0
-
-
-def _non_negative(values: tuple[int, ...]) -> tuple[int, ...]:
-    if not values or min(values) < 0:
-        raise ValueError("want at least one number, none below 0")
-    return values
-
-
-Choices = Annotated[tuple[int, ...], AfterValidator(_non_negative)]
+    return held_out(ITEMS.index(item) + (*FURNITURE, *CORNERS).index(goal))
 
 
 class GridKwargs(EnvironmentKwargs):
     """What the grid can be told."""
 
-    size: Choices = Field((3, 4, 5), description="Side of the square, cells; one of these is drawn for each task.")
-    walls: Choices = Field((0, 1, 2, 3), description="Number of wall cells; one of these is drawn for each task.")
+    size: Choices[Annotated[int, Field(ge=2, le=MAX_SIZE)]] = Field(
+        (3, 4, 5), description="Side of the square, cells; one of these is drawn for each task."
+    )
+    walls: Choices[Annotated[int, Field(ge=0)]] = Field(
+        (0, 1, 2, 3), description="Number of wall cells; one of these is drawn for each task."
+    )
     items: int = Field(1, ge=1, le=len(ITEMS), description="Things that can be taken; one is the task's.")
     goal: Literal["furniture", "corner"] = Field(
         "furniture", description="Where the item goes: furniture that is seen, or a corner that only the task names."
@@ -76,8 +73,6 @@ class GridKwargs(EnvironmentKwargs):
 
     @model_validator(mode="after")
     def _room_for_all(self) -> Self:
-        if min(self.size) < 2 or max(self.size) > MAX_SIZE:
-            raise ValueError(f"size: want 2 to {MAX_SIZE}, got {self.size}")
         if self.goal == "corner" and max(self.walls) > min(self.size) ** 2 - 4:
             raise ValueError(f"walls: want at most {min(self.size) ** 2 - 4} beside the corners, got {self.walls}")
         free = min(self.size) ** 2 - max(self.walls)
@@ -178,7 +173,7 @@ def draw_world(rng: random.Random, kwargs: GridKwargs, *, test: bool) -> World:
         items = rng.sample(ITEMS, kwargs.items)
         goals = list(CORNERS) if corners else rng.sample(FURNITURE, kwargs.furniture)
         item, goal = rng.choice(items), rng.choice(goals)
-        if held_out(item, goal) != test:
+        if is_held_out(item, goal) != test:
             continue
         size = rng.choice(kwargs.size)
         cells = [(x, y) for x in range(size) for y in range(size)]

@@ -9,12 +9,14 @@ import contextlib
 import logging
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Callable
+from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from services.env.environment import HomeLost, InfraFault
+from services.env.environment import Capabilities, CostClass, Environment, HomeLost, InfraFault
 
 OPTIONS = (
     "-Xmx768m",
@@ -31,6 +33,8 @@ OPTIONS = (
 default limit of 4 GiB; with them it stays below 2.2 GiB. UsePerfData would leave files in /tmp. With one hash code for
 all objects, sets of objects have one order in every JVM: ScienceWorld tells things in that order."""
 ENDS_WITHIN_S = 2.0
+MOST_KEPT = 64
+"""Games that wait for a later session, in one JVM."""
 NO_JAVA = "Java, such as apt-get install default-jre-headless"
 
 
@@ -38,21 +42,29 @@ class Engine:
     """What a jar's classes are reached by.
 
     Args:
-        jar: the engine; its folder is the JVM's working directory.
+        package: the module that the jar lies beside; its folder is the JVM's working directory.
+        jar: the jar's name.
         interface: the class whose instances each play one game.
     """
 
-    def __init__(self, jar: Path, interface: str) -> None:
+    def __init__(self, package: str, jar: str, interface: str) -> None:
+        self._package = package
         self._jar = jar
         self._interface = interface
         self._gateway: Any = None
+        self._kept: dict[str, list[Game]] = defaultdict(list)
 
     def new_game(self) -> "Game":
         """A game of its own. InfraFault: no JVM could be started. HomeLost: it is gone."""
         if self._gateway is None:
-            self._gateway = _start(self._jar)
+            self._gateway = _start(Path(str(import_module(self._package).__file__)).with_name(self._jar))
         gateway = self._gateway
         return Game(self, gateway, self.ask(gateway, lambda: attrgetter(self._interface)(gateway.jvm)()))
+
+    def kept_game(self, name: str) -> "Game | None":
+        """One that an earlier session left under this name (`Game.keep`); None where there is none."""
+        kept = self._kept[name]
+        return kept.pop() if kept else None
 
     @property
     def pid(self) -> int | None:
@@ -72,7 +84,14 @@ class Engine:
             if not isinstance(error, Py4JNetworkError | OSError) and not _ends(gateway.java_process):
                 raise
             self._end(gateway)
-            raise HomeLost(f"the JVM of {self._jar.name} is gone: {error}") from error
+            raise HomeLost(f"the JVM of {self._jar} is gone: {error}") from error
+
+    def keep(self, name: str, game: "Game", gateway: Any) -> bool:
+        """Hold a game ready, unless its JVM is gone or there are enough; whether it is held."""
+        if gateway is not self._gateway or sum(map(len, self._kept.values())) >= MOST_KEPT:
+            return False
+        self._kept[name].append(game)
+        return True
 
     def stop(self) -> None:
         """End the JVM; games in it are lost. The next game gets another."""
@@ -82,6 +101,7 @@ class Engine:
     def _end(self, gateway: Any) -> None:
         if self._gateway is gateway:
             self._gateway = None
+            self._kept.clear()
         gateway.close()
         process = gateway.java_process
         process.kill()
@@ -96,10 +116,19 @@ class Game:
         self._engine = engine
         self._gateway = gateway
         self._interface = interface
+        self._sound = True
 
     def __call__(self, method: str, *arguments: Any) -> Any:
         """What the method answers; HomeLost: the JVM is gone."""
-        return self._engine.ask(self._gateway, getattr(self._interface, method), *arguments)
+        sound, self._sound = self._sound, False
+        answer = self._engine.ask(self._gateway, getattr(self._interface, method), *arguments)
+        self._sound = sound
+        return answer
+
+    def keep(self, name: str) -> None:
+        """Leave it to a later session, which finds it under this name. One that failed before is closed instead."""
+        if not (self._sound and self._engine.keep(name, self, self._gateway)):
+            self.close()
 
     def close(self) -> None:
         """Let the JVM forget it; fine where it is gone."""
@@ -116,9 +145,33 @@ def _ends(process: "subprocess.Popen[bytes]") -> bool:
     return True
 
 
-def java_is_missing() -> str:
-    """What to install where there is no Java; empty: there is one."""
-    return "" if shutil.which("java") else NO_JAVA
+class JavaEnvironment(Environment):
+    """An environment that a jar plays: each session is a game in its worker's JVM."""
+
+    engine: ClassVar[Engine]
+    """This process's own; its JVM starts with the first game."""
+    capabilities = Capabilities(thread_safe=False, cost_class=CostClass.HEAVY)
+    splits = ("train", "dev", "test")
+    _game: Game | None = None
+
+    @property
+    def game(self) -> Game:
+        """The game that `reset` started."""
+        assert self._game is not None
+        return self._game
+
+    def close(self) -> None:
+        if self._game is not None:
+            self.leave(self._game)
+            self._game = None
+
+    def leave(self, game: Game) -> None:
+        """What becomes of the game when its session ends."""
+        game.close()
+
+    @classmethod
+    def unavailable_reason(cls) -> str:
+        return "" if shutil.which("java") else NO_JAVA
 
 
 def _start(jar: Path) -> Any:

@@ -15,16 +15,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from services.env.environment import (
-    Capabilities,
-    CostClass,
-    Environment,
-    EnvironmentKwargs,
-    KwargsError,
-    Observation,
-    Outcome,
-)
-from services.env.environments.java import Engine, Game, java_is_missing
+from services.env.environment import EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.environments.java import Engine, JavaEnvironment
 
 UNKNOWN_ACTION = "No known action matches that input."
 VARIATIONS = {"train": "getVariationsTrain", "dev": "getVariationsDev", "test": "getVariationsTest"}
@@ -46,12 +38,11 @@ class ScienceWorldKwargs(EnvironmentKwargs):
     max_turns: int = Field(100, ge=1, le=100_000, description="The episode is truncated after this many steps.")
 
 
-class ScienceWorld(Environment):
+class ScienceWorld(JavaEnvironment):
     """ScienceWorld: 30 tasks of school science, with the official variations as splits."""
 
     Kwargs = ScienceWorldKwargs
-    capabilities = Capabilities(thread_safe=False, cost_class=CostClass.HEAVY)
-    splits = ("train", "dev", "test")
+    engine = Engine("scienceworld", "scienceworld.jar", "scienceworld.runtime.pythonapi.PythonInterface")
     prompt_template = "scienceworld/v1"
     requires = ("scienceworld",)
     extra = "scienceworld"
@@ -59,13 +50,12 @@ class ScienceWorld(Environment):
     examples = ({"task": "boil"}, {"task": "melt", "valid_actions": True, "simplifications": ["easy"]})
     example_actions = ("look around", "inventory", "open door to kitchen", "go to kitchen", "wait1", "go to hallway")
     kwargs: ScienceWorldKwargs
-    _game: Game | None = None
 
     def reset(self, seed: int, split: str) -> Observation:
         task = self.kwargs.task
         if task not in _tasks():
             raise KwargsError(f"task: want one of {', '.join(_tasks())}, got {task!r}")
-        game = self._game = engine().new_game()
+        game = self._game = self.engine.new_game()
         simplifications = ",".join(self.kwargs.simplifications)
         game("load", task, 0, simplifications, False)
         variations = list(game(VARIATIONS[split]))
@@ -74,38 +64,27 @@ class ScienceWorld(Environment):
         game("reset")
         self._score = 0
         self._task = str(game("getTaskDescription")).removeprefix("Task Description:\n").strip()
-        return self._observe(game, game("step", "look around"))
+        return self._observe(game("step", "look around"))
 
     def step(self, action: str) -> Outcome:
-        game = self._game
-        assert game is not None
         known = action in self._actions if self._actions else None
-        told = str(game("step", action))
-        score = round(100 * float(game("getScore")))
+        told = str(self.game("step", action))
+        score = round(100 * float(self.game("getScore")))
         reward, self._score = (score - self._score) / 100, score
         failed = score < 0
         return Outcome(
-            observation=self._observe(game, told),
+            observation=self._observe(told),
             reward=reward,
             score=float(score),
             won=score >= 100,
-            terminated=failed or bool(game("getCompleted")),
+            terminated=failed or bool(self.game("getCompleted")),
             action_valid=not told.startswith(UNKNOWN_ACTION) if known is None else known,
         )
 
-    def close(self) -> None:
-        if self._game is not None:
-            self._game.close()
-            self._game = None
-
-    @classmethod
-    def unavailable_reason(cls) -> str:
-        return java_is_missing()
-
-    def _observe(self, game: Game, told: str) -> Observation:
+    def _observe(self, told: str) -> Observation:
         self._actions: tuple[str, ...] = ()
         if self.kwargs.valid_actions:
-            self._actions = tuple(sorted(set(game("getValidActionObjectCombinations"))))
+            self._actions = tuple(sorted(set(self.game("getValidActionObjectCombinations"))))
         return Observation(text=told.strip(), task=self._task, admissible_actions=self._actions)
 
 
@@ -113,11 +92,3 @@ class ScienceWorld(Environment):
 def _tasks() -> tuple[str, ...]:
     listing = Path(str(import_module("scienceworld").__file__)).with_name("tasks.json")
     return tuple(sorted(task["task_name"] for task in json.loads(listing.read_text())))
-
-
-@functools.cache
-def engine() -> Engine:
-    """This process's own."""
-    package = import_module("scienceworld")
-    jar = Path(str(package.__file__)).with_name("scienceworld.jar")
-    return Engine(jar, "scienceworld.runtime.pythonapi.PythonInterface")

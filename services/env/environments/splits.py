@@ -1,7 +1,14 @@
-"""Which tasks are for testing only, where nothing else says it."""
+"""Which task a seed names: what is for testing only where nothing else says it, and in which order tasks stand."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from operator import itemgetter
+from typing import TypeVar
+
+from services.env.life import watched
+
+T = TypeVar("T")
 
 MAX_DRAWS = 64
 """A task of one in six is found in so many draws but once in 100,000 times."""
@@ -9,9 +16,26 @@ ENOUGH_TO_SEE_ONE_TASK = 7
 """Draws that all gave the same task: there is only the one."""
 
 
+def held_out(number: int) -> bool:
+    """Whether the task of this number is for testing only: one in six."""
+    return number % 6 == 0
+
+
 def in_test_split(task: str) -> bool:
     """Whether what names a task belongs to the test split: about one in six, the same ones everywhere."""
-    return blake2b(task.encode(), digest_size=8).digest()[0] % 6 == 0
+    return held_out(blake2b(task.encode(), digest_size=8).digest()[0])
+
+
+def in_order_of_content(records: Iterable[T], content: Callable[[T], object]) -> list[T]:
+    """Sorted by a digest of what they hold, so that a user's files name the same tasks however their lines are ordered.
+
+    Records of equal content stand side by side, in the order in which they came.
+
+    Args:
+        content: what JSON can hold; the keys of its objects count without order.
+    """
+    keyed = [(_digest(content(record)), record) for record in watched(records)]
+    return [record for _, record in sorted(keyed, key=itemgetter(0))]
 
 
 def reset_within(split: str, seed: int, reset: Callable[[int], str]) -> None:
@@ -37,3 +61,7 @@ def reset_within(split: str, seed: int, reset: Callable[[int], str]) -> None:
 def task_number(text: str) -> int:
     """A number from 0 to 2**32 - 1, which is what generators take as a seed, that follows from the text."""
     return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "little")
+
+
+def _digest(content: object) -> bytes:
+    return blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).digest()

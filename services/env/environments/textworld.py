@@ -1,10 +1,10 @@
 """TextWorld: generated text adventures as compiled .z8 games (textworld, an extra; its interpreter is under GPL-2).
 
-Transcript (game coin_collector, level 5):
+Transcript (game coin_collector, level 3, test, seed 0; from the third room on):
 
-    -= Cookhouse =-  You've just sauntered into a cookhouse. ... Why not try going south, that entranceway is unguarded.
-    go south      -= Spare Room =-  You arrive in a spare room. An ordinary one. ...
-    take coin     You pick up the coin from the ground.
+    -= Closet =-  You find yourself in a closet. ... You need an unblocked exit? You should try going west.
+    go west       -= Bedroom =-  You've just shown up in a bedroom. ... There is a coin on the floor.
+    take coin     You pick up the coin from the ground. ...
 """
 
 import functools
@@ -17,13 +17,25 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from services.env.environment import Capabilities, CostClass, Environment, EnvironmentKwargs, Observation, Outcome
+from services.env.environment import (
+    Capabilities,
+    CostClass,
+    Environment,
+    EnvironmentKwargs,
+    KwargsError,
+    Observation,
+    Outcome,
+)
 from services.env.environments.splits import task_number
 from services.env.life import watched
 
 STATUS_LINE = re.compile(r"\n>\s+-= .*$")
 """The interpreter's last line: place, score and number of moves, which would make every text of a game unique."""
 SPLITS = ("train", "valid", "test")
+MOST_ROOMS = 100
+"""Of a coin_collector that TextWorld 1.7 compiles."""
+MAX_DRAWS = 32
+"""Games drawn before giving up. Of treasure_hunter at level 10 one in four has no quest of the wanted length."""
 
 
 class TextWorldKwargs(EnvironmentKwargs):
@@ -32,7 +44,9 @@ class TextWorldKwargs(EnvironmentKwargs):
     game: Literal["coin_collector", "treasure_hunter", "simple", "cooking"] = Field(
         "coin_collector", description="The game's generator, as tw-make knows it (tw-...)."
     )
-    level: int = Field(5, ge=1, le=300, description="Of coin_collector (to 300) and treasure_hunter (to 30).")
+    level: int = Field(
+        5, ge=1, le=233, description="Of coin_collector (1 to 150, 201 to 233) and treasure_hunter (1 to 30)."
+    )
     instructions: Literal["goal", "path"] = Field(
         "goal", description="goal: the task names its last step only; path: it tells the whole way (not for cooking)."
     )
@@ -50,13 +64,19 @@ class TextWorldKwargs(EnvironmentKwargs):
             raise ValueError(f"take: want at most recipe ({self.recipe}), got {self.take}")
         if self.game == "treasure_hunter" and self.level > 30:
             raise ValueError(f"level: want at most 30 for treasure_hunter, got {self.level}")
+        rooms = ((self.level - 1) // 100 + 1) * ((self.level - 1) % 100 + 1)
+        if self.game == "coin_collector" and rooms > MOST_ROOMS:
+            raise ValueError(
+                f"level: want at most {MOST_ROOMS} rooms, which are levels 1 to 150 and 201 to 233, got {self.level}"
+            )
         return self
 
     def settings(self, seed: int, split: str) -> dict[str, JsonValue]:
         """What the game's generator wants to be told."""
         if self.game == "cooking":
             told: dict[str, JsonValue] = {name: name in self.skills for name in ("open", "cook", "cut", "drop")}
-            told |= {"recipe": self.recipe, "take": self.take, "go": self.go, "recipe_seed": seed, "split": split}
+            told |= {"recipe": self.recipe, "take": self.take, "go": self.go, "split": split}
+            told["recipe_seed"] = seed if self.take else 0  # the generator shuffles no recipe that is at hand
             return told
         if self.game == "simple":
             goal = "detailed" if self.instructions == "path" else "brief"
@@ -84,7 +104,7 @@ class TextWorld(Environment):
             **dict.fromkeys(("admissible_commands", "description", "facts", "max_score", "objective", "score"), True),
             **dict.fromkeys(("won", "lost"), True),
         )
-        story, companion = _story(self.kwargs, task_number(f"{split}/{seed}"), split)
+        story, companion = _story(self.kwargs, seed, split)
         with tempfile.TemporaryDirectory(prefix="textworld-") as folder:  # read once, when the game starts
             path = Path(folder, "game.z8")
             path.write_bytes(story)
@@ -129,23 +149,34 @@ def _story(kwargs: TextWorldKwargs, seed: int, split: str) -> tuple[bytes, bytes
     """The compiled game and what is known about it: 0.5 MB, seconds of work. Sessions of a group share one."""
     with tempfile.TemporaryDirectory(prefix="textworld-") as folder:
         path = Path(folder, "game.z8")
-        for _ in watched(_build(kwargs, seed, split, path)):
+        for _ in watched(_built(kwargs, seed, split, path)):
             pass
         return path.read_bytes(), path.with_suffix(".json").read_bytes()
 
 
-def _build(kwargs: TextWorldKwargs, seed: int, split: str, path: Path) -> Iterator[str]:
-    """Make the game's file, in stages that each take seconds."""
+def _built(kwargs: TextWorldKwargs, seed: int, split: str, path: Path) -> Iterator[str]:
+    """Make the game's file, in stages of which each takes about a CPU second. KwargsError: there is no such game."""
     textworld: Any = import_module("textworld")
+    yield "interpreter imported"
     generator: Any = import_module("textworld.generator")
     challenges: Any = import_module("textworld.challenges")
-    yield "imported"
-    options = textworld.GameOptions()
-    options.seeds = seed
-    options.path = str(path)
-    options.grammar.only_last_action = kwargs.instructions == "goal"
+    yield "generators imported"
+    generator.text_grammar.Grammar()  # remembered by the library
+    yield "words read"
     _, make, _ = challenges.CHALLENGES[f"tw-{kwargs.game}"]
-    game = make(kwargs.settings(seed, split), options)
-    yield "made"
-    generator.compile_game(game, options)
-    yield "compiled"
+    for draw in range(MAX_DRAWS):
+        number = task_number(f"{split}/{seed}/{draw}" if draw else f"{split}/{seed}")
+        options = textworld.GameOptions()
+        options.seeds = number
+        options.path = str(path)
+        options.grammar.only_last_action = kwargs.instructions == "goal"
+        try:
+            game = make(kwargs.settings(number, split), options)
+        except generator.QuestGenerationError:
+            yield "no game of this number"
+            continue
+        yield "made"
+        generator.compile_game(game, options)
+        yield "compiled"
+        return
+    raise KwargsError(f"game, level: none of {MAX_DRAWS} draws is a {kwargs.game} of level {kwargs.level}")

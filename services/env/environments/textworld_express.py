@@ -1,31 +1,20 @@
 """TextWorld-Express: eight short text games with official folds (textworld-express, an extra; needs Java).
 
-Transcript (game coin, train, seed 1):
+Transcript (game coin, options numLocations 2 and includeDoors 0, train, seed 1):
 
-    Your task is to search the environment and find the coin.  Once you find the coin, take it.
+    Your task is to search the environment and find the coin. Once you find the coin, take it.
     You are in the kitchen. In one part of the room you see a stove. ...
-    move east     You are in the living room. ...
+    move east     You are in the pantry. ... You also see a coin. ...
     take coin     You take the coin.
 """
 
-import functools
 import json
-from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from services.env.environment import (
-    Capabilities,
-    CostClass,
-    Environment,
-    EnvironmentKwargs,
-    KwargsError,
-    Observation,
-    Outcome,
-)
-from services.env.environments.java import Engine, Game, java_is_missing
+from services.env.environment import EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.environments.java import Engine, Game, JavaEnvironment
 
 FIRST_SEED = {"train": 0, "dev": 10_000, "test": 20_000}
 SEEDS = 1000
@@ -45,34 +34,28 @@ class TextWorldExpressKwargs(EnvironmentKwargs):
     max_turns: int = Field(50, ge=1, le=100_000, description="The episode is truncated after this many steps.")
 
 
-class TextWorldExpress(Environment):
+class TextWorldExpress(JavaEnvironment):
     """TextWorld-Express: coin, mapreader, twc, cookingworld, arithmetic, sorting, simonsays, peckingorder. Seeds 0 to
     999 go through the games of the official fold."""
 
     Kwargs = TextWorldExpressKwargs
-    capabilities = Capabilities(thread_safe=False, cost_class=CostClass.HEAVY)
-    splits = ("train", "dev", "test")
+    engine = Engine("textworld_express", "textworld-express.jar", "textworldexpress.runtime.PythonInterface")
     prompt_template = "textworld/v1"
     requires = ("textworld_express",)
     extra = "textworld-express"
     examples = ({"game": "coin"}, {"game": "cookingworld"}, {"game": "mapreader"}, {"game": "twc"})
     kwargs: TextWorldExpressKwargs
-    _game: Game | None = None
 
     def reset(self, seed: int, split: str) -> Observation:
-        self._game = engine().new_game()
-        options = ",".join(f"{name}={value}" for name, value in sorted(self.kwargs.options.items()))
-        if refused := self._game("load", self.kwargs.game, options):
-            raise KwargsError(f"options: {refused}")
-        first = self._game("generateNewGameJSON", FIRST_SEED[split] + seed % SEEDS, split, False)
-        self._task = " ".join(str(self._game("getTaskDescription")).split())
+        self._game = self.engine.kept_game(self._size) or self._loaded()
+        first = self.game("generateNewGameJSON", FIRST_SEED[split] + seed % SEEDS, split, False)
+        self._task = " ".join(str(self.game("getTaskDescription")).split())
         self._score = 0.0
         return self._observe(json.loads(first))
 
     def step(self, action: str) -> Outcome:
-        assert self._game is not None
         valid = action in self._actions
-        told = json.loads(self._game("stepJSON", action))
+        told = json.loads(self.game("stepJSON", action))
         reward, self._score = float(told["score"]) - self._score, float(told["score"])
         won = bool(told["tasksuccess"])
         return Outcome(
@@ -84,24 +67,23 @@ class TextWorldExpress(Environment):
             action_valid=valid,
         )
 
-    def close(self) -> None:
-        if self._game is not None:
-            self._game.close()
-            self._game = None
+    def leave(self, game: Game) -> None:
+        """A later session of this size takes it: loading one costs 40 ms, and the engine opens four files for it that
+        it leaves to Java's garbage collection."""
+        game.keep(self._size)
 
-    @classmethod
-    def unavailable_reason(cls) -> str:
-        return java_is_missing()
+    @property
+    def _size(self) -> str:
+        return json.dumps([self.kwargs.game, self.kwargs.options], sort_keys=True)
+
+    def _loaded(self) -> Game:
+        game = self.engine.new_game()
+        options = ",".join(f"{name}={value}" for name, value in sorted(self.kwargs.options.items()))
+        if refused := game("load", self.kwargs.game, options):
+            game.close()
+            raise KwargsError(f"options: {refused}")
+        return game
 
     def _observe(self, told: dict[str, Any]) -> Observation:
         self._actions = tuple(sorted(set(told["validActions"])))
         return Observation(text=told["observation"].strip(), task=self._task, admissible_actions=self._actions)
-
-
-@functools.cache
-def engine() -> Engine:
-    """This process's own."""
-    package = import_module("textworld_express")
-    return Engine(
-        Path(str(package.__file__)).with_name("textworld-express.jar"), "textworldexpress.runtime.PythonInterface"
-    )

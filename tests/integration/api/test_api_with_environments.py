@@ -49,11 +49,16 @@ def default() -> dict[str, object]:
     return document
 
 
-def test_the_default_job_is_accepted(http: httpx.Client, default: dict[str, object]) -> None:
-    answer = http.post("/v1/jobs?dry_run=true", json=default)
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_is_accepted(http: httpx.Client, example: Path) -> None:
+    answer = http.post("/v1/jobs?dry_run=true", json=yaml.safe_load(example.read_text()))
     assert answer.status_code == 200, answer.text
+    assert answer.json()["environment"]["vocabulary"]  # they all train a policy from scratch
+
+
+def test_the_default_job_has_anchors(http: httpx.Client, default: dict[str, object]) -> None:
+    answer = http.post("/v1/jobs?dry_run=true", json=default)
     assert answer.json()["environment"]["gives_anchors"] is True
-    assert answer.json()["environment"]["vocabulary"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Skipped where the extra is not installed: pip install 'gigpo-platform[alfworld]'
 import json
 import logging
 import random
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from services.env.environments.alfworld.generator import Layout, draw_game
 from services.env.environments.alfworld.published import read_game
 from services.env.environments.alfworld.real import REQUIRES, RealHousehold, file_data, game_data
 from services.env.environments.alfworld.real_environment import AlfworldReal
+from tests.unit.env.published_game import publish_made_up_game
 
 pytestmark = pytest.mark.skipif(
     any(find_spec(module) is None for module in REQUIRES),
@@ -77,14 +79,20 @@ def drawn(seed: int, layout: Layout) -> Game:
 
 
 def crowded(game: Game, rng: random.Random) -> Game:
-    """As the published games are: receptacles share locations, some are open, things lie elsewhere than they stand."""
+    """As the published games are: receptacles share locations, some are open, things lie elsewhere than they stand, or
+    in two receptacles."""
     places = [f"spot {number}" for number in range(len(game.receptacles) // 2)]
     receptacles = {
         name: replace(one, location=rng.choice(places), opened=one.openable and rng.random() < 0.2)
         for name, one in game.receptacles.items()
     }
+    twice = {name: (rng.choice([*receptacles]),) if rng.random() < 0.2 else () for name in game.things}
     things = {
-        name: replace(one, location=rng.choice([receptacles[one.place].location] * 4 + places))
+        name: replace(
+            one,
+            places=tuple(dict.fromkeys([*one.places, *twice[name]])),
+            location=rng.choice([receptacles[one.places[0]].location] * 4 + places),
+        )
         for name, one in game.things.items()
     }
     return replace(game, receptacles=receptacles, things=things)
@@ -103,7 +111,7 @@ class Rooms:
 
 SMALL = Rooms(Layout((3, 4, 6), 4), games=24, steps=40)
 SHARED = Rooms(Layout((4, 6, 8), 6), games=24, steps=40, share_locations=True)
-FULL = Rooms(Layout("all", "all"), games=8, steps=30, must_do=frozenset({"take", "move", "open"}))
+FULL = Rooms(Layout("all", "all"), games=12, steps=30, must_do=frozenset({"take", "move", "open"}))
 
 
 @pytest.mark.timeout(600)  # the real engine does 46 to 213 steps in a CPU second
@@ -140,6 +148,19 @@ def test_published_files_are_played_as_the_real_engine_plays_them(old, tmp_path)
         walk.through(real, Household(read_game(folder)), rng, 25)
     log.info("%d steps without a difference", walk.steps)
     assert walk.steps > 75
+
+
+def test_a_game_in_the_published_layout_is_played_as_the_real_engine_plays_it(tmp_path):
+    words = game_data(drawn(0, SMALL.layout))
+    grammar = re.sub(r"Your task is to: [^\"]*", "Your task is to: put a hot potato in diningtable.", words["grammar"])
+    folder = publish_made_up_game(tmp_path, grammar, words["pddl_domain"])
+    walk = Walk()
+    for seed in range(4):
+        walk.through(
+            RealHousehold(file_data(folder / "game.tw-pddl")), Household(read_game(folder)), random.Random(seed), 60
+        )
+    log.info("%d steps without a difference: %s", walk.steps, dict(walk.verbs))
+    assert walk.steps > 100
 
 
 def test_real_sessions_that_take_turns_do_not_disturb_each_other():

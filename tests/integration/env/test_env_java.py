@@ -17,8 +17,6 @@ from env_caller import Caller, family, workers
 from gigpo.env.v1 import env_pb2_grpc
 
 from services.env.environment import InfraFault, KwargsError, Observation
-from services.env.environments import scienceworld, textworld_express
-from services.env.environments.java import java_is_missing
 from services.env.environments.scienceworld import ScienceWorld, ScienceWorldKwargs
 from services.env.environments.textworld_express import TextWorldExpress, TextWorldExpressKwargs
 from services.env.server import running_server
@@ -27,7 +25,7 @@ GAMES = ("coin", "mapreader", "twc", "cookingworld", "arithmetic", "sorting", "s
 
 
 def needs(module: str, extra: str) -> pytest.MarkDecorator:
-    missing = find_spec(module) is None or bool(java_is_missing())
+    missing = find_spec(module) is None or bool(ScienceWorld.unavailable_reason())
     return pytest.mark.skipif(missing, reason=f"not installed: pip install 'gigpo-platform[{extra}]', and Java")
 
 
@@ -37,9 +35,8 @@ express, science = needs("textworld_express", "textworld-express"), needs("scien
 @pytest.fixture(autouse=True)
 def no_jvm_stays():
     yield
-    for module in (textworld_express, scienceworld):
-        if find_spec(module.__name__.rpartition(".")[2]):
-            module.engine().stop()
+    for environment in (TextWorldExpress, ScienceWorld):
+        environment.engine.stop()
 
 
 def walk(game: str, seed: int, split: str = "train", steps: int = 15) -> list[object]:
@@ -105,7 +102,7 @@ def test_a_coin_that_is_found_wins_and_options_that_are_none_are_named():
 def test_a_jvm_that_dies_is_nobodys_fault_and_is_replaced():
     session, other = (TextWorldExpress(TextWorldExpressKwargs()) for _ in range(2))
     first = session.reset(1, "train")
-    engine = textworld_express.engine()
+    engine = TextWorldExpress.engine
     dead = engine.pid
     os.kill(dead, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(dead)], timeout=30)
@@ -116,6 +113,38 @@ def test_a_jvm_that_dies_is_nobodys_fault_and_is_replaced():
     assert engine.pid not in (None, dead)
     assert other.step("look around").action_valid
     other.close()
+
+
+def open_files() -> int:
+    pid = TextWorldExpress.engine.pid
+    assert pid is not None
+    return len(psutil.Process(pid).open_files())
+
+
+@express
+def test_a_game_that_was_left_is_played_again_as_a_new_one_and_opens_no_more_files():
+    fresh = {seed: walk("twc", seed) for seed in (1, 2)}
+    files = open_files()
+    for _ in range(10):
+        assert [walk("twc", seed) for seed in (2, 1)] == [fresh[2], fresh[1]]
+    assert open_files() <= files
+    assert walk("coin", 1) != fresh[1]  # another size has games of its own
+    assert open_files() > 0
+
+
+@express
+def test_a_game_that_failed_is_left_to_nobody():
+    session = TextWorldExpress(TextWorldExpressKwargs())
+    first = session.reset(1, "train")
+    with pytest.raises(Exception, match="noSuchMethod"):
+        session.game("noSuchMethod")
+    size = session._size
+    session.close()
+    assert TextWorldExpress.engine.kept_game(size) is None
+    other = TextWorldExpress(TextWorldExpressKwargs())
+    assert other.reset(1, "train") == first
+    other.close()
+    assert TextWorldExpress.engine.kept_game(size) is not None
 
 
 def all_jvms() -> list[psutil.Process]:
@@ -160,7 +189,7 @@ async def ended(process: psutil.Process) -> None:
 
 @science
 def test_scienceworlds_own_solution_reaches_100_and_repeats():
-    game = scienceworld.engine().new_game()
+    game = ScienceWorld.engine.new_game()
     game("load", "chemistry-mix", 0, "", True)
     solution = list(game("getGoldActionSequence"))
     game.close()

@@ -73,7 +73,22 @@ def test_the_coin_wins_with_one_reward_and_splits_are_apart():
     valid.close()
 
 
-@pytest.mark.parametrize("kwargs", [{"game": "cooking", "take": 3}, {"game": "treasure_hunter", "level": 31}])
+@pytest.mark.parametrize(
+    ("kwargs", "seed"),
+    [({"game": "treasure_hunter", "level": 10}, 2), ({"game": "cooking", "take": 0}, 0)],
+    ids=["of which the first draw has no quest", "with everything at hand"],
+)
+def test_every_seed_is_a_game(kwargs, seed):
+    game, first = started(TextWorldKwargs(**kwargs), seed)
+    assert first.admissible_actions
+    assert started(TextWorldKwargs(**kwargs), seed)[1] == first
+    game.close()
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"game": "cooking", "take": 3}, {"game": "treasure_hunter", "level": 31}, {"level": 151}, {"level": 200}],
+)
 def test_sizes_that_the_generator_lacks_are_refused(kwargs):
     with pytest.raises(ValidationError, match="want at most"):
         TextWorldKwargs.model_validate(kwargs)

@@ -23,7 +23,8 @@ def next_command(house: Household) -> str:
     change = CHANGE_OF.get(game.task_type)
     if held is None:
         name = next(name for name in game.things if _is_wanted(house, name))
-        return _reach(house, house.place[name]) or f"take {name} from {house.place[name]}"
+        place = _place(house, name)
+        return _reach(house, place) or f"take {name} from {place}"
     if game.things[held].kind != game.target:
         return _put_away(house, held)
     if change and held not in house.marks[CHANGES[change][2]]:
@@ -31,15 +32,15 @@ def next_command(house: Household) -> str:
         return _travel(house, appliance) or f"{change} {held} with {appliance}"
     if game.task_type == "look_at_obj_in_light":
         lamp = next(name for name, thing in game.things.items() if thing.kind == game.goal)
-        return _travel(house, house.place[lamp]) or f"use {lamp}"
+        return _travel(house, _place(house, lamp)) or f"use {lamp}"
     goal = _goal(house)
     return _reach(house, goal) or game.wording.put.format(o=held, r=goal)
 
 
 def _is_wanted(house: Household, name: str) -> bool:
     """A target that is not where it is to be: of two, those that lie with the first count as being there."""
-    thing, place = house.game.things[name], house.place.get(name)
-    if thing.kind != house.game.target or place is None:
+    thing, place = house.game.things[name], _place(house, name)
+    if thing.kind != house.game.target or not place:
         return False
     change = CHANGE_OF.get(house.game.task_type)
     done = change is None or name in house.marks[CHANGES[change][2]]
@@ -50,8 +51,13 @@ def _goal(house: Household) -> str:
     """The receptacle to fill: where a target lies already, or the first of its class."""
     game = house.game
     goals = [name for name, receptacle in game.receptacles.items() if receptacle.kind == game.goal]
-    begun = [place for name, place in house.place.items() if game.things[name].kind == game.target and place in goals]
+    begun = [place for place in goals if any(game.things[name].kind == game.target for name in house.inside(place))]
     return begun[0] if begun else goals[0]
+
+
+def _place(house: Household, name: str) -> str:
+    """Where a thing is; empty: nowhere."""
+    return next((place for place, things in house.contents.items() if name in things), "")
 
 
 def _put_away(house: Household, held: str) -> str:

@@ -27,9 +27,9 @@ def household(*, together: bool = False, wording: Wording | None = None, task_ty
         "fridge 1": Receptacle("fridge", location=corner or "fridge 1", openable=True),
     }
     things = {
-        "apple 1": Thing("apple", "countertop 1", "countertop 1", FOOD),
-        "fork 1": Thing("fork", "drawer 1", corner or "drawer 1", frozenset({"pickupable"})),
-        "knife 1": Thing("knife", "countertop 1", "countertop 1", frozenset({"pickupable"})),
+        "apple 1": Thing("apple", ("countertop 1",), "countertop 1", FOOD),
+        "fork 1": Thing("fork", ("drawer 1",), corner or "drawer 1", frozenset({"pickupable"})),
+        "knife 1": Thing("knife", ("countertop 1",), "countertop 1", frozenset({"pickupable"})),
     }
     task = "put a apple in fridge"
     return Household(Game(task_type, task, "apple", "fridge", receptacles, things, FITS, wording=wording or Wording()))
@@ -192,6 +192,26 @@ def test_every_word_of_every_text_and_action_is_in_the_vocabulary():
             outcome = house.step(rng.choice([*sorted(house._commands), "dance"]))
             seen = outcome.observation
             assert words.issuperset(f"{seen.task} {seen.text} {' '.join(seen.admissible_actions)}".split())
+
+
+def test_the_examples_that_are_checked_cover_every_task_type_and_command_in_small_and_full_rooms():
+    verbs, types, sizes, rng = set(), set(), set(), random.Random(0)
+    for example in Alfworld.examples:
+        for seed in range(12):
+            house = started(seed, **example)
+            types.add(house._house.game.task_type)
+            sizes.add(len(house._house.game.receptacles))
+            for command in solution(house._house):
+                verbs |= {one.split()[0] for one in house._commands}
+                house.step(command)
+            for _ in range(10):
+                house.step(rng.choice(sorted(house._commands)))
+                verbs |= {one.split()[0] for one in house._commands}
+    assert types == set(TASK_TYPES)
+    doing = {"go", "take", "move", "open", "close", "use", "clean", "heat", "cool", "slice"}
+    assert verbs == doing | {"examine", "inventory", "look", "help"}
+    assert min(sizes) == 3
+    assert max(sizes) > 20
 
 
 @pytest.mark.parametrize(

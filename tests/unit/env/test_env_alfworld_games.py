@@ -3,49 +3,26 @@
 import json
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from household_expert import solution
+from household_games import GRAMMAR, publish
+from published_game import publish_made_up_game
 
-from services.env.environments.alfworld.assignment import held_out
+from services.env.environments.alfworld.assignment import is_held_out
 from services.env.environments.alfworld.engine import Household
 from services.env.environments.alfworld.environment import Alfworld
 from services.env.environments.alfworld.floor_plans import LAMP_STANDS, LIT, PLANS
 from services.env.environments.alfworld.game import TASK_TYPES, Game, class_of, numbered
 from services.env.environments.alfworld.generator import Layout, draw_game
-from services.env.environments.alfworld.pddl import problem
 from services.env.environments.alfworld.published import NoGameError, game_folders, pick_folder, read_game
 from services.env.registry import valid_kwargs
 
 MINI, FULL = Layout((3,), 3), Layout("all", "all")
-GRAMMAR = """
-"task": [ { "rhs": "Your task is to: %s." } ],
-"GotoLocation.feedback": [ { "rhs": "You arrive at {%s.name}. #examineReceptacle.feedback#" } ],
-"PutObject.feedback": [ { "rhs": "%s" } ],
-action PutObject {
-    template :: "%s";
-}
-"""
 
 
 def drawn(seed: int, split: str = "train", layout: Layout = FULL, task_types: tuple[str, ...] = TASK_TYPES) -> Game:
     return draw_game(random.Random(seed), task_types, split, layout)
-
-
-def publish(game: Game, folder: Path, *, old: bool = False, **changed: object) -> Path:
-    """Write a game as the published data set does."""
-    folder.mkdir(parents=True)
-    wording = ("lend", "You put the {o.name} in/on the {r.name}.", "put {o} in/on {r}")
-    new = ("r", "You move the {o.name} to the {r.name}.", "move {o} to {r}")
-    grammar = GRAMMAR % (game.task, *(wording if old else new)) + ("" if old else "action help {}\n")
-    data = {"pddl_problem": problem(game), "grammar": grammar, "solvable": True, "pddl_domain": "", **changed}
-    (folder / "game.tw-pddl").write_text(json.dumps(data))
-    look = game.task_type == "look_at_obj_in_light"
-    wanted = {"object_target": game.target.title(), "parent_target": "", "toggle_target": "", "object_sliced": False}
-    wanted["toggle_target" if look else "parent_target"] = game.goal.title()
-    (folder / "traj_data.json").write_text(json.dumps({"task_type": game.task_type, "pddl_params": wanted}))
-    return folder
 
 
 def seen_alike(game: Game) -> Game:
@@ -82,7 +59,7 @@ def test_names_are_counted_downwards_as_the_real_engine_does():
 def test_splits_differ_in_rooms_and_in_what_they_ask_for(layout):
     for split, asks in (("train", False), ("valid_seen", True), ("valid_unseen", True)):
         games = [drawn(seed, split, layout) for seed in range(200)]
-        assert {held_out(game.target, game.goal) for game in games} == {asks}
+        assert {is_held_out(game.target, game.goal) for game in games} == {asks}
         assert {game.task_type for game in games} == set(TASK_TYPES)
     full = [{class_of(name) for name in drawn(seed, "valid_unseen").receptacles} for seed in range(50)]
     unseen = [set(room.receptacles) for room in PLANS.rooms if room.unseen]
@@ -108,6 +85,34 @@ def test_a_game_is_read_from_its_published_file_as_it_was(seed, tmp_path):
     here = {receptacle.kind for receptacle in game.receptacles.values()}
     fits = {kind: held for kind in here if (held := game.fits.get(kind, frozenset()) & kinds)}
     assert seen_alike(found) == seen_alike(replace(game, fits=fits))
+
+
+PUBLISHED_GRAMMAR = GRAMMAR % (
+    "put a hot potato in diningtable",
+    "lend",
+    "You put the {o.name} in/on the {r.name}.",
+    "put {o} in/on {r}",
+)
+
+
+def test_a_game_in_exactly_the_published_layout_is_read_and_solved(tmp_path):
+    publish_made_up_game(tmp_path / "json_2.1.1", PUBLISHED_GRAMMAR)
+    kwargs = {"data": "json_2.1.1", "task_types": TASK_TYPES, "commands": "all"}
+    session = Alfworld(valid_kwargs(Alfworld, json.dumps(kwargs), str(tmp_path)))
+    first = session.reset(0, "train")
+    seen = "a cabinet 2, a cabinet 1, a countertop 1, a diningtable 1, a fridge 1, a microwave 1, and a sinkbasin 1"
+    assert first.text == f"You are in the middle of a room. Looking quickly around you, you see {seen}."
+    assert first.task == "put a hot potato in diningtable"
+    told = {}
+    for action in ("go to countertop 1", "open microwave 1", "examine cabinet 2", "take potato 1 from microwave 1"):
+        told[action] = session.step(action).observation.text.partition(". ")[2]
+    # it counts as being on the countertop too, whatever is done with it
+    assert told["go to countertop 1"] == "On the countertop 1, you see a potato 1."
+    assert session.step("examine countertop 1").observation.text == "On the countertop 1, you see a potato 1."
+    for action in ("heat potato 1 with microwave 1", "go to diningtable 1", "put potato 1 in/on diningtable 1"):
+        outcome = session.step(action)
+        assert outcome.action_valid, action
+    assert (outcome.won, outcome.reward) == (True, 1.0)
 
 
 def test_older_files_are_read_with_their_own_wording(tmp_path):

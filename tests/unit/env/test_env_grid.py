@@ -16,7 +16,7 @@ from services.env.environments.grid import (
     World,
     draw_state,
     draw_world,
-    held_out,
+    is_held_out,
 )
 from services.env.episode import Episode
 
@@ -102,7 +102,7 @@ def test_the_default_tasks_fit_in_the_default_number_of_turns():
 
 
 def test_splits_pair_items_and_furniture_apart_and_one_pair_in_six_is_held_out():
-    pairs = {(item, place): held_out(item, place) for item in ITEMS for place in FURNITURE}
+    pairs = {(item, place): is_held_out(item, place) for item in ITEMS for place in FURNITURE}
     assert sum(pairs.values()) * 6 == len(pairs)
     for split, expected in (("train", False), ("test", True)):
         drawn = {(world.item, world.goal) for world in (started(seed, split)._world for seed in range(500))}

@@ -88,7 +88,7 @@ def test_a_folder_may_bring_its_own_test_file_and_is_read_again_when_it_changes(
     name = folder(tmp_path, train=ROWS[:3])
     assert len(asked(kwargs_of(tmp_path, data=name, split_dataset_ratio=0.4), "test")) == 2
     folder(tmp_path, test=ROWS[3:])
-    assert asked(kwargs_of(tmp_path, data=name), "train") == ["question 0", "question 1", "question 2"]
+    assert set(asked(kwargs_of(tmp_path, data=name), "train")) == {"question 0", "question 1", "question 2"}
     assert len(asked(kwargs_of(tmp_path, data=name), "test")) == 17
 
 

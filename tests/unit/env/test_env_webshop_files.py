@@ -1,56 +1,20 @@
 """The user's own shop files: read as WebShop reads them, and refused by file, record and field."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 from experts import played, shopper
+from webshop_files import ABOUT, ASKED, ITEM, item, written
 
 from services.env.environment import KwargsError
 from services.env.environments.webshop.environment import WebShop
 from services.env.environments.webshop.files import read_products
 from services.env.registry import valid_kwargs
 
-ITEM = {
-    "asin": "B000000001",
-    "name": "Acme Cotton Shirt",
-    "full_description": "A shirt.",
-    "small_description": ["Soft", "Warm"],
-    "pricing": "$1,019.50",
-    "customization_options": {"Color": [{"value": " Red/Blue ", "image": None}, {"value": "GREEN"}], "Size": None},
-    "query": " Shirts ",
-    "product_category": "Clothing › Shirts",
-    "category": "fashion",
-    "images": ["x.jpg"],
-}
-ABOUT = {"attributes": ["soft", "warm"], "instruction": "find me a soft shirt", "instruction_attributes": ["soft"]}
-ASKED = {
-    "asin": "B000000001",
-    "instruction": "i want a red shirt.",
-    "instruction_attributes": ["soft"],
-    "instruction_options": ["red | blue"],
-    "worker_id": "nobody",
-}
-
-
-def written(folder: Path, items: Any, about: Any, human: Any = None) -> Path:
-    """A folder with WebShop's files."""
-    folder.mkdir()
-    (folder / "items_shuffle_1000.json").write_text(json.dumps(items))
-    (folder / "items_ins_v2_1000.json").write_text(json.dumps(about))
-    if human is not None:
-        (folder / "items_human_ins.json").write_text(json.dumps(human))
-    return folder
-
-
-def item(number: int = 1, **fields: Any) -> dict[str, Any]:
-    return ITEM | {"asin": f"B{number:09d}"} | fields
-
 
 def test_a_record_becomes_a_product(tmp_path):
     folder = written(tmp_path / "shop", [ITEM], {ITEM["asin"]: ABOUT})
-    (product,) = read_products(folder, 10, "synthetic")
+    (product,) = read_products(folder, 10, "synthetic", "file")
     assert (product.asin, product.title, product.description) == ("B000000001", "Acme Cotton Shirt", "A shirt.")
     assert (product.price, product.price_tag, product.query) == (1019.5, "$1019.5", "shirts")
     assert product.options == {"color": ("red | blue", "green")}
@@ -61,7 +25,7 @@ def test_a_record_becomes_a_product(tmp_path):
 
 def test_records_are_left_out_as_webshop_leaves_them_out(tmp_path):
     items = [item(1), item(1, name="again"), item(2, asin="nan"), item(3, asin="B0123456789"), item(4), item(5)]
-    products = read_products(written(tmp_path / "shop", items, {}), 5, "synthetic")
+    products = read_products(written(tmp_path / "shop", items, {}), 5, "synthetic", "file")
     assert [(product.asin, product.title) for product in products] == [
         ("B000000001", "Acme Cotton Shirt"),
         ("B000000004", "Acme Cotton Shirt"),
@@ -73,7 +37,9 @@ def test_records_are_left_out_as_webshop_leaves_them_out(tmp_path):
 @pytest.mark.parametrize("empty", [None, "", [], {}])
 def test_nothing_is_written_in_many_ways(empty, tmp_path):
     names = ("full_description", "small_description", "pricing", "customization_options")
-    (product,) = read_products(written(tmp_path / "shop", [item(**dict.fromkeys(names, empty))], {}), 1, "synthetic")
+    (product,) = read_products(
+        written(tmp_path / "shop", [item(**dict.fromkeys(names, empty))], {}), 1, "synthetic", "file"
+    )
     assert (product.description, product.options) == ("", {})
     assert product.bullet_points in ((), ("",))
     assert (product.price, product.price_tag) == (100.0, "$100.0")
@@ -81,7 +47,7 @@ def test_nothing_is_written_in_many_ways(empty, tmp_path):
 
 def test_a_range_of_prices_is_drawn_from_once(tmp_path):
     folder = written(tmp_path / "shop", [item(pricing="$10.00$20.00$30.00")], {})
-    (product,), (again,) = read_products(folder, 1, "synthetic"), read_products(folder, 1, "synthetic")
+    (product,), (again,) = read_products(folder, 1, "synthetic", "file"), read_products(folder, 1, "synthetic", "file")
     assert product.price_tag == "$10.0 to $20.0"
     assert 10 < product.price < 20
     assert product.price == again.price
@@ -89,7 +55,7 @@ def test_a_range_of_prices_is_drawn_from_once(tmp_path):
 
 def test_human_instructions_are_goals_of_their_own(tmp_path):
     human = {"B000000001": [ASKED, ASKED | {"instruction_attributes": []}]}
-    (product,) = read_products(written(tmp_path / "shop", [ITEM], {}, human), 1, "human")
+    (product,) = read_products(written(tmp_path / "shop", [ITEM], {}, human), 1, "human", "file")
     (wish,) = product.wishes
     assert (wish.text, wish.attributes, wish.options) == ("i want a red shirt.", ("soft",), ("red | blue",))
 
@@ -97,7 +63,7 @@ def test_human_instructions_are_goals_of_their_own(tmp_path):
 def test_nouns_beside_the_data_are_taken(tmp_path):
     folder = written(tmp_path / "shop", [ITEM, item(2)], {})
     (folder / "nouns.json").write_text(json.dumps({"B000000001": ["Cotton", "shirt"]}))
-    one, other = read_products(folder, 2, "synthetic")
+    one, other = read_products(folder, 2, "synthetic", "file")
     assert (one.title_nouns, other.title_nouns) == (("cotton", "shirt"), ("acme", "cotton", "shirt"))
 
 
@@ -123,13 +89,13 @@ def test_nouns_beside_the_data_are_taken(tmp_path):
 def test_a_spoilt_file_is_refused_by_file_record_and_field(items, about, human, said, tmp_path):
     folder = written(tmp_path / "shop", items, about, human)
     with pytest.raises(KwargsError, match=said):
-        read_products(folder, 10, "human" if human else "synthetic")
+        read_products(folder, 10, "human" if human else "synthetic", "file")
 
 
 def test_a_missing_file_is_named(tmp_path):
     folder = written(tmp_path / "shop", [ITEM], {})
     with pytest.raises(KwargsError, match=r"want one file items_human_ins\*.json in shop, got none"):
-        read_products(folder, 10, "human")
+        read_products(folder, 10, "human", "file")
 
 
 def test_a_shop_of_files_is_played_like_any_other(tmp_path):

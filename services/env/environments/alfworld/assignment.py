@@ -6,6 +6,7 @@ from functools import cache
 from services.env.environments.alfworld.engine import CHANGES
 from services.env.environments.alfworld.floor_plans import LAMP_STANDS, LAMPS, LIT, PLANS, Room
 from services.env.environments.alfworld.game import CHANGE_OF
+from services.env.environments.splits import held_out
 
 GOALS = tuple(sorted({*PLANS.fits, *LAMPS}))
 OBJECTS = tuple(sorted({name for room in PLANS.rooms for name in room.objects}))
@@ -47,9 +48,9 @@ class Assignment:
         return [kind for kind in _holders(self.room, self.target) if kind not in (self.goal, self.appliance)]
 
 
-def held_out(target: str, goal: str) -> bool:
+def is_held_out(target: str, goal: str) -> bool:
     """Whether tasks with this pair are for the valid splits only: one pair in six."""
-    return (OBJECTS.index(target) + GOALS.index(goal)) % 6 == 0
+    return held_out(OBJECTS.index(target) + GOALS.index(goal))
 
 
 @cache
@@ -73,7 +74,7 @@ def assignments(task_type: str, split: str, room_number: int) -> tuple[Assignmen
             for goal in _holders(room, name)
         )
         found = [one for one in placeable if one.starts and one.goal != one.appliance]
-    return tuple(one for one in found if held_out(one.target, one.goal) == (split != "train"))
+    return tuple(one for one in found if is_held_out(one.target, one.goal) == (split != "train"))
 
 
 def _changeable(task_type: str, room: Room) -> tuple[str, ...]:

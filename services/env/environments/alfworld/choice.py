@@ -1,16 +1,18 @@
 """Which game a seed names: what a job can say about games, and the one that follows from it."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from services.env.data import DataFolder
 from services.env.environment import EnvironmentKwargs, KwargsError
 from services.env.environments.alfworld.game import CHANGE_OF, TASK_TYPES, Game
 from services.env.environments.alfworld.generator import Layout, draw_game
 from services.env.environments.alfworld.published import NoGameError, pick_folder, read_game
+from services.env.environments.choices import Choices
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
 TaskType = Literal[
@@ -26,16 +28,20 @@ LARGEST_ROOM = 54
 """Receptacles of the fullest floor plan."""
 
 
-def _sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    if not sizes or not all(2 <= size <= LARGEST_ROOM for size in sizes):
-        raise ValueError(f"want numbers from 2 to {LARGEST_ROOM}, at least one")
-    return sizes
+FULL_ROOMS: Mapping[str, JsonValue] = {
+    "receptacles": "all",
+    "objects": "all",
+    "task_types": list(TASK_TYPES),
+    "commands": "all",
+    "max_turns": 50,
+}
+"""Kwargs of games as published, but for where things lie."""
 
 
 class GameKwargs(EnvironmentKwargs):
     """What a job can say about the games."""
 
-    receptacles: Annotated[tuple[int, ...], AfterValidator(_sizes)] | Literal["all"] = Field(
+    receptacles: Choices[Annotated[int, Field(ge=2, le=LARGEST_ROOM)]] | Literal["all"] = Field(
         (3,),
         description="Receptacles in the room: one of these numbers is drawn for each task, at most what the floor plan "
         "has; all: the whole floor plan.",
@@ -45,8 +51,8 @@ class GameKwargs(EnvironmentKwargs):
         description="Classes of objects beside the task's, one object of each; all: every class of the floor plan, one "
         "to three objects of each.",
     )
-    task_types: tuple[TaskType, ...] = Field(
-        ("pick_and_place_simple", "look_at_obj_in_light"), min_length=1, description="One is drawn for each task."
+    task_types: Choices[TaskType] = Field(
+        ("pick_and_place_simple", "look_at_obj_in_light"), description="One is drawn for each task."
     )
     data: DataFolder | None = Field(
         None,

@@ -73,8 +73,11 @@ class Household:
         self.game = game
         self.location = game.start
         self.held: str | None = None
-        self.place = {name: thing.place for name, thing in game.things.items() if thing.place}
-        """Thing -> receptacle it is in."""
+        self.contents: dict[str, set[str]] = {name: set() for name in game.receptacles}
+        """Receptacle -> things in or on it."""
+        for name, thing in game.things.items():
+            for place in thing.places:
+                self.contents[place].add(name)
         self.lying = {(name, thing.location) for name, thing in game.things.items() if thing.location}
         """Things and the locations they are at; the engine keeps more than one in the published games' odd cases."""
         self.taken: set[tuple[str, str]] = set()
@@ -101,7 +104,8 @@ class Household:
 
     def inside(self, receptacle: str) -> list[str]:
         """What lies in or on it, seen or not, in the order in which it is told."""
-        return [name for name in self.game.things if self.place.get(name) == receptacle]
+        held_there = self.contents[receptacle]
+        return [name for name in self.game.things if name in held_there] if held_there else []
 
     def commands(self) -> dict[str, Command]:
         """Everything that can be done now, without looking about: command -> what does it and tells."""
@@ -136,22 +140,24 @@ class Household:
         if game.task_type == "look_at_obj_in_light":
             if self.held is None or game.things[self.held].kind != game.target:
                 return False
-            lit = (name for name in self.marks["toggled"] if game.things[name].kind == game.goal)
-            return any(self.place.get(name) in self.here for name in lit)
+            lit = [name for name in self.marks["toggled"] if game.things[name].kind == game.goal]
+            return any(name in self.contents[receptacle] for name in lit for receptacle in self.here)
         change = CHANGE_OF.get(game.task_type)
         changed = None if change is None else self.marks[CHANGES[change][2]]
-        count: dict[str, int] = {}
-        for name, place in self.place.items():
-            fits = game.things[name].kind == game.target and game.receptacles[place].kind == game.goal
-            if fits and (changed is None or name in changed):
-                count[place] = count.get(place, 0) + 1
-        return max(count.values(), default=0) >= (2 if game.task_type == "pick_two_obj_and_place" else 1)
+        wanted = 2 if game.task_type == "pick_two_obj_and_place" else 1
+        for place, receptacle in game.receptacles.items():
+            if receptacle.kind == game.goal:
+                targets = [name for name in self.contents[place] if game.things[name].kind == game.target]
+                if sum(changed is None or name in changed for name in targets) >= wanted:
+                    return True
+        return False
 
     def state(self) -> tuple[object, ...]:
         """Everything that any command could ever show a difference by, beside the game itself."""
+        contents = [(place, sorted(names)) for place, names in self.contents.items() if names]
         marked = [(mark, sorted(names)) for mark, names in self.marks.items() if names]
         return (
-            *(self.location, self.held, sorted(self.place.items()), sorted(self.opened), marked),
+            *(self.location, self.held, contents, sorted(self.opened), marked),
             *(sorted(self.lying), sorted(self.taken)),
         )
 
@@ -229,14 +235,14 @@ class Household:
         return f"You turn on the {lamp}."
 
     def _take(self, name: str, receptacle: str) -> str:
-        del self.place[name]
+        self.contents[receptacle].remove(name)
         self.lying.discard((name, self.location))
         self.taken.add((name, receptacle))
         self.held = name
         return f"You pick up the {name} from the {receptacle}."
 
     def _put(self, name: str, receptacle: str) -> str:
-        self.place[name] = receptacle
+        self.contents[receptacle].add(name)
         self.lying.add((name, self.location))
         self.taken.discard((name, receptacle))
         self.held = None

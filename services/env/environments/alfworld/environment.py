@@ -16,9 +16,10 @@ from pydantic import Field
 
 from services.env.environment import Environment, Observation, Outcome
 from services.env.environments.alfworld.assignment import PHRASES
-from services.env.environments.alfworld.choice import SPLITS, GameKwargs, named_game
+from services.env.environments.alfworld.choice import FULL_ROOMS, SPLITS, GameKwargs, named_game
 from services.env.environments.alfworld.engine import CONDITIONS, HELP, NOTHING_HAPPENS, Command, Household
 from services.env.environments.alfworld.floor_plans import PLANS
+from services.env.environments.alfworld.game import CHANGE_OF, TASK_TYPES
 
 SHOWN = {"clean": "clean", "hot": "hot", "cool": "cold", "sliced": "sliced", "toggled": "on"}
 """Mark -> the word for it in the view `state`."""
@@ -50,6 +51,12 @@ class Alfworld(Environment):
     splits = SPLITS
     kwargs: AlfworldKwargs
     prompt_template = "alfworld/v1"
+    examples = (
+        {},
+        {"view": "state", "receptacles": [4, 6], "task_types": list(TASK_TYPES), "commands": "all"},
+        {"receptacles": [3], "task_types": list(CHANGE_OF), "commands": "all"},
+        FULL_ROOMS,
+    )
 
     def reset(self, seed: int, split: str) -> Observation:
         game, _ = named_game(self.kwargs, seed, split)
@@ -65,7 +72,7 @@ class Alfworld(Environment):
 
     def state(self) -> object:
         game, checked = self._house.game, self._house.visited if self.kwargs.view == "state" else ()
-        things = [(name, thing.place) for name, thing in game.things.items()]
+        things = [(name, thing.places) for name, thing in game.things.items()]
         return game.task, list(game.receptacles), things, self._house.state(), sorted(checked)
 
     @classmethod

@@ -39,8 +39,9 @@ class Thing:
     """An object at the start."""
 
     kind: str
-    place: str = ""
-    """The receptacle it is in; empty: in none."""
+    places: tuple[str, ...] = ()
+    """The receptacles it is in: at most one, but in published games what is in a microwave may count as being on the
+    countertop under it too."""
     location: str = ""
     """Where one stands beside it: usually, but in the published games not always, its receptacle's location."""
     able: frozenset[str] = frozenset()

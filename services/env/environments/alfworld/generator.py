@@ -98,4 +98,4 @@ def _thing(kind: str, place: str) -> Thing:
     able |= {able for able, kinds in PLANS.able.items() if kind in kinds}
     if kind in PLANS.holds_things:
         able.add("isreceptacleobject")
-    return Thing(kind, place, location=place, able=frozenset(able))
+    return Thing(kind, (place,), location=place, able=frozenset(able))

@@ -83,8 +83,7 @@ def _receptacle_facts(game: Game, ids: dict[str, str], locations: dict[str, str]
 def _thing_facts(game: Game, ids: dict[str, str], locations: dict[str, str]) -> Iterator[str]:
     for name, thing in game.things.items():
         yield f"(objectType {ids[name]} {thing.kind}type)"
-        if thing.place:
-            yield f"(inReceptacle {ids[name]} {ids[thing.place]})"
+        yield from (f"(inReceptacle {ids[name]} {ids[place]})" for place in thing.places)
         if thing.location:
             yield f"(objectAtLocation {ids[name]} {locations[thing.location]})"
         if thing.inside:

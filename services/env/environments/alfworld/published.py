@@ -111,10 +111,13 @@ def _receptacles(holds: Arguments, names: dict[str, str], *, arrive_at_location:
 
 
 def _things(holds: Arguments, names: dict[str, str]) -> dict[str, Thing]:
-    kinds, place, location = (dict(holds.get(name, ())) for name in ("objecttype", "inreceptacle", "objectatlocation"))
+    kinds, location = (dict(holds.get(name, ())) for name in ("objecttype", "objectatlocation"))
     inside = dict(holds.get("inreceptacleobject", ()))
     standing = {identity for identity, _ in holds["receptacleatlocation"]}
-    able, marks = defaultdict(set), defaultdict(set)
+    able, marks, places = defaultdict(set), defaultdict(set), defaultdict(list)
+    for identity, place in sorted(holds.get("inreceptacle", ())):
+        if place in standing:
+            places[identity].append(names[place])
     for ability in ABILITIES:
         for (identity,) in holds.get(ability, ()):
             able[identity].add(ability)
@@ -124,7 +127,7 @@ def _things(holds: Arguments, names: dict[str, str]) -> dict[str, Thing]:
     return {
         names[identity]: Thing(
             kind=kinds[identity].removesuffix("type"),
-            place=names[place[identity]] if place.get(identity) in standing else "",
+            places=tuple(places[identity]),
             location=location.get(identity, ""),
             able=frozenset(able[identity]),
             marks=frozenset(marks[identity]),

@@ -1,7 +1,8 @@
 """The same household, played by ALFWorld's own engine."""
 
 from services.env.environment import Capabilities, CostClass, Environment, Observation, Outcome
-from services.env.environments.alfworld.choice import SPLITS, GameKwargs, named_game
+from services.env.environments.alfworld.choice import FULL_ROOMS, SPLITS, GameKwargs, named_game
+from services.env.environments.alfworld.game import TASK_TYPES
 from services.env.environments.alfworld.published import GAME_FILE
 from services.env.environments.alfworld.real import REQUIRES, RealHousehold, file_data, game_data
 
@@ -19,6 +20,7 @@ class AlfworldReal(Environment):
     requires = REQUIRES
     extra = "alfworld"
     prompt_template = "alfworld/v1"
+    examples = ({}, {"task_types": list(TASK_TYPES), "receptacles": [4, 6], "commands": "all"}, FULL_ROOMS)
     kwargs: GameKwargs
     _house: RealHousehold | None = None
 

@@ -1,7 +1,7 @@
 """The prompts: of a data folder, of the job itself, or generated sums; and which of them are held out."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from services.env.data import checked, read_jsonl
 from services.env.environment import KwargsError
+from services.env.environments.splits import in_order_of_content
 
 TRAIN_FILE, TEST_FILE = "train.jsonl", "test.jsonl"
 MAX_OPERAND = 50
@@ -108,7 +109,8 @@ class Arithmetic(BaseModel):
 
 
 Splits = tuple[list[Question], list[Question]]
-"""What is asked in training, and what is held out."""
+"""What is asked in training, and what is held out. Rows stand in the order of their content: seeds draw the same ones
+however the lines of a file are ordered."""
 
 
 def folder_splits(folder: Path, ratio: float) -> Splits:
@@ -123,7 +125,7 @@ def folder_splits(folder: Path, ratio: float) -> Splits:
 @lru_cache(8)
 def own_splits(rows: tuple[Row, ...], arithmetic: Arithmetic, ratio: float) -> Splits:
     """The rows that a job carries itself, or else the generated sums, and a share of them held out."""
-    return held_out_apart([Question.of(row) for row in rows] or arithmetic.questions(), ratio)
+    return held_out_apart(_in_order(map(Question.of, rows)) or arithmetic.questions(), ratio)
 
 
 def held_out_apart(questions: list[Question], ratio: float) -> Splits:
@@ -162,10 +164,14 @@ def _read_splits(
 
 
 def _read(file: Path) -> list[Question]:
-    questions = [Question.of(checked(_row, row, place)) for place, row in read_jsonl(file)]
+    questions = _in_order(Question.of(checked(_row, row, place)) for place, row in read_jsonl(file))
     if not questions:
         raise KwargsError(f"data: {file.name} holds no rows")
     return questions
+
+
+def _in_order(questions: Iterable[Question]) -> list[Question]:
+    return in_order_of_content(questions, lambda question: dict(question.row))
 
 
 def _hash(text: str) -> bytes:

@@ -14,10 +14,11 @@ import re
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from services.env.data import DataFolder
 from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.environments.choices import Choices
 from services.env.environments.ranking import REQUIRES as RANKING_REQUIRES
 from services.env.environments.search_qa.answers import exact_match, f1
 from services.env.environments.search_qa.files import read_library
@@ -34,18 +35,12 @@ LIBRARIES_KEPT = 2
 """Libraries that a worker holds ready; one of 20,000 passages takes about 75 MB."""
 
 
-def _hops(values: tuple[int, ...]) -> tuple[int, ...]:
-    if not values or not all(1 <= value <= 3 for value in values):
-        raise ValueError("want numbers from 1 to 3, at least one")
-    return values
-
-
 class SearchQaKwargs(EnvironmentKwargs):
     """What can be told."""
 
     passages: int = Field(2000, ge=200, le=200_000, description="Passages to make up.")
     corpus_seed: int = Field(0, ge=0, description="Another number makes another world up.")
-    hops: Annotated[tuple[int, ...], AfterValidator(_hops)] = Field(
+    hops: Choices[Annotated[int, Field(ge=1, le=3)]] = Field(
         (1, 2), description="Passages that lead to the answer, 1 to 3; questions of these lengths are asked."
     )
     data: DataFolder | None = Field(

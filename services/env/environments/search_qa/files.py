@@ -1,13 +1,18 @@
-"""Reads the user's own corpus.jsonl, train.jsonl and test.jsonl, as Search-R1 and FlashRAG write them."""
+"""Reads the user's own corpus.jsonl, train.jsonl and test.jsonl, as Search-R1 and FlashRAG write them.
+
+Passages and questions stand in the order of their content, whatever the order of the lines.
+"""
 
 from pathlib import Path
 from typing import Annotated, Self
 
+import msgspec
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, TypeAdapter, model_validator
 
 from services.env.data import checked, one_file, read_jsonl
 from services.env.environment import KwargsError
 from services.env.environments.search_qa.library import Library, Passage, Question
+from services.env.environments.splits import in_order_of_content
 
 SPLITS = ("train", "test")
 
@@ -41,24 +46,23 @@ _question = TypeAdapter(QuestionRecord)
 
 def read_library(folder: Path) -> Library:
     """The corpus and its questions. KwargsError: a file is missing or spoilt; names file, line and field."""
-    records = (
-        (place, checked(_passage, value, place)) for place, value in read_jsonl(one_file(folder, "corpus.jsonl"))
-    )
-    passages = [_as_passage(record) for _, record in records]
+    records = (checked(_passage, value, place) for place, value in read_jsonl(one_file(folder, "corpus.jsonl")))
+    passages = in_order_of_content(map(_as_passage, records), msgspec.structs.astuple)
     if not passages:
         raise KwargsError("data: corpus.jsonl: want at least one passage, got none")
     questions: dict[str, list[Question]] = {}
     asked: dict[str, str] = {}
     for split in SPLITS:
-        questions[split] = []
+        asked_here = []
         for place, value in read_jsonl(one_file(folder, f"{split}.jsonl")):
             record: QuestionRecord = checked(_question, value, place)
             text = record.question.strip()
             if asked.setdefault(text, split) != split:
                 raise KwargsError(f"data: {place}: question: {text!r:.80} is asked in {asked[text]}.jsonl already")
-            questions[split].append(Question(text if text.endswith("?") else f"{text}?", tuple(record.answers)))
-        if not questions[split]:
+            asked_here.append(Question(text if text.endswith("?") else f"{text}?", tuple(record.answers)))
+        if not asked_here:
             raise KwargsError(f"data: {split}.jsonl: want at least one question, got none")
+        questions[split] = in_order_of_content(asked_here, msgspec.structs.astuple)
     return Library(passages, questions)
 
 

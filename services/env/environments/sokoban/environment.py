@@ -14,9 +14,10 @@ Transcript (seed 0, train; # wall, _ floor, O target, X box, P player, √ box o
 import random
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.environments.choices import Choices
 from services.env.environments.sokoban.drawing import MAX_DRAWS, MAX_POSITIONS, draw_room, draw_start
 from services.env.environments.sokoban.room import DIRECTIONS, SYMBOLS, Position, Room
 from services.env.environments.splits import in_test_split
@@ -26,21 +27,15 @@ MOVE_REWARD, BOX_REWARD, SOLVED_REWARD = -0.1, 1.0, 10.0
 """Of each move, each box that gets onto a target (or, negative, off it), and the end: those of gym-sokoban."""
 
 
-def _at_least_one(values: tuple[int, ...]) -> tuple[int, ...]:
-    if not values:
-        raise ValueError("want at least one number")
-    return values
-
-
-Sizes = Annotated[tuple[Annotated[int, Field(ge=5, le=15)], ...], AfterValidator(_at_least_one)]
-Boxes = Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], AfterValidator(_at_least_one)]
-
-
 class SokobanKwargs(EnvironmentKwargs):
     """What Sokoban can be told."""
 
-    size: Sizes = Field((6,), description="Side of the square, border included; one of these is drawn for each task.")
-    boxes: Boxes = Field((1,), description="Boxes, and as many targets; one of these is drawn for each task.")
+    size: Choices[Annotated[int, Field(ge=5, le=15)]] = Field(
+        (6,), description="Side of the square, border included; one of these is drawn for each task."
+    )
+    boxes: Choices[Annotated[int, Field(ge=1, le=8)]] = Field(
+        (1,), description="Boxes, and as many targets; one of these is drawn for each task."
+    )
     min_moves: int = Field(4, ge=1, le=200, description="Moves of the solution by which a room was made, at least.")
     max_moves: int = Field(
         12, ge=1, le=200, description="The same at most. Mind max_turns; there may be a shorter solution."

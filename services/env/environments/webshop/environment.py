@@ -19,7 +19,7 @@ from services.env.data import DataFolder
 from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 from services.env.environments.ranking import REQUIRES as RANKING_REQUIRES
 from services.env.environments.webshop.browsing import Visit
-from services.env.environments.webshop.files import Goals
+from services.env.environments.webshop.files import GoalOrder, Goals
 from services.env.environments.webshop.reward import judge
 from services.env.environments.webshop.shop import Shop, made_up_shop, shop_from_files
 
@@ -37,6 +37,11 @@ class WebShopKwargs(EnvironmentKwargs):
         "and, for human goals, items_human_ins.json; none: the catalogue is made up.",
     )
     goals: Goals = Field("synthetic", description="human: instructions that people wrote; from files only.")
+    goal_order: GoalOrder = Field(
+        "content",
+        description="Of records in files, before the goals are shuffled. content: a seed names one goal whatever their "
+        "order, and the first `products` are drawn from the whole file; file: as they stand there, which is WebShop's.",
+    )
     goal_seed: int = Field(233, ge=0, description="Shuffles the goals; 233 is WebShop's own.")
     reward: Literal["success", "score"] = Field(
         "success", description="success: 1 for a purchase that scores 1, else 0; score: the purchase's score."
@@ -94,7 +99,13 @@ class WebShop(Environment):
         kwargs = self.kwargs
         if kwargs.data is None:
             return made_up_shop(kwargs.products, kwargs.catalogue_seed, goal_seed=kwargs.goal_seed)
-        return shop_from_files(kwargs.data, kwargs.products, goals=kwargs.goals, goal_seed=kwargs.goal_seed)
+        return shop_from_files(
+            kwargs.data,
+            kwargs.products,
+            goals=kwargs.goals,
+            goal_order=kwargs.goal_order,
+            goal_seed=kwargs.goal_seed,
+        )
 
     def _observation(self) -> Observation:
         visit = self._visit

@@ -2,22 +2,28 @@
 
 Records are kept or left out as WebShop does it: an asin of more than ten characters, "nan", or met before is left out;
 a product without attributes gets DUMMY_ATTR. `nouns.json` (asin -> nouns of its title) is read where it lies there too.
+Records stand in the order of their content, or in the files' own, as WebShop has them.
 """
 
 import re
+from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
 
 from services.env.data import checked, one_file, read_json
 from services.env.environment import KwargsError
+from services.env.environments.splits import in_order_of_content
 from services.env.environments.webshop.nouns import title_nouns
 from services.env.environments.webshop.product import Product, Wish, drawn_price
 from services.env.life import watched
 
 Goals = Literal["synthetic", "human"]
+GoalOrder = Literal["content", "file"]
+T = TypeVar("T")
 NO_ATTRIBUTES = ("DUMMY_ATTR",)
 NO_PRICE = 100.0
 
@@ -70,8 +76,11 @@ _human = TypeAdapter(list[HumanRecord])
 _nouns = TypeAdapter(list[str])
 
 
-def read_products(folder: Path, count: int, goals: Goals) -> list[Product]:
+def read_products(folder: Path, count: int, goals: Goals, order: GoalOrder) -> list[Product]:
     """The first `count` records of the catalogue, with the wishes that the goals are made from.
+
+    Args:
+        order: content: the same products and wishes whatever the order of the files' records.
 
     Raises:
         KwargsError: a file is missing, or holds something else; names file, record and field.
@@ -84,14 +93,14 @@ def read_products(folder: Path, count: int, goals: Goals) -> list[Product]:
     human_of = _Records(one_file(folder, "items_human_ins*.json"), _human) if goals == "human" else None
     nouns_of = _Records(folder / "nouns.json", _nouns) if (folder / "nouns.json").exists() else None
     products: dict[str, Product] = {}
-    for number, value in enumerate(watched(records[:count])):
+    for number, value in watched(_ordered(list(enumerate(records)), order, itemgetter(1))[:count]):
         place = f"{items.name}, record {number}"
         record: ProductRecord = checked(_products, value, place)
         asin = record.asin
         if asin == "nan" or len(asin) > 10 or asin in products:
             continue
         about: AttributesRecord = attributes_of.find(asin) or AttributesRecord()
-        wishes = _synthetic(about) if human_of is None else _human_wishes(human_of.find(asin) or [])
+        wishes = _synthetic(about) if human_of is None else _human_wishes(human_of.find(asin) or [], order)
         nouns = nouns_of.find(asin) if nouns_of else None
         products[asin] = msgspec.structs.replace(
             _product(record, place),
@@ -159,9 +168,14 @@ def _synthetic(about: AttributesRecord) -> tuple[Wish, ...]:
     return (Wish(about.instruction, tuple(about.instruction_attributes)),)
 
 
-def _human_wishes(records: list[HumanRecord]) -> tuple[Wish, ...]:
-    return tuple(
+def _human_wishes(records: list[HumanRecord], order: GoalOrder) -> tuple[Wish, ...]:
+    wishes = [
         Wish(record.instruction, tuple(record.instruction_attributes), tuple(record.instruction_options))
         for record in records
         if record.instruction_attributes
-    )
+    ]
+    return tuple(_ordered(wishes, order, msgspec.structs.astuple))
+
+
+def _ordered(records: list[T], order: GoalOrder, content: Callable[[T], object]) -> list[T]:
+    return records if order == "file" else in_order_of_content(records, content)

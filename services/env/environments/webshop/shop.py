@@ -10,7 +10,7 @@ from pathlib import Path
 from services.env.environment import KwargsError
 from services.env.environments.ranking import Ranking
 from services.env.environments.webshop.catalogue import made_up_products
-from services.env.environments.webshop.files import Goals, read_products
+from services.env.environments.webshop.files import GoalOrder, Goals, read_products
 from services.env.environments.webshop.product import Goal, Product, made_goal
 from services.env.life import watched
 
@@ -69,6 +69,6 @@ def made_up_shop(products: int, catalogue_seed: int, *, goal_seed: int) -> Shop:
 
 
 @lru_cache(maxsize=SHOPS_KEPT)
-def shop_from_files(folder: Path, products: int, *, goals: Goals, goal_seed: int) -> Shop:
+def shop_from_files(folder: Path, products: int, *, goals: Goals, goal_order: GoalOrder, goal_seed: int) -> Shop:
     """A shop of the user's own products, read once in a process. KwargsError: a file is missing or spoilt."""
-    return Shop(read_products(folder, products, goals), goal_seed)
+    return Shop(read_products(folder, products, goals, goal_order), goal_seed)

@@ -1,0 +1,10 @@
+"""Kwargs that name several values, of which one is drawn for each task."""
+
+from typing import Annotated, TypeVar
+
+from pydantic import Field
+
+T = TypeVar("T")
+
+Choices = Annotated[tuple[T, ...], Field(min_length=1)]
+"""`Choices[Annotated[int, Field(ge=2, le=9)]]`: numbers from 2 to 9, at least one."""
