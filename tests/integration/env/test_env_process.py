@@ -165,3 +165,14 @@ def test_a_wrong_setting_stops_the_start():
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "workers" in done.stderr
+
+
+def test_the_health_check_tells_a_service_that_serves_from_none(started: Started):
+    def check(port: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "services.env.alive"]
+        variables = os.environ | {"ENV_SERVICE_PORT": port}
+        answer = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+        return answer.returncode, answer.stderr
+
+    assert check(started[1].rpartition(":")[2]) == (0, "")
+    assert check("1") == (1, "env: UNAVAILABLE\n")
