@@ -44,7 +44,7 @@ FROM ${PACKAGES}
 RUN --mount=type=bind,target=/source,rw pip install --no-cache-dir --no-deps /source
 # The root may be read-only: the standard library's byte code, which the base leaves out, is made here, and what a
 # library keeps in its user's home goes to /tmp.
-RUN useradd --system --uid 10001 gigpo && mkdir /data && chown gigpo /data \
+RUN useradd --no-log-init --uid 10001 gigpo && mkdir /data && chown gigpo /data \
     && python3 -c "import compileall, re, sysconfig as s; compileall.compile_dir(s.get_path('stdlib'), rx=re.compile('-packages'), quiet=2)"
 ENV HOME=/tmp PYTHONUNBUFFERED=1
 USER 10001
