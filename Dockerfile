@@ -17,6 +17,8 @@ COPY constraints.txt pyproject.toml README.md ./
 RUN pip install --no-cache-dir --constraint constraints.txt ".[advantage,trainer]"
 
 FROM ${PYTHON} AS vllm-cpu
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends libnuma1 && rm -rf /var/lib/apt/lists/*
 ARG TORCH=2.13.0
 ARG TORCH_INDEX
 WORKDIR /app
