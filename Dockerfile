@@ -14,7 +14,8 @@ ARG TORCH_INDEX
 WORKDIR /app
 RUN PIP_EXTRA_INDEX_URL=${TORCH_INDEX} pip install --no-cache-dir "torch==${TORCH}"
 COPY constraints.txt pyproject.toml README.md ./
-RUN pip install --no-cache-dir --constraint constraints.txt ".[advantage,trainer]"
+ARG TRACKERS
+RUN pip install --no-cache-dir --constraint constraints.txt ".[advantage,trainer${TRACKERS:+,${TRACKERS}}]"
 
 FROM ${PYTHON} AS vllm-cpu
 # hadolint ignore=DL3008
