@@ -6,6 +6,7 @@ those in the hands of a real worker.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Mapping
 from typing import Any, cast
@@ -50,6 +51,10 @@ async def announced_jobs(redis: Redis) -> set[str]:
     """
     waiting = [message for name in _LISTS for message in await cast(Awaitable[list[bytes]], redis.lrange(name, 0, -1))]
     held = await cast(Awaitable[list[bytes]], redis.hvals(_IN_FLIGHT))
+    return await asyncio.to_thread(_named_in, waiting, held)
+
+
+def _named_in(waiting: list[bytes], held: list[bytes]) -> set[str]:
     try:
         messages = [msgspec.json.decode(message, type=_Message) for message in waiting]
         messages += [msgspec.json.decode(entry, type=tuple[_Message, Any, Any])[0] for entry in held]

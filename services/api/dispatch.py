@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import msgspec
 from celery import Celery
@@ -73,18 +73,17 @@ class Dispatcher:
         except KombuError as error:
             raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error
 
-    async def undispatched(self, job_ids: Iterable[str]) -> set[str]:
-        """Those of which neither the queue nor a worker has a message, or whose spec is not in Redis.
+    async def announced(self) -> set[str]:
+        """The jobs of which the queue or a worker has a message. Raises QueueUnreadable."""
+        return await announced_jobs(self._redis)
 
-        Raises:
-            QueueUnreadable.
-        """
+    async def undispatched(self, job_ids: Iterable[str], announced: Set[str]) -> set[str]:
+        """Those that are not announced, or whose spec is not in Redis."""
         asked = list(job_ids)
         async with self._redis.pipeline(transaction=False) as pipe:
             for job_id in asked:
                 pipe.exists(keys.spec(job_id), keys.environment(job_id))
             documents = await pipe.execute()
-        announced = await announced_jobs(self._redis)
         return {job for job, found in zip(asked, documents, strict=True) if found < 2 or job not in announced}
 
     async def untold(self, wishes: Mapping[str, str]) -> set[str]:

@@ -7,10 +7,10 @@ gone, and would wait for ever.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from redis.exceptions import RedisError
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from structlog.stdlib import BoundLogger
 
 from services.api.broker import QueueUnreadable
@@ -23,6 +23,8 @@ _OVER = [state.value for state in TERMINAL]
 _IS_DISPATCHED, _IS_TOLD = JobRow.dispatch_made >= JobRow.dispatch_wanted, JobRow.told_wish == JobRow.wish
 _TOGETHER = 1_000
 """Most jobs named in one statement."""
+_PAGE = 200
+"""Jobs that are looked at before other work has its turn."""
 _LOST = "Redis had lost this job's place in the queue; it is queued again"
 
 
@@ -61,18 +63,33 @@ class Losses:
             await asyncio.sleep(self._interval_s)
 
     async def look(self) -> None:
-        """Compare what the rows say with what Redis holds."""
-        columns = select(JobRow.id, JobRow.state, JobRow.wish, _IS_DISPATCHED.label("dispatched"))
-        async with self._database.read() as session:
-            rows = (await session.execute(columns.where(_IS_TOLD, JobRow.state.not_in(_OVER)))).all()
-        with_trainer = [row.id for row in rows if row.dispatched and row.state != JobState.PAUSED]
-        undispatched = await self._dispatcher.undispatched(with_trainer)
-        untold = await self._dispatcher.untold({row.id: row.wish for row in rows})
-        untold |= {row.id for row in rows if row.wish == Wish.CANCEL and row.state in IDLE}  # it would have ended
+        """Compare what the rows say with what Redis holds; page by page, as thousands may wait."""
+        announced = await self._dispatcher.announced()
+        undispatched, untold = set[str](), set[str]()
+        async for rows in self._pages():
+            with_trainer = [row.id for row in rows if row.dispatched and row.state != JobState.PAUSED]
+            undispatched |= await self._dispatcher.undispatched(with_trainer, announced)
+            untold |= await self._dispatcher.untold({row.id: row.wish for row in rows})
+            # a cancelled job that nobody works on would have ended
+            untold |= {row.id for row in rows if row.wish == Wish.CANCEL and row.state in IDLE}
         lost, unheard = _first(undispatched & self._undispatched), _first(untold & self._untold)
         self._undispatched, self._untold = undispatched - lost, untold - unheard
         if lost or unheard:
             await self._take_back(lost, unheard)
+
+    async def _pages(self) -> AsyncIterator[Sequence[Row[str, str, str, bool]]]:
+        """The jobs that have not ended and of which nothing is left to tell, in order of id."""
+        columns = select(JobRow.id, JobRow.state, JobRow.wish, _IS_DISPATCHED.label("dispatched"))
+        query = columns.where(_IS_TOLD, JobRow.state.not_in(_OVER)).order_by(JobRow.id).limit(_PAGE)
+        last = ""
+        while True:
+            async with self._database.read() as session:
+                rows = (await session.execute(query.where(JobRow.id > last))).all()
+            if rows:
+                yield rows
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1].id
 
     async def _take_back(self, lost: set[str], unheard: set[str]) -> None:
         self._log.warning("redis_lost", dispatches=sorted(lost), wishes=sorted(unheard))
