@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.adoption import Policy, Taken, policy_of, training_of
@@ -21,7 +22,7 @@ from services.api.artifacts import job_folder
 from services.api.caller import Caller
 from services.api.checks import environment_of, folder_problems
 from services.api.database import Database
-from services.api.derivation import evaluation_spec, fork_spec
+from services.api.derivation import evaluation_spec, fork_spec, stored_spec
 from services.api.environments import EnvironmentCatalogue
 from services.api.estimates import estimates, warnings
 from services.api.jobs import find
@@ -102,7 +103,7 @@ class Admission:
             return first
         if JobState(job.state) not in RETRIED:
             raise Problem(409, f"cannot retry job {job.id}: want a failed or cancelled job, got state {job.state}")
-        spec, environment = _stored_spec(job)
+        spec, environment = stored_spec(job.spec, job.id), _stored_environment(job)
         training = await asyncio.to_thread(training_of, job_folder(self._data_dir, job.id), job.id)
         if not training.has_base:
             await self._named_policy(call.caller, spec)
@@ -213,9 +214,11 @@ class Admission:
         return answer
 
 
-def _stored_spec(job: JobRow) -> tuple[JobSpec, EnvironmentInfo]:
+def _stored_environment(job: JobRow) -> EnvironmentInfo:
     """Raises Problem 409 for what another version of the platform stored and this one does not know any more."""
     try:
-        return JobSpec.model_validate(job.spec), EnvironmentInfo.model_validate(job.environment)
-    except ValueError as error:
-        raise Problem(409, f"cannot retry job {job.id}: its spec is of another version: {error}") from error
+        return EnvironmentInfo.model_validate(job.environment)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
+        sentence = f"its environment is described as by another version of the platform, see {fields}"
+        raise Problem(409, f"cannot retry job {job.id}: {sentence}; submit a new job instead") from None

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from structlog.stdlib import BoundLogger
 
-from services.api.artifacts import FINAL, checkpoint_files, checkpoint_names
+from services.api.artifacts import FINAL, checkpoint_files, checkpoint_names, deleted_checkpoints
 from services.api.problems import Problem
 from services.contracts.archive import FOLDER, ArchiveName
 from services.contracts.origin import ORIGIN_FILE, TakenOver
@@ -178,16 +178,17 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 
 async def keep_swept(jobs: Path, log: BoundLogger) -> None:
-    """For ever, now and then: remove what processes that died have left half-made."""
+    """For ever, now and then: remove what processes that died have left half-made or half-removed."""
     while True:
         for path in await asyncio.to_thread(sweep, jobs, time.time() - ABANDONED_S):
-            log.info("unfinished_folder_removed", path=str(path))
+            log.info("abandoned_folder_removed", path=str(path))
         await asyncio.sleep(SWEEP_S)
 
 
 def sweep(jobs: Path, before_unix_s: float) -> list[Path]:
-    """Remove what was begun before that time and never became a job's folder, since its process died; what it was."""
-    found = [path for path in jobs.glob(".j*") if _touched_unix_s(path) < before_unix_s]
+    """Remove what was begun before that time and never became a job's folder, since its process died, and checkpoints
+    that were deleted, whenever that was; gives what it was."""
+    found = [path for path in jobs.glob(".j*") if _touched_unix_s(path) < before_unix_s] + deleted_checkpoints(jobs)
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
     return found

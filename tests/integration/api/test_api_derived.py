@@ -13,8 +13,11 @@ import httpx
 import pytest
 from alembic.script import ScriptDirectory
 
+from services.api.database import Database
 from services.api.schema import FOLDER
+from services.api.tables import JobRow
 from tests.integration.api.api_process import ApiProcess
+from tests.integration.api.job_leftovers import GROUP, leave_results
 from tests.integration.api.submitting import spec, until
 from tests.job_files import files_below, safetensors, write_job_files, write_policy
 
@@ -193,6 +196,32 @@ def test_an_evaluation_of_what_is_not_there_is_refused(http: httpx.Client, made:
     ):
         answer = http.post("/v1/evaluations", json=body)
         assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
+
+
+async def test_a_job_of_an_older_version_can_be_read_though_not_done_again(
+    api: ApiProcess, http: httpx.Client, made: Made, shared_database_url: str
+) -> None:
+    job = made("FAILED", files=False)
+    leave_results(api.data_dir, job)
+    database = Database(shared_database_url or f"sqlite+aiosqlite:///{api.data_dir / 'platform.sqlite'}")
+    async with database.write() as session:
+        row = await session.get_one(JobRow, job)
+        row.spec = {**row.spec, "algorithm": {"advantage_estimator": "old", "key_of_old": 3}}
+    await database.close()
+    for path in ("", "/metrics", "/evaluations", "/rollouts", f"/rollouts/{GROUP}", "/anchors", "/checkpoints"):
+        assert http.get(f"/v1/jobs/{job}{path}").status_code == 200, path
+    assert http.get(f"/v1/jobs/{job}").json()["spec"]["algorithm"]["key_of_old"] == 3
+    assert job in [one["id"] for one in http.get("/v1/jobs").json()["jobs"]]
+    for page in ("", "/rollouts", f"/rollouts/{GROUP}", f"/anchors/{GROUP}", "/results", "/spec"):
+        assert http.get(f"/jobs/{job}{page}").status_code == 200, page
+    assert "key_of_old" in http.get("/jobs/new", params={"copy": job}).text
+    for answer in (
+        http.post(f"/v1/jobs/{job}:retry"),
+        http.post(f"/v1/jobs/{job}:fork", json={}),
+        http.post("/v1/evaluations", json={"job_id": job}),
+        http.get("/jobs/new", params={"copy": job, "checkpoint": "b000001"}),
+    ):
+        assert (answer.status_code, "key_of_old" in answer.text) == (409, True), answer.text
 
 
 def test_a_checkpoint_is_exported_as_a_tar_of_its_folder(http: httpx.Client, made: Made) -> None:

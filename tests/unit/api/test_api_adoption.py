@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from services.api.adoption import policy_of, training_of
+from services.api.adoption import policy_of, sweep, training_of
 from services.api.artifacts import checkpoint_names, delete_checkpoint
 from services.api.problems import Problem
 from tests.job_files import files_below, safetensors, write_job_files, write_policy
@@ -67,3 +67,17 @@ def test_a_version_that_is_not_kept_is_404_and_says_which_are(source: Path) -> N
     with pytest.raises(Problem, match="checkpoints hold versions: 2, 4"):
         policy_of(source, "s", version=1)
     assert policy_of(source, "s", checkpoint="v000005").version == 5
+
+
+def test_what_a_dead_process_left_of_a_deleted_checkpoint_is_swept(tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs"
+    write_job_files(jobs / "j1")
+    write_policy(jobs / "j1" / "final", 9)
+    for folder, name in ((jobs / "j1" / "checkpoints", "b000002"), (jobs / "j1", "final")):
+        (folder / name).rename(folder / f".{name}.deleted")  # as `delete_checkpoint` does first
+    (jobs / ".j2.half").mkdir()
+    before = files_below(jobs)
+    removed = sweep(jobs, before_unix_s=0)
+    assert sorted(path.name for path in removed) == [".b000002.deleted", ".final.deleted"]
+    assert files_below(jobs) == {path for path in before if ".deleted/" not in path}
+    assert (jobs / ".j2.half").is_dir(), "what is being made is left alone"
