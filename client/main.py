@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from pydantic import ValidationError
 
 from client.commands import (
     access,
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="Train LLM agents with GiGPO. `gigpo train` alone runs the default job on this machine; "
     "`gigpo COMMAND --help` explains each command with examples.",
     epilog="Exit codes: 0 done, 1 a job failed, 2 something you gave is wrong, 3 no API answers, 130 interrupted. "
-    "With --json stdout holds one JSON document and words for people go to stderr. "
+    "With --json stdout holds one JSON document (`jobs logs`: one a line) and words for people go to stderr. "
     "`gigpo --install-completion` completes commands and flags in your shell.",
 )
 app.command()(training.train)
@@ -69,6 +70,8 @@ def _sentence(error: typer.TyperException) -> str:
     said = said[:1].lower() + said[1:].replace(". Did you mean", ", did you mean")
     if possible:
         said += f", did you mean {' or '.join(possible)}?"
+    if isinstance(error.__cause__, ValidationError):  # typer's sentence leaves out what came
+        said += f", got {error.__cause__.errors()[0]['input']!r}"
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "gigpo"
     return f"{said}{'' if said.endswith('?') else ';'} `{command} --help` lists what there is"

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from client.document import require_environment, require_model_folder
-from client.errors import INTERRUPTED, GigpoError, NoStack
+from client.errors import BAD_INPUT, INTERRUPTED, GigpoError, NoStack
 from client.stack import RunningStack, running_stack, start_stack, stop_stack
 from client.synchronous import GigpoClient
 from services.contracts.job import JobSpec
@@ -51,6 +51,11 @@ def says_errors(command: Callable[P, None]) -> Callable[P, None]:
         except GigpoError as error:
             sys.stderr.write(f"gigpo: {error}\n")
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            sys.stderr.write(f"gigpo: {error.filename}: {error.strerror}\n")  # a folder or a file that was named
+            raise typer.Exit(BAD_INPUT) from error
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 

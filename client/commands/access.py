@@ -195,5 +195,5 @@ def _most(option: str, text: str) -> int | None:
     if text == "none":
         return None
     if not text.isdecimal():
-        raise BadInput(f"{option}: want a number or none, got {text!r}")
+        raise BadInput(f"{option}: want a whole number >= 0 or none, got {text!r}")
     return int(text)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from typing import Annotated
+
+import typer
 
 from client.errors import BadInput
 from client.session import says_errors
 
 
 @says_errors
-def openapi() -> None:
+def openapi(
+    json_output: Annotated[bool, typer.Option("--json", help="Nothing changes: it is JSON anyway.")] = False,
+) -> None:
     """Print the OpenAPI 3.1 document of the REST API as JSON; nothing is started.
 
     Generate a client from it, or load it into a viewer: `gigpo openapi > openapi.json`.

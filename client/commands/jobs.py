@@ -26,6 +26,7 @@ Kind = Annotated[str | None, typer.Option("--kind", help="training or evaluation
 Parent = Annotated[str | None, typer.Option("--parent", metavar="JOB", help="Its retries, forks and evaluations.")]
 Since = Annotated[str | None, typer.Option("--since", help="Created since then: 2h, 3d, or 2026-11-25T08:00.")]
 Until = Annotated[str | None, typer.Option("--until", help="Created before then.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON, as it comes.")]
 FollowLogs = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec; may be repeated.")
@@ -111,15 +112,13 @@ def logs(
     follow_logs: FollowLogs = False,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
-    json_output: Json = False,
+    json_output: JsonLines = False,
 ) -> None:
     """What a job said, one line an event: states, phases, batches, evaluations, checkpoints, warnings.
 
     gigpo jobs logs demo
     gigpo jobs logs demo --follow
     gigpo jobs logs demo --json | jq 'select(.kind == "warning")'
-
-    With --json one event a line, as it comes.
     """
     words = console(json_output=False)
     with connected(runs, api) as client:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client.errors import NoStack
+from client.errors import BadInput, NoStack
 from client.session import DEFAULT_RUNS, Json, Runs, console, emit, says_errors
 from client.stack import data_dir, running_stack, stack_command, stack_variables, start_stack, stop_stack
 
@@ -21,8 +21,11 @@ def up(detach: Detach = False, runs: Runs = DEFAULT_RUNS, json_output: Json = Fa
     Everything it keeps lies in RUNS/.platform. Ctrl-C stops it, and a later `gigpo up` goes on with unfinished jobs.
     Its API takes port 8400 when that is free (STACK_API_PORT chooses another).
     """
+    if json_output and not detach:
+        raise BadInput("--json: want --detach with it; in the foreground the stack speaks until it ends")
     if not detach:
         command = stack_command()
+        data_dir(runs).mkdir(parents=True, exist_ok=True)
         os.execvpe(command[0], command, stack_variables(runs))
     stack, words = running_stack(runs), console(json_output)
     if stack is not None:

@@ -14,6 +14,8 @@ from services.env.settings import Settings
 
 CALL_TIMEOUT_S = 120.0
 """Longest than the service's own deadlines, so that its words arrive."""
+DRAIN_S = 0.2
+"""With none the service cuts its connections, and gRPC says so on stderr beside what the caller has to be told."""
 OPTIONS = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
 
 
@@ -80,7 +82,7 @@ async def local_service(**settings: object) -> AsyncIterator[EnvClient]:
     Raises:
         TimeoutError: no worker came up.
     """
-    own = Settings.model_validate({**Settings().model_dump(), "port": 0, "drain_s": 0.0, **settings})
+    own = Settings.model_validate({**Settings().model_dump(), "port": 0, "drain_s": DRAIN_S, **settings})
     async with running_server(own) as address, grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
         yield EnvClient(channel)
 

@@ -252,6 +252,42 @@ def test_a_bad_file_is_refused_before_a_stack_is_started(gigpo: Gigpo, tmp_path:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("jobs", "list", "--limit", "0"),
+            "'--limit': Input should be greater than or equal to 1, got '0'; `gigpo jobs",
+        ),
+        (
+            ("compare", "--threshold", "3"),
+            "'--threshold': Input should be less than or equal to 1, got '3'; `gigpo compare",
+        ),
+        (("projects", "create", "p", "--max-jobs", "-3"), "--max-jobs: want a whole number >= 0 or none, got '-3'"),
+        (("up", "--json"), "--json: want --detach with it"),
+        (("up", "--runs", "file/runs"), "file/runs/.platform: Not a directory"),
+        (("up", "--detach", "--runs", "file/runs"), "Not a directory"),
+    ],
+)
+def test_a_wrong_call_says_what_was_wanted_and_what_came(
+    api: ApiProcess,
+    gigpo: Gigpo,
+    variables: dict[str, str],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    (tmp_path / "file").touch()
+    variables["GIGPO_API_URL"] = api.url
+    done = gigpo(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert words in done.stderr
+
+
+def test_the_contract_is_json_with_and_without_being_asked(gigpo: Gigpo) -> None:
+    assert json.loads(gigpo("openapi", "--json").stdout) == json.loads(gigpo("openapi").stdout)
+
+
 def test_without_a_stack_the_exit_code_is_3(gigpo: Gigpo) -> None:
     for command in (("jobs", "list"), ("down",), ("env", "list", "--api", f"http://127.0.0.1:{free_port()}")):
         done = gigpo(*command)

@@ -101,6 +101,7 @@ def test_what_was_played_is_a_document(gigpo):
         (("play", "gird"), "unknown environment 'gird'; known: alfworld"),
         (("play", "grid", "--kwargs", "{'a'"), "want a JSON object"),
         (("play", "grid", "--kwargs", '{"sise": 3}'), "sise"),
+        (("play", "grid", "--split", "nope"), "split: want one of train, test, got 'nope'"),
         (("check", "gird"), "unknown environment"),
         (("check",), "--all"),
         (("new", "Tic-Tac"), "small letters"),
@@ -110,6 +111,7 @@ def test_what_is_wrong_is_one_sentence_and_status_two(gigpo, arguments, sentence
     shown = gigpo(*arguments)
     assert shown.returncode == 2
     assert sentence in " ".join(shown.stderr.replace("│", " ").split())
+    assert "goaway" not in shown.stderr  # gRPC's own words about a service that is cut off
     assert "Traceback" not in shown.stderr
 
 
