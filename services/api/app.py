@@ -44,7 +44,7 @@ def build_app(settings: Settings, log: BoundLogger) -> FastAPI:
         app.include_router(module.router)
     mount_dashboard(app)
     setattr(app, "openapi", partial(document, app))  # noqa: B010 - FastAPI's own way; an assignment mypy refuses
-    _translate_errors(app)
+    _translate_errors(app, settings.max_body_bytes)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(Defects, log=log)
     app.add_middleware(AuditTrail)
@@ -52,7 +52,7 @@ def build_app(settings: Settings, log: BoundLogger) -> FastAPI:
     return app
 
 
-def _translate_errors(app: FastAPI) -> None:
+def _translate_errors(app: FastAPI, max_body_bytes: int) -> None:
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
         return answer(error)
@@ -62,6 +62,8 @@ def _translate_errors(app: FastAPI) -> None:
         if error.status_code == 405:  # Starlette names the methods of the first route that matches
             error.headers = {"Allow": ", ".join(allowed_methods(app, request.url.path))}
         detail = str(error.detail or HTTPStatus(error.status_code).phrase)
+        if error.status_code == 413:  # of a body without a length, which was read so far
+            detail = f"want a body of at most {max_body_bytes} bytes, got more"
         return answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))
 
     async def validation(request: Request, error: Exception) -> Response:

@@ -19,6 +19,8 @@ _TAIL_CHARACTERS = 1_500
 
 Variables = Callable[[Mapping[str, str]], Mapping[str, str]]
 """Addresses known so far, by service -> environment variables; the service's own address is there on a restart."""
+_OF_THE_API = ("API_", "GIGPO_API_KEY")
+"""How variables begin that may hold a key or the password of the database."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class ServicePlan:
     name: str
     command: Sequence[str]
     variables: Variables = lambda _: {}
-    """Added to the supervisor's own environment."""
+    """Added to the supervisor's own environment, without what is the API's alone."""
     probe: Callable[[], bool] | None = None
     """Whether it is ready; None: it says so by its announcing line on stdout."""
     start_s: float = 120.0
@@ -60,7 +62,7 @@ class Child:
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
                 *plan.command,
-                env={**os.environ, **plan.variables(addresses)},
+                env={**_inherited(plan.name), **plan.variables(addresses)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
@@ -142,3 +144,8 @@ def _announcement(line: bytes) -> dict[str, str | None] | None:
 
 def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-_TAIL_CHARACTERS:].strip() or "(empty)"
+
+
+def _inherited(service: str) -> dict[str, str]:
+    """The supervisor's environment; the API's secrets go to it alone, since other services run what users bring."""
+    return {name: value for name, value in os.environ.items() if service == "api" or not name.startswith(_OF_THE_API)}

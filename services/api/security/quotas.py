@@ -15,8 +15,8 @@ from services.api.tables import JobRow
 from services.contracts.job import JobSpec
 
 _ENDED = [state.value for state in TERMINAL]
-_RETRY_AFTER_S = 30
-"""Some job of the project may have ended by then."""
+_RETRY_AFTER_S = 300
+"""A job takes minutes: longer than a client waits by itself, so that the refusal is told instead of waited out."""
 
 
 @dataclass(frozen=True)

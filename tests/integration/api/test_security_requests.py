@@ -51,6 +51,7 @@ def test_a_body_that_is_too_long_is_413_whether_it_says_so_or_not(keyed: KeyedAp
     assert keyed.admin.post("/v1/jobs", content=long, headers=json).status_code == 413
     chunked = keyed.admin.post("/v1/jobs", content=iter([long[:100], long[100:]]), headers=json)
     assert (chunked.status_code, chunked.headers["content-type"]) == (413, "application/problem+json")
+    assert chunked.json()["detail"] == f"want a body of at most {LIMIT} bytes, got more"
     small = keyed.admin.post("/v1/projects", content=iter([b'{"id": ', b'"chunks"}']), headers=json)
     assert small.status_code == 201
 

@@ -48,6 +48,21 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+async def test_the_keys_of_the_installation_reach_the_api_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("API_KEY", "API_DATABASE_URL", "GIGPO_API_KEY"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("ENV_SERVICE_X", "x")
+    supervisor = Supervisor([[plan("env", tmp_path), plan("api", tmp_path)]], tmp_path / "logs", lambda _: None)
+    await supervisor.start()
+    held = {name: Path(f"/proc/{pid}/environ").read_bytes() for name, pid in supervisor.pids().items()}
+    await supervisor.stop(asyncio.Event())
+    assert b"secret" not in held["env"]
+    assert b"ENV_SERVICE_X=x" in held["env"]
+    assert b"API_KEY=secret" in held["api"]
+
+
 async def test_services_start_stage_by_stage_and_stop_in_reverse(tmp_path: Path) -> None:
     supervisor = Supervisor(
         [[plan("a", tmp_path)], [plan("b", tmp_path)], [plan("c", tmp_path)]], tmp_path / "logs", lambda _: None
