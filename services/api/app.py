@@ -76,7 +76,13 @@ def _translate_errors(app: FastAPI, max_body_bytes: int) -> None:
 
 
 def _validation_problem(request: Request, error: RequestValidationError) -> Problem:
-    of_body = all(one["loc"][0] == "body" and one["type"] != "json_invalid" for one in error.errors())
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return bad_spec([("", f"want JSON, got at character {first['loc'][-1]}: {first['ctx']['error']}")])
+    if isinstance(error.body, bytes) and any(one["loc"] == ("body",) for one in error.errors()):
+        got = request.headers.get("content-type", "none")
+        return bad_spec([("", f"want JSON, named by Content-Type: application/json, got {got[:64]!r}")])
+    of_body = all(one["loc"][0] == "body" for one in error.errors())
     if of_body and request.url.path == SUBMIT_PATH:
         try:
             parse_spec(error.body)  # says it in the same sentences as on the command line
@@ -89,6 +95,6 @@ def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "unknown key"
     sentence = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] in {"missing", "json_invalid", "value_error"}:  # nothing came, or the sentence says what
+    if error["type"] in {"missing", "value_error"}:  # nothing came, or the sentence says what
         return sentence
     return f"{sentence}, got {reprlib.repr(error['input'])}"

@@ -137,6 +137,17 @@ def test_a_body_that_is_no_clean_json_is_a_problem(content: bytes, status: int, 
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
+def test_a_body_that_is_no_json_is_refused_as_what_it_is(http: httpx.Client) -> None:
+    json, text = {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}
+    cut = http.post("/v1/jobs", content=b'{"model": ', headers=json).json()
+    assert cut["detail"].startswith("want JSON, got at character 10: ")
+    for path in ("/v1/jobs", "/v1/evaluations"):
+        other = http.post(path, content=b"{}", headers=text)
+        assert other.status_code == 422
+        assert other.json()["detail"] == "want JSON, named by Content-Type: application/json, got 'text/plain'"
+    assert http.get("/v1/jobs", params={"cursor": "x"}).json()["errors"][0]["field"] == "cursor"
+
+
 def test_a_model_folder_must_hold_a_model(tmp_path: Path, http: httpx.Client) -> None:
     (tmp_path / "config.json").write_text("{}")
     refused = http.post("/v1/jobs", json={"model": {"model": str(tmp_path)}}).json()
