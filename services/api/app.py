@@ -7,7 +7,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -19,6 +19,7 @@ from services.api.openapi import allowed_methods, document, operation_id
 from services.api.problems import Problem, answer, bad_spec
 from services.api.routes import administration, catalogue, checkpoints, evaluations, feed, jobs, rollouts
 from services.api.routes.jobs import SUBMIT_PATH
+from services.api.routes.parameters import only_known_query
 from services.api.security import login
 from services.api.security.guard import Guard
 from services.api.security.headers import SecurityHeaders
@@ -26,7 +27,7 @@ from services.api.security.trail import AuditTrail
 from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
 
-ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue, administration, login)
+ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue, administration)
 
 
 def build_app(settings: Settings, log: BoundLogger) -> FastAPI:
@@ -41,7 +42,8 @@ def build_app(settings: Settings, log: BoundLogger) -> FastAPI:
         redoc_url=None,
     )
     for module in ROUTERS:
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(only_known_query)])
+    app.include_router(login.router)
     mount_dashboard(app)
     setattr(app, "openapi", partial(document, app))  # noqa: B010 - FastAPI's own way; an assignment mypy refuses
     _translate_errors(app, settings.max_body_bytes)

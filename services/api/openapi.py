@@ -13,8 +13,8 @@ from starlette.routing import compile_path
 from services.api.examples import EXAMPLES
 from services.api.problems import ProblemDetails, responses
 
-ANYWHERE = (401, 403, 429, 500)
-"""What the guard, or a defect, may answer instead of any route."""
+ANYWHERE = (401, 403, 422, 429, 500)
+"""What the guard, the look at the names of a query, or a defect may answer instead of any route."""
 WITH_BODY = (400, 413, 415)
 """What is said of a body before any route reads it."""
 TAGS = {

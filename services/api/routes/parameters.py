@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Query
+from fastapi import Depends, Header, Path, Query, Request
 
 from services.api import jobs
 from services.api.caller import Asking
 from services.api.container import Parts
+from services.api.problems import bad_spec
 from services.api.tables import JobRow
 
 TEXT = r"^[^\x00]*$"
@@ -50,3 +52,18 @@ AfterEvent = Annotated[
 ]
 """Stream id after which a feed begins; `BEGINNING` when it is not given."""
 BEGINNING = "0-0"
+
+
+async def only_known_query(request: Request) -> None:
+    """A filter whose name is misspelt must not answer with everything. Raises Problem 422."""
+    operation = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
+    known = sorted(one["name"] for one in operation.get("parameters", []) if one["in"] == "query")
+    unknown = [(name, value) for name, value in request.query_params.items() if name not in known]
+    if unknown:
+        raise bad_spec([(name, _unknown_parameter(name, value, known)) for name, value in unknown])
+
+
+def _unknown_parameter(name: str, value: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}" if known else "none is known here"
+    return f"unknown parameter, got {value[:80]!r}; {meant}"

@@ -167,6 +167,22 @@ def test_jobs_are_listed_newest_first_by_pages_and_filters(http: httpx.Client) -
     assert http.get("/v1/jobs", params={"name": "paged", "advantage_estimator": "gigpo"}).json()["jobs"] == []
 
 
+@pytest.mark.parametrize(
+    ("path", "field", "words"),
+    [
+        ("/v1/jobs?stat=RUNNING", "stat", "unknown parameter, got 'RUNNING'; did you mean state?"),
+        ("/v1/jobs/nobody/metrics?zzz=1", "zzz", "unknown parameter, got '1'; known are format"),
+        ("/v1/system?q=1", "q", "unknown parameter, got '1'; none is known here"),
+        ("/v1/environments/grid?q=1", "q", "unknown parameter, got '1'; none is known here"),
+    ],
+)
+def test_a_misspelt_parameter_is_refused_instead_of_answered_with_everything(
+    path: str, field: str, words: str, http: httpx.Client
+) -> None:
+    answer = http.get(path)
+    assert (answer.status_code, answer.json()["errors"]) == (422, [{"field": field, "message": words}])
+
+
 def test_unknown_jobs_and_paths_are_problems(http: httpx.Client) -> None:
     for path in ("/v1/jobs/none", "/v1/nothing", "/v1/jobs/none/events", "/v1/jobs/none/checkpoints"):
         answer = http.get(path)
