@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from services.env.errors import WorkerLostError
+from services.env.errors import NoWorkerError, WorkerLostError
 from services.env.process import WorkerProcess
 from services.env.settings import Settings
 from services.env.wire import (
@@ -82,12 +82,19 @@ class Crew:
         self._opening = 0
         self._busy_at = time.monotonic()
         self._episodes = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._last_failure = ""
+        """Why a worker did not start; empty: the last one did."""
+        self._slots: list[asyncio.Task[None]] = []
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @property
+    def size(self) -> int:
+        """How many workers it keeps alive."""
+        return self._size
 
     def start(self) -> None:
         """Begin to start every worker."""
-        for _ in range(self._size):
-            self._spawn_task(self._keep_slot())
+        self._slots = [asyncio.create_task(self._keep_slot()) for _ in range(self._size)]
 
     async def complete(self) -> None:
         """Wait until all can open sessions; TimeoutError where they do not get there."""
@@ -95,23 +102,24 @@ class Crew:
 
     async def stop(self) -> None:
         """End every worker and wait until none is left."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for slot in self._slots:
+            slot.cancel()
+        await asyncio.gather(*self._slots, return_exceptions=True)
         workers = self._open | self._retiring
         self._open.clear()
         self._announce()
-        await asyncio.gather(*(worker.stop(STOP_PATIENCE_S) for worker in workers))
+        await asyncio.gather(*(worker.stop(STOP_PATIENCE_S) for worker in workers), *self._leaving)
 
     async def describe(self) -> list[EnvironmentEntry]:
-        """What its workers can open, as the first of them told it. WorkerLostError: none is up."""
+        """What its workers can open, as the first of them told it. NoWorkerError: none came up."""
         try:
             return await asyncio.wait_for(asyncio.shield(self._entries), self._settings.worker_start_timeout_s)
         except TimeoutError as error:
-            raise WorkerLostError("no worker is up") from error
+            raise self._none_up() from error
 
     async def open(self, spec: EpisodeSpec, history: History) -> tuple[RemoteSession, Opened] | Failed:
-        """Open a session and replay its history; see wire.OpenEpisode. WorkerLostError: it ended, or none is up."""
+        """Open a session and replay its history; see wire.OpenEpisode. WorkerLostError: its worker ended.
+        NoWorkerError: none came up."""
         self._opening += 1
         try:
             worker = await self._fewest_sessions()
@@ -140,7 +148,9 @@ class Crew:
         worker.episodes.discard(episode)
         if worker in self._retiring and not worker.episodes:
             self._retiring.discard(worker)
-            self._spawn_task(worker.stop(STOP_PATIENCE_S))
+            leaving = asyncio.create_task(worker.stop(STOP_PATIENCE_S))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
 
     def look_after(self) -> None:
         """Kill workers whose call takes too long; drop retiring ones that died. To be called again and again."""
@@ -151,14 +161,19 @@ class Crew:
                 log.warning("worker %d hung; killing it", worker.pid)
                 worker.kill(hung=True)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a session lives or is being opened."""
+        return self._opening > 0 or any(worker.episodes for worker in self._open | self._retiring)
+
     def idle_for_s(self) -> float:
         """Seconds without a session, as far as this was asked often enough to know."""
-        if self._opening or any(worker.episodes for worker in self._open | self._retiring):
+        if self.busy:
             self._busy_at = time.monotonic()
         return time.monotonic() - self._busy_at
 
     async def _fewest_sessions(self) -> WorkerProcess:
-        """The worker that opens the next session. WorkerLostError: none is up.
+        """The worker that opens the next session. NoWorkerError: none came up.
 
         The first sessions wait until every worker has been tried: those of one group would else all go to one.
         """
@@ -169,13 +184,12 @@ class Crew:
                     # some are gone and their slots have not had their turn to see it, or none is up
                     await (asyncio.sleep(0) if self._open else self._some_open.wait())
         except TimeoutError as error:
-            raise WorkerLostError("no worker is up") from error
+            raise self._none_up() from error
         return min(live, key=lambda candidate: len(candidate.episodes))
 
-    def _spawn_task(self, work: "asyncio._CoroutineLike[None]") -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _none_up(self) -> NoWorkerError:
+        why = f": {self._last_failure}" if self._last_failure else ""
+        return NoWorkerError(f"no worker came up within {self._settings.worker_start_timeout_s:g} s{why}")
 
     def _announce(self) -> None:
         if len(self._open) == self._size:
@@ -199,12 +213,13 @@ class Crew:
             await asyncio.sleep(RESTART_PAUSE_S[min(failures, len(RESTART_PAUSE_S) - 1)])
             try:
                 worker = await self._started()
-            except (WorkerLostError, OSError):  # TimeoutError is an OSError
+            except (WorkerLostError, OSError) as error:  # TimeoutError is an OSError
                 failures += 1
+                self._last_failure = str(error) or "it did not answer"
                 log.exception("a worker did not start; %d in a row", failures)
                 self._count_try()
                 continue
-            failures = 0
+            failures, self._last_failure = 0, ""
             self._open.add(worker)
             self._count_try()
             self._announce()
@@ -224,10 +239,7 @@ class Crew:
         worker = await WorkerProcess.start(self._config)
         try:
             await self._greet(worker)
-        except (WorkerLostError, TimeoutError):
-            worker.kill()
-            raise
-        except asyncio.CancelledError:
+        except BaseException:
             await worker.stop(0.0)
             raise
         return worker

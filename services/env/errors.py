@@ -77,3 +77,7 @@ class WorkerLostError(EnvServiceError):
         super().__init__(message)
         self.running = running
         self.hung = hung
+
+
+class NoWorkerError(WorkerLostError):
+    """No worker is up, and none came up while the call waited; the message says why the last one did not."""

@@ -8,7 +8,7 @@ import msgspec
 
 from services.env.crew import Crew, RemoteSession
 from services.env.environment import CostClass
-from services.env.errors import WorkerLostError
+from services.env.errors import NoRoomError, NoWorkerError
 from services.env.settings import Settings
 from services.env.wire import EnvironmentEntry, EpisodeSpec, Failed, History, Opened
 from services.env.worker import WorkerConfig
@@ -16,13 +16,16 @@ from services.env.worker import WorkerConfig
 log = logging.getLogger(__name__)
 
 WATCH_EVERY_S = 0.2
+RETRY_AFTER_S = 5.0
+"""The hint where no more workers may be started, seconds."""
 
 
 class WorkerPool:
     """All worker processes of a service.
 
     The standing crew lives as long as the service. Another environment's own crew starts with its first session and
-    ends `worker_idle_s` after its last, so that one that is slow, big or broken harms no neighbour.
+    ends `worker_idle_s` after its last, so that one that is slow, big or broken harms no neighbour. It ends sooner when
+    another needs the room: all own crews together have at most `max_own_workers`, but one crew may always live.
 
     Args:
         on_ready: told whether the standing crew can open sessions, whenever that changes.
@@ -51,12 +54,17 @@ class WorkerPool:
         await asyncio.gather(*(crew.stop() for crew in (self._standing, *self._own.values())), *self._ending)
 
     async def describe(self) -> list[EnvironmentEntry]:
-        """The listing, as the first worker told it. WorkerLostError: none is up."""
+        """The listing, as the first worker told it. NoWorkerError: none came up."""
         return await self._standing.describe()
 
     async def open(self, spec: EpisodeSpec, history: History) -> tuple[RemoteSession, Opened] | Failed:
-        """Open a session and replay its history; see wire.OpenEpisode. WorkerLostError: its worker ended, or none is
-        up."""
+        """Open a session and replay its history; see wire.OpenEpisode.
+
+        Raises:
+            WorkerLostError: its worker ended.
+            NoWorkerError: none came up.
+            NoRoomError: it needs workers of its own, and no more may be started now.
+        """
         entries = {entry.id: entry for entry in await self.describe()}
         entry = entries.get(spec.environment)
         size = own_workers(entry, self._settings) if entry else 0
@@ -65,8 +73,9 @@ class WorkerPool:
 
     def _own_crew(self, environment: str, size: int) -> Crew:
         if self._stopped:
-            raise WorkerLostError("the service is going down")
+            raise NoWorkerError("the service is going down")
         if environment not in self._own:
+            self._make_room(environment, size)
             log.info("starting %d workers of %r", size, environment)
             only = {environment: self._config.environments[environment]}
             self._own[environment] = Crew(
@@ -74,6 +83,27 @@ class WorkerPool:
             )
             self._own[environment].start()
         return self._own[environment]
+
+    def _make_room(self, environment: str, size: int) -> None:
+        """End crews without a session, the one that is idle longest first, until `size` more workers may live."""
+        for other in sorted(self._own, key=lambda other: self._own[other].idle_for_s(), reverse=True):
+            if self._fits(size):
+                break
+            if not self._own[other].busy:
+                self._end(other)
+        if self._own and not self._fits(size):
+            living = ", ".join(f"{crew.size} of {other!r}" for other, crew in self._own.items())
+            most = f"at most {self._settings.max_own_workers} may live, and {living} do"
+            raise NoRoomError(f"{environment!r} needs {size} workers of its own; {most}", RETRY_AFTER_S)
+
+    def _fits(self, size: int) -> bool:
+        return sum(crew.size for crew in self._own.values()) + size <= self._settings.max_own_workers
+
+    def _end(self, environment: str) -> None:
+        log.info("ending the idle workers of %r", environment)
+        task = asyncio.create_task(self._own.pop(environment).stop())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _watch(self) -> None:
         """Look after every crew, and end those without work."""
@@ -83,11 +113,7 @@ class WorkerPool:
                 crew.look_after()
             for environment, crew in list(self._own.items()):
                 if crew.idle_for_s() > self._settings.worker_idle_s:
-                    log.info("ending the idle workers of %r", environment)
-                    del self._own[environment]
-                    task = asyncio.create_task(crew.stop())
-                    self._ending.add(task)
-                    task.add_done_callback(self._ending.discard)
+                    self._end(environment)
 
 
 def own_workers(entry: EnvironmentEntry, settings: Settings) -> int:

@@ -90,7 +90,15 @@ class WorkerProcess:
                 env=worker_environment(os.environ),
             )
             parents.pop_all()  # they are the worker's now
-        return cls(process, await asyncio.open_connection(sock=ours), page)
+        try:
+            streams = await asyncio.open_connection(sock=ours)
+        except BaseException:  # cancelled, as a rule: nobody else knows of the process yet
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            ours.close()
+            page.close()
+            raise
+        return cls(process, streams, page)
 
     @property
     def pid(self) -> int:

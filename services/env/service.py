@@ -17,8 +17,10 @@ from services.env.errors import (
     EnvServiceError,
     EpisodeOverError,
     KeyReusedError,
+    NoRoomError,
     NotDoneError,
     NotReplayableError,
+    NoWorkerError,
     ResetFaultError,
     ResetHungError,
     ResetInfraError,
@@ -63,7 +65,8 @@ class Sessions(Protocol):
         """What can be opened, in order of id. WorkerLostError where nobody can tell."""
 
     async def open(self, spec: EpisodeSpec, history: History) -> tuple[Session, Opened] | Failed:
-        """Open and replay; see wire.OpenEpisode. WorkerLostError where the home is lost on the way."""
+        """Open and replay; see wire.OpenEpisode. WorkerLostError where the home is lost on the way, NoWorkerError
+        where there is none, NoRoomError where there may be no more."""
 
 
 @dataclass(frozen=True)
@@ -332,6 +335,8 @@ class EnvService:
         for _ in range(MAX_TRIES):
             try:
                 opened = _home_kept(await self._sessions.open(start.spec, start.history))
+            except NoWorkerError:
+                raise  # it has waited for one already
             except WorkerLostError as lost:
                 if lost.hung:
                     raise ResetHungError("reset took too long; its worker was killed") from lost
@@ -379,6 +384,8 @@ class EnvService:
                         return Fault(FaultClass.INFRA, "the lease was closed while its session was rebuilt")
                     log.info("lease %s rebuilt after %d steps", lease.id, len(lease.actions))
                 return _home_kept(await lease.session.step(action, response_tokens))
+            except (NoWorkerError, NoRoomError) as error:
+                return Fault(FaultClass.INFRA, f"the session could not be rebuilt: {error}")
             except WorkerLostError as lost:
                 lease.session = None
                 own += lost.running

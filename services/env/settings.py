@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     own_workers: dict[str, Annotated[int, Field(ge=0, le=256)]] = {}
     """Environment id -> worker processes of its own; 0: it shares the standing ones. Not named: none for an environment
     that is light and thread-safe, `workers` for every other."""
+    max_own_workers: int = Field(64, ge=1)
+    """Workers of all own crews together; then RESOURCE_EXHAUSTED until one crew has no session left. One crew, however
+    large, may always live."""
     worker_idle_s: Seconds = 300.0
     """An environment's own workers end when they were without a session for so long; the next one starts them again."""
     episodes_per_worker: int = Field(20_000, ge=0)

@@ -21,6 +21,7 @@ STATUS: dict[type[errors.EnvServiceError], grpc.StatusCode] = {
     errors.NoRoomError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DrainingError: grpc.StatusCode.UNAVAILABLE,
     errors.WorkerLostError: grpc.StatusCode.UNAVAILABLE,
+    errors.NoWorkerError: grpc.StatusCode.UNAVAILABLE,
     errors.ResetInfraError: grpc.StatusCode.UNAVAILABLE,
     errors.ResetFaultError: grpc.StatusCode.INTERNAL,
 }

@@ -3,8 +3,9 @@
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
@@ -13,10 +14,15 @@ from services.env.server import MAX_MESSAGE_BYTES, running_server
 from services.env.settings import Settings
 
 CALL_TIMEOUT_S = 120.0
-"""Longest than the service's own deadlines, so that its words arrive."""
+"""Longer than the service's own deadlines, so that its words arrive."""
+TRIES = 10
+"""Calls made for one answer that is not there yet: a first reset may read and index much."""
 DRAIN_S = 0.2
 """With none the service cuts its connections, and gRPC says so on stderr beside what the caller has to be told."""
 OPTIONS = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Task:
 
 
 class EnvClient:
-    """The service in short. Errors are grpc.aio.AioRpcError."""
+    """The service in short. What takes long is waited for. Errors are grpc.aio.AioRpcError."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.stub = env_pb2_grpc.EnvironmentServiceStub(channel)  # type: ignore[no-untyped-call,unused-ignore]
@@ -48,17 +54,18 @@ class EnvClient:
 
     async def open(self, task: Task, n: int) -> env_pb2.OpenGroupResponse:
         """n sessions of one task."""
-        return await self.stub.OpenGroup(self._opening(task, n), timeout=CALL_TIMEOUT_S)
+        request = self._opening(task, n)
+        return await _answered(lambda: self.stub.OpenGroup(request, timeout=CALL_TIMEOUT_S))
 
     async def rebuild(self, task: Task, actions: Sequence[str], digests: Sequence[bytes]) -> env_pb2.RebuildResponse:
         """One session where the actions lead, compared with what they showed."""
         request = env_pb2.RebuildRequest(start=self._opening(task, 1), actions=actions, digests=digests)
-        return await self.stub.Rebuild(request, timeout=CALL_TIMEOUT_S)
+        return await _answered(lambda: self.stub.Rebuild(request, timeout=CALL_TIMEOUT_S))
 
     async def step(self, lease: str, seq: int, action: str) -> env_pb2.Outcome:
         """Apply one action."""
         request = env_pb2.StepRequest(lease=lease, seq=seq, action=action)
-        return (await self.stub.Step(request, timeout=CALL_TIMEOUT_S)).outcome
+        return (await _answered(lambda: self.stub.Step(request, timeout=CALL_TIMEOUT_S))).outcome
 
     async def close(self, leases: Sequence[str]) -> None:
         """End leases."""
@@ -73,6 +80,18 @@ class EnvClient:
             seed=task.seed,
             n=n,
         )
+
+
+async def _answered(call: Callable[[], Awaitable[T]]) -> T:
+    """The answer to a call that names what it asks for, so that its repetition acts once: made again while it is told
+    that the answer is not there yet."""
+    for _ in range(TRIES - 1):
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
+    return await call()
 
 
 @contextlib.asynccontextmanager

@@ -3,8 +3,11 @@
 import keyword
 import re
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
+
+from services.env.registry import known_environments
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 FILES = {
@@ -21,9 +24,14 @@ class ScaffoldError(Exception):
 
 
 def make_package(name: str, folder: Path) -> list[Path]:
-    """Write `folder`/`name`; the files. ScaffoldError: the name cannot be a package's, or the folder is there."""
+    """Write `folder`/`name`; the files. ScaffoldError: the name cannot be a new package's, or the folder is
+    there."""
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ScaffoldError(f"name: want small letters, digits and _, such as tic_tac_toe, got {name!r}")
+    if name in known_environments({}):
+        raise ScaffoldError(f"name: an environment {name!r} is registered already")
+    if find_spec(name):
+        raise ScaffoldError(f"name: a module {name!r} is installed already, which the package would hide")
     home = folder / name
     if home.exists():
         raise ScaffoldError(f"{home} is there already")

@@ -105,6 +105,8 @@ def test_what_was_played_is_a_document(gigpo):
         (("check", "gird"), "unknown environment"),
         (("check",), "--all"),
         (("new", "Tic-Tac"), "small letters"),
+        (("new", "grid"), "an environment 'grid' is registered already"),
+        (("new", "random"), "a module 'random' is installed already"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_status_two(gigpo, arguments, sentence):

@@ -1,14 +1,20 @@
 """Environments that are not light have worker processes of their own: what goes wrong in one touches no other."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 
+import grpc
 import psutil
 import pytest
 from env_caller import Caller, reached, workers
-from gigpo.env.v1 import env_pb2
+from gigpo.env.v1 import env_pb2, env_pb2_grpc
+
+from services.env.process import WorkerProcess
+from services.env.server import running_server
+from services.env.worker import WorkerConfig
 
 SHOWS_PROCESS = '{"shows_process": true}'
 WITHIN_S = 30.0
@@ -151,4 +157,77 @@ async def test_workers_that_do_not_start_leave_the_other_environments_alone(serv
         assert (await caller.step(light[0], 1)).observation.text == "count 1"
         problem = (await asyncio.gather(opening, return_exceptions=True))[0]
     assert problem.code().name == "UNAVAILABLE"
-    assert await caller.open("moderate")
+    assert problem.details().startswith("no worker came up within 2 s: ")
+    assert "/nowhere/python" in problem.details()
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):  # between two starts lies a pause
+                await caller.open("moderate")
+                break
+
+
+async def test_a_worker_that_dies_while_it_starts_for_a_session_is_replaced(served):
+    caller = await served()
+    (standing,) = workers()
+    opening = asyncio.create_task(caller.open("moderate"))
+    async with asyncio.timeout(WITHIN_S):
+        while not (own := [worker for worker in workers() if worker.pid != standing.pid]):
+            await asyncio.sleep(0)
+    assert not opening.done()
+    own[0].kill()
+    (lease,) = await opening
+    assert (await caller.step(lease, 1)).observation.text == "count 1"
+
+
+async def test_workers_are_not_idle_while_a_session_is_being_opened(served):
+    caller = await served(worker_idle_s=0.05)
+    spec = {"kwargs_json": '{"shows_process": true, "reset": "sleep 1"}'}
+    group = await caller.group("moderate", **spec)
+    outcome = await caller.step(group.leases[0], 1)
+    assert process_in(outcome.observation) == process_in(group.observation)
+
+
+async def test_workers_of_their_own_are_limited_in_all_and_those_without_a_session_make_room(served):
+    caller = await served(max_own_workers=2, own_workers={"faulty": 1}, worker_idle_s=5.0)
+    moderate, unthreaded = await caller.open("moderate"), await caller.open("unthreaded")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.open("faulty")
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "at most 2 may live, and 1 of 'moderate', 1 of 'unthreaded' do" in refused.value.details()
+    assert int(dict(refused.value.trailing_metadata())["retry-after-ms"]) > 0
+    assert await caller.open("grid")
+    await caller.stub.Close(env_pb2.CloseRequest(leases=moderate))
+    assert await caller.open("faulty")
+    assert (await caller.step(unthreaded[0], 1)).observation.text == "count 1"
+
+
+async def test_one_environment_may_have_more_workers_than_all_together_may(served):
+    caller = await served(max_own_workers=1, own_workers={"moderate": 2}, worker_idle_s=0.3)
+    leases = await caller.open("moderate", n=2)
+    assert len(workers()) == 3
+    await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
+
+
+async def test_a_recycled_worker_that_hangs_ends_with_the_service(settings, tmp_path):
+    async with (
+        running_server(settings(episodes_per_worker=1)) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        caller = Caller(env_pb2_grpc.EnvironmentServiceStub(channel), address)
+        (lease,) = await caller.open("moderate")
+        stuck = asyncio.create_task(caller.step(lease, 1, f"wait-for {tmp_path / 'gate'}"))
+        await reached(tmp_path / "gate.reached")
+    await asyncio.gather(stuck, return_exceptions=True)
+    assert workers() == []
+
+
+async def test_a_start_that_is_given_up_leaves_no_process():
+    config = WorkerConfig({}, {}, 0, 0.0)
+    for turns in range(1, 6):
+        starting = asyncio.create_task(WorkerProcess.start(config))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not starting.cancel():
+            await (await starting).stop(0.0)
+        await asyncio.gather(starting, return_exceptions=True)
+        assert workers() == []

@@ -50,6 +50,30 @@ async def test_a_step_that_kills_two_workers_is_a_fault_and_is_not_tried_again(s
         await service.step(lease, 2, "3")
 
 
+async def test_where_no_worker_came_up_nothing_is_tried_again(service, homes):
+    left = died()
+    homes.losses["open"] = [errors.NoWorkerError("no worker came up: no memory"), left]
+    with pytest.raises(errors.NoWorkerError, match="no memory"):
+        await opened(service)
+    assert homes.losses["open"] == [left]
+
+
+async def test_a_session_that_is_lost_when_no_worker_comes_up_is_a_fault(service, homes):
+    lease = await opened(service)
+    left = died()
+    homes.losses |= {"step": [died()], "open": [errors.NoWorkerError("no worker came up: no memory"), left]}
+    answer = await service.step(lease, 1, "3")
+    assert answer == Fault(FaultClass.INFRA, "the session could not be rebuilt: no worker came up: no memory")
+    assert homes.losses["open"] == [left]
+
+
+async def test_where_no_more_workers_may_live_a_lost_session_is_a_fault(service, homes):
+    lease = await opened(service)
+    homes.losses |= {"step": [died()], "open": [errors.NoRoomError("at most 2 may live", 5.0)]}
+    answer = await service.step(lease, 1, "3")
+    assert answer == Fault(FaultClass.INFRA, "the session could not be rebuilt: at most 2 may live")
+
+
 async def test_a_step_that_hangs_is_a_fault_at_once(service, homes):
     lease = await opened(service)
     homes.losses["step"] = [hung()]
