@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     step_cpu_s: float = Field(1800.0, ge=0)
     """CPU time that one step or reset may use, seconds, all threads of its worker together, whatever life it shows;
     then its worker is killed and the fault is INFRA. Half an hour: a first reset may read and index a job's data.
-    0: no limit."""
+    Up to a quarter more may pass before it is seen. 0: no limit."""
     call_timeout_s: Seconds = 60.0
     """Longest a call waits for its answers, seconds, waiting for a busy worker included; then DEADLINE_EXCEEDED."""
     lease_ttl_s: Seconds = 120.0
