@@ -31,7 +31,8 @@ from tests.integration.dashboard.walks import group_id, write_walks
 
 IMPORT = """
 import time, psutil
-import services.api.container, services.api.routes.jobs, services.api.routes.rollouts, services.api.system
+import services.api.http.app_parts, services.api.http.system
+from services.api.http.routes import jobs, rollouts
 began, before = time.process_time(), psutil.Process().memory_info().rss
 import services.api.dashboard.mounting
 print(time.process_time() - began, (psutil.Process().memory_info().rss - before) / 2**20)

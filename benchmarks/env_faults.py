@@ -26,7 +26,7 @@ from typing import Any
 
 import grpc
 import psutil
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
 from services.env.tools.bench_load import Service, served
 from tests.integration.env.env_caller import Caller, reached

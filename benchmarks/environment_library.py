@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from services.env.environment import Environment
+from gigpo.env.environment import Environment
 from services.env.environments.alfworld.environment import Alfworld
 from services.env.environments.alfworld.game import TASK_TYPES
 from services.env.environments.grid import Grid
@@ -29,7 +29,7 @@ from services.env.environments.minigrid import MiniGrid
 from services.env.environments.search_qa.environment import SearchQa
 from services.env.environments.sokoban.environment import Sokoban
 from services.env.environments.webshop.environment import WebShop
-from services.env.episode import Episode
+from services.env.workers.episode import Episode
 from tests.unit.env.experts import pusher, reader, shopper
 from tests.unit.env.household_expert import homemaker
 

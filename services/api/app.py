@@ -14,13 +14,13 @@ from starlette.exceptions import HTTPException
 from structlog.stdlib import BoundLogger
 
 from services.api.dashboard.mounting import mount_dashboard
-from services.api.defects import Defects
-from services.api.openapi import allowed_methods, document, operation_id
-from services.api.problems import Problem, answer, bad_spec
-from services.api.routes import administration, catalogue, checkpoints, evaluations, feed, jobs, rollouts
-from services.api.routes.jobs import SUBMIT_PATH
-from services.api.routes.parameters import only_known_query
-from services.api.security import login
+from services.api.http import login
+from services.api.http.openapi import allowed_methods, document, operation_id
+from services.api.http.routes import administration, catalogue, checkpoints, evaluations, feed, jobs, rollouts
+from services.api.http.routes.jobs import SUBMIT_PATH
+from services.api.http.routes.parameters import only_known_query
+from services.api.http.unexpected_errors import Defects
+from services.api.rest.problems import Problem, answer, bad_spec
 from services.api.security.guard import Guard
 from services.api.security.headers import SecurityHeaders
 from services.api.security.trail import AuditTrail

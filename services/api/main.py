@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.app import build_app
-from services.api.container import Container, running_container
-from services.api.schema import DatabaseIsNewer
+from services.api.http.app_parts import Container, running_container
 from services.api.security.parts import NoAdministrator
 from services.api.settings import Settings
+from services.api.sql.schema import DatabaseIsNewer
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from services.contracts.effects import Effect, effective_with
+from services.contracts.effectless_options import Effect, effective_with
 from services.contracts.section import Section
 
 STEP_ESTIMATORS = frozenset({"gigpo", "hgpo", "graphgpo"})

@@ -12,7 +12,7 @@ from services.contracts.job import JobSpec
 from services.contracts.templates import FALLBACK, suited_template
 
 if TYPE_CHECKING:
-    from gigpo.env.v1 import env_pb2
+    from gigpo_proto.env.v1 import env_pb2
 
 CostClass = Literal["light", "moderate", "heavy"]
 COST_CLASSES: tuple[CostClass | None, ...] = (None, "light", "moderate", "heavy")

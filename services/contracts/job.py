@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm
-from services.contracts.effects import Effect, without_effect
+from services.contracts.effectless_options import Effect, without_effect
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
 from services.contracts.templates import template_names

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from services.contracts.effects import Effect
+from services.contracts.effectless_options import Effect
 from services.contracts.section import Section
 
 BUILT_IN_REWARDS = ("accuracy", "cosine", "format", "repetition", "soft_overlong")

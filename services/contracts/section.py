@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from services.contracts.effects import Effect, without_effect
+from services.contracts.effectless_options import Effect, without_effect
 
 
 class Section(BaseModel):

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.env.server import running_server
+from services.env.edge.server import running_server
 from services.env.settings import Settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging

@@ -10,7 +10,7 @@ import msgspec
 from services.contracts.arrays import pack_float32, pack_int32
 from services.rollout.errors import NoAdmissibleActions
 from services.rollout.ports import Ask, Inference, Sampled, Sampling
-from services.rollout.projection import Projection
+from services.rollout.reply_format import Projection
 from services.rollout.tokens import PolicyTokens
 
 NO_VERSION = -1

@@ -10,7 +10,7 @@ from typing import cast
 
 import grpc
 import structlog
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
 from services.kit.tasks import ended
 from services.rollout.coalescer import Coalescer

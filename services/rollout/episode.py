@@ -12,7 +12,7 @@ from services.rollout.actors import Actor, Turn
 from services.rollout.errors import ModelFault
 from services.rollout.playbook import Playbook
 from services.rollout.ports import Environments, Observation, Outcome, Sampled
-from services.rollout.projection import Projected
+from services.rollout.reply_format import Projected
 from services.rollout.templates import Scene
 
 

@@ -16,8 +16,8 @@ from services.contracts.messages import OpenedGroup
 from services.contracts.templates import plain_words, reply_tags
 from services.rollout.errors import JobNotReady
 from services.rollout.ports import Sampling
-from services.rollout.projection import Projection
 from services.rollout.prompts import PromptWriter, Wording
+from services.rollout.reply_format import Projection
 from services.rollout.templates import ChatTemplate, SceneTemplate
 from services.rollout.tokens import PolicyTokens, load_tokens
 

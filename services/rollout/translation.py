@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 
 from services.rollout.errors import EnvironmentFault, ModelFault
 from services.rollout.ports import Observation, Opening, Outcome

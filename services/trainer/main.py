@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from services.kit.log import configure_logging
-from services.trainer.celery_app import celery_app
+from services.trainer.celery_worker.celery_app import celery_app
+from services.trainer.celery_worker.worker import run_worker
 from services.trainer.settings import Settings
-from services.trainer.worker import run_worker
 
 
 def main() -> None:

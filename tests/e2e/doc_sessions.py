@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from client import GigpoClient
+from gigpo.client import GigpoClient
 from services.env.environments.grid import Grid
 
 ROOT = Path(__file__).parents[2]

@@ -25,7 +25,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, s
     variables = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "STACK_API_PORT": "0"}
 
     def gigpo(*words: str) -> str:
-        command = [sys.executable, "-m", "client.main", *words]
+        command = [sys.executable, "-m", "gigpo.client.main", *words]
         done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=150)
         assert done.returncode == 0, done.stderr
         return done.stdout

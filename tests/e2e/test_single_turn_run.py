@@ -28,7 +28,7 @@ class Folder:
 
     def gigpo(self, *words: str, code: int = 0) -> str:
         paths = os.pathsep.join([str(ROOT), str(ROOT / "proto")])
-        command = [sys.executable, "-m", "client.main", *words]
+        command = [sys.executable, "-m", "gigpo.client.main", *words]
         done = subprocess.run(
             command, cwd=self.path, env={**os.environ, "PYTHONPATH": paths}, text=True, capture_output=True, timeout=500
         )

@@ -25,7 +25,7 @@ from services.contracts.messages import Episode, ScoredGroup
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
-GIGPO = [sys.executable, "-m", "client.main"]
+GIGPO = [sys.executable, "-m", "gigpo.client.main"]
 BATCHES, GROUPS, EPISODES = 3, 4, 4
 
 

@@ -23,7 +23,9 @@ def test_reading_settings_loads_nothing_heavy(service: str):
     assert heavy_after_importing(f"services.{service}.settings") == []
 
 
-@pytest.mark.parametrize("module", ["gigpo_core.digest", "services.contracts.job", "services.ledger", "client.main"])
+@pytest.mark.parametrize(
+    "module", ["gigpo_core.digest", "services.contracts.job", "services.ledger", "gigpo.client.main"]
+)
 def test_contracts_digests_and_the_command_load_nothing_heavy(module: str):
     assert heavy_after_importing(module) == []
 

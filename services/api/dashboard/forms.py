@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 
-from services.api.problems import Problem, bad_spec
-from services.api.routes.parameters import KEY_CHARACTERS
+from services.api.http.routes.parameters import KEY_CHARACTERS
+from services.api.rest.problems import Problem, bad_spec
 
 _FIELDS = 50
 """More fields than any form here has."""

@@ -8,16 +8,17 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from services.api import feed, jobs
-from services.api.caller import Caller
-from services.api.container import Container
 from services.api.dashboard.curves import held_out, point
 from services.api.dashboard.rendering import fragment
-from services.api.jobs import JobFilter
-from services.api.news import Follower
-from services.api.stream_ids import stream_position
-from services.api.tables import EventRow
-from services.api.views.jobs import job_view
+from services.api.http.app_parts import Container
+from services.api.jobs import queries as jobs
+from services.api.jobs.job_view import job_view
+from services.api.jobs.queries import JobFilter
+from services.api.rest.caller import Caller
+from services.api.sql.tables import EventRow
+from services.api.sync import feed
+from services.api.sync.event_bus import Follower
+from services.api.sync.stream_ids import stream_position
 
 T = TypeVar("T")
 LOOK_S = 1.0

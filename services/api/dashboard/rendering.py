@@ -17,9 +17,9 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from redis.exceptions import RedisError
 
-from services.api.container import Container
 from services.api.dashboard.formats import FILTERS
-from services.api.problems import Problem
+from services.api.http.app_parts import Container
+from services.api.rest.problems import Problem
 from services.contracts.algorithm import STEP_ESTIMATORS
 
 STATIC = Path(__file__).parent / "static"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from services.api.caller import Scope
+from services.api.rest.caller import Scope
 
 
 class Door(Enum):

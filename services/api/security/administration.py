@@ -7,11 +7,9 @@ import time
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from services.api.database import Database
-from services.api.problems import Problem, not_found
+from services.api.rest.problems import Problem, not_found
 from services.api.security.keys import new_key
 from services.api.security.quotas import usage
-from services.api.security.tables import KeyRow, ProjectRow
 from services.api.security.views import (
     CreatedKey,
     KeyView,
@@ -21,6 +19,8 @@ from services.api.security.views import (
     ProjectView,
     Quotas,
 )
+from services.api.sql.access_tables import KeyRow, ProjectRow
+from services.api.sql.database import Database
 
 
 async def create_key(database: Database, wanted: NewKeyRequest) -> CreatedKey:

@@ -9,8 +9,8 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.stdlib import BoundLogger
 
-from services.api.database import Database
-from services.api.security.tables import AuditRow
+from services.api.sql.access_tables import AuditRow
+from services.api.sql.database import Database
 
 
 class AuditLog:

@@ -15,8 +15,8 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.caller import THIS_MACHINE, Caller
-from services.api.problems import Problem, answer
+from services.api.rest.caller import THIS_MACHINE, Caller
+from services.api.rest.problems import Problem, answer
 from services.api.security.access import LOGIN_PATH, Door, access, is_safe
 from services.api.security.origin import forged, rebound
 from services.api.security.parts import Security

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from services.api.problems import Problem
+from services.api.rest.problems import Problem
 from services.api.security.loopback import is_loopback
 
 

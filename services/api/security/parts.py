@@ -9,13 +9,13 @@ from sqlalchemy import or_, select
 from starlette.requests import HTTPConnection
 from structlog.stdlib import BoundLogger
 
-from services.api.database import Database
 from services.api.security.audit import AuditLog
 from services.api.security.authenticator import Authenticator
 from services.api.security.rates import Rates
 from services.api.security.sessions import Sessions, signing_secret
-from services.api.security.tables import KeyRow
 from services.api.settings import Settings
+from services.api.sql.access_tables import KeyRow
+from services.api.sql.database import Database
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, ColumnElement, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.api.problems import Problem
-from services.api.security.tables import ProjectRow
-from services.api.states import TERMINAL
-from services.api.tables import JobRow
+from services.api.rest.problems import Problem
+from services.api.sql.access_tables import ProjectRow
+from services.api.sql.tables import JobRow
 from services.contracts.job import JobSpec
+from services.contracts.states import TERMINAL
 
 _ENDED = [state.value for state in TERMINAL]
 _RETRY_AFTER_S = 300

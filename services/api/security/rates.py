@@ -10,7 +10,7 @@ from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from services.api.problems import Problem
+from services.api.rest.problems import Problem
 
 
 class Rates:

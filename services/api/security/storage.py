@@ -11,9 +11,9 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.stdlib import BoundLogger
 
-from services.api.database import Database
-from services.api.security.tables import ProjectRow
-from services.api.tables import JobRow
+from services.api.sql.access_tables import ProjectRow
+from services.api.sql.database import Database
+from services.api.sql.tables import JobRow
 
 INTERVAL_S = 60.0
 

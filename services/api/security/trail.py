@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.caller import Caller
+from services.api.rest.caller import Caller
 from services.api.security.access import is_safe
 from services.api.security.parts import Security
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from services.api.caller import DEFAULT_PROJECT, Scope
-from services.api.views.base import Document, Request
+from services.api.rest.caller import DEFAULT_PROJECT, Scope
+from services.api.rest.views.base import Document, Request
 
 ProjectId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["robots"])]
 KeyName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$", examples=["nightly runs"])]

@@ -26,7 +26,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 from services.env.environments.choices import Choices
 from services.env.environments.splits import held_out
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
-from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.environments.splits import reset_within
 
 if TYPE_CHECKING:

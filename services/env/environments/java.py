@@ -16,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from services.env.environment import Capabilities, CostClass, Environment, HomeLost, InfraFault
+from gigpo.env.environment import Capabilities, CostClass, Environment, HomeLost, InfraFault
 
 OPTIONS = (
     "-Xmx768m",

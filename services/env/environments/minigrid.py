@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from services.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.environments.splits import reset_within
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done")

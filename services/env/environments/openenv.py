@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue
 
-from services.env.environment import (
+from gigpo.env.environment import (
     Capabilities,
     CostClass,
     Environment,

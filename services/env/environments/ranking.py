@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from services.env.life import unseen, watched
+from gigpo.env.progress import allow_silence, report_each
 
 INDEX_S_PER_DOCUMENT = 1e-3
 """No index takes longer, seconds: texts of 100 words take 7e-5 each on a quiet core."""
@@ -48,8 +48,8 @@ class Ranking:
 
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs every index at DEBUG, whatever the root says
         self._index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
-        found = [terms(document) for document in watched(documents)]
-        with unseen(len(found) * INDEX_S_PER_DOCUMENT):
+        found = [terms(document) for document in report_each(documents)]
+        with allow_silence(len(found) * INDEX_S_PER_DOCUMENT):
             self._index.index(found, show_progress=False)
 
     def best(self, query: str, limit: int) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from services.env.environment import EnvironmentKwargs, KwargsError, Observation, Outcome
+from gigpo.env.environment import EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.environments.java import Engine, JavaEnvironment
 
 UNKNOWN_ACTION = "No known action matches that input."

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import TypeVar
 
-from services.env.life import watched
+from gigpo.env.progress import report_each
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def in_order_of_content(records: Iterable[T], content: Callable[[T], object]) ->
     Args:
         content: what JSON can hold; the keys of its objects count without order.
     """
-    keyed = [(_digest(content(record)), record) for record in watched(records)]
+    keyed = [(_digest(content(record)), record) for record in report_each(records)]
     return [record for _, record in sorted(keyed, key=itemgetter(0))]
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from services.env.environment import (
+from gigpo.env.environment import (
     Capabilities,
     CostClass,
     Environment,
@@ -26,8 +26,8 @@ from services.env.environment import (
     Observation,
     Outcome,
 )
+from gigpo.env.progress import report_each
 from services.env.environments.splits import task_number
-from services.env.life import watched
 
 STATUS_LINE = re.compile(r"\n>\s+-= .*$")
 """The interpreter's last line: place, score and number of moves, which would make every text of a game unique."""
@@ -149,7 +149,7 @@ def _story(kwargs: TextWorldKwargs, seed: int, split: str) -> tuple[bytes, bytes
     """The compiled game and what is known about it: 0.5 MB, seconds of work. Sessions of a group share one."""
     with tempfile.TemporaryDirectory(prefix="textworld-") as folder:
         path = Path(folder, "game.z8")
-        for _ in watched(_built(kwargs, seed, split, path)):
+        for _ in report_each(_built(kwargs, seed, split, path)):
             pass
         return path.read_bytes(), path.with_suffix(".json").read_bytes()
 

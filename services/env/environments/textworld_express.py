@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from services.env.environment import EnvironmentKwargs, KwargsError, Observation, Outcome
+from gigpo.env.environment import EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.environments.java import Engine, Game, JavaEnvironment
 
 FIRST_SEED = {"train": 0, "dev": 10_000, "test": 20_000}

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.env.episode import Episode
-from services.env.registry import Registry, known_environments, valid_kwargs, valid_split
 from services.env.settings import Settings
 from services.env.tools.bench_load import Load, Service, Taken, served
 from services.env.tools.bench_openenv import OpenEnvLoad, OpenEnvMissingError, openenv_served
 from services.env.tools.local import Task
+from services.env.workers.episode import Episode
+from services.env.workers.registry import Registry, known_environments, valid_kwargs, valid_split
 
 ROUNDS = 2
 WARM_UP_S = 1.0

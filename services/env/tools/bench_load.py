@@ -15,7 +15,7 @@ from typing import Any, Self, cast
 
 import grpc
 import psutil
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 
 from services.env.tools.local import OPTIONS, EnvClient, Task
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from services.contracts.environment import EnvironmentInfo
-from services.env.registry import Registry, known_environments
+from services.env.edge.translation import environment_message
 from services.env.settings import Settings
-from services.env.translation import environment_message
+from services.env.workers.registry import Registry, known_environments
 
 
 def local_catalogue() -> list[dict[str, Any]]:

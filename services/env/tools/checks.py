@@ -7,11 +7,11 @@ import os
 
 import grpc
 import psutil
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 
-from services.env import worker
 from services.env.tools.local import Task
 from services.env.tools.plays import Subject, play
+from services.env.workers import worker
 
 PANEL = range(6)
 """Seeds of the panel."""

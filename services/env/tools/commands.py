@@ -132,8 +132,8 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; what the service refuses and what cannot be started is one sentence and a status."""
     import grpc
 
-    from services.env.registry import UnavailableError
     from services.env.tools.local import status_text
+    from services.env.workers.registry import UnavailableError
 
     try:
         return asyncio.run(work)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 import grpc
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 
-from services.env.registry import NOT_INSTALLED
 from services.env.tools import checks
 from services.env.tools.local import EnvClient, Task, local_service, status_text
 from services.env.tools.plays import Subject
+from services.env.workers.registry import NOT_INSTALLED
 
 Check = Callable[[Subject], Awaitable[str]]
 CHECKS: dict[str, Check] = {

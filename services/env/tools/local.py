@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
-from services.env.server import MAX_MESSAGE_BYTES, running_server
+from services.env.edge.server import MAX_MESSAGE_BYTES, running_server
 from services.env.settings import Settings
 
 CALL_TIMEOUT_S = 120.0

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 
 from services.env.tools.local import EnvClient, Task, local_service
 

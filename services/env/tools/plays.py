@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 
 from services.env.tools.local import EnvClient, Task
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-from services.env.registry import known_environments
+from services.env.workers.registry import known_environments
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 FILES = {

@@ -15,10 +15,10 @@ from typing import Any
 
 import grpc
 import msgspec
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 from redis import Redis
 
-from services.api.dispatch import WAITING
+from services.api.sync.dispatch import WAITING
 from services.contracts import keys
 from services.contracts.messages import JobEvent, encode
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.api.database import Database
+from services.api.sql.database import Database
 from tests.integration.api.api_process import ApiProcess, environment_service, running_api
 from tests.integration.api.keyed_api import KeyedApi, keyed_api
 from tests.postgres import PostgresServer

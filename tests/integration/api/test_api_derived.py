@@ -13,9 +13,9 @@ import httpx
 import pytest
 from alembic.script import ScriptDirectory
 
-from services.api.database import Database
-from services.api.schema import FOLDER
-from services.api.tables import JobRow
+from services.api.sql.database import Database
+from services.api.sql.schema import FOLDER
+from services.api.sql.tables import JobRow
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.api.job_leftovers import GROUP, leave_results
 from tests.integration.api.submitting import spec, until

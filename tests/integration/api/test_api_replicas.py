@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from services.api.database import Database
+from services.api.sql.database import Database
 from tests.integration.api.api_process import ApiProcess, running_api
 from tests.integration.api.submitting import spec, until
 

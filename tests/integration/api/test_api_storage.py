@@ -13,25 +13,25 @@ from alembic.runtime.migration import MigrationContext
 from redis.asyncio import Redis
 from sqlalchemy import func, select, text
 
-from services.api import jobs
-from services.api.caller import Caller, Scope
-from services.api.database import Database
-from services.api.dispatch import Dispatcher
-from services.api.jobs import JobFilter
-from services.api.losses import Losses
-from services.api.news import News
-from services.api.observer import Observer
-from services.api.problems import Problem
-from services.api.reconciler import Reconciler
-from services.api.schema import DatabaseIsNewer
-from services.api.states import JobState, Wish
-from services.api.submissions import Answer, NewJob, Submissions, body_sha
-from services.api.tables import Base, EventRow, IdempotencyRow, JobRow
-from services.api.views.jobs import Origin
+from services.api.jobs import queries as jobs
+from services.api.jobs.queries import JobFilter
+from services.api.jobs.submissions import Answer, NewJob, Submissions, body_sha
+from services.api.rest.caller import Caller, Scope
+from services.api.rest.problems import Problem
+from services.api.rest.views.jobs import Origin
+from services.api.sql.database import Database
+from services.api.sql.schema import DatabaseIsNewer
+from services.api.sql.tables import Base, EventRow, IdempotencyRow, JobRow
+from services.api.sync.dispatch import Dispatcher
+from services.api.sync.event_bus import News
+from services.api.sync.lost_dispatches import Losses
+from services.api.sync.observer import Observer
+from services.api.sync.reconciler import Reconciler
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import parse_spec
 from services.contracts.messages import JobEvent, encode
+from services.contracts.states import JobState, Wish
 from services.kit.streams import FIELD
 
 LOG = structlog.stdlib.get_logger("test")

@@ -42,7 +42,7 @@ def gigpo(variables: dict[str, str], tmp_path: Path) -> Gigpo:
     """Run the command as a user does; the first argument is the subcommand."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "client.main", *arguments]
+        command = [sys.executable, "-m", "gigpo.client.main", *arguments]
         return subprocess.run(
             command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
         )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from client import GigpoClient
+from gigpo.client import GigpoClient
 from tests.integration.api.api_process import environment_service, running_api
 from tests.integration.client.conftest import Gigpo
 

@@ -16,7 +16,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from client import GigpoClient, Job
+from gigpo.client import GigpoClient, Job
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
 from tests.integration.api.api_process import ApiProcess

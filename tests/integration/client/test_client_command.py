@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from client import ApiRefused, GigpoClient, Unreachable
-from client.models.jobs import Job
+from gigpo.client import ApiRefused, GigpoClient, Unreachable
+from gigpo.client.models.jobs import Job
 from services.stack.process import free_port
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.client.conftest import Gigpo
@@ -136,7 +136,7 @@ def test_a_failed_job_is_exit_code_1_and_says_why(api: ApiProcess, gigpo: Gigpo,
 def test_a_killed_client_leaves_the_job_and_jobs_finds_it(
     api: ApiProcess, gigpo: Gigpo, variables: dict[str, str], tmp_path: Path, job_file: Path
 ) -> None:
-    command = [sys.executable, "-m", "client.main", "train", str(job_file), "--name", "left", "--api", api.url]
+    command = [sys.executable, "-m", "gigpo.client.main", "train", str(job_file), "--name", "left", "--api", api.url]
     train = subprocess.Popen(command, env=variables, cwd=tmp_path, stdout=subprocess.DEVNULL)
     with GigpoClient(api.url) as client:
         job = queued(client, name="left")

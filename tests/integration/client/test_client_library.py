@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from client import AsyncGigpoClient, GigpoClient
+from gigpo.client import AsyncGigpoClient, GigpoClient
 from tests.integration.api.api_process import ApiProcess
 
 pytestmark = pytest.mark.parametrize("api", ["sqlite", "postgresql"], indirect=True, scope="module")

@@ -5,7 +5,7 @@ import os
 
 from pydantic import Field
 
-from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 
 
 class BrokenKwargs(EnvironmentKwargs):

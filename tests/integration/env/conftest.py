@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 import pytest
 from env_caller import Caller, nothing_left, workers
-from gigpo.env.v1 import env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2_grpc
 
-from services.env.server import running_server
+from services.env.edge.server import running_server
 from services.env.settings import Settings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import psutil
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 
 
 @dataclass
@@ -84,6 +84,6 @@ def workers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):  # it may end while it is looked at
-            if "services.env.worker" in " ".join(child.cmdline()):
+            if "services.env.workers.worker" in " ".join(child.cmdline()):
                 found.append(child)
     return found

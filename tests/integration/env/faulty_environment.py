@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from services.env.environment import (
+from gigpo.env.environment import (
     Capabilities,
     CostClass,
     Environment,
@@ -18,7 +18,7 @@ from services.env.environment import (
     Observation,
     Outcome,
 )
-from services.env.life import unseen, watched
+from gigpo.env.progress import allow_silence, report_each
 
 
 class FaultyKwargs(EnvironmentKwargs):
@@ -55,10 +55,10 @@ class Faulty(Environment):
         if verb == "sleep":
             time.sleep(float(rest))
         elif verb == "work":  # in so many parts, each of half a second
-            for _ in watched(range(int(rest))):
+            for _ in report_each(range(int(rest))):
                 time.sleep(0.5)
         elif verb == "spin-alive":
-            for _ in watched(itertools.count()):
+            for _ in report_each(itertools.count()):
                 pass
         elif verb == "compute":  # for so many seconds of CPU time
             until = time.process_time() + float(rest)
@@ -69,7 +69,7 @@ class Faulty(Environment):
             subprocess.Popen([sys.executable, "-c", program])
         elif verb == "unseen":  # announced and taken time, seconds
             announced, taken = map(float, rest.split())
-            with unseen(announced):
+            with allow_silence(announced):
                 time.sleep(taken)
         elif verb == "spin":
             while True:

@@ -26,7 +26,7 @@ def gigpo(tmp_path: Path) -> Gigpo:
     def run(*arguments: str, typed: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
         variables["PYTHONPATH"] = os.pathsep.join([variables.get("PYTHONPATH", ""), str(ROOT), str(ROOT / "proto")])
         return subprocess.run(
-            [sys.executable, "-m", "client.main", "env", *arguments],
+            [sys.executable, "-m", "gigpo.client.main", "env", *arguments],
             input=typed,
             capture_output=True,
             text=True,

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from services.env.registry import NOT_INSTALLED, Registry, known_environments
 from services.env.tools.conformance import Result, check_environments
+from services.env.workers.registry import NOT_INSTALLED, Registry, known_environments
 
 ENTRIES = {entry.id: entry for entry in Registry(known_environments({})).entries()}
 

@@ -10,11 +10,11 @@ import grpc
 import psutil
 import pytest
 from env_caller import Caller, reached, workers
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
-from services.env.process import WorkerProcess
-from services.env.server import running_server
-from services.env.worker import WorkerConfig
+from services.env.edge.server import running_server
+from services.env.workers.process import WorkerProcess
+from services.env.workers.worker import WorkerConfig
 
 SHOWS_PROCESS = '{"shows_process": true}'
 WITHIN_S = 30.0

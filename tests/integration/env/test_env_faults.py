@@ -11,7 +11,7 @@ import grpc
 import psutil
 import pytest
 from env_caller import Caller, reached, workers
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 RECOVERED_WITHIN_S = 30.0

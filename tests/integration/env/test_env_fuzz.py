@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

@@ -14,12 +14,12 @@ import grpc
 import psutil
 import pytest
 from env_caller import Caller, family, workers
-from gigpo.env.v1 import env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2_grpc
 
-from services.env.environment import InfraFault, KwargsError, Observation
+from gigpo.env.environment import InfraFault, KwargsError, Observation
+from services.env.edge.server import running_server
 from services.env.environments.scienceworld import ScienceWorld, ScienceWorldKwargs
 from services.env.environments.textworld_express import TextWorldExpress, TextWorldExpressKwargs
-from services.env.server import running_server
 
 GAMES = ("coin", "mapreader", "twc", "cookingworld", "arithmetic", "sorting", "simonsays", "peckingorder")
 

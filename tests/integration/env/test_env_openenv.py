@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from env_caller import workers
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 from websockets.sync.server import ServerConnection, serve
 
 from services.env.tools import openenv_echo

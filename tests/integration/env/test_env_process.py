@@ -14,7 +14,7 @@ import grpc
 import psutil
 import pytest
 from env_caller import Caller
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
 HERE = Path(__file__).parent
 
@@ -169,7 +169,7 @@ def test_a_wrong_setting_stops_the_start():
 
 def test_the_health_check_tells_a_service_that_serves_from_none(started: Started):
     def check(port: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "services.env.alive"]
+        command = [sys.executable, "-m", "services.env.edge.healthcheck"]
         variables = os.environ | {"ENV_SERVICE_PORT": port}
         answer = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
         return answer.returncode, answer.stderr

@@ -6,7 +6,7 @@ import json
 import grpc
 import pytest
 from env_caller import workers
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 

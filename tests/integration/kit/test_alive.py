@@ -11,7 +11,7 @@ from services.kit.lifecycle import heartbeat, instance_name
 def check(redis_url: str) -> tuple[int, str]:
     """Exit status and what it said."""
     answer = subprocess.run(
-        [sys.executable, "-m", "services.alive", "rollout"],
+        [sys.executable, "-m", "services.healthcheck", "rollout"],
         env={**os.environ, "ROLLOUT_REDIS_URL": redis_url},
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 from redis.asyncio import Redis
 
 from services.contracts.environment import EnvironmentInfo

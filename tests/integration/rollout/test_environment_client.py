@@ -4,7 +4,7 @@ import asyncio
 
 import grpc
 import pytest
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
 from services.rollout.environments import GrpcEnvironments, connected_environments
 from services.rollout.errors import EnvironmentFault

@@ -5,7 +5,7 @@ import signal
 
 import grpc
 import pytest
-from gigpo.env.v1 import env_pb2, env_pb2_grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
 from services.contracts import keys
 from services.contracts.messages import Episode, decode

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 
 
 class TroubledKwargs(EnvironmentKwargs):

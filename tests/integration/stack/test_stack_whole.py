@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def gigpo(variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "client.main", *arguments]
+    command = [sys.executable, "-m", "gigpo.client.main", *arguments]
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=150, check=False)
 
 

@@ -18,15 +18,15 @@ from trainer_platform import (
     weights_sha,
 )
 
-from services.api.adoption import policy_of, training_of
-from services.api.derivation import evaluation_spec, fork_spec
-from services.api.views.evaluations import EvaluationRequest
-from services.api.views.jobs import ForkRequest
+from services.api.jobs.derived_specs import evaluation_spec, fork_spec
+from services.api.jobs.takeover import policy_of, training_of
+from services.api.rest.views.evaluations import EvaluationRequest
+from services.api.rest.views.jobs import ForkRequest
 from services.contracts import keys
 from services.contracts.archive import read_archive
 from services.contracts.origin import ORIGIN_FILE, TakenOver
 from services.ledger import Ledger
-from services.trainer.checkpoint import verified_progress
+from services.trainer.storage.checkpoint import verified_progress
 
 SPEC = {"evaluation": {"eval_baselines": False}}
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from services.api.admission import Admission, Call
-from services.api.caller import THIS_MACHINE
-from services.api.problems import Problem
-from services.api.submissions import Answer, NewJob, Submissions
+from services.api.jobs.admission import Admission, Call
+from services.api.jobs.submissions import Answer, NewJob, Submissions
+from services.api.rest.caller import THIS_MACHINE
+from services.api.rest.problems import Problem
 
 
 class Taken:

@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from services.api.adoption import policy_of, sweep, training_of
-from services.api.artifacts import checkpoint_names, delete_checkpoint
-from services.api.problems import Problem
+from services.api.artifacts.storage import checkpoint_names, delete_checkpoint
+from services.api.jobs.takeover import policy_of, sweep, training_of
+from services.api.rest.problems import Problem
 from tests.job_files import files_below, safetensors, write_job_files, write_policy
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from services.api.anchors import anchor_page
-from services.api.problems import Problem
-from services.api.rollouts import RolloutArchive
+from services.api.artifacts.anchors import anchor_page
+from services.api.artifacts.rollouts import RolloutArchive
+from services.api.rest.problems import Problem
 from services.contracts.messages import Episode, ScoredGroup
 from tests.rollout_archives import episode, write
 

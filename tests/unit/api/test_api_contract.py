@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from services.api.app import build_app
-from services.api.examples import EXAMPLES
+from services.api.http.examples import EXAMPLES
 from services.api.settings import Settings
 from services.contracts.job import JobSpec
 

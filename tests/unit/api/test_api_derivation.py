@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.api.derivation import evaluation_spec, fork_spec, stored_spec
-from services.api.problems import Problem
-from services.api.views.evaluations import EvaluationRequest
-from services.api.views.jobs import ForkRequest
+from services.api.jobs.derived_specs import evaluation_spec, fork_spec, stored_spec
+from services.api.rest.problems import Problem
+from services.api.rest.views.evaluations import EvaluationRequest
+from services.api.rest.views.jobs import ForkRequest
 from services.contracts.job import parse_spec
 
 EVALUATION = EvaluationRequest(job_id="j1")

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.api.artifacts import checkpoint_file, checkpoints, job_folder
-from services.api.feed import as_csv
-from services.api.problems import Problem, bad_spec, not_found
+from services.api.artifacts.storage import checkpoint_file, checkpoints, job_folder
+from services.api.jobs.submissions import body_sha, new_job_id
+from services.api.rest.problems import Problem, bad_spec, not_found
 from services.api.settings import Settings
-from services.api.stream_ids import stream_position
-from services.api.submissions import body_sha, new_job_id
+from services.api.sync.feed import as_csv
+from services.api.sync.stream_ids import stream_position
 from services.contracts.job import parse_spec
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from services.api.estimates import estimates, file_parameters, scratch_parameters, warnings
+from services.api.jobs.estimates import estimates, file_parameters, scratch_parameters, warnings
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel, parse_spec
+from services.trainer.job.restore import build_base
 from services.trainer.learner.scratch import build_scratch
-from services.trainer.restore import build_base
 
 WORDS = [f"w{number}" for number in range(30)]
 ENVIRONMENT = EnvironmentInfo(id="grid", vocabulary=WORDS)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from services.api.caller import THIS_MACHINE
-from services.api.database import Database
-from services.api.feed import server_sent_events
-from services.api.news import MOST_WAITING, News, Told
-from services.api.submissions import NewJob, Submissions
-from services.api.tables import EventRow, JobRow
+from services.api.jobs.submissions import NewJob, Submissions
+from services.api.rest.caller import THIS_MACHINE
+from services.api.sql.database import Database
+from services.api.sql.tables import EventRow, JobRow
+from services.api.sync.event_bus import MOST_WAITING, News, Told
+from services.api.sync.feed import server_sent_events
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import parse_spec
 

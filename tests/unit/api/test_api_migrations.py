@@ -9,8 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, text
 
-from services.api.schema import DatabaseIsNewer, migrate
-from services.api.tables import Base
+from services.api.sql.schema import DatabaseIsNewer, migrate
+from services.api.sql.tables import Base
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.api.remembered import Remembered
+from services.api.jobs.ttl_cache import Remembered
 
 
 class Question:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.api.problems import Problem
-from services.api.rollouts import RolloutArchive, RolloutFilter
+from services.api.artifacts.rollouts import RolloutArchive, RolloutFilter
+from services.api.rest.problems import Problem
 from tests.rollout_archives import episode, scored, write
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from services.api.states import IDLE, MOVES, TERMINAL, CommandRefused, JobState, Wish, follows, wish_after
+from services.contracts.states import IDLE, MOVES, TERMINAL, CommandRefused, JobState, Wish, follows, wish_after
 
 
 def test_nothing_follows_an_ended_job() -> None:

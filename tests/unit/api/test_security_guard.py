@@ -9,13 +9,13 @@ import pytest
 import structlog
 from fastapi.responses import Response
 
-from services.api.database import Database
 from services.api.security.audit import AuditLog
 from services.api.security.authenticator import Authenticator
 from services.api.security.guard import Guard
 from services.api.security.parts import Security
 from services.api.security.rates import Rates
 from services.api.security.sessions import COOKIE, Sessions
+from services.api.sql.database import Database
 
 KEY = "0f6c1d92b7e84a35c1d0e7f2"
 OURS = {"host": "gigpo.example", "origin": "https://gigpo.example"}

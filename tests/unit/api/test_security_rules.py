@@ -9,8 +9,8 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from services.api.caller import Caller, Scope
-from services.api.problems import Problem
+from services.api.rest.caller import Caller, Scope
+from services.api.rest.problems import Problem
 from services.api.security.access import Door, access
 from services.api.security.addresses import data_problems, model_problem
 from services.api.security.keys import new_key, parse_key, secret_matches

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from client import AsyncGigpoClient, GigpoClient, Retries
+from gigpo.client import AsyncGigpoClient, GigpoClient, Retries
 
 KINDS = ("sync", "async")
 AT_ONCE = Retries(first_wait_s=0.0)

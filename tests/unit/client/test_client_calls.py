@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-import client
-from client.errors import BAD_INPUT, FAILED, NO_API
-from client.http.call import get
-from client.http.flow import Done, Send, Sleep, perform, step
-from client.http.retries import Retries
-from client.models.jobs import Job
+from gigpo import client
+from gigpo.client.errors import BAD_INPUT, FAILED, NO_API
+from gigpo.client.http.call import get
+from gigpo.client.http.flow import Done, Send, Sleep, perform, step
+from gigpo.client.http.retries import Retries
+from gigpo.client.models.jobs import Job
 from tests.unit.client.both_clients import KINDS, ask, job, problem
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)

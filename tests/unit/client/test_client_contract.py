@@ -13,9 +13,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from client import GigpoClient, GigpoError, Retries
-from client.http.binding import endpoint, source
-from client.main import app
+from gigpo.client import GigpoClient, GigpoError, Retries
+from gigpo.client.http.binding import endpoint, source
+from gigpo.client.main import app
 from tests.unit.client.both_clients import problem
 
 SAMPLES: dict[str, Any] = {

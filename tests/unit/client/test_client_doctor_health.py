@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from client.doctor.services import _health
+from gigpo.client.doctor.services import _health
 
 
 @pytest.mark.parametrize(

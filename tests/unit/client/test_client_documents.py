@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from client.document import (
+from gigpo.client.document import (
     checked,
     default_document,
     overrides,
@@ -17,8 +17,8 @@ from client.document import (
     submission,
     with_flags,
 )
-from client.errors import BadInput
-from client.yaml_keys import load_yaml
+from gigpo.client.errors import BadInput
+from gigpo.client.yaml_keys import load_yaml
 from services.contracts.job import flags, parse_spec
 
 

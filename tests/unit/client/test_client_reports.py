@@ -6,11 +6,11 @@ import re
 from html import escape
 from typing import Any
 
-from client.curves import curves_png, panels_of
-from client.follow import event_line, figures
-from client.models.jobs import Event
-from client.report import number_text, report_html, summary_rows
-from client.tables import evaluations_table
+from gigpo.client.curves import curves_png, panels_of
+from gigpo.client.follow import event_line, figures
+from gigpo.client.models.jobs import Event
+from gigpo.client.report import number_text, report_html, summary_rows
+from gigpo.client.tables import evaluations_table
 from services.contracts.summary import EVALUATION_LABELS
 
 JOB = {"id": "j1", "name": "demo", "state": "SUCCEEDED", "error": None}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from client import GigpoClient
-from client.session import has_work
+from gigpo.client import GigpoClient
+from gigpo.client.session import has_work
 from tests.unit.client.both_clients import job
 
 

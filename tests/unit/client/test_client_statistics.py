@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.compare import Result, comparison_cells, comparison_rows, differences
-from client.comparison_report import cells, comparison_html, comparison_png, notes, rows_csv, rows_json
-from client.document import default_document
-from client.statistics import mean_interval, paired_difference, steps_to_reach, t_quantile_975
+from gigpo.client.compare import Result, comparison_cells, comparison_rows, differences
+from gigpo.client.comparison_report import cells, comparison_html, comparison_png, notes, rows_csv, rows_json
+from gigpo.client.document import default_document
+from gigpo.client.statistics import mean_interval, paired_difference, steps_to_reach, t_quantile_975
 from services.contracts.job import parse_spec
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-import client
-from client.http.events import EventParser
+from gigpo import client
+from gigpo.client.http.events import EventParser
 from tests.unit.client.both_clients import KINDS, Cut, ask, job, problem
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.contracts.effects import Effect
+from services.contracts.effectless_options import Effect
 from services.contracts.job import _BESIDE_TURNS, Algorithm, JobSpec, Rewards, SpecError, Training, parse_spec
 
 STEP_LEVEL = "gigpo, graphgpo or hgpo"

@@ -1,7 +1,7 @@
 """What the environment service lists, as jobs, the API and the command know it."""
 
 import pytest
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 
 from services.contracts.environment import EnvironmentInfo
 

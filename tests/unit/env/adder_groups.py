@@ -1,8 +1,8 @@
 """Groups of the test's own environment, and ways to lose them."""
 
-from services.env import errors
-from services.env.service import EnvService
-from services.env.wire import EpisodeSpec
+from services.env.sessions import errors
+from services.env.sessions.service import EnvService
+from services.env.workers.wire import EpisodeSpec
 
 ADDER = EpisodeSpec("adder", "", "", 0)
 UNREPLAYABLE = EpisodeSpec("adder", '{"deterministic": false}', "", 0)

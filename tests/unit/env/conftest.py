@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from services.env.environment import Capabilities, Environment, EnvironmentKwargs, ModelFault, Observation, Outcome
-from services.env.errors import WorkerLostError
-from services.env.leases import LeaseTable
-from services.env.registry import Registry
-from services.env.service import EnvService, Limits
-from services.env.wire import (
+from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, ModelFault, Observation, Outcome
+from services.env.sessions.errors import WorkerLostError
+from services.env.sessions.leases import LeaseTable
+from services.env.sessions.service import EnvService, Limits
+from services.env.workers.registry import Registry
+from services.env.workers.wire import (
     CloseEpisode,
     Describe,
     EpisodeSpec,
@@ -24,7 +24,7 @@ from services.env.wire import (
     Stepped,
     TakeStep,
 )
-from services.env.worker import PROGRESS, Sessions
+from services.env.workers.worker import PROGRESS, Sessions
 
 
 class AdderKwargs(EnvironmentKwargs):

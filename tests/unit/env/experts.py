@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from services.env.environment import Environment, Outcome
+from gigpo.env.environment import Environment, Outcome
 from services.env.environments.search_qa.environment import SearchQa
 from services.env.environments.sokoban.environment import Sokoban
 from services.env.environments.sokoban.room import DIRECTIONS

@@ -16,7 +16,7 @@ from services.env.environments.alfworld.floor_plans import LAMP_STANDS, LIT, PLA
 from services.env.environments.alfworld.game import TASK_TYPES, Game, class_of, numbered
 from services.env.environments.alfworld.generator import Layout, draw_game
 from services.env.environments.alfworld.published import NoGameError, game_folders, pick_folder, read_game
-from services.env.registry import valid_kwargs
+from services.env.workers.registry import valid_kwargs
 
 MINI, FULL = Layout((3,), 3), Layout("all", "all")
 

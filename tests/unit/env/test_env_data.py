@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from services.env import life
-from services.env.data import JSON_S_PER_BYTE, DataFolder, checked, one_file, read_json, read_jsonl
-from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
-from services.env.registry import valid_kwargs
+from gigpo.env import progress
+from gigpo.env.data import JSON_S_PER_BYTE, DataFolder, checked, one_file, read_json, read_jsonl
+from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.workers.registry import valid_kwargs
 
 
 class ReaderKwargs(EnvironmentKwargs):
@@ -88,25 +88,25 @@ def test_a_record_of_the_wrong_shape_is_named_with_its_field():
 
 def test_every_part_of_long_work_shows_life():
     shown: list[int] = []
-    life.watched_by(lambda _: shown.append(1))
+    progress.set_reporter(lambda _: shown.append(1))
     try:
-        assert list(life.watched("abc")) == ["a", "b", "c"]
+        assert list(progress.report_each("abc")) == ["a", "b", "c"]
     finally:
-        life.watched_by(lambda _: None)
+        progress.set_reporter(lambda _: None)
     assert len(shown) == 3
-    assert list(life.watched([1, 2])) == [1, 2]
+    assert list(progress.report_each([1, 2])) == [1, 2]
     assert len(shown) == 3
 
 
 def test_a_file_of_json_has_time_by_its_size(tmp_path):
     shown: list[float] = []
     (tmp_path / "x.json").write_text(json.dumps(["word"] * 1000))
-    life.watched_by(shown.append)
+    progress.set_reporter(shown.append)
     try:
         assert len(read_json(tmp_path / "x.json")) == 1000
         (tmp_path / "x.json").write_text("[")
         with pytest.raises(KwargsError):
             read_json(tmp_path / "x.json")
     finally:
-        life.watched_by(lambda _: None)
+        progress.set_reporter(lambda _: None)
     assert shown == [8000 * JSON_S_PER_BYTE, 0.0, JSON_S_PER_BYTE, 0.0]

@@ -18,7 +18,7 @@ from services.env.environments.grid import (
     draw_world,
     is_held_out,
 )
-from services.env.episode import Episode
+from services.env.workers.episode import Episode
 
 
 def path(world: World, start: Cell, end: Cell) -> list[str]:

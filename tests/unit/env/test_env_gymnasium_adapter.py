@@ -7,9 +7,9 @@ import pytest
 from gymnasium import spaces
 from pydantic import ValidationError
 
-from services.env.environment import KwargsError
+from gigpo.env.environment import KwargsError
 from services.env.environments.gymnasium_adapter import GymnasiumAdapter, GymnasiumKwargs, board_text, value_text
-from services.env.episode import Episode
+from services.env.workers.episode import Episode
 
 
 class Echo(gymnasium.Env[str, str]):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.env import errors
-from services.env.leases import Fault, FaultClass
-from services.env.wire import EpisodeSpec, History, Stepped
+from services.env.sessions import errors
+from services.env.sessions.leases import Fault, FaultClass
+from services.env.workers.wire import EpisodeSpec, History, Stepped
 from tests.unit.env.adder_groups import ADDER, UNREPLAYABLE, died, hung, opened
 
 

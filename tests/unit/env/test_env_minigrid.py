@@ -13,9 +13,9 @@ from minigrid.core.grid import Grid
 from minigrid.core.world_object import Ball, Box, Door, Goal, Key, Lava, Wall
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from services.env.environment import KwargsError
+from gigpo.env.environment import KwargsError
 from services.env.environments.minigrid import ACTIONS, MiniGrid, MiniGridKwargs
-from services.env.episode import state_key
+from services.env.workers.episode import state_key
 
 
 def started(name: str = "MiniGrid-Empty-8x8-v0", seed: int = 0, split: str = "train", **kwargs: object) -> MiniGrid:

@@ -9,7 +9,7 @@ import pytest
 from household_games import publish
 from webshop_files import ABOUT, ASKED, item, written
 
-from services.env.environment import Environment, Observation
+from gigpo.env.environment import Environment, Observation
 from services.env.environments.alfworld.environment import Alfworld
 from services.env.environments.alfworld.game import TASK_TYPES
 from services.env.environments.alfworld.generator import Layout, draw_game
@@ -17,7 +17,7 @@ from services.env.environments.prompts.environment import Prompts
 from services.env.environments.search_qa.environment import SearchQa
 from services.env.environments.splits import in_order_of_content
 from services.env.environments.webshop.environment import WebShop
-from services.env.registry import valid_kwargs
+from services.env.workers.registry import valid_kwargs
 
 SEEDS = range(40)
 ORDERS = (0, 1)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from services.env.environment import KwargsError, Observation
+from gigpo.env.environment import KwargsError, Observation
 from services.env.environments.prompts.environment import Prompts, PromptsKwargs, questions
-from services.env.episode import Episode
-from services.env.registry import valid_kwargs
+from services.env.workers.episode import Episode
+from services.env.workers.registry import valid_kwargs
 
 ROWS = [{"prompt": f"question {n}", "solution": n} for n in range(20)]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
-from services.env.episode import Episode, state_key
-from services.env.registry import Registry, UnavailableError, known_environments, valid_kwargs, valid_split
+from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from services.env.workers.episode import Episode, state_key
+from services.env.workers.registry import Registry, UnavailableError, known_environments, valid_kwargs, valid_split
 
 
 class Coin(Environment):

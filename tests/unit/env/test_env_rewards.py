@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gigpo.env.environment import InfraFault, KwargsError
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
-from services.env.environment import InfraFault, KwargsError
 from services.env.environments.prompts.answers import is_right
 from services.env.environments.prompts.rewards import Completion, reward_functions
 

@@ -10,7 +10,7 @@ import pytest
 from experts import played, reader
 from pydantic import ValidationError
 
-from services.env.environment import KwargsError
+from gigpo.env.environment import KwargsError
 from services.env.environments.search_qa.answers import exact_match, f1, normalized
 from services.env.environments.search_qa.environment import (
     INVALID,
@@ -21,8 +21,8 @@ from services.env.environments.search_qa.environment import (
 )
 from services.env.environments.search_qa.library import Question
 from services.env.environments.search_qa.world import draw_world, split_questions, written_passages
-from services.env.episode import Episode, state_key
-from services.env.registry import valid_kwargs
+from services.env.workers.episode import Episode, state_key
+from services.env.workers.registry import valid_kwargs
 
 
 def started(seed: int = 0, split: str = "train", **kwargs: object) -> SearchQa:

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from services.env import errors
-from services.env.leases import Fault
-from services.env.wire import EpisodeSpec
+from services.env.sessions import errors
+from services.env.sessions.leases import Fault
+from services.env.workers.wire import EpisodeSpec
 from tests.unit.env.adder_groups import ADDER, died, hung, opened
 
 

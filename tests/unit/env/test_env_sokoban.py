@@ -6,7 +6,7 @@ import pytest
 from experts import solution
 from pydantic import ValidationError
 
-from services.env.environment import KwargsError
+from gigpo.env.environment import KwargsError
 from services.env.environments.sokoban.drawing import draw_start, largest_part
 from services.env.environments.sokoban.environment import Sokoban, SokobanKwargs
 from services.env.environments.sokoban.room import Position, Room

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from gigpo.env.v1 import env_pb2
+from gigpo_proto.env.v1 import env_pb2
 
-from services.env.streamed_steps import STEPS_IN_FLIGHT, StreamedSteps
+from services.env.edge.streamed_steps import STEPS_IN_FLIGHT, StreamedSteps
 
 
 async def test_answers_that_nobody_reads_hold_up_the_steps_of_their_stream(service):

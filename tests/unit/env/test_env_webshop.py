@@ -11,7 +11,7 @@ from services.env.environments.webshop.catalogue import made_up_products
 from services.env.environments.webshop.environment import WebShop, WebShopKwargs
 from services.env.environments.webshop.product import NO_LIMIT, Goal, Product, Wish, made_goal, price_limit
 from services.env.environments.webshop.shop import Shop, made_up_shop
-from services.env.episode import state_key
+from services.env.workers.episode import state_key
 
 SHIRT = Product(
     asin="B00SHIRT01",

@@ -6,10 +6,10 @@ import pytest
 from experts import played, shopper
 from webshop_files import ABOUT, ASKED, ITEM, item, written
 
-from services.env.environment import KwargsError
+from gigpo.env.environment import KwargsError
 from services.env.environments.webshop.environment import WebShop
 from services.env.environments.webshop.files import read_products
-from services.env.registry import valid_kwargs
+from services.env.workers.registry import valid_kwargs
 
 
 def test_a_record_becomes_a_product(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from services.rollout.actors import RandomActor, Turn, chosen_action
 from services.rollout.errors import NoAdmissibleActions
-from services.rollout.projection import Projection
+from services.rollout.reply_format import Projection
 from tests.unit.rollout.policy_folder import word_tokens
 
 ACTIONS = ("go north", "go south", "go east", "take apple")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.rollout.projection import MAX_ACTION_CHARACTERS, Projected, Projection
+from services.rollout.reply_format import MAX_ACTION_CHARACTERS, Projected, Projection
 
 TAGGED, PLAIN, SEARCH = Projection(["action"]), Projection(), Projection(["search", "answer"])
 

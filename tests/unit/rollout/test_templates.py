@@ -14,7 +14,7 @@ from services.contracts.templates import (
     template_files,
     template_names,
 )
-from services.env.registry import Registry, known_environments
+from services.env.workers.registry import Registry, known_environments
 from services.rollout.errors import AttemptFailed
 from services.rollout.prompts import Wording
 from services.rollout.templates import ChatTemplate, Scene, SceneTemplate

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from services.contracts.job import SpecError, parse_spec
 from services.contracts.summary import EvaluationResult
-from services.trainer.folders import JobFolder
+from services.trainer.storage.folders import JobFolder
 from services.trainer.trackers.feeder import Feeder, SentRows
 from services.trainer.trackers.row import Row, Tracker, batch_row, evaluation_row
 from services.trainer.trackers.tensorboard import TensorBoard

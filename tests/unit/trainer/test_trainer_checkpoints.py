@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.checkpoint import newest_complete, replayable_from, set_broken_aside, verified_progress
-from services.trainer.errors import CheckpointBroken
-from services.trainer.progress import Progress, Totals, decode_progress, encode_progress
+from services.trainer.job.errors import CheckpointBroken
+from services.trainer.storage.checkpoint import newest_complete, replayable_from, set_broken_aside, verified_progress
+from services.trainer.storage.progress import Progress, Totals, decode_progress, encode_progress
 
 
 def write_checkpoint(folder: Path, batch: int) -> Path:

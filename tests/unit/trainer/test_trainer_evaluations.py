@@ -10,10 +10,17 @@ from trainer_payloads import episode, step
 
 from services.contracts.job import WarmStart
 from services.contracts.summary import EvaluationResult
-from services.trainer.errors import JobFailed
-from services.trainer.evaluation import ROUNDS, evaluation_result, find_result, panel, read_results, write_results
-from services.trainer.folders import JobFolder
-from services.trainer.warmstart import check_gate
+from services.trainer.job.errors import JobFailed
+from services.trainer.phases.evaluation import (
+    ROUNDS,
+    evaluation_result,
+    find_result,
+    panel,
+    read_results,
+    write_results,
+)
+from services.trainer.phases.warmstart import check_gate
+from services.trainer.storage.folders import JobFolder
 
 
 def result(invalid_share: float = 0.0, label: str = "before", version: int = 0) -> EvaluationResult:

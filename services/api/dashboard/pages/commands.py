@@ -8,16 +8,17 @@ from typing import Literal
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
-from services.api import artifacts, jobs
-from services.api.admission import Call
-from services.api.caller import Asking
-from services.api.container import Parts
+from services.api.artifacts import storage as artifacts
 from services.api.dashboard.forms import Form
 from services.api.dashboard.rendering import PageRoute
-from services.api.routes.parameters import CheckpointName, FoundJob, JobId
-from services.api.states import TERMINAL, Wish
-from services.api.submissions import body_sha
-from services.api.views.evaluations import EvaluationRequest
+from services.api.http.app_parts import Parts
+from services.api.http.routes.parameters import CheckpointName, FoundJob, JobId
+from services.api.jobs import queries as jobs
+from services.api.jobs.admission import Call
+from services.api.jobs.submissions import body_sha
+from services.api.rest.caller import Asking
+from services.api.rest.views.evaluations import EvaluationRequest
+from services.contracts.states import TERMINAL, Wish
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 

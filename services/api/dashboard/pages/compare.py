@@ -8,15 +8,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from services.api import feed, jobs
-from services.api.caller import Asking
-from services.api.container import Container, Parts
 from services.api.dashboard import curves
 from services.api.dashboard.rendering import PageRoute, page
-from services.api.jobs import JobFilter
-from services.api.routes.parameters import TEXT
-from services.api.tables import JobRow
-from services.api.views.jobs import job_view
+from services.api.http.app_parts import Container, Parts
+from services.api.http.routes.parameters import TEXT
+from services.api.jobs import queries as jobs
+from services.api.jobs.job_view import job_view
+from services.api.jobs.queries import JobFilter
+from services.api.rest.caller import Asking
+from services.api.sql.tables import JobRow
+from services.api.sync import feed
 from services.contracts.panels import PANELS
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

@@ -8,18 +8,18 @@ import yaml
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.api import feed
-from services.api.caller import Asking
-from services.api.container import Parts
 from services.api.dashboard import curves, live
 from services.api.dashboard.pages.jobs import EVENT_STREAM
 from services.api.dashboard.rendering import PageRoute, page
-from services.api.problems import Problem
-from services.api.routes.parameters import FoundJob
-from services.api.states import TERMINAL
-from services.api.stream_ids import stream_position
-from services.api.views.jobs import job_view
+from services.api.http.app_parts import Parts
+from services.api.http.routes.parameters import FoundJob
+from services.api.jobs.job_view import job_view
+from services.api.rest.caller import Asking
+from services.api.rest.problems import Problem
+from services.api.sync import feed
+from services.api.sync.stream_ids import stream_position
 from services.contracts.panels import PANELS
+from services.contracts.states import TERMINAL
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 

@@ -9,16 +9,17 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.api import jobs
-from services.api.caller import Asking
-from services.api.container import Parts
 from services.api.dashboard import live
 from services.api.dashboard.rendering import PageRoute, page
-from services.api.jobs import JobFilter
-from services.api.routes.parameters import TEXT, Cursor
-from services.api.states import JobState
-from services.api.views.jobs import JobKind, job_view
+from services.api.http.app_parts import Parts
+from services.api.http.routes.parameters import TEXT, Cursor
+from services.api.jobs import queries as jobs
+from services.api.jobs.job_view import job_view
+from services.api.jobs.queries import JobFilter
+from services.api.rest.caller import Asking
+from services.api.rest.views.jobs import JobKind
 from services.contracts.algorithm import Algorithm
+from services.contracts.states import JobState
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

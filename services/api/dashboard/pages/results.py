@@ -7,14 +7,16 @@ import secrets
 
 from fastapi import APIRouter, Request, Response
 
-from services.api import artifacts, feed, jobs
-from services.api.caller import Asking
-from services.api.container import Parts
+from services.api.artifacts import storage as artifacts
 from services.api.dashboard.rendering import PageRoute, page
-from services.api.evaluations import evaluation_view
-from services.api.jobs import JobFilter
-from services.api.routes.parameters import FoundJob
-from services.api.views.jobs import job_view
+from services.api.http.app_parts import Parts
+from services.api.http.routes.parameters import FoundJob
+from services.api.jobs import queries as jobs
+from services.api.jobs.evaluations import evaluation_view
+from services.api.jobs.job_view import job_view
+from services.api.jobs.queries import JobFilter
+from services.api.rest.caller import Asking
+from services.api.sync import feed
 from services.contracts.summary import EVALUATION_LABELS
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)

@@ -8,15 +8,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from services.api.anchors import states_of
-from services.api.artifacts import job_folder
-from services.api.container import Parts
+from services.api.artifacts.anchors import states_of
+from services.api.artifacts.rollouts import RolloutFilter
+from services.api.artifacts.storage import job_folder
 from services.api.dashboard.anchor_graph import anchor_graph
 from services.api.dashboard.graph_layout import SHADES, drawing
 from services.api.dashboard.rendering import PageRoute, page
-from services.api.rollouts import RolloutFilter
-from services.api.routes.parameters import FoundJob
-from services.api.views.jobs import job_view
+from services.api.http.app_parts import Parts
+from services.api.http.routes.parameters import FoundJob
+from services.api.jobs.job_view import job_view
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 

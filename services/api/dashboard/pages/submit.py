@@ -9,18 +9,18 @@ import yaml
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from services.api import jobs
-from services.api.admission import Call
-from services.api.caller import Asking
-from services.api.container import Container, Parts
 from services.api.dashboard.forms import Form
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.dashboard.spec_text import DEFAULT_SPEC, FieldProblem, as_text, field_problems, yaml_problem
-from services.api.derivation import fork_spec
-from services.api.problems import Problem
-from services.api.routes.parameters import TEXT
-from services.api.submissions import body_sha
-from services.api.views.jobs import DryRun, ForkRequest
+from services.api.http.app_parts import Container, Parts
+from services.api.http.routes.parameters import TEXT
+from services.api.jobs import queries as jobs
+from services.api.jobs.admission import Call
+from services.api.jobs.derived_specs import fork_spec
+from services.api.jobs.submissions import body_sha
+from services.api.rest.caller import Asking
+from services.api.rest.problems import Problem
+from services.api.rest.views.jobs import DryRun, ForkRequest
 from services.contracts.job import SpecError, parse_spec
 
 router = APIRouter(prefix="/jobs", route_class=PageRoute, include_in_schema=False)

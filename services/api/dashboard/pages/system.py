@@ -7,11 +7,11 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 from redis.exceptions import RedisError
 
-from services.api.caller import Asking
-from services.api.container import Parts
 from services.api.dashboard.rendering import PageRoute, page
-from services.api.health import health
-from services.api.system import system_view
+from services.api.http.app_parts import Parts
+from services.api.http.health import health
+from services.api.http.system import system_view
+from services.api.rest.caller import Asking
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

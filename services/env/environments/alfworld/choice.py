@@ -7,8 +7,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, JsonValue, model_validator
 
-from services.env.data import DataFolder
-from services.env.environment import EnvironmentKwargs, KwargsError
+from gigpo.env.data import DataFolder
+from gigpo.env.environment import EnvironmentKwargs, KwargsError
 from services.env.environments.alfworld.game import CHANGE_OF, TASK_TYPES, Game
 from services.env.environments.alfworld.generator import Layout, draw_game
 from services.env.environments.alfworld.published import NoGameError, pick_folder, read_game

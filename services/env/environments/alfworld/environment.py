@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from services.env.environment import Environment, Observation, Outcome
+from gigpo.env.environment import Environment, Observation, Outcome
 from services.env.environments.alfworld.assignment import PHRASES
 from services.env.environments.alfworld.choice import FULL_ROOMS, SPLITS, GameKwargs, named_game
 from services.env.environments.alfworld.engine import CONDITIONS, HELP, NOTHING_HAPPENS, Command, Household

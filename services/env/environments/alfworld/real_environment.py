@@ -1,6 +1,6 @@
 """The same household, played by ALFWorld's own engine."""
 
-from services.env.environment import Capabilities, CostClass, Environment, Observation, Outcome
+from gigpo.env.environment import Capabilities, CostClass, Environment, Observation, Outcome
 from services.env.environments.alfworld.choice import FULL_ROOMS, SPLITS, GameKwargs, named_game
 from services.env.environments.alfworld.game import TASK_TYPES
 from services.env.environments.alfworld.published import GAME_FILE

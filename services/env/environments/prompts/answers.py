@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 
-from services.env.environment import InfraFault
+from gigpo.env.environment import InfraFault
 
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 THOUGHT_END = "</think>"

@@ -13,9 +13,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from gigpo.env.data import DataFolder
+from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.contracts.rewards import Rewards
-from services.env.data import DataFolder
-from services.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.environments.prompts.answers import answer_in, is_right
 from services.env.environments.prompts.questions import Arithmetic, Question, Row, folder_splits, own_splits
 from services.env.environments.prompts.rewards import NEED_SOLUTION, Completion, reward_functions

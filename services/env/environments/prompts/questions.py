@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from services.env.data import checked, read_jsonl
-from services.env.environment import KwargsError
+from gigpo.env.data import checked, read_jsonl
+from gigpo.env.environment import KwargsError
 from services.env.environments.splits import in_order_of_content
 
 TRAIN_FILE, TEST_FILE = "train.jsonl", "test.jsonl"

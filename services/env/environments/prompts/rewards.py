@@ -12,8 +12,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
+from gigpo.env.environment import KwargsError
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
-from services.env.environment import KwargsError
 from services.env.environments.prompts.answers import is_right
 
 ENTRY_POINT_GROUP = "gigpo.rewards"

@@ -16,8 +16,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.env.data import DataFolder
-from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from gigpo.env.data import DataFolder
+from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.environments.choices import Choices
 from services.env.environments.ranking import REQUIRES as RANKING_REQUIRES
 from services.env.environments.search_qa.answers import exact_match, f1

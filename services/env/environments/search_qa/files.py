@@ -9,8 +9,8 @@ from typing import Annotated, Self
 import msgspec
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, TypeAdapter, model_validator
 
-from services.env.data import checked, one_file, read_jsonl
-from services.env.environment import KwargsError
+from gigpo.env.data import checked, one_file, read_jsonl
+from gigpo.env.environment import KwargsError
 from services.env.environments.search_qa.library import Library, Passage, Question
 from services.env.environments.splits import in_order_of_content
 

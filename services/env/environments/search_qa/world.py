@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gigpo.env.progress import report_each
 from services.env.environments.search_qa.library import Passage, Question
 from services.env.environments.search_qa.names import (
     BOOKS,
@@ -15,7 +16,6 @@ from services.env.environments.search_qa.names import (
     Names,
 )
 from services.env.environments.splits import in_test_split
-from services.env.life import watched
 
 SHARES = {"country": 0.04, "city": 0.16, "person": 0.4, "firm": 0.2, "book": 0.2}
 """Of the passages."""
@@ -130,7 +130,7 @@ def draw_world(rng: random.Random, passages: int) -> World:
 
 def written_passages(world: World) -> list[Passage]:
     """A passage on each thing, titled with its name."""
-    return [Passage(f'"{thing.name}"', _written(thing)) for thing in watched(world.things())]
+    return [Passage(f'"{thing.name}"', _written(thing)) for thing in report_each(world.things())]
 
 
 def _written(thing: Thing) -> str:

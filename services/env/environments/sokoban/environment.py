@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from services.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.environments.choices import Choices
 from services.env.environments.sokoban.drawing import MAX_DRAWS, MAX_POSITIONS, draw_room, draw_start
 from services.env.environments.sokoban.room import DIRECTIONS, SYMBOLS, Position, Room

@@ -2,6 +2,7 @@
 
 import random
 
+from gigpo.env.progress import report_each
 from services.env.environments.webshop.product import Product, Wish, drawn_price
 from services.env.environments.webshop.words import (
     BRAND_ENDS,
@@ -12,7 +13,6 @@ from services.env.environments.webshop.words import (
     WISHES,
     Department,
 )
-from services.env.life import watched
 
 OPTION_CHANCE = 0.75
 """Of each option that a department knows."""
@@ -25,7 +25,7 @@ def made_up_products(count: int, seed: int) -> list[Product]:
     asins: dict[str, None] = {}
     while len(asins) < count:
         asins[f"B{rng.getrandbits(36):09X}"] = None
-    return [_product(asin, random.Random(f"webshop/product/{seed}/{asin}")) for asin in watched(asins)]
+    return [_product(asin, random.Random(f"webshop/product/{seed}/{asin}")) for asin in report_each(asins)]
 
 
 def _product(asin: str, rng: random.Random) -> Product:

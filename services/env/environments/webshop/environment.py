@@ -15,8 +15,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from services.env.data import DataFolder
-from services.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+from gigpo.env.data import DataFolder
+from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 from services.env.environments.ranking import REQUIRES as RANKING_REQUIRES
 from services.env.environments.webshop.browsing import Visit
 from services.env.environments.webshop.files import GoalOrder, Goals

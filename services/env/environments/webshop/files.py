@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
 
-from services.env.data import checked, one_file, read_json
-from services.env.environment import KwargsError
+from gigpo.env.data import checked, one_file, read_json
+from gigpo.env.environment import KwargsError
+from gigpo.env.progress import report_each
 from services.env.environments.splits import in_order_of_content
 from services.env.environments.webshop.nouns import title_nouns
 from services.env.environments.webshop.product import Product, Wish, drawn_price
-from services.env.life import watched
 
 Goals = Literal["synthetic", "human"]
 GoalOrder = Literal["content", "file"]
@@ -93,7 +93,7 @@ def read_products(folder: Path, count: int, goals: Goals, order: GoalOrder) -> l
     human_of = _Records(one_file(folder, "items_human_ins*.json"), _human) if goals == "human" else None
     nouns_of = _Records(folder / "nouns.json", _nouns) if (folder / "nouns.json").exists() else None
     products: dict[str, Product] = {}
-    for number, value in watched(_ordered(list(enumerate(records)), order, itemgetter(1))[:count]):
+    for number, value in report_each(_ordered(list(enumerate(records)), order, itemgetter(1))[:count]):
         place = f"{items.name}, record {number}"
         record: ProductRecord = checked(_products, value, place)
         asin = record.asin

@@ -7,12 +7,12 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-from services.env.environment import KwargsError
+from gigpo.env.environment import KwargsError
+from gigpo.env.progress import report_each
 from services.env.environments.ranking import Ranking
 from services.env.environments.webshop.catalogue import made_up_products
 from services.env.environments.webshop.files import GoalOrder, Goals, read_products
 from services.env.environments.webshop.product import Goal, Product, made_goal
-from services.env.life import watched
 
 HITS = 50
 """As many products a search finds at most."""
@@ -31,7 +31,7 @@ class Shop:
         self._ranking = Ranking(product.document() for product in products)
         places = [
             (number, wish, combination)
-            for number, product in enumerate(watched(products))
+            for number, product in enumerate(report_each(products))
             for wish in range(len(product.wishes))
             for combination in range(product.combinations() if product.wishes[wish].options is None else 1)
         ]

@@ -1,0 +1,105 @@
+"""`gigpo checkpoints`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gigpo.client.commands.options import JobName, Yes, confirm
+from gigpo.client.models.jobs import Job
+from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
+from gigpo.client.times import clock
+
+app = typer.Typer(no_args_is_help=True, help="Policies that a job leaves, in Hugging Face format.")
+
+Checkpoint = Annotated[str, typer.Argument(metavar="NAME", help="As `gigpo checkpoints list` shows it.")]
+Folder = Annotated[Path | None, typer.Option("--output", help="Folder; default: RUNS/<job>/<name>. It is replaced.")]
+Tar = Annotated[Path | None, typer.Option("--output", help="File; default: <job>-<name>.tar here.")]
+
+
+@app.command("list")
+@says_errors
+def list_checkpoints(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
+    """Complete checkpoints of a job; `final` is its result."""
+    with connected(runs, api) as client:
+        found = client.checkpoints(client.find(job).id)
+    if json_output:
+        emit([one.model_dump() for one in found])
+        return
+    table = Table("name", "made", "files", "size", box=None)
+    for one in found:
+        table.add_row(one.name, clock(one.created_unix_s), str(len(one.files)), f"{one.size_bytes / 1e6:,.1f} MB")
+    console(json_output).print(table)
+
+
+@app.command("download")
+@says_errors
+def download(
+    job: JobName,
+    name: Checkpoint = "final",
+    output: Folder = None,
+    runs: Runs = DEFAULT_RUNS,
+    api: ApiUrl = None,
+    json_output: Json = False,
+) -> None:
+    """Fetch a checkpoint as a folder, every file verified; an older folder stays until the new one is whole.
+
+    gigpo checkpoints download demo
+    gigpo checkpoints download demo b000040 --output policy
+    """
+    with connected(runs, api) as client:
+        found = client.find(job)
+        folder = client.download_checkpoint(found.id, name, output or runs / _called(found) / name)
+    _written(folder, json_output)
+
+
+@app.command("export")
+@says_errors
+def export(
+    job: JobName,
+    name: Checkpoint = "final",
+    output: Tar = None,
+    runs: Runs = DEFAULT_RUNS,
+    api: ApiUrl = None,
+    json_output: Json = False,
+) -> None:
+    """Fetch a checkpoint as one tar file with a folder in Hugging Face format inside."""
+    with connected(runs, api) as client:
+        found = client.find(job)
+        file = client.export_checkpoint(found.id, name, output or Path(f"{_called(found)}-{name}.tar"))
+    _written(file, json_output)
+
+
+@app.command("delete")
+@says_errors
+def delete(
+    job: JobName,
+    name: Checkpoint,
+    yes: Yes = False,
+    runs: Runs = DEFAULT_RUNS,
+    api: ApiUrl = None,
+    json_output: Json = False,
+) -> None:
+    """Delete a checkpoint for good; refused for one that a job would go on from."""
+    with connected(runs, api) as client:
+        found = client.find(job)
+        confirm(f"delete checkpoint {name} of job {_called(found)} for good?", yes)
+        client.delete_checkpoint(found.id, name)
+    if json_output:
+        emit({"job": found.id, "deleted": name})
+    else:
+        console(json_output).print(f"deleted {name} of {_called(found)}")
+
+
+def _called(job: Job) -> str:
+    return job.name or job.id
+
+
+def _written(path: Path, json_output: bool) -> None:
+    if json_output:
+        emit({"path": str(path)})
+    else:
+        console(json_output).print(f"written: {path}", markup=False)

@@ -1,0 +1,146 @@
+"""`gigpo compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from rich.console import Console
+
+from gigpo.client.commands.training import Config, File, one_file
+from gigpo.client.compare import Cell, Result, comparison_cells, comparison_rows, differences, read_result
+from gigpo.client.comparison_report import comparison_html, comparison_png, notes, rows_csv, rows_json
+from gigpo.client.document import checked, read_document, with_flags
+from gigpo.client.errors import BadInput, GigpoError
+from gigpo.client.flags import takes_job_flags
+from gigpo.client.follow import follow
+from gigpo.client.models.jobs import Job
+from gigpo.client.results import save_results
+from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
+from gigpo.client.synchronous import GigpoClient
+from gigpo.client.tables import comparison_table
+from services.contracts.job import Algorithm
+
+Estimators = Annotated[
+    str, typer.Option("--estimators", help="Comma-separated; the last one is set against the others.")
+]
+Seeds = Annotated[str, typer.Option("--seeds", help="Comma-separated; at least two give confidence intervals.")]
+Threshold = Annotated[float, typer.Option("--threshold", min=0, max=1, help="Success whose first batch is reported.")]
+
+CHOSEN_HERE = ("advantage_estimator", "seed")
+
+
+class JobsFailed(GigpoError):
+    """Some jobs of a comparison did not succeed; the message names them."""
+
+
+@takes_job_flags
+@says_errors
+def compare(
+    file: File = None,
+    config: Config = None,
+    estimators: Estimators = "grpo,rloo,gigpo",
+    seeds: Seeds = "0,1,2,3,4",
+    threshold: Threshold = 0.8,
+    runs: Runs = DEFAULT_RUNS,
+    api: ApiUrl = None,
+    json_output: Json = False,
+    *,
+    values: dict[str, str],
+) -> None:
+    """Set estimators side by side: one job for each estimator and seed, everything else equal.
+
+    Writes comparison.json, .csv, .png and .html to RUNS/<name>, and each job's results to a folder in it. Started
+    again it goes on with what is missing. --name names the comparison (default: compare).
+    """
+    for name in CHOSEN_HERE:
+        if name in values:
+            raise BadInput(f"--{name}: a comparison chooses it; use --estimators and --seeds")
+    names, numbers = _estimators(estimators), _seeds(seeds)
+    document = with_flags(read_document(one_file(file, config)), values)
+    title = str(values.get("name", "compare"))
+    cells = comparison_cells(document, title, names, numbers)
+    words, folder = console(json_output), runs / title
+    missing = [cell for cell in cells if read_result(folder / cell.name, cell) is None]
+    words.print(f"{len(cells)} jobs, {len(cells) - len(missing)} of them done before")
+    failed = _run_missing(missing, folder, runs, api, words) if missing else []
+    results = [one for cell in cells if (one := read_result(folder / cell.name, cell)) is not None]
+    report = write_comparison(folder, title, results, names, threshold, words)
+    if json_output:
+        emit(report)
+    if failed:
+        raise JobsFailed(f"{len(failed)} of {len(cells)} jobs did not succeed: {', '.join(failed)}")
+
+
+def _run_missing(cells: Sequence[Cell], folder: Path, runs: Path, api: str | None, words: Console) -> list[str]:
+    """Run the cells' jobs and write their results. Returns the names of those that did not succeed."""
+    with platform_for(checked(cells[0].spec), runs, api, words) as client:
+        jobs = [(cell, _submitted(client, cell, folder / cell.name)) for cell in cells]
+        return [cell.name for cell, job in jobs if not _finished(client, cell, job, folder / cell.name, words)]
+
+
+def _submitted(client: GigpoClient, cell: Cell, folder: Path) -> Job:
+    """The cell's job: an earlier call's when that did not fail, else a new one."""
+    attempt = 0
+    while True:
+        key = f"compare:{folder.name}:{cell.sha[:32]}:{attempt}"
+        job = client.job(client.submit(cell.spec, key=key).id)
+        if job.state not in {"FAILED", "CANCELLED"}:
+            return job
+        attempt += 1
+
+
+def _finished(client: GigpoClient, cell: Cell, job: Job, folder: Path, words: Console) -> bool:
+    words.print(f"{cell.name}: job {job.id}")
+    ended = follow(client, job, words)
+    save_results(client, ended, folder)
+    (folder / "cell.json").write_text(json.dumps({"sha": cell.sha, "job": job.id}) + "\n")
+    return ended.state == "SUCCEEDED"
+
+
+def write_comparison(
+    folder: Path,
+    title: str,
+    results: Sequence[Result],
+    estimators: Sequence[str],
+    threshold: float,
+    words: Console,
+) -> dict[str, Any]:
+    """Write the comparison's files, show its table, and return what comparison.json holds."""
+    rows = comparison_rows(results, estimators, threshold)
+    paired = differences(results, estimators)
+    folder.mkdir(parents=True, exist_ok=True)
+    png, document = comparison_png(results, rows, threshold), rows_json(rows, paired)
+    (folder / "comparison.json").write_text(json.dumps(document, indent=2) + "\n")
+    (folder / "comparison.csv").write_text(rows_csv(rows, threshold))
+    (folder / "comparison.png").write_bytes(png)
+    (folder / "comparison.html").write_text(comparison_html(title, rows, paired, threshold, png))
+    words.print(comparison_table(rows, threshold))
+    for note in notes(rows):
+        words.print(note)
+    for pair, interval in paired.items():
+        words.print(f"{pair}: {interval} ({interval.count} seeds)")
+    words.print(f"results: {folder}")
+    return document
+
+
+def _estimators(text: str) -> list[str]:
+    known = get_args(Algorithm.model_fields["advantage_estimator"].annotation)
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise BadInput(f"--estimators: want some of {', '.join(known)}, got {text!r}")
+    return names
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise BadInput(f"--seeds: want numbers such as 0,1,2, got {text!r}") from None
+    if min(seeds) < 0:
+        raise BadInput(f"--seeds: want numbers >= 0, got {text!r}")
+    return seeds

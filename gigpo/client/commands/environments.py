@@ -1,0 +1,97 @@
+"""`gigpo env list | show`; the service's own package adds `play`, `check`, `bench` and `new`."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from gigpo.client.errors import BadInput
+from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
+from gigpo.client.stack import running_stack
+from services.contracts.schema_words import kwargs_in_words
+
+app = typer.Typer(no_args_is_help=True, help="What agents can act in.")
+for point in entry_points(group="gigpo.commands", name="env"):
+    app.add_typer(point.load())
+
+
+CAPABILITIES = {
+    "deterministic": "deterministic",
+    "gives_anchors": "anchors",
+    "snapshot": "snapshot",
+    "thread_safe": "threads",
+}
+"""Field of the listing -> what it is called in the table."""
+
+
+@app.command("list")
+@says_errors
+def list_environments(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
+    """Every environment that a job can name, with the keys its environment_kwargs take.
+
+    Asks the API; where none is named and no stack is up in this folder, this installation itself.
+    """
+    found = _found(runs, api)
+    if json_output:
+        emit(found)
+        return
+    table = Table("id", "description", "kwargs", "splits", "able", "cost", box=None)
+    for view in found:
+        info = view["info"]
+        what = Text(info["description"])  # no markup: [extra] is to be read
+        if view["unavailable_reason"]:
+            what = Text(f"{view['unavailable_reason']}. ", style="bold").append_text(what)
+        kwargs = ", ".join(info["kwargs_schema"].get("properties", {}))
+        able = ", ".join(word for name, word in CAPABILITIES.items() if info[name])
+        table.add_row(info["id"], what, kwargs, ", ".join(info["splits"]), able, info["cost_class"] or "")
+    console(json_output).print(table)
+
+
+@app.command("show")
+@says_errors
+def show_environment(
+    environment: Annotated[str, typer.Argument(metavar="ID", help="See `gigpo env list`.")],
+    runs: Runs = DEFAULT_RUNS,
+    api: ApiUrl = None,
+    json_output: Json = False,
+) -> None:
+    """One environment: what it is, and every key of its environment_kwargs with its values and default.
+
+    Asks whom `gigpo env list` asks. With --json: the key's JSON schema too.
+    """
+    found = {view["info"]["id"]: view for view in _found(runs, api)}
+    if environment not in found:
+        raise BadInput(f"ID: want one of {', '.join(found)}; got {environment!r}")
+    view = found[environment]
+    if json_output:
+        emit(view)
+        return
+    info, words = view["info"], console(json_output)
+    words.print(Text(f"{info['id']}: {info['description']}".rstrip(": ")))
+    if view["unavailable_reason"]:
+        words.print(Text(view["unavailable_reason"]))
+    about = Table.grid(padding=(0, 2))
+    about.add_row("splits", ", ".join(info["splits"]))
+    about.add_row("anchors", "its states recur" if info["gives_anchors"] else "none: gigpo needs another environment")
+    about.add_row("deterministic", "yes" if info["deterministic"] else "no: a lost session can't be replayed")
+    about.add_row("turns", f"{info['default_max_turns']} unless max_turns says otherwise")
+    about.add_row("prompt template", info["prompt_template"])
+    words.print(about)
+    table = Table("environment_kwargs", "values", "default", "", box=None)
+    for key in kwargs_in_words(info["kwargs_schema"]):
+        table.add_row(*(Text(text) for text in (key.name, key.values, key.default or "(required)", key.description)))
+    words.print(table)
+
+
+def _found(runs: Path, api: str | None) -> list[dict[str, Any]]:
+    if api is None and running_stack(runs) is None:
+        for point in entry_points(group="gigpo.catalogue"):
+            installed: list[dict[str, Any]] = point.load()()
+            return installed
+    with connected(runs, api) as client:
+        return client.environments()

@@ -1,0 +1,153 @@
+"""`gigpo train` and `gigpo warmstart`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gigpo.client.document import checked, read_document, submission, with_flags
+from gigpo.client.errors import FAILED, OK, BadInput
+from gigpo.client.flags import takes_job_flags
+from gigpo.client.follow import follow
+from gigpo.client.models.jobs import Job
+from gigpo.client.report import number_text
+from gigpo.client.results import results_folder, save_results
+from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, platform_for, says_errors
+from gigpo.client.synchronous import GigpoClient
+from gigpo.client.tables import evaluations_table, summary_table
+
+File = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE", help="YAML job; without one the built-in default job (examples/default.yaml)."),
+]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The same as the argument.")]
+Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="Watch the job and write its results at its end.")]
+DryRunOnly = Annotated[bool, typer.Option("--dry-run", help="Check and estimate; submit nothing. Wants a running API.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Folder of the results; default: RUNS/<name or id>.")]
+
+
+@takes_job_flags
+@says_errors
+def train(
+    file: File = None,
+    config: Config = None,
+    follow_job: Follow = True,
+    dry_run: DryRunOnly = False,
+    output: Output = None,
+    runs: Runs = DEFAULT_RUNS,
+    api: ApiUrl = None,
+    json_output: Json = False,
+    *,
+    values: dict[str, str],
+) -> None:
+    """Train an agent: submit a job, watch it learn, and write its results to RUNS/<name or id>.
+
+    Every key of the job file is a flag too, and a flag wins over the file:
+
+        gigpo train --advantage_estimator gigpo --use_gym_env true --gigpo_step_advantage_weight 1.0
+
+    gigpo train --dry-run my.yaml   checks, and estimates memory and tokens
+    gigpo train my.yaml --name big --total_batches 500 --no-follow
+
+    Without a running stack one is started, and stopped when the job has ended. Ctrl-C, or closing the terminal, leaves
+    the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
+    2 something you gave is wrong, 3 no API answers.
+    """
+    document = with_flags(read_document(one_file(file, config)), values)
+    if dry_run:
+        show_dry_run(document, runs, api, json_output)
+        return
+    submit_and_follow(document, runs, api, output, follow_job=follow_job, json_output=json_output)
+
+
+@takes_job_flags
+@says_errors
+def warmstart(
+    file: File = None,
+    config: Config = None,
+    output: Output = None,
+    runs: Runs = DEFAULT_RUNS,
+    api: ApiUrl = None,
+    json_output: Json = False,
+    *,
+    values: dict[str, str],
+) -> None:
+    """Make the policy that training starts from, and stop there.
+
+    The new policy learns from random admissible actions how a reply looks, and nothing about any task; the job fails
+    when more than warmstart_max_invalid of its actions are invalid on fresh tasks. The checkpoint is a folder in
+    Hugging Face format, and `gigpo train --model FOLDER` starts from it.
+    """
+    document = with_flags(read_document(one_file(file, config)), {**values, "total_batches": "0"})
+    if checked(document).model.warmstart is None:
+        raise BadInput("model.warmstart: the job has none, so there is nothing to make")
+    submit_and_follow(document, runs, api, output, follow_job=True, json_output=json_output)
+
+
+def submit_and_follow(
+    document: dict[str, Any],
+    runs: Path,
+    api: str | None,
+    output: Path | None,
+    *,
+    follow_job: bool,
+    json_output: bool,
+) -> None:
+    """Submit the document's job to the API that is named, or up, or started for it, and watch it."""
+    spec, words = checked(document), console(json_output)
+    with platform_for(spec, runs, api, words) as client:
+        job = client.submit(submission(spec))
+        words.print(f"job {job.id} at {client.url}")
+        if not follow_job:
+            if json_output:
+                emit(job.model_dump())
+            return
+        status = _watch(client, job, runs, output, words, json_output)
+    raise typer.Exit(status)
+
+
+def show_dry_run(document: dict[str, Any], runs: Path, api: str | None, json_output: bool) -> None:
+    """What the job would need, and what about it is allowed and seldom wanted."""
+    with connected(runs, api) as client:
+        found = client.dry_run(submission(checked(document)))
+    if json_output:
+        emit(found.model_dump())
+        return
+    words = console(json_output)
+    for name, value in found.estimates.items():
+        words.print(f"{name:>24}  {number_text(value)}", markup=False)
+    for warning in found.warnings:
+        words.print(f"warning: {warning}", markup=False)
+
+
+def _watch(client: GigpoClient, job: Job, runs: Path, output: Path | None, words: Console, json_output: bool) -> int:
+    try:
+        ended = follow(client, job, words)
+    except KeyboardInterrupt:
+        words.print(f"\nthe job goes on: `gigpo jobs follow {job.id}` watches it, `gigpo down` stops the stack")
+        raise
+    return finish(client, ended, runs, output, words, json_output)
+
+
+def finish(client: GigpoClient, job: Job, runs: Path, output: Path | None, words: Console, json_output: bool) -> int:
+    """Write the results of an ended job and say where. Returns the exit code."""
+    folder = results_folder(runs, job, output)
+    summary = save_results(client, job, folder)
+    if summary is not None:
+        words.print(evaluations_table(summary["evaluations"]))
+        words.print(summary_table(summary))
+    if job.state != "SUCCEEDED":
+        words.print(f"the job {job.state.lower()}: {job.error or 'as you wished'}", markup=False, style="red")
+    words.print(f"results: {folder}")
+    if json_output:
+        emit(summary or job.model_dump(exclude={"spec"}))
+    return OK if job.state == "SUCCEEDED" else FAILED
+
+
+def one_file(file: Path | None, config: Path | None) -> Path | None:
+    if file is not None and config is not None:
+        raise BadInput(f"want one job file, got {file} and --config {config}")
+    return file or config

@@ -1,0 +1,139 @@
+"""Estimators side by side over seeds: which jobs a comparison has, and what their results say."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from gigpo.client.document import checked, submission
+from gigpo.client.statistics import Interval, mean_interval, paired_difference, steps_to_reach
+from services.contracts.algorithm import keys_of_estimator
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job of a comparison."""
+
+    estimator: str
+    seed: int
+    spec: dict[str, Any]
+    """As it is submitted."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.estimator}-s{self.seed}"
+
+    @property
+    def sha(self) -> str:
+        """Names the spec: an equal one need not run again."""
+        return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished cell left."""
+
+    estimator: str
+    seed: int
+    summary: dict[str, Any]
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator over its seeds."""
+
+    estimator: str
+    success_before: Interval | None
+    success_after: Interval | None
+    training_success: Interval | None
+    """Mean over all batches: the area under the learning curve."""
+    batches_to_threshold: Interval | None
+    """Over the seeds that got there."""
+    reached: int
+    env_steps: Interval | None
+    seeds: int
+
+
+def comparison_cells(
+    document: Mapping[str, Any], name: str, estimators: Sequence[str], seeds: Sequence[int]
+) -> list[Cell]:
+    """All jobs, seed by seed, so that an interrupted comparison is balanced. Raises BadInput for a bad spec.
+
+    Estimator, its own keys, seed and name apart the specs are equal: the same normalisation, entropy, budget and
+    evaluation panel.
+    """
+    return [Cell(estimator, seed, _spec(document, name, estimator, seed)) for seed in seeds for estimator in estimators]
+
+
+def _spec(document: Mapping[str, Any], name: str, estimator: str, seed: int) -> dict[str, Any]:
+    changed = copy.deepcopy(dict(document))
+    changed["name"] = f"{name}-{estimator}-s{seed}"
+    algorithm = keys_of_estimator(estimator, changed.get("algorithm") or {})
+    changed["algorithm"] = {**algorithm, "advantage_estimator": estimator}
+    changed["training"] = {**(changed.get("training") or {}), "seed": seed}
+    return submission(checked(changed))
+
+
+def read_result(folder: Path, cell: Cell) -> Result | None:
+    """The cell's result when the folder holds that of a job that succeeded, of this very spec."""
+    try:
+        if json.loads((folder / "cell.json").read_text())["sha"] != cell.sha:
+            return None
+        summary = json.loads((folder / "summary.json").read_text())
+        if summary["state"] != "SUCCEEDED":
+            return None
+        metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    except (OSError, ValueError, KeyError):
+        return None
+    return Result(cell.estimator, cell.seed, summary, metrics)
+
+
+def comparison_rows(results: Sequence[Result], estimators: Sequence[str], threshold: float) -> list[Row]:
+    """A row an estimator, in the given order."""
+    return [
+        _row(estimator, [one for one in results if one.estimator == estimator], threshold) for estimator in estimators
+    ]
+
+
+def _row(estimator: str, results: Sequence[Result], threshold: float) -> Row:
+    curves = [success_curve(one.metrics) for one in results]
+    reached = [at for curve in curves if (at := steps_to_reach(curve, threshold)) is not None]
+    return Row(
+        estimator=estimator,
+        success_before=mean_interval(_values(results, "success_before")),
+        success_after=mean_interval(_values(results, "success_after")),
+        training_success=mean_interval([fmean(y for _, y in curve) for curve in curves if curve]),
+        batches_to_threshold=mean_interval(reached),
+        reached=len(reached),
+        env_steps=mean_interval(_values(results, "env_steps")),
+        seeds=len(results),
+    )
+
+
+def differences(results: Sequence[Result], estimators: Sequence[str], of: str = "success_after") -> dict[str, Interval]:
+    """`a - b` -> paired difference over seeds, for the last estimator against each other one."""
+    best = estimators[-1]
+    by_estimator = {name: _by_seed(results, name, of) for name in estimators}
+    found = {f"{best} - {name}": paired_difference(by_estimator[best], by_estimator[name]) for name in estimators[:-1]}
+    return {pair: interval for pair, interval in found.items() if interval is not None}
+
+
+def success_curve(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """(batch, success) of the training episodes."""
+    return [(row["batch"], row["success"]) for row in metrics if isinstance(row.get("success"), int | float)]
+
+
+def _values(results: Sequence[Result], name: str) -> list[float]:
+    return [float(one.summary[name]) for one in results if one.summary.get(name) is not None]
+
+
+def _by_seed(results: Sequence[Result], estimator: str, name: str) -> dict[int, float]:
+    chosen = [one for one in results if one.estimator == estimator and one.summary.get(name) is not None]
+    return {one.seed: float(one.summary[name]) for one in chosen}

@@ -1,0 +1,150 @@
+"""A job's document: from a YAML file or the built-in default, changed by flags, checked before it is sent."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gigpo.client.errors import BadInput
+from gigpo.client.yaml_keys import KeyTwice, load_yaml
+from services.contracts.algorithm import keys_of_estimator
+from services.contracts.job import JobSpec, SpecError, flags, parse_spec
+from services.contracts.references import referenced_checkpoint
+
+
+def default_document() -> dict[str, Any]:
+    """The job that runs when no file is named: `examples/default.yaml`."""
+    document = yaml.safe_load(files("services.contracts").joinpath("default.yaml").read_text())
+    assert isinstance(document, dict)
+    return document
+
+
+def read_document(path: Path | None) -> dict[str, Any]:
+    """The file's mapping, or the default job for None. Raises BadInput."""
+    if path is None:
+        return default_document()
+    try:
+        document = load_yaml(path.read_text())
+    except KeyTwice as error:
+        raise BadInput(f"{path}: {error}") from error
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not valid YAML: {_one_line(error)}") from error
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: want a mapping of sections such as model and environment, got {_kind(document)}")
+    return document
+
+
+def with_flags(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """The document with each flag's value in its place; values are YAML scalars or JSON.
+
+    `model` takes the place of `scratch` and `warmstart`; an estimator drops the keys that only others have, unless
+    they were given as flags too.
+    """
+    changed, paths = copy.deepcopy(dict(document)), flags()
+    if "model" in values and isinstance(changed.get("model"), dict):
+        for source in ("scratch", "warmstart"):
+            changed["model"].pop(source, None)
+    if "advantage_estimator" in values and isinstance(changed.get("algorithm"), dict):
+        changed["algorithm"] = keys_of_estimator(values["advantage_estimator"], changed["algorithm"])
+    for name, value in values.items():
+        _put(changed, paths[name], _scalar(name, value))
+    return changed
+
+
+def _put(document: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    *sections, leaf = path
+    for part in sections:
+        if not isinstance(document.get(part), dict):
+            document[part] = {}
+        document = document[part]
+    document[leaf] = value
+
+
+def overrides(changes: Sequence[str]) -> dict[str, Any]:
+    """`KEY=VALUE`s as sections that differ; a key is a flag's name or a dotted path. Raises BadInput."""
+    paths, changed = flags(), dict[str, Any]()
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise BadInput(f"--set: want KEY=VALUE such as learning_rate=3e-4, got {change!r}")
+        path = paths.get(key) or next((place for place in paths.values() if ".".join(place) == key), None)
+        if path is None:
+            raise BadInput(f"--set {key}: unknown key; `gigpo train --help` lists the known ones")
+        _put(changed, path, _scalar(f"set {key}", value))
+    return changed
+
+
+def checked(document: Mapping[str, Any]) -> JobSpec:
+    """The spec in the document. Raises BadInput with one sentence that names each field."""
+    try:
+        return parse_spec(dict(document))
+    except SpecError as error:
+        raise BadInput(str(error)) from error
+
+
+def submission(spec: JobSpec) -> dict[str, Any]:
+    """What is sent: only what was set, so that the API's defaults are the defaults; a model's path made absolute.
+
+    Raises BadInput for a model that begins as a reference to a job's checkpoint and is none.
+    """
+    document = spec.model_dump(mode="json", exclude_unset=True)
+    if (folder := _model_folder(spec)) is not None:
+        document["model"]["model"] = str(folder.absolute())
+    return document
+
+
+def require_model_folder(spec: JobSpec) -> None:
+    """For a stack on this machine: refuse a model path that is no folder before anything is started."""
+    if (folder := _model_folder(spec)) is not None and not folder.is_dir():
+        raise BadInput(f"model.model: no such folder: {spec.model.model}")
+
+
+def _model_folder(spec: JobSpec) -> Path | None:
+    """The folder that `model.model` names; None: a model from scratch, or another job's checkpoint."""
+    if spec.model.model is None:
+        return None
+    try:
+        reference = referenced_checkpoint(spec.model.model)
+    except ValueError as error:
+        raise BadInput(f"model.model: {error}") from error
+    return Path(spec.model.model).expanduser() if reference is None else None
+
+
+def require_environment(spec: JobSpec) -> None:
+    """For a stack on this machine: refuse what its environments would, before anything is started. Raises BadInput.
+
+    Who is installed answers: `gigpo.catalogue` lists environments, `gigpo.checks` compares a spec with such a list.
+    """
+    catalogues, checks = entry_points(group="gigpo.catalogue"), entry_points(group="gigpo.checks")
+    if catalogues and checks:
+        found = [view for point in catalogues for view in point.load()()]
+        problems = [sentence for point in checks for sentence in point.load()(spec, found)]
+        if problems:
+            raise BadInput("; ".join(problems))
+
+
+def _scalar(name: str, value: str) -> Any:
+    if name in {"name", "model"}:
+        return value
+    try:
+        return load_yaml(value)
+    except KeyTwice as error:
+        raise BadInput(f"--{name}: {error}") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"--{name}: want a value in YAML or JSON, got {value!r}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _kind(document: object) -> str:
+    return "nothing" if document is None else type(document).__name__

@@ -1,0 +1,113 @@
+"""A call of the API before it is sent, and what its answer means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from gigpo.client.errors import ApiRefused, BadAnswer, BadInput, refusal_class
+from gigpo.client.http.retries import retry_after_s
+
+T = TypeVar("T")
+QueryValue = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request.
+
+    Args:
+        path: template, e.g. `/v1/jobs/{job_id}`; `names` fill it, quoted.
+        parse: the value of a good answer.
+        query: parameters; those that are None are not sent.
+        body: JSON values.
+        repeatable: sending it twice has the effect of once; another one is repeated only when it was never received.
+        read_timeout_s: longest silence while the answer comes; None: the client's.
+        accepted: error statuses whose answers are parsed all the same.
+    """
+
+    method: str
+    path: str
+    parse: Callable[[httpx.Response], T]
+    names: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, QueryValue] = field(default_factory=dict)
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+    read_timeout_s: float | None = None
+    accepted: frozenset[int] = frozenset()
+
+    def request(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
+        """The request as it goes out."""
+        timeout = http.timeout
+        if self.read_timeout_s is not None:
+            timeout = httpx.Timeout(timeout.connect, read=self.read_timeout_s)
+        query = {name: _query_text(value) for name, value in self.query.items() if value is not None}
+        return http.build_request(
+            self.method, self._filled_path(), params=query, json=self.body, headers=dict(self.headers), timeout=timeout
+        )
+
+    def _filled_path(self) -> str:
+        return re.sub(r"\{(\w+)\}", lambda match: _segment(match.group(1), self.names[match.group(1)]), self.path)
+
+    def value(self, answer: httpx.Response) -> T:
+        """What a whole answer says. Raises ApiRefused for a problem, BadAnswer for what is not this API's."""
+        if not answer.is_success and answer.status_code not in self.accepted:
+            raise refusal(answer)
+        try:
+            return self.parse(answer)
+        except (ValidationError, ValueError) as error:
+            where = f"{self.method} {answer.url.path}"
+            raise BadAnswer(f"{where}: the answer is not this API's: {_first_line(error)}") from error
+
+
+def get(path: str, shape: Any, query: Mapping[str, QueryValue] | None = None, **names: str) -> Call[Any]:
+    """A GET whose answer has the given shape (a pydantic model or any type it knows)."""
+    return Call("GET", path, reads(shape), names=names, query=query or {})
+
+
+def reads(shape: Any) -> Callable[[httpx.Response], Any]:
+    """Reader of a JSON body of this shape."""
+    if isinstance(shape, type) and issubclass(shape, BaseModel):
+        return lambda answer: shape.model_validate_json(answer.content)
+    adapter: TypeAdapter[Any] = TypeAdapter(shape)
+    return lambda answer: adapter.validate_json(answer.content)
+
+
+def nothing(_: httpx.Response) -> None:
+    """Reader of an answer whose body does not matter."""
+
+
+def refusal(answer: httpx.Response) -> ApiRefused:
+    """The error in an answer whose body was read."""
+    status, wait_s = answer.status_code, retry_after_s(answer.headers)
+    try:
+        problem = answer.json()
+        errors = [(str(error["field"]), str(error["message"])) for error in problem.get("errors", [])]
+        detail = str(problem["detail"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        errors, detail = [], f"HTTP {status} from {answer.url}: {answer.text[:200].strip() or 'no body'}"
+    return refusal_class(status)(status, detail, errors, wait_s)
+
+
+def _segment(what: str, name: str) -> str:
+    if name in {"", ".", ".."}:  # they would change the path, quoted or not
+        raise BadInput(f"{what}: want a name or an id, got {name!r}")
+    return quote(name, safe="")
+
+
+def _query_text(value: QueryValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}"
+    return str(error).splitlines()[0]

@@ -1,0 +1,123 @@
+"""What every command shares: which API, which folder, how to speak, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+
+from gigpo.client.document import require_environment, require_model_folder
+from gigpo.client.errors import BAD_INPUT, INTERRUPTED, GigpoError, NoStack
+from gigpo.client.stack import RunningStack, running_stack, start_stack, stop_stack
+from gigpo.client.synchronous import GigpoClient
+from services.contracts.job import JobSpec
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; words for people go to stderr.")]
+Runs = Annotated[
+    Path,
+    typer.Option("--runs", envvar="GIGPO_RUNS", metavar="FOLDER", help="Where results and the stack's data lie."),
+]
+ApiUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--api", envvar="GIGPO_API_URL", metavar="URL", help="An API elsewhere; default: this folder's stack."
+    ),
+]
+DEFAULT_RUNS = Path("runs")
+PIPE_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
+
+_AT_WORK = ("PENDING", "QUEUED", "RUNNING")
+"""In the order in which a job goes through them: one that moves on while they are asked for is found in the next."""
+
+P = ParamSpec("P")
+
+
+def says_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn this package's errors into one sentence on stderr and their exit code."""
+
+    @functools.wraps(command)
+    def speaking(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            command(*arguments, **options)
+        except GigpoError as error:
+            sys.stderr.write(f"gigpo: {error}\n")
+            raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            sys.stderr.write(f"gigpo: {error.filename}: {error.strerror}\n")  # a folder or a file that was named
+            raise typer.Exit(BAD_INPUT) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    return speaking
+
+
+def console(json_output: bool) -> Console:
+    """Where words for people go: stdout, or stderr when stdout is for JSON; never cut where nobody looks at it."""
+    stream = sys.stderr if json_output else sys.stdout
+    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else PIPE_WIDTH)
+
+
+def emit(document: Any, *, lines: bool = False) -> None:
+    """One JSON document on stdout; with `lines` one of many, on a line of its own."""
+    sys.stdout.write(json.dumps(document, indent=None if lines else 2) + "\n")
+    sys.stdout.flush()
+
+
+def api_key() -> str | None:
+    """The key from the environment, never from the command line, where others could read it."""
+
+    return os.environ.get("GIGPO_API_KEY") or None
+
+
+@contextmanager
+def connected(runs: Path, api_url: str | None) -> Iterator[GigpoClient]:
+    """A client of the named API, or of the stack that is up in this folder. Raises NoStack."""
+    if api_url is None:
+        stack = running_stack(runs)
+        if stack is None:
+            raise NoStack(f"no stack is up in {runs}; `gigpo up` starts one, --api names one elsewhere")
+        api_url = stack.api_url
+    with GigpoClient(api_url, api_key()) as client:
+        yield client
+
+
+@contextmanager
+def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console) -> Iterator[GigpoClient]:
+    """A client of the named API, or of this folder's stack; one that is started here is stopped when nobody needs it.
+
+    Raises:
+        BadInput: what this machine's installation would refuse, before anything is started.
+        NoStack.
+    """
+    started: RunningStack | None = None
+    if api_url is None:
+        require_model_folder(spec)
+        stack = running_stack(runs)
+        if stack is None:
+            require_environment(spec)
+            words.print(f"no stack is up in {runs}: starting one, which takes some seconds")
+            stack = started = start_stack(runs)
+        api_url = stack.api_url
+    with GigpoClient(api_url, api_key()) as client:
+        try:
+            yield client
+        finally:
+            if started is not None and not has_work(client):
+                words.print("stopping the stack that was started for this job")
+                stop_stack(runs, started)
+
+
+def has_work(client: GigpoClient) -> bool:
+    """Whether a job is left that the stack works on, or would when it runs."""
+    return any(list(client.jobs(state=state, limit=1)) for state in _AT_WORK)

@@ -1,0 +1,43 @@
+"""Results as tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from gigpo.client.compare import Row
+from gigpo.client.comparison_report import cells, header
+from gigpo.client.report import number_text, summary_rows
+from services.contracts.summary import EVALUATION_LABELS
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """Everything the job says of itself."""
+    table = Table("summary", "", box=None, header_style="bold")
+    for name, text in summary_rows(summary):
+        table.add_row(name, text)
+    return table
+
+
+def evaluations_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
+    """Held-out success with its standard error, one row an evaluation."""
+    table = Table("evaluation", "episodes", "success", "steps", "invalid", box=None, header_style="bold")
+    for one in evaluations:
+        table.add_row(
+            EVALUATION_LABELS.get(str(one["label"]), str(one["label"])),
+            number_text(one["episodes"]),
+            f"{one['success']:.3f} ± {one['standard_error']:.3f}",
+            f"{one['length_mean']:.1f}",
+            f"{one['invalid_share']:.1%}",
+        )
+    return table
+
+
+def comparison_table(rows: Sequence[Row], threshold: float) -> Table:
+    """One row an estimator, means ± half of the 95 % confidence interval."""
+    table = Table(*header(threshold), box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*cells(row))
+    return table

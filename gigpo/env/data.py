@@ -1,0 +1,76 @@
+"""Files of the operator that a job may name: all below one folder, ENV_SERVICE_DATA_ROOT.
+
+A field of an environment's Kwargs is a `DataFolder`; a job names it relative to the root, the environment gets an
+absolute path. Without a root, and for what lies outside it, the kwargs are refused.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError, ValidationInfo
+
+from gigpo.env.environment import KwargsError
+from gigpo.env.progress import allow_silence, report_each
+
+JSON_S_PER_BYTE = 2e-7
+"""No file takes longer, seconds: parsing takes 4e-9 a byte on a quiet machine; disks may be slow."""
+
+
+def _folder_below_root(name: Path, info: ValidationInfo) -> Path:
+    root = (info.context or {}).get("data_root")
+    if root is None:
+        raise ValueError("this service serves no files: its operator sets ENV_SERVICE_DATA_ROOT")
+    root = Path(root).resolve()
+    folder = (root / name).resolve()  # links are followed first, so that none leads out
+    if not folder.is_relative_to(root):
+        raise ValueError("want a folder below the service's data root")
+    if not folder.is_dir():
+        raise ValueError("no such folder below the service's data root")
+    return folder
+
+
+DataFolder = Annotated[Path, AfterValidator(_folder_below_root)]
+"""A folder below the data root; validate with context={"data_root": path or None}."""
+
+
+def one_file(folder: Path, pattern: str) -> Path:
+    """The one file that matches; KwargsError where there is none, or several."""
+    found = sorted(path.name for path in folder.glob(pattern))
+    if len(found) != 1:
+        raise KwargsError(f"data: want one file {pattern} in {folder.name}, got {', '.join(found) or 'none'}")
+    return folder / found[0]
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds; KwargsError names the file and the place."""
+    try:
+        with allow_silence(path.stat().st_size * JSON_S_PER_BYTE):
+            return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise KwargsError(f"data: {path.name} is no JSON: {error}") from error
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each line's place ("corpus.jsonl, line 3") and value; empty lines are skipped. KwargsError as `read_json`."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(report_each(lines), start=1):
+            if line.strip():
+                place = f"{path.name}, line {number}"
+                try:
+                    yield place, json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise KwargsError(f"data: {place} is no JSON: {error}") from error
+
+
+def checked(adapter: "TypeAdapter[Any]", value: Any, place: str) -> Any:
+    """`value` as the adapter's type; KwargsError names the place, the field, and what came."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise KwargsError(
+            f"data: {place}: {where or 'record'}: {problem['msg']}, got {problem['input']!r:.80}"
+        ) from error

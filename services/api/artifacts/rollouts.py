@@ -1,0 +1,284 @@
+"""Trained groups, read from the trainer's archive: what the agent saw and did, and why each step got its advantage."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from tokenizers import Tokenizer
+
+from services.api.rest.problems import Problem, not_found
+from services.api.rest.views.rollouts import (
+    EpisodeView,
+    Panel,
+    Purpose,
+    RolloutBrief,
+    RolloutDetail,
+    RolloutPage,
+    StepMember,
+    StepView,
+)
+from services.contracts.archive import FOLDER, ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
+from services.contracts.arrays import unpack_float32, unpack_int32
+from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode
+
+_KEPT_INDEXES = 4_096
+
+_FIGURES = ("advantage", "episode_advantage", "step_advantage", "step_return")
+
+Words = Callable[[list[int]], str]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A group's scores, one entry a step in order of (k, step_index)."""
+
+    advantage: list[float]
+    episode_advantage: list[float]
+    step_advantage: list[float]
+    step_return: list[float]
+    step_group: list[int]
+
+    @staticmethod
+    def of(scored: ScoredGroup) -> Columns:
+        """The numbers in a group's bytes."""
+        floats = {name: _numbers("d", getattr(scored, name)) for name in _FIGURES}
+        return Columns(**floats, step_group=_numbers("q", scored.step_group))
+
+
+def _numbers(code: Literal["d", "q"], payload: bytes) -> list[Any]:
+    values: array[Any] = array(code)
+    values.frombytes(payload)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tolist()
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file of groups."""
+
+    path: Path
+    batch: int
+    """Number of the trained batch; of an evaluation the policy version it measured."""
+    label: str | None = None
+    """Of the evaluation; None: a trained batch."""
+
+
+@dataclass(frozen=True)
+class RolloutFilter:
+    """Which groups a list shows; None means any."""
+
+    purpose: Purpose = "training"
+    batch: int | None = None
+    label: str | None = None
+    won: Literal["all", "some", "none"] | None = None
+    min_length: int | None = None
+    """Its longest episode has at least so many steps."""
+    max_length: int | None = None
+    """Its shortest episode has at most so many steps."""
+
+    def takes_file(self, archive: Archive) -> bool:
+        trained = archive.label is None
+        fits = self.batch in (None, archive.batch) and self.label in (None, archive.label)
+        return fits and trained == (self.purpose == "training")
+
+    def takes(self, brief: RolloutBrief) -> bool:
+        wins = {"all": brief.won == brief.episodes, "none": brief.won == 0, "some": 0 < brief.won < brief.episodes}
+        return (
+            (self.won is None or wins[self.won])
+            and (self.min_length is None or max(brief.steps, default=0) >= self.min_length)
+            and (self.max_length is None or min(brief.steps, default=0) <= self.max_length)
+        )
+
+
+class _BriefStep(Message, frozen=True, kw_only=True):
+    """What a list of groups needs of a `Step`: the rest is skipped, not decoded."""
+
+    reward: float
+
+
+class _BriefEpisode(Message, frozen=True, kw_only=True):
+    task: str
+    won: bool
+    steps: list[_BriefStep]
+
+
+class _BriefScores(Message, frozen=True, kw_only=True):
+    group_id: str
+    cursor: int
+
+
+class RolloutArchive:
+    """Reads the archives of all jobs; keeps in memory which group lies in which file."""
+
+    def __init__(self) -> None:
+        self._briefs: OrderedDict[tuple[Path, int, int], list[RolloutBrief]] = OrderedDict()
+
+    def batches(self, folder: Path) -> list[int]:
+        """Numbers of the archived trained batches, in order."""
+        return [archive.batch for archive in _archives(folder) if archive.label is None]
+
+    def page(
+        self, folder: Path, wanted: RolloutFilter, *, offset: int, limit: int, newest_first: bool = False
+    ) -> RolloutPage:
+        """At most `limit` groups in order of batch and cursor, or the newest batch first; no file more than needed is
+        read. Raises Problem 404 for a batch that is not archived."""
+        archives = _archives(folder)
+        files = [archive for archive in archives if wanted.takes_file(archive)]
+        if newest_first:
+            files.reverse()
+        if not files and wanted.batch is not None:
+            raise not_found("archived batch", str(wanted.batch))
+        found: list[RolloutBrief] = []
+        for archive in files:
+            found += [brief for brief in self._briefs_of(archive) if wanted.takes(brief)]
+            if len(found) > offset + limit:
+                break
+        return RolloutPage(
+            rollouts=found[offset : offset + limit],
+            batches=[archive.batch for archive in archives if archive.label is None],
+            panels=[Panel(label=one.label, version=one.batch) for one in archives if one.label is not None],
+            next_offset=offset + limit if len(found) > offset + limit else None,
+        )
+
+    def detail(self, folder: Path, group_id: str) -> RolloutDetail:
+        """One group with every step. Raises Problem 404."""
+        brief, (scored, episodes) = self.group(folder, group_id)
+        return _detail(brief, scored, episodes, _words(folder))
+
+    def group(self, folder: Path, group_id: str) -> tuple[RolloutBrief, Group]:
+        """One group, as lists show it and whole; its neighbours in the archive are not decoded. Raises Problem 404."""
+        for archive in reversed(_archives(folder)):
+            for position, brief in enumerate(self._briefs_of(archive)):
+                if brief.group_id == group_id:
+                    with _readable(archive.path):
+                        return brief, decoded(encoded_groups(archive.path)[position])
+        raise not_found("rollout", group_id)
+
+    def groups(self, folder: Path, batch: int | None) -> tuple[int, list[Group]]:
+        """A trained batch, None: the newest, and its groups. Raises Problem 404."""
+        files = {archive.batch: archive.path for archive in _archives(folder) if archive.label is None}
+        number = max(files, default=None) if batch is None else batch
+        if number is None or number not in files:
+            raise not_found("archived batch", "newest" if number is None else str(number))
+        with _readable(files[number]):
+            return number, read_archive(files[number])
+
+    def _briefs_of(self, archive: Archive) -> list[RolloutBrief]:
+        with _readable(archive.path):
+            state = archive.path.stat()  # a batch that is trained again is another file of the same name
+            key = archive.path, state.st_mtime_ns, state.st_size
+            if (kept := self._briefs.get(key)) is not None:
+                return kept
+            briefs = [_brief(archive, encoded) for encoded in encoded_groups(archive.path)]
+        self._briefs[key] = briefs
+        if len(self._briefs) > _KEPT_INDEXES:
+            self._briefs.popitem(last=False)
+        return briefs
+
+
+def _archives(folder: Path) -> list[Archive]:
+    """Trained batches in order, then evaluations by version and label."""
+    named = ((path, ArchiveName.of(path.name)) for path in (folder / FOLDER).glob("*.zlib"))
+    found = [Archive(path, name.number, name.label) for path, name in named if name is not None]
+    return sorted(found, key=lambda archive: (archive.label is not None, archive.batch, archive.label or ""))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ContractError as error:
+        raise Problem(500, f"the archive {path.name} cannot be read: {error}") from error
+
+
+def _brief(archive: Archive, encoded: Encoded) -> RolloutBrief:
+    scored = decode(encoded[0], _BriefScores)
+    episodes = [decode(one, _BriefEpisode) for one in encoded[1]]
+    returns = [sum(step.reward for step in episode.steps) for episode in episodes]
+    return RolloutBrief(
+        group_id=scored.group_id,
+        purpose="training" if archive.label is None else "evaluation",
+        batch=archive.batch,
+        label=archive.label,
+        cursor=scored.cursor,
+        task=episodes[0].task if episodes else "",
+        episodes=len(episodes),
+        won=sum(episode.won for episode in episodes),
+        return_mean=sum(returns) / max(len(returns), 1),
+        steps=[len(episode.steps) for episode in episodes],
+    )
+
+
+def _detail(brief: RolloutBrief, scored: ScoredGroup, episodes: list[Episode], words: Words) -> RolloutDetail:
+    rows = [(episode.k, step.step_index) for episode in episodes for step in episode.steps]
+    columns = Columns.of(scored)
+    labels = columns.step_group
+    members: dict[int, list[StepMember]] = {}
+    for label, (k, step_index) in zip(labels, rows, strict=True):
+        members.setdefault(label, []).append(StepMember(k=k, step_index=step_index))
+    views, row = [], 0
+    for episode in episodes:
+        steps = []
+        for step in episode.steps:
+            figures = {name: getattr(columns, name)[row] for name in _FIGURES}
+            steps.append(_step(step, words, labels[row], members[labels[row]], figures))
+            row += 1
+        views.append(_episode(episode, steps))
+    return RolloutDetail(**brief.model_dump(), diagnostics=scored.diagnostics, played=views)
+
+
+def _episode(episode: Episode, steps: list[StepView]) -> EpisodeView:
+    return EpisodeView(
+        episode_id=episode.episode_id,
+        k=episode.k,
+        attempt=episode.attempt,
+        task=episode.task,
+        won=episode.won,
+        score=episode.score,
+        terminated=episode.terminated,
+        truncated=episode.truncated,
+        steps=steps,
+    )
+
+
+def _step(step: Step, words: Words, label: int, members: list[StepMember], figures: dict[str, float]) -> StepView:
+    return StepView(
+        step_index=step.step_index,
+        prompt=words(unpack_int32(step.prompt_ids)),
+        response=words(unpack_int32(step.response_ids)),
+        action=step.action,
+        action_valid=step.action_valid,
+        finish_reason=step.finish_reason,
+        reward=step.reward,
+        anchor=step.anchor,
+        versions=sorted(set(unpack_int32(step.versions))),
+        logprob_sum=sum(unpack_float32(step.logprobs)),
+        step_group=label,
+        step_group_members=members,
+        **figures,
+    )
+
+
+def _words(folder: Path) -> Words:
+    """Token ids as the tokenizer of the job's policy writes them; as numbers where it cannot be read."""
+    path = folder / "base" / "tokenizer.json"
+    try:
+        tokenizer = _tokenizer(path, path.stat().st_mtime_ns)
+    except Exception:  # noqa: BLE001 - what the library raises for a file that is missing or is no tokenizer
+        return lambda ids: " ".join(map(str, ids))
+    return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=False))
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(path: Path, _changed_ns: int) -> Tokenizer:
+    """Kept, since reading a vocabulary of 150,000 takes half a second."""
+    return Tokenizer.from_file(str(path))

@@ -1,0 +1,129 @@
+"""What a request handler may use: made once when the process starts, closed when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from redis.asyncio import Redis
+from structlog.stdlib import BoundLogger
+
+from services.api.artifacts.rollouts import RolloutArchive
+from services.api.jobs.admission import Admission
+from services.api.jobs.environments import EnvironmentCatalogue
+from services.api.jobs.takeover import keep_swept
+from services.api.rest.caller import Caller
+from services.api.security.parts import Security, security_of, want_administrator
+from services.api.security.storage import StorageMeter
+from services.api.settings import Settings
+from services.api.sql.database import Database
+from services.api.sync.dispatch import Dispatcher, celery_sender
+from services.api.sync.event_bus import News
+from services.api.sync.leadership import lead
+from services.api.sync.lost_dispatches import Losses
+from services.api.sync.observer import Observer
+from services.api.sync.reconciler import Reconciler
+from services.kit.redis import connect
+from services.kit.tasks import ended
+
+
+@dataclass(frozen=True)
+class Container:
+    """The parts of one API process."""
+
+    settings: Settings
+    log: BoundLogger
+    database: Database
+    redis: Redis
+    environments: EnvironmentCatalogue
+    reconciler: Reconciler
+    observer: Observer
+    news: News
+    rollouts: RolloutArchive
+    admission: Admission
+    security: Security
+
+
+@asynccontextmanager
+async def running_container(settings: Settings, log: BoundLogger, fail: Callable[[], None]) -> AsyncIterator[Container]:
+    """The parts, with the loops at work if this process leads; `fail` is called when one of them ends by an error.
+
+    Raises:
+        DatabaseIsNewer.
+        NoAdministrator: every call wants a key, and nobody could make one.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with _migrated(settings, log) as database:
+        redis, celery, news = connect(settings.redis_url), celery_sender(settings.redis_url), News()
+        environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
+        observer = Observer(redis, database, news, log)
+        dispatcher = Dispatcher(redis, celery, told=observer.expect)
+        reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
+        losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
+        admission = Admission(
+            database,
+            environments,
+            data_dir=settings.data_dir,
+            model_roots=settings.model_roots,
+            engines=settings.engines,
+            trackers=settings.trackers,
+            wake=reconciler.wake,
+        )
+        security = security_of(settings, database, log)
+        meter = StorageMeter(database, settings.data_dir, log)
+        sweeping = partial(keep_swept, settings.data_dir / "jobs", log)
+        loops = (reconciler.run, observer.run, losses.run, meter.run, sweeping)
+        leading = asyncio.create_task(lead(database, log, *loops))
+        leading.add_done_callback(lambda task: _report(task, log, fail))
+        try:
+            yield Container(
+                settings,
+                log,
+                database,
+                redis,
+                environments,
+                reconciler,
+                observer,
+                news,
+                RolloutArchive(),
+                admission,
+                security,
+            )
+        finally:
+            await ended([leading])
+            await environments.close()
+            await redis.aclose()
+            await asyncio.to_thread(celery.close)
+
+
+@asynccontextmanager
+async def _migrated(settings: Settings, log: BoundLogger) -> AsyncIterator[Database]:
+    """The database at this version's revision, before anything else is opened."""
+    database = Database(settings.sql_url)
+    try:
+        await database.migrate()
+        log.info("database_ready", revision=database.revision)
+        await want_administrator(settings, database)
+        yield database
+    finally:
+        await database.close()
+
+
+def _report(task: asyncio.Task[None], log: BoundLogger, fail: Callable[[], None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("loop_died", error=repr(error), exc_info=error)
+        fail()
+
+
+async def _of_request(request: Request) -> Container:  # a plain function would be sent to a thread
+    container = cast(Container, request.app.state.container)
+    caller: Caller | None = request.state.caller
+    return container if caller is None else replace(container, database=container.database.seen_by(caller))
+
+
+Parts = Annotated[Container, Depends(_of_request)]

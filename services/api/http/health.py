@@ -1,0 +1,51 @@
+"""Whether the installation can run a job: every dependency is really asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+
+from redis.asyncio import Redis
+
+from services.api.jobs.environments import EnvironmentCatalogue
+from services.api.rest.problems import Problem
+from services.api.rest.views.catalogue import Health
+from services.api.sql.database import Database
+from services.contracts import keys
+
+TIMEOUT_S = 3.0
+"""Longest one check may take."""
+
+
+async def health(
+    database: Database, redis: Redis, environments: EnvironmentCatalogue, services: Sequence[str]
+) -> Health:
+    """`ok` when the database, Redis and the environment service answer and each service's heartbeat is there."""
+    names = ["database", "redis", "env", *services]
+    checks: list[Awaitable[object]] = [database.ping(), redis.ping(), environments.ask()]
+    checks += [_heartbeat(redis, service) for service in services]
+    answers = await asyncio.gather(*(_answer(check) for check in checks))
+    found = dict(zip(names, answers, strict=True))
+    return Health(status="ok" if set(answers) == {"ok"} else "degraded", checks=found)
+
+
+async def _answer(check: Awaitable[object]) -> str:
+    try:
+        await asyncio.wait_for(check, TIMEOUT_S)
+    except TimeoutError:
+        return f"no answer within {TIMEOUT_S:g} s"
+    except Problem as problem:
+        return problem.detail
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this dependency's health
+        return f"{type(error).__name__}: {error}"[:200]
+    return "ok"
+
+
+class NoHeartbeat(Exception):
+    """No instance of the service is alive."""
+
+
+async def _heartbeat(redis: Redis, service: str) -> None:
+    async for _ in redis.scan_iter(keys.service_heartbeat(service, "*"), count=1000):
+        return
+    raise NoHeartbeat(f"no live instance of {service}")

@@ -1,0 +1,161 @@
+"""Jobs: submit, list, look, command."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from services.api.http.app_parts import Container, Parts
+from services.api.http.routes.parameters import TEXT, Cursor, FoundJob, IdempotencyKey, JobId, PageLimit
+from services.api.jobs import queries as jobs
+from services.api.jobs.admission import Call
+from services.api.jobs.job_view import job_detail, job_view
+from services.api.jobs.submissions import Answer, body_sha
+from services.api.rest.caller import Asking
+from services.api.rest.problems import not_found, responses
+from services.api.rest.views.jobs import DryRun, ForkRequest, JobDetail, JobKind, JobPage
+from services.contracts.job import JobSpec
+from services.contracts.states import JobState, Wish
+from services.contracts.summary import JobSummary
+
+SUBMIT_PATH = "/v1/jobs"
+router = APIRouter(prefix=SUBMIT_PATH, tags=["jobs"])
+
+
+def created(view: Any) -> dict[int | str, dict[str, Any]]:
+    """The documentation of a call that makes a job: 201, and 200 when its Idempotency-Key was there before."""
+    location = {"Location": {"description": "Path of the new job.", "schema": {"type": "string"}}}
+    return {
+        201: {"model": view, "description": "Stored.", "headers": location},
+        200: {"model": view, "description": "The answer that the Idempotency-Key had before.", "headers": location},
+    }
+
+
+def answered(answer: Answer) -> Response:
+    """201 for a new job, 200 for a repeated key."""
+    headers = {"Location": f"/v1/jobs/{answer.job_id}"}
+    return Response(answer.body, 201 if answer.new else 200, headers=headers, media_type="application/json")
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=JobDetail,
+    responses={
+        **responses(409, 422, 503),
+        **created(JobDetail),
+        200: {"model": JobDetail | DryRun, "description": "A dry run, or the answer that the key had before."},
+    },
+)
+async def submit_job(
+    spec: JobSpec,
+    parts: Parts,
+    caller: Asking,
+    request: Request,
+    dry_run: Annotated[bool, Query(description="Check and estimate; store nothing.")] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Submit a job. A repeated Idempotency-Key with the same body gives the first answer again, with 200."""
+    if dry_run:
+        return JSONResponse((await parts.admission.dry_run(caller, spec)).model_dump(mode="json"))
+    call = Call(caller, idempotency_key, body_sha("submit", await request.json()))
+    return answered(await parts.admission.submit(call, spec))
+
+
+@router.get("", responses=responses(422))
+async def list_jobs(
+    parts: Parts,
+    caller: Asking,
+    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
+    name: Annotated[str | None, Query(max_length=64, pattern=TEXT, description="Only jobs of this name.")] = None,
+    environment: Annotated[
+        str | None, Query(max_length=128, pattern=TEXT, description="Only jobs in this environment, e.g. `grid`.")
+    ] = None,
+    advantage_estimator: Annotated[
+        str | None, Query(max_length=16, pattern=TEXT, description="Only jobs with this estimator, e.g. `gigpo`.")
+    ] = None,
+    kind: Annotated[JobKind | None, Query(description="Only trainings, or only evaluations.")] = None,
+    parent_job: Annotated[
+        str | None, Query(max_length=32, pattern=TEXT, description="Only what retries, forks or evaluates this job.")
+    ] = None,
+    created_after: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, inclusive.")] = None,
+    created_before: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, exclusive.")] = None,
+    limit: PageLimit = 50,
+    cursor: Cursor = None,
+) -> JobPage:
+    """Jobs, newest first."""
+    wanted = jobs.JobFilter(
+        state, name, environment, advantage_estimator, kind, parent_job, created_after, created_before
+    )
+    rows = await jobs.page(parts.database, caller, wanted, limit=limit + 1, cursor=cursor)
+    more = len(rows) > limit
+    return JobPage(jobs=[job_view(row) for row in rows[:limit]], next_cursor=rows[limit - 1].id if more else None)
+
+
+@router.get("/{job_id}", responses=responses(404))
+async def show_job(job: FoundJob) -> JobDetail:
+    """One job with its resolved spec."""
+    return job_detail(job)
+
+
+@router.get("/{job_id}/summary", responses=responses(404))
+async def show_summary(job: FoundJob) -> JobSummary:
+    """What an ended job says of itself. 404 while there is none."""
+    if job.summary is None:
+        raise not_found("summary of job", job.id)
+    return JobSummary.model_validate(job.summary)
+
+
+@router.post("/{job_id}:cancel", status_code=202, responses=responses(404, 409))
+async def cancel_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
+    """End a job at its next step boundary; at once when nobody works on it."""
+    return await _command(job_id, parts, caller, Wish.CANCEL)
+
+
+@router.post("/{job_id}:pause", status_code=202, responses=responses(404, 409))
+async def pause_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
+    """Finish the step, write a checkpoint, and leave the job until it is resumed."""
+    return await _command(job_id, parts, caller, Wish.PAUSE)
+
+
+@router.post("/{job_id}:resume", status_code=202, responses=responses(404, 409))
+async def resume_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
+    """Go on with a paused job, or take a pause back that was not reached yet."""
+    return await _command(job_id, parts, caller, Wish.RUN)
+
+
+@router.post(
+    "/{job_id}:retry",
+    status_code=201,
+    response_model=JobDetail,
+    responses={**responses(404, 409, 422, 503), **created(JobDetail)},
+)
+async def retry_job(job: FoundJob, parts: Parts, caller: Asking, idempotency_key: IdempotencyKey = None) -> Response:
+    """A new job with the spec of a failed or cancelled one, which goes on from its newest checkpoint.
+
+    Without a checkpoint it starts anew. 409 while the job has not ended, and when it succeeded.
+    """
+    call = Call(caller, idempotency_key, body_sha("retry", job.id))
+    return answered(await parts.admission.retry(call, job))
+
+
+@router.post(
+    "/{job_id}:fork",
+    status_code=201,
+    response_model=JobDetail,
+    responses={**responses(404, 409, 422, 503), **created(JobDetail)},
+)
+async def fork_job(
+    job: FoundJob, wanted: ForkRequest, parts: Parts, caller: Asking, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """A new job whose policy begins as a checkpoint of this one, with a spec of its own."""
+    call = Call(caller, idempotency_key, body_sha("fork", job.id, wanted.model_dump(mode="json")))
+    return answered(await parts.admission.fork(call, job, wanted))
+
+
+async def _command(job_id: str, parts: Container, caller: Asking, wish: Wish) -> JobDetail:
+    detail = await jobs.command(parts.database, caller, job_id, wish)
+    parts.reconciler.wake()
+    return detail

@@ -1,0 +1,99 @@
+"""The installation at a glance, for people who look after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+from sqlalchemy import func, select
+
+from services.api.http.app_parts import Container
+from services.api.http.health import health
+from services.api.rest.caller import Caller
+from services.api.rest.views.catalogue import LedgerView, QueueView, ServiceView, SystemView
+from services.api.sql.database import Database
+from services.api.sql.tables import JobRow
+from services.api.sync.broker import queue_lengths
+from services.contracts import keys
+from services.contracts.states import JobState
+from services.ledger import Ledger
+
+_BEGUN = [JobState.RUNNING.value, JobState.PAUSED.value]
+
+
+async def system_view(parts: Container, caller: Caller) -> SystemView:
+    """Services and the trainer's queue of the installation; streams, ledger and jobs that the caller sees."""
+    begun = await _job_ids(parts.database, caller)
+    return SystemView(
+        version=version("gigpo-platform"),
+        database_revision=parts.database.revision,
+        health=await health(parts.database, parts.redis, parts.environments, parts.settings.expected_services),
+        services=await _services(parts.redis, caller),
+        queues=[await _trainer_queue(parts.redis), *await _streams(parts.redis, begun)],
+        ledger=await _ledger(parts.redis, begun),
+        jobs=await _counts(parts.database, caller),
+    )
+
+
+async def _job_ids(database: Database, caller: Caller) -> list[str]:
+    query = select(JobRow.id).where(JobRow.state.in_(_BEGUN))
+    async with database.seen_by(caller).read() as session:
+        return list((await session.scalars(query.order_by(JobRow.id))).all())
+
+
+async def _counts(database: Database, caller: Caller) -> dict[str, int]:
+    query = select(JobRow.state, func.count()).group_by(JobRow.state)
+    async with database.seen_by(caller).read() as session:
+        found = {state: int(count) for state, count in (await session.execute(query)).all()}
+    return {state.value: found.get(state.value, 0) for state in JobState}
+
+
+async def _services(redis: Redis, caller: Caller) -> list[ServiceView]:
+    """Who is alive; what they are at, which names jobs of every project, only for whoever sees them all."""
+    names = [name async for name in redis.scan_iter(keys.service_heartbeat("*", "*"), count=1000)]
+    beats = [json.loads(beat) for beat in await redis.mget(names) if beat] if names else []
+    found = [
+        ServiceView(
+            service=str(beat.get("service")),
+            instance=str(beat.get("instance")),
+            pid=beat.get("pid"),
+            detail=(beat.get("detail") or {}) if caller.sees is None else {},
+        )
+        for beat in beats
+    ]
+    return sorted(found, key=lambda one: (one.service, one.instance))
+
+
+async def _trainer_queue(redis: Redis) -> QueueView:
+    waiting, in_flight = await queue_lengths(redis)
+    return QueueView(name="trainer", job_id=None, waiting=waiting, in_flight=in_flight)
+
+
+async def _streams(redis: Redis, job_ids: Sequence[str]) -> list[QueueView]:
+    named = {"groups": keys.groups_stream, "episodes": keys.episodes_stream, "scored": keys.scored_stream}
+    return [await _stream(redis, name, job, stream_of(job)) for job in job_ids for name, stream_of in named.items()]
+
+
+async def _stream(redis: Redis, name: str, job: str, stream: str) -> QueueView:
+    try:
+        groups = await redis.xinfo_groups(stream)
+    except ResponseError:  # there is no such stream yet
+        groups = []
+    waiting = sum(int(group.get("lag") or 0) for group in groups)
+    return QueueView(name=name, job_id=job, waiting=waiting, in_flight=sum(int(one["pending"]) for one in groups))
+
+
+async def _ledger(redis: Redis, job_ids: Sequence[str]) -> LedgerView:
+    total = LedgerView()
+    for job in job_ids:
+        balance = await Ledger(redis, job).balance()
+        total.opened += balance.opened
+        total.consumed += balance.consumed
+        total.live += balance.live
+        for reason, count in balance.dropped.items():
+            total.dropped[reason] = total.dropped.get(reason, 0) + count
+        total.balanced = total.balanced and balance.holds
+    return total

@@ -1,0 +1,224 @@
+"""The use cases that make a job: submit, retry, fork, evaluate.
+
+A submitted job belongs to its caller's project, one that is made from another job to that job's.
+What a new job takes over from another one lies in its folder before the job is stored, so that an acknowledged job
+needs nothing of the other one any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.api.artifacts.storage import job_folder
+from services.api.jobs.checks import environment_of, folder_problems
+from services.api.jobs.derived_specs import evaluation_spec, fork_spec, stored_spec
+from services.api.jobs.environments import EnvironmentCatalogue
+from services.api.jobs.estimates import estimates, warnings
+from services.api.jobs.queries import find
+from services.api.jobs.submissions import Answer, NewJob, Submissions, first_answer
+from services.api.jobs.takeover import Policy, Taken, policy_of, training_of
+from services.api.rest.caller import Caller
+from services.api.rest.problems import Problem, bad_spec
+from services.api.rest.views.evaluations import EvaluationRequest
+from services.api.rest.views.jobs import DryRun, ForkRequest, Origin
+from services.api.security.addresses import data_problems, open_folders
+from services.api.sql.database import Database
+from services.api.sql.tables import JobRow
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec
+from services.contracts.references import referenced_checkpoint
+from services.contracts.states import RETRIED, JobState
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who asks, and what makes the call repeatable."""
+
+    caller: Caller
+    key: str | None
+    """Idempotency-Key."""
+    sha: str
+    """`body_sha` of what is asked for."""
+
+    def beside(self, job: JobRow) -> Self:
+        """The same call for a job of that job's project, also when an administrator of another one asks."""
+        return replace(self, caller=replace(self.caller, project_id=job.project_id))
+
+
+class Admission:
+    """Checks at the door, then a durable row. `wake` tells the reconciler that there is one."""
+
+    def __init__(
+        self,
+        database: Database,
+        environments: EnvironmentCatalogue,
+        *,
+        data_dir: Path,
+        model_roots: Sequence[Path],
+        engines: Sequence[str],
+        trackers: Sequence[str],
+        wake: Callable[[], None],
+    ) -> None:
+        self._database, self._environments = database, environments
+        self._data_dir, self._model_roots = data_dir, model_roots
+        self._engines, self._trackers, self._wake = engines, trackers, wake
+        self._submissions = Submissions(database)
+
+    async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
+        """What a submission would run. Raises Problem 422 as the submission would."""
+        policy = await self._named_policy(caller, spec)
+        environment = await self._environment(caller, spec)
+        figures = await asyncio.to_thread(estimates, spec, environment, policy.files if policy else None)
+        document = spec.model_dump(mode="json")
+        return DryRun(spec=document, environment=environment, estimates=figures, warnings=warnings(spec))
+
+    async def submit(self, call: Call, spec: JobSpec) -> Answer:
+        """Store a job.
+
+        Raises:
+            Problem: 422 names every field that keeps it from running; 409 for a key that was used otherwise.
+        """
+        try:
+            policy = await self._named_policy(call.caller, spec)
+            environment = await self._environment(call.caller, spec)
+        except Problem:  # what fails now may have passed when the key was used first; storing looks for the key anyway
+            if first := await self._first(call):
+                return first
+            raise
+        origin = Origin(kind="model", **policy.named) if policy else None
+        return await self._store(call, spec, environment, origin=origin, taken=policy)
+
+    async def retry(self, call: Call, job: JobRow) -> Answer:
+        """A new job that goes on where a failed or cancelled one has its newest checkpoint. Raises Problem 409."""
+        call = call.beside(job)
+        if first := await self._first(call):
+            return first
+        if JobState(job.state) not in RETRIED:
+            raise Problem(409, f"cannot retry job {job.id}: want a failed or cancelled job, got state {job.state}")
+        spec, environment = stored_spec(job.spec, job.id), _stored_environment(job)
+        training = await asyncio.to_thread(training_of, job_folder(self._data_dir, job.id), job.id)
+        if not training.has_base:
+            await self._named_policy(call.caller, spec)
+        origin = Origin(kind="retry", **training.named)
+        return await self._store(call, spec, environment, origin=origin, taken=training, evaluation=job.is_evaluation)
+
+    async def fork(self, call: Call, job: JobRow, wanted: ForkRequest) -> Answer:
+        """A new job whose model is a checkpoint of another one. Raises Problem 404, 422."""
+        call = call.beside(job)
+        if first := await self._first(call):
+            return first
+        folder = job_folder(self._data_dir, job.id)
+        policy = await asyncio.to_thread(policy_of, folder, job.id, checkpoint=wanted.checkpoint)
+        spec = fork_spec(job.spec, job.id, policy.checkpoint, wanted)
+        origin = Origin(kind="fork", **policy.named)
+        return await self._store(call, spec, await self._environment(call.caller, spec), origin=origin, taken=policy)
+
+    async def evaluate(self, call: Call, wanted: EvaluationRequest) -> Answer:
+        """A job that measures a pinned policy of another one. Raises Problem 404, 422."""
+        job = await find(self._database, call.caller, wanted.job_id)
+        call = call.beside(job)
+        if first := await self._first(call):
+            return first
+        folder = job_folder(self._data_dir, job.id)
+        policy = await asyncio.to_thread(
+            policy_of, folder, job.id, checkpoint=wanted.checkpoint, version=wanted.version
+        )
+        spec = evaluation_spec(job.spec, job.id, policy.checkpoint, wanted)
+        origin = Origin(kind="evaluation", **policy.named)
+        environment = await self._environment(call.caller, spec)
+        return await self._store(call, spec, environment, origin=origin, taken=policy, evaluation=True)
+
+    async def _first(self, call: Call) -> Answer | None:
+        if call.key is None:
+            return None
+        return await first_answer(self._database, call.caller, call.key, call.sha)
+
+    async def _named_policy(self, caller: Caller, spec: JobSpec) -> Policy | None:
+        """The checkpoint that `model.model` names; None: it is a folder of the installation, or a new policy."""
+        model = spec.model.model
+        if model is None:
+            return None
+        try:
+            reference = referenced_checkpoint(model)
+            if reference is None:
+                folders = open_folders(caller, self._model_roots)
+                if problems := await asyncio.to_thread(folder_problems, model, self._data_dir, folders):
+                    raise bad_spec(problems)
+                return None
+            job = await find(self._database, caller, reference[0])
+            folder = job_folder(self._data_dir, job.id)
+            return await asyncio.to_thread(policy_of, folder, job.id, checkpoint=reference[1])
+        except ValueError as error:
+            raise bad_spec([("model.model", str(error))]) from None
+        except Problem as problem:
+            raise problem if problem.status == 422 else bad_spec([("model.model", problem.detail)]) from None
+
+    async def _environment(self, caller: Caller, spec: JobSpec) -> EnvironmentInfo:
+        environment, problems = environment_of(spec, await self._environments.list(), self._engines, self._trackers)
+        if environment is None:
+            raise bad_spec(problems)
+        folders = open_folders(caller, self._model_roots)
+        if problems := [*data_problems(spec, folders, environment.kwargs_schema), *problems]:
+            raise bad_spec(problems)
+        kwargs = environment.kwargs(spec)
+        refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
+        if refusal is not None:
+            raise bad_spec([("environment.environment_kwargs", refusal)])
+        return environment
+
+    async def _store(
+        self,
+        call: Call,
+        spec: JobSpec,
+        environment: EnvironmentInfo,
+        *,
+        origin: Origin | None,
+        taken: Taken | None,
+        evaluation: bool = False,
+    ) -> Answer:
+        new = NewJob(
+            caller=call.caller,
+            spec=spec,
+            environment=environment,
+            key=call.key,
+            sha=call.sha,
+            kind="evaluation" if evaluation else "training",
+            origin=origin,
+        )
+        return await asyncio.shield(asyncio.create_task(self._bring_and_store(new, taken)))
+
+    async def _bring_and_store(self, new: NewJob, taken: Taken | None) -> Answer:
+        """Runs to its end when whoever asked goes away: a job may be stored by then, and needs its folder."""
+        folder, stored = job_folder(self._data_dir, new.id), False
+        try:
+            if taken is not None:
+                await asyncio.to_thread(taken.bring, folder)
+            answer = await self._submissions.store(new)
+            stored = answer.new
+        except (SQLAlchemyError, asyncio.CancelledError):
+            stored = True  # perhaps: the connection, or this process, may have ended after the commit
+            raise
+        finally:
+            if taken is not None and not stored:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if stored:
+            self._wake()
+        return answer
+
+
+def _stored_environment(job: JobRow) -> EnvironmentInfo:
+    """Raises Problem 409 for what another version of the platform stored and this one does not know any more."""
+    try:
+        return EnvironmentInfo.model_validate(job.environment)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
+        sentence = f"its environment is described as by another version of the platform, see {fields}"
+        raise Problem(409, f"cannot retry job {job.id}: {sentence}; submit a new job instead") from None

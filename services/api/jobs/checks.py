@@ -1,0 +1,143 @@
+"""Checks at the door that need more than the spec: the environments, the installed engines, the folder of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from services.api.rest.views.catalogue import EnvironmentView
+from services.api.security.addresses import model_problem
+from services.contracts.algorithm import STEP_ESTIMATORS
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec
+
+Problems = list[tuple[str, str]]
+"""(field, sentence) pairs."""
+
+_ID = "environment.environment"
+_LARGEST = (1 << 63) - 1
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def environment_of(
+    spec: JobSpec, environments: Sequence[EnvironmentView], engines: Sequence[str], trackers: Sequence[str]
+) -> tuple[EnvironmentInfo | None, Problems]:
+    """The spec's environment and everything that keeps the spec from running here; no problems means it can."""
+    problems = _engine_problems(spec, engines) + _tracker_problems(spec, trackers)
+    known = {view.info.id: view for view in environments}
+    view = known.get(spec.environment.environment)
+    if view is None:
+        names = ", ".join(sorted(known)) or "none"
+        problems.append((_ID, f"unknown environment {spec.environment.environment!r}, known: {names}"))
+        return None, problems
+    if view.unavailable_reason:
+        problems.append((_ID, f"{view.info.id} cannot be opened here: {view.unavailable_reason}"))
+        return None, problems
+    return view.info, problems + _environment_problems(spec, view.info)
+
+
+def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What keeps the spec from running with these environments, as sentences; the client asks before it starts a stack.
+
+    Args:
+        catalogue: `EnvironmentView`s as JSON values.
+    """
+    views = [EnvironmentView.model_validate(one) for one in catalogue]
+    _, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
+    return [f"{field}: {sentence}" for field, sentence in problems]
+
+
+def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
+    wanted = spec.environment
+    field = "environment.environment_kwargs"
+    problems = _unstorable(spec.model_dump(exclude_unset=True))
+    problems += _kwargs_problems(field, wanted.environment_kwargs, info)
+    if spec.model.warmstart and not problems:
+        merged = {**wanted.environment_kwargs, **spec.model.warmstart.warmstart_environment_kwargs}
+        problems += _kwargs_problems("model.warmstart.warmstart_environment_kwargs", merged, info)
+    for name in ("train_split", "eval_split"):
+        split = getattr(wanted, name)
+        if split not in info.splits:
+            problems.append((f"environment.{name}", f"want one of {', '.join(info.splits)}, got {split!r}"))
+    estimator = spec.algorithm.advantage_estimator
+    if estimator in STEP_ESTIMATORS and not info.gives_anchors:
+        message = f"{estimator} needs an environment that gives anchors, {info.id} gives none; want grpo or rloo"
+        problems.append(("algorithm.advantage_estimator", message))
+    if spec.model.scratch and not info.vocabulary:
+        message = f"a policy from scratch needs an environment with a vocabulary, {info.id} has none; want `model`"
+        problems.append(("model.scratch", message))
+    return problems
+
+
+def _unstorable(value: Any, path: str = "") -> Problems:
+    """What JSON can say and no database keeps: integers over 64 bits, NUL, and halves of surrogate pairs."""
+    if isinstance(value, dict):
+        inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
+        named = [problem for key in value for problem in _unstorable(key, path)]
+        return named + [problem for name, one in inner for problem in _unstorable(one, name)]
+    if isinstance(value, list):
+        return [problem for i, one in enumerate(value) for problem in _unstorable(one, f"{path}.{i}")]
+    if isinstance(value, str) and _UNSTORABLE.search(value):
+        return [(path, f"want text without NUL and lone surrogates, got {value[:80]!r}")]
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        return [(path, f"want an integer of at most {_LARGEST}, got one of {len(str(value))} digits")]
+    return []
+
+
+def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInfo) -> Problems:
+    return list(_against_schema(field, json.dumps(kwargs, sort_keys=True), json.dumps(info.kwargs_schema), info.id))
+
+
+@lru_cache(maxsize=1_024)  # jobs come in families that differ in a seed; this is the dearest of all checks
+def _against_schema(field: str, kwargs_json: str, schema_json: str, environment: str) -> tuple[tuple[str, str], ...]:
+    validator = Draft202012Validator(json.loads(schema_json))
+    errors = validator.iter_errors(json.loads(kwargs_json))
+    return tuple(problem for error in errors for problem in _kwargs_sentences(field, error, environment))
+
+
+def _kwargs_sentences(field: str, error: ValidationError, environment: str) -> Problems:
+    path = ".".join([field, *(str(part) for part in error.absolute_path)])
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+        names = ", ".join(sorted(known)) or "none"
+        unknown = [key for key in error.instance if key not in known]
+        return [(f"{path}.{key}", f"unknown key of environment {environment}, known: {names}") for key in unknown]
+    return [(path, f"{error.message}, as environment {environment} wants it")]
+
+
+def _tracker_problems(spec: JobSpec, trackers: Sequence[str]) -> Problems:
+    missing = [name for name in spec.tracking.trackers if name not in trackers]
+    field = "tracking.trackers"
+    return [(field, f"{name} is not installed here; pip install 'gigpo-platform[{name}]'") for name in missing]
+
+
+def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
+    if spec.inference.engine in engines:
+        return []
+    available = ", ".join(engines) or "none"
+    return [("inference.engine", f"{spec.inference.engine} is not installed here, available: {available}")]
+
+
+def folder_problems(model: str, data_dir: Path, roots: Sequence[Path] | None) -> Problems:
+    """What keeps a folder of the installation from being a job's model; `roots` as `model_problem` wants them."""
+    folder = Path(model)
+    if problem := model_problem(model, roots):
+        return [("model.model", problem)]
+    if folder.resolve().is_relative_to(data_dir.resolve()):  # there projects could read each other's
+        return [("model.model", f"name a job's checkpoint as job:<job id>/<checkpoint>, got {model!r}")]
+    if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
+        return [("model.model", f"no such folder: {model}")]
+    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    if missing:
+        return [("model.model", f"{model} is no model in Hugging Face format, it lacks {', '.join(missing)}")]
+    return []

@@ -1,0 +1,111 @@
+"""Specs made from another job's spec: of a fork and of an evaluation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from services.api.rest.problems import Problem, bad_spec
+from services.api.rest.views.evaluations import EvaluationRequest
+from services.api.rest.views.jobs import ForkRequest
+from services.contracts.job import JobSpec, SpecError, parse_spec
+from services.contracts.references import checkpoint_reference
+
+
+def fork_spec(spec: Mapping[str, Any], job_id: str, checkpoint: str, wanted: ForkRequest) -> JobSpec:
+    """The job's spec with its checkpoint as model and the overrides in it.
+
+    Raises:
+        Problem: 422, an override does not fit; it is named as `overrides.<field>`. 409, the job's own spec would be
+            refused today, with these overrides too.
+    """
+    document = _with_model(spec, job_id, checkpoint)
+    document["name"] = wanted.name
+    overrides = _nested(wanted.overrides)
+    taken = [name for name in ("model", "scratch", "warmstart") if name in overrides.get("model", {})]
+    if taken:
+        sentence = "the fork's model is the checkpoint; submit a new job for another one"
+        raise bad_spec([(f"overrides.model.{name}", sentence) for name in taken])
+    try:
+        return parse_spec(_merged(document, overrides))
+    except SpecError as error:
+        if not _is_known(document):
+            raise unknown_spec("fork", job_id, error) from None
+        raise bad_spec(
+            [(f"overrides.{field}" if field else "", sentence) for field, sentence in error.problems]
+        ) from None
+
+
+def evaluation_spec(spec: Mapping[str, Any], job_id: str, checkpoint: str, wanted: EvaluationRequest) -> JobSpec:
+    """A job that trains nothing and measures the checkpoint.
+
+    Raises:
+        Problem: 422, what is wanted does not fit; 409, the job's own spec would be refused today.
+    """
+    document = _with_model(spec, job_id, checkpoint)
+    known = _is_known(document)
+    document["name"] = wanted.name
+    document["training"]["total_batches"] = 0
+    evaluation = {"eval_episodes": wanted.eval_episodes, "eval_seed": wanted.eval_seed}
+    document["evaluation"] |= {name: value for name, value in evaluation.items() if value is not None}
+    document["evaluation"] |= {"eval_baselines": wanted.baselines, "eval_every": 0}
+    document["environment"]["eval_split"] = wanted.split or document["environment"]["eval_split"]
+    try:
+        return parse_spec(document)
+    except SpecError as error:
+        raise bad_spec(error.problems) if known else unknown_spec("evaluate", job_id, error) from None
+
+
+def stored_spec(spec: Mapping[str, Any], job_id: str) -> JobSpec:
+    """The spec of a job that is to be retried. Raises Problem 409 for one that would be refused today."""
+    try:
+        return parse_spec(spec)
+    except SpecError as error:
+        raise unknown_spec("retry", job_id, error) from None
+
+
+def unknown_spec(verb: str, job_id: str, error: SpecError) -> Problem:
+    """An older version of the platform took this job's spec, and this one would not."""
+    return Problem(
+        409,
+        f"cannot {verb} job {job_id}: its spec is of another version of the platform: {error}; "
+        f"submit a new job with model.model: {checkpoint_reference(job_id, 'CHECKPOINT')} instead",
+    )
+
+
+def _with_model(spec: Mapping[str, Any], job_id: str, checkpoint: str) -> dict[str, Any]:
+    document = copy.deepcopy(dict(spec))
+    document["model"] = {
+        "model": checkpoint_reference(job_id, checkpoint),
+        "torch_dtype": document["model"]["torch_dtype"],
+    }
+    return document
+
+
+def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as sections: {"training.seed": 1} -> {"training": {"seed": 1}}."""
+    document: dict[str, Any] = {}
+    for key, value in overrides.items():
+        *sections, leaf = key.split(".")
+        inner: Any = {leaf: value}
+        for section in reversed(sections):
+            inner = {section: inner}
+        document = _merged(document, inner)
+    return document
+
+
+def _merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(document)
+    for key, value in overrides.items():
+        mine = merged.get(key)
+        merged[key] = _merged(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _is_known(document: Mapping[str, Any]) -> bool:
+    try:
+        parse_spec(document)
+    except SpecError:
+        return False
+    return True

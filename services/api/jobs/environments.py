@@ -1,0 +1,94 @@
+"""The environment service as the API sees it: what can be opened."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import grpc
+from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
+
+from services.api.jobs.ttl_cache import Remembered
+from services.api.rest.problems import Problem
+from services.api.rest.views.catalogue import EnvironmentView
+from services.contracts.environment import EnvironmentInfo
+
+_MAX_MESSAGE_BYTES = 64 << 20  # vocabularies of many environments in one answer
+_OPTIONS = [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.initial_reconnect_backoff_ms", 200)]
+_KEEP_LIST_S, _KEEP_OPENED_S = 5.0, 60.0
+"""How long an answer is good: a service that restarts with other environments is noticed within seconds."""
+_REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INTERNAL}
+"""Wrong kwargs, unknown environment, and an environment that fails in reset."""
+
+
+class _Unknown(Exception):
+    """The service is full or slow: whether these kwargs open is not known now."""
+
+
+class EnvironmentCatalogue:
+    """Asks the environment service, and remembers for a while what it answered.
+
+    Args:
+        address: host:port.
+        timeout_s: longest wait for one answer, a reconnect included.
+    """
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._stub = env_pb2_grpc.EnvironmentServiceStub(self._channel)  # type: ignore[no-untyped-call,unused-ignore]
+        self._address, self._timeout_s = address, timeout_s
+        self._lists = Remembered[None, list[EnvironmentView]](lambda _: self.ask(), keep_s=_KEEP_LIST_S)
+        self._opened = Remembered[tuple[str, str, str], str | None](
+            self._open, keep_s=_KEEP_OPENED_S, worth_keeping=lambda refusal: refusal is None
+        )
+
+    async def ask(self) -> list[EnvironmentView]:
+        """Everything that the service knows now, in order of id. Raises Problem 503 when it does not answer."""
+        try:
+            answer = await self._stub.ListEnvironments(
+                env_pb2.ListEnvironmentsRequest(), timeout=self._timeout_s, wait_for_ready=True
+            )
+        except grpc.aio.AioRpcError as error:
+            sentence = f"the environment service at {self._address} does not answer: {error.code().name}"
+            raise Problem(503, sentence, headers={"Retry-After": "2"}) from error
+        return [_view(entry) for entry in answer.environments]
+
+    async def list(self) -> list[EnvironmentView]:
+        """As `ask`; the answer may be some seconds old."""
+        return await self._lists.get(None)
+
+    async def opening_problem(self, environment: str, kwargs: dict[str, Any], split: str) -> str | None:
+        """Open one session and close it again: what the environment says against these kwargs; None: nothing.
+
+        A service that is full or slow says nothing: what can't be known now shows when the job runs.
+        """
+        try:
+            return await self._opened.get((environment, json.dumps(kwargs, sort_keys=True), split))
+        except _Unknown:
+            return None
+
+    async def _open(self, wanted: tuple[str, str, str]) -> str | None:
+        environment, kwargs_json, split = wanted
+        request = env_pb2.OpenGroupRequest(
+            idempotency_key=f"check:{uuid.uuid4().hex}",
+            environment=environment,
+            kwargs_json=kwargs_json,
+            split=split,
+            n=1,
+        )
+        try:
+            opened = await self._stub.OpenGroup(request, timeout=self._timeout_s)
+            await self._stub.Close(env_pb2.CloseRequest(leases=opened.leases), timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _REFUSALS:
+                return error.details()
+            raise _Unknown from error
+        return None
+
+    async def close(self) -> None:
+        await self._channel.close(grace=None)
+
+
+def _view(entry: env_pb2.EnvironmentInfo) -> EnvironmentView:
+    return EnvironmentView(info=EnvironmentInfo.listed(entry), unavailable_reason=entry.unavailable_reason)

@@ -1,0 +1,23 @@
+"""A stored job as REST shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.api.rest.views.jobs import JobDetail, JobView
+from services.api.sql.tables import JobRow
+
+
+def job_view(row: JobRow) -> JobView:
+    """The brief view of a job."""
+    return JobView(**_fields(row))
+
+
+def job_detail(row: JobRow) -> JobDetail:
+    """The full view of a job."""
+    return JobDetail(**_fields(row), spec=row.spec)
+
+
+def _fields(row: JobRow) -> dict[str, Any]:
+    columns = (name for name in JobView.model_fields if name != "environment")
+    return {"environment": row.environment_id, **{name: getattr(row, name) for name in columns}}

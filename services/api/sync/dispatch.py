@@ -1,0 +1,114 @@
+"""How the trainer is told: what a job is (Redis), that it is there (Celery), what the user wants (Redis)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+
+import msgspec
+from celery import Celery
+from kombu.exceptions import KombuError
+from redis.asyncio import Redis
+
+from services.api.sql.tables import JobRow
+from services.api.sync.broker import WAITING, announced_jobs
+from services.contracts import keys
+from services.contracts.messages import JobEvent, encode
+from services.contracts.states import JobState
+from services.kit.streams import FIELD
+
+
+class BrokerFailed(Exception):
+    """The queue did not take a message; the message says why."""
+
+
+def celery_sender(redis_url: str) -> Celery:
+    """A Celery application that only sends; results are the job's events."""
+    app = Celery("api", broker=redis_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        task_ignore_result=True,
+        task_publish_retry=False,  # the reconciler repeats what failed
+        broker_connection_timeout=5,
+        broker_transport_options={"socket_connect_timeout": 5, "socket_timeout": 10},
+    )
+    return app
+
+
+class Dispatcher:
+    """Writes to Redis and to the trainer's queue. Every call may be repeated.
+
+    Args:
+        told: is called with the jobs to whose event streams something was added.
+    """
+
+    def __init__(self, redis: Redis, celery: Celery, told: Callable[[Sequence[str]], None]) -> None:
+        self._redis, self._celery, self._told = redis, celery, told
+
+    async def dispatch(self, jobs: Sequence[JobRow]) -> None:
+        """Hand jobs to the trainer. What it needs is in Redis before its messages can be read."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job in jobs:
+                pipe.set(keys.environment(job.id), msgspec.json.encode(job.environment))
+                pipe.set(keys.spec(job.id), msgspec.json.encode(job.spec))
+                pipe.set(keys.control(job.id), job.wish)
+                if job.state != JobState.RUNNING:
+                    pipe.xadd(keys.events_stream(job.id), {FIELD: _state_event(JobState.QUEUED)})
+            await pipe.execute()
+        self._told([job.id for job in jobs])
+        await self.enqueue([job.id for job in jobs])
+
+    async def enqueue(self, job_ids: Sequence[str]) -> None:
+        """Have the trainer look at the jobs; one that has ended it leaves alone."""
+        await asyncio.to_thread(self._send, job_ids)
+
+    def _send(self, job_ids: Sequence[str]) -> None:
+        try:
+            with self._celery.producer_or_acquire() as producer:
+                for job_id in job_ids:
+                    self._celery.send_task(
+                        keys.RUN_SEGMENT, args=[job_id], queue=keys.TRAINER_QUEUE, priority=WAITING, producer=producer
+                    )
+        except KombuError as error:
+            raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error
+
+    async def announced(self) -> set[str]:
+        """The jobs of which the queue or a worker has a message. Raises QueueUnreadable."""
+        return await announced_jobs(self._redis)
+
+    async def undispatched(self, job_ids: Iterable[str], announced: Set[str]) -> set[str]:
+        """Those that are not announced, or whose spec is not in Redis."""
+        asked = list(job_ids)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in asked:
+                pipe.exists(keys.spec(job_id), keys.environment(job_id))
+            documents = await pipe.execute()
+        return {job for job, found in zip(asked, documents, strict=True) if found < 2 or job not in announced}
+
+    async def untold(self, wishes: Mapping[str, str]) -> set[str]:
+        """Those for which another wish, or none, stands in Redis than here."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in wishes:
+                pipe.get(keys.control(job_id))
+            told = await pipe.execute()
+        return {job for (job, wish), found in zip(wishes.items(), told, strict=True) if found != wish.encode()}
+
+    async def tell_wish(self, job_id: str, wish: str) -> None:
+        """The trainer reads it at every step boundary."""
+        await self._redis.set(keys.control(job_id), wish)
+
+    async def publish_state(self, job_id: str, state: JobState) -> None:
+        """A state that the API itself brings about, as an event among the others."""
+        await self._redis.xadd(keys.events_stream(job_id), {FIELD: _state_event(state)})
+        self._told([job_id])
+
+    async def warn(self, job_id: str, message: str) -> None:
+        """What the job's owner should know, as an event among the others."""
+        event = JobEvent(kind="warning", at_unix_s=time.time(), data={"service": "api", "message": message})
+        await self._redis.xadd(keys.events_stream(job_id), {FIELD: encode(event)})
+        self._told([job_id])
+
+
+def _state_event(state: JobState) -> bytes:
+    return encode(JobEvent(kind="state", at_unix_s=time.time(), data={"state": state.value}))

@@ -1,0 +1,120 @@
+"""A job's stored events: the server-sent feed, metrics and evaluations."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import select, tuple_
+
+from services.api.sql.database import Database
+from services.api.sql.tables import EventRow, JobRow
+from services.api.sync.event_bus import News, Told
+from services.api.sync.stream_ids import Position, stream_position
+from services.contracts.states import TERMINAL
+
+PAGE = 500
+POLL_S = 1.0
+"""Another process may have stored the news, so SQL is looked at once a second anyway."""
+KEEPALIVE_POLLS = 15
+
+
+async def server_sent_events(
+    database: Database, news: News, job_id: str, after: str, *, kind: str | None = None, wait: bool = True
+) -> AsyncIterator[bytes]:
+    """The job's events later than stream id `after` as server-sent events, those of one kind or all; ends when the job
+    has ended, or without `wait` behind the newest event.
+
+    Each has its stream id as `id`, its kind as `event`, and JSON {kind, at_unix_s, data} as `data`.
+    """
+    position, quiet = stream_position(after), 0
+    with news.follow(job_id) as follower:
+        while True:
+            # a task of its own: who goes away in the middle of it must not take the connection along
+            ended, stored = await asyncio.shield(asyncio.create_task(stored_events(database, job_id, position)))
+            if sent := _server_sent(stored, kind):
+                yield sent
+            position = stored[-1].position if stored else position
+            if len(stored) == PAGE:
+                continue
+            if ended or not wait:
+                return
+            while told := _continued(await follower.listen(POLL_S), position):
+                if sent := _server_sent(told, kind):
+                    yield sent
+                position, quiet = told[-1].position, 0
+                if any(row.kind == "state" for row in told):
+                    break  # it may have ended; SQL knows
+            if follower.over:
+                return
+            quiet += 1
+            if quiet % KEEPALIVE_POLLS == 0:
+                yield b": still here\n\n"
+
+
+def _continued(told: Sequence[Told], position: Position) -> list[EventRow]:
+    """The events after `position`, as far as they follow on it without a gap; SQL has what is beyond one."""
+    rows: list[EventRow] = []
+    for one in told:
+        if one.after > position:
+            break
+        rows += [row for row in one.events if row.position > position]
+        position = rows[-1].position if rows else position
+    return rows
+
+
+async def stored_events(database: Database, job_id: str, position: Position) -> tuple[bool, Sequence[EventRow]]:
+    """Whether the job has ended, and at most `PAGE` events after the position."""
+    query = (
+        select(EventRow)
+        .where(EventRow.job_id == job_id, tuple_(EventRow.ms, EventRow.seq) > position)
+        .order_by(EventRow.ms, EventRow.seq)
+        .limit(PAGE)
+    )
+    async with database.read() as session:
+        state = await session.scalar(select(JobRow.state).where(JobRow.id == job_id))  # first: no event follows an end
+        rows = (await session.scalars(query)).all()
+    return state is None or state in TERMINAL, rows
+
+
+def _server_sent(rows: Sequence[EventRow], kind: str | None) -> bytes:
+    return b"".join(_one_sent(row) for row in rows if kind in (None, row.kind))
+
+
+def _one_sent(row: EventRow) -> bytes:
+    body = msgspec.json.encode({"kind": row.kind, "at_unix_s": row.at_unix_s, "data": row.data})
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (row.stream_id.encode(), row.kind.encode(), body)
+
+
+async def metrics(database: Database, job_id: str) -> list[dict[str, Any]]:
+    """One row a batch in order of batch; a batch that was trained again after a crash counts once, the last time."""
+    rows = await _of_kind(database, job_id, "metrics")
+    by_batch = {row.data.get("batch"): {"at_unix_s": row.at_unix_s, **row.data} for row in rows}
+    return sorted(by_batch.values(), key=lambda one: one.get("batch") or 0)
+
+
+async def evaluations(database: Database, job_id: str) -> list[dict[str, Any]]:
+    """In order of time; an evaluation that was repeated after a crash counts once, the last time."""
+    rows = await _of_kind(database, job_id, "evaluation")
+    return list({(row.data.get("label"), row.data.get("version")): row.data for row in rows}.values())
+
+
+async def _of_kind(database: Database, job_id: str, kind: str) -> list[EventRow]:
+    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.kind == kind).order_by(EventRow.ms, EventRow.seq)
+    async with database.read() as session:
+        return list((await session.scalars(query)).all())
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows of one or more sets of columns as CSV with a header; a missing value is an empty cell."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns.sort(key=lambda column: column != "batch")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,184 @@
+"""What the services say of a job, from its event stream into SQL: each event once, whatever dies in between.
+
+An event's row, what it changes of its job, and the position in the stream are one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import or_, select
+from sqlalchemy.orm import defer
+from structlog.stdlib import BoundLogger
+
+from services.api.sql.database import Database
+from services.api.sql.tables import EventRow, JobRow
+from services.api.sync.event_bus import News, Told
+from services.api.sync.stream_ids import stream_position
+from services.contracts import keys
+from services.contracts.messages import ContractError, JobEvent, decode
+from services.contracts.states import TERMINAL, JobState, Wish, follows
+from services.kit.streams import FIELD
+
+BLOCK_MS = 200
+"""Longest wait of one read; a job submitted meanwhile is seen after it."""
+GATHER_S = 0.02
+"""After news so long nothing is read: what comes together is stored together."""
+READ_COUNT = 200
+TURN = 500
+"""Streams of quiet jobs in one read; the others have their turn in the next reads."""
+LINGER_S = 60.0
+"""An ended job's stream is read so much longer: a summary may follow the last state."""
+_ERROR_CHARACTERS = 4_000
+_UNREAD = [defer(JobRow.spec), defer(JobRow.environment), defer(JobRow.summary), defer(JobRow.metrics)]
+"""Columns that no event's effect depends on."""
+
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+class Observer:
+    """One loop over the streams of all jobs that have not ended: jobs at work in every read, the quiet ones in turn."""
+
+    def __init__(self, redis: Redis, database: Database, news: News, log: BoundLogger) -> None:
+        self._redis, self._database, self._news, self._log = redis, database, news, log
+        self._expected: set[str] = set()
+        self._turn, self._next_turn = "", 0.0
+
+    async def run(self) -> None:
+        """For ever; a Redis that does not answer is asked again."""
+        while True:
+            try:
+                if not await self.observe():
+                    await asyncio.sleep(BLOCK_MS / 1_000)
+            except (RedisError, OSError) as error:
+                self._log.warning("observe_later", error=repr(error))
+                await asyncio.sleep(1.0)
+
+    def expect(self, job_ids: Iterable[str]) -> None:
+        """Something was just told of these jobs: read their streams next."""
+        self._expected.update(job_ids)
+
+    async def observe(self) -> bool:
+        """Store what is new. False: there is no job to listen to."""
+        positions = await self._positions()
+        if not positions:
+            return False
+        streams = {keys.events_stream(job): position for job, position in positions.items()}
+        answer = await self._redis.xread(cast("dict[Any, Any]", streams), count=READ_COUNT, block=BLOCK_MS)
+        jobs = {keys.events_stream(job).encode(): job for job in positions}
+        news = {jobs[stream]: entries for stream, entries in _by_stream(answer)}
+        if news:
+            for job, told in (await self._store(news)).items():
+                self._news.tell(job, told)
+            await asyncio.sleep(GATHER_S)
+        return True
+
+    async def _positions(self) -> dict[str, str]:
+        """Job -> how far its stream is stored, for the next read."""
+        at_work = {name.decode() for name in await cast(Awaitable[set[bytes]], self._redis.smembers(keys.ACTIVE_JOBS))}
+        expected = [self._expected.pop() for _ in range(min(TURN, len(self._expected)))]
+        columns = select(JobRow.id, JobRow.event_id)
+        over = [state.value for state in TERMINAL]
+        listening = or_(JobRow.state.not_in(over), JobRow.finished_unix_s > time.time() - LINGER_S)
+        busy = or_(JobRow.state == JobState.RUNNING.value, JobRow.id.in_([*expected, *islice(at_work, TURN)]))
+        async with self._database.read() as session:
+            found = [*await session.execute(columns.where(listening, busy))]
+            if time.monotonic() >= self._next_turn:
+                self._next_turn = time.monotonic() + BLOCK_MS / 1_000
+                quiet = columns.where(listening, JobRow.id > self._turn).order_by(JobRow.id).limit(TURN)
+                in_turn = (await session.execute(quiet)).all()
+                self._turn = in_turn[-1].id if len(in_turn) == TURN else ""
+                found += in_turn
+        return {job: position for job, position in found}
+
+    async def _store(self, news: Mapping[str, Entries]) -> dict[str, Told]:
+        """Store the entries, and what they change of their jobs; what was new, by job."""
+        told: dict[str, Told] = {}
+        async with self._database.write() as session:
+            query = select(JobRow).where(JobRow.id.in_(news)).options(*_UNREAD).order_by(JobRow.id).with_for_update()
+            for job in (await session.scalars(query)).all():
+                after = stream_position(job.event_id)
+                told[job.id] = Told(after, self._new_events(job, news[job.id]))
+                session.add_all(told[job.id].events)
+        return told
+
+    def _new_events(self, job: JobRow, entries: Entries) -> list[EventRow]:
+        """Rows of the entries that are not stored yet; what they change of the job is changed."""
+        rows, after = [], stream_position(job.event_id)
+        for raw_id, fields in entries:
+            ms, seq = stream_position(raw_id.decode())
+            if (ms, seq) <= after:  # another API process stored it since the read
+                continue
+            event = self._event(job.id, raw_id, fields)
+            rows.append(
+                EventRow(job_id=job.id, ms=ms, seq=seq, kind=event.kind, at_unix_s=event.at_unix_s, data=event.data)
+            )
+            self._apply(job, event)
+            job.event_id = raw_id.decode()
+        return rows
+
+    def _event(self, job_id: str, raw_id: bytes, fields: dict[bytes, bytes]) -> JobEvent:
+        try:
+            event = decode(fields.get(FIELD, b""), JobEvent)
+            return JobEvent(kind=_storable(event.kind[:16]), at_unix_s=event.at_unix_s, data=_storable(event.data))
+        except ContractError as error:
+            self._log.warning("event_unreadable", job=job_id, id=raw_id.decode(), error=str(error))
+            return JobEvent(kind="warning", at_unix_s=time.time(), data={"message": f"unreadable event: {error}"})
+
+    def _apply(self, job: JobRow, event: JobEvent) -> None:
+        if event.kind == "state":
+            self._apply_state(job, event)
+        elif event.kind == "phase":
+            job.phase = str(event.data.get("phase", ""))[:64] or None
+        elif event.kind == "metrics":
+            job.metrics = event.data
+        elif event.kind == "summary":
+            job.summary = event.data
+
+    def _apply_state(self, job: JobRow, event: JobEvent) -> None:
+        try:
+            observed = JobState(str(event.data.get("state")))
+        except ValueError:
+            self._log.warning("state_unknown", job=job.id, state=repr(event.data.get("state")))
+            return
+        if not follows(JobState(job.state), observed):
+            self._log.info("state_ignored", job=job.id, state=job.state, observed=observed.value)
+            return
+        job.state = observed.value
+        if observed == JobState.RUNNING and job.started_unix_s is None:
+            job.started_unix_s = event.at_unix_s
+        if observed == JobState.PAUSED and job.wish == Wish.RUN:
+            job.dispatch_wanted += 1  # resumed before the pause was reached: start it again
+        if observed in TERMINAL:
+            job.finished_unix_s, job.phase = event.at_unix_s, None
+        if observed == JobState.FAILED:
+            job.error = str(event.data.get("error") or "the job failed without a word")[:_ERROR_CHARACTERS]
+
+
+def _storable(value: Any) -> Any:
+    """The value with null for numbers that JSON cannot hold, and text without NUL, which PostgreSQL cannot."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_storable(str(name)): _storable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_storable(inner) for inner in value]
+    return value
+
+
+def _by_stream(answer: Any) -> Sequence[tuple[bytes, Entries]]:
+    if isinstance(answer, dict):  # RESP3: {stream: [entries]}, wrapped once more
+        return [
+            (name, entries[0] if entries and isinstance(entries[0], list) else entries)
+            for name, entries in answer.items()
+        ]
+    return answer or []

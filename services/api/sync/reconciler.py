@@ -1,0 +1,100 @@
+"""Brings what is to what is wanted, again and again: a crash at any point is repaired by the next look.
+
+Only rows say what is to be done, and a row changes after the deed; so a deed may happen twice and never not at all.
+What is noted is the deed that was done, never "nothing is left": what came up meanwhile stays to be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import cast
+
+from redis.exceptions import RedisError
+from sqlalchemy import Table, and_, bindparam, or_, select, update
+from structlog.stdlib import BoundLogger
+
+from services.api.sql.database import Database
+from services.api.sql.tables import JobRow
+from services.api.sync.dispatch import BrokerFailed, Dispatcher
+from services.contracts.states import IDLE, TERMINAL, JobState, Wish
+
+_WAITING = IDLE - {JobState.PAUSED}
+_OVER = [state.value for state in TERMINAL]
+_JOBS = cast(Table, JobRow.__table__)
+_TOGETHER = 100
+"""Jobs that are told in one round trip and noted in one transaction."""
+
+
+class Reconciler:
+    """One loop over the jobs whose row says that something is left to do.
+
+    Args:
+        interval_s: longest time between two looks; `wake` makes the next one at once.
+    """
+
+    def __init__(self, database: Database, dispatcher: Dispatcher, log: BoundLogger, *, interval_s: float) -> None:
+        self._database, self._dispatcher, self._log = database, dispatcher, log
+        self._interval_s = interval_s
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something changed: look now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """For ever; a Redis or broker that does not answer is asked again."""
+        while True:
+            self._wake.clear()
+            try:
+                while await self.reconcile():
+                    pass
+            except (RedisError, OSError, BrokerFailed) as error:
+                self._log.warning("reconcile_later", error=repr(error))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._interval_s)
+
+    async def reconcile(self) -> bool:
+        """One look at jobs that have something left to do, the oldest first. True: there may be more."""
+        wanted = or_(JobRow.wish == Wish.RUN.value, JobRow.state == JobState.RUNNING.value)
+        to_dispatch = and_(wanted, JobRow.dispatch_made < JobRow.dispatch_wanted)
+        to_tell = JobRow.told_wish.is_distinct_from(JobRow.wish)
+        async with self._database.read() as session:
+            query = select(JobRow).where(JobRow.state.not_in(_OVER), or_(to_dispatch, to_tell)).order_by(JobRow.id)
+            rows = (await session.scalars(query.limit(_TOGETHER))).all()
+        waiting = [row for row in rows if _is_wanted(row) and row.dispatch_made < row.dispatch_wanted]
+        if waiting:
+            await self._dispatch(waiting)
+        for row in rows:
+            if row not in waiting:
+                await self._tell(row)
+        return len(rows) == _TOGETHER
+
+    async def _dispatch(self, rows: Sequence[JobRow]) -> None:
+        await self._dispatcher.dispatch(rows)
+        done = (
+            update(_JOBS)
+            .where(_JOBS.c.id == bindparam("job"), _JOBS.c.dispatch_made < bindparam("made"))
+            .values(dispatch_made=bindparam("made"), told_wish=bindparam("told"))
+        )
+        noted = [{"job": row.id, "made": row.dispatch_wanted, "told": row.wish} for row in rows]
+        async with self._database.write() as session:
+            await (await session.connection()).execute(done, noted)
+        self._log.info("jobs_dispatched", jobs=[row.id for row in rows])
+
+    async def _tell(self, row: JobRow) -> None:
+        await self._dispatcher.tell_wish(row.id, row.wish)
+        if row.state in IDLE and row.wish == Wish.CANCEL:
+            await self._dispatcher.publish_state(row.id, JobState.CANCELLED)
+            if row.state == JobState.PAUSED:  # the trainer drops what is live and writes the summary
+                await self._dispatcher.enqueue([row.id])
+        elif row.state in _WAITING and row.wish == Wish.PAUSE and row.dispatch_made < row.dispatch_wanted:
+            await self._dispatcher.publish_state(row.id, JobState.PAUSED)
+        async with self._database.write() as session:
+            await session.execute(update(JobRow).where(JobRow.id == row.id).values(told_wish=row.wish))
+
+
+def _is_wanted(row: JobRow) -> bool:
+    """Whether a trainer is to work on it; on a running job also to pause or end it."""
+    return row.wish == Wish.RUN or row.state == JobState.RUNNING

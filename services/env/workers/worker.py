@@ -1,0 +1,229 @@
+"""A worker process: environment code runs here and nowhere else.
+
+Started by `process.py` as `python -m services.env.workers.worker FD CONFIG`. Reads orders from the socket, answers in
+frames, ends when the socket closes. It never decides about rewards for its own failures: it says what failed.
+"""
+
+import ctypes
+import logging
+import math
+import mmap
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import Any
+
+import msgspec
+
+from gigpo.env.environment import HomeLost, InfraFault, KwargsError, ModelFault
+from gigpo.env.progress import set_reporter
+from services.env.workers.episode import Episode
+from services.env.workers.registry import Registry, UnavailableError, valid_kwargs, valid_split
+from services.env.workers.wire import (
+    HEADER,
+    MAX_FRAME_BYTES,
+    Answer,
+    CloseEpisode,
+    Describe,
+    Described,
+    Failed,
+    KeyedObservation,
+    Opened,
+    OpenEpisode,
+    Order,
+    Stepped,
+    TakeStep,
+    frame,
+    orders,
+)
+
+PROGRESS = struct.Struct("<QQd")
+"""What a worker writes where its parent can see it: the request being executed (0: none), a tick that moves on, and for
+how long it may stand still although nothing is stuck, seconds."""
+FLUSH_AFTER_S = 0.005
+"""Answers wait at most this long for the rest of their batch: quick steps go in one write, slow ones are not kept."""
+CPU_SLACK = 0.25
+"""By this share of the limit the timer of CPU time is set longer, so that it need not be set for every quick step: that
+is a system call."""
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class WorkerConfig(msgspec.Struct, frozen=True):
+    """What a worker is told when it starts. Zero lifts a limit."""
+
+    environments: dict[str, str]
+    options: dict[str, dict[str, Any]]
+    memory_bytes: int
+    step_cpu_s: float
+    data_root: str | None = None
+    """Below it lie the folders that kwargs may name; None: they may name none."""
+
+
+class Sessions:
+    """The live sessions of this worker; carries out orders, one at a time."""
+
+    def __init__(self, registry: Registry, progress: bytearray | mmap.mmap, *, data_root: str | None = None) -> None:
+        self._registry = registry
+        self._data_root = data_root
+        self._progress = progress
+        self._episodes: dict[int, Episode] = {}
+        self._ticks = 0
+        self._running = 0
+
+    def carry_out(self, order: Order) -> Answer | None:
+        """Answer one order; None where it wants no answer. Only signals and memory errors get out of here."""
+        if isinstance(order, CloseEpisode):
+            self._free(order.episode)
+            return None
+        if isinstance(order, Describe):
+            return Described(order.request, self._registry.entries())
+        self._tick(order.request)
+        try:
+            answer = self._step(order) if isinstance(order, TakeStep) else self._open(order)
+        except UnavailableError as error:
+            answer = Failed(order.request, "unknown_environment", str(error))
+        except KwargsError as error:
+            reason = "bad_request" if isinstance(order, OpenEpisode) else "env_bug"
+            answer = Failed(order.request, reason, str(error))
+        except ModelFault as error:
+            answer = Failed(order.request, "model", str(error))
+        except HomeLost as error:
+            answer = Failed(order.request, "home_lost", str(error))
+        except InfraFault as error:
+            answer = Failed(order.request, "infra", str(error))
+        except (Exception, SystemExit) as error:
+            logging.exception("environment failed in episode %d", order.episode)
+            answer = Failed(order.request, "env_bug", f"{type(error).__name__}: {error}"[:2000])
+        if isinstance(answer, Failed):
+            self._free(order.episode)
+        self._tick(0)
+        return answer
+
+    def show_life(self, unseen_s: float) -> None:
+        """What is being carried out goes on, and may show nothing for `unseen_s` seconds."""
+        self._tick(self._running, unseen_s)
+
+    def _tick(self, request: int, unseen_s: float = 0.0) -> None:
+        self._ticks += 1
+        self._running = request
+        PROGRESS.pack_into(self._progress, 0, request, self._ticks, unseen_s)
+
+    def _open(self, order: OpenEpisode) -> Opened | Failed:
+        found = self._registry.find(order.spec.environment)
+        kwargs = valid_kwargs(found, order.spec.kwargs_json, self._data_root)
+        split = valid_split(found, order.spec.split)
+        episode = Episode(found(kwargs), kwargs)
+        self._episodes[order.episode] = episode
+        shown = [episode.reset(order.spec.seed, split)]
+        return self._replay(order, episode, shown) or Opened(
+            order.request, shown[-1], episode.deterministic, tuple(seen.digest for seen in shown), episode.score
+        )
+
+    def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:
+        """Take the history's actions, adding to `shown` what they show; Failed where it is not what it was."""
+        actions, digests = order.history.actions, order.history.digests
+        tokens = order.history.response_tokens or (0,) * len(actions)
+        if actions and not episode.deterministic:
+            return Failed(
+                order.request, "not_replayable", "this environment is not deterministic: it cannot be replayed"
+            )
+        for turn in range(len(actions) + 1):
+            if turn > 0:
+                self._tick(order.request)
+                stepped = episode.step(order.request, actions[turn - 1], tokens[turn - 1])
+                shown.append(stepped.observation)
+                if stepped.terminated or stepped.truncated:
+                    over = f"actions: the episode is over after {turn} of {len(actions)}"
+                    return Failed(order.request, "bad_request", over)
+            if digests and shown[turn].digest != digests[turn]:
+                return Failed(order.request, "diverged", f"the replay shows another observation after {turn} steps")
+        return None
+
+    def _step(self, order: TakeStep) -> Stepped | Failed:
+        episode = self._episodes.get(order.episode)
+        if episode is None:
+            return Failed(order.request, "lost", f"no episode {order.episode} in this worker")
+        stepped = episode.step(order.request, order.action, order.response_tokens)
+        if stepped.terminated or stepped.truncated:
+            self._free(order.episode)
+        return stepped
+
+    def _free(self, episode_id: int) -> None:
+        episode = self._episodes.pop(episode_id, None)
+        if episode is None:
+            return
+        try:
+            episode.close()
+        except Exception:
+            logging.exception("environment failed to close episode %d", episode_id)
+
+
+def _receive(connection: socket.socket, length: int) -> bytes:
+    """Exactly `length` bytes; b"" where the other side closed."""
+    parts = bytearray()
+    while len(parts) < length:
+        chunk = connection.recv(min(length - len(parts), 1 << 20))
+        if not chunk:
+            return b""
+        parts += chunk
+    return bytes(parts)
+
+
+def serve(connection: socket.socket, sessions: Sessions, *, step_cpu_s: float = 0.0) -> None:
+    """Carry out orders until the connection closes.
+
+    `step_cpu_s`: an order that uses more CPU time, by a quarter at most, ends this process by SIGPROF; 0: none does. A
+    timer and no limit of the system's: limits pass to child processes, where they would count the life of a JVM.
+    """
+    slack_s = step_cpu_s * CPU_SLACK
+    set_again_s = slack_s / (os.cpu_count() or 1)  # in no less time can threads on every core use the slack up
+    timer_set = -math.inf
+    while head := _receive(connection, HEADER.size):
+        (length,) = HEADER.unpack(head)
+        if length > MAX_FRAME_BYTES:
+            raise ValueError(f"frame of {length} bytes is longer than {MAX_FRAME_BYTES}")
+        ready: list[Answer] = []
+        flushed = time.monotonic()
+        for order in orders(_receive(connection, length)):
+            if step_cpu_s and time.monotonic() - timer_set >= set_again_s:
+                signal.setitimer(signal.ITIMER_PROF, step_cpu_s + slack_s)
+                timer_set = time.monotonic()
+            answer = sessions.carry_out(order)
+            if answer is not None:
+                ready.append(answer)
+            if ready and time.monotonic() - flushed > FLUSH_AFTER_S:
+                connection.sendall(frame(ready))
+                ready, flushed = [], time.monotonic()
+        if ready:
+            connection.sendall(frame(ready))
+
+
+def _limit(config: WorkerConfig) -> None:
+    """Die with the parent; never outgrow what the settings allow; leave Ctrl-C to the parent."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if config.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (config.memory_bytes, config.memory_bytes))
+
+
+def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
+    """Serve on an inherited socket; `progress_fd` is a shared page that takes PROGRESS."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s worker %(process)d: %(message)s")
+    logging.getLogger().handlers[0].setLevel(logging.INFO)  # some libraries turn on their own DEBUG
+    config = msgspec.json.decode(config_json, type=WorkerConfig)
+    _limit(config)
+    for descriptor in (connection_fd, progress_fd):
+        os.set_inheritable(descriptor, False)  # else a child of an environment would keep the socket open
+    with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
+        sessions = Sessions(Registry(config.environments, config.options), page, data_root=config.data_root)
+        set_reporter(sessions.show_life)
+        serve(connection, sessions, step_cpu_s=config.step_cpu_s)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

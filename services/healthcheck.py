@@ -1,0 +1,50 @@
+"""`python -m services.healthcheck rollout`: exit status 0 while this machine's instance of a service beats.
+
+The health check of containers without a port: rollout, inference, advantage, trainer. It asks the Redis that the
+service itself is given, such as `ROLLOUT_REDIS_URL`. An inference replica is found by its default name only.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from pydantic_settings import BaseSettings
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.contracts import keys
+
+TIMEOUT_S = 3.0
+"""Longest wait for Redis."""
+
+
+class Settings(BaseSettings):
+    """What every service with a heartbeat has; the prefix is the service's."""
+
+    redis_url: str
+
+
+def is_alive(service: str, redis_url: str) -> bool:
+    """Whether an instance of `service` on this machine beats. Raises RedisError: Redis does not answer."""
+    ours = keys.service_heartbeat(service, f"{service}-{socket.gethostname()}-*")
+    with Redis.from_url(redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as redis:
+        return any(True for _ in redis.scan_iter(ours, count=1000))
+
+
+def main() -> int:
+    """Exit status: 0 it beats, 1 it does not or nobody can say."""
+    (service,) = sys.argv[1:]
+    settings = Settings(_env_prefix=f"{service.upper()}_")
+    try:
+        alive = is_alive(service, settings.redis_url)
+    except RedisError as error:
+        sys.stderr.write(f"{service}: Redis does not answer: {error}\n")
+        return 1
+    if not alive:
+        sys.stderr.write(f"{service}: no heartbeat from here\n")
+    return 0 if alive else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Batches of training groups: open them ahead, wait for their scores, cut them in order of cursor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.contracts import ids
+from services.contracts.messages import OpenedGroup
+from services.ledger import DropReason, GroupState
+from services.trainer.batch.admission import cursors_to_open
+from services.trainer.batch.payloads import Payload, load_payloads
+from services.trainer.job.errors import JobFailed
+from services.trainer.job.session import Deadline, Session
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The groups of one optimizer batch, in order of cursor."""
+
+    number: int
+    """Also the policy version that trains it."""
+    groups: list[Payload]
+
+    @property
+    def group_ids(self) -> list[str]:
+        return [group.group_id for group in self.groups]
+
+    def manifest(self) -> str:
+        """What exactly is trained, so that a successor can train it again: ids in order, and hashes of the payloads."""
+        groups = [
+            {
+                "id": group.group_id,
+                "cursor": group.scored.cursor,
+                "episodes_sha": group.scored.episodes_sha,
+                "scores_sha": group.scores_sha,
+            }
+            for group in self.groups
+        ]
+        return json.dumps({"batch": self.number, "groups": groups}, sort_keys=True)
+
+
+def training_group(session: Session, cursor: int) -> OpenedGroup:
+    """The training group at a cursor: its task depends on the job's seed and the cursor, on nothing else."""
+    spec = session.spec
+    return OpenedGroup(
+        job_id=session.job,
+        group_id=ids.group_id(spec.fingerprint(), "train", 0, cursor),
+        purpose="train",
+        cursor=cursor,
+        task_seed=ids.task_seed(spec.training.seed, "train", cursor),
+        split=spec.environment.train_split,
+        n=spec.rollout.num_generations,
+        min_version=session.progress.batch,  # served by now, and never too old for the batches admitted by it
+        task_view=spec.environment.task_view,
+    )
+
+
+async def open_due_groups(session: Session) -> None:
+    """Open every group that may be opened by now; opening one again changes nothing. Raises StaleEpoch."""
+    progress = session.progress
+    while cursors := cursors_to_open(
+        session.spec, version=progress.batch, next_cursor=progress.next_cursor, lost=progress.lost
+    ):
+        for cursor in cursors:
+            progress.next_cursor = cursor + 1
+            await open_cursor(session, cursor)
+
+
+async def open_cursor(session: Session, cursor: int) -> None:
+    """Open one training group, or learn what became of it when an earlier trainer opened it."""
+    group = training_group(session, cursor)
+    state = await session.ledger.open(session.epoch, group, session.spec.rollout.max_attempts)
+    if state is GroupState.DROPPED:
+        session.progress.lost += 1
+    elif state not in (GroupState.ASSIGNED, GroupState.CONSUMED):  # those are trained, or are being replayed
+        session.waiting[cursor] = group.group_id
+
+
+async def next_batch(session: Session) -> Batch:
+    """Wait for the next batch's groups and assign them to it; replaces what is dropped meanwhile.
+
+    Raises:
+        JobFailed: batch_timeout_s passed; it names the groups that are missing.
+        CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
+    """
+    deadline = Deadline(session.spec.limits.batch_timeout_s)
+    size, algorithm = session.spec.rollout.groups_per_batch, session.spec.algorithm
+    resamples_left = algorithm.max_resample_times if algorithm.dynamic_sample else 0
+    while True:
+        await open_due_groups(session)
+        wanted = list(session.waiting.values())[:size]
+        missing = {name for name in wanted if name not in session.scored}
+        if not missing and len(wanted) == size:
+            if batch := await _cut(session, wanted, resample=resamples_left > 0):
+                return batch
+            resamples_left -= 1
+            continue
+        await session.heed_wish()
+        await _note_arrivals(session)
+        if deadline.passed:
+            raise JobFailed(await _who_is_missing(session, sorted(missing)))
+
+
+def last_cursor(manifest: str) -> int:
+    """The highest cursor in a batch."""
+    return max(int(group["cursor"]) for group in json.loads(manifest)["groups"])
+
+
+async def load_manifest(session: Session, number: int, manifest: str) -> Batch:
+    """The batch that an earlier trainer assigned.
+
+    Raises:
+        JobFailed: the stored payloads are not those of the manifest.
+    """
+    named = json.loads(manifest)["groups"]
+    batch = Batch(number, await load_payloads(session.redis, session.job, [group["id"] for group in named]))
+    if json.loads(batch.manifest())["groups"] != named:
+        raise JobFailed(f"batch {number}: the stored groups are not those of its manifest")
+    return batch
+
+
+async def _note_arrivals(session: Session) -> None:
+    """Wait for news of every group under way, also those of later batches."""
+    missing = set(session.waiting.values()) - session.scored
+    arrived = await session.arrivals.wait(session.epoch, missing)
+    for name, state in arrived.items():
+        if state is GroupState.SCORED:
+            session.scored.add(name)
+        elif state is GroupState.DROPPED:
+            _lose(session, name)
+            record = await session.ledger.record_of(name)
+            cause = session.arrivals.causes.get(name) or (record.cause if record else None) or "no cause is known"
+            await session.events.warn(f"group {name} was dropped and is replaced: {cause}")
+
+
+async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Batch | None:
+    """Assign the batch; None when groups of it were dropped instead: too old, or flat ones while `resample` holds."""
+    number = session.progress.batch
+    groups = await load_payloads(session.redis, session.job, wanted)
+    too_old = [group for group in groups if staleness(group, number) > session.spec.rollout.max_staleness]
+    flat = [group for group in groups if resample and teaches_nothing(group) and group not in too_old]
+    if too_old:
+        await session.events.warn(f"{len(too_old)} groups were older than max_staleness allows and are replaced")
+    for reason, unfit in ((DropReason.STALE, too_old), (DropReason.FILTERED, flat)):
+        for group in unfit:
+            await session.ledger.drop(session.epoch, group.group_id, reason)
+            _lose(session, group.group_id)
+    if too_old or flat:
+        return None
+    batch = Batch(number, groups)
+    await session.ledger.assign(session.epoch, number, batch.manifest(), batch.group_ids)
+    for group in groups:
+        del session.waiting[group.scored.cursor]
+        session.scored.discard(group.group_id)
+    return batch
+
+
+def staleness(group: Payload, version: int) -> int:
+    """Policy versions between the group's oldest token and `version`; 0 for a group without tokens."""
+    return version - min(group.versions(), default=version)
+
+
+def teaches_nothing(group: Payload) -> bool:
+    """Every episode has one return, so no episode-level advantage (DAPO's dynamic sampling)."""
+    return group.scored.diagnostics["return_spread"] == 0.0
+
+
+def _lose(session: Session, group_id: str) -> None:
+    cursor = next(cursor for cursor, name in session.waiting.items() if name == group_id)
+    del session.waiting[cursor]
+    session.scored.discard(group_id)
+    session.progress.lost += 1
+
+
+async def _who_is_missing(session: Session, missing: Sequence[str]) -> str:
+    words = []
+    for name in missing[:8]:
+        record = await session.ledger.record_of(name)
+        state = f"{record.state.value}, attempt {record.attempt}" if record else "unknown to the ledger"
+        cause = f", last fault: {record.cause}" if record and record.cause else ""
+        words.append(f"{name} ({state}{cause})")
+    more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+    return (
+        f"batch {session.progress.batch}: {len(missing)} of {session.spec.rollout.groups_per_batch} groups did not "
+        f"come within batch_timeout_s = {session.spec.limits.batch_timeout_s:g} s: {'; '.join(words)}{more}"
+    )

@@ -1,0 +1,78 @@
+"""A scored group as the ledger holds it, with all that training, archive and manifest need of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.archive import Encoded
+from services.contracts.arrays import unpack_int32
+from services.contracts.messages import Episode, ScoredGroup, decode
+from services.trainer.job.errors import JobFailed
+
+
+@dataclass(frozen=True)
+class Payload:
+    """One group's stored bytes and what they say."""
+
+    scores: bytes
+    episode_payloads: list[bytes]
+    """In order of k."""
+    scored: ScoredGroup
+    episodes: list[Episode]
+
+    @property
+    def group_id(self) -> str:
+        return self.scored.group_id
+
+    @property
+    def encoded(self) -> Encoded:
+        """As archives hold it."""
+        return self.scores, self.episode_payloads
+
+    @property
+    def scores_sha(self) -> str:
+        return hashlib.sha256(self.scores).hexdigest()
+
+    @property
+    def sampled_tokens(self) -> int:
+        """Response tokens, counted on the bytes that rollout recorded when they were sampled (4 bytes a token)."""
+        return sum(len(step.response_ids) for episode in self.episodes for step in episode.steps) // 4
+
+    def versions(self) -> Iterable[int]:
+        """The policy version of every response token."""
+        for episode in self.episodes:
+            for step in episode.steps:
+                yield from unpack_int32(step.versions)
+
+
+def payload_of(group_id: str, scores: bytes | None, episode_payloads: list[bytes]) -> Payload:
+    """Decode and check a group.
+
+    Raises:
+        JobFailed: the ledger lost it, or the scores are of other episodes.
+    """
+    if scores is None or not episode_payloads:
+        raise JobFailed(f"group {group_id}: its episodes or scores are gone from Redis though it was never consumed")
+    scored = decode(scores, ScoredGroup)
+    if hashlib.sha256(b"".join(episode_payloads)).hexdigest() != scored.episodes_sha:
+        raise JobFailed(f"group {group_id}: the stored episodes are not those that were scored")
+    return Payload(scores, episode_payloads, scored, [decode(payload, Episode) for payload in episode_payloads])
+
+
+async def load_payloads(redis: Redis, job: str, group_ids: Sequence[str]) -> list[Payload]:
+    """The groups' payloads in the order given, fetched in one round trip. Raises JobFailed, see `payload_of`."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for name in group_ids:
+            pipe.get(keys.scores(job, name))
+            pipe.hgetall(keys.episodes(job, name))
+        raw = await pipe.execute()
+    pairs = zip(raw[::2], raw[1::2], strict=True)
+    return [
+        payload_of(name, scores, [stored[k] for k in sorted(stored, key=int)])
+        for name, (scores, stored) in zip(group_ids, pairs, strict=True)
+    ]

@@ -1,0 +1,94 @@
+"""One batch: its rows into the learner, the new version out, the record and the archive."""
+
+from __future__ import annotations
+
+import time
+
+from services.contracts.archive import packed
+from services.trainer.batch.batches import Batch, load_manifest, next_batch, staleness
+from services.trainer.batch.metrics import Timing, append_record, batch_record
+from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, PauseRequested
+from services.trainer.job.session import Session
+from services.trainer.learner.errors import LearnerError
+from services.trainer.learner.rows import rows_of
+from services.trainer.storage.folders import write_durably
+from services.trainer.storage.publish import publish_policy
+
+
+async def train_next_batch(session: Session) -> None:
+    """Wait for the next batch, train it, publish the version it makes.
+
+    Raises:
+        JobFailed, CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
+    """
+    started = time.monotonic()
+    batch = await next_batch(session)
+    await train_batch(session, batch, time.monotonic() - started)
+
+
+async def manifests_to_replay(session: Session) -> dict[int, str]:
+    """Batch -> manifest of what was assigned since the checkpoint, in order."""
+    manifests = await session.ledger.manifests()
+    return {number: manifests[number] for number in sorted(manifests) if number >= session.progress.batch}
+
+
+async def replay(session: Session, manifests: dict[int, str]) -> None:
+    """Train the batches of an earlier trainer again.
+
+    Args:
+        manifests: see `manifests_to_replay`.
+
+    Raises:
+        JobFailed: a payload is not that of its manifest, or a manifest is missing in between.
+        CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
+    """
+    for number, manifest in manifests.items():
+        if number != session.progress.batch:
+            raise JobFailed(f"replay: want the manifest of batch {session.progress.batch}, the next one is {number}")
+        await session.events.phase("replay", batch=number)
+        await train_batch(session, await load_manifest(session, number, manifest), 0.0)
+
+
+async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
+    """Take the optimizer steps of an assigned batch and publish the next version."""
+    started = time.monotonic()
+    learner = _learn(session, batch)
+    train_s = time.monotonic() - started
+    session.progress.batch += 1
+    session.unconsumed[batch.number] = batch.group_ids
+    interrupt: Exception | None = None
+    published = time.monotonic()
+    try:
+        await publish_policy(session)
+    except (CancelRequested, DrainRequested, PauseRequested) as error:
+        interrupt = error  # the batch is trained all the same: it gets its record
+    publish_s = time.monotonic() - published
+    timing = Timing(wait_s, train_s, publish_s)
+    record = {"at_unix_s": time.time(), **batch_record(batch, learner, timing, session.spec.rewards.reward_funcs)}
+    write_durably(session.folder.rollouts(batch.number), packed([group.encoded for group in batch.groups]))
+    append_record(session.folder.metrics, record)
+    session.progress.metrics_lines += 1
+    session.progress.spend("training", wait_s + train_s + publish_s)
+    await session.events.tell("metrics", record)
+    await session.tracking.batch(record)
+    if interrupt is not None:
+        raise interrupt
+
+
+def _learn(session: Session, batch: Batch) -> dict[str, float]:
+    rows = [row for group in batch.groups for row in rows_of(group.episodes, group.scored)]
+    if not rows:
+        raise JobFailed(f"batch {batch.number}: its {len(batch.groups)} groups hold no steps")
+    try:
+        learner = session.learner.train_batch(rows, batch.number)
+    except LearnerError as error:
+        raise JobFailed(f"batch {batch.number}: {error}") from error
+    totals = session.progress.totals
+    totals.env_steps += sum(len(episode.steps) for group in batch.groups for episode in group.episodes)
+    totals.sampled_tokens += sum(group.sampled_tokens for group in batch.groups)
+    totals.trained_tokens += int(learner["trained_tokens"])
+    totals.zero_advantage_tokens += sum(len(row.response_ids) for row in rows if row.advantage == 0.0)
+    totals.trained_steps += len(rows)
+    totals.optimizer_steps = session.learner.optimizer_steps
+    totals.stale_max = max(totals.stale_max, *(staleness(group, batch.number) for group in batch.groups))
+    return learner

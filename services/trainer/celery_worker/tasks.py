@@ -1,0 +1,67 @@
+"""The edge to Celery, loaded in the pool's child: a message in, one segment, the next message out."""
+
+from __future__ import annotations
+
+import signal
+from functools import cache
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from celery import shared_task
+from celery.exceptions import Reject
+from celery.signals import worker_process_init
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from services.contracts.keys import RUN_SEGMENT, TRAINER_QUEUE
+from services.kit.log import configure_logging
+from services.trainer.celery_worker.message_lease import kept_invisible
+from services.trainer.settings import Settings
+
+if TYPE_CHECKING:
+    from services.trainer.job.warm_sessions import WarmSessions
+
+log = structlog.get_logger("trainer")
+
+_draining = False
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def prepare_child(**_: Any) -> None:
+    """In the child, before its first task: logging, and the parent's word that the worker drains."""
+    configure_logging("trainer", Settings().log_level)
+    signal.signal(signal.SIGUSR2, _drain)
+
+
+def _drain(_number: int, _frame: FrameType | None) -> None:
+    global _draining
+    _draining = True
+
+
+@cache
+def warm_sessions() -> WarmSessions:
+    """This process's sessions; torch is loaded here, in the child, and nowhere else."""
+    import torch
+
+    from services.trainer.job.warm_sessions import WarmSessions
+
+    settings = Settings()
+    torch.set_num_threads(settings.torch_threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return WarmSessions(settings, log, lambda: _draining)
+
+
+@shared_task(name=RUN_SEGMENT, bind=True)  # type: ignore[untyped-decorator]
+def run_segment(task: Any, job_id: str, continues: int | None = None) -> None:
+    """Run a job's next segment and enqueue the one after it. Delivered twice, it does nothing the second time."""
+    settings = Settings()
+    tag = task.request.properties["delivery_tag"]
+    with kept_invisible(settings.redis_url, tag, settings.visibility_timeout_s / 4, log):
+        try:
+            batch = warm_sessions().run(job_id, continues)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            log.error("Redis is gone; the segment is delivered again", job=job_id, error=repr(error))
+            raise Reject(repr(error), requeue=True) from error
+        if batch is not None:
+            task.app.send_task(RUN_SEGMENT, args=[job_id, batch], queue=TRAINER_QUEUE)

@@ -1,0 +1,48 @@
+"""A job that could not even be loaded ends too: with a sentence, a summary, and nothing live in the ledger."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.job import JobSpec
+from services.ledger import DropReason, Ledger
+from services.trainer.job.errors import JobFailed
+from services.trainer.job.events import Events
+from services.trainer.job.restore import load_job
+from services.trainer.job.summary import job_summary, tell_end
+from services.trainer.phases.evaluation import read_results
+from services.trainer.storage.checkpoint import newest_complete
+from services.trainer.storage.folders import JobFolder, write_durably
+
+
+async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str) -> None:
+    """Fail a job that has no session.
+
+    Without a readable spec there is no summary, only the state.
+    """
+    ledger, events = Ledger(redis, job), Events(redis, job)
+    epoch = await ledger.claim_epoch()
+    for group_id in await ledger.live():
+        await ledger.drop(epoch, group_id, DropReason.CANCELLED)
+    await redis.srem(keys.ACTIVE_JOBS, job)
+    spec = await _spec(redis, job)
+    if spec is None:
+        await events.state("FAILED", error)
+        return
+    progress = newest_complete(folder.checkpoints)[1]
+    progress.started_unix_s = progress.started_unix_s or time.time()
+    summary = job_summary(job, spec, "FAILED", progress, read_results(folder), await ledger.balance(), checkpoint=None)
+    with suppress(OSError):  # the events say the same; a redelivery finds the wish and ends the job again
+        write_durably(folder.summary, summary.model_dump_json(indent=2).encode())
+    await tell_end(events, summary, error)
+
+
+async def _spec(redis: Redis, job: str) -> JobSpec | None:
+    try:
+        return (await load_job(redis, job))[0]
+    except JobFailed:
+        return None

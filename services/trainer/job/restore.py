@@ -1,0 +1,169 @@
+"""A session from what is durable: the newest complete checkpoint, the ledger, and the batches assigned since."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec
+from services.contracts.origin import TakenOver
+from services.contracts.templates import plain_words
+from services.ledger import Ledger
+from services.trainer.batch.arrivals import Arrivals
+from services.trainer.batch.batches import last_cursor, open_cursor
+from services.trainer.batch.metrics import cut_records
+from services.trainer.batch.train_step import manifests_to_replay, replay
+from services.trainer.job.errors import JobFailed
+from services.trainer.job.events import Events
+from services.trainer.job.session import Session
+from services.trainer.learner.errors import LearnerError
+from services.trainer.learner.files import whole_folder
+from services.trainer.learner.learner import Learner
+from services.trainer.learner.policy import build_scratch
+from services.trainer.phases.evaluation import read_results
+from services.trainer.phases.one_off_groups import consume_gathered
+from services.trainer.settings import Settings
+from services.trainer.storage.checkpoint import STATE, newest_complete, replayable_from, set_broken_aside
+from services.trainer.storage.folders import JobFolder
+from services.trainer.trackers.tracking import start_tracking
+
+LEFTOVER_NUMBER = -2_000_000_000
+"""Batch numbers under which groups are consumed whose trainer died between its checkpoint and this."""
+
+
+async def restore_session(redis: Redis, settings: Settings, job: str, draining: Callable[[], bool]) -> Session:
+    """Become the job's trainer and come to the newest position that can be had again.
+
+    Nothing is trained yet: `catch_up` replays.
+
+    Raises:
+        JobFailed: the job's spec, environment or model can't be used.
+    """
+    ledger, events, folder = Ledger(redis, job), Events(redis, job), JobFolder.of(settings.data_dir, job)
+    spec, environment = await load_job(redis, job)
+    epoch = await ledger.claim_epoch()
+    build_base(spec, environment, folder.base)
+    checkpoint, progress, skipped = newest_complete(folder.checkpoints)
+    for broken, reason in skipped.items():
+        set_broken_aside(broken)
+        await events.warn(f"a checkpoint was skipped: {reason}")
+    learner = _learner(spec, folder.base, checkpoint)
+    if progress.started_unix_s <= _taken_over_unix_s(folder):
+        progress.started_unix_s = time.time()
+    arrivals = Arrivals(redis, ledger, f"trainer-{epoch}", settings.poll_s)
+    cut_records(folder.metrics, progress.metrics_lines)
+    evaluations = read_results(folder)
+    session = Session(
+        job=job,
+        spec=spec,
+        environment=environment,
+        settings=settings,
+        folder=folder,
+        redis=redis,
+        ledger=ledger,
+        events=events,
+        arrivals=arrivals,
+        epoch=epoch,
+        learner=learner,
+        progress=progress,
+        tracking=start_tracking(spec, folder, events, evaluations),
+        saved_batch=progress.batch,
+        draining=draining,
+        evaluations=evaluations,
+    )
+    await redis.set(keys.base(job), str(folder.base))
+    await redis.sadd(keys.ACTIVE_JOBS, job)
+    return session
+
+
+async def catch_up(session: Session) -> None:
+    """Free what the checkpoint holds already, train again what was assigned after it, find what is under way.
+
+    Raises:
+        JobFailed, StaleEpoch; CancelRequested, PauseRequested, DrainRequested while a version is being published.
+    """
+    await _consume_leftovers(session)
+    manifests = await manifests_to_replay(session)
+    for cursor in session.progress.waiting:
+        await open_cursor(session, cursor)
+    while session.progress.next_cursor <= max(map(last_cursor, manifests.values()), default=-1):
+        session.progress.next_cursor += 1
+        await open_cursor(session, session.progress.next_cursor - 1)
+    await replay(session, manifests)
+
+
+async def load_job(redis: Redis, job: str) -> tuple[JobSpec, EnvironmentInfo]:
+    """What the API wrote about the job. Raises JobFailed when it is not there or not readable."""
+    spec, environment = await redis.mget([keys.spec(job), keys.environment(job)])
+    if spec is None or environment is None:
+        raise JobFailed(f"job {job}: its spec or environment is not in Redis")
+    try:
+        return JobSpec.model_validate_json(spec), EnvironmentInfo.model_validate_json(environment)
+    except ValueError as error:
+        raise JobFailed(f"job {job}: its spec can't be read: {error}") from error
+
+
+def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path) -> None:
+    """The folder of the policy's tokenizer, config and first weights; one that is there already stays.
+
+    A given model is copied: replicas read nothing outside the shared storage.
+
+    Raises:
+        JobFailed: the environment has no closed vocabulary, or there is no such model.
+    """
+    if spec.model.scratch is None:
+        source = Path(str(spec.model.model))
+        if folder.exists():
+            return
+        if not source.is_dir():
+            raise JobFailed(f"model: no such folder: {source}")
+        with whole_folder(folder) as unfinished:
+            shutil.copytree(source, unfinished, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", ".*"))
+        return
+    words = [*environment.vocabulary, *plain_words(environment.template(spec))]
+    if not environment.vocabulary:
+        raise JobFailed(f"model.scratch: environment {environment.id} names no vocabulary to make a tokenizer from")
+    try:
+        build_scratch(spec.model.scratch, words, spec.training.seed, folder)
+    except LearnerError as error:
+        raise JobFailed(f"model.scratch: {error}") from error
+
+
+def _taken_over_unix_s(folder: JobFolder) -> float:
+    """When the job took over the training that it goes on with; 0: it began it itself."""
+    if not folder.origin.exists():
+        return 0.0
+    return TakenOver.model_validate_json(folder.origin.read_bytes()).taken_unix_s
+
+
+def _learner(spec: JobSpec, base: Path, checkpoint: Path | None) -> Learner:
+    try:
+        learner = Learner(spec, base)
+        if checkpoint is not None:
+            learner.load(checkpoint / STATE)
+    except LearnerError as error:
+        raise JobFailed(f"the policy can't be loaded: {error}") from error
+    return learner
+
+
+async def _consume_leftovers(session: Session) -> None:
+    """Groups whose effect is durable, but whose trainer died before it could say so; keep what may be replayed."""
+    live = await session.ledger.live()
+    if session.progress.warmstarted:
+        await consume_gathered(session, LEFTOVER_NUMBER, [name for name in live if name.startswith("w")])
+    records = {name: await session.ledger.record_of(name) for name in live if name.startswith("t")}
+    keep, batch = session.spec.checkpoint.checkpoint_keep, session.progress.batch
+    replayable = replayable_from(session.folder.checkpoints, batch, keep)
+    numbers = [number for number in await session.ledger.manifests() if number < batch]
+    for number in sorted(numbers, reverse=True):
+        names = [name for name, record in records.items() if record is not None and record.batch == number]
+        if number >= replayable:
+            session.unconsumed[number] = names
+        elif number >= 0 or not names:
+            await session.ledger.consume(session.epoch, number, names)

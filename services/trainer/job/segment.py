@@ -1,0 +1,145 @@
+"""A segment: the stretch of training between two checkpoints that one Celery task runs.
+
+    first segment   warm start -> version 0 -> evaluation `before` -> gate
+    the others      up to checkpoint_every batches -> checkpoint
+    the last        evaluations `after` and the baselines -> final policy and summary
+
+Every part may be begun again after a crash; what is durable already is not done twice.
+"""
+
+from __future__ import annotations
+
+import time
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from structlog.stdlib import BoundLogger
+
+from services.contracts import keys
+from services.ledger import StaleEpoch
+from services.trainer.batch.train_step import train_next_batch
+from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, NothingPlayed, PauseRequested
+from services.trainer.job.restore import catch_up
+from services.trainer.job.session import Session
+from services.trainer.job.summary import end_job
+from services.trainer.phases.evaluation import Label, evaluate
+from services.trainer.phases.warmstart import check_gate, warm_start
+from services.trainer.storage.checkpoint import save_checkpoint
+from services.trainer.storage.publish import publish_policy
+
+BASELINES: tuple[Label, ...] = ("task_hidden", "task_shuffled", "random_actor")
+
+RedisGone = (RedisConnectionError, RedisTimeoutError)
+"""Redis did not come back within the client's retries: the message is delivered again when it does."""
+
+
+async def run_segment(session: Session, log: BoundLogger) -> bool:
+    """Run one segment and deal with everything that can end it.
+
+    Returns:
+        Whether another segment is to follow.
+
+    Raises:
+        StaleEpoch: a newer trainer holds the job; this session must not be used again.
+        RedisGone.
+    """
+    try:
+        return await _run(session)
+    except PauseRequested:
+        await _save_if_new(session)
+        await session.redis.srem(keys.ACTIVE_JOBS, session.job)
+        await session.tracking.close(None)
+        await session.events.state("PAUSED")
+    except DrainRequested:
+        await _save_if_new(session)
+        return True
+    except CancelRequested:
+        await end_job(session, "CANCELLED")
+    except JobFailed as error:
+        log.warning("job failed", job=session.job, error=str(error))
+        await end_job(session, "FAILED", str(error))
+    except (StaleEpoch, *RedisGone):
+        raise
+    except Exception as error:  # the outermost loop: a defect ends its job, not the worker
+        log.exception("job failed unexpectedly", job=session.job)
+        await end_job(session, "FAILED", f"unexpected: {type(error).__name__}: {error}")
+    return False
+
+
+async def _run(session: Session) -> bool:
+    begun = time.monotonic()
+    await session.events.state("RUNNING")
+    await session.heed_wish()
+    if not session.started:
+        await _start(session)
+        if session.progress.batch == 0 and session.spec.training.total_batches:
+            return True
+    await session.events.phase("training", batch=session.progress.batch)
+    trained = 0
+    while session.progress.batch < session.spec.training.total_batches:
+        if trained == session.spec.checkpoint.checkpoint_every or time.monotonic() - begun > session.settings.segment_s:
+            await save_checkpoint(session)
+            return True
+        await session.heed_wish()
+        await _evaluate_in_between(session)
+        await train_next_batch(session)
+        trained += 1
+    await _save_if_new(session)
+    await _finish(session)
+    return False
+
+
+async def _start(session: Session) -> None:
+    """Bring a job that is new, or new to this process, to where batches can be trained."""
+    warmstart = session.spec.model.warmstart
+    await session.redis.sadd(keys.ACTIVE_JOBS, session.job)
+    if warmstart is not None:
+        await warm_start(session, warmstart)
+    await catch_up(session)
+    await session.events.phase("publish", version=session.progress.batch)
+    begun = time.monotonic()
+    await publish_policy(session)
+    session.progress.spend("publish", time.monotonic() - begun)
+    if session.progress.batch == 0:
+        begun = time.monotonic()
+        before = await evaluate(session, "before")
+        session.progress.spend("evaluation", time.monotonic() - begun)
+        if warmstart is not None:
+            check_gate(warmstart, before)
+    session.started = True
+
+
+async def _evaluate_in_between(session: Session) -> None:
+    every, batch = session.spec.evaluation.eval_every, session.progress.batch
+    if every and batch and batch % every == 0:
+        begun = time.monotonic()
+        await evaluate(session, "during")
+        session.progress.spend("evaluation", time.monotonic() - begun)
+        await session.events.phase("training", batch=batch)
+
+
+async def _finish(session: Session) -> None:
+    begun = time.monotonic()
+    if session.progress.batch:
+        await evaluate(session, "after")
+    if session.spec.evaluation.eval_baselines:
+        for label in BASELINES:
+            await session.heed_wish()
+            await _evaluate_baseline(session, label)
+    session.progress.spend("evaluation", time.monotonic() - begun)
+    await session.events.phase("export")
+    await end_job(session, "SUCCEEDED")
+
+
+async def _evaluate_baseline(session: Session, label: Label) -> None:
+    """A baseline that can't be had here is left out: random actors need to know which actions are admissible."""
+    try:
+        await evaluate(session, label)
+    except NothingPlayed as error:
+        await session.events.warn(f"{error}; this baseline is left out")
+
+
+async def _save_if_new(session: Session) -> None:
+    """A checkpoint, unless the newest one holds this position already."""
+    if session.progress.batch > session.saved_batch:
+        await save_checkpoint(session)

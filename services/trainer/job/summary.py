@@ -1,0 +1,108 @@
+"""The end of a job: its last policy, its summary, and nothing left in the ledger."""
+
+from __future__ import annotations
+
+import time
+from statistics import fmean
+
+import msgspec
+
+from services.contracts import keys
+from services.contracts.job import JobSpec
+from services.contracts.summary import EvaluationResult, JobSummary, LedgerSummary
+from services.ledger import Balance, DropReason
+from services.trainer.job.events import Events
+from services.trainer.job.session import Session
+from services.trainer.phases.evaluation import find_result
+from services.trainer.storage.checkpoint import write_hashes
+from services.trainer.storage.folders import JobFolder, write_durably
+from services.trainer.storage.progress import Progress
+
+
+def job_summary(
+    job: str,
+    spec: JobSpec,
+    state: str,
+    progress: Progress,
+    evaluations: list[EvaluationResult],
+    balance: Balance,
+    *,
+    checkpoint: str | None,
+) -> JobSummary:
+    """What the job says of itself. `success_before` and `success_after` come from evaluations of those labels."""
+    before = find_result(evaluations, "before", 0)
+    after = find_result(evaluations, "after", progress.batch)
+    totals, batches = progress.totals, progress.batch
+    mismatches = [one.mismatch_kl for one in evaluations if one.mismatch_kl is not None]
+    return JobSummary(
+        job_id=job,
+        name=spec.name,
+        state=state,
+        success_before=before.success if before else None,
+        success_after=after.success if after else None,
+        evaluations=evaluations,
+        env_steps=totals.env_steps,
+        trained_steps=totals.trained_steps,
+        trained_tokens=totals.trained_tokens + totals.zero_advantage_tokens,
+        sampled_tokens=totals.sampled_tokens,
+        optimizer_steps=totals.optimizer_steps,
+        batches=batches,
+        wall_s=time.time() - progress.started_unix_s,
+        engine=spec.inference.engine,
+        advantage_estimator=spec.algorithm.advantage_estimator,
+        ledger=LedgerSummary(
+            opened=balance.opened,
+            consumed=balance.consumed,
+            dropped=balance.dropped,
+            live=balance.live,
+            retried=balance.retried,
+        ),
+        mismatch_kl_mean=fmean(mismatches) if mismatches else None,
+        checkpoint=checkpoint,
+        seed=spec.training.seed,
+        stale_max=totals.stale_max if batches else None,
+        phases_s=progress.phases_s,
+    )
+
+
+async def end_job(session: Session, state: str, error: str | None = None) -> None:
+    """End the job: drop what is live, write the summary, tell the state. Repeatable until the summary is there.
+
+    Raises:
+        StaleEpoch: a newer trainer holds the job; it is not ours to end.
+    """
+    await session.check_epoch()
+    trained = session.progress.batch > 0 or session.progress.warmstarted
+    if trained:
+        session.learner.export(session.folder.final)
+        write_hashes(session.folder.final)
+        await session.consume_trained()  # the exported policy holds their effect
+    for group_id in await session.ledger.live():
+        await session.ledger.drop(session.epoch, group_id, DropReason.CANCELLED)
+    await session.redis.srem(keys.ACTIVE_JOBS, session.job)
+    await session.redis.delete(keys.manifests(session.job))
+    summary = job_summary(
+        session.job,
+        session.spec,
+        state,
+        session.progress,
+        session.evaluations,
+        await session.ledger.balance(),
+        checkpoint=session.folder.final.name if trained else None,
+    )
+    await session.tracking.close(state)
+    write_durably(session.folder.summary, summary.model_dump_json(indent=2).encode())
+    await tell_end(session.events, summary, error)
+
+
+async def tell_end(events: Events, summary: JobSummary, error: str | None = None) -> None:
+    """The summary, then the state; the API may hear both twice."""
+    await events.tell("summary", summary.model_dump(mode="json"))
+    await events.state(summary.state, error)
+
+
+def ended_summary(folder: JobFolder) -> JobSummary | None:
+    """The summary of a job that has ended; None: it has not."""
+    if not folder.summary.exists():
+        return None
+    return JobSummary.model_validate(msgspec.json.decode(folder.summary.read_bytes()))

@@ -1,0 +1,149 @@
+"""Evaluations: sampled success on a panel of held-out tasks while one policy version is pinned."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from services.contracts import ids
+from services.contracts.archive import packed
+from services.contracts.messages import Episode, OpenedGroup
+from services.contracts.summary import EvaluationResult
+from services.trainer.batch.payloads import Payload
+from services.trainer.job.errors import NothingPlayed
+from services.trainer.job.session import Session
+from services.trainer.learner.rows import rows_of
+from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.storage.folders import JobFolder, write_durably
+
+Label = Literal["before", "after", "during", "task_hidden", "task_shuffled", "random_actor"]
+
+ROUNDS: dict[Label, int] = {"before": 0, "after": 1, "task_hidden": 2, "task_shuffled": 3, "random_actor": 4}
+FIRST_DURING = 16
+"""Rounds name the groups of an evaluation; that of version v during training is 16 + v."""
+NUMBERS_PER_ROUND = 4_096
+"""Negative batch numbers of one evaluation: enough for a million episodes."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who plays what on the panel."""
+
+    label: Label
+    version: int
+    actor: str
+    task_view: str
+
+    @property
+    def round(self) -> int:
+        return FIRST_DURING + self.version if self.label == "during" else ROUNDS[self.label]
+
+
+def panel(label: Label, version: int, task_view: str) -> Panel:
+    """The panel of an evaluation; `task_view` is the job's own, which the baselines replace."""
+    views = {"task_hidden": "hidden", "task_shuffled": "shuffled"}
+    actor = "random" if label == "random_actor" else "policy"
+    return Panel(label, version, actor, views.get(label, task_view))
+
+
+async def evaluate(session: Session, label: Label) -> EvaluationResult:
+    """Measure the current policy version once; asked again it returns the stored result.
+
+    Nothing is trained or published meanwhile, so every step is sampled by that version.
+
+    Raises:
+        NothingPlayed: no episode could be played; of a random actor, which may lack admissible actions, the first.
+        JobFailed: none came for batch_timeout_s.
+        CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
+    """
+    chosen = panel(label, session.progress.batch, session.spec.environment.task_view)
+    groups = panel_groups(session, chosen)
+    names = [group.group_id for group in groups]
+    stored = find_result(session.evaluations, label, chosen.version)
+    if stored is None:
+        await session.events.phase("evaluation", label=label, version=chosen.version)
+        what = f"evaluation {label}"
+        playable = chosen.actor != "random" or await gather(session, groups[:1], what)
+        payloads = await gather(session, groups, what) if playable else []
+        episodes = [episode for payload in payloads for episode in payload.episodes]
+        if not episodes:
+            raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played")
+        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, _mismatch(session, payloads))
+        path = session.folder.evaluation_rollouts(label, chosen.version)
+        write_durably(path, packed([group.encoded for group in payloads]))
+        session.evaluations.append(stored)
+        write_results(session.folder, session.evaluations)
+        await session.events.tell("evaluation", stored.model_dump())
+        await session.tracking.evaluation(stored)
+    await consume_gathered(session, -1 - chosen.round * NUMBERS_PER_ROUND, names)
+    return stored
+
+
+def panel_groups(session: Session, chosen: Panel) -> list[OpenedGroup]:
+    """One group of one episode per task; every label and version plays the same tasks."""
+    spec = session.spec
+    count, seed = spec.evaluation.eval_episodes, spec.evaluation.eval_seed
+    return [
+        OpenedGroup(
+            job_id=session.job,
+            group_id=ids.group_id(spec.fingerprint(), "eval", chosen.round, cursor),
+            purpose="eval",
+            cursor=cursor,
+            task_seed=ids.task_seed(seed, "eval", cursor),
+            split=spec.environment.eval_split,
+            n=1,
+            min_version=chosen.version,
+            actor=chosen.actor,
+            task_view=chosen.task_view,
+            # the next task's sentence, so that each is shown once and none beside its own world
+            sentence_seed=ids.task_seed(seed, "eval", cursor + 1) if chosen.task_view == "shuffled" else None,
+        )
+        for cursor in range(count)
+    ]
+
+
+def _mismatch(session: Session, payloads: Sequence[Payload]) -> float | None:
+    """How far engine and trainer are apart on the tokens that the current version sampled; None: it sampled none."""
+    rows = [row for payload in payloads for row in rows_of(payload.episodes, payload.scored)]
+    sampled = [row for row in rows if row.versions and min(row.versions) == session.progress.batch]
+    return session.learner.mismatch(sampled)["mismatch_kl"] if sampled else None
+
+
+def evaluation_result(
+    chosen: Panel, episodes: Sequence[Episode], split: str, mismatch_kl: float | None = None
+) -> EvaluationResult:
+    """The figures of at least one episode."""
+    steps = [step for episode in episodes for step in episode.steps]
+    success = sum(episode.won for episode in episodes) / len(episodes)
+    return EvaluationResult(
+        label=chosen.label,
+        version=chosen.version,
+        episodes=len(episodes),
+        success=success,
+        standard_error=math.sqrt(success * (1 - success) / len(episodes)),
+        return_mean=math.fsum(step.reward for step in steps) / len(episodes),
+        length_mean=len(steps) / len(episodes),
+        invalid_share=sum(not step.action_valid for step in steps) / max(len(steps), 1),
+        split=split,
+        mismatch_kl=mismatch_kl,
+    )
+
+
+def find_result(results: Sequence[EvaluationResult], label: str, version: int) -> EvaluationResult | None:
+    """The stored result of a label at a version."""
+    return next((one for one in results if (one.label, one.version) == (label, version)), None)
+
+
+def write_results(folder: JobFolder, results: Sequence[EvaluationResult]) -> None:
+    """Make the results durable; their groups may be consumed then."""
+    write_durably(folder.evaluations, json.dumps([result.model_dump() for result in results], indent=2).encode())
+
+
+def read_results(folder: JobFolder) -> list[EvaluationResult]:
+    """The results that an earlier trainer made durable."""
+    if not folder.evaluations.exists():
+        return []
+    return [EvaluationResult.model_validate(one) for one in json.loads(folder.evaluations.read_bytes())]

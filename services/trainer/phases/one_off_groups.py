@@ -1,0 +1,65 @@
+"""Groups that are played once and not trained in batches: those of evaluations and of the warm start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.contracts.messages import OpenedGroup
+from services.ledger import GroupState, MoveRefused
+from services.trainer.batch.payloads import Payload, load_payloads
+from services.trainer.job.errors import JobFailed
+from services.trainer.job.session import Deadline, Session
+
+CHUNK = 256
+"""Groups moved by one script: a longer one would hold up everybody else on the server."""
+
+
+async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> list[Payload]:
+    """Open groups, wait until each is scored, and return their payloads in the order given.
+
+    A group that was dropped is left out. One that is consumed already counts as dropped.
+
+    Raises:
+        JobFailed: nothing arrived for batch_timeout_s.
+        CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
+    """
+    states: dict[str, GroupState] = {}
+    for group in groups:
+        await session.ledger.open(session.epoch, group, session.spec.rollout.max_attempts)
+    missing = {group.group_id for group in groups}
+    deadline = Deadline(session.spec.limits.batch_timeout_s)
+    while missing:
+        arrived = await session.arrivals.wait(session.epoch, missing)
+        if arrived:
+            deadline.restart()
+        elif deadline.passed:
+            raise JobFailed(
+                f"{what}: {len(missing)} of {len(groups)} groups are missing and none came for batch_timeout_s = "
+                f"{session.spec.limits.batch_timeout_s:g} s; the first is {min(missing)}"
+            )
+        states |= arrived
+        missing -= arrived.keys()
+        await session.heed_wish()
+    there = [group.group_id for group in groups if states[group.group_id] in (GroupState.SCORED, GroupState.ASSIGNED)]
+    if len(there) < len(groups):
+        await session.events.warn(f"{what}: {len(groups) - len(there)} of {len(groups)} groups were dropped")
+    return await load_payloads(session.redis, session.job, there)
+
+
+async def consume_gathered(session: Session, first_number: int, group_ids: Sequence[str]) -> None:
+    """The groups' effect is durable: free their payloads. Repeatable after a crash at any point.
+
+    Args:
+        first_number: batch number, negative, of the first chunk; chunks count down from it.
+    """
+    for chunk, start in enumerate(range(0, len(group_ids), CHUNK)):
+        names, number = group_ids[start : start + CHUNK], first_number - chunk
+        states = await session.arrivals.states(names)
+        scored = [name for name in names if states.get(name) is GroupState.SCORED]
+        if scored:
+            await session.ledger.assign(session.epoch, number, "{}", scored)
+        assigned = [name for name in names if name in scored or states.get(name) is GroupState.ASSIGNED]
+        try:
+            await session.ledger.consume(session.epoch, number, assigned)
+        except MoveRefused as error:
+            raise JobFailed(f"the ledger refused to consume groups {assigned[0]}...: {error}") from error

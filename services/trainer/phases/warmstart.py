@@ -1,0 +1,93 @@
+"""The format warm start: a random admissible actor plays, the policy learns how a reply looks; then the gate."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from services.contracts import ids
+from services.contracts.job import WarmStart
+from services.contracts.messages import OpenedGroup
+from services.contracts.summary import EvaluationResult
+from services.trainer.batch.payloads import Payload
+from services.trainer.job.errors import JobFailed
+from services.trainer.job.session import Session
+from services.trainer.learner.rows import supervised_pairs
+from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.storage.checkpoint import save_checkpoint
+
+FIRST_NUMBER = -1_000_000_000
+"""Batch numbers of the warm start count down from here, far from those of evaluations."""
+
+
+async def warm_start(session: Session, warmstart: WarmStart) -> None:
+    """Gather random steps, learn them, checkpoint; does nothing when a checkpoint holds it already.
+
+    Raises:
+        JobFailed: no valid step was gathered, or none came for batch_timeout_s.
+        CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
+    """
+    if session.progress.warmstarted:
+        return
+    started = time.monotonic()
+    await session.events.phase("warmstart", rows=warmstart.warmstart_rows)
+    payloads = await _gather_steps(session, warmstart)
+    pairs = supervised_pairs([episode for payload in payloads for episode in payload.episodes])
+    if not pairs:
+        raise JobFailed("warm start: the random actor played no valid step")
+    report = session.learner.supervise(pairs[: warmstart.warmstart_rows], warmstart)
+    session.progress.warmstarted = True
+    session.progress.spend("warmstart", time.monotonic() - started)
+    await session.events.phase("warmstart", **report)
+    await save_checkpoint(session)
+    await consume_gathered(session, FIRST_NUMBER, [payload.group_id for payload in payloads])
+
+
+async def _gather_steps(session: Session, warmstart: WarmStart) -> list[Payload]:
+    """Waves of groups until there are enough steps; how many depends on the episodes' lengths alone."""
+    payloads: list[Payload] = []
+    steps = cursor = 0
+    length = float(session.spec.environment.max_turns)
+    while steps < warmstart.warmstart_rows:
+        count = math.ceil((warmstart.warmstart_rows - steps) / length)
+        wave = [random_group(session, warmstart, at) for at in range(cursor, cursor + count)]
+        arrived = await gather(session, wave, "warm start")
+        if not arrived:
+            raise JobFailed(f"warm start: not one of {count} episodes could be played")
+        cursor += count
+        payloads += arrived
+        steps = sum(len(episode.steps) for payload in payloads for episode in payload.episodes)
+        length = max(steps / len(payloads), 1.0)
+    return payloads
+
+
+def random_group(session: Session, warmstart: WarmStart, cursor: int) -> OpenedGroup:
+    """One practice episode of a random admissible actor."""
+    spec = session.spec
+    return OpenedGroup(
+        job_id=session.job,
+        group_id=ids.group_id(spec.fingerprint(), "warmstart", 0, cursor),
+        purpose="warmstart",
+        cursor=cursor,
+        task_seed=ids.task_seed(spec.training.seed, "warmstart", cursor),
+        split=spec.environment.train_split,
+        n=1,
+        min_version=0,
+        actor="random",
+        task_view=spec.environment.task_view,
+        environment_kwargs=dict(warmstart.warmstart_environment_kwargs),
+    )
+
+
+def check_gate(warmstart: WarmStart, before: EvaluationResult) -> None:
+    """Training may begin only when the policy knows the format.
+
+    Raises:
+        JobFailed: it gives too many invalid actions on fresh tasks.
+    """
+    if before.invalid_share > warmstart.warmstart_max_invalid:
+        raise JobFailed(
+            f"the warm start did not teach the format: {before.invalid_share:.1%} of the actions on {before.episodes} "
+            f"fresh tasks are invalid, want at most warmstart_max_invalid = {warmstart.warmstart_max_invalid:.1%}; "
+            "raise warmstart_steps or warmstart_rows"
+        )

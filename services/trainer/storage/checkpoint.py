@@ -1,0 +1,110 @@
+"""Checkpoints: everything a successor needs to go on bit for bit, complete and verified or not used at all.
+
+checkpoints/b000010/   Hugging Face folder of the policy (config, tokenizer, weights)
+    trainer/           the learner's state and progress.json
+    hashes.json        sha256 of every file
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from services.trainer.job.errors import CheckpointBroken
+from services.trainer.job.session import Session
+from services.trainer.learner.files import file_hash, file_hashes, whole_folder
+from services.trainer.storage.folders import write_durably
+from services.trainer.storage.progress import Progress, decode_progress, encode_progress
+
+HASHES, STATE, PROGRESS = "hashes.json", "trainer", "progress.json"
+
+
+async def save_checkpoint(session: Session) -> Path:
+    """Write a checkpoint; once it is durable, free the payloads that not even the one before it would need.
+
+    Raises:
+        StaleEpoch: a newer trainer holds the job.
+    """
+    await session.check_epoch()
+    progress, number = session.progress, session.progress.batch
+    progress.waiting = list(session.waiting)
+    balance = asdict(await session.ledger.balance())
+    progress.ledger = {name: value for name, value in balance.items() if isinstance(value, int)}
+    folder = session.folder.checkpoints / f"b{number:06d}"
+    keep = session.spec.checkpoint.checkpoint_keep
+    with whole_folder(folder) as unfinished:
+        session.learner.export(unfinished)
+        session.learner.save(unfinished / STATE)
+        write_durably(unfinished / STATE / PROGRESS, encode_progress(progress))
+        write_hashes(unfinished)
+    session.saved_batch = number
+    await session.consume_trained(before=replayable_from(session.folder.checkpoints, number, keep))
+    for old in checkpoint_folders(session.folder.checkpoints)[:-keep]:
+        shutil.rmtree(old)
+    await session.events.tell("checkpoint", {"batch": number, "name": folder.name})
+    return folder
+
+
+def replayable_from(folder: Path, newest: int, keep: int) -> int:
+    """The first batch that may have to be trained again should the newest checkpoint turn out broken.
+
+    That is where the one before it stands, or the beginning; with `keep` 1 there is none to go back to.
+    """
+    if keep == 1:
+        return newest
+    return max((number for path in checkpoint_folders(folder) if (number := int(path.name[1:])) < newest), default=0)
+
+
+def set_broken_aside(folder: Path) -> None:
+    """Rename a checkpoint so that nobody takes it for one, and it takes no good one's place; its files stay."""
+    aside = folder.with_name(f"broken-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """All that look like checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("b" + "[0-9]" * 6) if path.is_dir())
+
+
+def verified_progress(folder: Path) -> Progress:
+    """The progress in a complete checkpoint.
+
+    Raises:
+        CheckpointBroken: a file is missing or not the one that was written.
+    """
+    try:
+        wanted: dict[str, str] = json.loads((folder / HASHES).read_text(encoding="utf-8"))
+        for name, digest in wanted.items():
+            if file_hash(folder / name) != digest:
+                raise CheckpointBroken(f"{folder.name}: {name} is not the file that was saved")
+        return decode_progress((folder / STATE / PROGRESS).read_bytes())
+    except (OSError, ValueError, AttributeError, msgspec.MsgspecError) as error:
+        if isinstance(error, CheckpointBroken):
+            raise
+        raise CheckpointBroken(f"{folder.name}: half-written: {error}") from error
+
+
+def newest_complete(folder: Path) -> tuple[Path | None, Progress, dict[Path, str]]:
+    """The newest checkpoint that is complete, its progress, and the newer ones that were skipped with the reason.
+
+    Returns:
+        (None, a new `Progress`, ...) when there is none.
+    """
+    skipped: dict[Path, str] = {}
+    for candidate in reversed(checkpoint_folders(folder)):
+        try:
+            return candidate, verified_progress(candidate), skipped
+        except CheckpointBroken as error:
+            skipped[candidate] = str(error)
+    return None, Progress(), skipped
+
+
+def write_hashes(folder: Path) -> None:
+    """Note the digest of every file in it, for whoever takes them away."""
+    hashes = {name: digest for name, digest in file_hashes(folder).items() if name != HASHES}
+    write_durably(folder / HASHES, json.dumps(hashes, indent=2).encode())

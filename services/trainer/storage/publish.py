@@ -1,0 +1,107 @@
+"""Policy versions: weights on shared storage first, then the manifest, then wait until a replica serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import cast
+
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.policy import PolicyAck, PolicyManifest
+from services.ledger import StaleEpoch
+from services.trainer.job.errors import JobFailed
+from services.trainer.job.session import Deadline, Session
+from services.trainer.learner.files import whole_folder
+
+ACK_POLL_S = 0.02
+"""A small model is served 50 ms after its manifest is seen."""
+WISH_POLL_S = 0.5
+
+BASE_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""What an engine reads of the base beside weights; it must restart when one of them differs."""
+
+_PUBLISH = """
+if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1
+"""
+"""The manifest, unless a newer trainer holds the job: a frozen trainer that wakes up publishes nothing."""
+
+
+async def publish_policy(session: Session) -> None:
+    """Publish the learner's weights as version `progress.batch` and wait until a replica serves them.
+
+    A version that is published already (a replay) is left as it is.
+
+    Raises:
+        JobFailed: no replica acknowledged it within ack_timeout_s.
+        StaleEpoch, CancelRequested, PauseRequested, DrainRequested.
+    """
+    await session.check_epoch()
+    version = session.progress.batch
+    published = await session.redis.get(keys.policy(session.job))
+    if published is None or PolicyManifest.model_validate_json(published).version < version:
+        manifest = _write(session, version)
+        script = session.redis.register_script(_PUBLISH)
+        names = [keys.epoch(session.job), keys.policy(session.job)]
+        if not await script(keys=names, args=[session.epoch, manifest.model_dump_json()]):
+            raise StaleEpoch(f"publish in job {session.job}: epoch {session.epoch} is no longer the newest")
+        _prune(session, version)
+    await _wait_for_ack(session, version)
+
+
+def base_sha(base: Path) -> str:
+    """Hex digest of the base's config and tokenizer."""
+    digest = hashlib.sha256()
+    for name in BASE_FILES:
+        if (base / name).is_file():
+            digest.update(f"{name}\0".encode() + (base / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _write(session: Session, version: int) -> PolicyManifest:
+    folder, spec = session.folder.policy(version), session.spec
+    with whole_folder(folder) as unfinished:
+        files = session.learner.save_policy(unfinished)
+    return PolicyManifest(
+        job_id=session.job,
+        version=version,
+        base=str(session.folder.base),
+        base_sha=base_sha(session.folder.base),
+        path=str(folder),
+        files=files,
+        engine=spec.inference.engine,
+        torch_dtype=spec.model.torch_dtype,
+        max_model_len=spec.max_model_len,
+    )
+
+
+async def _wait_for_ack(session: Session, version: int) -> None:
+    deadline, next_wish = Deadline(session.settings.ack_timeout_s), time.monotonic() + WISH_POLL_S
+    while not any(ack.version >= version for ack in await acks(session.redis, session.job)):
+        if deadline.passed:
+            raise JobFailed(
+                f"no inference replica served policy version {version} within {session.settings.ack_timeout_s:g} s"
+            )
+        if time.monotonic() >= next_wish:
+            next_wish = time.monotonic() + WISH_POLL_S
+            await session.heed_wish()
+        await asyncio.sleep(ACK_POLL_S)
+
+
+async def acks(redis: Redis, job: str) -> list[PolicyAck]:
+    """What replicas say they serve."""
+    raw = await cast(Awaitable[dict[bytes, bytes]], redis.hgetall(keys.policy_acks(job)))
+    return [PolicyAck.model_validate_json(ack) for ack in raw.values()]
+
+
+def _prune(session: Session, version: int) -> None:
+    for folder in sorted(session.folder.policies.glob("v*"))[: -session.settings.policy_keep]:
+        if int(folder.name[1:]) < version:
+            shutil.rmtree(folder)
