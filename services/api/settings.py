@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from limits import parse
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """Calls from one address, where keys are wanted."""
     rate_wrong_keys: Rate = "30/minute"
     """Wrong keys from one address; more, and none of its calls is answered for a while."""
+    rate_storage: Literal["process", "redis"] = "process"
+    """Where calls are counted. `redis`: together by all API processes; while it does not answer, each counts alone."""
     model_roots: list[Path] = []
     """Folders that models and data may lie in. None set: any folder while no keys are wanted, else none."""
     engines: list[str] = ["vllm", "transformers"]

@@ -98,6 +98,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             await ended([leading])
             await environments.close()
             await redis.aclose()
+            await security.rates.aclose()
             await asyncio.to_thread(celery.close)
 
 

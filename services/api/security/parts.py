@@ -55,9 +55,11 @@ def security_of(settings: Settings, database: Database, log: BoundLogger) -> Sec
         authenticator=Authenticator(database, key, log),
         sessions=Sessions(signing_secret(settings.data_dir), key),
         rates=Rates(
+            log,
             per_key=settings.rate_per_key,
             per_address=settings.rate_per_address,
             failures_per_address=settings.rate_wrong_keys,
+            redis_url=settings.redis_url if settings.rate_storage == "redis" else None,
         ),
         audit=AuditLog(database, log),
     )

@@ -27,7 +27,9 @@ def security(*, keys_wanted: bool) -> Security:
         keys_wanted=keys_wanted,
         authenticator=Authenticator(database, KEY if keys_wanted else None, structlog.get_logger()),
         sessions=Sessions(b"s" * 32, KEY),
-        rates=Rates(per_key="100/hour", per_address="100/hour", failures_per_address="100/hour"),
+        rates=Rates(
+            structlog.get_logger(), per_key="100/hour", per_address="100/hour", failures_per_address="100/hour"
+        ),
         audit=AuditLog(database, structlog.get_logger()),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -179,7 +180,7 @@ def test_an_environment_is_pointed_at_no_address_and_no_closed_folder(roots: lis
 
 
 async def test_a_key_that_calls_too_often_waits_and_another_does_not() -> None:
-    rates = Rates(per_key="3/hour", per_address="100/hour", failures_per_address="2/hour")
+    rates = Rates(structlog.get_logger(), per_key="3/hour", per_address="100/hour", failures_per_address="2/hour")
     for _ in range(3):
         await rates.count_key("a")
     with pytest.raises(Problem) as refused:
@@ -190,7 +191,7 @@ async def test_a_key_that_calls_too_often_waits_and_another_does_not() -> None:
 
 
 async def test_wrong_keys_close_an_address_and_ipv6_counts_by_network() -> None:
-    rates = Rates(per_key="100/hour", per_address="100/hour", failures_per_address="2/hour")
+    rates = Rates(structlog.get_logger(), per_key="100/hour", per_address="100/hour", failures_per_address="2/hour")
     for host in ("2001:db8::1", "2001:db8::2"):
         await rates.count_address(host)
         await rates.count_failure(host)
