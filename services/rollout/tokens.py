@@ -102,6 +102,9 @@ def load_tokens(folder: Path) -> PolicyTokens:
         if token is not None:
             special[name] = token["content"] if isinstance(token, dict) else token
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    # the file keeps what its last user had set; a prompt is never to be cut or filled up here
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return PolicyTokens(tokenizer, stop_ids, chat_template=_chat_template(files), special=special)
 
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tokenizers import Tokenizer
+
 from services.contracts.arrays import pack_int32, unpack_int32
 from services.rollout.tokens import TokenizerError, load_tokens
 from tests.unit.rollout.policy_folder import word_tokens, write_policy_folder
@@ -54,3 +56,17 @@ def test_unknown_words_are_told(tmp_path):
     tokens = word_tokens(tmp_path, WORDS)
     assert tokens.placeholder == "<unk>"
     assert tokens.unknown_words(["go", "act"]) == ["act"]
+
+
+def test_truncation_and_padding_that_a_tokenizer_was_saved_with_never_touch_a_prompt(tmp_path):
+    folder = write_policy_folder(tmp_path, WORDS)
+    plain = load_tokens(folder)
+    saved = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    saved.enable_truncation(2)
+    saved.enable_padding(length=16)
+    saved.save(str(folder / "tokenizer.json"))
+    tokens = load_tokens(folder)
+    for text in ("go", "go north south go"):
+        assert tokens.encode(text) == plain.encode(text)
+        assert tokens.encode_reply(text) == plain.encode_reply(text)
+    assert unpack_int32(tokens.encode("go north south go")) == [3, 4, 5, 3]
