@@ -26,6 +26,7 @@ from services.rollout.player import Player
 from services.rollout.ports import Environments, Inference
 from services.rollout.settings import Settings
 from services.rollout.slots import EpisodeSlots
+from services.rollout.warnings import JobWarnings
 
 log = structlog.get_logger("rollout")
 
@@ -96,6 +97,8 @@ class RolloutWorker:
 
     async def _consumer(self, job_id: str) -> GroupConsumer:
         playbook = await load_playbook(self._redis, Path(self._settings.data_dir), job_id)
+        if (warning := playbook.tokens.warning) is not None:
+            await JobWarnings(self._redis, job_id).once("stop tokens", warning)
         ledger = Ledger(self._redis, job_id)
         player = Player(playbook, ledger, self._environments, self._inference, self._worker)
         log.info("a job is played", job_id=job_id, template=playbook.prompts.wording.template.name)

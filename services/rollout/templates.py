@@ -71,6 +71,17 @@ class ChatTemplate:
         except TemplateError as error:
             raise AttemptFailed(f"the tokenizer's chat template: {error}") from error
 
+    def behind_a_reply(self) -> str:
+        """What the template writes behind the assistant's last turn; "" where it refuses such a conversation."""
+        reply = "Understood."
+        messages = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": reply}]
+        try:
+            text = self._template.render(messages=messages, add_generation_prompt=False, **self._special)
+        except Exception:  # noqa: BLE001 - a template is a program of others, and this question is no part of its job
+            return ""
+        said, _, behind = text.rpartition(reply)
+        return behind.lstrip() if said else ""
+
 
 def _refuse(message: str) -> None:
     raise TemplateError(message)

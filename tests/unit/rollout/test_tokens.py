@@ -1,9 +1,6 @@
 """The policy's tokenizer."""
 
-import json
-
 import pytest
-
 from tokenizers import Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
@@ -27,17 +24,12 @@ def test_special_tokens_inside_a_reply_stay_so_that_they_spoil_the_action(tmp_pa
     assert tokens.reply_text(pack_int32([3, 0, 4, 1])) == "go <pad> north"
 
 
-def test_generation_config_decides_the_stop_tokens_before_config(tmp_path):
-    folder = write_policy_folder(tmp_path, WORDS, stop=1)
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 1]}))
-    assert load_tokens(folder).stop_ids == (0, 1)
-
-
 def test_what_a_folder_lacks_is_named(tmp_path):
     with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
         load_tokens(tmp_path)
     folder = write_policy_folder(tmp_path, WORDS)
     (folder / "config.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text("{}")
     with pytest.raises(TokenizerError, match="eos_token_id"):
         load_tokens(folder)
 
