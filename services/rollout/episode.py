@@ -68,7 +68,13 @@ class EpisodePlay:
 
     async def _respond(self, index: int, observation: Observation) -> Sampled:
         seat = self._seat
-        scene = Scene(self._task(observation), observation.text, tuple(self._history), observation.admissible_actions)
+        scene = Scene(
+            self._task(observation),
+            observation.text,
+            tuple(self._history),
+            observation.admissible_actions,
+            task_hidden=seat.group.task_view == "hidden",
+        )
         self._prompt_ids = self._playbook.prompts.ids(scene)
         turn = Turn(
             job_id=self._playbook.job_id,

@@ -90,7 +90,8 @@ class PromptWriter:
 
     def _encoded(self, scene: Scene) -> bytes:
         # an empty prompt (the task hidden, nothing else shown) still needs a token to begin with
-        return self._tokens.encode(self.wording.text(scene)) or pack_int32(self._tokens.stop_ids[:1])
+        ids = self._tokens.encode_quoting(lambda quote: self.wording.text(scene.quoted(quote)))
+        return ids or pack_int32(self._tokens.stop_ids[:1])
 
     def _fits(self, ids: bytes) -> bool:
         return len(ids) <= 4 * self._max_tokens

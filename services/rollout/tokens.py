@@ -5,13 +5,15 @@ What an engine sampled is stored as it came and never encoded again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import TemplateError
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
+from services.rollout.outside import OutsideGuard, Quote
 from services.rollout.templates import ChatTemplate
 from services.rollout.tokenizer_files import TokenizerFiles, stop_tokens
 
@@ -46,6 +48,7 @@ class PolicyTokens:
         self.stop_ids, self.chat_template, self.special = stop_ids, chat_template, special or {}
         self.placeholder: str | None = self.special.get("unk_token")
         """Stands for a word that is not to be seen; None: there is no such token."""
+        self._guard = OutsideGuard(tokenizer, _control_tokens(tokenizer, self.special, chat_template))
         self.encode = lru_cache(CACHED_TEXTS)(self._encode)
         self.reply_text = lru_cache(CACHED_TEXTS)(self._reply_text)
 
@@ -54,9 +57,21 @@ class PolicyTokens:
         unknown = self._tokenizer.token_to_id(self.placeholder) if self.placeholder else None
         return [word for word in words if unknown is not None and unknown in unpack_int32(self._encode(word))]
 
-    def encode_reply(self, text: str) -> bytes:
-        """A reply as the policy would have to sample it, the stop token included: int32 little-endian [R]."""
-        return self.encode(text) + pack_int32(self.stop_ids[:1])
+    def encode_quoting(self, write: Callable[[Quote], str]) -> bytes:
+        """A prompt in which every text that `write` passes through its argument stays text: int32 little-endian [P].
+
+        What reads like a control token there is encoded as the letters that it is made of.
+        """
+        return self._guard.encode(write, self.encode)
+
+    def encode_reply(self, text: str, frame: Callable[[str], str] = str) -> bytes:
+        """A reply as the policy would have to sample it, the stop token included: int32 little-endian [R].
+
+        Args:
+            text: from outside.
+            frame: what is written around it.
+        """
+        return self.encode_quoting(lambda quote: frame(quote(text))) + pack_int32(self.stop_ids[:1])
 
     def _encode(self, text: str) -> bytes:
         return pack_int32(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -67,6 +82,20 @@ class PolicyTokens:
             ids.pop()
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
+
+
+def _control_tokens(tokenizer: Tokenizer, special: dict[str, str], chat_template: str | None) -> set[str]:
+    """Special tokens, and those other added tokens that the chat template writes (<think>, <tool_call>).
+
+    Further added tokens are words and white space that people and tokenizers added to the vocabulary.
+    """
+    written, named = chat_template or "", special.values()
+    added = tokenizer.get_added_tokens_decoder().values()
+    return {
+        token.content
+        for token in added
+        if token.special or token.content in named or (token.content.strip() and token.content in written)
+    }
 
 
 def load_tokens(folder: Path) -> PolicyTokens:
@@ -83,6 +112,10 @@ def load_tokens(folder: Path) -> PolicyTokens:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     special, template = files.special(), files.chat_template()
+    # as transformers does: what the config calls special is one token, also where the vocabulary alone knows it
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    known = [text for text in special.values() if text not in added and tokenizer.token_to_id(text) is not None]
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in known])
     stop = stop_tokens(files, tokenizer, _chat(template, special))
     if not stop.ids:
         raise TokenizerError(

@@ -39,7 +39,7 @@ FAMILIES = {
     "qwen3": Family(
         "{% for m in messages %}{% set content = m.content %}"
         "{% if m.role == 'user' and content.startswith('<tool_response>') %}{% set content = '?' %}{% endif %}"
-        "{% if '</think>' in content %}{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+        "{% if m.role == 'assistant' and '</think>' in content %}{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
         "<|im_start|>{{ m.role }}\n{{ content }}<|im_end|>\n{% endfor %}"
         + ASKS + "<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif %}",
         ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), "<|im_end|>", "<|im_end|>",
@@ -99,7 +99,7 @@ CORPUS = (
 
 
 @cache
-def _byte_pairs() -> str:
+def byte_pairs() -> str:
     """A byte-level tokenizer that has learned merges, as JSON."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -113,7 +113,7 @@ def _byte_pairs() -> str:
 
 def write_family(folder: Path, family: Family, *, stop: str | None = None) -> Path:
     """tokenizer.json, tokenizer_config.json and config.json, whose eos is `stop` or the tokenizer's own."""
-    tokenizer = Tokenizer.from_str(_byte_pairs())
+    tokenizer = Tokenizer.from_str(byte_pairs())
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in family.special])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in family.added])
     folder.mkdir(parents=True, exist_ok=True)
