@@ -39,7 +39,8 @@ FAMILIES = {
     "qwen3": Family(
         "{% for m in messages %}{% set content = m.content %}"
         "{% if m.role == 'user' and content.startswith('<tool_response>') %}{% set content = '?' %}{% endif %}"
-        "{% if m.role == 'assistant' and '</think>' in content %}{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+        "{% if m.role == 'assistant' and '</think>' in content %}"
+        "{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
         "<|im_start|>{{ m.role }}\n{{ content }}<|im_end|>\n{% endfor %}"
         + ASKS + "<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif %}",
         ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), "<|im_end|>", "<|im_end|>",
