@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
-from typing import Protocol, cast
+from typing import cast
 
 from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.messages import JobEvent, encode
 from services.kit.streams import FIELD
-
-
-class Warnings(Protocol):
-    """Tells the job's user; `JobWarnings` is the real one."""
-
-    async def once(self, topic: str, message: str) -> None:
-        """Show the message, unless one of this topic was shown already."""
 
 
 class JobWarnings:
@@ -28,12 +21,20 @@ class JobWarnings:
         self._told: set[str] = set()
 
     async def once(self, topic: str, message: str) -> None:
-        """Publish a warning unless some worker published one of this topic; two at once may both do it."""
+        """Publish a warning unless some worker published one of this topic; two workers at once may both do it."""
         if topic in self._told:
             return
-        known = keys.warned(self._job_id)
-        if not await cast(Awaitable[int], self._redis.sismember(known, topic)):
-            event = JobEvent(kind="warning", at_unix_s=time.time(), data={"service": "rollout", "message": message})
-            await self._redis.xadd(keys.events_stream(self._job_id), {FIELD: encode(event)})
-            await cast(Awaitable[int], self._redis.sadd(known, topic))  # after it: better told twice than never
         self._told.add(topic)
+        try:
+            await self._tell(topic, message)
+        except Exception:
+            self._told.discard(topic)
+            raise
+
+    async def _tell(self, topic: str, message: str) -> None:
+        known = keys.warned(self._job_id)
+        if await cast(Awaitable[int], self._redis.sismember(known, topic)):
+            return
+        event = JobEvent(kind="warning", at_unix_s=time.time(), data={"service": "rollout", "message": message})
+        await self._redis.xadd(keys.events_stream(self._job_id), {FIELD: encode(event)})
+        await cast(Awaitable[int], self._redis.sadd(known, topic))  # after it: better told twice than never

@@ -42,3 +42,14 @@ async def test_stop_tokens_that_the_models_files_disagree_about_are_told(redis, 
     messages = {warning["message"] for warning in await warnings(redis, "job_a")}
     assert len(messages) == 1
     assert "config.json says <pad> (0); the tokenizer's eos_token says <eos> (1)" in messages.pop()
+
+
+async def test_prompts_that_are_cut_are_told_once_a_job(redis, redis_url, env_address, tmp_path):
+    job = WorkedJob(redis, tmp_path, "job_a", {"max_prompt_tokens": 10})
+    await job.begin()
+    with worker_process(redis_url, env_address, tmp_path):
+        opened = [await job.open(cursor) for cursor in range(3)]
+        async with serving(FakeReplica(redis, job.job_id, job.replies("go north", "go south"))):
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, *opened), 30)
+    (warning,) = await warnings(redis, "job_a")
+    assert warning["message"].startswith("max_prompt_tokens: observations are longer than 10 tokens allow")
