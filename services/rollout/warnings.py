@@ -37,4 +37,4 @@ class JobWarnings:
             return
         event = JobEvent(kind="warning", at_unix_s=time.time(), data={"service": "rollout", "message": message})
         await self._redis.xadd(keys.events_stream(self._job_id), {FIELD: encode(event)})
-        await cast(Awaitable[int], self._redis.sadd(known, topic))  # after it: better told twice than never
+        await self._redis.sadd(known, topic)  # after it: better told twice than never
