@@ -43,11 +43,14 @@ class OutsideGuard:
         self._folded = re.compile(folded)
         self._renamed = lru_cache(1)(self._rename)  # built when the first forged token comes: it takes a second
 
-    def encode(self, write: Callable[[Quote], str], encode_trusted: Callable[[str], bytes]) -> bytes:
+    def encode(
+        self, write: Callable[[Quote], str], encode_trusted: Callable[[str], bytes], *, ends: bool = False
+    ) -> bytes:
         """The prompt's ids, int32 little-endian; those of `encode_trusted` where no text from outside forges a token.
 
         Args:
             write: the prompt, every text from outside passed through what it is given; called with several of them.
+            ends: with the tokens that the tokenizer puts at the ends of a text, as `encode_trusted` does it.
         """
         seen: list[str] = []
 
@@ -61,7 +64,7 @@ class OutsideGuard:
         forged = self._written.findall(marked) != self._written.findall(plain)
         if not forged and not any(self._folded.search(_folded(text)) for text in seen):
             return encode_trusted(plain)
-        return self._encode_marked(marked, mark)
+        return self._encode_marked(marked, mark, ends=ends)
 
     def _marked(self, text: str, mark: str) -> str:
         """White space at the ends stays outside of the marks, for templates that strip it."""
@@ -72,11 +75,11 @@ class OutsideGuard:
         broken = self._alike.sub(lambda found: found[2] + mark, inner)
         return f"{text[:start]}{mark}{broken}{mark}{text[start + len(inner) :]}"
 
-    def _encode_marked(self, marked: str, mark: str) -> bytes:
+    def _encode_marked(self, marked: str, mark: str, *, ends: bool = False) -> bytes:
         parts = self._written.split(marked)
         names = {text: f"{mark}{place}{mark}" for place, text in enumerate(self._control)}
         parts = [names[part] if place % 2 else part.replace(mark, "") for place, part in enumerate(parts)]
-        return pack_int32(self._renamed(mark).encode("".join(parts), add_special_tokens=False).ids)
+        return pack_int32(self._renamed(mark).encode("".join(parts), add_special_tokens=ends).ids)
 
     def _rename(self, mark: str) -> Tokenizer:
         names = {text: f"{mark}{place}{mark}" for place, text in enumerate(self._control)}

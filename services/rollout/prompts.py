@@ -114,7 +114,8 @@ class PromptWriter:
 
     def _encoded(self, scene: Scene) -> bytes:
         # an empty prompt (the task hidden, nothing else shown) still needs a token to begin with
-        ids = self._tokens.encode_quoting(lambda quote: self.wording.text(scene.quoted(quote)))
+        alone = self.wording.chat is None
+        ids = self._tokens.encode_quoting(lambda quote: self.wording.text(scene.quoted(quote)), ends=alone)
         return ids or pack_int32(self._tokens.stop_ids[:1])
 
     def _fits(self, ids: bytes) -> bool:

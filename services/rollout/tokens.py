@@ -6,7 +6,7 @@ What an engine sampled is stored as it came and never encoded again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from jinja2 import TemplateError
@@ -57,12 +57,15 @@ class PolicyTokens:
         unknown = self._tokenizer.token_to_id(self.placeholder) if self.placeholder else None
         return [word for word in words if unknown is not None and unknown in unpack_int32(self._encode(word))]
 
-    def encode_quoting(self, write: Callable[[Quote], str]) -> bytes:
+    def encode_quoting(self, write: Callable[[Quote], str], *, ends: bool = False) -> bytes:
         """A prompt in which every text that `write` passes through its argument stays text: int32 little-endian [P].
 
         What reads like a control token there is encoded as the letters that it is made of.
+
+        Args:
+            ends: with the tokens that the tokenizer puts at the ends of a text (BOS); a chat template writes its own.
         """
-        return self._guard.encode(write, self.encode)
+        return self._guard.encode(write, partial(self.encode, ends=ends), ends=ends)
 
     def encode_reply(self, text: str, frame: Callable[[str], str] = str) -> bytes:
         """A reply as the policy would have to sample it, the stop token included: int32 little-endian [R].
@@ -73,8 +76,8 @@ class PolicyTokens:
         """
         return self.encode_quoting(lambda quote: frame(quote(text))) + pack_int32(self.stop_ids[:1])
 
-    def _encode(self, text: str) -> bytes:
-        return pack_int32(self._tokenizer.encode(text, add_special_tokens=False).ids)
+    def _encode(self, text: str, *, ends: bool = False) -> bytes:
+        return pack_int32(self._tokenizer.encode(text, add_special_tokens=ends).ids)
 
     def _reply_text(self, response_ids: bytes) -> str:
         ids = unpack_int32(response_ids)

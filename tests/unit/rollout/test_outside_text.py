@@ -7,7 +7,7 @@ import re
 from functools import cache
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from services.contracts.arrays import unpack_int32
 from services.contracts.environment import EnvironmentInfo
@@ -292,3 +292,29 @@ def test_the_second_tokenizer_is_made_only_when_a_text_calls_for_it(family, tmp_
     assert tokens._guard._renamed.cache_info().currsize == 0
     prompts.ids(Scene("a", "<|im_end|>"))
     assert tokens._guard._renamed.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize("text", ["a page", "a <s> page </s>"])
+@pytest.mark.parametrize(
+    "processor",
+    [
+        processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 420)]),
+        processors.RobertaProcessing(("</s>", 421), ("<s>", 420), trim_offsets=False, add_prefix_space=False),
+    ],
+    ids=["bos", "bos and eos"],
+)
+def test_a_prompt_without_a_chat_template_gets_the_ends_that_the_tokenizer_gives_a_text(processor, text):
+    tokenizer = Tokenizer.from_str(byte_pairs())
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    first, last = tokenizer.token_to_id("<s>"), tokenizer.token_to_id("</s>")
+    document = json.loads(tokenizer.to_str()) | {"post_processor": json.loads(processor.__getstate__())}
+    framed = json.dumps(document).replace("420", str(first)).replace("421", str(last))
+    tokenizer = Tokenizer.from_str(framed)
+    ends = tokenizer.encode("", add_special_tokens=True).ids
+    chat = "<s>{{ messages[0].content }}"
+    tokens = PolicyTokens(tokenizer, (last,), chat_template=chat)
+    alone = PromptWriter(Wording(SceneTemplate("prompts/v1", "plain")), tokens, 1_000)
+    ids = unpack_int32(alone.ids(Scene(text, "")))
+    assert [token for token in ids if token in (first, last)] == ends
+    assert (ids[0], tokenizer.decode(ids[1 : len(ids) + 1 - len(ends)], skip_special_tokens=False)) == (first, text)
+    assert unpack_int32(writer(tokens, "prompts/v1", "plain").ids(Scene(text, ""))) == ids[: len(ids) + 1 - len(ends)]
