@@ -232,6 +232,7 @@ def _counts(group: FinishedGroup, steps: Sequence[Step]) -> dict[str, float]:
         "won": float(sum(episode.won for episode in group.episodes)),
         "return_sum": math.fsum(step.reward for step in steps),
         "invalid_steps": float(sum(not step.action_valid for step in steps)),
+        "cut_prompts": float(sum(episode.cut_prompts for episode in group.episodes)),
     }
 
 

@@ -82,6 +82,11 @@ def events_stream(job: str) -> str:
     return f"{{{job}}}:events"
 
 
+def warned(job: str) -> str:
+    """Set of the topics that the job's user was warned about, of those that are told once."""
+    return f"{{{job}}}:warned"
+
+
 def policy(job: str) -> str:
     """String: the newest `PolicyManifest` as JSON; inference replicas follow it."""
     return f"{{{job}}}:policy"

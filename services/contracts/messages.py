@@ -98,6 +98,8 @@ class Episode(Message, frozen=True, kw_only=True):
     """Seconds this episode waited for inference."""
     env_s: float = 0.0
     """Seconds this episode waited for the environment."""
+    cut_prompts: int = 0
+    """Steps whose observation was cut to fit max_prompt_tokens."""
 
 
 STEP_GROUP_BINS = (1, 2, 4, 8, 16)

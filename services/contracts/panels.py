@@ -59,6 +59,8 @@ PANELS = (
     Panel("time", "Time of a batch", "seconds",
           (("wait_s", "rollout"), ("train_s", "training"), ("publish_s", "publishing")), "stack"),
     Panel("invalid", "Invalid actions", "% of steps", (("invalid_share", "invalid"),), share=True),
+    Panel("cut", "Cut prompts", "% of steps", (("cut_prompt_share", "observation cut"),), share=True,
+          about="longer than max_prompt_tokens"),
     Panel("loss", "Loss", "what is minimised", (("loss", "loss"),)),
     Panel("gradient", "Gradient norm", "L2, before clipping", (("grad_norm", "norm"),)),
 )  # fmt: skip

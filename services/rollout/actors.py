@@ -70,7 +70,7 @@ class RandomActor:
         """The chosen action as the policy would say it; logprobs 0, versions -1. Raises NoAdmissibleActions."""
         if not turn.admissible_actions:
             raise NoAdmissibleActions("actor random: the environment names no admissible actions")
-        response = self._tokens.encode_reply(self._projection.reply(chosen_action(turn.admissible_actions, turn.seed)))
+        response = self._tokens.encode_reply(chosen_action(turn.admissible_actions, turn.seed), self._projection.reply)
         length = len(response) // 4
         return Sampled(response, pack_float32([0.0] * length), pack_int32([NO_VERSION] * length), "stop")
 

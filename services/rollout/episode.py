@@ -46,6 +46,7 @@ class EpisodePlay:
         self._steps: list[Step] = []
         self._history: deque[tuple[str, str]] = deque(maxlen=playbook.spec.environment.history_length)
         self._generate_s = self._env_s = 0.0
+        self._cut_prompts = 0
 
     async def play(self, first: Observation) -> Episode:
         """The finished episode, from its first observation on. Raises AttemptFailed."""
@@ -68,8 +69,16 @@ class EpisodePlay:
 
     async def _respond(self, index: int, observation: Observation) -> Sampled:
         seat = self._seat
-        scene = Scene(self._task(observation), observation.text, tuple(self._history), observation.admissible_actions)
-        self._prompt_ids = self._playbook.prompts.ids(scene)
+        scene = Scene(
+            self._task(observation),
+            observation.text,
+            tuple(self._history),
+            observation.admissible_actions,
+            task_hidden=seat.group.task_view == "hidden",
+        )
+        prompt = self._playbook.prompts.write(scene)
+        self._prompt_ids = prompt.ids
+        self._cut_prompts += prompt.cut
         turn = Turn(
             job_id=self._playbook.job_id,
             group_id=seat.group.group_id,
@@ -143,4 +152,5 @@ class EpisodePlay:
             worker=self._worker,
             generate_s=self._generate_s,
             env_s=self._env_s,
+            cut_prompts=self._cut_prompts,
         )

@@ -16,12 +16,17 @@ from services.rollout.actors import Actor, PolicyActor, RandomActor
 from services.rollout.episode import EpisodePlay, Seat
 from services.rollout.errors import AttemptFailed
 from services.rollout.playbook import Playbook
-from services.rollout.ports import Environments, EpisodeLedger, Inference, Observation, Opening
+from services.rollout.ports import Environments, EpisodeLedger, Inference, Observation, Opening, Warnings
 
 log = structlog.get_logger("rollout")
 
 CONCURRENT_WRITES = 16
 """Episodes that all end in one turn are stored through so many connections."""
+
+CUT = (
+    "max_prompt_tokens: observations are longer than {} tokens allow, and the policy sees only their beginning; a "
+    "larger max_prompt_tokens shows more. The metric cut_prompt_share says how many."
+)
 
 
 class Player:
@@ -29,13 +34,21 @@ class Player:
 
     Args:
         worker: this process's name, kept with every episode.
+        warnings: tells the job's user; None: nobody is told.
     """
 
     def __init__(
-        self, playbook: Playbook, ledger: EpisodeLedger, environments: Environments, inference: Inference, worker: str
+        self,
+        playbook: Playbook,
+        ledger: EpisodeLedger,
+        environments: Environments,
+        inference: Inference,
+        worker: str,
+        *,
+        warnings: Warnings | None = None,
     ) -> None:
         self._playbook, self._ledger, self._worker = playbook, ledger, worker
-        self._environments = environments
+        self._environments, self._warnings = environments, warnings
         self._actors: dict[str, Actor] = {
             "policy": PolicyActor(inference, playbook.sampling),
             "random": RandomActor(playbook.tokens, playbook.projection),
@@ -89,6 +102,8 @@ class Player:
         if actor is None:
             raise AttemptFailed(f"actor: want one of {sorted(self._actors)}, got {seat.group.actor!r}")
         episode = await EpisodePlay(self._playbook, seat, actor, self._environments, self._worker).play(first)
+        if episode.cut_prompts and self._warnings is not None:
+            await self._warnings.once("cut prompts", CUT.format(self._playbook.spec.environment.max_prompt_tokens))
         async with self._writing:
             await self._ledger.record(episode, seat.group)
 

@@ -127,3 +127,10 @@ class EpisodeLedger(Protocol):
 
     async def fail(self, group_id: str, attempt: int, cause: str) -> GroupState:
         """Give an attempt up. Raises MoveRefused."""
+
+
+class Warnings(Protocol):
+    """Tells the job's user; `services.rollout.warnings.JobWarnings` is the real one."""
+
+    async def once(self, topic: str, message: str) -> None:
+        """Show the message, unless one of this topic was shown already."""

@@ -7,9 +7,11 @@ give equal prompts; the texts are those of services/contracts/templates.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -20,6 +22,9 @@ from services.rollout.templates import ChatTemplate, Scene, SceneTemplate
 from services.rollout.tokens import CACHED_TEXTS, PolicyTokens
 
 log = structlog.get_logger("rollout")
+
+MOST_OF_A_WORD = 8
+"""Tokens: an ordinary word takes fewer. What takes more (a URL, JSON, a line of Chinese) is cut inside."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,15 @@ class Wording:
         return prompt if self.system is None else f"{self.system}\n\n{prompt}"
 
 
+class Prompt(NamedTuple):
+    """What the policy is shown."""
+
+    ids: bytes
+    """int32 little-endian [P]."""
+    cut: bool
+    """The end of the observation is missing."""
+
+
 class PromptWriter:
     """Scenes to token ids within a budget.
 
@@ -53,10 +67,15 @@ class PromptWriter:
         self._encode = lru_cache(CACHED_TEXTS)(self._encoded)  # states recur, and rendering takes longer than looking
 
     def ids(self, scene: Scene) -> bytes:
-        """int32 little-endian [P], P <= max_tokens.
+        """The ids of `write` alone."""
+        return self.write(scene).ids
 
-        What does not fit goes in this order: turns of the history, oldest first; the list of admissible actions; words
-        of the observation, last first. The task never goes.
+    def write(self, scene: Scene) -> Prompt:
+        """The prompt, P <= max_tokens.
+
+        What does not fit goes in this order: turns of the history, oldest first; the list of admissible actions; the
+        end of the observation, at a word, or inside of one where whole words would leave much of the budget unused.
+        The task never goes.
 
         Raises:
             PromptTooLong: without all of that it is still too long.
@@ -64,33 +83,40 @@ class PromptWriter:
         for reduced in _reductions(scene):
             ids = self._encode(reduced)
             if self._fits(ids):
-                return ids
+                return Prompt(ids, cut=False)
         if not self.cut_observations:
             log.warning("observations are cut to fit max_prompt_tokens", max_prompt_tokens=self._max_tokens)
         self.cut_observations += 1
-        return self._cut(msgspec.structs.replace(scene, history=(), admissible_actions=()))
+        return Prompt(self._cut(msgspec.structs.replace(scene, history=(), admissible_actions=())), cut=True)
 
     def _cut(self, scene: Scene) -> bytes:
-        words = re.findall(r"\s*\S+", scene.observation)
-        kept, too_many = 0, len(words) + 1
-        best = self._encode(msgspec.structs.replace(scene, observation=""))
-        if not self._fits(best):
+        bare = self._beginning(scene, 0)
+        if not self._fits(bare):
             raise PromptTooLong(
-                f"max_prompt_tokens: want at least {len(best) // 4} for the task and {self.wording.template.name} "
+                f"max_prompt_tokens: want at least {len(bare) // 4} for the task and {self.wording.template.name} "
                 f"alone, got {self._max_tokens}"
             )
-        while too_many - kept > 1:
-            middle = (kept + too_many) // 2
-            ids = self._encode(msgspec.structs.replace(scene, observation="".join(words[:middle])))
-            if self._fits(ids):
-                kept, best = middle, ids
-            else:
-                too_many = middle
-        return best
+        ends = [0, *(word.end() for word in re.finditer(r"\S+", scene.observation))]
+        last = self._last_that_fits(scene, ends)
+        ids = self._beginning(scene, ends[last])
+        unused = self._max_tokens - len(ids) // 4
+        if last + 1 < len(ends) and (last == 0 or unused > MOST_OF_A_WORD):
+            inside = range(ends[last], ends[last + 1])
+            ids = self._beginning(scene, inside[self._last_that_fits(scene, inside)])
+        return ids
+
+    def _last_that_fits(self, scene: Scene, ends: Sequence[int]) -> int:
+        """Index of the last of the ends, in characters, up to which the observation fits; the first does."""
+        return bisect_left(ends, True, lo=1, key=lambda end: not self._fits(self._beginning(scene, end))) - 1
+
+    def _beginning(self, scene: Scene, end: int) -> bytes:
+        return self._encode(msgspec.structs.replace(scene, observation=scene.observation[:end]))
 
     def _encoded(self, scene: Scene) -> bytes:
         # an empty prompt (the task hidden, nothing else shown) still needs a token to begin with
-        return self._tokens.encode(self.wording.text(scene)) or pack_int32(self._tokens.stop_ids[:1])
+        alone = self.wording.chat is None
+        ids = self._tokens.encode_quoting(lambda quote: self.wording.text(scene.quoted(quote)), ends=alone)
+        return ids or pack_int32(self._tokens.stop_ids[:1])
 
     def _fits(self, ids: bytes) -> bool:
         return len(ids) <= 4 * self._max_tokens

@@ -26,6 +26,7 @@ from services.rollout.player import Player
 from services.rollout.ports import Environments, Inference
 from services.rollout.settings import Settings
 from services.rollout.slots import EpisodeSlots
+from services.rollout.warnings import JobWarnings
 
 log = structlog.get_logger("rollout")
 
@@ -96,8 +97,11 @@ class RolloutWorker:
 
     async def _consumer(self, job_id: str) -> GroupConsumer:
         playbook = await load_playbook(self._redis, Path(self._settings.data_dir), job_id)
+        warnings = JobWarnings(self._redis, job_id)
+        if playbook.tokens.warning is not None:
+            await warnings.once("stop tokens", playbook.tokens.warning)
         ledger = Ledger(self._redis, job_id)
-        player = Player(playbook, ledger, self._environments, self._inference, self._worker)
+        player = Player(playbook, ledger, self._environments, self._inference, self._worker, warnings=warnings)
         log.info("a job is played", job_id=job_id, template=playbook.prompts.wording.template.name)
         return GroupConsumer(
             self._redis,

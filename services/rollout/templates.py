@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import msgspec
 from jinja2 import DictLoader, StrictUndefined, TemplateError
@@ -20,6 +24,18 @@ class Scene(msgspec.Struct, frozen=True):
     history: tuple[tuple[str, str], ...] = ()
     """(observation, action) of the turns before, oldest first."""
     admissible_actions: tuple[str, ...] = ()
+    task_hidden: bool = False
+    """The task is a placeholder that the platform wrote; every other text here comes from outside."""
+
+    def quoted(self, quote: Callable[[str], str]) -> Scene:
+        """The scene with every text from outside passed through `quote`."""
+        return Scene(
+            self.task if self.task_hidden else quote(self.task),
+            quote(self.observation),
+            tuple((quote(seen), quote(action)) for seen, action in self.history),
+            tuple(map(quote, self.admissible_actions)),
+            self.task_hidden,
+        )
 
 
 class SceneTemplate:
@@ -57,6 +73,7 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         sandbox.globals["raise_exception"] = _refuse
+        sandbox.filters["tojson"] = _json  # jinja's own is made for HTML: it writes < as \u003c
         # marks what the assistant says, for training on chats; it renders to nothing
         self._template = sandbox.from_string(re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", source))
         self._special = special
@@ -67,9 +84,34 @@ class ChatTemplate:
         if system is not None:
             messages.insert(0, {"role": "system", "content": system})
         try:
-            return self._template.render(messages=messages, add_generation_prompt=True, **self._special)
+            return self._write(messages, add_generation_prompt=True)
         except TemplateError as error:
             raise AttemptFailed(f"the tokenizer's chat template: {error}") from error
+
+    def behind_a_reply(self) -> str:
+        """What the template writes behind an assistant's turn; "" where it refuses such a conversation."""
+        reply, user = "Understood.", {"role": "user", "content": "Hello."}
+        messages = [user, {"role": "assistant", "content": reply}]
+        behind = ""
+        with suppress(Exception):  # a template is a program of others, and this question is no part of its job
+            for conversation in (messages, [*messages, user]):  # some mark a turn's end by the next one's beginning
+                text = self._write(conversation, add_generation_prompt=False)
+                behind = behind or text.partition(reply)[2].lstrip()
+        return behind
+
+    def _write(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        # transformers passes tools and documents always, and templates ask whether they are None
+        return self._template.render(
+            messages=messages,
+            tools=None,
+            documents=None,
+            add_generation_prompt=add_generation_prompt,
+            **self._special,
+        )
+
+
+def _json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
 def _refuse(message: str) -> None:

@@ -5,15 +5,17 @@ What an engine sampled is stored as it came and never encoded again.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
-from tokenizers import Tokenizer
+from jinja2 import TemplateError
+from tokenizers import AddedToken, Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
+from services.rollout.outside import OutsideGuard, Quote
+from services.rollout.templates import ChatTemplate
+from services.rollout.tokenizer_files import TokenizerFiles, stop_tokens
 
 CACHED_TEXTS = 4_096
 """States recur: most prompts of a small environment were encoded before."""
@@ -30,6 +32,7 @@ class PolicyTokens:
         stop_ids: tokens that end a response, >= 1 of them; the first one is written after a random actor's reply.
         chat_template: Jinja source, None where the tokenizer has none.
         special: names such as `bos_token` -> their text, for the chat template.
+        warning: what the user should know of the files.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class PolicyTokens:
         *,
         chat_template: str | None = None,
         special: dict[str, str] | None = None,
+        warning: str | None = None,
     ) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer, self.warning = tokenizer, warning
         self.stop_ids, self.chat_template, self.special = stop_ids, chat_template, special or {}
         self.placeholder: str | None = self.special.get("unk_token")
         """Stands for a word that is not to be seen; None: there is no such token."""
+        self._guard = OutsideGuard(tokenizer, _control_tokens(tokenizer, self.special, chat_template))
         self.encode = lru_cache(CACHED_TEXTS)(self._encode)
         self.reply_text = lru_cache(CACHED_TEXTS)(self._reply_text)
 
@@ -52,12 +57,27 @@ class PolicyTokens:
         unknown = self._tokenizer.token_to_id(self.placeholder) if self.placeholder else None
         return [word for word in words if unknown is not None and unknown in unpack_int32(self._encode(word))]
 
-    def encode_reply(self, text: str) -> bytes:
-        """A reply as the policy would have to sample it, the stop token included: int32 little-endian [R]."""
-        return self.encode(text) + pack_int32(self.stop_ids[:1])
+    def encode_quoting(self, write: Callable[[Quote], str], *, ends: bool = False) -> bytes:
+        """A prompt in which every text that `write` passes through its argument stays text: int32 little-endian [P].
 
-    def _encode(self, text: str) -> bytes:
-        return pack_int32(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        What reads like a control token there is encoded as the letters that it is made of.
+
+        Args:
+            ends: with the tokens that the tokenizer puts at the ends of a text (BOS); a chat template writes its own.
+        """
+        return self._guard.encode(write, partial(self.encode, ends=ends), ends=ends)
+
+    def encode_reply(self, text: str, frame: Callable[[str], str] = str) -> bytes:
+        """A reply as the policy would have to sample it, the stop token included: int32 little-endian [R].
+
+        Args:
+            text: from outside.
+            frame: what is written around it.
+        """
+        return self.encode_quoting(lambda quote: frame(quote(text))) + pack_int32(self.stop_ids[:1])
+
+    def _encode(self, text: str, *, ends: bool = False) -> bytes:
+        return pack_int32(self._tokenizer.encode(text, add_special_tokens=ends).ids)
 
     def _reply_text(self, response_ids: bytes) -> str:
         ids = unpack_int32(response_ids)
@@ -67,20 +87,18 @@ class PolicyTokens:
         return text
 
 
-@dataclass(frozen=True)
-class _Files:
-    folder: Path
-    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+def _control_tokens(tokenizer: Tokenizer, special: dict[str, str], chat_template: str | None) -> set[str]:
+    """Special tokens, and those other added tokens that the chat template writes (<think>, <tool_call>).
 
-    def setting(self, name: str, *files: str) -> Any:
-        """The first of the files that has the setting decides; None: none has it."""
-        for file in files:
-            path = self.folder / file
-            if file not in self.configs:
-                self.configs[file] = json.loads(path.read_text()) if path.is_file() else {}
-            if self.configs[file].get(name) is not None:
-                return self.configs[file][name]
-        return None
+    Further added tokens are words and white space that people and tokenizers added to the vocabulary.
+    """
+    written, named = chat_template or "", special.values()
+    added = tokenizer.get_added_tokens_decoder().values()
+    return {
+        token.content
+        for token in added
+        if token.special or token.content in named or (token.content.strip() and token.content in written)
+    }
 
 
 def load_tokens(folder: Path) -> PolicyTokens:
@@ -91,25 +109,28 @@ def load_tokens(folder: Path) -> PolicyTokens:
     """
     if not (folder / "tokenizer.json").is_file():
         raise TokenizerError(f"want {folder}/tokenizer.json, there is none")
-    files = _Files(folder)
-    stop = files.setting("eos_token_id", "generation_config.json", "config.json")
-    stop_ids = tuple(stop) if isinstance(stop, list) else (stop,) if stop is not None else ()
-    if not stop_ids:
-        raise TokenizerError(f"want eos_token_id in {folder}/generation_config.json or config.json, there is none")
-    special: dict[str, str] = {}
-    for name in ("bos_token", "eos_token", "unk_token", "pad_token"):
-        token = files.setting(name, "tokenizer_config.json", "special_tokens_map.json")
-        if token is not None:
-            special[name] = token["content"] if isinstance(token, dict) else token
+    files = TokenizerFiles(folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return PolicyTokens(tokenizer, stop_ids, chat_template=_chat_template(files), special=special)
+    # the file keeps what its last user had set; a prompt is never to be cut or filled up here
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    special, template = files.special(), files.chat_template()
+    # as transformers does: what the config calls special is one token, also where the vocabulary alone knows it
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    known = [text for text in special.values() if text not in added and tokenizer.token_to_id(text) is not None]
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in known])
+    stop = stop_tokens(files, tokenizer, _chat(template, special))
+    if not stop.ids:
+        raise TokenizerError(
+            f"want eos_token_id in {folder}/generation_config.json or config.json, or eos_token in "
+            "tokenizer_config.json, there is none"
+        )
+    return PolicyTokens(tokenizer, stop.ids, chat_template=template, special=special, warning=stop.disagreement)
 
 
-def _chat_template(files: _Files) -> str | None:
-    beside = files.folder / "chat_template.jinja"
-    if beside.is_file():
-        return beside.read_text()
-    template: str | list[dict[str, str]] | None = files.setting("chat_template", "tokenizer_config.json")
-    if isinstance(template, list):  # several named ones
-        return next((entry["template"] for entry in template if entry["name"] == "default"), None)
-    return template
+def _chat(template: str | None, special: dict[str, str]) -> ChatTemplate | None:
+    """None: there is no template, or it is broken, which is told where it is used."""
+    try:
+        return ChatTemplate(template, special) if template is not None else None
+    except TemplateError:
+        return None

@@ -40,6 +40,7 @@ def batch_record(
     `aliased_anchor_share` is the share of steps whose step group holds more than one exact state, so that more than
     the action may differ. Where an environment cannot tell its state, the way there stands for it.
     `step_group_share_4` is the share of steps in step groups of 4 and more, below the next of `STEP_GROUP_BINS`.
+    `cut_prompt_share` is the share of steps whose observation was cut to fit max_prompt_tokens.
     `tokens_per_s` counts response tokens over the wall time of the batch. `reward_<name>` is the mean of one of the
     job's reward functions over the replies.
     """
@@ -59,6 +60,7 @@ def batch_record(
         **_reward_means(batch, reward_funcs),
         "length_mean": sums["steps"] / episodes,
         "invalid_share": sums["invalid_steps"] / steps,
+        "cut_prompt_share": sums.get("cut_prompts", 0.0) / steps,
         "episode_advantage_abs": sums["abs_episode_advantage_sum"] / steps,
         "step_advantage_abs": sums["abs_step_advantage_sum"] / steps,
         "episode_advantage_share": sums["abs_episode_advantage_sum"] / levels if levels else 0.0,

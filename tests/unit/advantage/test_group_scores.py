@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -154,6 +155,12 @@ def test_an_evaluation_group_of_one_episode_gets_zero_and_its_counts():
     assert scored.diagnostics["episodes"] == 1
     assert scored.diagnostics["invalid_steps"] == 1
     assert doubles(scored.step_advantage) == [0.0, 0.0]
+
+
+def test_cut_prompts_of_a_group_are_added_up():
+    episodes = [msgspec.structs.replace(episode("g", k, [step(0, 1, 0.0)]), cut_prompts=k + 1) for k in range(2)]
+    (scored,) = score_groups([finished_group("g", "train", 0, [encode(one) for one in episodes])], GIGPO)
+    assert scored.diagnostics["cut_prompts"] == 3
 
 
 def test_a_group_without_steps_gets_empty_columns():

@@ -9,6 +9,7 @@ from services.rollout.errors import PromptTooLong
 from services.rollout.playbook import make_playbook
 from services.rollout.prompts import PromptWriter, Wording
 from services.rollout.templates import Scene, SceneTemplate
+from tests.unit.rollout.families import family_tokens
 from tests.unit.rollout.policy_folder import word_tokens
 from tests.unit.rollout.stages import spec_of
 
@@ -68,6 +69,62 @@ def test_words_of_the_observation_go_last_and_only_as_many_as_must(tmp_path):
         kept = ["a", "b", "c", "d", "e", "f", "g", "h"][: budget - 6]
         assert text(prompts, scene) == " ".join(["put apple in box .", *kept, "act"])
         assert prompts.cut_observations == 1
+
+
+@pytest.mark.parametrize("form", ["plain", "think"])
+@pytest.mark.parametrize("budget", [360, 400, 501])
+@pytest.mark.parametrize(
+    "observation",
+    [
+        "你看到一张桌子，上面放着一个苹果和一本书。" * 40,
+        '{"items":[' + ",".join(f'{{"id":{i},"name":"a_mug"}}' for i in range(200)) + "]}",
+        "x" * 5_000,
+        "https://example.org/" + "a/b-c" * 900 + " and two more words",
+        "short words first " + "z" * 5_000,
+        "short words first " + "蘋果" * 900 + " and last",
+        "\n".join("🙂" * 60 for _ in range(40)),
+    ],
+    ids=["chinese", "json", "one word", "url", "a long word last", "a long word between", "long lines"],
+)
+def test_an_observation_without_spaces_keeps_what_fits_of_it(observation, budget, form, tmp_path):
+    tokens = family_tokens(tmp_path, "chatml")
+    prompts = PromptWriter(Wording(SceneTemplate("plain/v1", form)), tokens, budget)
+    written = prompts.write(Scene("put a mug in the shelf", observation))
+    shown = tokens.reply_text(written.ids)
+    assert budget - 8 <= len(written.ids) // 4 <= budget
+    kept = shown.partition("You see now:\n")[2].partition("\n\nThink")[0] if form == "think" else shown[24:-4].strip()
+    assert observation.startswith(kept)
+    assert len(kept) > 15
+    assert written.cut
+
+
+def test_words_stay_whole_where_they_are_short(tmp_path):
+    tokens = family_tokens(tmp_path, "chatml")
+    for budget in range(100, 140):
+        prompts = PromptWriter(Wording(SceneTemplate("plain/v1", "plain")), tokens, budget)
+        shown = tokens.reply_text(prompts.ids(Scene("put", "You see a desk 1 and a shelf 1. " * 40)))
+        kept = shown.removeprefix("put . ").removesuffix(" act").split()
+        assert kept == ("You see a desk 1 and a shelf 1. " * 40).split()[: len(kept)]
+
+
+def test_a_little_room_shows_a_little_of_a_long_word_and_no_room_nothing(tmp_path):
+    tokens = family_tokens(tmp_path, "chatml")
+    scene = Scene("put", "蘋果桌子" * 200)
+    bare = len(tokens.encode("put .  act")) // 4
+    for room in range(14):
+        prompts = PromptWriter(Wording(SceneTemplate("plain/v1", "plain")), tokens, bare + room)
+        shown = tokens.reply_text(prompts.ids(scene))
+        kept = shown.removeprefix("put . ").removesuffix(" act")
+        assert scene.observation.startswith(kept)
+        assert len(kept) >= room // 6  # tokens that a character takes at most, and a space before it
+
+
+def test_a_long_observation_is_not_encoded_once_a_character(tmp_path):
+    tokens = family_tokens(tmp_path, "chatml")
+    prompts = PromptWriter(Wording(SceneTemplate("plain/v1", "plain")), tokens, 400)
+    for observation in ("蘋果" * 10_000, "a b " * 10_000):
+        prompts.ids(Scene("put", observation))
+    assert prompts._encode.cache_info().misses < 80
 
 
 def test_what_is_left_of_an_observation_keeps_its_lines(tmp_path):

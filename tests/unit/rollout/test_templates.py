@@ -103,3 +103,8 @@ def test_a_system_message_comes_before_the_prompt_with_and_without_a_chat_templa
     assert Wording(template, chat, "Be brief.").text(scene) == "[system] Be brief. [user] 3 plus 4 "
     assert Wording(template, chat).text(scene) == "[user] 3 plus 4 "
     assert Wording(template, None, "Be brief.").text(scene) == "Be brief.\n\n3 plus 4"
+
+
+def test_a_chat_template_finds_what_transformers_gives_it():
+    source = "{% if tools is not none or documents is not none %}tools{% endif %}{{ messages[0].content | tojson }}"
+    assert ChatTemplate(source, {}).render("<b>'é'") == "\"<b>'é'\""

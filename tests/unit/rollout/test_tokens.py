@@ -1,8 +1,7 @@
 """The policy's tokenizer."""
 
-import json
-
 import pytest
+from tokenizers import Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
 from services.rollout.tokens import TokenizerError, load_tokens
@@ -25,17 +24,12 @@ def test_special_tokens_inside_a_reply_stay_so_that_they_spoil_the_action(tmp_pa
     assert tokens.reply_text(pack_int32([3, 0, 4, 1])) == "go <pad> north"
 
 
-def test_generation_config_decides_the_stop_tokens_before_config(tmp_path):
-    folder = write_policy_folder(tmp_path, WORDS, stop=1)
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 1]}))
-    assert load_tokens(folder).stop_ids == (0, 1)
-
-
 def test_what_a_folder_lacks_is_named(tmp_path):
     with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
         load_tokens(tmp_path)
     folder = write_policy_folder(tmp_path, WORDS)
     (folder / "config.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text("{}")
     with pytest.raises(TokenizerError, match="eos_token_id"):
         load_tokens(folder)
 
@@ -54,3 +48,17 @@ def test_unknown_words_are_told(tmp_path):
     tokens = word_tokens(tmp_path, WORDS)
     assert tokens.placeholder == "<unk>"
     assert tokens.unknown_words(["go", "act"]) == ["act"]
+
+
+def test_truncation_and_padding_that_a_tokenizer_was_saved_with_never_touch_a_prompt(tmp_path):
+    folder = write_policy_folder(tmp_path, WORDS)
+    plain = load_tokens(folder)
+    saved = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    saved.enable_truncation(2)
+    saved.enable_padding(length=16)
+    saved.save(str(folder / "tokenizer.json"))
+    tokens = load_tokens(folder)
+    for text in ("go", "go north south go"):
+        assert tokens.encode(text) == plain.encode(text)
+        assert tokens.encode_reply(text) == plain.encode_reply(text)
+    assert unpack_int32(tokens.encode("go north south go")) == [3, 4, 5, 3]

@@ -17,6 +17,7 @@ from services.trainer.job.errors import JobFailed
 
 DIAGNOSTICS = {
     "episodes": 2.0, "steps": 4.0, "won": 1.0, "return_sum": 1.0, "invalid_steps": 1.0,
+    "cut_prompts": 3.0,
     "abs_episode_advantage_sum": 3.0, "abs_step_advantage_sum": 1.0, "step_groups": 2.0, "step_group_largest": 3.0,
     "shared_anchor_rows": 3.0, "useful_anchor_rows": 2.0, "aliased_anchor_rows": 3.0,
     "step_group_rows_1": 1.0, "step_group_rows_2": 3.0,
@@ -67,6 +68,7 @@ def test_a_record_adds_the_groups_up():
     assert (record["batch"], record["version"], record["env_steps"]) == (4, 5, 8)
     assert (record["success"], record["return_mean"], record["length_mean"]) == (0.5, 0.5, 2.0)
     assert record["invalid_share"] == 0.25
+    assert record["cut_prompt_share"] == 0.75
     assert (record["episode_advantage_share"], record["step_advantage_share"]) == (0.75, 0.25)
     assert (record["useful_anchor_share"], record["step_group_size_mean"]) == (0.5, 2.0)
     assert record["step_group_size_max"] == 3

@@ -1,0 +1,111 @@
+"""Text from outside stays text: no part of it, nor parts side by side, become a control token.
+
+A prompt is written twice, as it is and with every text from outside marked: a mark (a character that no text here
+holds) stands at its ends and inside whatever reads like a control token. Control tokens that show in the first and not
+in the second were forged. Then the prompt is encoded by a tokenizer to which control tokens have other names: those
+that the templates wrote are renamed, the marks are taken out, and what was forged is ordinary text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+from tokenizers import Tokenizer
+
+from services.contracts.arrays import pack_int32
+
+PRIVATE_USE = range(0xF0000, 0xFFFFE)
+"""Code points of which no text of up to 256 KiB can hold all."""
+
+Quote = Callable[[str], str]
+"""What a text from outside passes through on its way into a prompt."""
+
+
+class OutsideGuard:
+    """Encodes prompts that hold text from outside.
+
+    Args:
+        tokenizer: the policy's own.
+        control: texts of the tokens that only templates may write.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, control: Iterable[str]) -> None:
+        self._tokenizer = tokenizer
+        self._control = sorted((text for text in control if len(text) > 1), key=lambda text: (-len(text), text))
+        any_of = "|".join(map(re.escape, self._control)) or r"(?!)"
+        self._written = re.compile(f"({any_of})")
+        self._alike = re.compile(f"(?=({any_of}))(.)", re.IGNORECASE | re.DOTALL)  # for templates that change the case
+        folded = "|".join(re.escape(_folded(text)) for text in self._control) or r"(?!)"
+        self._folded = re.compile(folded)
+        self._renamed = lru_cache(1)(self._rename)  # built when the first forged token comes: it takes a second
+
+    def encode(
+        self, write: Callable[[Quote], str], encode_trusted: Callable[[str], bytes], *, ends: bool = False
+    ) -> bytes:
+        """The prompt's ids, int32 little-endian; those of `encode_trusted` where no text from outside forges a token.
+
+        Args:
+            write: the prompt, every text from outside passed through what it is given; called with several of them.
+            ends: with the tokens that the tokenizer puts at the ends of a text, as `encode_trusted` does it.
+        """
+        seen: list[str] = []
+
+        def note(text: str) -> str:
+            seen.append(text)
+            return text
+
+        plain = write(note)
+        mark = next(chr(code) for code in PRIVATE_USE if chr(code) not in plain)
+        marked = write(lambda text: self._marked(text, mark))
+        forged = self._written.findall(marked) != self._written.findall(plain)
+        if not forged and not any(self._folded.search(_folded(text)) for text in seen):
+            return encode_trusted(plain)
+        return self._encode_marked(marked, mark, ends=ends)
+
+    def _marked(self, text: str, mark: str) -> str:
+        """White space at the ends stays outside of the marks, for templates that strip it."""
+        inner = text.strip()
+        if not inner:
+            return text
+        start = text.index(inner[0])
+        broken = self._alike.sub(lambda found: found[2] + mark, inner)
+        return f"{text[:start]}{mark}{broken}{mark}{text[start + len(inner) :]}"
+
+    def _encode_marked(self, marked: str, mark: str, *, ends: bool = False) -> bytes:
+        parts = self._written.split(marked)
+        names = {text: f"{mark}{place}{mark}" for place, text in enumerate(self._control)}
+        parts = [names[part] if place % 2 else part.replace(mark, "") for place, part in enumerate(parts)]
+        return pack_int32(self._renamed(mark).encode("".join(parts), add_special_tokens=ends).ids)
+
+    def _rename(self, mark: str) -> Tokenizer:
+        names = {text: f"{mark}{place}{mark}" for place, text in enumerate(self._control)}
+        document = json.loads(self._tokenizer.to_str())
+        for token in document["added_tokens"]:
+            if token["content"] in names:
+                token |= {"content": names[token["content"]], "normalized": False}
+        _rename_pieces(document["model"], names)
+        return Tokenizer.from_str(json.dumps(document))
+
+
+def _rename_pieces(model: dict[str, object], names: dict[str, str]) -> None:
+    """In a tokenizer's own vocabulary too: some find the text of a control token there. The ids stay."""
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {names.get(piece, piece): token_id for piece, token_id in vocabulary.items()}
+    elif isinstance(vocabulary, list):  # Unigram
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
+    merges = model.get("merges")
+    if isinstance(merges, list):
+        model["merges"] = [pair for pair in merges if not names.keys() & {*pair, "".join(pair)}]
+    unknown = model.get("unk_token")
+    if isinstance(unknown, str):
+        model["unk_token"] = names.get(unknown, unknown)
+
+
+def _folded(text: str) -> str:
+    """As a normalizer could make it."""
+    return unicodedata.normalize("NFKC", text).casefold()

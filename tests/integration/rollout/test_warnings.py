@@ -1,0 +1,55 @@
+"""What the user of a job is told while it is played, as the stream of events has it."""
+
+import asyncio
+import json
+
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.messages import JobEvent, decode
+from services.kit.streams import FIELD
+from services.ledger import GroupState
+from services.rollout.warnings import JobWarnings
+from tests.integration.rollout.fake_replica import FakeReplica, serving
+from tests.integration.rollout.worker_process import WorkedJob, worker_process
+
+
+async def warnings(redis: Redis, job_id: str) -> list[dict[str, str]]:
+    events = [decode(fields[FIELD], JobEvent) for _, fields in await redis.xrange(keys.events_stream(job_id))]
+    return [event.data for event in events if event.kind == "warning"]
+
+
+async def test_a_topic_is_told_once_a_job_whichever_worker_tells_it(redis):
+    for _ in range(2):
+        worker = JobWarnings(redis, "job_a")
+        for _ in range(2):
+            await worker.once("a", "first")
+            await worker.once("b", "second")
+    await JobWarnings(redis, "job_b").once("a", "first")
+    told = [{"service": "rollout", "message": message} for message in ("first", "second")]
+    assert await warnings(redis, "job_a") == told
+    assert await warnings(redis, "job_b") == told[:1]
+
+
+async def test_stop_tokens_that_the_models_files_disagree_about_are_told(redis, redis_url, env_address, tmp_path):
+    job = WorkedJob(redis, tmp_path, "job_a", {})
+    await job.begin()
+    (tmp_path / "jobs" / "job_a" / "base" / "config.json").write_text(json.dumps({"eos_token_id": 0}))
+    with worker_process(redis_url, env_address, tmp_path), worker_process(redis_url, env_address, tmp_path):
+        group_id = await job.open(0)
+        async with serving(FakeReplica(redis, job.job_id, job.replies("go north"))):
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), 30)
+    messages = {warning["message"] for warning in await warnings(redis, "job_a")}
+    assert len(messages) == 1
+    assert "config.json says <pad> (0); the tokenizer's eos_token says <eos> (1)" in messages.pop()
+
+
+async def test_prompts_that_are_cut_are_told_once_a_job(redis, redis_url, env_address, tmp_path):
+    job = WorkedJob(redis, tmp_path, "job_a", {"max_prompt_tokens": 10})
+    await job.begin()
+    with worker_process(redis_url, env_address, tmp_path):
+        opened = [await job.open(cursor) for cursor in range(3)]
+        async with serving(FakeReplica(redis, job.job_id, job.replies("go north", "go south"))):
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, *opened), 30)
+    (warning,) = await warnings(redis, "job_a")
+    assert warning["message"].startswith("max_prompt_tokens: observations are longer than 10 tokens allow")
