@@ -64,6 +64,7 @@ class AsyncGigpoClient(JobCalls, ArtifactCalls, EvaluationCalls, CatalogueCalls,
                 verb = step(flow, await hands.outcome(verb))
             return cast(T, verb.value)
         finally:
+            flow.close()  # what it holds is freed at once, also after Ctrl-C
             await hands.close()
 
     async def run_source(self, flow: Source[T]) -> AsyncIterator[T]:

@@ -69,6 +69,7 @@ class GigpoClient(JobCalls, ArtifactCalls, EvaluationCalls, CatalogueCalls, Acce
                 verb = step(flow, hands.outcome(verb))
             return cast(T, verb.value)
         finally:
+            flow.close()  # what it holds is freed at once, also after Ctrl-C
             hands.close()
 
     def run_source(self, flow: Source[T]) -> Iterator[T]:

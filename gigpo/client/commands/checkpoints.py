@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from gigpo.client.commands.options import JobName, Yes, confirm
+from gigpo.client.commands.options import Force, JobName, Yes, confirm
 from gigpo.client.models.jobs import Job
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.times import clock
@@ -16,8 +16,12 @@ from gigpo.client.times import clock
 app = typer.Typer(no_args_is_help=True, help="Policies that a job leaves, in Hugging Face format.")
 
 Checkpoint = Annotated[str, typer.Argument(metavar="NAME", help="As `gigpo checkpoints list` shows it.")]
-Folder = Annotated[Path | None, typer.Option("--output", help="Folder; default: RUNS/<job>/<name>. It is replaced.")]
-Tar = Annotated[Path | None, typer.Option("--output", help="File; default: <job>-<name>.tar here.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--output", help="Folder, new, empty, or filled by gigpo before; default: RUNS/<job>/<name>."),
+]
+Tar = Annotated[Path | None, typer.Option("--output", help="New file; default: <job>-<name>.tar here.")]
+ForceFile = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
 
 
 @app.command("list")
@@ -41,18 +45,22 @@ def download(
     job: JobName,
     name: Checkpoint = "final",
     output: Folder = None,
+    force: Force = False,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
 ) -> None:
-    """Fetch a checkpoint as a folder, every file verified; an older folder stays until the new one is whole.
+    """Fetch a checkpoint as a folder, every file verified; files there stay until all of the new ones have come.
+
+    A folder that holds anything that gigpo did not write is refused. With --force the files are put beside what is
+    there, in place of those of the same name; nothing else is removed.
 
     gigpo checkpoints download demo
     gigpo checkpoints download demo b000040 --output policy
     """
     with connected(runs, api) as client:
         found = client.find(job)
-        folder = client.download_checkpoint(found.id, name, output or runs / _called(found) / name)
+        folder = client.download_checkpoint(found.id, name, output or runs / _called(found) / name, force=force)
     _written(folder, json_output)
 
 
@@ -62,14 +70,16 @@ def export(
     job: JobName,
     name: Checkpoint = "final",
     output: Tar = None,
+    force: ForceFile = False,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
 ) -> None:
-    """Fetch a checkpoint as one tar file with a folder in Hugging Face format inside."""
+    """Fetch a checkpoint as one tar file with a folder in Hugging Face format inside; a file there is refused."""
     with connected(runs, api) as client:
         found = client.find(job)
-        file = client.export_checkpoint(found.id, name, output or Path(f"{_called(found)}-{name}.tar"))
+        target = output or Path(f"{_called(found)}-{name}.tar")
+        file = client.export_checkpoint(found.id, name, target, force=force)
     _written(file, json_output)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
 
+from gigpo.client.commands.options import Force
 from gigpo.client.commands.training import Config, File, one_file
 from gigpo.client.compare import Cell, Result, comparison_cells, comparison_rows, differences, read_result
 from gigpo.client.comparison_report import comparison_html, comparison_png, notes, rows_csv, rows_json
@@ -18,7 +18,8 @@ from gigpo.client.errors import BadInput, GigpoError
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
 from gigpo.client.models.jobs import Job
-from gigpo.client.results import save_results
+from gigpo.client.own_files import filling, require_own
+from gigpo.client.results import Destination, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
 from gigpo.client.synchronous import GigpoClient
 from gigpo.client.tables import comparison_table
@@ -45,6 +46,7 @@ def compare(
     estimators: Estimators = "grpo,rloo,gigpo",
     seeds: Seeds = "0,1,2,3,4",
     threshold: Threshold = 0.8,
+    force: Force = False,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
@@ -54,7 +56,8 @@ def compare(
     """Set estimators side by side: one job for each estimator and seed, everything else equal.
 
     Writes comparison.json, .csv, .png and .html to RUNS/<name>, and each job's results to a folder in it. Started
-    again it goes on with what is missing. --name names the comparison (default: compare).
+    again it goes on with what is missing. --name names the comparison (default: compare). A folder that holds anything
+    else is refused without --force, which replaces files of the same name and removes none.
     """
     for name in CHOSEN_HERE:
         if name in values:
@@ -64,45 +67,49 @@ def compare(
     title = str(values.get("name", "compare"))
     cells = comparison_cells(document, title, names, numbers)
     words, folder = console(json_output), runs / title
+    destination = Destination(runs, folder, force)
+    require_own(folder, "comparison", force=force)
     missing = [cell for cell in cells if read_result(folder / cell.name, cell) is None]
+    for cell in missing:
+        require_results_folder(folder / cell.name, force=force)
     words.print(f"{len(cells)} jobs, {len(cells) - len(missing)} of them done before")
-    failed = _run_missing(missing, folder, runs, api, words) if missing else []
+    failed = _run_missing(missing, destination, api, words) if missing else []
     results = [one for cell in cells if (one := read_result(folder / cell.name, cell)) is not None]
-    report = write_comparison(folder, title, results, names, threshold, words)
+    report = write_comparison(destination, title, results, names, threshold, words)
     if json_output:
         emit(report)
     if failed:
         raise JobsFailed(f"{len(failed)} of {len(cells)} jobs did not succeed: {', '.join(failed)}")
 
 
-def _run_missing(cells: Sequence[Cell], folder: Path, runs: Path, api: str | None, words: Console) -> list[str]:
+def _run_missing(cells: Sequence[Cell], destination: Destination, api: str | None, words: Console) -> list[str]:
     """Run the cells' jobs and write their results. Returns the names of those that did not succeed."""
-    with platform_for(checked(cells[0].spec), runs, api, words) as client:
-        jobs = [(cell, _submitted(client, cell, folder / cell.name)) for cell in cells]
-        return [cell.name for cell, job in jobs if not _finished(client, cell, job, folder / cell.name, words)]
+    with platform_for(checked(cells[0].spec), destination.runs, api, words) as client:
+        jobs = [(cell, _submitted(client, cell)) for cell in cells]
+        return [cell.name for cell, job in jobs if not _finished(client, cell, job, destination, words)]
 
 
-def _submitted(client: GigpoClient, cell: Cell, folder: Path) -> Job:
+def _submitted(client: GigpoClient, cell: Cell) -> Job:
     """The cell's job: an earlier call's when that did not fail, else a new one."""
     attempt = 0
     while True:
-        key = f"compare:{folder.name}:{cell.sha[:32]}:{attempt}"
+        key = f"compare:{cell.name}:{cell.sha[:32]}:{attempt}"
         job = client.job(client.submit(cell.spec, key=key).id)
         if job.state not in {"FAILED", "CANCELLED"}:
             return job
         attempt += 1
 
 
-def _finished(client: GigpoClient, cell: Cell, job: Job, folder: Path, words: Console) -> bool:
+def _finished(client: GigpoClient, cell: Cell, job: Job, destination: Destination, words: Console) -> bool:
     words.print(f"{cell.name}: job {job.id}")
     ended = follow(client, job, words)
-    save_results(client, ended, folder)
-    (folder / "cell.json").write_text(json.dumps({"sha": cell.sha, "job": job.id}) + "\n")
+    stamp = {"cell.json": json.dumps({"sha": cell.sha, "job": job.id}) + "\n"}
+    save_results(client, ended, destination.folder("") / cell.name, force=destination.force, more=stamp)
     return ended.state == "SUCCEEDED"
 
 
 def write_comparison(
-    folder: Path,
+    destination: Destination,
     title: str,
     results: Sequence[Result],
     estimators: Sequence[str],
@@ -112,12 +119,13 @@ def write_comparison(
     """Write the comparison's files, show its table, and return what comparison.json holds."""
     rows = comparison_rows(results, estimators, threshold)
     paired = differences(results, estimators)
-    folder.mkdir(parents=True, exist_ok=True)
     png, document = comparison_png(results, rows, threshold), rows_json(rows, paired)
-    (folder / "comparison.json").write_text(json.dumps(document, indent=2) + "\n")
-    (folder / "comparison.csv").write_text(rows_csv(rows, threshold))
-    (folder / "comparison.png").write_bytes(png)
-    (folder / "comparison.html").write_text(comparison_html(title, rows, paired, threshold, png))
+    folder = destination.folder(title)
+    with filling(folder, "comparison", force=destination.force) as arriving:
+        (arriving / "comparison.json").write_text(json.dumps(document, indent=2) + "\n")
+        (arriving / "comparison.csv").write_text(rows_csv(rows, threshold))
+        (arriving / "comparison.png").write_bytes(png)
+        (arriving / "comparison.html").write_text(comparison_html(title, rows, paired, threshold, png))
     words.print(comparison_table(rows, threshold))
     for note in notes(rows):
         words.print(note)

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from gigpo.client.commands.options import JobName, Limit, Name, ResultsFolder
+from gigpo.client.commands.options import Force, JobName, Limit, Name, ResultsFolder
 from gigpo.client.commands.training import finish
 from gigpo.client.document import overrides
 from gigpo.client.follow import event_line, follow
 from gigpo.client.models.jobs import Job
 from gigpo.client.report import number_text
+from gigpo.client.results import Destination, require_results_folder
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.times import clock, unix_s
 
@@ -191,6 +192,7 @@ def fork(
 def follow_job(
     job: JobName,
     output: ResultsFolder = None,
+    force: Force = False,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
@@ -198,8 +200,11 @@ def follow_job(
     """Watch a job until it ends, then write its results, as `gigpo train` does."""
     words = console(json_output)
     with connected(runs, api) as client:
-        ended = follow(client, client.find(job), words)
-        status = finish(client, ended, runs, output, words, json_output)
+        found = client.find(job)
+        destination = Destination(runs, output, force)
+        require_results_folder(destination.folder(found.name or found.id), force=force)
+        ended = follow(client, found, words)
+        status = finish(client, ended, destination, words, json_output=json_output)
     raise typer.Exit(status)
 
 

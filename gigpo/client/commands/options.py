@@ -13,6 +13,10 @@ Name = Annotated[str | None, typer.Option("--name", help="Name of the new job.")
 ResultsFolder = Annotated[
     Path | None, typer.Option("--output", help="Folder of the results; default: RUNS/<name or id>.")
 ]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Write beside files that gigpo did not write, replacing those of the same name."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 

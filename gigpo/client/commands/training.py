@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from gigpo.client.commands.options import Force, ResultsFolder
 from gigpo.client.document import checked, read_document, submission, with_flags
 from gigpo.client.errors import FAILED, OK, BadInput
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
 from gigpo.client.models.jobs import Job
 from gigpo.client.report import number_text
-from gigpo.client.results import results_folder, save_results
+from gigpo.client.results import Destination, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, platform_for, says_errors
 from gigpo.client.synchronous import GigpoClient
 from gigpo.client.tables import evaluations_table, summary_table
@@ -26,7 +27,6 @@ File = Annotated[
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The same as the argument.")]
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="Watch the job and write its results at its end.")]
 DryRunOnly = Annotated[bool, typer.Option("--dry-run", help="Check and estimate; submit nothing. Wants a running API.")]
-Output = Annotated[Path | None, typer.Option("--output", help="Folder of the results; default: RUNS/<name or id>.")]
 
 
 @takes_job_flags
@@ -36,7 +36,8 @@ def train(
     config: Config = None,
     follow_job: Follow = True,
     dry_run: DryRunOnly = False,
-    output: Output = None,
+    output: ResultsFolder = None,
+    force: Force = False,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
@@ -52,6 +53,9 @@ def train(
     gigpo train --dry-run my.yaml   checks, and estimates memory and tokens
     gigpo train my.yaml --name big --total_batches 500 --no-follow
 
+    Results of an earlier job in that folder are replaced; a folder that holds anything else is refused without --force,
+    which replaces files of the same name and removes none.
+
     Without a running stack one is started, and stopped when the job has ended. Ctrl-C, or closing the terminal, leaves
     the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
     2 something you gave is wrong, 3 no API answers.
@@ -60,7 +64,8 @@ def train(
     if dry_run:
         show_dry_run(document, runs, api, json_output)
         return
-    submit_and_follow(document, runs, api, output, follow_job=follow_job, json_output=json_output)
+    destination = Destination(runs, output, force)
+    submit_and_follow(document, destination, api, follow_job=follow_job, json_output=json_output)
 
 
 @takes_job_flags
@@ -68,7 +73,8 @@ def train(
 def warmstart(
     file: File = None,
     config: Config = None,
-    output: Output = None,
+    output: ResultsFolder = None,
+    force: Force = False,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
@@ -84,28 +90,30 @@ def warmstart(
     document = with_flags(read_document(one_file(file, config)), {**values, "total_batches": "0"})
     if checked(document).model.warmstart is None:
         raise BadInput("model.warmstart: the job has none, so there is nothing to make")
-    submit_and_follow(document, runs, api, output, follow_job=True, json_output=json_output)
+    submit_and_follow(document, Destination(runs, output, force), api, follow_job=True, json_output=json_output)
 
 
 def submit_and_follow(
-    document: dict[str, Any],
-    runs: Path,
-    api: str | None,
-    output: Path | None,
-    *,
-    follow_job: bool,
-    json_output: bool,
+    document: dict[str, Any], destination: Destination, api: str | None, *, follow_job: bool, json_output: bool
 ) -> None:
-    """Submit the document's job to the API that is named, or up, or started for it, and watch it."""
+    """Submit the document's job to the API that is named, or up, or started for it, and watch it.
+
+    Raises:
+        BadInput: the results could not be written; before anything is started.
+    """
     spec, words = checked(document), console(json_output)
-    with platform_for(spec, runs, api, words) as client:
+    if follow_job and (destination.output or spec.name):
+        folder = destination.folder(spec.name or "")
+        if require_results_folder(folder, force=destination.force):
+            words.print(f"{folder} holds results of an earlier job, which those of this one will replace", markup=False)
+    with platform_for(spec, destination.runs, api, words) as client:
         job = client.submit(submission(spec))
         words.print(f"job {job.id} at {client.url}")
         if not follow_job:
             if json_output:
                 emit(job.model_dump())
             return
-        status = _watch(client, job, runs, output, words, json_output)
+        status = _watch(client, job, destination, words, json_output=json_output)
     raise typer.Exit(status)
 
 
@@ -123,19 +131,25 @@ def show_dry_run(document: dict[str, Any], runs: Path, api: str | None, json_out
         words.print(f"warning: {warning}", markup=False)
 
 
-def _watch(client: GigpoClient, job: Job, runs: Path, output: Path | None, words: Console, json_output: bool) -> int:
+def _watch(client: GigpoClient, job: Job, destination: Destination, words: Console, *, json_output: bool) -> int:
     try:
         ended = follow(client, job, words)
     except KeyboardInterrupt:
         words.print(f"\nthe job goes on: `gigpo jobs follow {job.id}` watches it, `gigpo down` stops the stack")
         raise
-    return finish(client, ended, runs, output, words, json_output)
+    return finish(client, ended, destination, words, json_output=json_output)
 
 
-def finish(client: GigpoClient, job: Job, runs: Path, output: Path | None, words: Console, json_output: bool) -> int:
+def finish(client: GigpoClient, job: Job, destination: Destination, words: Console, *, json_output: bool) -> int:
     """Write the results of an ended job and say where. Returns the exit code."""
-    folder = results_folder(runs, job, output)
-    summary = save_results(client, job, folder)
+    folder = destination.folder(job.name or job.id)
+    try:
+        summary = save_results(client, job, folder, force=destination.force)
+    except (BadInput, OSError):
+        words.print(
+            f"no results are written; `gigpo jobs follow {job.id} --output FOLDER` writes them to another folder"
+        )
+        raise
     if summary is not None:
         words.print(evaluations_table(summary["evaluations"]))
         words.print(summary_table(summary))

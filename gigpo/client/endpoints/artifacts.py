@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from gigpo.client.endpoints.base import Calls
-from gigpo.client.errors import NotFound
+from gigpo.client.errors import BadAnswer, BadInput, NotFound
 from gigpo.client.http.binding import endpoint, source
 from gigpo.client.http.call import Call, get, nothing
 from gigpo.client.http.download import downloaded
 from gigpo.client.http.flow import Flow, Source
 from gigpo.client.models.artifacts import Anchor, Checkpoint, Rollout, RolloutDetail
+from gigpo.client.own_files import filling, foreign
 
 _FOLDER = "/v1/jobs/{job_id}/checkpoints"
+_WEIGHTS = (".safetensors", ".bin", ".index.json", "adapter_config.json")
+"""How files end whose mere presence changes which weights a reader of the folder loads."""
 
 
 class ArtifactCalls(Calls):
@@ -84,19 +86,27 @@ class ArtifactCalls(Calls):
         return self._perform(_checkpoints(job_id))
 
     @endpoint
-    def download(self, job_id: str, checkpoint: str, file: str, target: Path) -> Flow[Path]:
+    def download(self, job_id: str, checkpoint: str, file: str, target: Path, *, force: bool = False) -> Flow[Path]:
         """Write one file of a checkpoint to `target`; there is a whole file or none.
 
         Raises:
+            BadInput: `target` is there already and `force` is not given, or it is a folder.
             NotFound, BrokenDownload.
         """
-        return downloaded(_file(job_id, checkpoint, file), target, self.retries)
+        return downloaded(_file(job_id, checkpoint, file), target, self.retries, force=force)
 
     @endpoint
-    def download_checkpoint(self, job_id: str, checkpoint: str, folder: Path) -> Flow[Path]:
-        """Put a checkpoint, whole, in place of `folder`, every file verified.
+    def download_checkpoint(self, job_id: str, checkpoint: str, folder: Path, *, force: bool = False) -> Flow[Path]:
+        """Put the files of a checkpoint into `folder`, every one verified, once all of them are there.
+
+        Files of an earlier download that nobody changed are replaced or removed; nothing else is ever removed.
+
+        Args:
+            force: `folder` may hold other files; those of the same name are replaced.
 
         Raises:
+            BadInput: `folder` holds anything that gigpo did not write and `force` is not given; or, with `force`, other
+                weights, which would be read with the new ones.
             NotFound: there is no such checkpoint.
             BrokenDownload: `folder` is as it was.
         """
@@ -105,25 +115,25 @@ class ArtifactCalls(Calls):
         if wanted is None:
             names = ", ".join(one.name for one in found) or "none"
             raise NotFound(404, f"no checkpoint {checkpoint!r} of job {job_id}, there are: {names}")
-        arriving = folder.with_name(f".{folder.name}.arriving")
-        shutil.rmtree(arriving, ignore_errors=True)
-        arriving.mkdir(parents=True)
-        try:
+        known = _promised(wanted)
+        with filling(folder, "checkpoint", force=force, known=known) as arriving:
+            _require_no_other_weights(folder, known)
             for file in wanted.files:
                 call = _file(job_id, checkpoint, file.name)
                 size, sha256 = file.size_bytes, file.sha256
                 yield from downloaded(call, arriving / file.name, self.retries, size=size, sha256=sha256)
-            shutil.rmtree(folder, ignore_errors=True)
-            arriving.rename(folder)
-        finally:
-            shutil.rmtree(arriving, ignore_errors=True)
         return folder
 
     @endpoint
-    def export_checkpoint(self, job_id: str, checkpoint: str, target: Path) -> Flow[Path]:
-        """Write a checkpoint as one tar file, a folder in Hugging Face format inside."""
-        path = f"{_FOLDER}/{{name}}/export"
-        return downloaded(Call("GET", path, nothing, names=_names(job_id, checkpoint)), target, self.retries)
+    def export_checkpoint(self, job_id: str, checkpoint: str, target: Path, *, force: bool = False) -> Flow[Path]:
+        """Write a checkpoint as one tar file, a folder in Hugging Face format inside.
+
+        Raises:
+            BadInput: `target` is there already and `force` is not given, or it is a folder.
+            NotFound, BrokenDownload.
+        """
+        call = Call("GET", f"{_FOLDER}/{{name}}/export", nothing, names=_names(job_id, checkpoint))
+        return downloaded(call, target, self.retries, force=force)
 
     @endpoint
     def delete_checkpoint(self, job_id: str, checkpoint: str) -> Flow[None]:
@@ -134,6 +144,22 @@ class ArtifactCalls(Calls):
 
 def _checkpoints(job_id: str) -> Call[list[Checkpoint]]:
     return get(_FOLDER, list[Checkpoint], job_id=job_id)
+
+
+def _promised(checkpoint: Checkpoint) -> dict[str, str]:
+    """File name -> SHA-256, "" where the API knows none. Raises BadAnswer for a name that would leave its folder."""
+    for file in checkpoint.files:
+        if not file.name or file.name.startswith(".") or Path(file.name).name != file.name:
+            raise BadAnswer(f"checkpoint {checkpoint.name}: want plain names of files, got {file.name!r}")
+    return {file.name: file.sha256 or "" for file in checkpoint.files}
+
+
+def _require_no_other_weights(folder: Path, files: Mapping[str, str]) -> None:
+    others = [name for name in foreign(folder, "checkpoint") if name.endswith(_WEIGHTS) and name not in files]
+    if others:
+        raise BadInput(
+            f"{folder} holds {others[0]}, other weights, which would be read with these; name another folder"
+        )
 
 
 def _names(job_id: str, checkpoint: str) -> Mapping[str, str]:

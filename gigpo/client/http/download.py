@@ -12,31 +12,34 @@ from gigpo.client.errors import ApiRefused, BrokenDownload
 from gigpo.client.http.call import Call, nothing
 from gigpo.client.http.flow import Flow, Read, Sleep, opened, wait_or_raise
 from gigpo.client.http.retries import Retries
+from gigpo.client.own_files import arriving_file
 
 
 def downloaded(
-    call: Call[None], target: Path, retries: Retries, *, size: int | None = None, sha256: str | None = None
+    call: Call[None],
+    target: Path,
+    retries: Retries,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    force: bool = False,
 ) -> Flow[Path]:
     """Write the answer's body to `target`.
 
     Args:
         size: bytes that were promised; None: what the answer declares.
         sha256: hex digest that was promised; None: only the size is checked.
+        force: replace a file that is there already.
 
     Raises:
+        BadInput: `target` is there already and `force` is not given, or it is a folder.
         BrokenDownload: what came is not what was promised; `target` is as it was.
         ApiRefused, Unreachable.
     """
-    arriving = target.with_name(f".{target.name}.arriving")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with arriving.open("wb") as file:
-            arrival = _Arrival(file)
-            yield from _arrived(call, arrival, retries)
+    with arriving_file(target, force=force) as file:
+        arrival = _Arrival(file)
+        yield from _arrived(call, arrival, retries)
         _verify(target.name, arrival, size, sha256)
-        arriving.replace(target)
-    finally:
-        arriving.unlink(missing_ok=True)
     return target
 
 

@@ -24,8 +24,8 @@ class ScaffoldError(Exception):
 
 
 def make_package(name: str, folder: Path) -> list[Path]:
-    """Write `folder`/`name`; the files. ScaffoldError: the name cannot be a new package's, or the folder is
-    there."""
+    """Write `folder`/`name`; the files. ScaffoldError: the name cannot be a new package's, something of that name is
+    there, or nothing can be written."""
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ScaffoldError(f"name: want small letters, digits and _, such as tic_tac_toe, got {name!r}")
     if name in known_environments({}):
@@ -33,8 +33,16 @@ def make_package(name: str, folder: Path) -> list[Path]:
     if find_spec(name):
         raise ScaffoldError(f"name: a module {name!r} is installed already, which the package would hide")
     home = folder / name
-    if home.exists():
-        raise ScaffoldError(f"{home} is there already")
+    try:
+        home.mkdir(parents=True)
+        return _filled(home, name)
+    except FileExistsError as error:  # a link to nothing too
+        raise ScaffoldError(f"{error.filename} is there already") from error
+    except OSError as error:
+        raise ScaffoldError(f"{home}: {error.strerror}") from error
+
+
+def _filled(home: Path, name: str) -> list[Path]:
     values = {
         "name": name,
         "distribution": name.replace("_", "-"),

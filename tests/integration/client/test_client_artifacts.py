@@ -156,6 +156,57 @@ def test_checkpoints_are_listed_taken_away_and_deleted(
     assert "there are: b000004, final" in gone.stderr
 
 
+def test_no_command_takes_a_file_of_the_users(api: ApiProcess, gigpo: Gigpo, left: Job, tmp_path: Path) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        done = gigpo(*arguments, "--api", api.url)
+        return done.returncode, done.stderr
+
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "weights.txt").write_text("precious")
+    for command in (("checkpoints", "download"), ("jobs", "follow")):
+        for folder, others in ((".", "models, notes.txt"), ("models", "weights.txt")):
+            code, said = run(*command, left.id, "--output", folder)
+            assert (code, said.count("\n")) == (2, 1)
+            assert said.startswith(f"gigpo: {folder} holds other things than a gigpo ")
+            assert f": {others}; name another folder, or give --force" in said
+    assert run("checkpoints", "export", left.id, "--output", "models") == (
+        2, "gigpo: models: want the name of a file, this is a folder\n",
+    )  # fmt: skip
+    assert run("checkpoints", "export", left.id, "--output", "notes.txt")[0] == 2
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["models", "notes.txt", "weights.txt"]
+
+    assert run("checkpoints", "download", left.id, "--output", "models", "--force") == (0, "")
+    assert run("checkpoints", "download", left.id, "--output", "models", "--force") == (0, "")
+    assert run("jobs", "follow", left.id, "--output", ".", "--force")[0] == 1  # the job failed
+    assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes()
+    assert "curves.png" in {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "notes.txt").read_text() == "notes"
+    assert (tmp_path / "models" / "weights.txt").read_text() == "precious"
+
+
+def test_results_are_written_again_and_those_of_another_job_are_not_left(
+    api: ApiProcess, gigpo: Gigpo, left: Job, tmp_path: Path
+) -> None:
+    def follow(job: Job, *more: str) -> str:
+        done = gigpo("jobs", "follow", job.id, "--output", "results", *more, "--api", api.url)
+        assert done.returncode == 1, done.stderr  # both jobs failed
+        return done.stderr
+
+    follow(left)
+    follow(left)
+    (tmp_path / "results" / "extra.txt").write_text("mine")
+    follow(left, "--force")
+    with GigpoClient(api.url) as client:
+        bare = client.submit({**SPEC, "name": "bare"})
+        api.say(bare.id, "state", state="FAILED", error="at once")
+        list(client.events(bare.id))
+    follow(bare, "--force")
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    assert names == {".gigpo.json", "extra.txt", "metrics.jsonl", "spec.yaml", "report.html"}
+    assert "bare" in (tmp_path / "results" / "spec.yaml").read_text()
+
+
 def test_a_file_that_is_not_the_noted_one_is_refused(api: ApiProcess, gigpo: Gigpo, left: Job, tmp_path: Path) -> None:
     (api.data_dir / "jobs" / left.id / "final" / "hashes.json").write_text(json.dumps({"model.safetensors": "0" * 64}))
     done = gigpo("checkpoints", "download", left.id, "--api", api.url)

@@ -288,6 +288,22 @@ def test_the_contract_is_json_with_and_without_being_asked(gigpo: Gigpo) -> None
     assert json.loads(gigpo("openapi", "--json").stdout) == json.loads(gigpo("openapi").stdout)
 
 
+@pytest.mark.parametrize("command", ["train", "warmstart", "compare"])
+def test_results_that_could_not_be_written_are_refused_before_a_stack_is_started(
+    gigpo: Gigpo, tmp_path: Path, command: str
+) -> None:
+    for folder in ("runs/mine", "runs/mine/checkpoint"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "spec.yaml").write_text("precious")
+    done = gigpo(command, "--name", "mine")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert (
+        done.stderr.startswith("gigpo: runs/mine holds other things than a gigpo ") or "/runs/mine holds" in done.stderr
+    )
+    assert not (tmp_path / "runs" / ".platform").exists()
+    assert (tmp_path / "runs" / "mine" / "spec.yaml").read_text() == "precious"
+
+
 def test_without_a_stack_the_exit_code_is_3(gigpo: Gigpo) -> None:
     for command in (("jobs", "list"), ("down",), ("env", "list", "--api", f"http://127.0.0.1:{free_port()}")):
         done = gigpo(*command)

@@ -107,9 +107,13 @@ def test_what_was_played_is_a_document(gigpo):
         (("new", "Tic-Tac"), "small letters"),
         (("new", "grid"), "an environment 'grid' is registered already"),
         (("new", "random"), "a module 'random' is installed already"),
+        (("new", "mine"), "mine is there already"),
+        (("new", "chess", "--in", "a_file"), "a_file/chess: Not a directory"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_and_status_two(gigpo, arguments, sentence):
+def test_what_is_wrong_is_one_sentence_and_status_two(gigpo, arguments, sentence, tmp_path):
+    (tmp_path / "mine").symlink_to("nowhere")
+    (tmp_path / "a_file").touch()
     shown = gigpo(*arguments)
     assert shown.returncode == 2
     assert sentence in " ".join(shown.stderr.replace("│", " ").split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -100,45 +99,6 @@ def test_a_file_that_changed_meanwhile_is_read_from_its_beginning(kind: str, tmp
 
     ask(kind, handler, "download", "j1", "final", "x", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT
-
-
-def checkpoint(content: bytes, **promised: object) -> dict[str, object]:
-    file = {"name": "model.safetensors", "size_bytes": len(content), **promised}
-    return {"name": "final", "final": True, "created_unix_s": 1.0, "files": [file]}
-
-
-@pytest.mark.parametrize("promised", [{"size_bytes": 7}, {"sha256": "0" * 64}])
-def test_a_checkpoint_that_is_not_the_promised_one_leaves_the_older_one(
-    kind: str, tmp_path: Path, promised: dict[str, object]
-) -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/checkpoints"):
-            return httpx.Response(200, json=[checkpoint(CONTENT, **promised)])
-        return httpx.Response(200, content=CONTENT)
-
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    (folder / "older").touch()
-    with pytest.raises(client.BrokenDownload, match=r"model.safetensors: want"):
-        ask(kind, handler, "download_checkpoint", "j1", "final", folder)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
-    assert [path.name for path in folder.iterdir()] == ["older"]
-
-
-def test_a_verified_checkpoint_takes_the_older_ones_place(kind: str, tmp_path: Path) -> None:
-    right = hashlib.sha256(CONTENT).hexdigest()
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/checkpoints"):
-            return httpx.Response(200, json=[checkpoint(CONTENT, sha256=right)])
-        return httpx.Response(200, content=CONTENT)
-
-    (tmp_path / "checkpoint").mkdir()
-    (tmp_path / "checkpoint" / "older").touch()
-    ask(kind, handler, "download_checkpoint", "j1", "final", tmp_path / "checkpoint")
-    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["model.safetensors"]
-    with pytest.raises(client.NotFound, match="no checkpoint 'b1' of job j1, there are: final"):
-        ask(kind, handler, "download_checkpoint", "j1", "b1", tmp_path / "other")
 
 
 def test_a_refused_download_leaves_nothing(kind: str, tmp_path: Path) -> None:

@@ -1,27 +1,43 @@
 """Whether a reply gives the right answer."""
 
-import logging
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from functools import lru_cache
 
 from gigpo.env.environment import InfraFault
+from services.env.environments.prompts.mathematics import (
+    TEXT_COMMAND,
+    chunks,
+    clean,
+    is_expression,
+    load,
+    same_mathematics,
+    same_text,
+)
 
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 THOUGHT_END = "</think>"
-NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-LONGEST_NUMBER = 1_000
-"""Characters of a number that is compared as one; longer ones are text. Python refuses those of 4,301 digits."""
+ANNOUNCED = re.compile(r"(?i).*\banswer\s*(?:is\b|:)\s*:?\s*(.+)", re.DOTALL)
+HASHES = "####"
+"""What GSM8K writes before its answers."""
+LETTER = re.compile(r"[(\[]?([A-Z])[)\].:]?")
+CHOICE = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s.*", re.DOTALL)
+"""`(B) Paris`, which names choice B."""
 LONGEST_MATHEMATICS = 1_000
 """Characters from the end of an answer that are read as mathematics: 32,000 times "1 " kept the parser busy for 5 s."""
-MATHEMATICS_TIMEOUT_S = 5.0
+MATHEMATICS_TIMEOUT_S, MATHEMATICS_CPU_S = 5.0, 1.0
+"""One that costs more CPU time (real ones cost up to 0.4 s) is given up as wrong; one that only takes longer says
+nothing."""
 
 
 class _TookTooLongError(BaseException):
     """No Exception, so that nothing on the way takes it for an answer that cannot be parsed."""
+
+
+class _CostsTooMuchError(BaseException):
+    """The same, of computing time: a busy machine has no part in it."""
 
 
 def answer_in(reply: str) -> str:
@@ -32,49 +48,96 @@ def answer_in(reply: str) -> str:
 
 @lru_cache(64)  # accuracy, cosine and `won` ask the same; what is raised is not kept
 def is_right(reply: str, solution: str) -> bool:
-    """Whether the answer in a reply is the solution.
+    """Whether the answer in a reply is the solution; docs/prompts.md has the rules. Nothing answers an empty solution.
 
-    Equal texts are, whatever their case and spaces, and equal numbers. What else is compared as mathematics: the last
-    expression in the answer with that in the solution, both plain or LaTeX (math-verify). InfraFault: that takes
-    longer than MATHEMATICS_TIMEOUT_S; on a busy machine it might, so it says nothing about the answer.
+    Equal texts are right, whatever their case and spaces. Where the solution is an expression the two are compared as
+    mathematics, else word by word. InfraFault: that takes longer than MATHEMATICS_TIMEOUT_S on a busy machine, which
+    says nothing about the answer.
     """
-    answer = answer_in(reply)
-    if _plain(answer) == _plain(solution):
+    wanted, answer = _outcome(solution), answer_in(reply)
+    if not _plain(wanted):
+        return False
+    given, pointed_out = _outcome(answer), ANSWER.search(reply) is not None
+    pointed_out |= given != answer.strip()
+    if not pointed_out and (announced := ANNOUNCED.fullmatch(given)):
+        given = announced.group(1).strip()
+    if _plain(given) == _plain(wanted) or _same_choice(given, wanted):
         return True
-    if NUMBER.fullmatch(answer) and NUMBER.fullmatch(solution.strip()):
-        longest = max(len(answer), len(solution.strip()))
-        return longest <= LONGEST_NUMBER and Fraction(answer) == Fraction(solution.strip())
-    return _same_mathematics(answer, solution)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).rstrip(".")
-
-
-def _same_mathematics(answer: str, solution: str) -> bool:
-    from math_verify import parse, verify  # brings sympy: 0.3 s and 50 MB, for those who need it
-
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it would log whole answers that it gives up
+    if max(len(wanted), len(given) if pointed_out else 0) > LONGEST_MATHEMATICS:
+        return False
+    expression, text = clean(wanted), clean(_end(given))
+    found = chunks(text)
     try:
-        with _time_limit():  # its own limits turn what takes too long into a wrong answer
-            wanted = parse(solution, parsing_timeout=None) or parse(f"${solution}$", parsing_timeout=None)
-            found = parse(answer[-LONGEST_MATHEMATICS:], parsing_timeout=None)
-            return bool(wanted) and bool(verify(wanted, found, timeout_seconds=None))
+        if not is_expression(expression):
+            return _within_limits(same_text, expression, text)
+        single = len(found) == 1 or (len(found) > 1 and not pointed_out)
+        return single and _within_limits(same_mathematics, expression, found[-1])
     except _TookTooLongError as error:
         raise InfraFault(f"comparing an answer with {solution!r:.80} took over {MATHEMATICS_TIMEOUT_S:g} s") from error
 
 
+def _outcome(text: str) -> str:
+    """What a text says in the end: in its last box, behind ####, or all of it; without Markdown's stars."""
+    text = re.sub(r"\*\*(.+?)\*\*", r"\1", text)
+    _, hashes, behind = text.rpartition(HASHES)
+    if hashes:
+        text = behind.strip().partition("\n")[0]
+    begin = max(text.rfind(r"\boxed{"), text.rfind(r"\fbox{"))
+    depth = 0
+    for place in range(begin, len(text)) if begin >= 0 else ():
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if text[place] == "}" and depth == 0:
+            return text[text.index("{", begin) + 1 : place].strip()
+    return text.strip()
+
+
+def _end(text: str) -> str:
+    """The last characters, from the beginning of a word."""
+    return text if len(text) <= LONGEST_MATHEMATICS else re.sub(r"^\S*", "", text[-LONGEST_MATHEMATICS:])
+
+
+def _plain(text: str) -> str:
+    """Without case, dollar signs, LaTeX's ways to write words, and ends of sentences."""
+    return " ".join(TEXT_COMMAND.sub(r" \1 ", text).replace("$", " ").casefold().split()).rstrip(".")
+
+
+def _same_choice(given: str, wanted: str) -> bool:
+    """Whether both name one choice, as `B`, `(B)`, `B)` or `(B) Paris`; a solution may be a letter alone."""
+    solution, reply = (" ".join(TEXT_COMMAND.sub(r" \1 ", text).strip(" $").split()) for text in (wanted, given))
+    letter = LETTER.fullmatch(solution)
+    named = LETTER.fullmatch(reply.rstrip(".")) or CHOICE.fullmatch(reply)
+    return letter is not None and named is not None and letter.group(1) in named.groups()
+
+
+def _within_limits(same: Callable[[str, str], bool], wanted: str, given: str) -> bool:
+    """Whether they are the same; those that cost over MATHEMATICS_CPU_S, or that sympy cannot read, are not.
+
+    Raises _TookTooLongError after MATHEMATICS_TIMEOUT_S.
+    """
+    load()
+    try:
+        with (
+            _limit(signal.SIGALRM, signal.ITIMER_REAL, MATHEMATICS_TIMEOUT_S, _TookTooLongError),
+            _limit(signal.SIGVTALRM, signal.ITIMER_VIRTUAL, MATHEMATICS_CPU_S, _CostsTooMuchError),
+        ):
+            return same(wanted, given)
+    except _CostsTooMuchError:
+        return False
+    except Exception:  # noqa: BLE001 - an answer is any text at all, and sympy raises anything
+        return False
+
+
 @contextmanager
-def _time_limit() -> Iterator[None]:
-    """Raise _TookTooLongError inside after MATHEMATICS_TIMEOUT_S. For the main thread, where environments run."""
+def _limit(signal_: signal.Signals, timer: int, seconds: float, error: type[BaseException]) -> Iterator[None]:
+    """Raise `error` inside after so long. For the main thread, where environments run."""
 
     def stop(*_: object) -> None:
-        raise _TookTooLongError
+        raise error
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, MATHEMATICS_TIMEOUT_S)
+    before = signal.signal(signal_, stop)
+    signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(timer, 0)
+        signal.signal(signal_, before)

@@ -1,0 +1,204 @@
+"""Files and folders that gigpo writes where users keep theirs: put there by rename, and nothing of the user's removed.
+
+A folder that gigpo has filled holds a marker, `.gigpo.json`: of which kind it is (a checkpoint, results, a comparison),
+and name -> SHA-256 of each file as gigpo wrote it. A file is gigpo's own while it still has that content. Only own
+files are replaced or removed unasked, and only by files of their kind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from gigpo.client.errors import BadInput
+
+MARKER = ".gigpo.json"
+ARRIVING = ".gigpo-arriving"
+"""Where files of a folder wait until all of them are there; what a killed process left in it is removed."""
+_LOCK = ".lock"
+_SHOWN = 3
+"""Names in a refusal."""
+
+Kind = Literal["checkpoint", "result", "comparison", "none"]
+"""What a folder holds; `none`: nothing that gigpo could have written into the folder itself."""
+Digests = Mapping[str, str]
+"""File name -> SHA-256, hex."""
+
+
+def require_own(folder: Path, kind: Kind, *, force: bool = False, known: Digests | None = None) -> None:
+    """Check that files can be put into `folder`: it is missing or empty, or holds gigpo's own files alone.
+
+    Args:
+        force: other files may be there; those of the same name are replaced.
+        known: files of exactly this content count as gigpo's own.
+
+    Raises:
+        BadInput: it holds anything else, or is no folder.
+    """
+    if not folder.is_dir() and os.path.lexists(folder):
+        what = "a link to nothing" if folder.is_symlink() and not folder.exists() else "a file"
+        raise BadInput(f"{folder}: want a folder, this is {what}")
+    if not force and (others := foreign(folder, kind, known)):
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        raise BadInput(
+            f"{folder} holds other things than a gigpo {kind}: {', '.join(others[:_SHOWN])}{more}; name another "
+            "folder, or give --force (in Python force=True), which replaces files of the same name and removes none"
+        )
+
+
+def foreign(folder: Path, kind: Kind, known: Digests | None = None) -> list[str]:
+    """Names in `folder` that are not gigpo's own, sorted; a subfolder that gigpo has filled is its own."""
+    if not folder.is_dir():
+        return []
+    noted, known = _noted(folder, kind), known or {}
+    names = sorted(path.name for path in folder.iterdir() if path.name not in (MARKER, ARRIVING))
+    return [name for name in names if not _is_own(folder / name, [*noted.get(name, ()), known.get(name, "")])]
+
+
+@contextmanager
+def filling(folder: Path, kind: Kind, *, force: bool = False, known: Digests | None = None) -> Iterator[Path]:
+    """A temporary folder to fill; when the block ends well its files are put into `folder`, else that is as it was.
+
+    gigpo's own files of an earlier call that were not written again are removed: older weights would be read with the
+    new ones.
+
+    Raises:
+        BadInput: as `require_own`, or a subfolder has the name of a file, or another process fills the folder.
+        OSError: names `folder`.
+    """
+    require_own(folder, kind, force=force, known=known)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    arriving = folder / ARRIVING
+    try:
+        with _naming(folder):
+            if arriving.is_symlink():
+                raise BadInput(f"{arriving}: want no link of this name, gigpo needs it for a folder of its own")
+            arriving.mkdir(parents=True, exist_ok=True)
+            with _held(arriving, folder):
+                try:
+                    yield arriving
+                    _place(arriving, folder, kind)
+                finally:
+                    shutil.rmtree(arriving, ignore_errors=True)
+    finally:
+        for path in missing:
+            with suppress(OSError):  # one that holds something stays
+                path.rmdir()
+
+
+def remove_own(folder: Path, kind: Kind) -> None:
+    """Remove what gigpo wrote into `folder`, and the folder when nothing else is in it."""
+    if not _noted(folder, kind):
+        return
+    with filling(folder, kind, force=True):
+        pass
+    (folder / MARKER).unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+@contextmanager
+def arriving_file(target: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+    """A temporary file to write; when the block ends well it becomes `target`, else nothing is left of it.
+
+    Raises:
+        BadInput: `target` is a folder or a device, or is there already and `force` is not given.
+        OSError: names `target`.
+    """
+    if target.exists() and not target.is_file():
+        raise BadInput(f"{target}: want the name of a file, this is {'a folder' if target.is_dir() else 'a device'}")
+    if os.path.lexists(target) and not force:
+        raise BadInput(f"{target} is there already; name another file, or give --force (in Python force=True)")
+    missing = [path for path in target.parents if not path.exists()]
+    arriving = target.with_name(f"{ARRIVING}-{secrets.token_hex(4)}")
+    try:
+        with _naming(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with arriving.open("xb") as file:
+                    yield file
+                arriving.replace(target)
+            finally:
+                arriving.unlink(missing_ok=True)
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _place(arriving: Path, folder: Path, kind: Kind) -> None:
+    """Put the files into the folder. The marker knows older and newer ones meanwhile, so an end at any point is mended
+    by the next call."""
+    files = {path.name: _digest(path) for path in sorted(arriving.iterdir()) if path.name != _LOCK}
+    for name in files:
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            raise BadInput(f"{folder / name}: want to write a file of this name, there is a folder")
+    noted = _noted(folder, kind)
+    stale = [name for name in noted if name not in files and _is_own(folder / name, noted[name])]
+    both = {name: [*noted.get(name, ()), digest] for name, digest in files.items()}
+    _note(arriving, folder, {"kind": kind, "files": {**noted, **both}})
+    for name in stale:
+        (folder / name).unlink()
+    for name in files:
+        (arriving / name).replace(folder / name)
+    _note(arriving, folder, {"kind": kind, "files": {name: [digest] for name, digest in files.items()}})
+
+
+def _is_own(path: Path, digests: list[str]) -> bool:
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        return (path / MARKER).is_file() or (any(path.iterdir()) and not foreign(path, "none"))
+    return any(digests) and path.is_file() and _digest(path) in digests
+
+
+def _noted(folder: Path, kind: Kind) -> dict[str, list[str]]:
+    """File name -> digests of a marker of this kind; empty where there is none."""
+    try:
+        marker: Any = json.loads((folder / MARKER).read_bytes())
+        noted = marker["files"] if marker["kind"] == kind else {}
+        return {name: [str(one) for one in digests] for name, digests in noted.items() if Path(name).name == name}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _note(arriving: Path, folder: Path, content: Mapping[str, Any]) -> None:
+    marker = arriving / MARKER
+    marker.write_text(json.dumps(content, indent=2) + "\n")
+    marker.replace(folder / MARKER)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _held(arriving: Path, folder: Path) -> Iterator[None]:
+    """Hold the temporary folder alone, and empty it of what a killed process left. BadInput: another one holds it."""
+    with (arriving / _LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(f"{folder}: another gigpo is writing into it") from None
+        for path in arriving.iterdir():
+            if path.name != _LOCK:
+                path.unlink()
+        yield
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let the system's errors name what the user gave in place of a temporary file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
