@@ -172,7 +172,7 @@ class Replica:
         return 0.0
 
     async def _hand_over(self) -> None:
-        """Where another replica serves the job, what waits here goes back to the workers instead of waiting for a start."""
+        """Where another replica serves the job, what waits here goes back to the workers: a start takes long."""
         for name, status in (await self.registry.live_replicas()).items():
             if name != self.name and status.job_id == self.job_id and status.state == "serving":
                 self.sampler.refuse_all(f"the engine of {self.name} failed")
