@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 from redis.asyncio import Redis
@@ -191,14 +192,14 @@ class RedisInference:
             deadline_unix_s=time.time() + KEPT_UNSAMPLED_S,
         )
         try:
-            entry_id = await self._redis.xadd(keys.requests_stream(route.replica), {FIELD: encode(request)})
+            sent = await self._redis.xadd(keys.requests_stream(route.replica), {FIELD: encode(request)})
         except (RedisError, OSError) as error:
             log.error("a request could not be sent", replica=route.replica, error=repr(error))
             for one in asked:
                 _fail(one, f"{route.replica}: the request could not be sent: {error!r}")
         else:
             for one in asked:
-                one.entry_id = entry_id
+                one.entry_id = cast(bytes, sent)
 
     def _take(self, payload: bytes) -> None:
         try:
