@@ -237,7 +237,8 @@ class Limits(Section):
     max_wall_s: float = Field(86_400.0, gt=0)
     """Longest time from the first segment to the last, seconds; then the job fails."""
     batch_timeout_s: float = Field(600.0, gt=0)
-    """Longest wait for one batch of scored groups, seconds; then the job fails and says which groups are missing."""
+    """Longest wait for the next scored group, seconds, restarted by every one that comes; then the job fails and says
+    which groups are missing."""
 
 
 _BESIDE_TURNS = (

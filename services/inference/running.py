@@ -21,6 +21,7 @@ from services.inference.settings import Settings
 from services.inference.transformers_engine import TransformersEngine
 from services.inference.vllm_engine import VllmEngine, VllmSettings
 from services.inference.vllm_flags import VllmLimits
+from services.inference.watch import Patience
 from services.kit.lifecycle import heartbeat
 from services.kit.redis import connect
 from services.kit.tasks import ended
@@ -37,7 +38,8 @@ def engine_makers(settings: Settings) -> dict[str, Callable[[], Engine]]:
         device=settings.vllm_device,
         start_s=settings.vllm_start_s,
         stop_s=settings.vllm_stop_s,
-        stall_s=settings.vllm_stall_s,
+        stall_s=settings.stall_s,
+        token_s=settings.token_s,
         limits=VllmLimits(
             max_batch=settings.max_batch,
             kv_cache_mib=settings.vllm_kv_cache_mib,
@@ -45,9 +47,10 @@ def engine_makers(settings: Settings) -> dict[str, Callable[[], Engine]]:
             torch_threads=settings.torch_threads,
         ),
     )
+    patience = Patience(settings.stall_s, settings.token_s)
     return {
         "vllm": lambda: VllmEngine(vllm),
-        "transformers": lambda: TransformersEngine(settings.data_dir, settings.torch_threads),
+        "transformers": lambda: TransformersEngine(settings.data_dir, settings.torch_threads, patience),
     }
 
 

@@ -165,10 +165,18 @@ class Replica:
             await self._change_engine(manifest.engine)
             engine = self.engine
         elif broken:
+            await self._hand_over()
             await engine.stop()  # whatever it still believes of itself
         assert engine is not None
         await engine.start(manifest)
         return 0.0
+
+    async def _hand_over(self) -> None:
+        """Where another replica serves the job, what waits here goes back to the workers: a start takes long."""
+        for name, status in (await self.registry.live_replicas()).items():
+            if name != self.name and status.job_id == self.job_id and status.state == "serving":
+                self.sampler.refuse_all(f"the engine of {self.name} failed")
+                return
 
     async def _change_engine(self, name: str) -> None:
         if name not in self.engines:
@@ -206,18 +214,22 @@ class Replica:
         former = self.served
         self.sampler.hold()
         if former is None or former == failed or former.job_id != failed.job_id or self.engine is None:
-            self.state = "starting"
-            self.served = None  # nothing can be updated any more: the next look starts the engine
+            self._give_back(failed)
             return
         try:
             await self.engine.stop()
             await self.engine.start(former)
         except EngineError as error:
             log.error("the former version can't be served either", version=former.version, error=str(error))
-            self.state = "starting"
-            self.served = None
+            self._give_back(failed)
         else:
             await self._serving(former, load_s=0.0, pause_s=0.0)
+
+    def _give_back(self, failed: PolicyManifest) -> None:
+        """There is no engine, and when there will be one is unknown: another replica may have one before."""
+        self.state = "starting"
+        self.served = None  # nothing can be updated any more: the next look starts the engine
+        self.sampler.refuse_all(f"no engine of {self.name} serves version {failed.version}")
 
     async def _set_back(self, manifest: PolicyManifest, reason: str) -> None:
         former = self._setback

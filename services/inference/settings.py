@@ -34,12 +34,14 @@ class Settings(BaseSettings):
     """Longest a server may take to answer, seconds (20 s is usual for a small model on a CPU)."""
     vllm_stop_s: float = Field(12.0, gt=0)
     """From SIGTERM to SIGKILL, seconds."""
-    vllm_stall_s: float = Field(120.0, gt=0)
-    """An engine that gives nothing for so long while it owes something is hung, seconds."""
     vllm_kv_cache_mib: int = Field(256, gt=0)
     """Key-value cache on a CPU, MiB; a GPU takes `vllm_gpu_memory` of its memory instead."""
     vllm_gpu_memory: float = Field(0.6, gt=0, lt=1)
     """Share of a GPU's memory for vLLM; the trainer may sit on the same one."""
+    stall_s: float = Field(10.0, gt=0)
+    """An engine that shows nothing for so long is dead, seconds: its loop does not turn and it uses no CPU time."""
+    token_s: float = Field(600.0, gt=0)
+    """An engine that lives, owes tokens and samples none for so long is hung, seconds. Longer than any one step."""
     torch_threads: int = Field(1, ge=1)
     """CPU threads of the sampling process."""
 

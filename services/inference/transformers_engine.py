@@ -1,26 +1,68 @@
 """transformers in this process behind the engine port: for machines where vLLM does not install, chosen explicitly.
 
-One batch at a time on one thread. torch is imported when the engine first starts.
+One batch at a time on one thread, which is watched: however long a batch takes, it may while it goes on. torch is
+imported when the engine first starts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+import psutil
 
 from services.contracts.arrays import unpack_int32
 from services.contracts.policy import PolicyManifest
 from services.inference.engine import EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+from services.inference.watch import Patience, Signs, Watch
 from services.inference.weights import verify
 
 if TYPE_CHECKING:
     from services.inference.transformers_model import LoadedModel
 
 T = TypeVar("T")
+
+
+class _Worker:
+    """One thread, and what it shows of itself."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
+        self._thread = 0
+        self._jobs = self._turns = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of `work`, done on the thread when it is free."""
+        self._jobs += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._noted, work)
+        finally:
+            self._jobs -= 1
+            self._turns += 1
+
+    def signs(self, steps: int) -> Signs:
+        """Signs of life; without work a thread has nothing to show and lives.
+
+        Args:
+            steps: how many tokens it has sampled.
+        """
+        self._turns += not self._jobs
+        used = [one.user_time + one.system_time for one in psutil.Process().threads() if one.id == self._thread]
+        return Signs(self._turns + steps, sum(used), str(steps))
+
+    def leave(self) -> None:
+        """Give it no more work. A hung thread cannot be ended; it stays behind, and the process's end waits for it."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _noted(self, work: Callable[[], T]) -> T:
+        self._thread = threading.get_native_id()
+        return work()
 
 
 class TransformersEngine:
@@ -33,15 +75,19 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, data_dir: Path, torch_threads: int = 1) -> None:
-        self._data_dir, self._torch_threads = data_dir, torch_threads
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
+    def __init__(self, data_dir: Path, torch_threads: int = 1, patience: Patience | None = None) -> None:
+        self._data_dir, self._torch_threads, self._patience = data_dir, torch_threads, patience or Patience()
+        self._worker = _Worker()
+        self._watch: Watch | None = None
         self._model: LoadedModel | None = None
         self._served: PolicyManifest | None = None
 
     async def start(self, manifest: PolicyManifest) -> None:
         if self._served == manifest:
             return
+        if self._watch is None:
+            self._watch = Watch(self._patience, self._signs)
+            self._watch.start()
         await self._on_thread(lambda: verify(manifest, self._data_dir))
         if self._served is None or self._served.base_sha != manifest.base_sha or self._model is None:
             try:
@@ -66,14 +112,20 @@ class TransformersEngine:
         odd = {index for index, _ in refused}
         rest = [(index, prompt) for index, prompt in enumerate(prompts) if index not in odd]
         if rest:
-            completions = await self._on_thread(lambda: model.sample([prompt for _, prompt in rest], sampling))
+            work = partial(model.sample, [prompt for _, prompt in rest], sampling)
+            completions = await self._on_thread(work, "sampling", owes_tokens=True)
             yield [(index, completion) for (index, _), completion in zip(rest, completions, strict=True)]
 
     async def healthy(self) -> bool:
-        return self._model is not None
+        return self._model is not None and self._watch is not None and not self._watch.failure
 
     async def stop(self) -> None:
+        watch, self._watch = self._watch, None
         self._model = self._served = None
+        if watch is not None:
+            await watch.stop("it was stopped")
+            self._worker.leave()
+            self._worker = _Worker()
 
     def _load(self, manifest: PolicyManifest) -> LoadedModel:
         from services.inference.transformers_model import LoadedModel  # torch and transformers: seconds
@@ -92,8 +144,14 @@ class TransformersEngine:
         self._served = manifest
         return pause_s
 
-    async def _on_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _on_thread(self, work: Callable[[], T], what: str = "loading", *, owes_tokens: bool = False) -> T:
+        if self._watch is None:
+            raise EngineFailed("the engine is stopped")
+        async with self._watch.guard(what, owes_tokens=owes_tokens):
+            return await self._worker.run(work)
+
+    def _signs(self) -> Signs:
+        return self._worker.signs(self._model.steps if self._model is not None else 0)
 
 
 def _why_not(prompt: Prompt, model: LoadedModel) -> str:

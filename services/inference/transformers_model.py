@@ -29,6 +29,8 @@ class LoadedModel:
         self.vocabulary = int(self._model.config.vocab_size)
         self.max_model_len = manifest.max_model_len
         self._version = manifest.version
+        self.steps = 0
+        """Tokens sampled for every row so far, for another thread to see that it goes on."""
 
     @torch.no_grad()
     def load_version(self, folder: Path, version: int, max_model_len: int) -> None:
@@ -59,6 +61,7 @@ class LoadedModel:
         cache.batch_select_indices(share)
         while True:
             tokens = batch.take(logits)  # [B]
+            self.steps += 1
             if batch.done:
                 return batch.completions(self._version)
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)

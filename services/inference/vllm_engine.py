@@ -3,6 +3,7 @@
 Sampling goes through our plugin's batched route, weight updates through vLLM's own four phases (pause keeping
 requests, start, update, finish with the version, resume); only the transfer backend's name and what it is told differ
 between files on a CPU and NCCL or IPC on GPUs.
+No answer has a limit of its own: `watch.Watch` tells a dead server from a slow one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import os
 import secrets
 import time
 from array import array
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,16 @@ from services.contracts.policy import PolicyManifest
 from services.inference.engine import Completion, EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
 from services.inference.vllm_flags import VllmLimits, environment, on_cuda, server_flags
 from services.inference.vllm_process import VllmProcess
+from services.inference.vllm_pulse import VllmPulse
+from services.inference.watch import Patience, Watch
 from services.inference.weights import verify
+from services.kit.tasks import ended
 
 BATCH_PATH = "/inference/v1/generate_batch"
 FRAME_HEADER_BYTES = 4
 HEALTH_EVERY_S = 0.2
 HEALTH_TIMEOUT_S = 5.0
+"""While a server starts, `start_s` bounds the whole of it."""
 
 _encoder = msgspec.msgpack.Encoder()
 _Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str]
@@ -47,7 +53,8 @@ class VllmSettings:
     device: str = "auto"
     start_s: float = 240.0
     stop_s: float = 12.0
-    stall_s: float = 120.0
+    stall_s: float = 10.0
+    token_s: float = 600.0
     limits: VllmLimits = field(default_factory=VllmLimits)
 
 
@@ -60,6 +67,8 @@ class VllmEngine:
         self._settings = settings
         self._process: VllmProcess | None = None
         self._client: httpx.AsyncClient | None = None
+        self._watch: Watch | None = None
+        self._pulse: asyncio.Task[None] | None = None
         self._key = secrets.token_urlsafe(32)
         self._model: PolicyManifest | None = None
         """Whose base the server runs; None: there is none, or one that nothing may be asked of any more."""
@@ -98,31 +107,34 @@ class VllmEngine:
         )
         missing = len(prompts)
         try:
-            async with self._connection().stream("POST", BATCH_PATH, content=body) as response:
-                await _raise_for_status(response, "generate")
-                async for rows in _frames(response):
+            async with aclosing(self._answers(body)) as answers:
+                async for rows in answers:
                     missing -= len(rows)
                     yield [(row[0], _outcome(row)) for row in rows]
+        except EngineFailed:
+            self._model = None  # the next start makes a new server
+            raise
         except httpx.HTTPError as error:
-            self._model = None  # whatever /health says: the next start makes a new server
+            self._model = None
             raise EngineFailed(f"vLLM broke off while sampling: {type(error).__name__}: {error}") from error
         if missing:
             self._model = None
             raise EngineFailed(f"vLLM ended its answer with {missing} of {len(prompts)} prompts missing")
 
     async def healthy(self) -> bool:
-        if self._process is None or not self._process.alive or self._client is None:
-            return False
-        try:
-            answer = await self._client.get("/health", timeout=HEALTH_TIMEOUT_S)
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == httpx.codes.OK
+        watched = self._watch is not None and not self._watch.failure
+        return watched and self._process is not None and self._process.alive
 
     async def stop(self) -> None:
         client, self._client = self._client, None
+        watch, self._watch = self._watch, None
+        pulse, self._pulse = self._pulse, None
         process, self._process = self._process, None
         self._model = self._served = None
+        if watch is not None:
+            await watch.stop("it was stopped")
+        if pulse is not None:
+            await ended([pulse])
         if client is not None:
             await client.aclose()
         if process is not None:
@@ -139,22 +151,30 @@ class VllmEngine:
             [*launcher, *server_flags(manifest, settings.limits, cuda=cuda)],
             environment(self._key, settings.limits, cuda=cuda),
         )
-        self._client = httpx.AsyncClient(
+        client = self._client = httpx.AsyncClient(
             base_url="http://vllm",
             headers={"Authorization": f"Bearer {self._key}"},
-            timeout=httpx.Timeout(settings.stall_s),
+            timeout=None,  # the watch tells a dead server from a slow one
             transport=httpx.AsyncHTTPTransport(uds=str(process.socket), limits=httpx.Limits(max_connections=None)),
         )
         try:
-            await self._await_health(process, time.monotonic() + settings.start_s)
+            await self._await_health(client, process, time.monotonic() + settings.start_s)
+            self._observe(client, process)
             await self._post("/init_weight_transfer_engine", {"init_info": {"root": str(settings.data_dir.resolve())}})
         except EngineFailed:
             await self.stop()
             raise
         self._model = manifest
 
-    async def _await_health(self, process: VllmProcess, deadline: float) -> None:
-        while not await self.healthy():
+    def _observe(self, client: httpx.AsyncClient, process: VllmProcess) -> None:
+        patience = Patience(self._settings.stall_s, self._settings.token_s)
+        pulse = VllmPulse(client, process, lambda why: watch.fail(why))
+        watch = self._watch = Watch(patience, pulse.signs)
+        self._pulse = asyncio.create_task(pulse.ask(watch.every_s))
+        watch.start()
+
+    async def _await_health(self, client: httpx.AsyncClient, process: VllmProcess, deadline: float) -> None:
+        while not await _is_up(client):
             if not process.alive:
                 raise EngineFailed(f"vLLM ended with status {await process.exited()}: {process.log_tail()}")
             if time.monotonic() > deadline:
@@ -177,21 +197,49 @@ class VllmEngine:
         await asyncio.to_thread(verify, manifest, self._settings.data_dir)
 
     async def _post(self, path: str, body: Mapping[str, Any] | None = None) -> None:
+        client, watch = self._connection()
         try:
-            response = await self._connection().post(path, json=body)
+            async with watch.guard(f"answering {path}"):
+                response = await client.post(path, json=body)
         except httpx.HTTPError as error:
             raise EngineFailed(f"vLLM did not answer {path}: {type(error).__name__}: {error}") from error
         await _raise_for_status(response, path)
 
-    def _connection(self) -> httpx.AsyncClient:
-        if self._client is None:
+    async def _answers(self, body: bytes) -> AsyncGenerator[list[_Row]]:
+        """The frames' rows, each waited for as long as the engine lives."""
+        client, watch = self._connection()
+        request = client.build_request("POST", BATCH_PATH, content=body)
+        async with watch.guard("sampling", owes_tokens=True):
+            response = await client.send(request, stream=True)
+        try:
+            await _raise_for_status(response, "generate")
+            frames = _frames(response)
+            while True:
+                async with watch.guard("sampling", owes_tokens=True):
+                    rows = await anext(frames, None)
+                if rows is None:
+                    return
+                yield rows
+        finally:
+            await response.aclose()
+
+    def _connection(self) -> tuple[httpx.AsyncClient, Watch]:
+        if self._client is None or self._watch is None:
             raise EngineFailed("vLLM is not running")
-        return self._client
+        return self._client, self._watch
 
 
 def _same_model(one: PolicyManifest, other: PolicyManifest) -> bool:
     fields = ("base_sha", "torch_dtype", "max_model_len")
     return all(getattr(one, name) == getattr(other, name) for name in fields)
+
+
+async def _is_up(client: httpx.AsyncClient) -> bool:
+    try:
+        answer = await client.get("/health", timeout=HEALTH_TIMEOUT_S)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == httpx.codes.OK
 
 
 async def _raise_for_status(response: httpx.Response, what: str) -> None:

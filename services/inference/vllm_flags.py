@@ -63,6 +63,8 @@ def environment(api_key: str, limits: VllmLimits, *, cuda: bool) -> dict[str, st
         "VLLM_API_KEY": api_key,
         "VLLM_PLUGINS": PLUGINS,
         "VLLM_SERVER_DEV_MODE": "1",  # the weight update routes; the socket's folder keeps others out
+        # the client ends idle connections; a server that does it while a request is on its way looks like a dead one
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "3600",
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",  # the base is a folder; nothing is fetched
     }

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from services.inference.engine import EngineFailed
 
 LOG_TAIL_BYTES = 2_000
@@ -64,6 +66,16 @@ class VllmProcess:
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    def engine_cpu_s(self) -> float:
+        """CPU seconds that the processes which the API server started have used: the engine and its workers."""
+        used_s = 0.0
+        with suppress(psutil.Error, ProcessLookupError):
+            for child in psutil.Process(self.pid).children(recursive=True) if self.alive else ():
+                with suppress(psutil.Error, ProcessLookupError):
+                    times = child.cpu_times()
+                    used_s += times.user + times.system
+        return used_s
 
     async def exited(self) -> int:
         """Wait for its end; the exit status, negative for a signal."""

@@ -1,7 +1,8 @@
 """Inference through Redis: prompts of a moment in one request per replica, answers from this worker's own stream.
 
-A prompt whose replica dies, times out or asks to be asked again is sent to a live replica under the same item id, here
-and nowhere else.
+A prompt whose replica dies, or asks to be asked again, is sent to a live replica under the same item id, here and
+nowhere else. A replica that lives and owes the answer may take as long as it needs: it watches its engine itself, and
+asking another one would have the same prompt sampled twice.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 from redis.asyncio import Redis
@@ -31,6 +33,7 @@ from services.kit.tasks import ended
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import InferenceFault
 from services.rollout.limits import InferenceLimits
+from services.rollout.owed import Owed
 from services.rollout.ports import Ask, Sampled, Sampling
 from services.rollout.replicas import ReplicaTable, ranked
 
@@ -38,6 +41,9 @@ log = structlog.get_logger("rollout")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 RETRY_EVERY_S = 1.0
+LOOKS_FOR_PROOF = 2
+KEPT_UNSAMPLED_S = 3_600.0
+"""A replica drops a dead worker's prompts that still wait for a version after so long; what is dropped is no answer."""
 REPLIES_PER_READ = 256
 REPLIES_KEPT_S = 3_600
 """A dead worker's stream of replies goes away by itself."""
@@ -62,6 +68,10 @@ class _Pending:
     ask: Ask
     route: _Route
     answer: asyncio.Future[Generated]
+    entry_id: bytes = b""
+    """Of the request in the replica's stream; empty: it is not sent yet."""
+    looks_without: int = 0
+    """How often in a row the replica was seen to owe nothing under that entry."""
 
 
 class RedisInference:
@@ -73,14 +83,16 @@ class RedisInference:
         self._replicas = ReplicaTable(redis, self._give_up_on)
         self._requests = Coalescer(self._send, max_size=limits.max_batch, delay_s=limits.coalesce_s)
         self._pending: dict[str, _Pending] = {}
+        self._owed = Owed(redis)
         self._last_reply = b"0-0"
 
     async def generate(self, ask: Ask) -> Sampled:
         """The continuation, from whichever replica gives it. Raises InferenceFault."""
         loop = asyncio.get_running_loop()
-        patient_until, pause = loop.time() + self._limits.replica_wait_s, FIRST_PAUSE_S
+        pause = FIRST_PAUSE_S
         tried: list[str] = []
         unanswered = 0
+        refused_since: float | None = None
         while True:
             replica = await self._replica_for(ask, tried)
             tried.append(replica)
@@ -95,7 +107,9 @@ class RedisInference:
                 cause = f"{replica}: {generated.error}"
                 if not generated.retryable:
                     raise InferenceFault(cause)
-            if unanswered >= self._limits.generate_attempts or loop.time() + pause > patient_until:
+                refused_since = refused_since or loop.time()
+            impatient = refused_since is not None and loop.time() + pause > refused_since + self._limits.replica_wait_s
+            if unanswered >= self._limits.generate_attempts or impatient:
                 raise InferenceFault(f"asked {len(tried)} times, last: {cause}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -114,6 +128,20 @@ class RedisInference:
             pipe.xtrim(self._replies, minid=self._last_reply, approximate=False)
             pipe.expire(self._replies, REPLIES_KEPT_S)
             await pipe.execute()
+
+    async def look_for_lost(self) -> None:
+        """Give up on requests that their replica does not owe any more, as after a Redis that lost its memory.
+
+        An answer is written before its request is deleted, so the second look in a row is proof.
+        """
+        sent = [pending for pending in self._pending.values() if pending.entry_id]
+        owed = await self._owed.entries({(pending.route.replica, pending.entry_id) for pending in sent})
+        for pending in sent:
+            pending.looks_without = (
+                0 if (pending.route.replica, pending.entry_id) in owed else pending.looks_without + 1
+            )
+            if pending.looks_without >= LOOKS_FOR_PROOF:
+                _fail(pending, f"{pending.route.replica}: the request is gone and no answer came")
 
     async def drain(self) -> None:
         """Send what is collected, then delete the stream of replies."""
@@ -140,12 +168,8 @@ class RedisInference:
         pending = _Pending(ask, route, asyncio.get_running_loop().create_future())
         self._pending[ask.item_id] = pending
         self._requests.add(route, pending)
-        timeout = self._limits.generate_timeout_s
         try:
-            async with asyncio.timeout(timeout):
-                return await pending.answer
-        except TimeoutError:
-            raise _NoAnswer(f"{replica}: no answer within {timeout:g} s") from None
+            return await pending.answer
         finally:
             del self._pending[ask.item_id]
 
@@ -165,14 +189,17 @@ class RedisInference:
             temperature=route.sampling.temperature,
             max_tokens=route.sampling.max_tokens,
             stop_token_ids=list(route.sampling.stop_token_ids),
-            deadline_unix_s=time.time() + self._limits.generate_timeout_s,
+            deadline_unix_s=time.time() + KEPT_UNSAMPLED_S,
         )
         try:
-            await self._redis.xadd(keys.requests_stream(route.replica), {FIELD: encode(request)})
+            sent = await self._redis.xadd(keys.requests_stream(route.replica), {FIELD: encode(request)})
         except (RedisError, OSError) as error:
             log.error("a request could not be sent", replica=route.replica, error=repr(error))
             for one in asked:
                 _fail(one, f"{route.replica}: the request could not be sent: {error!r}")
+        else:
+            for one in asked:
+                one.entry_id = cast(bytes, sent)
 
     def _take(self, payload: bytes) -> None:
         try:
@@ -199,6 +226,7 @@ async def connected_inference(redis: Redis, worker: str, limits: InferenceLimits
     tasks = [
         asyncio.create_task(_again_and_again(inference.read_replies, 0)),
         asyncio.create_task(_again_and_again(inference.look_around, limits.replica_poll_s)),
+        asyncio.create_task(_again_and_again(inference.look_for_lost, limits.lost_poll_s)),
     ]
     try:
         yield inference

@@ -18,9 +18,9 @@ class EnvironmentLimits:
 class InferenceLimits:
     """Deadlines and sizes of the requests."""
 
-    generate_timeout_s: float = 60.0
     generate_attempts: int = 4
-    replica_wait_s: float = 180.0
+    replica_wait_s: float = 300.0
     replica_poll_s: float = 0.5
+    lost_poll_s: float = 5.0
     coalesce_s: float = 0.001
     max_batch: int = 256

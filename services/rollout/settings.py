@@ -46,12 +46,12 @@ class Settings(BaseSettings):
     call_timeout_s: Seconds = 40.0
     """Deadline of one call to the environment service; past it the same step is asked for again."""
 
-    generate_timeout_s: Seconds = 60.0
-    """Longest wait for one replica's answer; then the request goes to another one."""
     generate_attempts: int = Field(4, ge=1, le=100)
-    """How often one prompt may stay unanswered before its attempt fails."""
-    replica_wait_s: Seconds = 180.0
-    """Longest wait for a live replica that takes the prompt; an engine that starts takes up to a minute."""
+    """How many replicas may die on one prompt before its attempt fails. One that lives may take as long as it needs."""
+    replica_wait_s: Seconds = 300.0
+    """Longest wait for a live replica that takes the prompt; longer than an engine may take to start."""
+    lost_poll_s: Seconds = 5.0
+    """How often a worker looks whether replicas still owe it what it waits for; the second look finds a loss."""
     replica_poll_s: Seconds = 0.5
     """How often the table of replicas is read."""
 
@@ -68,10 +68,10 @@ class Settings(BaseSettings):
     def inference_limits(self) -> InferenceLimits:
         """Those of the inference client."""
         return InferenceLimits(
-            generate_timeout_s=self.generate_timeout_s,
             generate_attempts=self.generate_attempts,
             replica_wait_s=self.replica_wait_s,
             replica_poll_s=self.replica_poll_s,
+            lost_poll_s=self.lost_poll_s,
             coalesce_s=self.coalesce_ms / 1000,
             max_batch=self.max_batch,
         )

@@ -82,7 +82,7 @@ async def next_batch(session: Session) -> Batch:
     """Wait for the next batch's groups and assign them to it; replaces what is dropped meanwhile.
 
     Raises:
-        JobFailed: batch_timeout_s passed; it names the groups that are missing.
+        JobFailed: no group was scored for batch_timeout_s; it names the groups that are missing.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     deadline = Deadline(session.spec.limits.batch_timeout_s)
@@ -98,8 +98,9 @@ async def next_batch(session: Session) -> Batch:
             resamples_left -= 1
             continue
         await session.heed_wish()
-        await _note_arrivals(session)
-        if deadline.passed:
+        if await _note_arrivals(session):
+            deadline.restart()
+        elif deadline.passed:
             raise JobFailed(await _who_is_missing(session, sorted(missing)))
 
 
@@ -121,8 +122,11 @@ async def load_manifest(session: Session, number: int, manifest: str) -> Batch:
     return batch
 
 
-async def _note_arrivals(session: Session) -> None:
-    """Wait for news of every group under way, also those of later batches."""
+async def _note_arrivals(session: Session) -> bool:
+    """Wait for news of every group under way, also those of later batches; whether one of them was scored.
+
+    A dropped group is no progress: where every group fails, the job must end with the cause.
+    """
     missing = set(session.waiting.values()) - session.scored
     arrived = await session.arrivals.wait(session.epoch, missing)
     for name, state in arrived.items():
@@ -133,6 +137,7 @@ async def _note_arrivals(session: Session) -> None:
             record = await session.ledger.record_of(name)
             cause = session.arrivals.causes.get(name) or (record.cause if record else None) or "no cause is known"
             await session.events.warn(f"group {name} was dropped and is replaced: {cause}")
+    return GroupState.SCORED in arrived.values()
 
 
 async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Batch | None:
@@ -184,5 +189,5 @@ async def _who_is_missing(session: Session, missing: Sequence[str]) -> str:
     more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
     return (
         f"batch {session.progress.batch}: {len(missing)} of {session.spec.rollout.groups_per_batch} groups did not "
-        f"come within batch_timeout_s = {session.spec.limits.batch_timeout_s:g} s: {'; '.join(words)}{more}"
+        f"come, and none came for batch_timeout_s = {session.spec.limits.batch_timeout_s:g} s: {'; '.join(words)}{more}"
     )

@@ -29,6 +29,7 @@ class Policies:
     """Versions of one from-scratch policy below a data folder, and what transformers says about them."""
 
     data_dir: Path
+    max_model_len: int = MAX_MODEL_LEN
 
     def __post_init__(self) -> None:
         self.base = self.data_dir / "base"
@@ -54,7 +55,7 @@ class Policies:
             path=str(folder),
             files={file.name: hashlib.sha256(file.read_bytes()).hexdigest()},
             engine=engine,
-            max_model_len=MAX_MODEL_LEN,
+            max_model_len=self.max_model_len,
         )
 
     def logprobs(self, number: int, prompt: list[int], response: list[int], temperature: float) -> list[float]:
@@ -74,7 +75,7 @@ class Policies:
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=2,
-            max_position_embeddings=256,
+            max_position_embeddings=2 * self.max_model_len,
             tie_word_embeddings=True,
             initializer_range=0.2,
             bos_token_id=None,

@@ -126,6 +126,44 @@ async def test_a_dead_engine_is_started_with_the_newest_version_and_answers_what
         assert replica.engine.starts == [0, 0]
 
 
+async def test_what_a_dead_engine_owes_may_be_asked_of_another_replica_at_once(
+    start_replica: Start, jobs: Jobs, worker: Worker
+) -> None:
+    async with start_replica("r1") as replica, start_replica("r2"):
+        await jobs.publish(any_manifest(0))
+        for name in ("r1", "r2"):
+            await jobs.acked(name, 0)
+            await jobs.status(name, state="serving")
+        replica.engine.gate.clear()
+        await worker.ask("r1", "e:0:0")
+        await until(lambda: _as_async(replica.engine.calls or None))
+        replica.engine.die()
+        (generated,) = await worker.answered("e:0:0")
+        assert (generated.error, generated.retryable) == ("the engine of r1 failed", True)
+        await until(lambda: _as_async(replica.engine.starts == [0, 0] or None))
+        assert len(replica.engine.calls) == 1
+
+
+async def test_what_a_dead_engine_owes_is_given_back_when_it_does_not_start_again(
+    start_replica: Start, jobs: Jobs, worker: Worker
+) -> None:
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        replica.engine.gate.clear()
+        await worker.ask("r1", "e:0:0")
+        await until(lambda: _as_async(replica.engine.calls or None))
+        replica.engine.break_on = {0}
+        replica.engine.die()
+        (generated,) = await worker.answered("e:0:0")
+        assert (generated.error, generated.retryable) == ("no engine of r1 serves version 0", True)
+        replica.engine.break_on.clear()
+        replica.engine.gate.set()
+        await worker.ask("r1", "e:1:0")
+        (generated,) = await worker.answered("e:1:0")
+        assert generated.error == ""
+
+
 async def test_an_engine_that_dies_idle_is_started_again(start_replica: Start, jobs: Jobs) -> None:
     async with start_replica() as replica:
         await jobs.publish(any_manifest(0))

@@ -27,7 +27,8 @@ class FakeReplica:
     Attributes:
         sampled: item id -> the last answer given for it.
         items: how many items were asked for; `requests`: in how many messages.
-        silent: reads requests and never answers.
+        silent: reads requests and does not answer; `answer_late` does.
+        refused: how many refusals it gave.
         refusal: what it answers instead of tokens, retryable, while it is not empty.
         late_s: how long it thinks about each request, seconds.
     """
@@ -35,7 +36,8 @@ class FakeReplica:
     def __init__(self, redis: Redis, job_id: str, replies: list[list[int]], name: str = "r1") -> None:
         self._redis, self._job_id, self._replies, self.name = redis, job_id, replies, name
         self.sampled: dict[str, Generated] = {}
-        self.items = self.requests = 0
+        self.items = self.requests = self.refused = 0
+        self.owed: list[GenerateRequest] = []
         self.silent, self.refusal, self.late_s = False, "", 0.0
         self.version = 0
         self._thinking: set[asyncio.Task[None]] = set()
@@ -50,6 +52,7 @@ class FakeReplica:
                 self.items += len(request.items)
                 self.requests += 1
                 if self.silent:
+                    self.owed.append(request)
                     continue
                 await consumer.ack(entry.id)
                 if self.late_s:
@@ -65,6 +68,12 @@ class FakeReplica:
         await self._redis.set(keys.replica_heartbeat(self.name), "1", ex=3_600)
         await self._redis.hset(keys.REPLICAS, self.name, status.model_dump_json())
 
+    async def answer_late(self) -> None:
+        """Answer what it was silent about."""
+        for request in self.owed:
+            await self._answer(request)
+        self.owed.clear()
+
     async def stop_beating(self) -> None:
         """What is seen of a replica some seconds after it was killed."""
         await self._redis.delete(keys.replica_heartbeat(self.name))
@@ -78,6 +87,7 @@ class FakeReplica:
 
     def _generated(self, item: GenerateItem) -> Generated:
         if self.refusal:
+            self.refused += 1
             return Generated(item_id=item.item_id, error=self.refusal)
         rng = random.Random(item.seed)
         ids = rng.choice(self._replies)

@@ -18,7 +18,7 @@ from tests.integration.rollout.fake_replica import FakeReplica, serving
 
 JOB = "job_1"
 REPLIES = [[3, 4, 1], [5, 1]]
-LIMITS = InferenceLimits(generate_timeout_s=30, generate_attempts=4, replica_wait_s=20, replica_poll_s=0.02)
+LIMITS = InferenceLimits(generate_attempts=4, replica_wait_s=20, replica_poll_s=0.02, lost_poll_s=0.05)
 
 
 def ask(i: int = 0, group: str = "g1") -> Ask:
@@ -78,14 +78,46 @@ async def test_a_prompt_of_a_dead_replica_goes_to_a_live_one_under_the_same_id(r
     assert [answer.response_ids for answer in answers] == [other.sampled[ask(i).item_id].response_ids for i in range(5)]
 
 
-async def test_a_silent_replica_is_passed_over_after_its_deadline(redis, replicas):
+async def test_a_slow_replica_is_waited_for_however_long_it_takes(redis, replicas):
+    """Longer than every limit, with another replica that would answer at once."""
     both = {replica.name: replica for replica in [await replicas(), await replicas()]}
-    silent, other = (both[name] for name in ranked("g1", ["r1", "r2"]))
-    silent.silent = True
-    limits = InferenceLimits(generate_timeout_s=0.2, replica_poll_s=0.02)
+    slow, other = (both[name] for name in ranked("g1", ["r1", "r2"]))
+    slow.silent = True
+    limits = InferenceLimits(generate_attempts=1, replica_wait_s=0.2, replica_poll_s=0.02, lost_poll_s=0.02)
     async with connected_inference(redis, "w", limits) as inference:
-        await inference.generate(ask())
-    assert (silent.items, other.items) == (1, 1)
+        waiting = asyncio.create_task(inference.generate(ask()))
+        while not slow.items:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1.0)
+        await slow.answer_late()
+        await waiting
+    assert (slow.items, other.items) == (1, 0)
+
+
+async def test_patience_for_refusals_begins_with_the_first_one(redis, replicas):
+    """The engine that worked on the prompt for long was lost: there is still time to find another one."""
+    replica = await replicas(refusal="the engine failed", late_s=0.8)
+    limits = InferenceLimits(replica_wait_s=0.5, replica_poll_s=0.02)
+    async with connected_inference(redis, "w", limits) as inference:
+        waiting = asyncio.create_task(inference.generate(ask()))
+        while not replica.refused:
+            await asyncio.sleep(0.01)
+        replica.refusal, replica.late_s = "", 0.0
+        await waiting
+    assert replica.items == 2
+
+
+async def test_a_request_that_was_lost_is_sent_again(redis, replicas):
+    """As by a Redis that was restarted from an older copy."""
+    replica = await replicas(silent=True)
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        waiting = asyncio.create_task(inference.generate(ask()))
+        while not replica.items:
+            await asyncio.sleep(0.01)
+        replica.silent = False
+        await redis.xtrim(keys.requests_stream("r1"), maxlen=0, approximate=False)
+        await waiting
+    assert replica.items == 2
 
 
 async def test_a_refusal_that_may_be_repeated_is_repeated_and_then_given_up(redis, replicas):
@@ -104,13 +136,18 @@ async def test_a_refusal_that_may_be_repeated_is_repeated_and_then_given_up(redi
         assert (await waiting).response_ids == replica.sampled[ask(1).item_id].response_ids
 
 
-async def test_prompts_that_nobody_answers_are_given_up_after_so_many_times(redis, replicas):
-    replica = await replicas(silent=True)
-    limits = InferenceLimits(generate_timeout_s=0.1, generate_attempts=2, replica_poll_s=0.02)
+async def test_a_prompt_on_which_replicas_die_is_given_up_after_so_many(redis, replicas):
+    first, second = await replicas(silent=True), await replicas(silent=True)
+    limits = InferenceLimits(generate_attempts=2, replica_poll_s=0.02)
     async with connected_inference(redis, "w", limits) as inference:
-        with pytest.raises(InferenceFault, match=r"asked 2 times, last: r1: no answer within 0\.1 s"):
-            await inference.generate(ask())
-    assert replica.items == 2
+        waiting = asyncio.create_task(inference.generate(ask()))
+        for name in ranked("g1", ["r1", "r2"]):
+            replica = {"r1": first, "r2": second}[name]
+            while not replica.items:
+                await asyncio.sleep(0.01)
+            await replica.stop_beating()
+        with pytest.raises(InferenceFault, match=r"asked 2 times, last: r\d: gone before it answered"):
+            await waiting
 
 
 async def answered_by_hand(redis, **generated) -> None:

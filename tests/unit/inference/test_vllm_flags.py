@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
@@ -37,6 +38,11 @@ def test_the_server_gets_no_port_and_its_key_is_on_no_command_line() -> None:
     flags = server_flags(any_manifest(0), VllmLimits(), cuda=False)
     assert not {"--port", "--host", "--api-key"} & set(flags)
     assert environment("secret", VllmLimits(), cuda=False)["VLLM_API_KEY"] == "secret"
+
+
+def test_the_client_and_not_the_server_ends_idle_connections() -> None:
+    kept_s = int(environment("key", VllmLimits(), cuda=False)["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"])
+    assert kept_s > 100 * (httpx.Limits().keepalive_expiry or 0)
 
 
 @pytest.mark.parametrize(("device", "cuda"), [("cpu", False), ("cuda", True)])

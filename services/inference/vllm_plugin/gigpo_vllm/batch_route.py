@@ -10,6 +10,10 @@ API key guards it. Bodies are msgpack:
 
 The stop token is part of the response, and only `stop_token_ids` stop. `finish_reason` is vLLM's (`stop`, `length`,
 `abort`), or with a sentence in `error`: `refused`, the prompt is not one for this model, or `failed`.
+
+`GET /inference/v1/pulse` is answered once the engine's own loop has turned, between two of its steps: 200 with a text
+that changes whenever a token was sampled or a prompt was finished, or 503 with a sentence when the engine is dead. A
+hung engine behind a live HTTP loop leaves it unanswered.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import struct
 from argparse import Namespace
 from array import array
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -32,6 +37,8 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 PATH = "/inference/v1/generate_batch"
+PULSE_PATH = "/inference/v1/pulse"
+DEATH_SEEN_EVERY_S = 0.5
 Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str]
 
 
@@ -45,13 +52,14 @@ class Batch(msgspec.Struct):
 
 
 class BatchGenerate:
-    """vLLM endpoint plugin: the route and nothing else."""
+    """vLLM endpoint plugin: the two routes and nothing else."""
 
     name = "gigpo_batch"
     required_tasks = ("generate",)
 
     def attach_router(self, app: FastAPI) -> None:
         app.add_api_route(PATH, serve_batch, methods=["POST"], response_model=None)
+        app.add_api_route(PULSE_PATH, serve_pulse, methods=["GET"], response_model=None)
 
     async def init_state(self, engine_client: EngineClient | None, state: State, args: Namespace) -> None:
         """The route uses `state.engine_client`, which vLLM has set."""
@@ -62,6 +70,16 @@ _encoder = msgspec.msgpack.Encoder()
 _request_number = itertools.count()
 
 
+@dataclass
+class _Done:
+    """What this process has finished since its start."""
+
+    prompts: int = 0
+
+
+_done = _Done()
+
+
 async def serve_batch(request: Request) -> Response:
     """200 with frames, or 400 with a sentence when the body is none of ours."""
     try:
@@ -69,6 +87,32 @@ async def serve_batch(request: Request) -> Response:
     except msgspec.MsgspecError as error:
         return Response(str(error), status_code=400, media_type="text/plain")
     return StreamingResponse(_frames(request.app.state.engine_client, batch), media_type="application/x-msgpack")
+
+
+async def serve_pulse(request: Request) -> Response:
+    """Wait for a turn of the engine's loop; see the top of this file."""
+    engine = request.app.state.engine_client
+    turn = asyncio.create_task(engine.get_weight_version())  # asks the engine's process; it costs nothing there
+    try:
+        while not turn.done():
+            await asyncio.wait({turn}, timeout=DEATH_SEEN_EVERY_S)
+            await engine.check_health()  # a dead engine answers nothing any more
+        turn.result()
+    except Exception as error:  # noqa: BLE001 - whatever it is, this engine does not sample any more
+        return Response(f"{type(error).__name__}: {error}", status_code=503, media_type="text/plain")
+    finally:
+        turn.cancel()
+    return Response(_work_done(engine), media_type="text/plain")
+
+
+def _work_done(engine: EngineClient) -> str:
+    """Finished prompts, and tokens of those in flight.
+
+    A prompt's outputs come here step by step and are kept until its end (FINAL_ONLY); having vLLM hand them out step by
+    step would cost a turn of this loop for every token.
+    """
+    in_flight = engine.output_processor.request_states.values()  # type: ignore[attr-defined]
+    return f"{_done.prompts} {sum(state.detokenizer.num_output_tokens() for state in in_flight)}"
 
 
 async def _frames(engine: EngineClient, batch: Batch) -> AsyncIterator[bytes]:
@@ -99,6 +143,8 @@ async def _sample(engine: EngineClient, batch: Batch, index: int, done: asyncio.
         done.put_nowait((index, b"", b"", [], "refused", str(error)))
     except Exception as error:  # noqa: BLE001 - one prompt's failure is that prompt's answer
         done.put_nowait((index, b"", b"", [], "failed", f"{type(error).__name__}: {error}"))
+    finally:
+        _done.prompts += 1
 
 
 def _sampling(batch: Batch, seed: int) -> SamplingParams:
