@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from gigpo.client.models.jobs import Event, Job
 from gigpo.client.synchronous import GigpoClient
+from services.contracts.events import Warned, warned
 
 FIGURES: dict[str, tuple[str, str]] = {
     "success": ("success", ".2f"),
@@ -82,10 +83,16 @@ def event_line(event: Event, total_batches: int) -> str | None:
     if event.kind == "evaluation":
         return evaluation_line(data)
     if event.kind == "warning":
-        return f"warning: {data.get('message')}"
+        return warning_line(warned(data))
     if event.kind == "checkpoint":
         return f"checkpoint {data.get('name', '')}".rstrip()
     return None
+
+
+def warning_line(warning: Warned) -> str:
+    """One warning as a sentence, with how often it happened where that is more than once."""
+    times = f" ({warning.count} times so far)" if warning.count > 1 else ""
+    return f"warning: {warning.message}{times}"
 
 
 def phase_words(data: dict[str, Any]) -> str:

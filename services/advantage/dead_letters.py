@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.messages import JobEvent, encode
+from services.contracts.events import Warned, encoded
 from services.kit.streams import FIELD, Entry
 from services.ledger.ledger import ADVANTAGE
 
@@ -22,10 +20,10 @@ async def set_aside_when_hopeless(redis: Redis, job: str, entry: Entry, cause: s
     pending = await redis.xpending_range(stream, ADVANTAGE, entry.id, entry.id, 1)
     if not pending or int(pending[0]["times_delivered"]) < max_deliveries:
         return False
-    event = JobEvent(kind="warning", at_unix_s=time.time(), data={"service": "advantage", "message": cause})
+    event = encoded(Warned(service="advantage", message=cause))
     async with redis.pipeline(transaction=True) as pipe:
         pipe.xadd(f"{stream}:dead", {FIELD: entry.payload, b"cause": cause, b"id": entry.id})
-        pipe.xadd(keys.events_stream(job), {FIELD: encode(event)})
+        pipe.xadd(keys.events_stream(job), {FIELD: event})
         pipe.xack(stream, ADVANTAGE, entry.id)
         pipe.xdel(stream, entry.id)
         await pipe.execute()

@@ -97,6 +97,26 @@ def policy_acks(job: str) -> str:
     return f"{{{job}}}:policy:acks"
 
 
+def policy_refusals(job: str) -> str:
+    """Hash replica -> JSON `PolicyRefusal`: the version that it could not serve, and why."""
+    return f"{{{job}}}:policy:refusals"
+
+
+def troubles(job: str) -> str:
+    """Hash cause -> how often it happened; see services/ledger/troubles.py."""
+    return f"{{{job}}}:troubles"
+
+
+def last_trouble(job: str) -> str:
+    """String: JSON [Unix seconds, the newest cause]."""
+    return f"{{{job}}}:troubles:last"
+
+
+def playing_refusals(job: str) -> str:
+    """Hash rollout worker -> why it can never play the job."""
+    return f"{{{job}}}:playing:refusals"
+
+
 def control(job: str) -> str:
     """String: what the user wants of a running job, `run`, `pause` or `cancel`; checked at every step boundary."""
     return f"{{{job}}}:control"

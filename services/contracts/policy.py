@@ -44,6 +44,18 @@ class PolicyAck(BaseModel):
     """Seconds during which sampling stood still."""
 
 
+class PolicyRefusal(BaseModel):
+    """A replica's word that it can't serve a version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replica: str
+    version: int
+    reason: str
+    final: bool
+    """Asking again can't help: the version's files are wrong. False: the engine failed and is started again."""
+
+
 class ReplicaStatus(BaseModel):
     """What rollout workers need to route a request."""
 

@@ -22,7 +22,15 @@ class EngineFailed(EngineError):
 
 
 class UpdateRejected(EngineError):
-    """The version's files are not what its manifest says; the engine still serves what it served before."""
+    """The version's files are not what its manifest says; the engine still serves what it served before.
+
+    Attributes:
+        final: looking again can't help; False where the storage may yet show the files.
+    """
+
+    def __init__(self, message: str, *, final: bool = True) -> None:
+        super().__init__(message)
+        self.final = final
 
 
 @dataclass(frozen=True, slots=True)

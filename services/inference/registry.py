@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import cast
@@ -12,8 +11,8 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.messages import JobEvent, encode
-from services.contracts.policy import PolicyAck, PolicyManifest, ReplicaStatus
+from services.contracts.events import Warned, encoded
+from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
 from services.inference.consumer import GROUP
 from services.kit.streams import FIELD
 
@@ -87,17 +86,27 @@ class Registry:
         await self._redis.hset(keys.REPLICAS, status.replica, status.model_dump_json())
 
     async def acknowledge(self, job_id: str, ack: PolicyAck) -> None:
-        """Say that this replica serves a version, and which weights these are."""
-        await self._redis.hset(keys.policy_acks(job_id), ack.replica, ack.model_dump_json())
+        """Say that this replica serves a version, and which weights these are; what it refused before is over."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(keys.policy_acks(job_id), ack.replica, ack.model_dump_json())
+            pipe.hdel(keys.policy_refusals(job_id), ack.replica)
+            await pipe.execute()
 
     async def leave_job(self, job_id: str) -> None:
         """Take the acknowledgement back: this replica no longer serves the job."""
-        await self._redis.hdel(keys.policy_acks(job_id), self._replica)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hdel(keys.policy_acks(job_id), self._replica)
+            pipe.hdel(keys.policy_refusals(job_id), self._replica)
+            await pipe.execute()
 
-    async def warn(self, job_id: str, text: str) -> None:
+    async def warn(self, job_id: str, message: str) -> None:
         """Show the job's user a warning."""
-        event = JobEvent(kind="warning", at_unix_s=time.time(), data={"service": "inference", "text": text})
-        await self._redis.xadd(keys.events_stream(job_id), {FIELD: encode(event)})
+        event = encoded(Warned(service="inference", message=message))
+        await self._redis.xadd(keys.events_stream(job_id), {FIELD: event})
+
+    async def refuse(self, job_id: str, refusal: PolicyRefusal) -> None:
+        """Say that this replica can't serve a version."""
+        await self._redis.hset(keys.policy_refusals(job_id), refusal.replica, refusal.model_dump_json())
 
     async def forget(self, replica: str) -> None:
         """Strike a replica off, with what is left of its stream; a no-op when its heart beats again."""

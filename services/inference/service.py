@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from services.contracts.policy import PolicyAck, PolicyManifest, ReplicaStatus
+from services.contracts.events import cause_key
+from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
 from services.inference.engine import Engine, EngineError, EngineFailed, UpdateRejected
 from services.inference.registry import Registry
 from services.inference.sampler import Sampler
@@ -141,13 +142,14 @@ class Replica:
         try:
             pause_s = await self._bring_up(manifest, broken=broken)
         except UpdateRejected as error:
-            await self._set_back(manifest, str(error))
+            await self._set_back(manifest, str(error), final=error.final)
             if broken:
                 await self._restore(manifest)
             else:
                 self._resume(manifest)
-        except EngineFailed as error:
-            await self._set_back(manifest, str(error))
+        except Exception as error:  # an engine that fails in its own way must not end its replica without a word
+            log.exception("the engine did not come up", version=manifest.version)
+            await self._set_back(manifest, _sentence(error), final=False)
             await self._restore(manifest)
         else:
             self._setback = None
@@ -219,8 +221,8 @@ class Replica:
         try:
             await self.engine.stop()
             await self.engine.start(former)
-        except EngineError as error:
-            log.error("the former version can't be served either", version=former.version, error=str(error))
+        except Exception:
+            log.exception("the former version can't be served either", version=former.version)
             self._give_back(failed)
         else:
             await self._serving(former, load_s=0.0, pause_s=0.0)
@@ -231,14 +233,16 @@ class Replica:
         self.served = None  # nothing can be updated any more: the next look starts the engine
         self.sampler.refuse_all(f"no engine of {self.name} serves version {failed.version}")
 
-    async def _set_back(self, manifest: PolicyManifest, reason: str) -> None:
+    async def _set_back(self, manifest: PolicyManifest, reason: str, *, final: bool) -> None:
         former = self._setback
         again = former is not None and former.manifest == manifest
         pause_s = min(2 * former.pause_s, LONGEST_PAUSE_S) if again and former is not None else FIRST_PAUSE_S
         self._setback = _Setback(manifest, reason, pause_s, self.clock() + pause_s)
         text = f"{self.name} can't serve version {manifest.version}: {reason}"
         log.error("a version can't be served", version=manifest.version, reason=reason, again_in_s=pause_s)
-        if not again:
+        refusal = PolicyRefusal(replica=self.name, version=manifest.version, reason=reason, final=final)
+        await self.registry.refuse(manifest.job_id, refusal)
+        if not again or former is None or cause_key(former.reason) != cause_key(reason):
             await self.registry.warn(manifest.job_id, text)
 
     def _too_early(self, manifest: PolicyManifest) -> bool:
@@ -262,6 +266,10 @@ class Replica:
         if self.clock() - since > FORGET_S:
             await self.registry.forget(dead)
             del self._dead_since[dead]
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
 
 
 def _one_base(one: PolicyManifest | None, other: PolicyManifest) -> bool:

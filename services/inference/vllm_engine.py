@@ -176,9 +176,9 @@ class VllmEngine:
     async def _await_health(self, client: httpx.AsyncClient, process: VllmProcess, deadline: float) -> None:
         while not await _is_up(client):
             if not process.alive:
-                raise EngineFailed(f"vLLM ended with status {await process.exited()}: {process.log_tail()}")
+                raise EngineFailed(f"vLLM ended with status {await process.exited()}: {process.why()}")
             if time.monotonic() > deadline:
-                raise EngineFailed(f"vLLM gave no answer within {self._settings.start_s:g} s: {process.log_tail()}")
+                raise EngineFailed(f"vLLM gave no answer within {self._settings.start_s:g} s: {process.why()}")
             await asyncio.sleep(HEALTH_EVERY_S)
 
     async def _swap(self, manifest: PolicyManifest) -> float:

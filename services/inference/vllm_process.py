@@ -18,8 +18,10 @@ from pathlib import Path
 import psutil
 
 from services.inference.engine import EngineFailed
+from services.inference.vllm_log import last_error
 
-LOG_TAIL_BYTES = 2_000
+LOG_TAIL_BYTES = 200_000
+"""Of the log that is searched for the reason; a stack trace of vLLM has a few thousand."""
 
 
 class VllmProcess:
@@ -32,6 +34,8 @@ class VllmProcess:
     def __init__(self, log: Path) -> None:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
+        self._begins = 0
+        """Where this server's words begin in the log, bytes."""
         self._folder = Path(tempfile.mkdtemp(prefix="gigpo-vllm-"))
         self.socket = self._folder / "api.sock"
 
@@ -45,6 +49,7 @@ class VllmProcess:
         """
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
+            self._begins = log.tell()
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *command,
@@ -98,11 +103,10 @@ class VllmProcess:
             await process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def log_tail(self) -> str:
-        """The last lines of its log, for an error's sentence."""
+    def why(self) -> str:
+        """What it last said of itself since it was started, for an error's sentence."""
         with suppress(OSError), self._log.open("rb") as log:
             log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - LOG_TAIL_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()
-            return " | ".join(line for line in lines[-3:] if line.strip())
+            log.seek(max(self._begins, log.tell() - LOG_TAIL_BYTES))
+            return last_error(log.read().decode(errors="replace"))
         return ""

@@ -75,7 +75,8 @@ def _confined(path: str, data_dir: Path) -> Path:
     try:
         resolved = Path(path).resolve(strict=True)
     except OSError as error:
-        raise UpdateRejected(f"{path}: {error.strerror}") from error
+        final = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise UpdateRejected(f"{path}: {error.strerror}", final=final) from error
     if not resolved.is_relative_to(data_dir.resolve()):
         raise UpdateRejected(f"{path} is outside {data_dir}")
     return resolved

@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, encode
 from services.ledger.states import DropReason, GroupState
+from services.ledger.troubles import Troubles
 
 ROLLOUT, ADVANTAGE, TRAINER = "rollout", "advantage", "trainer"
 """Consumer groups that read `{job}:groups`, `{job}:episodes` and `{job}:scored`."""
@@ -101,12 +102,18 @@ class Ledger:
         return GroupState((await self._run("record", names, args)).decode())
 
     async def fail(self, group_id: str, attempt: int, cause: str) -> GroupState:
-        """Give an attempt up: the group is OPEN again, or DROPPED(infra) after the last one. Raises MoveRefused."""
+        """Give an attempt up: the group is OPEN again, or DROPPED(infra) after the last one; the owner is told why.
+
+        Raises:
+            MoveRefused: the attempt was replaced, or the group was dropped.
+        """
         job = self.job
         names = [keys.group(job, group_id), keys.episodes(job, group_id), keys.groups_stream(job)]
         names += [keys.ledger(job), keys.live(job)]
         args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S]
-        return GroupState((await self._run("fail", names, args)).decode())
+        state = GroupState((await self._run("fail", names, args)).decode())
+        await Troubles(self._redis, "rollout").note(job, f"an attempt to play a group failed: {cause}")
+        return state
 
     async def score(self, scored: ScoredGroup) -> GroupState:
         """Store a group's advantages. Raises MoveRefused, also when other scores are stored already."""

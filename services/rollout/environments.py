@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
@@ -40,23 +41,48 @@ OPTIONS = [
 ]
 
 
+Tell = Callable[[str, str], Awaitable[None]]
+"""Takes a job's id and a cause."""
+
+
 @dataclass(eq=False)
 class _AskedStep:
     request: env_pb2.StepRequest
     answer: asyncio.Future[env_pb2.StepResult]
 
 
+class _Wait:
+    """How long one call is asked again and again."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._began, self._limit_s, self.told = time.monotonic(), limit_s, False
+
+    @property
+    def waited_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def would_end(self, pause_s: float) -> bool:
+        """Whether the limit is reached after a pause."""
+        return self.waited_s + pause_s > self._limit_s
+
+
+async def _nobody(_job_id: str, _cause: str) -> None:
+    """Nobody is told."""
+
+
 class GrpcEnvironments:
     """Port `Environments` on the real service. Make it with `connected_environments`."""
 
-    def __init__(self, channel: grpc.aio.Channel, limits: EnvironmentLimits) -> None:
+    def __init__(self, channel: grpc.aio.Channel, limits: EnvironmentLimits, tell: Tell = _nobody) -> None:
         self._stub = env_pb2_grpc.EnvironmentServiceStub(channel)
-        self._limits = limits
+        self._limits, self._tell = limits, tell
         self._steps = Coalescer(self._send_steps, max_size=limits.max_batch, delay_s=limits.coalesce_s)
         self._releases = Coalescer(self._send_release, max_size=4096, delay_s=0.01)
         self._light: dict[str, bool] = {}
         self._live: dict[str, bool] = {}
         """Lease -> its steps are light, so they may wait for each other in one message."""
+        self._owners: dict[str, str] = {}
+        """Lease -> the job that it was opened for."""
         self._opening: set[asyncio.Task[OpenedSessions]] = set()
         self._ttl_s = 3.0  # until the service says its own
 
@@ -74,7 +100,7 @@ class GrpcEnvironments:
     async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
         """Apply one action, asking again under the same seq as long as time is left. See the port for errors."""
         loop = asyncio.get_running_loop()
-        deadline, pause = loop.time() + self._limits.step_timeout_s, FIRST_PAUSE_S
+        wait, pause = _Wait(self._limits.step_timeout_s), FIRST_PAUSE_S
         request = env_pb2.StepRequest(lease=lease, seq=seq, action=action, response_tokens=response_tokens)
         while True:
             asked = _AskedStep(request, loop.create_future())
@@ -86,8 +112,10 @@ class GrpcEnvironments:
             refusal = result.refusal
             status = NAMES.get(refusal.code, grpc.StatusCode.UNKNOWN)
             pause = max(pause, refusal.retry_after_ms / 1000)
-            if status not in REPEATABLE or loop.time() + pause > deadline:
-                raise EnvironmentFault("infra", f"step {seq}: {status.name}: {refusal.message}")
+            cause = f"step {seq}: {status.name}: {refusal.message}"
+            if status not in REPEATABLE or wait.would_end(pause):
+                raise EnvironmentFault("infra", cause)
+            await self._tell_wait(self._owners.get(lease, ""), wait, status, cause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
@@ -95,6 +123,7 @@ class GrpcEnvironments:
         """End leases, soon; one that cannot be ended ends by its time to live."""
         for lease in leases:
             self._live.pop(lease, None)
+            self._owners.pop(lease, None)
             self._releases.add("", lease)
 
     async def keep_alive(self) -> None:
@@ -113,24 +142,32 @@ class GrpcEnvironments:
         await self._releases.drain()
 
     async def _open(self, opening: Opening) -> OpenedSessions:
-        loop = asyncio.get_running_loop()
-        deadline, pause = loop.time() + self._limits.open_timeout_s, FIRST_PAUSE_S
+        wait, pause = _Wait(self._limits.open_timeout_s), FIRST_PAUSE_S
         request = open_request(opening)
         while True:
             try:
                 light = await self._is_light(opening.environment)
                 opened = await self._stub.OpenGroup(request, timeout=self._limits.call_timeout_s)
             except grpc.aio.AioRpcError as error:
-                pause = max(pause, _retry_after_s(error))
-                if error.code() not in REPEATABLE or loop.time() + pause > deadline:
+                pause, cause = max(pause, _retry_after_s(error)), f"open: {error.code().name}: {error.details()}"
+                if error.code() not in REPEATABLE or wait.would_end(pause):
                     fault = "env_bug" if error.code() is grpc.StatusCode.INTERNAL else "infra"
-                    raise EnvironmentFault(fault, f"open: {error.code().name}: {error.details()}") from error
+                    raise EnvironmentFault(fault, cause) from error
+                await self._tell_wait(opening.job_id, wait, error.code(), cause)
             else:
                 self._ttl_s = opened.ttl_s
                 self._live.update(dict.fromkeys(opened.leases, light))
+                self._owners.update(dict.fromkeys(opened.leases, opening.job_id))
                 return OpenedSessions(list(opened.leases), self._first(opened, opening))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    async def _tell_wait(self, job_id: str, wait: _Wait, status: grpc.StatusCode, cause: str) -> None:
+        """Tell the job's owner, once for each wait that takes long."""
+        after_s = self._limits.tell_room_after_s if status is NO_ROOM else self._limits.tell_after_s
+        if job_id and not wait.told and wait.waited_s >= after_s:
+            wait.told = True
+            await self._tell(job_id, f"the environment is asked again: {cause}")
 
     def _first(self, opened: env_pb2.OpenGroupResponse, opening: Opening) -> Observation:
         if len(opened.leases) != opening.n:
@@ -174,10 +211,16 @@ class GrpcEnvironments:
 
 
 @asynccontextmanager
-async def connected_environments(address: str, limits: EnvironmentLimits) -> AsyncIterator[GrpcEnvironments]:
-    """A client of the service at host:port, which need not be up yet; every lease is let go at the end."""
+async def connected_environments(
+    address: str, limits: EnvironmentLimits, tell: Tell = _nobody
+) -> AsyncIterator[GrpcEnvironments]:
+    """A client of the service at host:port, which need not be up yet; every lease is let go at the end.
+
+    Args:
+        tell: takes a job and why its calls are asked again and again.
+    """
     async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
-        environments = GrpcEnvironments(channel, limits)
+        environments = GrpcEnvironments(channel, limits, tell)
         renewing = asyncio.create_task(environments.keep_alive())
         try:
             yield environments

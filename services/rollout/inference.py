@@ -8,6 +8,7 @@ asking another one would have the same prompt sampled twice.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ from services.contracts.messages import (
 )
 from services.kit.streams import BLOCK_MS, FIELD
 from services.kit.tasks import ended
+from services.ledger.troubles import Troubles
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import InferenceFault
 from services.rollout.limits import InferenceLimits
@@ -85,6 +87,7 @@ class RedisInference:
         self._pending: dict[str, _Pending] = {}
         self._owed = Owed(redis)
         self._last_reply = b"0-0"
+        self._troubles = Troubles(redis, "rollout")
 
     async def generate(self, ask: Ask) -> Sampled:
         """The continuation, from whichever replica gives it. Raises InferenceFault."""
@@ -101,6 +104,7 @@ class RedisInference:
             except _NoAnswer as error:
                 unanswered += 1
                 cause = str(error)
+                await self._troubles.note(ask.job_id, f"a prompt is asked again: {cause}")
             else:
                 if not generated.error:
                     return _sampled(generated, replica)
@@ -151,17 +155,21 @@ class RedisInference:
     async def _replica_for(self, ask: Ask, tried: list[str]) -> str:
         """The best replica not tried yet, else the least recently tried one; waits while there is none."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._limits.replica_wait_s
+        deadline, tell_at = loop.time() + self._limits.replica_wait_s, loop.time() + self._limits.tell_after_s
         while True:
             if serving := self._replicas.serving(ask.job_id):
                 order = ranked(ask.group_id, serving)
                 return min(order, key=lambda replica: (_last_index(tried, replica), order.index(replica)))
+            until = min(deadline, tell_at)
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(until):
                     await self._replicas.change()
             except TimeoutError:
-                waited = f"no live replica serves the job for {self._limits.replica_wait_s:g} s"
-                raise InferenceFault(waited) from None
+                if until == deadline:
+                    waited = f"no live replica serves the job for {self._limits.replica_wait_s:g} s"
+                    raise InferenceFault(waited) from None
+                tell_at = math.inf
+                await self._troubles.note(ask.job_id, "prompts wait: no live inference replica serves the job")
 
     async def _ask(self, ask: Ask, replica: str) -> Generated:
         route = _Route(replica, ask.job_id, ask.min_version, ask.sampling)

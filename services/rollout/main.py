@@ -6,6 +6,7 @@ from services.contracts import keys
 from services.kit.lifecycle import announce, heartbeat, instance_name, stop_event
 from services.kit.log import configure_logging
 from services.kit.redis import connect
+from services.ledger.troubles import Troubles
 from services.rollout.environments import connected_environments
 from services.rollout.inference import connected_inference
 from services.rollout.service import RolloutWorker
@@ -18,7 +19,9 @@ async def serve(settings: Settings) -> None:
     redis = connect(settings.redis_url)
     async with (
         redis,
-        connected_environments(settings.env_address, settings.environment_limits()) as environments,
+        connected_environments(
+            settings.env_address, settings.environment_limits(), Troubles(redis, "rollout").note
+        ) as environments,
         connected_inference(redis, worker, settings.inference_limits()) as inference,
     ):
         rollout = RolloutWorker(redis, environments, inference, settings, worker)

@@ -124,6 +124,7 @@ class Player:
             split=group.split,
             seed=(group.sentence_seed or 0) if other_world else group.task_seed,
             n=1 if other_world else group.n,
+            job_id=self._playbook.job_id,
         )
 
 

@@ -49,6 +49,8 @@ class Opening(msgspec.Struct, frozen=True):
     split: str
     seed: int
     n: int
+    job_id: str = ""
+    """Whose owner is told why it takes long."""
 
 
 class OpenedSessions(msgspec.Struct, frozen=True):

@@ -15,10 +15,12 @@ from typing import cast
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from services.contracts import keys
 from services.kit.tasks import ended
 from services.ledger import Ledger
+from services.ledger.troubles import Troubles, accept_job, refuse_job
 from services.rollout.consumer import GroupConsumer
 from services.rollout.errors import JobNotReady
 from services.rollout.playbook import load_playbook
@@ -26,9 +28,13 @@ from services.rollout.player import Player
 from services.rollout.ports import Environments, Inference
 from services.rollout.settings import Settings
 from services.rollout.slots import EpisodeSlots
+from services.rollout.tokens import TokenizerError
 from services.rollout.warnings import JobWarnings
 
 log = structlog.get_logger("rollout")
+
+UNLUCKY = (OSError, RedisError, MemoryError)
+"""What may go away by itself when a job's playbook is made; everything else lies in the job's files and settings."""
 
 
 class _ServedJob:
@@ -56,6 +62,7 @@ class RolloutWorker:
         self._settings, self._worker = settings, worker
         self._slots = EpisodeSlots(settings.max_episodes)
         self._jobs: dict[str, _ServedJob] = {}
+        self._troubles = Troubles(redis, "rollout")
 
     def status(self) -> str:
         """What the heartbeat says, JSON."""
@@ -89,11 +96,21 @@ class RolloutWorker:
         except JobNotReady:
             return
         except Exception as error:  # noqa: BLE001 - other jobs go on; this one is tried again at every look
-            if served.trouble != repr(error):
-                log.error("a job cannot be played", job_id=job_id, error=repr(error))
-            served.trouble = repr(error)
+            await self._tell_unplayable(job_id, served, error)
             return
+        await accept_job(self._redis, job_id, self._worker)
         served.reading = asyncio.create_task(served.consumer.consume(served.stop))
+
+    async def _tell_unplayable(self, job_id: str, served: _ServedJob, error: Exception) -> None:
+        """Told once for each cause; one of the job's own files and settings ends it, the trainer sees to that."""
+        if served.trouble == repr(error):
+            return
+        served.trouble = repr(error)
+        log.error("a job cannot be played", job_id=job_id, error=repr(error))
+        sentence = str(error) if isinstance(error, TokenizerError) else f"{type(error).__name__}: {error}"
+        await self._troubles.note(job_id, f"the job cannot be played: {sentence}")
+        if not isinstance(error, UNLUCKY):
+            await refuse_job(self._redis, job_id, self._worker, sentence)
 
     async def _consumer(self, job_id: str) -> GroupConsumer:
         playbook = await load_playbook(self._redis, Path(self._settings.data_dir), job_id)

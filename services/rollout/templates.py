@@ -9,11 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from jinja2 import DictLoader, StrictUndefined, TemplateError
+from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.contracts.templates import template_file, template_files
 from services.rollout.errors import AttemptFailed
+from services.rollout.tokens import TokenizerError
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -66,6 +67,9 @@ class ChatTemplate:
     Args:
         source: Jinja, as the tokenizer's files hold it.
         special: names such as `eos_token` -> their text.
+
+    Raises:
+        TokenizerError: the source is no Jinja template.
     """
 
     def __init__(self, source: str, special: dict[str, str]) -> None:
@@ -75,7 +79,11 @@ class ChatTemplate:
         sandbox.globals["raise_exception"] = _refuse
         sandbox.filters["tojson"] = _json  # jinja's own is made for HTML: it writes < as \u003c
         # marks what the assistant says, for training on chats; it renders to nothing
-        self._template = sandbox.from_string(re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", source))
+        plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", source)
+        try:
+            self._template = sandbox.from_string(plain)
+        except TemplateSyntaxError as error:
+            raise TokenizerError(f"the tokenizer's chat template, line {error.lineno}: {error.message}") from error
         self._special = special
 
     def render(self, prompt: str, system: str | None = None) -> str:

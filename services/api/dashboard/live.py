@@ -27,7 +27,7 @@ KEEPALIVE_LOOKS = 15
 
 
 async def job_updates(parts: Container, caller: Caller, job_id: str, after: str) -> AsyncIterator[bytes]:
-    """Server-sent events of a job's page: `points`, `evaluations`, and `head` as HTML; `end` is the last."""
+    """Server-sent events of a job's page: `points`, `evaluations`, `warnings` and `head` as HTML; `end` is the last."""
     position, quiet = stream_position(after), 0
     with parts.news.follow(job_id) as follower:
         while not follower.over:
@@ -36,6 +36,9 @@ async def job_updates(parts: Container, caller: Caller, job_id: str, after: str)
                 position, quiet = rows[-1].position, 0
                 for name, content in _news(rows):
                     yield message(name, content)
+                if any(row.kind == "warning" for row in rows):
+                    warnings = await _whole(feed.warnings(parts.database, job_id))
+                    yield message("warnings", fragment("macros.html", "warning_list", warnings))
                 view = job_view(await _whole(jobs.find(parts.database, caller, job_id)))
                 yield message("head", fragment("macros.html", "job_head", view), rows[-1].stream_id)
             elif (quiet := quiet + 1) % KEEPALIVE_LOOKS == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import msgspec
@@ -14,7 +13,7 @@ from redis.asyncio import Redis
 from services.api.sql.tables import JobRow
 from services.api.sync.broker import WAITING, announced_jobs
 from services.contracts import keys
-from services.contracts.messages import JobEvent, encode
+from services.contracts.events import StateReached, Warned, encoded
 from services.contracts.states import JobState
 from services.kit.streams import FIELD
 
@@ -105,10 +104,10 @@ class Dispatcher:
 
     async def warn(self, job_id: str, message: str) -> None:
         """What the job's owner should know, as an event among the others."""
-        event = JobEvent(kind="warning", at_unix_s=time.time(), data={"service": "api", "message": message})
-        await self._redis.xadd(keys.events_stream(job_id), {FIELD: encode(event)})
+        event = encoded(Warned(service="api", message=message))
+        await self._redis.xadd(keys.events_stream(job_id), {FIELD: event})
         self._told([job_id])
 
 
 def _state_event(state: JobState) -> bytes:
-    return encode(JobEvent(kind="state", at_unix_s=time.time(), data={"state": state.value}))
+    return encoded(StateReached(state=state.value))

@@ -15,12 +15,16 @@ from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, JobRow
 from services.api.sync.event_bus import News, Told
 from services.api.sync.stream_ids import Position, stream_position
+from services.contracts.events import RepeatedWarning, summarized
 from services.contracts.states import TERMINAL
 
 PAGE = 500
 POLL_S = 1.0
 """Another process may have stored the news, so SQL is looked at once a second anyway."""
 KEEPALIVE_POLLS = 15
+MOST_WARNINGS = 50
+WARNINGS_READ = 2_000
+"""Events of warnings that are looked through for distinct ones."""
 
 
 async def server_sent_events(
@@ -101,6 +105,15 @@ async def evaluations(database: Database, job_id: str) -> list[dict[str, Any]]:
     """In order of time; an evaluation that was repeated after a crash counts once, the last time."""
     rows = await _of_kind(database, job_id, "evaluation")
     return list({(row.data.get("label"), row.data.get("version")): row.data for row in rows}.values())
+
+
+async def warnings(database: Database, job_id: str) -> list[RepeatedWarning]:
+    """The newest first, at most `MOST_WARNINGS`; those that differ in ids and numbers alone are one with a count."""
+    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.kind == "warning")
+    async with database.read() as session:
+        newest = query.order_by(EventRow.ms.desc(), EventRow.seq.desc()).limit(WARNINGS_READ)
+        rows = (await session.scalars(newest)).all()
+    return summarized((row.at_unix_s, row.data) for row in reversed(rows))[:MOST_WARNINGS]
 
 
 async def _of_kind(database: Database, job_id: str, kind: str) -> list[EventRow]:

@@ -23,6 +23,7 @@ from services.api.sql.tables import EventRow, JobRow
 from services.api.sync.event_bus import News, Told
 from services.api.sync.stream_ids import stream_position
 from services.contracts import keys
+from services.contracts.events import Warned, job_event
 from services.contracts.messages import ContractError, JobEvent, decode
 from services.contracts.states import TERMINAL, JobState, Wish, follows
 from services.kit.streams import FIELD
@@ -130,7 +131,7 @@ class Observer:
             return JobEvent(kind=_storable(event.kind[:16]), at_unix_s=event.at_unix_s, data=_storable(event.data))
         except ContractError as error:
             self._log.warning("event_unreadable", job=job_id, id=raw_id.decode(), error=str(error))
-            return JobEvent(kind="warning", at_unix_s=time.time(), data={"message": f"unreadable event: {error}"})
+            return job_event(Warned(service="api", message=f"unreadable event: {error}"))
 
     def _apply(self, job: JobRow, event: JobEvent) -> None:
         if event.kind == "state":

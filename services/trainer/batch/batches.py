@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from services.contracts import ids
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState
 from services.trainer.batch.admission import cursors_to_open
+from services.trainer.batch.drops import FIRST_GROUPS, last_trouble, note_arrivals
 from services.trainer.batch.payloads import Payload, load_payloads
 from services.trainer.job.errors import JobFailed
 from services.trainer.job.session import Deadline, Session
@@ -82,10 +84,10 @@ async def next_batch(session: Session) -> Batch:
     """Wait for the next batch's groups and assign them to it; replaces what is dropped meanwhile.
 
     Raises:
-        JobFailed: no group was scored for batch_timeout_s; it names the groups that are missing.
+        JobFailed: no group was scored for batch_timeout_s, with the groups that are missing; or none can be played.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
-    deadline = Deadline(session.spec.limits.batch_timeout_s)
+    deadline, began_unix_s = Deadline(session.spec.limits.batch_timeout_s), time.time()
     size, algorithm = session.spec.rollout.groups_per_batch, session.spec.algorithm
     resamples_left = algorithm.max_resample_times if algorithm.dynamic_sample else 0
     while True:
@@ -101,7 +103,8 @@ async def next_batch(session: Session) -> Batch:
         if await _note_arrivals(session):
             deadline.restart()
         elif deadline.passed:
-            raise JobFailed(await _who_is_missing(session, sorted(missing)))
+            trouble = await last_trouble(session, began_unix_s)
+            raise JobFailed(f"{await _who_is_missing(session, sorted(missing))}{trouble}")
 
 
 def last_cursor(manifest: str) -> int:
@@ -129,14 +132,11 @@ async def _note_arrivals(session: Session) -> bool:
     """
     missing = set(session.waiting.values()) - session.scored
     arrived = await session.arrivals.wait(session.epoch, missing)
-    for name, state in arrived.items():
-        if state is GroupState.SCORED:
-            session.scored.add(name)
-        elif state is GroupState.DROPPED:
-            _lose(session, name)
-            record = await session.ledger.record_of(name)
-            cause = session.arrivals.causes.get(name) or (record.cause if record else None) or "no cause is known"
-            await session.events.warn(f"group {name} was dropped and is replaced: {cause}")
+    session.scored.update(name for name, state in arrived.items() if state is GroupState.SCORED)
+    first = [training_group(session, cursor).group_id for cursor in range(FIRST_GROUPS)]
+    for name, cause in (await note_arrivals(session, arrived, "train", first)).items():
+        _lose(session, name)
+        await session.troubles.note(session.job, f"group {name} was dropped and is replaced: {cause}")
     return GroupState.SCORED in arrived.values()
 
 

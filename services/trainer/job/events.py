@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 from redis.asyncio import Redis
 
 from services.contracts import keys
+from services.contracts.events import Body, StateReached, Warned, encoded
 from services.contracts.messages import JobEvent, encode
 from services.kit.streams import FIELD
 
@@ -18,14 +19,17 @@ class Events:
     def __init__(self, redis: Redis, job: str) -> None:
         self._redis, self._stream = redis, keys.events_stream(job)
 
-    async def tell(self, kind: str, data: dict[str, Any]) -> None:
-        """Append one event."""
-        event = JobEvent(kind=kind, at_unix_s=time.time(), data=data)
-        await self._redis.xadd(self._stream, {FIELD: encode(event)})
+    async def tell(self, kind: Literal["phase", "metrics", "evaluation", "summary"], data: dict[str, Any]) -> None:
+        """Append one event whose content is the kind's own: `phase`, `metrics`, `evaluation`, `summary`."""
+        await self._add(encode(JobEvent(kind=kind, at_unix_s=time.time(), data=data)))
+
+    async def add(self, body: Body) -> None:
+        """Append one event whose content is typed."""
+        await self._add(encoded(body))
 
     async def state(self, state: str, error: str | None = None) -> None:
         """RUNNING, PAUSED, SUCCEEDED, FAILED (with its sentence) or CANCELLED."""
-        await self.tell("state", {"state": state, **({"error": error} if error else {})})
+        await self.add(StateReached(state=state, error=error))
 
     async def phase(self, phase: str, **detail: Any) -> None:
         """What the job is doing: warmstart, publish, evaluation, training, replay, export."""
@@ -33,4 +37,7 @@ class Events:
 
     async def warn(self, message: str) -> None:
         """Something went wrong and the job goes on."""
-        await self.tell("warning", {"service": "trainer", "message": message})
+        await self.add(Warned(service="trainer", message=message))
+
+    async def _add(self, event: bytes) -> None:
+        await self._redis.xadd(self._stream, {FIELD: event})

@@ -15,6 +15,7 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.summary import EvaluationResult
 from services.ledger import Ledger, StaleEpoch
+from services.ledger.troubles import Troubles, why_unplayable
 from services.trainer.batch.arrivals import Arrivals
 from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, PauseRequested
 from services.trainer.job.events import Events
@@ -58,8 +59,17 @@ class Session:
     saved_batch: int = 0
     """`progress.batch` of the newest checkpoint."""
     evaluations: list[EvaluationResult] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)
+    """Group -> why it was given up, as long as none of its purpose was played."""
+    last_cause: str = ""
+    """Why the last group was given up."""
+    played: set[str] = field(default_factory=set)
+    """Purposes of which a group was played to its end."""
     started: bool = False
     """Version 0 is served and measured: training may begin."""
+
+    def __post_init__(self) -> None:
+        self.troubles = Troubles(self.redis, "trainer")
 
     async def consume_trained(self, before: int | None = None) -> None:
         """Free the payloads of trained batches, those before batch `before` or all: their effect is durable.
@@ -74,7 +84,8 @@ class Session:
         """Look at what the user wants, and whether time is left.
 
         Raises:
-            CancelRequested, PauseRequested, DrainRequested, JobFailed (max_wall_s), StaleEpoch.
+            CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
+            JobFailed: max_wall_s, or no rollout worker can ever play the job.
         """
         wish = await self.redis.get(keys.control(self.job))
         await self.check_epoch()
@@ -87,6 +98,8 @@ class Session:
         spent_s = time.time() - self.progress.started_unix_s
         if spent_s > self.spec.limits.max_wall_s:
             raise JobFailed(f"max_wall_s: the job took longer than {self.spec.limits.max_wall_s:g} s")
+        if (cause := await why_unplayable(self.redis, self.job)) is not None:
+            raise JobFailed(f"the job cannot be played: {cause}")
 
     async def check_epoch(self) -> None:
         """Raises StaleEpoch when another trainer claimed the job: this one must not write anything any more."""

@@ -70,7 +70,8 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         payloads = await gather(session, groups, what) if playable else []
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
-            raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played")
+            cause = session.last_cause or "no cause is known"
+            raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played: {cause}")
         stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, _mismatch(session, payloads))
         path = session.folder.evaluation_rollouts(label, chosen.version)
         write_durably(path, packed([group.encoded for group in payloads]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from services.contracts.messages import OpenedGroup
 from services.ledger import GroupState, MoveRefused
+from services.trainer.batch.drops import FIRST_GROUPS, last_trouble, note_arrivals
 from services.trainer.batch.payloads import Payload, load_payloads
 from services.trainer.job.errors import JobFailed
 from services.trainer.job.session import Deadline, Session
@@ -20,10 +22,11 @@ async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> 
     A group that was dropped is left out. One that is consumed already counts as dropped.
 
     Raises:
-        JobFailed: nothing arrived for batch_timeout_s.
+        JobFailed: nothing arrived for batch_timeout_s, or nothing can be played.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     states: dict[str, GroupState] = {}
+    first, began_unix_s = [group.group_id for group in groups[:FIRST_GROUPS]], time.time()
     for group in groups:
         await session.ledger.open(session.epoch, group, session.spec.rollout.max_attempts)
     missing = {group.group_id for group in groups}
@@ -36,13 +39,16 @@ async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> 
             raise JobFailed(
                 f"{what}: {len(missing)} of {len(groups)} groups are missing and none came for batch_timeout_s = "
                 f"{session.spec.limits.batch_timeout_s:g} s; the first is {min(missing)}"
+                f"{await last_trouble(session, began_unix_s)}"
             )
         states |= arrived
+        await note_arrivals(session, arrived, groups[0].purpose, first)
         missing -= arrived.keys()
         await session.heed_wish()
     there = [group.group_id for group in groups if states[group.group_id] in (GroupState.SCORED, GroupState.ASSIGNED)]
     if len(there) < len(groups):
-        await session.events.warn(f"{what}: {len(groups) - len(there)} of {len(groups)} groups were dropped")
+        dropped = f"{what}: {len(groups) - len(there)} of {len(groups)} groups were dropped"
+        await session.events.warn(f"{dropped}, the last one: {session.last_cause or 'it was dropped before'}")
     return await load_payloads(session.redis, session.job, there)
 
 

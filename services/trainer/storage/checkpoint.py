@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from services.contracts.events import CheckpointSaved
 from services.trainer.job.errors import CheckpointBroken
 from services.trainer.job.session import Session
 from services.trainer.learner.files import file_hash, file_hashes, whole_folder
@@ -45,7 +46,7 @@ async def save_checkpoint(session: Session) -> Path:
     await session.consume_trained(before=replayable_from(session.folder.checkpoints, number, keep))
     for old in checkpoint_folders(session.folder.checkpoints)[:-keep]:
         shutil.rmtree(old)
-    await session.events.tell("checkpoint", {"batch": number, "name": folder.name})
+    await session.events.add(CheckpointSaved(batch=number, name=folder.name))
     return folder
 
 

@@ -18,6 +18,7 @@ from services.ledger import StaleEpoch
 from services.trainer.job.errors import JobFailed
 from services.trainer.job.session import Deadline, Session
 from services.trainer.learner.files import whole_folder
+from services.trainer.storage.refusals import last_refusal, raise_when_refused
 
 ACK_POLL_S = 0.02
 """A small model is served 50 ms after its manifest is seen."""
@@ -40,7 +41,7 @@ async def publish_policy(session: Session) -> None:
     A version that is published already (a replay) is left as it is.
 
     Raises:
-        JobFailed: no replica acknowledged it within ack_timeout_s.
+        JobFailed: no replica acknowledged it within ack_timeout_s, or it is refused for good.
         StaleEpoch, CancelRequested, PauseRequested, DrainRequested.
     """
     await session.check_epoch()
@@ -86,9 +87,12 @@ async def _wait_for_ack(session: Session, version: int) -> None:
     deadline, next_wish = Deadline(session.settings.ack_timeout_s), time.monotonic() + WISH_POLL_S
     while not any(ack.version >= version for ack in await acks(session.redis, session.job)):
         if deadline.passed:
+            cause = await last_refusal(session.redis, session.job, version)
             raise JobFailed(
                 f"no inference replica served policy version {version} within {session.settings.ack_timeout_s:g} s"
+                f"{cause}"
             )
+        await raise_when_refused(session.redis, session.job, version)
         if time.monotonic() >= next_wish:
             next_wish = time.monotonic() + WISH_POLL_S
             await session.heed_wish()

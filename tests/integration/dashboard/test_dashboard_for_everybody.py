@@ -36,6 +36,8 @@ def job(api: ApiProcess) -> str:
     api.say(job, "state", state="RUNNING")
     for batch in range(3):
         api.say(job, "metrics", **metrics(batch, 0.25 * batch))
+    for cause in ("a", "b", "c"):
+        api.say(job, "warning", service="rollout", message=f"an attempt failed: {cause * 300}", count=2)
     folder = folder_of(api, job)
     write_walks(folder, groups=4, groups_per_batch=4, episodes=8, steps=12)
     (folder / "final").mkdir()

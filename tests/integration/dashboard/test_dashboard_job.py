@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import httpx
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.integration.api.api_process import ApiProcess, running_api
@@ -192,3 +193,40 @@ def test_results_show_evaluations_and_hand_out_checkpoints(
     assert download.value.suggested_filename == "results-final.tar"
     page.get_by_role("link", name="Fork final").click()
     expect(page.get_by_label("Job spec, YAML")).to_have_value(re.compile(f"model: job:{job}/final"))
+
+
+NARROW_DARK = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
+
+
+@pytest.mark.parametrize("visitor", [{}, NARROW_DARK], indirect=True, ids=["wide", "narrow and dark"])
+def test_warnings_are_listed_once_for_each_cause_and_come_while_the_page_is_open(
+    visitor: Visitor, api: ApiProcess, http: httpx.Client
+) -> None:
+    job = submitted(http, "warned")
+    api.say(job, "warning", service="inference", text="r0 can't serve version 0: as it was said of old")
+    page = visitor.open(f"/jobs/{job}")
+    listed = page.get_by_role("list", name="Warnings, the newest first").get_by_role("listitem")
+    expect(listed).to_have_count(1)
+    expect(listed).to_contain_text("inference")
+    expect(listed).to_contain_text("r0 can't serve version 0: as it was said of old")
+
+    for count in (1, 2, 4):
+        cause = f"group t{count}0123456789abcd was lost: <b>{'x' * 200}</b>"
+        api.say(job, "warning", service="rollout", message=cause, **({"count": count} if count > 1 else {}))
+    expect(listed).to_have_count(2)
+    newest = listed.first
+    expect(newest).to_contain_text("4 times")
+    expect(newest).to_contain_text("group t40123456789abcd was lost: <b>xxx")  # text, never markup
+    expect(newest.locator("time")).to_have_count(1)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.reload()
+    expect(listed).to_have_count(2)
+    http.post(f"/v1/jobs/{job}:cancel")
+
+
+def test_a_job_without_warnings_shows_no_list(visitor: Visitor, http: httpx.Client) -> None:
+    job = submitted(http, "quiet")
+    page = visitor.open(f"/jobs/{job}")
+    expect(page.get_by_role("heading", name="quiet")).to_be_visible()
+    expect(page.get_by_text("Warnings")).to_be_hidden()
+    http.post(f"/v1/jobs/{job}:cancel")

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.arrays import pack_int32
 from services.contracts.messages import Generated, GenerateItem, GenerateReply, GenerateRequest, decode, encode
-from services.contracts.policy import PolicyAck, PolicyManifest, ReplicaStatus
+from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
 from services.inference.running import running_replica
 from services.inference.settings import Settings
 from services.kit.streams import FIELD
@@ -78,6 +78,15 @@ class Jobs:
             payload = await self.redis.hget(keys.policy_acks(job), replica)
             ack = None if payload is None else PolicyAck.model_validate_json(payload)
             return ack if ack is not None and ack.version == version else None
+
+        return await until(look)
+
+    async def refused(self, replica: str, *, job: str = "job") -> PolicyRefusal:
+        """Wait until a replica refuses a version."""
+
+        async def look() -> PolicyRefusal | None:
+            payload = await self.redis.hget(keys.policy_refusals(job), replica)
+            return None if payload is None else PolicyRefusal.model_validate_json(payload)
 
         return await until(look)
 

@@ -3,13 +3,15 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+import pytest
 from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.arrays import unpack_int32
 from services.contracts.messages import JobEvent, decode
-from services.contracts.policy import ReplicaStatus
+from services.contracts.policy import PolicyRefusal, ReplicaStatus
 from services.inference.consumer import GROUP
+from services.inference.engine import EngineFailed
 from services.inference.service import LOOK_AROUND_S
 from services.inference.weights import fingerprint
 from services.kit.streams import FIELD
@@ -89,12 +91,34 @@ async def test_a_damaged_version_is_reported_and_the_old_one_served(
         await jobs.publish(any_manifest(1))
         event = await until(lambda: _first_event(redis))
         assert isinstance(event, JobEvent)
-        assert (event.kind, "version 1 is damaged" in event.data["text"]) == ("warning", True)
+        said = "r1 can't serve version 1: version 1 is damaged"
+        assert (event.kind, event.data) == ("warning", {"service": "inference", "message": said})
+        assert await jobs.refused("r1") == PolicyRefusal(
+            replica="r1", version=1, reason="version 1 is damaged", final=True
+        )
         await worker.ask("r1", "e:0:0")
         (generated,) = await worker.answered("e:0:0")
         assert set(unpack_int32(generated.versions)) == {0}
         await jobs.publish(any_manifest(2))
         await jobs.acked("r1", 2)
+        assert not await redis.exists(keys.policy_refusals("job"))
+
+
+@pytest.mark.parametrize("error", [EngineFailed("no memory left"), KeyError("model_type")])
+async def test_whatever_keeps_an_engine_from_serving_is_told_and_tried_again(
+    start_replica: Start, jobs: Jobs, redis: Redis, error: Exception
+) -> None:
+    async with start_replica() as replica:
+        replica.engine.start_error = error
+        await jobs.publish(any_manifest(0))
+        event = await until(lambda: _first_event(redis))
+        assert isinstance(event, JobEvent)
+        reason = "no memory left" if isinstance(error, EngineFailed) else "KeyError: 'model_type'"
+        assert event.data["message"] == f"r1 can't serve version 0: {reason}"
+        assert await jobs.refused("r1") == PolicyRefusal(replica="r1", version=0, reason=reason, final=False)
+        replica.engine.start_error = None
+        await jobs.acked("r1", 0)
+        assert await redis.xlen(keys.events_stream("job")) == 1  # one cause is told once, however often it is tried
 
 
 async def test_an_update_that_breaks_the_engine_brings_the_old_version_back(

@@ -167,6 +167,51 @@ async def test_what_may_be_repeated_is_repeated_and_waiting_leases_are_renewed()
     await server.stop(0)
 
 
+class AtCapacity(Forgetful):
+    """Answers as the service does before a server that takes no second session."""
+
+    async def OpenGroup(self, request, context):
+        self.opened += 1
+        if self.opened < 20:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Server at capacity: 1/1 sessions active")
+        return env_pb2.OpenGroupResponse(leases=["a"] * request.n, ttl_s=30)
+
+    async def StepBatch(self, request, context):
+        self.stepped += 1
+        if self.stepped < 10:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server was lost")
+        return env_pb2.StepBatchResponse(results=[env_pb2.StepResult(outcome=env_pb2.Outcome())])
+
+
+async def test_a_call_that_is_asked_again_for_long_is_told_once_with_its_cause():
+    server, servicer, told = grpc.aio.server(), AtCapacity(), []
+
+    async def tell(job_id: str, cause: str) -> None:
+        told.append((job_id, cause))
+
+    env_pb2_grpc.add_EnvironmentServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    limits = EnvironmentLimits(tell_after_s=0.1)
+    async with connected_environments(f"127.0.0.1:{port}", limits, tell) as environments:
+        opening_it = asyncio.create_task(environments.open(opening("full", n=1, job_id="job_1")))
+        while not told:
+            await asyncio.sleep(0.01)
+        while servicer.opened < 6:
+            await asyncio.sleep(0.01)
+        servicer.opened = 20
+        lease = (await opening_it).leases[0]
+        asked = "the environment is asked again"
+        assert told == [("job_1", f"{asked}: open: UNAVAILABLE: Server at capacity: 1/1 sessions active")]
+        stepping = asyncio.create_task(environments.step(lease, 1, "go"))
+        while len(told) < 2:
+            await asyncio.sleep(0.01)
+        servicer.stepped = 10
+        await stepping
+        assert told[1:] == [("job_1", f"{asked}: step 1: UNAVAILABLE: the server was lost")]
+    await server.stop(0)
+
+
 class HangsInReset(Forgetful):
     """Answers as the service does whose environment hung in reset."""
 

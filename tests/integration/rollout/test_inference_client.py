@@ -7,7 +7,7 @@ import pytest
 
 from services.contracts import keys
 from services.contracts.arrays import pack_int32
-from services.contracts.messages import Generated, GenerateReply, encode
+from services.contracts.messages import Generated, GenerateReply, JobEvent, decode, encode
 from services.kit.streams import FIELD
 from services.rollout.errors import InferenceFault
 from services.rollout.inference import connected_inference
@@ -184,6 +184,19 @@ async def test_without_a_replica_of_the_job_the_wait_ends(redis):
     async with connected_inference(redis, "w", limits) as inference:
         with pytest.raises(InferenceFault, match="no live replica serves the job"):
             await inference.generate(ask())
+
+
+async def test_a_prompt_that_waits_for_a_replica_is_told_to_the_jobs_owner(redis, replicas):
+    limits = InferenceLimits(replica_wait_s=60, replica_poll_s=0.02, tell_after_s=0.05)
+    async with connected_inference(redis, "w", limits) as inference:
+        waiting = asyncio.create_task(inference.generate(ask()))
+        while not await redis.xlen(keys.events_stream(JOB)):
+            await asyncio.sleep(0.01)
+        await replicas()
+        await waiting
+    ((_, fields),) = await redis.xrange(keys.events_stream(JOB))
+    message = "prompts wait: no live inference replica serves the job"
+    assert decode(fields[FIELD], JobEvent).data == {"service": "rollout", "message": message}
 
 
 async def test_a_prompt_waits_for_a_replica_that_comes_up(redis, replicas):

@@ -106,7 +106,8 @@ class ScriptedRollout:
         self.seen: list[OpenedGroup] = []
         """Every training group in the order it came."""
         self.held_from = NO_CURSOR
-        """Training groups from this cursor on are left unplayed for now."""
+        """Groups from this cursor on are left unplayed for now, those of the purposes in `holds`."""
+        self.holds = {"train"}
 
     async def run(self) -> None:
         """For ever."""
@@ -118,7 +119,7 @@ class ScriptedRollout:
             read = [decode(entry.payload, OpenedGroup) for entry in await stream.read(64, block_ms=50)]
             self.seen += [group for group in read if group.purpose == "train"]
             waiting += read
-            due = [group for group in waiting if group.purpose != "train" or group.cursor < self.held_from]
+            due = [group for group in waiting if group.purpose not in self.holds or group.cursor < self.held_from]
             waiting = [group for group in waiting if group not in due]
             for group in due:
                 with suppress(MoveRefused):  # dropped meanwhile

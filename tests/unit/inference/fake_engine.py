@@ -31,6 +31,8 @@ class FakeEngine:
         self.calls: list[list[Prompt]] = []
         self.surprise: Exception | None = None
         """Raised by every `generate`: what no engine should."""
+        self.start_error: Exception | None = None
+        """Raised by every `start`."""
         self.starts: list[int] = []
         self.updates: list[int] = []
 
@@ -39,6 +41,8 @@ class FakeEngine:
             return
         self._check(manifest)
         self.starts.append(manifest.version)
+        if self.start_error is not None:
+            raise self.start_error
         if manifest.version in self.break_on:
             self.die()
             raise EngineFailed(f"version {manifest.version} breaks the engine")

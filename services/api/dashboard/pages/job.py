@@ -29,7 +29,7 @@ TABLE_ROWS = 50
 
 @router.get("")
 async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
-    """Curves over batches."""
+    """Warnings, and curves over batches."""
     metrics = await feed.metrics(parts.database, job.id)
     evaluations = await feed.evaluations(parts.database, job.id)
     document = {
@@ -46,6 +46,7 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
         tab="overview",
         document=document,
         panels=PANELS,
+        warnings=await feed.warnings(parts.database, job.id),
         latest=metrics[-TABLE_ROWS:][::-1],
         live_url=None if over else f"/jobs/{job.id}/live?after={job.event_id}",
     )

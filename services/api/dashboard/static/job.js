@@ -5,10 +5,12 @@ import { follow, replaceInside } from "./stream.js";
 const { panels, runs } = JSON.parse(document.getElementById("curves").textContent);
 const curves = new Curves(document.getElementById("charts"), panels, runs);
 const head = document.getElementById("head");
+const warnings = document.getElementById("warnings");
 
 if (head?.dataset.live)
   follow(head.dataset.live, {
     head: (html) => replaceInside(head, html),
+    warnings: (html) => replaceInside(warnings, html),
     points(rows) {
       document.getElementById("waiting").hidden = true;
       curves.add(rows);
