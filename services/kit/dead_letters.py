@@ -1,4 +1,4 @@
-"""What cannot be read is set aside with its cause: an entry into the stream's dead letters, a key under another name."""
+"""Sets aside what cannot be read: an entry, with the cause, in the stream's dead letters; a key under another name."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Streams that survive what is written to them: entries come decoded, and what can't be decoded goes to the dead
-letters with its cause at its first reading.
+"""Streams that survive what is written to them: entries come decoded, or go to the dead letters at their first reading.
 
 `StreamConsumer` shares a stream among the members of a consumer group and reclaims what dead ones left; `StreamTail`
 reads a stream that is one process's alone.
@@ -25,6 +24,7 @@ FIELD = b"p"
 T = TypeVar("T")
 RawEntry = tuple[bytes, Mapping[bytes, bytes]]
 """An id and its fields, as the server sends them."""
+_AS_IT_IS: Any = bytes
 Refused = Callable[[str], Awaitable[None]]
 """Told why an entry was set aside."""
 
@@ -92,7 +92,7 @@ class StreamConsumer(Generic[T]):
         group: str,
         consumer: str,
         *,
-        decode: Callable[[bytes], T] = cast(Any, bytes),
+        decode: Callable[[bytes], T] = _AS_IT_IS,
         refused: Refused | None = None,
         reclaim_idle_ms: int = 10_000,
         max_deliveries: int = 8,

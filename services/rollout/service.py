@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 import structlog
 from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.kit.tasks import ended
+from services.kit.values import text_members
 from services.ledger import Ledger
 from services.rollout.consumer import GroupConsumer
 from services.rollout.errors import JobNotReady
@@ -70,8 +69,7 @@ class RolloutWorker:
         await self._drain()
 
     async def _follow_jobs(self) -> None:
-        members = await cast(Awaitable[set[bytes]], self._redis.smembers(keys.ACTIVE_JOBS))
-        active = {member.decode() for member in members}
+        active = await text_members(self._redis, keys.ACTIVE_JOBS)
         for job_id in [job_id for job_id in self._jobs if job_id not in active]:
             await self._leave(job_id)
         for job_id in sorted(active):

@@ -269,6 +269,8 @@ async def test_what_is_spoiled_of_one_job_stops_no_other(redis: Redis, redis_url
         for cursor in range(3):  # one after the other, while what is spoiled comes again
             if cursor == 0:
                 await activate(redis, "good")
-            await complete(redis, "good", f"g{cursor}", [episode(f"g{cursor}", k, [float(k)]) for k in range(2)], cursor)
+            await complete(
+                redis, "good", f"g{cursor}", [episode(f"g{cursor}", k, [float(k)]) for k in range(2)], cursor
+            )
             await until_scored(redis, "good", f"g{cursor}")
             await asyncio.sleep(0.2)

@@ -41,13 +41,16 @@ async def test_the_loops_end_with_the_block_whatever_it_ends_with():
         finally:
             ends.append("loop")
 
-    async with beside(loop):
-        await asyncio.sleep(0)
-    assert ends == ["loop"]
-    with pytest.raises(ValueError, match="block"):
+    async def block(error: Exception | None) -> None:
         async with beside(loop):
             await asyncio.sleep(0)
-            raise ValueError("block")
+            if error:
+                raise error
+
+    await block(None)
+    assert ends == ["loop"]
+    with pytest.raises(ValueError, match="block"):
+        await block(ValueError("block"))
     assert ends == ["loop", "loop"]
 
 
