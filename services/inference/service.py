@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from redis.exceptions import RedisError
 
 from services.contracts.policy import PolicyAck, PolicyManifest, ReplicaStatus
 from services.inference.engine import Engine, EngineError, EngineFailed, UpdateRejected
@@ -71,6 +72,11 @@ class Replica:
         version = -1 if self.served is None or self.job_id is None else self.served.version
         engine = "" if self.engine is None else self.engine.name
         return ReplicaStatus(replica=self.name, job_id=self.job_id, version=version, engine=engine, state=self.state)
+
+    async def warn(self, text: str) -> None:
+        """Show a warning to the user of the job that is served; without one there is nobody to tell."""
+        if self.job_id is not None:
+            await self.registry.warn(self.job_id, text)
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -146,8 +152,12 @@ class Replica:
                 await self._restore(manifest)
             else:
                 self._resume(manifest)
-        except EngineFailed as error:
-            await self._set_back(manifest, str(error))
+        except RedisError:
+            raise
+        except Exception as error:  # whatever a manifest leads to is its job's trouble, not the replica's end
+            if not isinstance(error, EngineFailed):
+                log.exception("a version could not be served", version=manifest.version)
+            await self._set_back(manifest, str(error) or repr(error))
             await self._restore(manifest)
         else:
             self._setback = None

@@ -28,6 +28,17 @@ async def hash_value(redis: Redis, key: str) -> dict[bytes, bytes]:
         return {}
 
 
+async def put_field(redis: Redis, key: str, name: str, value: str) -> None:
+    """Set a field of the hash at `key`; a value of another type is set aside first."""
+    try:
+        await redis.hset(key, name, value)
+    except ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        await set_key_aside(redis, key, "hash")
+        await redis.hset(key, name, value)
+
+
 async def text_members(redis: Redis, key: str) -> set[str]:
     """The members of the set at `key` that are text; a value of another type is set aside and reads as an empty set."""
     try:
