@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from functools import wraps
 from typing import Any
 
 import structlog
@@ -84,12 +84,11 @@ async def beside(*loops: Loop) -> AsyncIterator[None]:
 def ending_the_process(work: Callable[[], None]) -> Callable[[], None]:
     """`work` for a thread: an error in it, which nobody would notice, is logged and ends the process with status 1."""
 
-    @wraps(work)
     def watched() -> None:
         try:
             work()
         except BaseException:
-            log.exception("a background thread ended", thread=work.__qualname__)
+            log.exception("a background thread ended", thread=threading.current_thread().name)
             os._exit(1)
 
     return watched

@@ -51,6 +51,12 @@ async def text_members(redis: Redis, key: str) -> set[str]:
     return set(texts(members))
 
 
+async def add_member(redis: Redis, key: str, member: str) -> None:
+    """Add to the set at `key`; a value of another type is set aside first."""
+    await set_key_aside(redis, key, "set")
+    await redis.sadd(key, member)
+
+
 def texts(values: Iterable[bytes]) -> list[str]:
     """Those of the values that are text, in order."""
     return [text for value in values if (text := text_of(value)) is not None]

@@ -53,6 +53,11 @@ class Ledger:
             await self._redis.set(key, time.time_ns() // 1_000)
             return int(await self._redis.incr(key))
 
+    async def newest_epoch(self) -> int:
+        """The number of the job's trainer; 0: nobody is it, or no number stands there any more."""
+        value = await string_value(self._redis, keys.epoch(self.job)) or b""
+        return int(value) if value.isdigit() else 0
+
     async def open(self, epoch: int, group: OpenedGroup, max_attempts: int) -> GroupState:
         """Announce a group once; opening it again returns the state that it has by now. Raises StaleEpoch."""
         job, name = self.job, group.group_id

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.messages import JobEvent, encode
-from services.kit.streams import FIELD
+from services.kit.streams import append
 
 
 class Events:
@@ -21,7 +21,7 @@ class Events:
     async def tell(self, kind: str, data: dict[str, Any]) -> None:
         """Append one event."""
         event = JobEvent(kind=kind, at_unix_s=time.time(), data=data)
-        await self._redis.xadd(self._stream, {FIELD: encode(event)})
+        await append(self._redis, self._stream, encode(event))
 
     async def state(self, state: str, error: str | None = None) -> None:
         """RUNNING, PAUSED, SUCCEEDED, FAILED (with its sentence) or CANCELLED."""
