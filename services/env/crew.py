@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from services.env.errors import NoWorkerError
+from services.env.errors import NoWorkerError, WorkerLostError
 from services.env.process import WorkerProcess
 from services.env.settings import Settings
 from services.env.wire import (
@@ -213,7 +213,7 @@ class Crew:
             await asyncio.sleep(RESTART_PAUSE_S[min(failures, len(RESTART_PAUSE_S) - 1)])
             try:
                 worker = await self._started()
-            except Exception as error:  # whatever keeps a worker from starting, its slot must not end
+            except (WorkerLostError, OSError) as error:  # TimeoutError is an OSError
                 failures += 1
                 self._last_failure = str(error) or "it did not answer"
                 log.exception("a worker did not start; %d in a row", failures)

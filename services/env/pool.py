@@ -37,16 +37,20 @@ class WorkerPool:
         self._standing = Crew(settings, config, settings.workers, on_ready=on_ready)
         self._own: dict[str, Crew] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
         self._stopped = False
 
     async def start(self) -> None:
         """Start the standing crew and wait until all of it can open sessions; TimeoutError where it cannot."""
         self._standing.start()
+        self._watching = asyncio.create_task(self._watch())
         await self._standing.complete()
 
     async def stop(self) -> None:
         """End every worker and wait until none is left."""
         self._stopped = True
+        if self._watching is not None:
+            self._watching.cancel()
         await asyncio.gather(*(crew.stop() for crew in (self._standing, *self._own.values())), *self._ending)
 
     async def describe(self) -> list[EnvironmentEntry]:
@@ -101,8 +105,8 @@ class WorkerPool:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def watch(self) -> None:
-        """For ever: look after every crew, and end those without work."""
+    async def _watch(self) -> None:
+        """Look after every crew, and end those without work."""
         while True:
             await asyncio.sleep(min(WATCH_EVERY_S, self._settings.step_timeout_s / 4))
             for crew in (self._standing, *self._own.values()):

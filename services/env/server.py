@@ -5,7 +5,6 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 
 import grpc
 from gigpo.env.v1 import env_pb2, env_pb2_grpc
@@ -20,7 +19,6 @@ from services.env.service import EnvService, Limits
 from services.env.servicer import EnvServicer
 from services.env.settings import Settings
 from services.env.worker import WorkerConfig
-from services.kit.tasks import beside
 
 SERVICE_NAME = env_pb2.DESCRIPTOR.services_by_name["EnvironmentService"].full_name
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -90,16 +88,14 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
     health_pb2_grpc.add_HealthServicer_to_server(answering.servicer, server)
     reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    reaping = partial(_reap_forever, service, min(REAP_EVERY_S, settings.lease_ttl_s / 4))
+    reaping = asyncio.create_task(_reap_forever(service, min(REAP_EVERY_S, settings.lease_ttl_s / 4)))
     try:
-        async with beside(reaping, pool.watch):
-            await server.start()  # first, so that health can say that the workers are not there yet
-            await pool.start()
-            yield f"{settings.host}:{port}"
-            answering.drain()
-            await service.drain(settings.drain_s)
+        await server.start()  # first, so that health can say that the workers are not there yet
+        await pool.start()
+        yield f"{settings.host}:{port}"
     finally:
         answering.drain()
-        await service.drain(0.0)  # where the block or a loop failed, nobody waits for the leases
+        await service.drain(settings.drain_s)
+        reaping.cancel()
         await server.stop(grace=settings.drain_s)
         await pool.stop()
