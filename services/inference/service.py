@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from redis.exceptions import RedisError
 
 from services.contracts.events import cause_key
 from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
@@ -72,6 +73,11 @@ class Replica:
         version = -1 if self.served is None or self.job_id is None else self.served.version
         engine = "" if self.engine is None else self.engine.name
         return ReplicaStatus(replica=self.name, job_id=self.job_id, version=version, engine=engine, state=self.state)
+
+    async def warn(self, text: str) -> None:
+        """Show a warning to the user of the job that is served; without one there is nobody to tell."""
+        if self.job_id is not None:
+            await self.registry.warn(self.job_id, text)
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -147,8 +153,11 @@ class Replica:
                 await self._restore(manifest)
             else:
                 self._resume(manifest)
-        except Exception as error:  # an engine that fails in its own way must not end its replica without a word
-            log.exception("the engine did not come up", version=manifest.version)
+        except RedisError:
+            raise
+        except Exception as error:  # whatever a manifest leads to is its job's trouble, not the replica's end
+            if not isinstance(error, EngineFailed):
+                log.exception("a version could not be served", version=manifest.version)
             await self._set_back(manifest, _sentence(error), final=False)
             await self._restore(manifest)
         else:

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from services.contracts import keys
 from services.contracts.events import LONGEST_MESSAGE, Warned, cause_key, encoded
-from services.kit.streams import FIELD
+from services.kit.streams import append
 
 log = structlog.get_logger("ledger")
 
@@ -46,7 +46,7 @@ class Troubles:
             await self._redis.set(keys.last_trouble(job), last, ex=KEEP_S)
             if count & (count - 1) == 0:
                 event = Warned(service=self._service, message=cause, count=count)
-                await self._redis.xadd(keys.events_stream(job), {FIELD: encoded(event)})
+                await append(self._redis, keys.events_stream(job), encoded(event))
         except (RedisError, OSError) as error:
             log.error("a cause could not be told", job_id=job, cause=cause, error=repr(error))
 

@@ -37,6 +37,8 @@ class ServicePlan:
     """Longest time from the start until it is ready; torch on a busy machine takes most of a minute."""
     stop_s: float = 10.0
     """Longest time from SIGTERM to its end; then SIGKILL."""
+    needed: bool = False
+    """The stack does not come up without it."""
 
 
 class StartFailed(Exception):
@@ -53,6 +55,7 @@ class Child:
         self.plan, self._process, self.log = plan, process, log
         self._announced: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read_stdout())
+        self._buried = False
 
     @classmethod
     async def start(cls, plan: ServicePlan, addresses: Mapping[str, str], logs: Path) -> Child:
@@ -115,7 +118,10 @@ class Child:
         return obeyed
 
     def kill(self) -> None:
-        """SIGKILL to everything in its session that is left."""
+        """SIGKILL to everything in its session that is left; once it has ended, once: its number may be another's."""
+        if self._buried:
+            return
+        self._buried = self._process.returncode is not None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 

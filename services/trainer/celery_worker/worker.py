@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -16,6 +17,7 @@ from redis.exceptions import RedisError
 
 from services.contracts import keys
 from services.kit.lifecycle import HEARTBEAT_S, HEARTBEAT_TTL_S, announce, instance_name
+from services.kit.tasks import ending_the_process
 from services.trainer.settings import Settings
 
 
@@ -24,7 +26,8 @@ def run_worker(app: Celery, settings: Settings) -> int:
     name, stop = instance_name("trainer"), threading.Event()
     worker = app.Worker(hostname=f"{name}@trainer", loglevel=settings.log_level, without_gossip=True,
                         without_mingle=True, without_heartbeat=True, quiet=True)  # fmt: skip
-    beating = threading.Thread(target=_beat, args=(settings.redis_url, name, stop), name="heartbeat", daemon=True)
+    beat = ending_the_process(partial(_beat, settings.redis_url, name, stop))
+    beating = threading.Thread(target=beat, name="heartbeat", daemon=True)
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def ready(**_: Any) -> None:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.events import Body, StateReached, Warned, encoded
 from services.contracts.messages import JobEvent, encode
-from services.kit.streams import FIELD
+from services.kit.streams import append
 
 
 class Events:
@@ -21,11 +21,11 @@ class Events:
 
     async def tell(self, kind: Literal["phase", "metrics", "evaluation", "summary"], data: dict[str, Any]) -> None:
         """Append one event whose content is the kind's own: `phase`, `metrics`, `evaluation`, `summary`."""
-        await self._add(encode(JobEvent(kind=kind, at_unix_s=time.time(), data=data)))
+        await append(self._redis, self._stream, encode(JobEvent(kind=kind, at_unix_s=time.time(), data=data)))
 
     async def add(self, body: Body) -> None:
         """Append one event whose content is typed."""
-        await self._add(encoded(body))
+        await append(self._redis, self._stream, encoded(body))
 
     async def state(self, state: str, error: str | None = None) -> None:
         """RUNNING, PAUSED, SUCCEEDED, FAILED (with its sentence) or CANCELLED."""
@@ -38,6 +38,3 @@ class Events:
     async def warn(self, message: str) -> None:
         """Something went wrong and the job goes on."""
         await self.add(Warned(service="trainer", message=message))
-
-    async def _add(self, event: bytes) -> None:
-        await self._redis.xadd(self._stream, {FIELD: event})

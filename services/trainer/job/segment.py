@@ -16,7 +16,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.stdlib import BoundLogger
 
 from services.contracts import keys
-from services.ledger import StaleEpoch
+from services.kit.values import add_member
+from services.ledger import RecordUnreadable, StaleEpoch
 from services.trainer.batch.train_step import train_next_batch
 from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, NothingPlayed, PauseRequested
 from services.trainer.job.restore import catch_up
@@ -55,7 +56,7 @@ async def run_segment(session: Session, log: BoundLogger) -> bool:
         return True
     except CancelRequested:
         await end_job(session, "CANCELLED")
-    except JobFailed as error:
+    except (JobFailed, RecordUnreadable) as error:
         log.warning("job failed", job=session.job, error=str(error))
         await end_job(session, "FAILED", str(error))
     except (StaleEpoch, *RedisGone):
@@ -70,6 +71,7 @@ async def _run(session: Session) -> bool:
     begun = time.monotonic()
     await session.events.state("RUNNING")
     await session.heed_wish()
+    await add_member(session.redis, keys.ACTIVE_JOBS, session.job)  # also when it was lost meanwhile
     if not session.started:
         await _start(session)
         if session.progress.batch == 0 and session.spec.training.total_batches:
@@ -92,7 +94,6 @@ async def _run(session: Session) -> bool:
 async def _start(session: Session) -> None:
     """Bring a job that is new, or new to this process, to where batches can be trained."""
     warmstart = session.spec.model.warmstart
-    await session.redis.sadd(keys.ACTIVE_JOBS, session.job)
     if warmstart is not None:
         await warm_start(session, warmstart)
     await catch_up(session)

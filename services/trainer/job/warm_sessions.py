@@ -8,9 +8,8 @@ from collections.abc import Callable
 from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
 
-from services.contracts import keys
 from services.kit.redis import connect
-from services.ledger import StaleEpoch
+from services.ledger import Ledger, StaleEpoch
 from services.trainer.job.errors import JobFailed
 from services.trainer.job.events import Events
 from services.trainer.job.fail_before_start import end_unstartable
@@ -88,8 +87,7 @@ class WarmSessions:
 
     async def _warm_session(self, job: str) -> Session | None:
         assert self._redis is not None
-        newest = int(await self._redis.get(keys.epoch(job)) or 0)
-        return self._warm.get((job, newest))
+        return self._warm.get((job, await Ledger(self._redis, job).newest_epoch()))
 
     def _keep(self, session: Session) -> None:
         """Most lately used last; the longest unused one makes room."""

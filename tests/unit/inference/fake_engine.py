@@ -26,6 +26,8 @@ class FakeEngine:
         self.up = False
         self.reject: set[int] = set()
         """Versions whose files count as damaged."""
+        self.defects: set[int] = set()
+        """Versions that have it raise what no engine should."""
         self.break_on: set[int] = set()
         """Versions whose update breaks the engine half-way."""
         self.calls: list[list[Prompt]] = []
@@ -88,6 +90,8 @@ class FakeEngine:
     def _check(self, manifest: PolicyManifest) -> None:
         if manifest.version in self.reject:
             raise UpdateRejected(f"version {manifest.version} is damaged")
+        if manifest.version in self.defects:
+            raise KeyError("a defect of the engine")
 
 
 def _sample(prompt: Prompt, sampling: Sampling, served: PolicyManifest) -> Outcome:
