@@ -12,13 +12,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.env.leases import LeaseTable
+from services.env.listing import worker_config
 from services.env.malformed import RefuseMalformed
 from services.env.pool import WorkerPool
-from services.env.registry import known_environments
 from services.env.service import EnvService, Limits
 from services.env.servicer import EnvServicer
 from services.env.settings import Settings
-from services.env.worker import WorkerConfig
 
 SERVICE_NAME = env_pb2.DESCRIPTOR.services_by_name["EnvironmentService"].full_name
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -66,14 +65,7 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
     """
     answering = Health()
     answering.set(False)
-    config = WorkerConfig(
-        known_environments(settings.extra_environments),
-        settings.options,
-        settings.worker_memory_mb * 2**20,
-        settings.step_cpu_s,
-        str(settings.data_root.resolve()) if settings.data_root else None,
-    )
-    pool = WorkerPool(settings, config, answering.set)
+    pool = WorkerPool(settings, worker_config(settings), answering.set)
     service = EnvService(
         pool,
         LeaseTable(ttl_s=settings.lease_ttl_s, limit=settings.max_leases),
