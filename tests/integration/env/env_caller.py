@@ -50,7 +50,7 @@ async def nothing_left(caller: Caller, *, max_leases: int, processes: int) -> No
     until = time.monotonic() + 40.0
     while True:
         try:
-            leases = await caller.open(n=max_leases)
+            leases = await caller.open("grid", n=max_leases)
             break
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > until:
