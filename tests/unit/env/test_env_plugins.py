@@ -3,8 +3,13 @@
 import sys
 
 import pytest
+from pydantic import ValidationError
 
+from services.env.listing import worker_config
+from services.env.process import worker_environment
 from services.env.registry import Registry, UnavailableError, known_environments, refused_registrations
+from services.env.settings import Settings
+from services.env.worker import WorkerConfig
 from tests.env_plugins import HELD, MISTAKES, write
 
 BESIDE = {"grid": "services.env.environments.grid:Grid"}
@@ -70,3 +75,45 @@ def test_names_that_are_no_id_are_refused_and_listed():
     assert len(refused) == len(names)
     assert refused["My Env"] == "its id: want letters, digits and _ . -, at most 100, got str 'My Env'"
     assert all(name.isascii() for name in refused)
+
+
+@pytest.mark.parametrize("names", ["HF_HOME,MY_KEY", "HF_HOME, MY_KEY", "HF_HOME MY_KEY", '["HF_HOME", "MY_KEY"]'])
+def test_variables_for_workers_are_named_as_a_list_or_with_commas(monkeypatch, names):
+    monkeypatch.setenv("ENV_SERVICE_PASS_ENV", names)
+    assert Settings().pass_env == ("HF_HOME", "MY_KEY")
+
+
+@pytest.mark.parametrize("names", ["MY-KEY", "A=b", '["MY KEY"]', "[MY_KEY", "9LIVES"])
+def test_a_name_that_no_variable_has_stops_the_start(monkeypatch, names):
+    monkeypatch.setenv("ENV_SERVICE_PASS_ENV", names)
+    with pytest.raises(ValidationError, match="pass_env"):
+        Settings()
+
+
+def test_workers_see_the_usual_variables_and_those_that_were_named_and_keep_their_hash_seed():
+    config = WorkerConfig({}, {}, 0, 0.0, pass_env=("KEY", "PYTHONHASHSEED", "OMP_NUM_THREADS", "ABSENT"))
+    inherited = {"KEY": "k", "SECRET": "s", "PATH": "/bin", "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "4"}
+    given = worker_environment(inherited, config)
+    kept = {name: given.get(name) for name in ("KEY", "SECRET", "PATH", "PYTHONHASHSEED", "OMP_NUM_THREADS", "ABSENT")}
+    assert kept == {
+        "KEY": "k",
+        "SECRET": None,
+        "PATH": "/bin",
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "4",
+        "ABSENT": None,
+    }
+
+
+def test_the_present_folder_is_searched_only_for_a_module_of_the_settings_that_lies_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.py").touch()
+    (tmp_path / "json.py").touch()  # one of this name is installed
+    (tmp_path / "no_package").mkdir()
+    folders = {
+        reference: worker_config(Settings(extra_environments={"mine": reference})).import_folder
+        for reference in ("here:Mine", "json:Mine", "no_package:Mine", "elsewhere:Mine", "", "../x:Mine")
+    }
+    assert {reference for reference, folder in folders.items() if folder} == {"here:Mine"}
+    assert folders["here:Mine"] == str(tmp_path)
+    assert worker_config(Settings()).import_folder == ""
