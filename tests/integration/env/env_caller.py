@@ -57,6 +57,7 @@ async def nothing_left(caller: Caller, *, max_leases: int, processes: int) -> No
                 raise
             await asyncio.sleep(0.1)
     await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
+    until = time.monotonic() + 40.0  # anew: where workers are recycled, opening has started many
     while len(found := family()) != processes:
         assert time.monotonic() < until, f"want {processes} processes, got {found}"
         await asyncio.sleep(0.05)
