@@ -5,10 +5,14 @@ import sys
 import pytest
 from pydantic import ValidationError
 
+from services.api.checks import installed_problems
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec
 from services.env.listing import worker_config
 from services.env.process import worker_environment
 from services.env.registry import Registry, UnavailableError, known_environments, refused_registrations
 from services.env.settings import Settings
+from services.env.translation import environment_message
 from services.env.worker import WorkerConfig
 from tests.env_plugins import HELD, MISTAKES, write
 
@@ -117,3 +121,19 @@ def test_the_present_folder_is_searched_only_for_a_module_of_the_settings_that_l
     assert {reference for reference, folder in folders.items() if folder} == {"here:Mine"}
     assert folders["here:Mine"] == str(tmp_path)
     assert worker_config(Settings()).import_folder == ""
+
+
+def test_a_job_in_an_unavailable_environment_is_refused_with_the_reason(plugins):
+    entries = Registry(BESIDE | plugins({"splits": MISTAKES["splits"][0]})).entries()
+    infos = [EnvironmentInfo.listed(environment_message(entry)).model_dump(mode="json") for entry in entries]
+    views = [
+        {"info": info, "unavailable_reason": entry.unavailable_reason}
+        for info, entry in zip(infos, entries, strict=True)
+    ]
+    jobs = {
+        name: JobSpec.model_validate({"model": {"model": "job:0/latest"}, "environment": {"environment": name}})
+        for name in ("splits", "grid")
+    }
+    reason = "splits cannot be opened here: splits: want a list of texts, got str 'train'"
+    assert installed_problems(jobs["splits"], views) == [f"environment.environment: {reason}"]
+    assert installed_problems(jobs["grid"], views) == []
