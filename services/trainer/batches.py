@@ -12,6 +12,7 @@ from services.ledger import DropReason, GroupState
 from services.trainer.admission import cursors_to_open
 from services.trainer.errors import JobFailed
 from services.trainer.payloads import Payload, load_payloads
+from services.trainer.room import check_room
 from services.trainer.session import Deadline, Session
 
 
@@ -83,6 +84,7 @@ async def next_batch(session: Session) -> Batch:
 
     Raises:
         JobFailed: batch_timeout_s passed; it names the groups that are missing.
+        NoReplicaFree: the same, but each live replica serves another job.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     deadline = Deadline(session.spec.limits.batch_timeout_s)
@@ -100,6 +102,7 @@ async def next_batch(session: Session) -> Batch:
         await session.heed_wish()
         await _note_arrivals(session)
         if deadline.passed:
+            await check_room(session.redis, session.job)
             raise JobFailed(await _who_is_missing(session, sorted(missing)))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.messages import JobEvent, encode
+from services.contracts.messages import ContractError, JobEvent, decode, encode
 from services.kit.streams import FIELD
 
 
@@ -27,8 +27,22 @@ class Events:
         """RUNNING, PAUSED, SUCCEEDED, FAILED (with its sentence) or CANCELLED."""
         await self.tell("state", {"state": state, **({"error": error} if error else {})})
 
+    async def queued(self, reason: str) -> None:
+        """QUEUED again, with the reason; not told a second time while nothing else happened."""
+        data = {"state": "QUEUED", "reason": reason}
+        if await self._last() != data:
+            await self.phase("waiting", reason=reason)
+            await self.tell("state", data)
+
+    async def _last(self) -> dict[str, Any] | None:
+        newest = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self._redis.xrevrange(self._stream, count=1))
+        try:
+            return decode(newest[0][1][FIELD], JobEvent).data
+        except (ContractError, LookupError):  # none, or somebody else's
+            return None
+
     async def phase(self, phase: str, **detail: Any) -> None:
-        """What the job is doing: warmstart, publish, evaluation, training, replay, export."""
+        """What the job is doing: waiting, warmstart, publish, evaluation, training, replay, export."""
         await self.tell("phase", {"phase": phase, **detail})
 
     async def warn(self, message: str) -> None:

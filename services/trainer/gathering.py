@@ -8,6 +8,7 @@ from services.contracts.messages import OpenedGroup
 from services.ledger import GroupState, MoveRefused
 from services.trainer.errors import JobFailed
 from services.trainer.payloads import Payload, load_payloads
+from services.trainer.room import check_room
 from services.trainer.session import Deadline, Session
 
 CHUNK = 256
@@ -21,6 +22,7 @@ async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> 
 
     Raises:
         JobFailed: nothing arrived for batch_timeout_s.
+        NoReplicaFree: nothing arrived, and each live replica serves another job.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     states: dict[str, GroupState] = {}
@@ -33,6 +35,7 @@ async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> 
         if arrived:
             deadline.restart()
         elif deadline.passed:
+            await check_room(session.redis, session.job)
             raise JobFailed(
                 f"{what}: {len(missing)} of {len(groups)} groups are missing and none came for batch_timeout_s = "
                 f"{session.spec.limits.batch_timeout_s:g} s; the first is {min(missing)}"

@@ -17,6 +17,7 @@ from services.contracts.policy import PolicyAck, PolicyManifest
 from services.ledger import StaleEpoch
 from services.trainer.errors import JobFailed
 from services.trainer.learner.files import whole_folder
+from services.trainer.room import check_room
 from services.trainer.session import Deadline, Session
 
 ACK_POLL_S = 0.02
@@ -41,6 +42,7 @@ async def publish_policy(session: Session) -> None:
 
     Raises:
         JobFailed: no replica acknowledged it within ack_timeout_s.
+        NoReplicaFree: each live one serves another job.
         StaleEpoch, CancelRequested, PauseRequested, DrainRequested.
     """
     await session.check_epoch()
@@ -92,6 +94,7 @@ async def _wait_for_ack(session: Session, version: int) -> None:
         if time.monotonic() >= next_wish:
             next_wish = time.monotonic() + WISH_POLL_S
             await session.heed_wish()
+            await check_room(session.redis, session.job)
         await asyncio.sleep(ACK_POLL_S)
 
 

@@ -1,0 +1,67 @@
+"""Whether inference has room for a job: a replica serves one job at a time, until that job is not active any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.policy import ReplicaStatus
+from services.trainer.errors import NoReplicaFree
+from services.trainer.events import Events
+
+LOOK_S = 0.5
+
+
+async def busy_elsewhere(redis: Redis, job: str) -> str | None:
+    """Why no replica can serve the job now: each live one serves another active job. None: one can, or none is live.
+
+    Where no replica is live at all, the caller's own limit says how long one may take to come up.
+    """
+    replicas = await _live_replicas(redis)
+    active = {name.decode() for name in await cast(Awaitable[set[bytes]], redis.smembers(keys.ACTIVE_JOBS))}
+    others = {replica.job_id for replica in replicas} & (active - {job})
+    if not replicas or any(replica.job_id not in others for replica in replicas):
+        return None
+    return f"waits for an inference replica: all {len(replicas)} serve other jobs"
+
+
+async def check_room(redis: Redis, job: str) -> None:
+    """Raises NoReplicaFree: see `busy_elsewhere`."""
+    if (reason := await busy_elsewhere(redis, job)) is not None:
+        raise NoReplicaFree(reason)
+
+
+async def wait_for_room(redis: Redis, job: str, until: Callable[[], bool]) -> None:
+    """Wait until a replica can serve the job, or its owner wants something else of it than to run.
+
+    Raises:
+        NoReplicaFree: there is still no room, and `until` says that it is time to go.
+    """
+    events = Events(redis, job)
+    while (reason := await busy_elsewhere(redis, job)) is not None:
+        if await redis.get(keys.control(job)) not in (None, b"run"):
+            return
+        await events.queued(reason)
+        if until():
+            raise NoReplicaFree(reason)
+        await asyncio.sleep(LOOK_S)
+
+
+async def _live_replicas(redis: Redis) -> list[ReplicaStatus]:
+    rows = await cast(Awaitable[dict[bytes, bytes]], redis.hgetall(keys.REPLICAS))
+    live = []
+    for name, row in rows.items():
+        if not await redis.exists(keys.replica_heartbeat(name.decode())):
+            continue
+        try:
+            status = ReplicaStatus.model_validate_json(row)
+        except ValidationError:  # of another version of that service: not for us to judge
+            continue
+        if status.state != "draining":
+            live.append(status)
+    return live
