@@ -31,7 +31,7 @@ async def count_take(redis: Redis, folder: JobFolder, job: str, limit: int) -> N
     name, position = keys.takes(job), await _position(redis, folder, job)
     raw = await cast(Awaitable[dict[bytes, bytes]], redis.hgetall(name))
     fruitless = int(raw[b"count"]) if raw.get(b"position") == position.encode() else 0
-    await cast(Awaitable[int], redis.hset(name, mapping={"position": position, "count": fruitless + 1}))
+    await redis.hset(name, mapping={"position": position, "count": fruitless + 1})
     if fruitless >= limit:
         raise JobFailed(_sentence(fruitless))
     if fruitless >= limit // 2:
