@@ -45,7 +45,7 @@ class VllmSettings:
     data_dir: Path
     log: Path
     device: str = "auto"
-    start_s: float = 240.0
+    start_s: float = 600.0
     stop_s: float = 12.0
     stall_s: float = 120.0
     limits: VllmLimits = field(default_factory=VllmLimits)

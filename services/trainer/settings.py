@@ -35,8 +35,9 @@ class Settings(BaseSettings):
     """A message whose worker was not heard of for so long is delivered again (60 s to recover: design)."""
     restore_interval_s: float = Field(10.0, gt=0)
     """How often the broker's client looks for such messages; comes on top of the timeout."""
-    ack_timeout_s: float = Field(300.0, gt=0)
-    """Longest wait until a replica serves a published version; the first one starts an engine."""
+    ack_timeout_s: float = Field(720.0, gt=0)
+    """Longest wait until a replica serves a published version; the first one starts an engine, which may
+    take INFERENCE_VLLM_START_S."""
     policy_keep: int = Field(3, ge=1)
     """Newest policy versions that stay on shared storage; a replica loads the newest only."""
     poll_s: float = Field(0.5, gt=0)
