@@ -44,7 +44,8 @@ class Settings(BaseSettings):
     """After so many a worker is replaced, its sessions undisturbed; 0: never."""
     worker_memory_mb: int = Field(4096, ge=0)
     """Address space of one worker, MiB; 0: no limit. What exceeds it is an error of the environment."""
-    worker_start_timeout_s: Seconds = 60.0
+    worker_start_timeout_s: Seconds = 120.0
+    """Longest a worker may take to come up; on a busy machine imports take 25 times as long."""
 
     plugin_timeout_s: Seconds = 30.0
     """Longest an environment that does not come with this project may take to be imported and to say what it is; then

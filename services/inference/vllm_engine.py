@@ -51,7 +51,7 @@ class VllmSettings:
     data_dir: Path
     log: Path
     device: str = "auto"
-    start_s: float = 240.0
+    start_s: float = 600.0
     stop_s: float = 12.0
     stall_s: float = 10.0
     token_s: float = 600.0

@@ -33,8 +33,9 @@ class ServicePlan:
     """Added to the supervisor's own environment, without what is the API's alone."""
     probe: Callable[[], bool] | None = None
     """Whether it is ready; None: it says so by its announcing line on stdout."""
-    start_s: float = 120.0
-    """Longest time from the start until it is ready; torch on a busy machine takes most of a minute."""
+    start_s: float = 300.0
+    """Longest time from the start until it is ready; torch on a busy machine takes minutes. One that
+    ends is noticed at once."""
     stop_s: float = 10.0
     """Longest time from SIGTERM to its end; then SIGKILL."""
     needed: bool = False

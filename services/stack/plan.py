@@ -58,7 +58,7 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
 
     vllm = settings.found_vllm_python()
     inference = {"VLLM_PYTHON": str(vllm)} if vllm else {}
-    first = [ServicePlan("valkey", valkey.command, probe=valkey.answers, start_s=30.0, needed=True)] if valkey else []
+    first = [ServicePlan("valkey", valkey.command, probe=valkey.answers, needed=True)] if valkey else []
     environments = service("env", "ENV_SERVICE_", env, stop_s=settings.drain_s + 8.0, needed=True)
     rest = [
         service("inference", "INFERENCE_", with_redis(**inference), stop_s=25.0),

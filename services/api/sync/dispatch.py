@@ -11,9 +11,10 @@ from kombu.exceptions import KombuError
 from redis.asyncio import Redis
 
 from services.api.sql.tables import JobRow
-from services.api.sync.broker import WAITING, announced_jobs
+from services.api.sync.broker import announced_jobs
 from services.contracts import keys
 from services.contracts.events import StateReached, encoded
+from services.contracts.keys import WAITING
 from services.contracts.states import JobState
 from services.kit.streams import append
 from services.ledger.warnings import warn
@@ -68,7 +69,11 @@ class Dispatcher:
             with self._celery.producer_or_acquire() as producer:
                 for job_id in job_ids:
                     self._celery.send_task(
-                        keys.RUN_SEGMENT, args=[job_id], queue=keys.TRAINER_QUEUE, priority=WAITING, producer=producer
+                        keys.RUN_SEGMENT,
+                        args=[job_id],
+                        queue=keys.TRAINER_QUEUE,
+                        priority=WAITING,
+                        producer=producer,
                     )
         except KombuError as error:
             raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error

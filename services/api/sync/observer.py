@@ -184,7 +184,7 @@ class Observer:
         except ValueError:
             self._log.warning("state_unknown", job=job.id, state=repr(event.data.get("state")))
             return
-        if not follows(JobState(job.state), observed):
+        if not follows(JobState(job.state), observed, given_back="reason" in event.data):
             self._log.info("state_ignored", job=job.id, state=job.state, observed=observed.value)
             return
         job.state = observed.value

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.events import Body, StateReached, Warned, encoded
-from services.contracts.messages import JobEvent, encode
-from services.kit.streams import append
+from services.contracts.events import Body, StateReached, Warned, encoded, job_event
+from services.contracts.messages import JobEvent, decode, encode
+from services.kit.streams import RawEntry, append, payload_of
 
 
 class Events:
@@ -31,8 +31,22 @@ class Events:
         """RUNNING, PAUSED, SUCCEEDED, FAILED (with its sentence) or CANCELLED."""
         await self.add(StateReached(state=state, error=error))
 
+    async def queued(self, reason: str) -> None:
+        """QUEUED again, with the reason; not told a second time while nothing else happened."""
+        event = StateReached(state="QUEUED", reason=reason)
+        if await self._last() != job_event(event).data:
+            await self.phase("waiting", reason=reason)
+            await self.add(event)
+
+    async def _last(self) -> dict[str, Any] | None:
+        newest = cast("list[RawEntry]", await self._redis.xrevrange(self._stream, count=1))
+        try:
+            return decode(payload_of(newest[0][1]), JobEvent).data
+        except (ValueError, LookupError):  # nothing yet, or an entry that is no event
+            return None
+
     async def phase(self, phase: str, **detail: Any) -> None:
-        """What the job is doing: warmstart, publish, evaluation, training, replay, export."""
+        """What the job is doing: waiting, warmstart, publish, evaluation, training, replay, export."""
         await self.tell("phase", {"phase": phase, **detail})
 
     async def warn(self, message: str) -> None:

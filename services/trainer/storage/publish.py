@@ -17,6 +17,7 @@ from services.contracts.policy import PolicyAck, PolicyManifest
 from services.kit.values import hash_value, string_value
 from services.ledger import StaleEpoch
 from services.trainer.job.errors import JobFailed
+from services.trainer.job.room import check_room
 from services.trainer.job.session import Deadline, Session
 from services.trainer.learner.files import whole_folder
 from services.trainer.storage.refusals import last_refusal, raise_when_refused
@@ -43,6 +44,7 @@ async def publish_policy(session: Session) -> None:
 
     Raises:
         JobFailed: no replica acknowledged it within ack_timeout_s, or it is refused for good.
+        NoReplicaFree: each live one serves another job.
         StaleEpoch, CancelRequested, PauseRequested, DrainRequested.
     """
     await session.check_epoch()
@@ -106,6 +108,7 @@ async def _wait_for_ack(session: Session, version: int) -> None:
         if time.monotonic() >= next_wish:
             next_wish = time.monotonic() + WISH_POLL_S
             await session.heed_wish()
+            await check_room(session.redis, session.job)
         await asyncio.sleep(ACK_POLL_S)
 
 

@@ -33,10 +33,13 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.messages import Episode, JobEvent, OpenedGroup, Step, decode
 from services.contracts.policy import PolicyAck, PolicyManifest
+from services.inference.running import running_replica
+from services.inference.settings import Settings as InferenceSettings
 from services.kit.streams import StreamConsumer
 from services.kit.values import put_field, string_value
 from services.ledger import Ledger, MoveRefused
 from services.ledger.ledger import ROLLOUT
+from tests.unit.inference.fake_engine import FakeEngine
 
 GIVE_UP_S = 90.0
 NO_CURSOR = 10**9
@@ -175,12 +178,15 @@ async def enqueue(redis_url: str, *args: Any, priority: int = 0) -> None:
 
 
 @asynccontextmanager
-async def surroundings(redis: Redis, redis_url: str, job: str, **player: Any) -> AsyncIterator[ScriptedRollout]:
-    """Rollout, replica and the real advantage service around one job."""
+async def surroundings(
+    redis: Redis, redis_url: str, job: str, *, replica: bool = True, **player: Any
+) -> AsyncIterator[ScriptedRollout]:
+    """Rollout, the real advantage service, and, unless there is one (`one_replica`), a replica around one job."""
     rollout, stop = ScriptedRollout(redis, job, **player), asyncio.Event()
     settings = AdvantageSettings(redis_url=redis_url, jobs_poll_s=0.05)
     advantage = asyncio.create_task(Consumer(redis, settings, f"advantage-{job}").run(stop))
-    others = [asyncio.create_task(rollout.run()), asyncio.create_task(acknowledge(redis, job))]
+    others = [asyncio.create_task(rollout.run())]
+    others += [asyncio.create_task(acknowledge(redis, job))] if replica else []
     try:
         yield rollout
     finally:
@@ -192,11 +198,26 @@ async def surroundings(redis: Redis, redis_url: str, job: str, **player: Any) ->
         await advantage
 
 
+@asynccontextmanager
+async def one_replica(redis_url: str, data_dir: Path, name: str = "r1") -> AsyncIterator[None]:
+    """A real inference replica on an engine without a model; like every replica it serves one job at a time."""
+    settings = InferenceSettings(redis_url=redis_url, data_dir=data_dir, replica=name, poll_s=0.01)
+    async with running_replica(settings, {"vllm": FakeEngine, "transformers": FakeEngine}):
+        yield
+
+
 @contextmanager
-def trainer_process(redis_url: str, data_dir: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A real trainer worker; ended with SIGTERM, killed when that does not help."""
+def trainer_process(
+    redis_url: str, data_dir: Path, *, python_path: Path | None = None, **settings: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A real trainer worker; ended with SIGTERM, killed when that does not help.
+
+    Args:
+        python_path: folder whose `sitecustomize.py` every process of it runs first.
+    """
     environment = {
         **os.environ,
+        **({"PYTHONPATH": f"{python_path}:{os.environ.get('PYTHONPATH', '')}"} if python_path else {}),
         "TRAINER_REDIS_URL": redis_url,
         "TRAINER_DATA_DIR": str(data_dir),
         "TRAINER_RESTORE_INTERVAL_S": "1",
