@@ -25,6 +25,10 @@ class UpdateRejected(EngineError):
     """The version's files are not what its manifest says; the engine still serves what it served before."""
 
 
+class WrongWeights(UpdateRejected):
+    """The engine loaded the version and serves other weights, after a start too: nothing may be sampled with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to sample one batch; hashable, so that prompts can be grouped by it."""

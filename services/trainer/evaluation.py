@@ -16,6 +16,7 @@ from services.trainer.errors import NothingPlayed
 from services.trainer.folders import JobFolder, write_durably
 from services.trainer.gathering import consume_gathered, gather
 from services.trainer.learner.rows import rows_of
+from services.trainer.mismatch import warn_of_mismatch
 from services.trainer.payloads import Payload
 from services.trainer.session import Session
 
@@ -56,7 +57,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
 
     Raises:
         NothingPlayed: no episode could be played; of a random actor, which may lack admissible actions, the first.
-        JobFailed: none came for batch_timeout_s.
+        JobFailed: none came for batch_timeout_s, or the engine serves other weights than it says.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     chosen = panel(label, session.progress.batch, session.spec.environment.task_view)
@@ -71,7 +72,9 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
             raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played")
-        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, _mismatch(session, payloads))
+        mismatch_kl = _mismatch(session, payloads)
+        await warn_of_mismatch(session, what, mismatch_kl)
+        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl)
         path = session.folder.evaluation_rollouts(label, chosen.version)
         write_durably(path, packed([group.encoded for group in payloads]))
         session.evaluations.append(stored)

@@ -58,6 +58,8 @@ class Session:
     saved_batch: int = 0
     """`progress.batch` of the newest checkpoint."""
     evaluations: list[EvaluationResult] = field(default_factory=list)
+    mismatch_told: bool = False
+    """The owner was warned that engine and trainer differ; once is enough."""
     started: bool = False
     """Version 0 is served and measured: training may begin."""
 

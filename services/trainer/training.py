@@ -11,6 +11,7 @@ from services.trainer.folders import write_durably
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.rows import rows_of
 from services.trainer.metrics import Timing, append_record, batch_record
+from services.trainer.mismatch import warn_of_mismatch
 from services.trainer.publish import publish_policy
 from services.trainer.session import Session
 
@@ -54,6 +55,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     started = time.monotonic()
     learner = _learn(session, batch)
     train_s = time.monotonic() - started
+    await warn_of_mismatch(session, f"batch {batch.number}", learner.get("current_mismatch_kl"))
     session.progress.batch += 1
     session.unconsumed[batch.number] = batch.group_ids
     interrupt: Exception | None = None

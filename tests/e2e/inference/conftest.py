@@ -27,6 +27,7 @@ from transformers import (
 from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
 from services.contracts.policy import PolicyManifest
 from services.inference.engine import Completion
+from services.trainer.learner.probe import probe_of
 from services.trainer.learner.weights import save_weights
 
 VLLM_PYTHON = Path(__file__).parents[3] / ".venv-vllm" / "bin" / "python"
@@ -97,15 +98,20 @@ class Policies:
             files={file.name: hashlib.sha256(file.read_bytes()).hexdigest()},
             engine=engine,
             max_model_len=MAX_MODEL_LEN,
+            probe=probe_of(self._load(number), MAX_MODEL_LEN),
         )
 
     def logprobs(self, number: int, prompt: list[int], response: list[int], temperature: float) -> list[float]:
         """log p(response token | what stands before it) under version `number`, by one forward pass."""
-        model = AutoModelForCausalLM.from_pretrained(self.data_dir / f"v{number}", dtype=torch.float32)
+        model = self._load(number)
         with torch.inference_mode():
             logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
         table = torch.log_softmax(logits / temperature, dim=1)
         return [float(table[row, token]) for row, token in enumerate(response)]
+
+    def _load(self, number: int) -> PreTrainedModel:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.data_dir / f"v{number}", dtype=torch.float32)
+        return model
 
     def _write(self, seed: int, folder: Path) -> None:
         torch.manual_seed(seed)
