@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from celery import Celery
 from redis.asyncio import Redis
 from safetensors.torch import load_file
+from transformers import Qwen2ForCausalLM  # by its name: an automatic class imports it late, when time counts
 
 from services.advantage.consumer import Consumer
 from services.advantage.settings import Settings as AdvantageSettings
@@ -38,7 +40,7 @@ from services.kit.streams import StreamConsumer
 from services.ledger import Ledger, MoveRefused
 from services.ledger.ledger import ROLLOUT
 from services.trainer.learner.logprobs import Scorer, TokenRows
-from services.trainer.learner.policy import WEIGHTS, load_policy
+from services.trainer.learner.policy import WEIGHTS
 
 GIVE_UP_S = 90.0
 NO_CURSOR = 10**9
@@ -102,7 +104,7 @@ class HonestEngine:
     def score(self, episode: Episode, manifest: PolicyManifest) -> Episode:
         """The episode with its log-probabilities under the manifest's weights."""
         if self._scorer is None or self._path != manifest.path:
-            model = load_policy(Path(manifest.base))
+            model = Qwen2ForCausalLM.from_pretrained(manifest.base, dtype=torch.float32)
             model.load_state_dict(load_file(Path(manifest.path) / WEIGHTS), strict=False)  # a tied head is there once
             self._path, self._scorer = manifest.path, Scorer(model, temperature=1.0, token_budget=4_096)
         return msgspec.structs.replace(episode, steps=[self._scored(self._scorer, step) for step in episode.steps])
