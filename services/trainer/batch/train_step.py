@@ -7,6 +7,7 @@ import time
 from services.contracts.archive import packed
 from services.trainer.batch.batches import Batch, load_manifest, next_batch, staleness
 from services.trainer.batch.metrics import Timing, append_record, batch_record
+from services.trainer.batch.mismatch import warn_of_mismatch
 from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, NoReplicaFree, PauseRequested
 from services.trainer.job.session import Session
 from services.trainer.learner.errors import LearnerError
@@ -54,6 +55,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     started = time.monotonic()
     learner = _learn(session, batch)
     train_s = time.monotonic() - started
+    await warn_of_mismatch(session, f"batch {batch.number}", learner.get("current_mismatch_kl"))
     session.progress.batch += 1
     session.unconsumed[batch.number] = batch.group_ids
     interrupt: Exception | None = None

@@ -66,6 +66,8 @@ class Session:
     """Why the last group was given up."""
     played: set[str] = field(default_factory=set)
     """Purposes of which a group was played to its end."""
+    mismatch_told: bool = False
+    """The owner was warned that engine and trainer differ; once is enough."""
     started: bool = False
     """Version 0 is served and measured: training may begin."""
 
