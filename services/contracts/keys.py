@@ -108,7 +108,7 @@ def policy_refusals(job: str) -> str:
 
 
 def troubles(job: str) -> str:
-    """Hash cause -> how often it happened; see services/ledger/troubles.py."""
+    """Hash cause -> how often it happened; see services/ledger/warnings.py."""
     return f"{{{job}}}:troubles"
 
 

@@ -6,7 +6,7 @@ from services.contracts import keys
 from services.kit.lifecycle import announce, heartbeat, instance_name, stop_event
 from services.kit.log import configure_logging
 from services.kit.redis import connect
-from services.ledger.troubles import Troubles
+from services.ledger.warnings import Warnings
 from services.rollout.environments import connected_environments
 from services.rollout.inference import connected_inference
 from services.rollout.service import RolloutWorker
@@ -20,7 +20,7 @@ async def serve(settings: Settings) -> None:
     async with (
         redis,
         connected_environments(
-            settings.env_address, settings.environment_limits(), Troubles(redis, "rollout").note
+            settings.env_address, settings.environment_limits(), Warnings(redis, "rollout").count
         ) as environments,
         connected_inference(redis, worker, settings.inference_limits()) as inference,
     ):

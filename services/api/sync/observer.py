@@ -29,7 +29,7 @@ from services.contracts.states import TERMINAL, JobState, Wish, follows
 from services.kit.dead_letters import is_wrong_type, set_entry_aside, set_key_aside
 from services.kit.streams import RawEntry, by_stream, payload_of
 from services.kit.values import text_members
-from services.ledger.warnings import warn
+from services.ledger.warnings import Warnings
 
 BLOCK_MS = 200
 """Longest wait of one read; a job submitted meanwhile is seen after it."""
@@ -103,7 +103,8 @@ class Observer:
             stream = keys.events_stream(job)
             if _position(entry_id) is None:
                 await set_key_aside(self._redis, stream, "")
-                await warn(self._redis, job, "api", f"the events from {entry_id} on could not be stored")
+                message = f"the events from {entry_id} on could not be stored"
+                await Warnings(self._redis, "api").warn(job, message)
             else:
                 await set_entry_aside(self._redis, stream, entry_id, cause)
             self._refused.pop(0)

@@ -8,16 +8,18 @@ from typing import Any, Literal, cast
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.events import Body, StateReached, Warned, encoded, job_event
+from services.contracts.events import Body, StateReached, encoded, job_event
 from services.contracts.messages import JobEvent, decode, encode
 from services.kit.streams import RawEntry, append, payload_of
+from services.ledger.warnings import Warnings
 
 
 class Events:
     """The event stream of one job. Every event may be told twice; readers take the last word."""
 
     def __init__(self, redis: Redis, job: str) -> None:
-        self._redis, self._stream = redis, keys.events_stream(job)
+        self._redis, self._job, self._stream = redis, job, keys.events_stream(job)
+        self._warnings = Warnings(redis, "trainer")
 
     async def tell(self, kind: Literal["phase", "metrics", "evaluation", "summary"], data: dict[str, Any]) -> None:
         """Append one event whose content is the kind's own: `phase`, `metrics`, `evaluation`, `summary`."""
@@ -51,4 +53,12 @@ class Events:
 
     async def warn(self, message: str) -> None:
         """Something went wrong and the job goes on."""
-        await self.add(Warned(service="trainer", message=message))
+        await self._warnings.warn(self._job, message)
+
+    async def count(self, cause: str) -> None:
+        """Something went wrong that may happen often: told at the 1st, 2nd, 4th... time."""
+        await self._warnings.count(self._job, cause)
+
+    async def last_cause(self, since_unix_s: float) -> str | None:
+        """The newest cause that any service counted; None: there is none since that instant."""
+        return await self._warnings.last_cause(self._job, since_unix_s)
