@@ -148,5 +148,5 @@ def replica_heartbeat(replica: str) -> str:
 
 
 def service_heartbeat(service: str, instance: str) -> str:
-    """Key with a time to live: the instance is alive; its value is JSON {service, instance, pid, detail}."""
+    """Key with a time to live: the instance is alive; its value is a `Heartbeat` as JSON."""
     return f"services:alive:{service}:{instance}"

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.events import LONGEST_MESSAGE
 from services.kit.values import drop_field, hash_value, put_field, texts
+from services.ledger.presence import present_names
 from services.ledger.warnings import KEEP_S
 
 
@@ -27,6 +28,5 @@ async def why_unplayable(redis: Redis, job: str) -> str | None:
     if not refusals:
         return None
     refused = {keys.service_heartbeat("rollout", worker) for worker in texts(refusals)}
-    pattern = keys.service_heartbeat("rollout", "*")
-    live = {name.decode() async for name in redis.scan_iter(pattern, count=1_000)}
+    live = await present_names(redis, "rollout")
     return None if live - refused else next(iter(refusals.values())).decode(errors="replace")

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from services.contracts import keys
-from services.kit.lifecycle import announce, heartbeat, instance_name, stop_event
+from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
 from services.kit.redis import connect
+from services.ledger.presence import present
 from services.ledger.warnings import Warnings
 from services.rollout.environments import connected_environments
 from services.rollout.inference import connected_inference
@@ -25,7 +25,7 @@ async def serve(settings: Settings) -> None:
         connected_inference(redis, worker, settings.inference_limits()) as inference,
     ):
         rollout = RolloutWorker(redis, environments, inference, settings, worker)
-        async with heartbeat(redis, keys.service_heartbeat("rollout", worker), rollout.status):
+        async with present(redis, "rollout", worker, rollout.detail):
             announce("rollout", None, settings.address_file)
             await rollout.run(stop)
 

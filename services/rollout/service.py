@@ -7,9 +7,9 @@ are the two outside things that an episode alternates between.
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -62,10 +62,9 @@ class RolloutWorker:
         self._jobs: dict[str, _ServedJob] = {}
         self._warnings = Warnings(redis, "rollout")
 
-    def status(self) -> str:
-        """What the heartbeat says, JSON."""
-        detail = {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
-        return json.dumps({"service": "rollout", "instance": self._worker, "detail": detail})
+    def detail(self) -> dict[str, Any]:
+        """What the worker's heartbeat says of it."""
+        return {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Play until `stop`, then finish what is under way, for `drain_s` at most."""
