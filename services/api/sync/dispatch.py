@@ -115,4 +115,4 @@ class Dispatcher:
 
 
 def _state_event(state: JobState) -> bytes:
-    return encoded(StateReached(state=state.value))
+    return encoded(StateReached(state=state))

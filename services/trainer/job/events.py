@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.events import Body, StateReached, encoded, job_event
-from services.contracts.messages import JobEvent, decode, encode
+from services.contracts.events import AnyBody, Phase, PhaseBegan, StateReached, encoded, job_event
+from services.contracts.messages import JobEvent, decode
+from services.contracts.states import JobState
 from services.kit.streams import RawEntry, append, payload_of
 from services.ledger.warnings import Warnings
 
@@ -21,23 +21,19 @@ class Events:
         self._redis, self._job, self._stream = redis, job, keys.events_stream(job)
         self._warnings = Warnings(redis, "trainer")
 
-    async def tell(self, kind: Literal["phase", "metrics", "evaluation", "summary"], data: dict[str, Any]) -> None:
-        """Append one event whose content is the kind's own: `phase`, `metrics`, `evaluation`, `summary`."""
-        await append(self._redis, self._stream, encode(JobEvent(kind=kind, at_unix_s=time.time(), data=data)))
-
-    async def add(self, body: Body) -> None:
-        """Append one event whose content is typed."""
+    async def add(self, body: AnyBody) -> None:
+        """Append one event."""
         await append(self._redis, self._stream, encoded(body))
 
-    async def state(self, state: str, error: str | None = None) -> None:
+    async def state(self, state: JobState, error: str | None = None) -> None:
         """RUNNING, PAUSED, SUCCEEDED, FAILED (with its sentence) or CANCELLED."""
         await self.add(StateReached(state=state, error=error))
 
     async def queued(self, reason: str) -> None:
         """QUEUED again, with the reason; not told a second time while nothing else happened."""
-        event = StateReached(state="QUEUED", reason=reason)
+        event = StateReached(state=JobState.QUEUED, reason=reason)
         if await self._last() != job_event(event).data:
-            await self.phase("waiting", reason=reason)
+            await self.phase(Phase.WAITING, reason=reason)
             await self.add(event)
 
     async def _last(self) -> dict[str, Any] | None:
@@ -47,9 +43,9 @@ class Events:
         except (ValueError, LookupError):  # nothing yet, or an entry that is no event
             return None
 
-    async def phase(self, phase: str, **detail: Any) -> None:
-        """What the job is doing: waiting, warmstart, publish, evaluation, training, replay, export."""
-        await self.tell("phase", {"phase": phase, **detail})
+    async def phase(self, phase: Phase, **detail: Any) -> None:
+        """What the job is doing."""
+        await self.add(PhaseBegan(phase=phase, detail=detail))
 
     async def warn(self, message: str) -> None:
         """Something went wrong and the job goes on."""
