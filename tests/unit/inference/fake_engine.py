@@ -83,7 +83,7 @@ class FakeEngine:
             raise EngineFailed("it died while sampling")
         assert self.served is not None
         for index, prompt in enumerate(prompts):
-            yield [(index, _sample(prompt, sampling, self.served, self.logprob))]
+            yield [(index, self._probed(prompt) or _sample(prompt, sampling, self.served, self.logprob))]
 
     async def healthy(self) -> bool:
         return self.up
@@ -95,6 +95,16 @@ class FakeEngine:
         """As if it had been killed: what it owes is lost."""
         self.up = False
         self.gate.set()
+
+    def _probed(self, prompt: Prompt) -> Completion | None:
+        """The trainer's own continuation of a probe's prompt: an engine with the right weights gives it."""
+        probe, ids = self.served.probe if self.served else None, unpack_int32(prompt.ids)
+        if probe is None or ids not in probe.prompts or self.logprob != RIGHT_LOGPROB:
+            return None
+        at = probe.prompts.index(ids)
+        response, logprobs = probe.response_ids[at], probe.logprobs[at]
+        versions = [self.served.version] * len(response)
+        return Completion(pack_int32(response), pack_float32(logprobs), pack_int32(versions), "length")
 
     def _check(self, manifest: PolicyManifest) -> None:
         if manifest.version in self.reject:
