@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from services.contracts.archive import packed
+from services.contracts.events import BatchTrained, Phase
 from services.contracts.policy import PolicyAck
 from services.trainer.batch.batches import Batch, load_manifest, next_batch, staleness
 from services.trainer.batch.metrics import Timing, append_record, batch_record
@@ -47,7 +48,7 @@ async def replay(session: Session, manifests: dict[int, str]) -> None:
     for number, manifest in manifests.items():
         if number != session.progress.batch:
             raise JobFailed(f"replay: want the manifest of batch {session.progress.batch}, the next one is {number}")
-        await session.events.phase("replay", batch=number)
+        await session.events.phase(Phase.REPLAY, batch=number)
         await train_batch(session, await load_manifest(session, number, manifest), 0.0)
 
 
@@ -76,7 +77,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     session.progress.wait(
         inference=record["wait_generate_s"], environment=record["wait_env_s"], trainer=train_s + publish_s
     )
-    await session.events.tell("metrics", record)
+    await session.events.add(BatchTrained(record=record))
     await session.tracking.batch(record)
     if interrupt is not None:
         raise interrupt

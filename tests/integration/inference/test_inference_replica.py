@@ -1,5 +1,5 @@
 import asyncio
-import json
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -15,6 +15,7 @@ from services.inference.engine import EngineFailed
 from services.inference.service import LOOK_AROUND_S
 from services.kit.dead_letters import dead_letters
 from services.kit.streams import FIELD
+from services.ledger.presence import present_instances
 from tests.integration.inference.conftest import Jobs, Running, Worker, until
 from tests.unit.inference.policy_versions import any_manifest
 
@@ -451,9 +452,9 @@ async def test_a_replica_whose_engine_raises_what_it_should_not_serves_the_next_
 
 async def test_the_heartbeat_tells_what_the_service_does(start_replica: Start, redis: Redis) -> None:
     async with start_replica():
-        value = json.loads(await redis.get(keys.service_heartbeat("inference", "r1")))
-        assert value["instance"] == "r1"
-        assert value["detail"]["counters"]["expired"] == 0
+        (beat,) = await present_instances(redis)
+        assert (beat.service, beat.instance, beat.pid) == ("inference", "r1", os.getpid())
+        assert beat.detail["counters"]["expired"] == 0
 
 
 async def _as_async(value: object) -> object:
