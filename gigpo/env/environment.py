@@ -108,6 +108,8 @@ class Environment(ABC):
     """Disjoint task sets; the first is the default."""
     prompt_template: ClassVar[str] = "plain/v1"
     """See docs/prompts.md."""
+    templates: ClassVar[str] = ""
+    """Folder beside this class's module with prompt templates of its own, such as "templates"; empty: there is none."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Modules that must be installed. Import them where they are used, so that listing stays cheap."""
     extra: ClassVar[str] = ""

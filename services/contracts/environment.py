@@ -41,6 +41,8 @@ class EnvironmentInfo(BaseModel):
     splits: list[str] = Field(default_factory=lambda: ["train", "test"])
     prompt_template: str = FALLBACK
     """What the environment names as its own; see `template`."""
+    templates: dict[str, str] = Field(default_factory=dict)
+    """File name -> text of the prompt templates that it brings; see services/contracts/templates."""
     vocabulary: list[str] = Field(default_factory=list)
     """Every word its texts and actions can hold; empty when unknown. A from-scratch tokenizer is made from it."""
 
@@ -59,13 +61,14 @@ class EnvironmentInfo(BaseModel):
             default_max_turns=entry.default_max_turns or DEFAULT_MAX_TURNS,
             splits=list(entry.splits),
             prompt_template=entry.prompt_template or FALLBACK,
+            templates=dict(entry.templates),
             vocabulary=list(entry.vocabulary),
         )
 
     def template(self, spec: JobSpec) -> str:
         """The prompt template of a job in this environment."""
         wanted = spec.environment.prompt_template
-        return suited_template(self.prompt_template) if wanted == "auto" else wanted
+        return suited_template(self.prompt_template, self.templates) if wanted == "auto" else wanted
 
     def kwargs(
         self, spec: JobSpec, *, max_turns: int = 0, overrides: Mapping[str, Any] | None = None

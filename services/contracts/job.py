@@ -25,7 +25,7 @@ from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
-from services.contracts.templates import template_names
+from services.contracts.templates import template_names, template_of, unknown_template
 
 __all__ = ["Algorithm", "JobSpec", "Rewards", "SpecError", "flags", "parse_spec"]
 
@@ -134,10 +134,14 @@ class Environment(Section):
 
     @field_validator("prompt_template")
     @classmethod
-    def _template_is_known(cls, name: str) -> str:
-        if name != "auto" and name not in template_names():
-            raise ValueError(f"unknown prompt template {name!r}; want auto or one of {', '.join(template_names())}")
-        return name
+    def _template_may_be_known(cls, name: str) -> str:
+        known = template_names()
+        if name == "auto" or name in known:
+            return name
+        ours = name.partition("/")[0] in {one.partition("/")[0] for one in known}
+        if ours or template_of(f"{name.replace('/', '.')}.think.jinja") != name:
+            raise ValueError(unknown_template(name))
+        return name  # the environment may bring it; the API asks
 
 
 class Rollout(Section):

@@ -51,7 +51,7 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
     form = wanted.prompt_form
     if form == "auto":
         form = "think" if tokens.chat_template and wanted.use_chat_template else "plain"
-    if form == "plain" and (unknown := tokens.unknown_words(plain_words(template))):
+    if form == "plain" and (unknown := tokens.unknown_words(plain_words(template, environment.templates))):
         log.warning("the tokenizer does not know words of the template", job_id=job_id, words=unknown)
     chats = tokens.chat_template if wanted.use_chat_template else None
     chat = ChatTemplate(chats, tokens.special) if chats else None
@@ -61,9 +61,11 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
         environment=environment,
         tokens=tokens,
         prompts=PromptWriter(
-            Wording(SceneTemplate(template, form), chat, wanted.system), tokens, wanted.max_prompt_tokens
+            Wording(SceneTemplate(template, form, environment.templates), chat, wanted.system),
+            tokens,
+            wanted.max_prompt_tokens,
         ),
-        projection=Projection(reply_tags(template, form)),
+        projection=Projection(reply_tags(template, form, environment.templates)),
         sampling=Sampling(spec.rollout.temperature, spec.rollout.max_completion_length, tokens.stop_ids),
     )
 

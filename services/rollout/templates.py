@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import msgspec
-from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2 import TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from services.contracts.templates import template_file, template_files
+from services.contracts.templates import NONE, template_file
+from services.contracts.templates.sandbox import scene_sandbox
 from services.rollout.errors import AttemptFailed, TokenizerError
 
 
@@ -39,23 +40,24 @@ class Scene(msgspec.Struct, frozen=True):
 
 
 class SceneTemplate:
-    """One form of one of the platform's templates.
+    """One form of a template of the platform's or of the environment's own.
 
     Args:
         template: `<name>/<version>`, a known one.
         form: `think` or `plain`.
+        brought: the environment's own files.
     """
 
-    def __init__(self, template: str, form: str) -> None:
-        sandbox = ImmutableSandboxedEnvironment(
-            loader=DictLoader(template_files()), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        )
+    def __init__(self, template: str, form: str, brought: Mapping[str, str] = NONE) -> None:
         self.name = f"{template} {form}"
-        self._template = sandbox.get_template(template_file(template, form))
+        self._template = scene_sandbox(brought).get_template(template_file(template, form, brought))
 
     def render(self, scene: Scene) -> str:
-        """The scene in words."""
-        return self._template.render(msgspec.structs.asdict(scene)).strip()
+        """The scene in words. AttemptFailed: an environment's own template fails on it."""
+        try:
+            return self._template.render(msgspec.structs.asdict(scene)).strip()
+        except Exception as error:  # a template is a program of others
+            raise AttemptFailed(f"the prompt template {self.name}: {error}") from error
 
 
 class ChatTemplate:

@@ -80,6 +80,8 @@ def show_environment(
     about.add_row("deterministic", "yes" if info["deterministic"] else "no: a lost session can't be replayed")
     about.add_row("turns", f"{info['default_max_turns']} unless max_turns says otherwise")
     about.add_row("prompt template", info["prompt_template"])
+    if brought := info.get("templates"):
+        about.add_row("its own files", ", ".join(brought))
     words.print(about)
     table = Table("environment_kwargs", "values", "default", "", box=None)
     for key in kwargs_in_words(info["kwargs_schema"]):

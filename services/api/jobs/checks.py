@@ -18,6 +18,7 @@ from services.api.security.addresses import model_problem
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
+from services.contracts.templates import template_names, unknown_template
 
 Problems = list[tuple[str, str]]
 """(field, sentence) pairs."""
@@ -63,6 +64,8 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     if spec.model.warmstart and not problems:
         merged = {**wanted.environment_kwargs, **spec.model.warmstart.warmstart_environment_kwargs}
         problems += _kwargs_problems("model.warmstart.warmstart_environment_kwargs", merged, info)
+    if wanted.prompt_template not in ("auto", *template_names(info.templates)):
+        problems.append(("environment.prompt_template", unknown_template(wanted.prompt_template, info.templates)))
     for name in ("train_split", "eval_split"):
         split = getattr(wanted, name)
         if split not in info.splits:

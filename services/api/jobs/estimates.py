@@ -101,7 +101,7 @@ def _policy(
 ) -> tuple[int, dict[str, int]]:
     """Parameters, and hidden_size, num_hidden_layers and vocab_size."""
     if scratch := spec.model.scratch:
-        words = {*environment.vocabulary, *plain_words(environment.template(spec))}
+        words = {*environment.vocabulary, *plain_words(environment.template(spec), environment.templates)}
         vocabulary = len(words) + SCRATCH_SPECIAL_TOKENS
         shape = {**scratch.model_dump(include={"hidden_size", "num_hidden_layers"}), "vocab_size": vocabulary}
         return scratch_parameters(scratch, vocabulary), shape

@@ -5,19 +5,27 @@ A template `<name>/<version>` never changes; a new layout gets a new version. It
     think   instructions, and a reply that encloses its action in tags: <think>...</think><action>...</action>
     plain   words as they are, and a reply that is the action
 
-A form that a template has no file of is that of `plain/v1`. Templates know no turn counter and no clock, so that equal
-states give equal prompts. The first line of a file may name the tags that enclose an action: `{# tags: action #}`.
+An environment may bring templates of its own: `brought` below are its files by name, none of them named as one of the
+platform's. A form that a template has no file of is that of `plain/v1`. Templates know no turn counter and no clock, so
+that equal states give equal prompts. The first line of a file may name the tags that enclose an action:
+`{# tags: action #}`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 
 FORMS = ("think", "plain")
 FALLBACK = "plain/v1"
 """The template of environments that name none; its forms stand in for those that another template lacks."""
+NONE: Mapping[str, str] = MappingProxyType({})
+"""What an environment without templates of its own brings."""
+SCENE = frozenset({"task", "observation", "history", "admissible_actions", "task_hidden"})
+"""All that a template may show: fields of rollout's `Scene`."""
 _FILE = re.compile(r"(?P<name>\w+)\.(?P<version>v\d+)\.(?P<form>\w+)\.jinja")
 _TAGS = re.compile(r"{# tags: ([\w, ]+) #}")
 _MARKUP = re.compile(r"{#.*?#}|{%.*?%}|{{.*?}}", re.DOTALL)
@@ -30,31 +38,47 @@ def template_files() -> dict[str, str]:
     return {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".jinja")}
 
 
-@cache
-def template_names() -> tuple[str, ...]:
+def template_of(file: str) -> str | None:
+    """The `<name>/<version>` that a file writes in one of the `FORMS`; None: it is no such file."""
+    match = _FILE.fullmatch(file)
+    return f"{match['name']}/{match['version']}" if match and match["form"] in FORMS else None
+
+
+def template_names(brought: Mapping[str, str] = NONE) -> tuple[str, ...]:
     """Every `<name>/<version>`, sorted."""
-    matches = filter(None, map(_FILE.fullmatch, template_files()))
-    return tuple(sorted({f"{match['name']}/{match['version']}" for match in matches}))
+    return tuple(sorted({name for file in (*template_files(), *brought) if (name := template_of(file))}))
 
 
-def template_file(template: str, form: str) -> str:
+def unknown_template(template: str, brought: Mapping[str, str] = NONE) -> str:
+    """The sentence about a template that nobody has."""
+    return f"unknown prompt template {template!r}; want auto or one of {', '.join(template_names(brought))}"
+
+
+def template_file(template: str, form: str, brought: Mapping[str, str] = NONE) -> str:
     """Name of the file that writes a known template in one of the `FORMS`."""
     own = f"{template.replace('/', '.')}.{form}.jinja"
-    return own if own in template_files() else f"{FALLBACK.replace('/', '.')}.{form}.jinja"
+    known = own in template_files() or own in brought
+    return own if known else f"{FALLBACK.replace('/', '.')}.{form}.jinja"
 
 
-def suited_template(named: str) -> str:
+def suited_template(named: str, brought: Mapping[str, str] = NONE) -> str:
     """The template for what an environment names: itself, `v1` where no version is named, else `plain/v1`."""
-    return next((name for name in (named, f"{named}/v1") if name in template_names()), FALLBACK)
+    names = template_names(brought)
+    return next((name for name in (named, f"{named}/v1") if name in names), FALLBACK)
 
 
-def reply_tags(template: str, form: str) -> tuple[str, ...]:
+def reply_tags(template: str, form: str, brought: Mapping[str, str] = NONE) -> tuple[str, ...]:
     """The tags that enclose an action in a reply; none: the reply is the action."""
-    first_line = template_files()[template_file(template, form)].partition("\n")[0]
+    first_line = _text(template, form, brought).partition("\n")[0]
     match = _TAGS.match(first_line)
     return tuple(tag.strip() for tag in match[1].split(",")) if match else ()
 
 
-def plain_words(template: str) -> list[str]:
+def plain_words(template: str, brought: Mapping[str, str] = NONE) -> list[str]:
     """What the plain form adds to a scene's own words: a tokenizer made from an environment's words needs them too."""
-    return _MARKUP.sub(" ", template_files()[template_file(template, "plain")]).split()
+    return _MARKUP.sub(" ", _text(template, "plain", brought)).split()
+
+
+def _text(template: str, form: str, brought: Mapping[str, str]) -> str:
+    file = template_file(template, form, brought)
+    return brought[file] if file in brought else template_files()[file]

@@ -105,4 +105,5 @@ def environment_message(entry: EnvironmentEntry) -> env_pb2.EnvironmentInfo:
         max_sessions=entry.max_sessions,
         example_kwargs_json=entry.example_kwargs_json,
         example_actions=entry.example_actions,
+        templates=entry.templates,
     )

@@ -15,6 +15,7 @@ FILES = {
     "README.md": "README.md.txt",
     "{name}/__init__.py": "init.py.txt",
     "{name}/environment.py": "environment.py.txt",
+    "{name}/templates/{name}.v1.think.jinja": "think.jinja.txt",
     "tests/test_{name}.py": "test_environment.py.txt",
 }
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from gigpo.env.environment import Capabilities, CostClass, Environment, EnvironmentKwargs
+from services.env.workers.prompt_templates import brought_templates
 from services.env.workers.wanted import ContractError, came, flag, named, text, texts, whole
 from services.env.workers.wire import EnvironmentEntry, packed
 
@@ -42,6 +43,7 @@ def described(environment_id: str, found: type[Environment]) -> EnvironmentEntry
         max_sessions=whole("max_sessions", _attribute(found, "max_sessions"), least=0),
         example_actions=_texts(found, "example_actions"),
         example_kwargs_json=_examples(found),
+        templates=_asked("templates", "files of templates", lambda: brought_templates(found)),
     )
     if (size := len(packed(entry))) > MAX_ENTRY_BYTES:
         raise ContractError(f"vocabulary() and the rest: want at most {MAX_ENTRY_BYTES} bytes in all, got {size}")

@@ -132,6 +132,7 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, array_like=True):
     max_sessions: int = 0
     example_kwargs_json: str = "[{}]"
     example_actions: tuple[str, ...] = ()
+    templates: dict[str, str] = {}
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="described"):

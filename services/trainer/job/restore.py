@@ -127,7 +127,7 @@ def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path) -> Non
         with whole_folder(folder) as unfinished:
             shutil.copytree(source, unfinished, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", ".*"))
         return
-    words = [*environment.vocabulary, *plain_words(environment.template(spec))]
+    words = [*environment.vocabulary, *plain_words(environment.template(spec), environment.templates)]
     if not environment.vocabulary:
         raise JobFailed(f"model.scratch: environment {environment.id} names no vocabulary to make a tokenizer from")
     try:

@@ -93,7 +93,7 @@ def test_the_single_turn_example_is_accepted_with_everything_resolved(http: http
         ),
         ({"rewards": {}}, "", "reward_funcs: want at least one"),
         (
-            {"environment": {"use_gym_env": False, "prompt_template": "x/v1"}},
+            {"environment": {"use_gym_env": False, "prompt_template": "prompts/v9"}},
             "environment.prompt_template",
             "prompts/v1",
         ),

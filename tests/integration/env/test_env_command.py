@@ -157,6 +157,13 @@ def test_a_new_package_installs_passes_its_test_and_conforms(gigpo, tmp_path):
     shown = gigpo("check", "tic_tac", "--json", PYTHONPATH=str(target))
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["passed"] >= 13
+    shown = gigpo("show", "tic_tac", PYTHONPATH=str(target))
+    assert "tic_tac.v1.think.jinja" in shown.stdout
+    (target / "tic_tac" / "templates" / "tic_tac.v1.think.jinja").write_text("{% if task %}")
+    shown = gigpo("show", "tic_tac", PYTHONPATH=str(target))
+    assert "tic_tac.v1.think.jinja, line 1: TemplateSyntaxError: Unexpected end of template" in " ".join(
+        shown.stdout.split()
+    )
 
 
 def test_the_bench_measures_and_says_what_it_did_not_compare(gigpo):

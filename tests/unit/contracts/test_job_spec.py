@@ -153,6 +153,15 @@ def test_a_template_that_is_not_known_is_refused_with_those_that_are():
         assert word in sentence
 
 
+@pytest.mark.parametrize("name", ["", "maze", "maze.v1", "maze/v1/v2", "../v1", "maze/V1", "grid/v9"])
+def test_a_name_that_no_environment_can_bring_is_refused(name):
+    assert problem({**SMALL, "environment": {"prompt_template": name}})[0] == "environment.prompt_template"
+
+
+def test_a_template_that_an_environment_may_bring_is_taken():
+    assert spec(environment={"prompt_template": "maze/v1"}).environment.prompt_template == "maze/v1"
+
+
 @pytest.mark.parametrize("model", [{}, {"model": "/m", "scratch": {}}])
 def test_exactly_one_source_of_a_model_is_wanted(model):
     field, sentence = problem({"model": model})

@@ -5,7 +5,8 @@ import pytest
 
 from services.contracts.arrays import unpack_int32
 from services.contracts.environment import EnvironmentInfo
-from services.rollout.errors import PromptTooLong
+from services.contracts.templates import plain_words
+from services.rollout.errors import AttemptFailed, PromptTooLong
 from services.rollout.playbook import make_playbook
 from services.rollout.prompts import PromptWriter, Wording
 from services.rollout.templates import Scene, SceneTemplate
@@ -154,6 +155,31 @@ def test_equal_scenes_give_equal_prompts(tmp_path):
     prompts = writer(tmp_path, 64)
     assert prompts.ids(SCENE) == prompts.ids(Scene(*(getattr(SCENE, name) for name in SCENE.__struct_fields__)))
     assert all(0 <= token < len(WORDS) + 3 for token in unpack_int32(prompts.ids(SCENE)))
+
+
+BROUGHT = {
+    "maze.v1.think.jinja": (
+        '{# tags: move #}\n{% extends "base.v1.jinja" %}{% block intro %}You are in a maze.{% endblock %}'
+    ),
+    "maze.v1.plain.jinja": "maze {{ observation }} {{ admissible_actions[0] }}",
+}
+
+
+def test_an_environments_own_template_writes_its_prompts_and_reads_its_replies(tmp_path):
+    info = EnvironmentInfo(id="maze", prompt_template="maze", templates=BROUGHT)
+    chat = make_playbook("job", spec_of({}), info, word_tokens(tmp_path / "chat", WORDS, chat_template=CHAT))
+    assert chat.prompts.wording.text(SCENE).startswith("<|user|> You are in a maze.\n\nTask: put apple in box\n")
+    assert chat.projection.project("<think>so</think><move>go north</move>").action == "go north"
+    plain = make_playbook("job", spec_of({}), info, word_tokens(tmp_path / "plain", WORDS))
+    assert plain.prompts.wording.text(SCENE) == "maze apple here . go north"
+    assert plain_words("maze/v1", BROUGHT) == ["maze"]
+
+
+def test_a_template_that_fails_on_a_scene_is_a_failed_attempt_and_names_itself(tmp_path):
+    info = EnvironmentInfo(id="maze", prompt_template="maze/v1", templates=BROUGHT)
+    playbook = make_playbook("job", spec_of({}), info, word_tokens(tmp_path, WORDS))
+    with pytest.raises(AttemptFailed, match="the prompt template maze/v1 plain: "):
+        playbook.prompts.ids(Scene("", "apple"))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.templates import (
     FORMS,
+    SCENE,
     plain_words,
     reply_tags,
     suited_template,
@@ -39,6 +40,10 @@ def test_templates_know_of_nothing_but_the_scene():
         unknown = meta.find_undeclared_variables(sandbox.parse(source)) - set(Scene.__struct_fields__)
         assert not unknown, name
         assert "loop." not in source, name  # a turn's number is a trace of time
+
+
+def test_a_template_may_show_what_a_scene_has():
+    assert frozenset(Scene.__struct_fields__) == SCENE
 
 
 def test_every_environment_here_names_a_known_template():

@@ -145,6 +145,26 @@ Global___Capabilities: _TypeAlias = Capabilities  # noqa: Y015
 class EnvironmentInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TemplatesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     KWARGS_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
@@ -157,6 +177,7 @@ class EnvironmentInfo(_message.Message):
     MAX_SESSIONS_FIELD_NUMBER: _builtins.int
     EXAMPLE_KWARGS_JSON_FIELD_NUMBER: _builtins.int
     EXAMPLE_ACTIONS_FIELD_NUMBER: _builtins.int
+    TEMPLATES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     description: _builtins.str
     kwargs_schema_json: _builtins.str
@@ -182,6 +203,10 @@ class EnvironmentInfo(_message.Message):
     def example_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """to try it with where observations name no admissible ones"""
 
+    @_builtins.property
+    def templates(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """file name -> text of the prompt templates that it brings"""
+
     def __init__(
         self,
         *,
@@ -197,10 +222,11 @@ class EnvironmentInfo(_message.Message):
         max_sessions: _builtins.int = ...,
         example_kwargs_json: _builtins.str = ...,
         example_actions: _abc.Iterable[_builtins.str] | None = ...,
+        templates: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "example_actions", b"example_actions", "example_kwargs_json", b"example_kwargs_json", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "max_sessions", b"max_sessions", "prompt_template", b"prompt_template", "splits", b"splits", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "example_actions", b"example_actions", "example_kwargs_json", b"example_kwargs_json", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "max_sessions", b"max_sessions", "prompt_template", b"prompt_template", "splits", b"splits", "templates", b"templates", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
