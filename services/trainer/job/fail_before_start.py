@@ -7,10 +7,10 @@ from contextlib import suppress
 
 from redis.asyncio import Redis
 
-from services.contracts import keys
 from services.contracts.job import JobSpec
 from services.contracts.states import JobState
 from services.ledger import Ledger
+from services.ledger.active_jobs import deactivate
 from services.trainer.job.errors import JobFailed
 from services.trainer.job.events import Events
 from services.trainer.job.restore import load_job
@@ -28,7 +28,7 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
     ledger, events = Ledger(redis, job), Events(redis, job)
     epoch = await ledger.claim_epoch()
     balance = await close_ledger(ledger, epoch, events)
-    await redis.srem(keys.ACTIVE_JOBS, job)
+    await deactivate(redis, job)
     spec = await _spec(redis, job)
     if spec is None:
         await events.state(JobState.FAILED, error)

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
+from services.contracts.states import Wish
 from services.contracts.summary import EvaluationResult
 from services.kit.values import string_value
 from services.ledger import Ledger, StaleEpoch
@@ -89,9 +90,9 @@ class Session:
         """
         wish = await string_value(self.redis, keys.control(self.job))
         await self.check_epoch()
-        if wish == b"cancel":
+        if wish == Wish.CANCEL.value.encode():
             raise CancelRequested(self.job)
-        if wish == b"pause":
+        if wish == Wish.PAUSE.value.encode():
             raise PauseRequested(self.job)
         if self.draining():
             raise DrainRequested(self.job)
