@@ -158,10 +158,6 @@ class Ledger:
         """
         return episodes_in(group_id, await hash_value(self._redis, keys.episodes(self.job, group_id)))
 
-    async def scores_of(self, group_id: str) -> bytes | None:
-        """The stored `ScoredGroup` payload."""
-        return await string_value(self._redis, keys.scores(self.job, group_id))
-
     async def manifests(self) -> dict[int, str]:
         """Batch number -> manifest of every batch that no durable checkpoint holds yet."""
         return manifests_in(await hash_value(self._redis, keys.manifests(self.job)))

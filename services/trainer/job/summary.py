@@ -66,6 +66,7 @@ def job_summary(
         seed=spec.training.seed,
         stale_max=totals.stale_max if batches else None,
         phases_s=progress.phases_s,
+        waits_s=progress.waits_s,
     )
 
 
