@@ -8,6 +8,7 @@ from contextlib import suppress
 from redis.asyncio import Redis
 
 from services.contracts.job import JobSpec
+from services.contracts.jobfolder import JobFolder
 from services.contracts.states import JobState
 from services.ledger import Ledger
 from services.ledger.active_jobs import deactivate
@@ -17,7 +18,7 @@ from services.trainer.job.restore import load_job
 from services.trainer.job.summary import close_ledger, job_summary, tell_end
 from services.trainer.phases.evaluation import read_results
 from services.trainer.storage.checkpoint import newest_complete
-from services.trainer.storage.folders import JobFolder, write_durably
+from services.trainer.storage.folders import write_durably
 
 
 async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str) -> None:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
+from services.contracts.jobfolder import JobFolder
 from services.contracts.states import Wish
 from services.contracts.summary import EvaluationResult
 from services.kit.values import string_value
@@ -22,7 +23,6 @@ from services.trainer.batch.arrivals import Arrivals
 from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, PauseRequested
 from services.trainer.job.events import Events
 from services.trainer.settings import Settings
-from services.trainer.storage.folders import JobFolder
 from services.trainer.storage.progress import Progress
 from services.trainer.trackers.tracking import Tracking
 

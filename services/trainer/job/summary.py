@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from services.contracts import keys
 from services.contracts.events import Summarized
 from services.contracts.job import JobSpec
+from services.contracts.jobfolder import JobFolder
 from services.contracts.states import JobState
 from services.contracts.summary import EvaluationResult, JobSummary, LedgerSummary
 from services.ledger import Balance, DropReason, Ledger, RecordUnreadable
@@ -19,7 +20,7 @@ from services.trainer.job.events import Events
 from services.trainer.job.session import Session
 from services.trainer.phases.evaluation import find_result
 from services.trainer.storage.checkpoint import write_hashes
-from services.trainer.storage.folders import JobFolder, write_durably
+from services.trainer.storage.folders import write_durably
 from services.trainer.storage.progress import Progress
 
 
