@@ -14,6 +14,7 @@ from typing import Any
 from gigpo.client.document import checked, submission
 from gigpo.client.statistics import Interval, mean_interval, paired_difference, steps_to_reach
 from services.contracts.algorithm import keys_of_estimator
+from services.contracts.states import JobState
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def read_result(folder: Path, cell: Cell) -> Result | None:
         if json.loads((folder / "cell.json").read_text())["sha"] != cell.sha:
             return None
         summary = json.loads((folder / "summary.json").read_text())
-        if summary["state"] != "SUCCEEDED":
+        if summary["state"] != JobState.SUCCEEDED:
             return None
         metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     except (OSError, ValueError, KeyError):

@@ -19,6 +19,7 @@ from gigpo.client.errors import BAD_INPUT, INTERRUPTED, GigpoError, NoStack
 from gigpo.client.stack import RunningStack, running_stack, start_stack, stop_stack
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.job import JobSpec
+from services.contracts.states import JobState
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; words for people go to stderr.")]
 Runs = Annotated[
@@ -35,7 +36,7 @@ DEFAULT_RUNS = Path("runs")
 PIPE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
 
-_AT_WORK = ("PENDING", "QUEUED", "RUNNING")
+_AT_WORK = (JobState.PENDING, JobState.QUEUED, JobState.RUNNING)
 """In the order in which a job goes through them: one that moves on while they are asked for is found in the next."""
 
 P = ParamSpec("P")

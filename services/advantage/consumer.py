@@ -19,8 +19,9 @@ from services.contracts import keys
 from services.contracts.job import JobSpec
 from services.contracts.messages import CompleteGroup, ScoredGroup, decode
 from services.kit.streams import Entry, StreamConsumer
-from services.kit.values import string_value, text_members
+from services.kit.values import string_value
 from services.ledger import Ledger, MoveRefused
+from services.ledger.active_jobs import active_jobs
 from services.ledger.ledger import ADVANTAGE
 from services.ledger.warnings import Warnings
 
@@ -68,7 +69,7 @@ class Consumer:
         ended: dict[str, asyncio.Event] = {}
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
-                active = await text_members(self._redis, keys.ACTIVE_JOBS)
+                active = await active_jobs(self._redis)
                 for job in [job for job in readers if job not in active]:
                     ended.pop(job).set()
                     del readers[job]

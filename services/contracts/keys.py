@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 ACTIVE_JOBS = "jobs:active"
-"""Set of the ids of jobs whose groups may be played; a service polls it to learn which streams to read."""
+"""Set of the ids of jobs whose groups may be played; see services/ledger/active_jobs.py."""
 
 TRAINER_QUEUE, RUN_SEGMENT = "trainer", "gigpo.trainer.run_segment"
 """Celery's queue that the trainer reads, and the one task in it: train the job of this id."""
@@ -145,6 +145,11 @@ def replies_stream(worker: str) -> str:
 def replica_heartbeat(replica: str) -> str:
     """Key with a time to live: the replica is alive."""
     return f"{{inference:{replica}}}:alive"
+
+
+def adopter(replica: str) -> str:
+    """String with a time to live: who moves the requests of a replica that died."""
+    return f"{{inference:{replica}}}:adopter"
 
 
 def service_heartbeat(service: str, instance: str) -> str:

@@ -15,7 +15,8 @@ from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, 
 from services.inference.consumer import GROUP
 from services.kit.dead_letters import set_key_aside
 from services.kit.streams import RawEntry
-from services.kit.values import drop_field, hash_value, put_field, string_value, text_members, text_of
+from services.kit.values import drop_field, hash_value, put_field, string_value, text_of
+from services.ledger.active_jobs import active_jobs
 from services.ledger.warnings import Warnings
 
 log = structlog.get_logger("inference")
@@ -41,15 +42,12 @@ class Registry:
 
     async def job(self, job_id: str) -> JobView:
         """Whether a job is active, and its newest policy version."""
-        async with self._redis.pipeline(transaction=False) as pipe:  # two slots: no transaction
-            pipe.sismember(keys.ACTIVE_JOBS, job_id)
-            pipe.mget([keys.policy(job_id)])  # unlike GET it does not fail on another type
-            active, (payload,) = await pipe.execute()
-        return JobView(bool(active), _manifest(job_id, payload))
+        payload = await string_value(self._redis, keys.policy(job_id))
+        return JobView(job_id in await active_jobs(self._redis), _manifest(job_id, payload))
 
     async def neediest_job(self) -> PolicyManifest | None:
         """The manifest of the active job with the fewest live replicas; None: no job has published a policy."""
-        jobs = sorted(await text_members(self._redis, keys.ACTIVE_JOBS))
+        jobs = sorted(await active_jobs(self._redis))
         if not jobs:
             return None
         payloads = [await string_value(self._redis, keys.policy(job)) for job in jobs]  # a slot each
@@ -124,7 +122,7 @@ class Registry:
         The streams may lie on different nodes, so an entry is added here before it is deleted there: a crash between
         repeats a request, and its items are recognised by their ids.
         """
-        lock = f"{{inference:{dead}}}:adopter"
+        lock = keys.adopter(dead)
         if not await self._redis.set(lock, self._replica, nx=True, ex=ADOPTER_S):
             return 0
         source, moved = keys.requests_stream(dead), 0

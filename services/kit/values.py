@@ -67,6 +67,12 @@ async def add_member(redis: Redis, key: str, member: str) -> None:
     await redis.sadd(key, member)
 
 
+async def drop_member(redis: Redis, key: str, member: str) -> None:
+    """Delete from the set at `key`; a value of another type is set aside."""
+    await set_key_aside(redis, key, "set")
+    await redis.srem(key, member)
+
+
 def texts(values: Iterable[bytes]) -> list[str]:
     """Those of the values that are text, in order."""
     return [text for value in values if (text := text_of(value)) is not None]

@@ -13,6 +13,7 @@ import grpc
 import structlog
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
+from services.contracts.faults import FaultClass
 from services.kit.tasks import beside
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import EnvironmentFault
@@ -114,7 +115,7 @@ class GrpcEnvironments:
             pause = max(pause, refusal.retry_after_ms / 1000)
             cause = f"step {seq}: {status.name}: {refusal.message}"
             if status not in REPEATABLE or wait.would_end(pause):
-                raise EnvironmentFault("infra", cause)
+                raise EnvironmentFault(FaultClass.INFRA, cause)
             await self._tell_wait(self._owners.get(lease, ""), wait, status, cause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -151,7 +152,7 @@ class GrpcEnvironments:
             except grpc.aio.AioRpcError as error:
                 pause, cause = max(pause, _retry_after_s(error)), f"open: {error.code().name}: {error.details()}"
                 if error.code() not in REPEATABLE or wait.would_end(pause):
-                    fault = "env_bug" if error.code() is grpc.StatusCode.INTERNAL else "infra"
+                    fault = FaultClass.ENV_BUG if error.code() is grpc.StatusCode.INTERNAL else FaultClass.INFRA
                     raise EnvironmentFault(fault, cause) from error
                 await self._tell_wait(opening.job_id, wait, error.code(), cause)
             else:
@@ -172,7 +173,7 @@ class GrpcEnvironments:
     def _first(self, opened: env_pb2.OpenGroupResponse, opening: Opening) -> Observation:
         if len(opened.leases) != opening.n:
             self.release(list(opened.leases))
-            raise EnvironmentFault("infra", f"open: want {opening.n} leases, got {len(opened.leases)}")
+            raise EnvironmentFault(FaultClass.INFRA, f"open: want {opening.n} leases, got {len(opened.leases)}")
         return observation_of(opened.observation)
 
     async def _is_light(self, environment: str) -> bool:

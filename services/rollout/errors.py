@@ -1,5 +1,7 @@
 """What can go wrong while a group is played, one class per reason. None of them ever becomes a reward."""
 
+from services.contracts.faults import FaultClass
+
 
 class AttemptFailed(Exception):
     """This attempt cannot be finished; the message is the cause that the ledger keeps."""
@@ -9,10 +11,10 @@ class EnvironmentFault(AttemptFailed):
     """The environment service failed, or the environment's own code did.
 
     Args:
-        fault: `infra` or `env_bug`; the message begins with it.
+        fault: INFRA or ENV_BUG; the message begins with it.
     """
 
-    def __init__(self, fault: str, message: str) -> None:
+    def __init__(self, fault: FaultClass, message: str) -> None:
         super().__init__(f"environment {fault}: {message}")
 
 

@@ -15,10 +15,9 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.contracts import keys
 from services.kit.tasks import ended
-from services.kit.values import text_members
 from services.ledger import Ledger
+from services.ledger.active_jobs import active_jobs
 from services.ledger.playability import accept_job, refuse_job
 from services.ledger.warnings import Warnings
 from services.rollout.consumer import GroupConsumer
@@ -75,7 +74,7 @@ class RolloutWorker:
         await self._drain()
 
     async def _follow_jobs(self) -> None:
-        active = await text_members(self._redis, keys.ACTIVE_JOBS)
+        active = await active_jobs(self._redis)
         for job_id in [job_id for job_id in self._jobs if job_id not in active]:
             await self._leave(job_id)
         for job_id in sorted(active):

@@ -6,10 +6,11 @@ import json
 
 from gigpo_proto.env.v1 import env_pb2
 
+from services.contracts.faults import FaultClass
 from services.rollout.errors import EnvironmentFault, ModelFault
 from services.rollout.ports import Observation, Opening, Outcome
 
-FAULTS = {env_pb2.FAULT_CLASS_INFRA: "infra", env_pb2.FAULT_CLASS_ENV_BUG: "env_bug"}
+FAULTS = {env_pb2.FAULT_CLASS_INFRA: FaultClass.INFRA, env_pb2.FAULT_CLASS_ENV_BUG: FaultClass.ENV_BUG}
 
 
 def open_request(opening: Opening) -> env_pb2.OpenGroupRequest:
@@ -42,7 +43,7 @@ def outcome_of(message: env_pb2.Outcome) -> Outcome:
         fault = message.fault
         if fault.fault_class == env_pb2.FAULT_CLASS_MODEL:
             raise ModelFault(fault.message)
-        raise EnvironmentFault(FAULTS.get(fault.fault_class, "infra"), fault.message)
+        raise EnvironmentFault(FAULTS.get(fault.fault_class, FaultClass.INFRA), fault.message)
     return Outcome(
         observation_of(message.observation),
         message.reward,

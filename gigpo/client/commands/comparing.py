@@ -24,6 +24,7 @@ from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit
 from gigpo.client.synchronous import GigpoClient
 from gigpo.client.tables import comparison_table
 from services.contracts.job import Algorithm
+from services.contracts.states import RETRIED, JobState
 
 Estimators = Annotated[
     str, typer.Option("--estimators", help="Comma-separated; the last one is set against the others.")
@@ -95,7 +96,7 @@ def _submitted(client: GigpoClient, cell: Cell) -> Job:
     while True:
         key = f"compare:{cell.name}:{cell.sha[:32]}:{attempt}"
         job = client.job(client.submit(cell.spec, key=key).id)
-        if job.state not in {"FAILED", "CANCELLED"}:
+        if job.state not in RETRIED:
             return job
         attempt += 1
 
@@ -105,7 +106,7 @@ def _finished(client: GigpoClient, cell: Cell, job: Job, destination: Destinatio
     ended = follow(client, job, words)
     stamp = {"cell.json": json.dumps({"sha": cell.sha, "job": job.id}) + "\n"}
     save_results(client, ended, destination.folder("") / cell.name, force=destination.force, more=stamp)
-    return ended.state == "SUCCEEDED"
+    return ended.state == JobState.SUCCEEDED
 
 
 def write_comparison(

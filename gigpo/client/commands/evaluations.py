@@ -13,6 +13,7 @@ from gigpo.client.follow import follow
 from gigpo.client.models.evaluations import Evaluation
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.tables import evaluations_table
+from services.contracts.states import JobState
 
 app = typer.Typer(no_args_is_help=True, help="Measure policies on held-out tasks, as jobs of their own.")
 
@@ -64,7 +65,7 @@ def run(
             follow(client, client.job(found.id), words)
             found = client.evaluation(found.id)
     _show(found, json_output)
-    raise typer.Exit(OK if not wait or found.state == "SUCCEEDED" else FAILED)
+    raise typer.Exit(OK if not wait or found.state == JobState.SUCCEEDED else FAILED)
 
 
 @app.command("list")

@@ -19,6 +19,7 @@ from gigpo.client.results import Destination, require_results_folder, save_resul
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, platform_for, says_errors
 from gigpo.client.synchronous import GigpoClient
 from gigpo.client.tables import evaluations_table, summary_table
+from services.contracts.states import JobState
 
 File = Annotated[
     Path | None,
@@ -153,12 +154,12 @@ def finish(client: GigpoClient, job: Job, destination: Destination, words: Conso
     if summary is not None:
         words.print(evaluations_table(summary["evaluations"]))
         words.print(summary_table(summary))
-    if job.state != "SUCCEEDED":
+    if job.state != JobState.SUCCEEDED:
         words.print(f"the job {job.state.lower()}: {job.error or 'as you wished'}", markup=False, style="red")
     words.print(f"results: {folder}")
     if json_output:
         emit(summary or job.model_dump(exclude={"spec"}))
-    return OK if job.state == "SUCCEEDED" else FAILED
+    return OK if job.state == JobState.SUCCEEDED else FAILED
 
 
 def one_file(file: Path | None, config: Path | None) -> Path | None:

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from gigpo.client.models.base import Answer
+from services.contracts.states import TERMINAL
 
-ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+ENDED = TERMINAL
 
 
 class Job(Answer):

@@ -25,8 +25,9 @@ from services.api.rest.views.rollouts import (
     StepMember,
     StepView,
 )
-from services.contracts.archive import FOLDER, ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
+from services.contracts.archive import ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
 from services.contracts.arrays import unpack_float32, unpack_int32
+from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode
 
 _KEPT_INDEXES = 4_096
@@ -187,7 +188,7 @@ class RolloutArchive:
 
 def _archives(folder: Path) -> list[Archive]:
     """Trained batches in order, then evaluations by version and label."""
-    named = ((path, ArchiveName.of(path.name)) for path in (folder / FOLDER).glob("*.zlib"))
+    named = ((path, ArchiveName.of(path.name)) for path in JobFolder(folder).archives.glob("*.zlib"))
     found = [Archive(path, name.number, name.label) for path, name in named if name is not None]
     return sorted(found, key=lambda archive: (archive.label is not None, archive.batch, archive.label or ""))
 
@@ -270,7 +271,7 @@ def _step(step: Step, words: Words, label: int, members: list[StepMember], figur
 
 def _words(folder: Path) -> Words:
     """Token ids as the tokenizer of the job's policy writes them; as numbers where it cannot be read."""
-    path = folder / "base" / "tokenizer.json"
+    path = JobFolder(folder).base / "tokenizer.json"
     try:
         tokenizer = _tokenizer(path, path.stat().st_mtime_ns)
     except Exception:  # noqa: BLE001 - what the library raises for a file that is missing or is no tokenizer

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from services.api.rest.problems import Problem, not_found
 from services.api.rest.views.artifacts import CheckpointFile, CheckpointView
+from services.contracts.jobfolder import FINAL, JobFolder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a folder or file may be called; so no name can leave its folder."""
-FINAL = "final"
 _CHECKPOINT = re.compile(r"b[0-9]{6,}")
 """Named by the batches that it holds; the trainer sets broken ones aside under another name."""
 _HASHES = "hashes.json"
@@ -30,7 +30,7 @@ def job_folder(data_dir: Path, job_id: str) -> Path:
     """Folder of one job. Raises Problem 404 for what cannot be a job's id."""
     if not _NAME.fullmatch(job_id):
         raise not_found("job", job_id)
-    return data_dir / "jobs" / job_id
+    return JobFolder.of(data_dir, job_id).root
 
 
 def checkpoint_names(folder: Path) -> list[str]:
@@ -121,8 +121,8 @@ def _padded(size: int) -> int:
 
 
 def _checkpoint_folders(folder: Path) -> Iterator[Path]:
-    kept = sorted(path for path in (folder / "checkpoints").glob("b*") if _CHECKPOINT.fullmatch(path.name))
-    return (path for path in (*kept, folder / FINAL) if (path / "config.json").is_file())
+    kept = sorted(path for path in JobFolder(folder).checkpoints.glob("b*") if _CHECKPOINT.fullmatch(path.name))
+    return (path for path in (*kept, JobFolder(folder).final) if (path / "config.json").is_file())
 
 
 def _plain_files(path: Path) -> dict[str, Path]:

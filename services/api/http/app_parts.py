@@ -28,6 +28,7 @@ from services.api.sync.leadership import lead
 from services.api.sync.lost_dispatches import Losses
 from services.api.sync.observer import Observer
 from services.api.sync.reconciler import Reconciler
+from services.contracts.jobfolder import all_jobs
 from services.kit.redis import connect
 from services.kit.tasks import ended
 
@@ -76,7 +77,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         )
         security = security_of(settings, database, log)
         meter = StorageMeter(database, settings.data_dir, log)
-        sweeping = partial(keep_swept, settings.data_dir / "jobs", log)
+        sweeping = partial(keep_swept, all_jobs(settings.data_dir), log)
         loops = (reconciler.run, observer.run, losses.run, meter.run, sweeping)
         leading = asyncio.create_task(lead(database, log, *loops))
         leading.add_done_callback(lambda task: _report(task, log, fail))

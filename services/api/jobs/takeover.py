@@ -22,14 +22,13 @@ from typing import Any, Protocol
 
 from structlog.stdlib import BoundLogger
 
-from services.api.artifacts.storage import FINAL, checkpoint_files, checkpoint_names, deleted_checkpoints
+from services.api.artifacts.storage import checkpoint_files, checkpoint_names, deleted_checkpoints
 from services.api.rest.problems import Problem
-from services.contracts.archive import FOLDER, ArchiveName
-from services.contracts.origin import ORIGIN_FILE, TakenOver
+from services.contracts.archive import ArchiveName
+from services.contracts.jobfolder import FINAL, JobFolder
+from services.contracts.origin import TakenOver
 
 _NUMBERED = re.compile(r"[bv](\d{6,})")
-_BASE, _CHECKPOINTS = "base", "checkpoints"
-_METRICS, _EVALUATIONS = "metrics.jsonl", "evaluations.json"
 ABANDONED_S, SWEEP_S = 24 * 3600.0, 3600.0
 """A folder that nobody has touched for a day is nobody's, however slow the storage; looked for once an hour."""
 
@@ -60,7 +59,7 @@ class Policy:
 
     def bring(self, folder: Path) -> None:
         with _whole_folder(folder) as unfinished:
-            _bring_files(self.files, unfinished / _BASE)
+            _bring_files(self.files, JobFolder(unfinished).base)
 
 
 @dataclass(frozen=True)
@@ -77,26 +76,28 @@ class Training:
 
     @property
     def has_base(self) -> bool:
-        return (self.folder / _BASE).is_dir()
+        return JobFolder(self.folder).base.is_dir()
 
     @property
     def named(self) -> dict[str, Any]:
         return {"job_id": self.job_id, "checkpoint": self.checkpoint, "version": self.version}
 
     def bring(self, folder: Path) -> None:
+        theirs = JobFolder(self.folder)
         with _whole_folder(folder) as unfinished:
+            ours = JobFolder(unfinished)
             if self.has_base:
-                _bring_tree(self.folder / _BASE, unfinished / _BASE)
+                _bring_tree(theirs.base, ours.base)
             if self.checkpoint is None or self.version is None:
                 return
             # the older ones too: the trainer falls back on them when the newest proves broken
-            _bring_tree(self.folder / _CHECKPOINTS, unfinished / _CHECKPOINTS)
-            if (self.folder / _METRICS).is_file():  # copied, since the trainer appends to it
-                shutil.copyfile(self.folder / _METRICS, unfinished / _METRICS)
-            _bring_files(_rollouts_before(self.folder, self.version), unfinished / FOLDER)
-            _bring_evaluations(self.folder, unfinished, self.version)
+            _bring_tree(theirs.checkpoints, ours.checkpoints)
+            if theirs.metrics.is_file():  # copied, since the trainer appends to it
+                shutil.copyfile(theirs.metrics, ours.metrics)
+            _bring_files(_rollouts_before(theirs, self.version), ours.archives)
+            _bring_evaluations(theirs, ours, self.version)
             taken = TakenOver(job_id=self.job_id, checkpoint=self.checkpoint, taken_unix_s=time.time())
-            (unfinished / ORIGIN_FILE).write_text(taken.model_dump_json())
+            ours.origin.write_text(taken.model_dump_json())
 
 
 def policy_of(folder: Path, job_id: str, *, checkpoint: str | None = None, version: int | None = None) -> Policy:
@@ -126,7 +127,7 @@ def _policy_of_version(folder: Path, job_id: str, version: int) -> Policy:
     named = {_version(folder, name): name for name in checkpoint_names(folder)}
     if version in named:
         return Policy(job_id, named[version], version, checkpoint_files(folder, named[version]))
-    published, base = folder / "policy" / f"v{version:06d}", folder / _BASE
+    published, base = JobFolder(folder).policy(version), JobFolder(folder).base
     if published.is_dir() and base.is_dir():
         files = {path.name: path for path in base.iterdir() if path.is_file() and ".safetensors" not in path.name}
         files |= {path.name: path for path in published.glob("*.safetensors")}
@@ -139,23 +140,23 @@ def _version(folder: Path, checkpoint: str) -> int | None:
     if (numbered := _NUMBERED.fullmatch(checkpoint)) is not None:
         return int(numbered[1])
     try:
-        return int(json.loads((folder / "summary.json").read_bytes())["batches"])
+        return int(json.loads(JobFolder(folder).summary.read_bytes())["batches"])
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _rollouts_before(folder: Path, batch: int) -> dict[str, Path]:
+def _rollouts_before(folder: JobFolder, batch: int) -> dict[str, Path]:
     """Archives of the batches and evaluations before it; later ones are played, and archived, again."""
-    found = {path: ArchiveName.of(path.name) for path in (folder / FOLDER).glob("*.zlib")}
+    found = {path: ArchiveName.of(path.name) for path in folder.archives.glob("*.zlib")}
     return {path.name: path for path, name in found.items() if name is not None and name.number < batch}
 
 
-def _bring_evaluations(source: Path, target: Path, version: int) -> None:
+def _bring_evaluations(source: JobFolder, target: JobFolder, version: int) -> None:
     """Those of versions that the checkpoint holds; the trainer finds them and measures nothing twice."""
-    if (source / _EVALUATIONS).is_file():
-        results = json.loads((source / _EVALUATIONS).read_bytes())
+    if source.evaluations.is_file():
+        results = json.loads(source.evaluations.read_bytes())
         kept = [result for result in results if result["version"] <= version]
-        (target / _EVALUATIONS).write_text(json.dumps(kept, indent=2))
+        target.evaluations.write_text(json.dumps(kept, indent=2))
 
 
 def _bring_files(files: Mapping[str, Path], target: Path) -> None:

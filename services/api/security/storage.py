@@ -14,6 +14,7 @@ from structlog.stdlib import BoundLogger
 from services.api.sql.access_tables import ProjectRow
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
+from services.contracts.jobfolder import all_jobs
 
 INTERVAL_S = 60.0
 
@@ -22,7 +23,7 @@ class StorageMeter:
     """One loop that writes `ProjectRow.storage_bytes`."""
 
     def __init__(self, database: Database, data_dir: Path, log: BoundLogger) -> None:
-        self._database, self._jobs, self._log = database, data_dir / "jobs", log
+        self._database, self._jobs, self._log = database, all_jobs(data_dir), log
 
     async def run(self) -> None:
         """For ever; what can't be measured now is measured a minute later."""

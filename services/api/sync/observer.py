@@ -28,7 +28,7 @@ from services.contracts.messages import JobEvent, decode
 from services.contracts.states import TERMINAL, JobState, Wish, follows
 from services.kit.dead_letters import is_wrong_type, set_entry_aside, set_key_aside
 from services.kit.streams import RawEntry, by_stream, payload_of
-from services.kit.values import text_members
+from services.ledger.active_jobs import active_jobs
 from services.ledger.warnings import Warnings
 
 BLOCK_MS = 200
@@ -112,7 +112,7 @@ class Observer:
 
     async def _positions(self) -> dict[str, str]:
         """Job -> how far its stream is stored, for the next read."""
-        at_work = await text_members(self._redis, keys.ACTIVE_JOBS)
+        at_work = await active_jobs(self._redis)
         expected = [self._expected.pop() for _ in range(min(TURN, len(self._expected)))]
         columns = select(JobRow.id, JobRow.event_id)
         over = [state.value for state in TERMINAL]

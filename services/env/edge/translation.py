@@ -3,8 +3,9 @@
 import grpc
 from gigpo_proto.env.v1 import env_pb2
 
+from services.contracts.faults import FaultClass
 from services.env.sessions import errors
-from services.env.sessions.leases import Fault, FaultClass
+from services.env.sessions.leases import Fault
 from services.env.workers.wire import EnvironmentEntry, KeyedObservation, Stepped
 
 STATUS: dict[type[errors.EnvServiceError], grpc.StatusCode] = {

@@ -4,24 +4,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Protocol
 
 import msgspec
 
+from services.contracts.faults import FaultClass
 from services.env.sessions.errors import NoRoomError, UnknownLeaseError
 from services.env.workers.wire import EpisodeSpec, Failed, History, KeyedObservation, Stepped
 
 RETRY_AFTER_S = (0.1, 5.0)
 """Bounds of the hint when there is no room: a closed lease may free room long before the next one expires."""
-
-
-class FaultClass(Enum):
-    """Whose fault it was."""
-
-    INFRA = "infra"
-    ENV_BUG = "env_bug"
-    MODEL = "model"
 
 
 class Fault(msgspec.Struct, frozen=True):

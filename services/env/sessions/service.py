@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from services.contracts.faults import FaultClass
 from services.env.sessions.errors import (
     BadRequestError,
     DivergedError,
@@ -29,8 +30,8 @@ from services.env.sessions.errors import (
     UnknownLeaseError,
     WorkerLostError,
 )
-from services.env.sessions.leases import Fault, FaultClass, Group, Lease, LeaseTable, Session
-from services.env.workers.wire import EnvironmentEntry, EpisodeSpec, Failed, History, Opened, Stepped
+from services.env.sessions.leases import Fault, Group, Lease, LeaseTable, Session
+from services.env.workers.wire import EnvironmentEntry, EpisodeSpec, Failed, FailedReason, History, Opened, Stepped
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +42,21 @@ MAX_TRIES = 5
 """Homes that one open or step may lose before it is given up: the losses may be the doing of other sessions."""
 MAX_OWN_TRIES = 2
 """Homes that may die while running this very step: a second time it is likely the cause."""
-REFUSALS: dict[str, type[EnvServiceError]] = {
-    "unknown_environment": UnknownEnvironmentError,
-    "bad_request": BadRequestError,
-    "not_replayable": NotReplayableError,
-    "diverged": DivergedError,
-    "infra": ResetInfraError,
+REFUSALS: dict[FailedReason, type[EnvServiceError]] = {
+    FailedReason.UNKNOWN_ENVIRONMENT: UnknownEnvironmentError,
+    FailedReason.BAD_REQUEST: BadRequestError,
+    FailedReason.NOT_REPLAYABLE: NotReplayableError,
+    FailedReason.DIVERGED: DivergedError,
+    FailedReason.INFRA: ResetInfraError,
 }
 """Reasons why a session cannot be opened that are not the environment's failure."""
+FAULTS = {FailedReason.ENV_BUG: FaultClass.ENV_BUG, FailedReason.MODEL: FaultClass.MODEL}
+"""Reasons why a step fails that are not the machinery's."""
 
 
 def _home_kept(answer: T) -> T:
     """Return the answer. WorkerLostError: it says that the worker lost what it runs on, such as a JVM."""
-    if isinstance(answer, Failed) and answer.reason == "home_lost":
+    if isinstance(answer, Failed) and answer.reason is FailedReason.HOME_LOST:
         raise WorkerLostError(answer.message, running=True)
     return answer
 
@@ -354,10 +357,7 @@ class EnvService:
     async def _take_step(self, lease: Lease, action: str, response_tokens: int) -> Stepped | Fault:
         answer = await self._step_somewhere(lease, action, response_tokens)
         if isinstance(answer, Failed):
-            fault_class = {"env_bug": FaultClass.ENV_BUG, "model": FaultClass.MODEL}.get(
-                answer.reason, FaultClass.INFRA
-            )
-            answer = Fault(fault_class, answer.message)
+            answer = Fault(FAULTS.get(answer.reason, FaultClass.INFRA), answer.message)
         if isinstance(answer, Fault):
             log.warning("lease %s, step %d: %s: %s", lease.id, lease.seq, answer.fault_class.name, answer.message)
             lease.over = True

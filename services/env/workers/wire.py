@@ -4,6 +4,7 @@ One frame holds a list of messages, so that a batch of steps costs one write and
 """
 
 import struct
+from enum import StrEnum
 
 import msgspec
 
@@ -101,16 +102,29 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     rewards: tuple[float, ...] = ()
 
 
-class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
-    """An order could not be carried out; a session it named is gone.
+class FailedReason(StrEnum):
+    """Why an order could not be carried out."""
 
-    reason: unknown_environment | bad_request | env_bug | model | infra | home_lost (what the worker's sessions share
-    has gone) | not_replayable (it has a history, and is not deterministic) | diverged (a replay gave other
-    observations) | lost (no such session).
-    """
+    UNKNOWN_ENVIRONMENT = "unknown_environment"
+    BAD_REQUEST = "bad_request"
+    ENV_BUG = "env_bug"
+    MODEL = "model"
+    INFRA = "infra"
+    HOME_LOST = "home_lost"
+    """What the worker's sessions share has gone."""
+    NOT_REPLAYABLE = "not_replayable"
+    """It has a history, and is not deterministic."""
+    DIVERGED = "diverged"
+    """A replay gave other observations."""
+    LOST = "lost"
+    """There is no such session."""
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+    """An order could not be carried out; a session it named is gone."""
 
     request: int
-    reason: str
+    reason: FailedReason
     message: str
 
 

@@ -32,6 +32,7 @@ from services.env.workers.wire import (
     Describe,
     Described,
     Failed,
+    FailedReason,
     KeyedObservation,
     Opened,
     OpenEpisode,
@@ -92,21 +93,21 @@ class Sessions:
         try:
             answer = self._step(order) if isinstance(order, TakeStep) else self._open(order)
         except UnavailableError as error:
-            answer = Failed(order.request, "unknown_environment", said(error))
+            answer = Failed(order.request, FailedReason.UNKNOWN_ENVIRONMENT, said(error))
         except KwargsError as error:
-            reason = "bad_request" if isinstance(order, OpenEpisode) else "env_bug"
+            reason = FailedReason.BAD_REQUEST if isinstance(order, OpenEpisode) else FailedReason.ENV_BUG
             answer = Failed(order.request, reason, said(error))
         except ModelFault as error:
-            answer = Failed(order.request, "model", said(error))
+            answer = Failed(order.request, FailedReason.MODEL, said(error))
         except HomeLost as error:
-            answer = Failed(order.request, "home_lost", said(error))
+            answer = Failed(order.request, FailedReason.HOME_LOST, said(error))
         except InfraFault as error:
-            answer = Failed(order.request, "infra", said(error))
+            answer = Failed(order.request, FailedReason.INFRA, said(error))
         except ContractError as error:
-            answer = Failed(order.request, "env_bug", said(error))
+            answer = Failed(order.request, FailedReason.ENV_BUG, said(error))
         except BaseException as error:  # CancelledError, SystemExit, a panic of Rust: none may end the neighbours
             logging.exception("environment failed in episode %d", order.episode)
-            answer = Failed(order.request, "env_bug", named(error))
+            answer = Failed(order.request, FailedReason.ENV_BUG, named(error))
         if isinstance(answer, Failed):
             self._free(order.episode)
         self._tick(0)
@@ -139,7 +140,9 @@ class Sessions:
         tokens = order.history.response_tokens or (0,) * len(actions)
         if actions and not episode.deterministic:
             return Failed(
-                order.request, "not_replayable", "this environment is not deterministic: it cannot be replayed"
+                order.request,
+                FailedReason.NOT_REPLAYABLE,
+                "this environment is not deterministic: it cannot be replayed",
             )
         for turn in range(len(actions) + 1):
             if turn > 0:
@@ -148,15 +151,17 @@ class Sessions:
                 shown.append(stepped.observation)
                 if stepped.terminated or stepped.truncated:
                     over = f"actions: the episode is over after {turn} of {len(actions)}"
-                    return Failed(order.request, "bad_request", over)
+                    return Failed(order.request, FailedReason.BAD_REQUEST, over)
             if digests and shown[turn].digest != digests[turn]:
-                return Failed(order.request, "diverged", f"the replay shows another observation after {turn} steps")
+                return Failed(
+                    order.request, FailedReason.DIVERGED, f"the replay shows another observation after {turn} steps"
+                )
         return None
 
     def _step(self, order: TakeStep) -> Stepped | Failed:
         episode = self._episodes.get(order.episode)
         if episode is None:
-            return Failed(order.request, "lost", f"no episode {order.episode} in this worker")
+            return Failed(order.request, FailedReason.LOST, f"no episode {order.episode} in this worker")
         stepped = episode.step(order.request, order.action, order.response_tokens)
         if stepped.terminated or stepped.truncated:
             self._free(order.episode)

@@ -7,17 +7,18 @@ from contextlib import suppress
 
 from redis.asyncio import Redis
 
-from services.contracts import keys
 from services.contracts.job import JobSpec
+from services.contracts.jobfolder import JobFolder
 from services.contracts.states import JobState
 from services.ledger import Ledger
+from services.ledger.active_jobs import deactivate
 from services.trainer.job.errors import JobFailed
 from services.trainer.job.events import Events
 from services.trainer.job.restore import load_job
 from services.trainer.job.summary import close_ledger, job_summary, tell_end
 from services.trainer.phases.evaluation import read_results
 from services.trainer.storage.checkpoint import newest_complete
-from services.trainer.storage.folders import JobFolder, write_durably
+from services.trainer.storage.folders import write_durably
 
 
 async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str) -> None:
@@ -28,7 +29,7 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
     ledger, events = Ledger(redis, job), Events(redis, job)
     epoch = await ledger.claim_epoch()
     balance = await close_ledger(ledger, epoch, events)
-    await redis.srem(keys.ACTIVE_JOBS, job)
+    await deactivate(redis, job)
     spec = await _spec(redis, job)
     if spec is None:
         await events.state(JobState.FAILED, error)

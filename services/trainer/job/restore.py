@@ -12,10 +12,11 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
+from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
 from services.contracts.templates import plain_words
-from services.kit.values import add_member
 from services.ledger import Ledger
+from services.ledger.active_jobs import activate
 from services.trainer.batch.arrivals import Arrivals
 from services.trainer.batch.batches import last_cursor, open_cursor
 from services.trainer.batch.metrics import cut_records
@@ -31,7 +32,7 @@ from services.trainer.phases.evaluation import read_results
 from services.trainer.phases.one_off_groups import consume_gathered
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import STATE, newest_complete, replayable_from, set_broken_aside
-from services.trainer.storage.folders import JobFolder
+from services.trainer.storage.folders import made_folder
 from services.trainer.trackers.tracking import start_tracking
 
 LEFTOVER_NUMBER = -2_000_000_000
@@ -46,7 +47,7 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
     Raises:
         JobFailed: the job's spec, environment or model can't be used.
     """
-    ledger, events, folder = Ledger(redis, job), Events(redis, job), JobFolder.of(settings.data_dir, job)
+    ledger, events, folder = Ledger(redis, job), Events(redis, job), made_folder(settings.data_dir, job)
     spec, environment = await load_job(redis, job)
     epoch = await ledger.claim_epoch()
     build_base(spec, environment, folder.base)
@@ -79,7 +80,7 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
         evaluations=evaluations,
     )
     await redis.set(keys.base(job), str(folder.base))
-    await add_member(redis, keys.ACTIVE_JOBS, job)
+    await activate(redis, job)
     return session
 
 

@@ -10,7 +10,9 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.policy import ReplicaStatus
-from services.kit.values import hash_value, string_value, text_members, text_of
+from services.contracts.states import Wish
+from services.kit.values import hash_value, string_value, text_of
+from services.ledger.active_jobs import active_jobs
 from services.trainer.job.errors import NoReplicaFree
 from services.trainer.job.events import Events
 
@@ -23,7 +25,7 @@ async def busy_elsewhere(redis: Redis, job: str) -> str | None:
     Where no replica is live at all, the caller's own limit says how long one may take to come up.
     """
     replicas = await _live_replicas(redis)
-    active = await text_members(redis, keys.ACTIVE_JOBS)
+    active = await active_jobs(redis)
     others = {replica.job_id for replica in replicas} & (active - {job})
     if not replicas or any(replica.job_id not in others for replica in replicas):
         return None
@@ -44,7 +46,7 @@ async def wait_for_room(redis: Redis, job: str, until: Callable[[], bool]) -> No
     """
     events = Events(redis, job)
     while (reason := await busy_elsewhere(redis, job)) is not None:
-        if await string_value(redis, keys.control(job)) not in (None, b"run"):
+        if await string_value(redis, keys.control(job)) not in (None, Wish.RUN.value.encode()):
             return
         await events.queued(reason)
         if until():

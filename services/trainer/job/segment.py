@@ -19,8 +19,8 @@ from structlog.stdlib import BoundLogger
 from services.contracts import keys
 from services.contracts.events import Phase
 from services.contracts.states import JobState
-from services.kit.values import add_member
 from services.ledger import RecordUnreadable, StaleEpoch
+from services.ledger.active_jobs import activate, deactivate
 from services.trainer.batch.train_step import train_next_batch
 from services.trainer.job.errors import (
     CancelRequested,
@@ -61,7 +61,7 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
     except PauseRequested:
         await _save_if_new(session)
         await forget_takes(session.redis, session.job)
-        await session.redis.srem(keys.ACTIVE_JOBS, session.job)
+        await deactivate(session.redis, session.job)
         await session.tracking.close(None)
         await session.events.state(JobState.PAUSED)
     except DrainRequested:
@@ -71,7 +71,7 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
     except NoReplicaFree as error:
         await _save_if_new(session)
         await forget_takes(session.redis, session.job)
-        await session.redis.srem(keys.ACTIVE_JOBS, session.job)  # a replica must not come to a job without a trainer
+        await deactivate(session.redis, session.job)  # a replica must not come to a job without a trainer
         await session.events.queued(str(error))
         return keys.WAITING
     except CancelRequested:
@@ -90,10 +90,10 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
 async def _run(session: Session) -> bool:
     """Run one segment; whether another one follows."""
     begun = time.monotonic()
-    await session.redis.sadd(keys.ACTIVE_JOBS, session.job)
+    await activate(session.redis, session.job)
     await session.events.state(JobState.RUNNING)
     await session.heed_wish()
-    await add_member(session.redis, keys.ACTIVE_JOBS, session.job)  # also when it was lost meanwhile
+    await activate(session.redis, session.job)  # also when it was lost meanwhile
     if not session.started:
         await _start(session)
         if session.progress.batch == 0 and session.spec.training.total_batches:

@@ -13,6 +13,8 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
+from services.contracts.jobfolder import JobFolder
+from services.contracts.states import Wish
 from services.contracts.summary import EvaluationResult
 from services.kit.values import string_value
 from services.ledger import Ledger, StaleEpoch
@@ -21,7 +23,6 @@ from services.trainer.batch.arrivals import Arrivals
 from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, PauseRequested
 from services.trainer.job.events import Events
 from services.trainer.settings import Settings
-from services.trainer.storage.folders import JobFolder
 from services.trainer.storage.progress import Progress
 from services.trainer.trackers.tracking import Tracking
 
@@ -89,9 +90,9 @@ class Session:
         """
         wish = await string_value(self.redis, keys.control(self.job))
         await self.check_epoch()
-        if wish == b"cancel":
+        if wish == Wish.CANCEL.value.encode():
             raise CancelRequested(self.job)
-        if wish == b"pause":
+        if wish == Wish.PAUSE.value.encode():
             raise PauseRequested(self.job)
         if self.draining():
             raise DrainRequested(self.job)

@@ -11,14 +11,16 @@ from redis.exceptions import ResponseError
 from services.contracts import keys
 from services.contracts.events import Summarized
 from services.contracts.job import JobSpec
+from services.contracts.jobfolder import JobFolder
 from services.contracts.states import JobState
 from services.contracts.summary import EvaluationResult, JobSummary, LedgerSummary
 from services.ledger import Balance, DropReason, Ledger, RecordUnreadable
+from services.ledger.active_jobs import deactivate
 from services.trainer.job.events import Events
 from services.trainer.job.session import Session
 from services.trainer.phases.evaluation import find_result
 from services.trainer.storage.checkpoint import write_hashes
-from services.trainer.storage.folders import JobFolder, write_durably
+from services.trainer.storage.folders import write_durably
 from services.trainer.storage.progress import Progress
 
 
@@ -82,7 +84,7 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
         write_hashes(session.folder.final)
         await session.consume_trained()  # the exported policy holds their effect
     balance = await close_ledger(session.ledger, session.epoch, session.events)
-    await session.redis.srem(keys.ACTIVE_JOBS, session.job)
+    await deactivate(session.redis, session.job)
     await session.redis.delete(keys.manifests(session.job))
     summary = job_summary(
         session.job,

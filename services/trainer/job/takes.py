@@ -9,12 +9,12 @@ from __future__ import annotations
 from redis.asyncio import Redis
 
 from services.contracts import keys
+from services.contracts.jobfolder import JobFolder
 from services.kit.values import hash_value
 from services.ledger import GroupState, Ledger
 from services.trainer.job.errors import JobFailed
 from services.trainer.job.events import Events
 from services.trainer.phases.evaluation import read_results
-from services.trainer.storage.folders import JobFolder
 
 
 async def count_take(redis: Redis, folder: JobFolder, job: str, limit: int) -> None:

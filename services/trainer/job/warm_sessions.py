@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
 
 from services.contracts import keys
+from services.contracts.jobfolder import JobFolder
 from services.kit.redis import connect
 from services.ledger import Ledger, StaleEpoch
 from services.trainer.job.continuation import Continuation
@@ -24,7 +25,7 @@ from services.trainer.job.summary import ended_summary, tell_end
 from services.trainer.job.takes import count_take
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import newest_complete
-from services.trainer.storage.folders import JobFolder
+from services.trainer.storage.folders import made_folder
 
 
 class WarmSessions:
@@ -58,7 +59,7 @@ class WarmSessions:
     async def _run(self, job: str, continues: int | None) -> Continuation | None:
         if self._redis is None:
             self._redis = connect(self._settings.redis_url)
-        folder = JobFolder.of(self._settings.data_dir, job)
+        folder = made_folder(self._settings.data_dir, job)
         if (summary := ended_summary(folder)) is not None:
             await tell_end(Events(self._redis, job), summary)  # it may have died before it told
             return None

@@ -11,6 +11,7 @@ from typing import Literal
 from services.contracts import ids
 from services.contracts.archive import packed
 from services.contracts.events import Evaluated, Phase
+from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.summary import EvaluationResult
 from services.trainer.batch.mismatch import warn_of_mismatch
@@ -19,7 +20,7 @@ from services.trainer.job.errors import NothingPlayed
 from services.trainer.job.session import Session
 from services.trainer.learner.rows import rows_of
 from services.trainer.phases.one_off_groups import consume_gathered, gather
-from services.trainer.storage.folders import JobFolder, write_durably
+from services.trainer.storage.folders import write_durably
 
 Label = Literal["before", "after", "during", "task_hidden", "task_shuffled", "random_actor"]
 

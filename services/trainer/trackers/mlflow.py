@@ -10,10 +10,11 @@ from mlflow.environment_variables import MLFLOW_TRACKING_URI
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from services.contracts.states import JobState
 from services.trainer.trackers.row import Row
 
 JOB_TAG = "gigpo.job"
-_ENDED = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
+_ENDED: dict[str, str] = {JobState.SUCCEEDED: "FINISHED", JobState.FAILED: "FAILED", JobState.CANCELLED: "KILLED"}
 _MOST_PARAMETERS, _MOST_CHARACTERS = 100, 6_000
 """MLflow's limits of one request and of one value."""
 

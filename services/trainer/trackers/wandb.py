@@ -8,6 +8,7 @@ from typing import Any
 
 import wandb
 
+from services.contracts.states import JobState
 from services.trainer.trackers.row import Row
 
 
@@ -31,4 +32,4 @@ class Wandb:
         self._run.log(row.figures, step=row.step)
 
     def close(self, state: str | None) -> None:
-        self._run.finish(exit_code=1 if state == "FAILED" else 0)
+        self._run.finish(exit_code=1 if state == JobState.FAILED else 0)

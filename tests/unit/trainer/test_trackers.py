@@ -11,8 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from services.contracts.job import SpecError, parse_spec
+from services.contracts.jobfolder import JobFolder
 from services.contracts.summary import EvaluationResult
-from services.trainer.storage.folders import JobFolder
 from services.trainer.trackers.feeder import Feeder, SentRows
 from services.trainer.trackers.row import Row, Tracker, batch_row, evaluation_row
 from services.trainer.trackers.tensorboard import TensorBoard

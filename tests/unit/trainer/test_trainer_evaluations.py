@@ -20,7 +20,7 @@ from services.trainer.phases.evaluation import (
     write_results,
 )
 from services.trainer.phases.warmstart import check_gate
-from services.trainer.storage.folders import JobFolder
+from services.trainer.storage.folders import made_folder
 
 
 def result(invalid_share: float = 0.0, label: str = "before", version: int = 0) -> EvaluationResult:
@@ -57,7 +57,7 @@ def test_no_two_evaluations_of_a_job_share_groups():
 
 
 def test_stored_results_are_found_by_label_and_version(tmp_path: Path):
-    folder = JobFolder.of(tmp_path, "job_1")
+    folder = made_folder(tmp_path, "job_1")
     assert read_results(folder) == []
     write_results(folder, [result(), result(label="during", version=5)])
     stored = read_results(folder)

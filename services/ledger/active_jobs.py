@@ -1,0 +1,26 @@
+"""The jobs whose groups may be played: their trainers put them on the list, every service reads it again and again.
+
+A value of another type in the list's place is set aside, and the trainers of running jobs fill the list again.
+"""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.kit.values import add_member, drop_member, text_members
+
+
+async def active_jobs(redis: Redis) -> set[str]:
+    """The ids of all."""
+    return await text_members(redis, keys.ACTIVE_JOBS)
+
+
+async def activate(redis: Redis, job: str) -> None:
+    """Services may begin with the job."""
+    await add_member(redis, keys.ACTIVE_JOBS, job)
+
+
+async def deactivate(redis: Redis, job: str) -> None:
+    """No service begins anything of the job any more."""
+    await drop_member(redis, keys.ACTIVE_JOBS, job)
