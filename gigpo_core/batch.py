@@ -54,7 +54,8 @@ class StepBatch:
     """bool [N]: True on the last step of an episode that reached its goal. Only graphgpo reads it;
     None: an episode succeeded if its undiscounted return is above 0."""
     state_key: Tensor | None = None
-    """int64 [N, 2]: the digest of the exact state, where an environment can tell it. Only diagnostics read it."""
+    """int64 [N, 2]: the digest of the exact state, where an environment can tell it: what `anchor_state: exact`
+    compares; otherwise only diagnostics read it."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm
+from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
@@ -245,7 +245,7 @@ _BESIDE_TURNS = (
     Effect(
         "gamma",
         ("max_turns", "advantage_estimator"),
-        lambda turns, estimator: turns > 1 or estimator == "graphgpo",
+        lambda turns, estimator: turns > 1 or estimator in DISCOUNTING_ONE_STEP,
         "max_turns > 1 (there is nothing to discount)",
     ),
     Effect("episode_statistics", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one step is one vote)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -11,7 +12,8 @@ from pydantic import ValidationError
 
 from gigpo_core.config import Estimator
 from gigpo_core.loss_config import LossType
-from services.advantage.service import Scoring
+from gigpo_core.table import markdown
+from services.advantage.service import advantage_config
 from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, keys_of_estimator
 from services.contracts.job import parse_spec
 from services.trainer.learner.update import loss_config
@@ -57,7 +59,7 @@ def test_whatever_is_accepted_can_be_computed(section: dict[str, Any]) -> None:
         algorithm = Algorithm.model_validate(section)
     except ValidationError:
         return
-    Scoring.of(algorithm)
+    advantage_config(algorithm)
     spec = parse_spec({"model": {"model": "/m"}, "algorithm": section})
     assert loss_config(spec).loss_type == algorithm.loss_type
 
@@ -120,3 +122,7 @@ def test_what_was_accepted_is_accepted_again_with_every_default_written_out(sect
     except ValidationError:
         assume(False)
     assert Algorithm.model_validate(algorithm.model_dump(mode="json")) == algorithm
+
+
+def test_the_documentation_lists_the_options_as_they_are() -> None:
+    assert markdown() in Path("docs/algorithms.md").read_text()
