@@ -32,9 +32,13 @@ class NoAdmissibleActions(AttemptFailed):
 class ModelFault(Exception):
     """The environment could not go on because of what the model said: the episode ends there, without a reward.
 
-    No failure of the attempt: the model's own doing counts.
+    The attempt has not failed: what the model caused is trained.
     """
 
 
 class JobNotReady(Exception):
     """The job's spec, environment or tokenizer is not there yet; ask again later."""
+
+
+class TokenizerError(ValueError):
+    """The policy's folder lacks what is needed; the message names the file."""

@@ -52,7 +52,7 @@ REFUSALS: dict[str, type[EnvServiceError]] = {
 
 
 def _home_kept(answer: T) -> T:
-    """The same answer. WorkerLostError: it is that what the session's worker stands on has gone, which is no better."""
+    """Return the answer. WorkerLostError: it says that the worker lost what it runs on, such as a JVM."""
     if isinstance(answer, Failed) and answer.reason == "home_lost":
         raise WorkerLostError(answer.message, running=True)
     return answer
@@ -290,6 +290,8 @@ class EnvService:
         entries = {entry.id: entry for entry in await self._sessions.describe()}
         if environment not in entries:
             raise UnknownEnvironmentError(f"unknown environment {environment!r}; known: {', '.join(entries)}")
+        if reason := entries[environment].unavailable_reason:  # no worker is to import it
+            raise UnknownEnvironmentError(f"environment {environment!r}: {reason}")
         limit = self._limits.max_sessions.get(environment, entries[environment].max_sessions)
         if limit and n > limit:
             raise BadRequestError(f"n: at most {limit} sessions of {environment!r} may live at once, got {n}")
