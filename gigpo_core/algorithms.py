@@ -168,7 +168,6 @@ ESTIMATORS: dict[str, Estimator] = {
         scales=("group", "batch", "none"),
         scale="batch",
         kl_in_reward=True,
-        in_jobs=False,  # its scale is the batch's, and groups are scored alone
     ),
     "gigpo": Estimator(
         "gigpo_core.estimators:gigpo",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from gigpo_core.algorithms import ESTIMATORS
@@ -79,6 +79,15 @@ class AdvantageConfig(OwnEstimatorOptions, EstimatorOptions):
         """The scale of episode scores after defaults: what `scale_rewards` or `norm` comes down to."""
         by_norm: RewardScale = "group" if self.norm == "mean_std" else "none"
         return self.scale_rewards or self.row.scale or by_norm
+
+    @property
+    def spans_batch(self) -> bool:
+        """Whether a group's advantages depend on the other groups of its batch."""
+        return self.scale in ("batch", "gdpo")
+
+    def alone(self) -> AdvantageConfig:
+        """The same for a group that nobody is beside: what spans the batch is left unscaled."""
+        return replace(self, scale_rewards="none") if self.spans_batch else self
 
     @property
     def step_weight(self) -> float:

@@ -71,8 +71,6 @@ class ForJobs:
     default: Any = ...
     """... : the same."""
     bounds: Bounds | None = None
-    choices: Any = None
-    """The type of the option in a job."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +153,8 @@ class EstimatorOptions:
     ] = "mean"
     scale_rewards: Annotated[
         RewardScale | None,
-        "grpo: divide returns by their group's deviation, or not; None: as `norm` says.",
-        ForJobs(choices=Literal["group", "none"] | None),  # the others need more than a group's rows
+        "Divide returns by their group's deviation, by the whole batch's, or not; gdpo: scale each reward function in "
+        "its group, then the batch. None: grpo as `norm` says, reinforce_plus_plus by the batch's.",
     ] = None
     episode_statistics: Annotated[
         EpisodeStatistics,
@@ -172,6 +170,9 @@ class EstimatorOptions:
         "Taken from an invalid step's own return and episode score.",
         Bounds(ge=0),
         ForJobs(default=0.1),
+        Beside(
+            ("scale_rewards",), lambda scale: scale != "gdpo", "another scale_rewards (gdpo scales functions apart)"
+        ),
     ] = 0.0
     anchor_state: Annotated[
         AnchorState,

@@ -31,7 +31,7 @@ def _values(option: Option) -> str:
     tables: dict[str, Any] = {"advantage_estimator": ESTIMATORS, "loss_type": LOSSES}
     if option.name in tables:
         return ", ".join(name for name, row in tables[option.name].items() if row.in_jobs)
-    words = _words(option.jobs.choices or option.type)
+    words = _words(option.type)
     bounds = option.jobs.bounds or option.bounds
     return words if bounds is None else f"{words} {bounds}"
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from gigpo_core import AdvantageConfig, Advantages, GroupDiagnostics, StepBatch, compute_advantages, group_diagnostics
-from gigpo_core.sections import ESTIMATOR_OPTIONS
-from services.contracts.algorithm import Algorithm, config_values
+from services.contracts.algorithm import Algorithm, advantage_values
 from services.contracts.ids import Purpose
 from services.contracts.messages import STEP_GROUP_BINS, ContractError, Episode, ScoredGroup, Step, decode
 from services.contracts.rewards import Rewards
@@ -41,16 +40,10 @@ class FinishedGroup:
 
 
 def advantage_config(algorithm: Algorithm, rewards: Rewards | None = None) -> AdvantageConfig:
-    """What a job's sections mean to `compute_advantages`: all that a score depends on beside the episodes. Equal for
-    jobs that may be scored together.
-
-    The KL stays out of the reward here: `beta` weighs the k3 term in the loss.
+    """What a job's sections mean for a group alone: all that its score depends on beside the episodes. Equal for jobs
+    that may be scored together. A scale that spans the batch is the trainer's, which scores the batch once more.
     """
-    return AdvantageConfig(
-        **config_values(algorithm, ESTIMATOR_OPTIONS),
-        kl_in_reward=False,
-        reward_weights=(rewards.weights if rewards else ()) or None,
-    )
+    return AdvantageConfig(**advantage_values(algorithm, rewards)).alone()
 
 
 def finished_group(group_id: str, purpose: Purpose, cursor: int, payloads: Sequence[bytes]) -> FinishedGroup:

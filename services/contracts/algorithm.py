@@ -13,14 +13,16 @@ from pydantic import Field, create_model, model_validator
 
 from gigpo_core.algorithms import ESTIMATORS, LOSSES, Row
 from gigpo_core.options import Option
-from gigpo_core.sections import job_options
-from services.contracts.effectless_options import Effect, effective_with
+from gigpo_core.sections import ESTIMATOR_OPTIONS, job_options
+from services.contracts.effectless_options import Effect, effective_with, either
+from services.contracts.rewards import Rewards
 from services.contracts.section import Section
 
 __all__ = [
     "DISCOUNTING_ONE_STEP",
     "STEP_ESTIMATORS",
     "Algorithm",
+    "advantage_values",
     "config_values",
     "estimator_summaries",
     "keys_of_estimator",
@@ -59,7 +61,7 @@ def _effects() -> Iterator[Effect]:
 def _field(option: Option) -> Any:
     """The option's type and field, as pydantic takes them."""
     table = _TABLES.get(option.name)
-    kind = Literal[_names(table)] if table else option.jobs.choices or option.type
+    kind = Literal[_names(table)] if table else option.type
     default = option.default if option.jobs.default is ... else option.jobs.default
     bounds = vars(option.jobs.bounds or option.bounds) if option.bounds else {}
     given = {name: bound for name, bound in bounds.items() if bound is not None}
@@ -112,6 +114,15 @@ class Algorithm(_Options):
             raise ValueError(f"delta: want more than 1 + epsilon_high = {upper:g}, got {self.delta:g}")
         return self
 
+    @model_validator(mode="after")
+    def _scale_is_one_of_the_estimators(self) -> Algorithm:
+        scales = ESTIMATORS[self.advantage_estimator].scales
+        if self.scale_rewards is not None and self.scale_rewards not in scales:
+            raise ValueError(
+                f"scale_rewards: {self.advantage_estimator} wants {either(scales)}, got {self.scale_rewards}"
+            )
+        return self
+
 
 def estimator_summaries() -> dict[str, str]:
     """Estimator -> what it compares, in a few words; those that a job may ask for."""
@@ -121,6 +132,18 @@ def estimator_summaries() -> dict[str, str]:
 def config_values(algorithm: Algorithm, options: tuple[Option, ...]) -> dict[str, Any]:
     """The section's values of these options by name; without those that no job has."""
     return {one.name: getattr(algorithm, one.name) for one in options if one.name in Algorithm.model_fields}
+
+
+def advantage_values(algorithm: Algorithm, rewards: Rewards | None = None) -> dict[str, Any]:
+    """What a job's sections mean to `gigpo_core.AdvantageConfig`, by its names.
+
+    The KL stays out of the reward: `beta` weighs the k3 term in the loss. gdpo has no penalty: an unchanged default is
+    no request.
+    """
+    values = config_values(algorithm, ESTIMATOR_OPTIONS)
+    if algorithm.scale_rewards == "gdpo":
+        values["invalid_action_penalty"] = 0.0
+    return {**values, "kl_in_reward": False, "reward_weights": (rewards.weights if rewards else ()) or None}
 
 
 def keys_of_estimator(estimator: str, algorithm: Mapping[str, Any]) -> dict[str, Any]:

@@ -312,6 +312,8 @@ class JobSpec(Section):
         if not gym and not functions:
             known = ", ".join(BUILT_IN_REWARDS)
             raise ValueError(f"reward_funcs: want at least one with use_gym_env: false, such as {known}; got none")
+        if self.algorithm.scale_rewards == "gdpo" and not functions:
+            raise ValueError("scale_rewards: gdpo scales reward functions apart, want reward_funcs with it, got none")
         if not gym and environment.max_turns != 1:
             raise ValueError(f"max_turns: want 1 with use_gym_env: false, got {environment.max_turns}")
         own_rows = sorted({"data", "rows"} & environment.environment_kwargs.keys())

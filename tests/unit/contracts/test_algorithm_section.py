@@ -18,8 +18,8 @@ from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, keys_of_est
 from services.contracts.job import parse_spec
 from services.trainer.learner.update import loss_config
 
-UNSERVED = {"reinforce_plus_plus", "real"}
-"""They need a whole batch, or whole groups, in one place; refused at submission."""
+UNSERVED = {"real"}
+"""It needs whole groups in one micro-batch; refused at submission."""
 
 
 def choices(name: str) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ SECTIONS = st.fixed_dictionaries(
         "advantage_estimator": st.sampled_from(choices("advantage_estimator")),
         "loss_type": st.sampled_from(choices("loss_type")),
         "gigpo_step_advantage_weight": st.sampled_from([0.0, 1.0, 3.0]),
-        "scale_rewards": st.sampled_from(["group", "none", None]),
+        "scale_rewards": st.sampled_from(["group", "batch", "none", "gdpo", None]),
         "anchor_similarity": st.sampled_from([None, 0.8]),
         "anchor_state": st.sampled_from(["text", "exact"]),
         "norm": st.sampled_from(choices("norm")),
@@ -94,7 +94,7 @@ def test_an_estimator_keeps_its_own_keys_and_everybodys_and_they_are_accepted(es
     Algorithm.model_validate({**kept, "advantage_estimator": estimator})
     assert "episode_statistics" in kept
     assert ("gamma" in kept, "anchor_similarity" in kept) == (estimator in STEP_ESTIMATORS,) * 2
-    assert ("norm" in kept) == (estimator != "rloo")
+    assert ("norm" in kept) == (estimator not in ("rloo", "reinforce_plus_plus"))
     assert ("hgpo_alpha" in kept, "hgpo_history" in kept) == (estimator == "hgpo", estimator == "hgpo")
     for name in set(EVERY_ESTIMATORS_KEYS) - set(kept):
         refused = f"{name}: want advantage_estimator: .* with it, got advantage_estimator: {estimator}"
@@ -102,10 +102,9 @@ def test_an_estimator_keeps_its_own_keys_and_everybodys_and_they_are_accepted(es
             Algorithm.model_validate({name: EVERY_ESTIMATORS_KEYS[name], "advantage_estimator": estimator})
 
 
-def test_only_grpo_keeps_the_scale_that_takes_the_place_of_norm() -> None:
-    assert [name for name in choices("advantage_estimator") if keys_of_estimator(name, {"scale_rewards": "none"})] == [
-        "grpo"
-    ]
+def test_only_what_has_a_scale_keeps_the_one_that_takes_the_place_of_norm() -> None:
+    kept = [name for name in choices("advantage_estimator") if keys_of_estimator(name, {"scale_rewards": "none"})]
+    assert kept == ["grpo", "reinforce_plus_plus"]
 
 
 def test_a_default_value_is_accepted_with_everything() -> None:
