@@ -108,7 +108,7 @@ def _step_batch(
         for episode in group.episodes:
             group_ids += [position] * len(episode.steps)
             episode_ids += [episodes] * len(episode.steps)
-            success += [episode.won] * len(episode.steps)  # graphgpo asks whether any step of it says so
+            success += [episode.won] * len(episode.steps)  # who reads it asks whether any step says so
             episodes += 1
     steps = [step for group_steps in rows for step in group_steps]
     components = _reward_components(steps, len(config.reward_weights or ()), device)

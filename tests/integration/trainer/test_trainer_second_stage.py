@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -22,8 +21,10 @@ from trainer_platform import (
     weights_sha,
 )
 
-from services.contracts.archive import encoded_groups, read_archive
+from services.contracts.archive import encoded_groups
 from services.ledger import Ledger
+from services.trainer.batch.payloads import payload_of
+from services.trainer.batch.second_stage import scored_together
 
 SPEC = small_spec(
     algorithm={"advantage_estimator": "reinforce_plus_plus"},
@@ -51,6 +52,7 @@ async def test_a_child_killed_with_an_assigned_batch_scores_it_again_to_the_byte
     assert weights_sha(tmp_path, "job_b") == weights_sha(tmp_path, "job_a")
     assert metrics_of(tmp_path, "job_b") == metrics_of(tmp_path, "job_a")
     archive = tmp_path / "jobs" / "job_b" / "rollouts" / "batch-00000.msgpack.zlib"
-    trained = [hashlib.sha256(scores).hexdigest() for scores, _ in encoded_groups(archive)]
-    assert trained == [group["scores_sha"] for group in json.loads(manifest)["groups"]]
-    assert all(scored.advantage == scored.episode_advantage for scored, _ in read_archive(archive))
+    trained = [payload_of("trained", *group) for group in encoded_groups(archive)]
+    assert [group.scores_sha for group in trained] == [group["scores_sha"] for group in json.loads(manifest)["groups"]]
+    assert any(any(group.scored.advantage) for group in trained)
+    assert scored_together(trained, SPEC) == trained  # they have the batch's scale already
