@@ -10,11 +10,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gigpo_core.config import Estimator
+from gigpo_core.config import AdvantageConfig, Estimator
 from gigpo_core.loss_config import LossType
 from gigpo_core.table import markdown
 from services.advantage.service import advantage_config
-from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, keys_of_estimator
+from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, advantage_values, keys_of_estimator
 from services.contracts.job import parse_spec
 from services.trainer.learner.update import loss_config
 
@@ -60,7 +60,10 @@ def test_whatever_is_accepted_can_be_computed(section: dict[str, Any]) -> None:
     except ValidationError:
         return
     advantage_config(algorithm)
-    spec = parse_spec({"model": {"model": "/m"}, "algorithm": section})
+    scaled = {"environment": {"use_gym_env": False}, "rewards": {"reward_funcs": ["accuracy"]}}
+    others = scaled if algorithm.scale_rewards == "gdpo" else {}
+    spec = parse_spec({"model": {"model": "/m"}, "algorithm": section, **others})
+    AdvantageConfig(**advantage_values(spec.algorithm, spec.rewards))
     assert loss_config(spec).loss_type == algorithm.loss_type
 
 
