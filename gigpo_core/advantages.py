@@ -9,19 +9,10 @@ from torch import Tensor
 
 from gigpo_core.anchors import Grouping, exact_step_groups, first_appearance_labels
 from gigpo_core.batch import OrderedSteps, StepBatch, check_columns, order_steps
-from gigpo_core.config import STEP_ESTIMATORS, AdvantageConfig
-from gigpo_core.episodes import (
-    collect_votes,
-    decoupled_episode_advantage,
-    leave_one_out_advantage,
-    reinforce_plus_plus_advantage,
-    scaled_episode_advantage,
-)
+from gigpo_core.config import AdvantageConfig
 from gigpo_core.errors import ConfigError
-from gigpo_core.graphgpo import transition_values
-from gigpo_core.hgpo import hierarchy_advantage
-from gigpo_core.relative import group_relative
-from gigpo_core.returns import discounted_returns, episode_returns
+from gigpo_core.levels import Comparison
+from gigpo_core.returns import discounted_returns
 from gigpo_core.similarity import similar_step_groups
 
 
@@ -69,32 +60,22 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
         return _empty(batch.group_id.device)
     steps = order_steps(batch, extent)
     reward = steps.arrange(step_rewards(batch, config))
-    penalty = _penalty(batch, config, steps)
-    returns = discounted_returns(reward, steps.episodes, steps.position, config.gamma, longest=steps.longest)
-    grouping = _step_groups(batch, config, steps)
-    total = episode_returns(reward, steps.episodes)
-    if config.advantage_estimator == "hgpo" and not config.hgpo_base_group:
-        episode = torch.zeros_like(reward)
-    elif config.scale == "gdpo":
-        episode = _decoupled_advantage(batch, config, steps)
-    else:
-        episode = _episode_advantage(steps.episodes.broadcast(total), penalty, steps, config)
-    score = returns
-    if config.advantage_estimator == "graphgpo":
-        succeeded = total > 0 if batch.success is None else steps.episodes.sum(steps.arrange(batch.success).long()) > 0
-        score = transition_values(steps, grouping, succeeded, discount=config.gamma) * config.graphgpo_success_reward
-    score = score if penalty is None else score - penalty
-    if config.advantage_estimator == "hgpo":
-        step = advantage = _hierarchy_advantage(score, episode, grouping, steps, config)
-    else:
-        step = _step_advantage(score, grouping, config)
-        advantage = torch.add(episode, step, alpha=config.step_weight)
+    comparison = Comparison(
+        batch,
+        config,
+        steps,
+        reward=reward,
+        returns=discounted_returns(reward, steps.episodes, steps.position, config.gamma, longest=steps.longest),
+        penalty=_penalty(batch, config, steps),
+        states=_step_groups(batch, config, steps),
+    )
+    found = config.row.levels(comparison)
     return Advantages(
-        advantage=steps.restore(advantage),
-        episode_advantage=steps.restore(episode),
-        step_advantage=steps.restore(step),
-        step_return=steps.restore(returns),
-        step_group=first_appearance_labels(grouping, steps.order),
+        advantage=steps.restore(found.advantage),
+        episode_advantage=steps.restore(found.episode),
+        step_advantage=steps.restore(found.step),
+        step_return=steps.restore(comparison.returns),
+        step_group=first_appearance_labels(comparison.states, steps.order),
     )
 
 
@@ -147,60 +128,19 @@ def reward_weights(batch: StepBatch, config: AdvantageConfig) -> Tensor:
 
 def _step_groups(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Grouping:
     if config.anchor_similarity is None:
-        return exact_step_groups(steps.group_id, steps.arrange(batch.anchor_key))
+        return exact_step_groups(steps.group_id, steps.arrange(_named_states(batch, config)))
     if batch.anchor_text is None:
         raise ConfigError("anchor_similarity: the batch has no anchor_text to compare")
     rows = range(len(batch.anchor_text)) if steps.order is None else steps.order.tolist()
     return similar_step_groups(steps.group_id, [batch.anchor_text[row] for row in rows], config.anchor_similarity)
 
 
-def _episode_advantage(score: Tensor, penalty: Tensor | None, steps: OrderedSteps, config: AdvantageConfig) -> Tensor:
-    penalised = penalty is not None
-    if penalty is not None:
-        score = score - penalty
-    votes = collect_votes(steps, config.episode_statistics)
-    if config.advantage_estimator == "rloo":
-        return leave_one_out_advantage(score, votes, penalised=penalised)
-    estimate = scaled_episode_advantage
-    if config.advantage_estimator == "reinforce_plus_plus":
-        estimate = reinforce_plus_plus_advantage
-    return estimate(score, votes, scale=config.scale, epsilon=config.epsilon, penalised=penalised)
-
-
-def _decoupled_advantage(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Tensor:
-    if batch.reward_components is None:
-        raise ConfigError("scale_rewards: gdpo wants reward_components in the batch, got none")
-    # The environment's own reward is one function more; where it is 0 throughout it adds exactly 0.
-    functions = torch.cat([batch.reward_components.to(torch.float64), batch.reward.to(torch.float64)[:, None]], dim=1)
-    own = torch.ones(1, dtype=torch.float64, device=functions.device)
-    sums = [steps.episodes.broadcast(steps.episodes.sum(column)) for column in steps.arrange(functions).unbind(1)]
-    votes = collect_votes(steps, config.episode_statistics)
-    weights = torch.cat([reward_weights(batch, config), own])
-    return decoupled_episode_advantage(torch.stack(sums, dim=1), weights, votes, config.epsilon)
-
-
-def _step_advantage(score: Tensor, grouping: Grouping, config: AdvantageConfig) -> Tensor:
-    if config.advantage_estimator not in STEP_ESTIMATORS:
-        return torch.zeros_like(score)
-    relative = group_relative(
-        grouping.arrange(score), grouping.groups, scaled=config.norm == "mean_std", epsilon=config.epsilon
-    )
-    return grouping.restore(relative)
-
-
-def _hierarchy_advantage(
-    score: Tensor, episode: Tensor, grouping: Grouping, steps: OrderedSteps, config: AdvantageConfig
-) -> Tensor:
-    return hierarchy_advantage(
-        score,
-        steps,
-        grouping,
-        history=config.hgpo_history,
-        alpha=config.hgpo_alpha,
-        episode=episode if config.hgpo_base_group else None,
-        scaled=config.norm == "mean_std",
-        epsilon=config.epsilon,
-    )
+def _named_states(batch: StepBatch, config: AdvantageConfig) -> Tensor:
+    if config.anchor_state == "text":
+        return batch.anchor_key
+    if batch.state_key is None:
+        raise ConfigError("anchor_state: the batch has no state_key to compare")
+    return batch.state_key
 
 
 def _penalty(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Tensor | None:

@@ -51,10 +51,11 @@ class StepBatch:
     reward_components: Tensor | None = None
     """float [N, F]: rewards of F reward functions. Then `reward` is added to their weighted sum."""
     success: Tensor | None = None
-    """bool [N]: True on the last step of an episode that reached its goal. Only graphgpo reads it;
+    """bool [N]: True on the last step of an episode that reached its goal; for estimators that ask for the way to it.
     None: an episode succeeded if its undiscounted return is above 0."""
     state_key: Tensor | None = None
-    """int64 [N, 2]: the digest of the exact state, where an environment can tell it. Only diagnostics read it."""
+    """int64 [N, 2]: the digest of the exact state, where an environment can tell it: what `anchor_state: exact`
+    compares; otherwise only diagnostics read it."""
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,12 @@ stability" (2025), under the names ms-swift uses.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from gigpo_core.kl import kl_estimate
+from gigpo_core.options import CorrectionMode
 from gigpo_core.tokens import row_means
-
-CorrectionMode = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 
 MISMATCH_METRICS = (
     "kl",

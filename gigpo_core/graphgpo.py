@@ -7,6 +7,18 @@ from torch import Tensor
 
 from gigpo_core.anchors import Grouping
 from gigpo_core.batch import OrderedSteps
+from gigpo_core.levels import Comparison, Levels, episode_level, step_level, summed
+
+
+def graphgpo(comparison: Comparison) -> Levels:
+    """GraphGPO: the step level compares how near to success the states are that steps led to."""
+    batch, config, steps = comparison.batch, comparison.config, comparison.steps
+    succeeded = comparison.episode_total > 0
+    if batch.success is not None:
+        succeeded = steps.episodes.sum(steps.arrange(batch.success).long()) > 0
+    values = transition_values(steps, comparison.states, succeeded, discount=config.gamma)
+    score = comparison.penalised(values * config.graphgpo_success_reward)
+    return summed(episode_level(comparison), step_level(score, comparison), comparison)
 
 
 def transition_values(steps: OrderedSteps, anchors: Grouping, succeeded: Tensor, *, discount: float) -> Tensor:

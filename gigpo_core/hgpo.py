@@ -9,7 +9,25 @@ from torch import Tensor
 
 from gigpo_core.anchors import Grouping, exact_step_groups
 from gigpo_core.batch import OrderedSteps
+from gigpo_core.levels import Comparison, Levels, episode_level
 from gigpo_core.relative import centred, deviation
+
+
+def hgpo(comparison: Comparison) -> Levels:
+    """HGPO: A^S is the whole advantage; A^E takes part in it where `hgpo_base_group` says so, and is 0 otherwise."""
+    config = comparison.config
+    base = episode_level(comparison) if config.hgpo_base_group else None
+    step = hierarchy_advantage(
+        comparison.penalised(comparison.returns),
+        comparison.steps,
+        comparison.states,
+        history=config.hgpo_history,
+        alpha=config.hgpo_alpha,
+        episode=base,
+        scaled=config.norm == "mean_std",
+        epsilon=config.epsilon,
+    )
+    return Levels(torch.zeros_like(step) if base is None else base, step, advantage=step)
 
 
 def hierarchy_advantage(

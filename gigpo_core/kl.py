@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-KlEstimator = Literal["k1", "k2", "k3"]
+from gigpo_core.options import KlEstimator
 
 
 def kl_estimate(log_prob: Tensor, reference_log_prob: Tensor, estimator: KlEstimator = "k3") -> Tensor:

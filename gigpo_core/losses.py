@@ -6,14 +6,82 @@ rho = pi / pi_old its importance ratio. A loss is to be minimised.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from gigpo_core.loss_config import Reduction
+from gigpo_core.errors import ConfigError
+from gigpo_core.loss_config import LossConfig, Reduction
 from gigpo_core.ratios import MAX_LOG_RATIO, importance_ratio
 from gigpo_core.returns import discounted_returns
 from gigpo_core.segments import segments_of_sorted
-from gigpo_core.tokens import BatchTotals, row_means
+from gigpo_core.tokens import BatchTotals, TokenBatch, row_means, row_sums
+
+
+@dataclass(frozen=True)
+class PolicyTerms:
+    """What every loss starts from: the T tokens of a micro-batch's N rows."""
+
+    tokens: TokenBatch
+    config: LossConfig
+    log_ratio: Tensor
+    """float [T], log rho as `importance_sampling_level` says, carries the gradient."""
+    advantage: Tensor
+    """float [T], of each token's row."""
+    counts: Tensor
+    """float [T], 1 for tokens in the data."""
+
+
+def clipped(terms: PolicyTerms) -> Tensor:
+    """The clipped term, float [T]; grpo, bnpo, dr_grpo and dapo differ in the reduction alone."""
+    config = terms.config
+    return clipped_loss(
+        terms.log_ratio, terms.advantage, epsilon=config.epsilon, epsilon_high=config.upper, delta=config.delta
+    )
+
+
+def cispo(terms: PolicyTerms) -> Tensor:
+    """The term of cispo, float [T]."""
+    return cispo_loss(terms.log_ratio, terms.tokens.log_prob, terms.advantage, cap=terms.config.upper)
+
+
+def sapo(terms: PolicyTerms) -> Tensor:
+    """The term of sapo, float [T]."""
+    config = terms.config
+    return sapo_loss(terms.log_ratio, terms.advantage, tau_pos=config.tau_pos, tau_neg=config.tau_neg)
+
+
+def fipo(terms: PolicyTerms) -> Tensor:
+    """The clipped term times fipo's weight, float [T]."""
+    config = terms.config
+    return clipped(terms) * fipo_weight(
+        terms.log_ratio,
+        terms.advantage,
+        terms.tokens.token_row,
+        terms.counts,
+        decay_rate=config.fipo_decay_rate,
+        clip_range=config.fipo_clip_range,
+        high_only=config.fipo_clip_high_only,
+        safety_threshold=config.fipo_safety_threshold,
+        delta=config.delta,
+    )
+
+
+def real(terms: PolicyTerms) -> Tensor:
+    """The sum of real over whole groups, float [].
+
+    Raises:
+        ConfigError: the tokens name no groups, or weigh tokens one by one.
+    """
+    tokens = terms.tokens
+    if tokens.row_group is None:
+        raise ConfigError("real: want TokenBatch.row_group and BatchTotals.groups, got none")
+    if tokens.token_weight is not None:
+        raise ConfigError("real: compares whole rows, so there is no per-token term for token_weight")
+    scores = row_means(terms.log_ratio, tokens.token_row, tokens.rows, terms.counts)
+    present = row_sums(terms.counts, tokens.token_row, tokens.rows) > 0
+    return real_loss(scores, tokens.advantage, tokens.row_group, present, tau=terms.config.real_tau)
 
 
 def clipped_loss(

@@ -10,10 +10,10 @@ from torch import Tensor
 from gigpo_core.corrections import off_policy_sequence_mask, rollout_weights
 from gigpo_core.errors import ConfigError
 from gigpo_core.kl import kl_estimate
-from gigpo_core.loss_config import CLIPPED, LossConfig
-from gigpo_core.losses import cispo_loss, clipped_loss, fipo_weight, real_loss, reduce_tokens, sapo_loss
+from gigpo_core.loss_config import LossConfig
+from gigpo_core.losses import PolicyTerms, reduce_tokens
 from gigpo_core.ratios import MAX_LOG_RATIO, importance_log_ratio, importance_ratio
-from gigpo_core.tokens import BatchTotals, TokenBatch, row_means, row_sums
+from gigpo_core.tokens import BatchTotals, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Objective:
 
 
 def policy_objective(tokens: TokenBatch, config: LossConfig, totals: BatchTotals) -> Objective:
-    """Return the loss of a micro-batch: policy term + beta KL - entropy_weight x entropy.
+    """Return the loss of a micro-batch: policy term + beta KL - entropy_coef x entropy.
 
     A pure function: calling it on parts of a batch with the totals of the whole and adding the
     results gives the loss, the gradient and the metrics of the whole. The host does not wait for a
@@ -65,18 +65,16 @@ def policy_objective(tokens: TokenBatch, config: LossConfig, totals: BatchTotals
     )
     advantage = tokens.advantage.to(log_ratio.dtype).index_select(0, tokens.token_row)
     metrics = _ratio_metrics(log_ratio.detach(), advantage, config)
-    if config.loss_type == "real":
-        per_token = torch.zeros_like(log_ratio)
-    else:
-        per_token = _policy_term(log_ratio, advantage, tokens, config, counts)
+    terms = PolicyTerms(tokens, config, log_ratio, advantage, counts)
+    per_token = torch.zeros_like(log_ratio) if config.row.whole_groups else config.row.policy_term(terms)
     weight = policy_weight(tokens, config, counts)
     if weight is not None:
         per_token = per_token * weight
         metrics["policy_weight"] = weight
     policy_alone = _reduced(per_token.detach(), tokens, config, totals, counts)
     loss = _reduced(per_token + _regularisers(tokens, config, metrics), tokens, config, totals, counts)
-    if config.loss_type == "real":
-        policy = _real_share(log_ratio, tokens, config, counts, totals)
+    if config.row.whole_groups:
+        policy = _share_of_groups(terms, totals)
         loss, policy_alone = loss + policy, policy_alone + policy.detach()
     shares = torch.stack([value.detach() for value in metrics.values()]) @ (counts / max(totals.tokens, 1.0))
     return Objective(loss, policy_alone, tuple(metrics), shares)
@@ -137,31 +135,8 @@ def _reduced(per_token: Tensor, tokens: TokenBatch, config: LossConfig, totals: 
     )
 
 
-def _policy_term(
-    log_ratio: Tensor, advantage: Tensor, tokens: TokenBatch, config: LossConfig, counts: Tensor
-) -> Tensor:
-    if config.loss_type == "cispo":
-        return cispo_loss(log_ratio, tokens.log_prob, advantage, cap=config.upper)
-    if config.loss_type == "sapo":
-        return sapo_loss(log_ratio, advantage, tau_pos=config.tau_pos, tau_neg=config.tau_neg)
-    clipped = clipped_loss(log_ratio, advantage, epsilon=config.epsilon, epsilon_high=config.upper, delta=config.delta)
-    if config.loss_type != "fipo":
-        return clipped
-    return clipped * fipo_weight(
-        log_ratio,
-        advantage,
-        tokens.token_row,
-        counts,
-        decay_rate=config.fipo_decay_rate,
-        clip_range=config.fipo_clip_range,
-        high_only=config.fipo_clip_high_only,
-        safety_threshold=config.fipo_safety_threshold,
-        delta=config.delta,
-    )
-
-
 def _regularisers(tokens: TokenBatch, config: LossConfig, metrics: dict[str, Tensor]) -> Tensor:
-    """Return beta KL - entropy_weight x entropy, float [T], and note both in the metrics."""
+    """Return beta KL - entropy_coef x entropy, float [T], and note both in the metrics."""
     total = torch.zeros_like(tokens.old_log_prob)
     if tokens.reference_log_prob is not None and config.beta > 0:
         divergence = kl_estimate(tokens.log_prob, tokens.reference_log_prob, config.kl_estimator)
@@ -169,32 +144,27 @@ def _regularisers(tokens: TokenBatch, config: LossConfig, metrics: dict[str, Ten
         metrics["reference_kl"] = divergence
     if tokens.entropy is not None:
         metrics["entropy"] = tokens.entropy
-        if config.entropy_weight > 0:
-            total = total - config.entropy_weight * tokens.entropy
-    elif config.entropy_weight > 0:
-        raise ConfigError("entropy_weight: want 0, or TokenBatch.entropy, got neither")
+        if config.entropy_coef > 0:
+            total = total - config.entropy_coef * tokens.entropy
+    elif config.entropy_coef > 0:
+        raise ConfigError("entropy_coef: want 0, or TokenBatch.entropy, got neither")
     return total
 
 
-def _real_share(
-    log_ratio: Tensor, tokens: TokenBatch, config: LossConfig, counts: Tensor, totals: BatchTotals
-) -> Tensor:
-    if tokens.row_group is None or totals.groups <= 0:
-        raise ConfigError("real: want TokenBatch.row_group and BatchTotals.groups, got none")
-    if tokens.token_weight is not None:
-        raise ConfigError("real: compares whole rows, so there is no per-token term for token_weight")
-    scores = row_means(log_ratio, tokens.token_row, tokens.rows, counts)
-    present = row_sums(counts, tokens.token_row, tokens.rows) > 0
-    return real_loss(scores, tokens.advantage, tokens.row_group, present, tau=config.real_tau) / totals.groups
+def _share_of_groups(terms: PolicyTerms, totals: BatchTotals) -> Tensor:
+    name = terms.config.loss_type
+    if totals.groups <= 0:
+        raise ConfigError(f"{name}: want TokenBatch.row_group and BatchTotals.groups, got none")
+    return terms.config.row.policy_term(terms) / totals.groups
 
 
 def _ratio_metrics(log_ratio: Tensor, advantage: Tensor, config: LossConfig) -> dict[str, Tensor]:
     ratio = importance_ratio(log_ratio)
     bounded = log_ratio.clamp(max=MAX_LOG_RATIO)
     metrics = {"ratio": ratio, "policy_kl": kl_estimate(torch.zeros_like(bounded), bounded, "k3")}
-    if config.loss_type in CLIPPED:
+    if config.row.clips == "both":
         metrics["clip_low"] = ((ratio < 1.0 - config.epsilon) & (advantage < 0)).to(ratio.dtype)
         metrics["clip_high"] = ((ratio > 1.0 + config.upper) & (advantage > 0)).to(ratio.dtype)
-    elif config.loss_type == "cispo":
+    elif config.row.clips == "cap":
         metrics["clip_high"] = (ratio > config.upper).to(ratio.dtype)
     return metrics

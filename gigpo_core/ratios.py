@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from gigpo_core.options import ImportanceLevel
 from gigpo_core.tokens import row_means
-
-ImportanceLevel = Literal["token", "sequence", "sequence_token"]
 
 MAX_LOG_RATIO = 30.0
 """Ratios are taken as at most e^30 = 1e13, far beyond every clip range. Without a bound exp is infinite from 88 on in

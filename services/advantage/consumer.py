@@ -12,8 +12,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from gigpo_core import GigpoError
-from services.advantage.service import FinishedGroup, GroupFault, Scoring, finished_group, score_groups
+from gigpo_core import AdvantageConfig, GigpoError
+from services.advantage.service import FinishedGroup, GroupFault, advantage_config, finished_group, score_groups
 from services.advantage.settings import Settings
 from services.contracts import keys
 from services.contracts.job import JobSpec
@@ -43,7 +43,7 @@ class Loaded:
 
     delivered: Delivered
     group: FinishedGroup
-    scoring: Scoring
+    config: AdvantageConfig
 
 
 class Consumer:
@@ -52,7 +52,7 @@ class Consumer:
     def __init__(self, redis: Redis, settings: Settings, name: str) -> None:
         self._redis, self._settings, self._name = redis, settings, name
         self._queue: asyncio.Queue[Delivered] = asyncio.Queue(settings.max_groups)
-        self._scorings: dict[str, Scoring] = {}
+        self._configs: dict[str, AdvantageConfig] = {}
         self.scored = 0
         """Groups scored since the start."""
 
@@ -73,7 +73,7 @@ class Consumer:
                 for job in [job for job in readers if job not in active]:
                     ended.pop(job).set()
                     del readers[job]
-                    self._scorings.pop(job, None)
+                    self._configs.pop(job, None)
                 for job in sorted(active - readers.keys()):
                     ended[job] = asyncio.Event()
                     readers[job] = tasks.create_task(self._read(job, ended[job]))
@@ -122,22 +122,22 @@ class Consumer:
 
     async def _score(self, batch: Sequence[Delivered]) -> None:
         loaded = [found for found in await asyncio.gather(*map(self._load, batch)) if found is not None]
-        alike: dict[Scoring, list[Loaded]] = defaultdict(list)
+        alike: dict[AdvantageConfig, list[Loaded]] = defaultdict(list)
         for one in loaded:
-            alike[one.scoring].append(one)
-        for scoring, members in alike.items():
-            await self._score_together(scoring, members)
+            alike[one.config].append(one)
+        for config, members in alike.items():
+            await self._score_together(config, members)
 
-    async def _score_together(self, scoring: Scoring, members: list[Loaded]) -> None:
+    async def _score_together(self, config: AdvantageConfig, members: list[Loaded]) -> None:
         groups = [member.group for member in members]
         try:
-            scores = await asyncio.to_thread(score_groups, groups, scoring, self._settings.device)
+            scores = await asyncio.to_thread(score_groups, groups, config, self._settings.device)
         except Exception as error:  # noqa: BLE001 - whatever scoring raises is the fault of what is scored
             if len(members) == 1:
                 await self._give_up(members[0].delivered, f"group {groups[0].group_id}: {error}")
                 return
             for member in members:  # one of them is wrong, or all together are too large
-                await self._score_together(scoring, [member])
+                await self._score_together(config, [member])
             return
         await asyncio.gather(*(self._store(one.delivered, score) for one, score in zip(members, scores, strict=True)))
 
@@ -149,19 +149,19 @@ class Consumer:
                 await delivered.source.ack(delivered.entry.id)  # it was dropped meanwhile
                 return None
             group = finished_group(complete.group_id, complete.purpose, complete.cursor, payloads)
-            return Loaded(delivered, group, await self._scoring(delivered.job))
+            return Loaded(delivered, group, await self._config(delivered.job))
         except (GigpoError, ValueError, ResponseError) as error:
             await self._give_up(delivered, str(error))
             return None
 
-    async def _scoring(self, job: str) -> Scoring:
-        if job not in self._scorings:
+    async def _config(self, job: str) -> AdvantageConfig:
+        if job not in self._configs:
             document = await string_value(self._redis, keys.spec(job))
             if document is None:
                 raise GroupFault(f"job {job} has no spec")
             spec = JobSpec.model_validate_json(document)
-            self._scorings[job] = Scoring.of(spec.algorithm, spec.rewards)
-        return self._scorings[job]
+            self._configs[job] = advantage_config(spec.algorithm, spec.rewards)
+        return self._configs[job]
 
     async def _store(self, delivered: Delivered, score: ScoredGroup) -> None:
         try:

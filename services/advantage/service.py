@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gigpo_core import AdvantageConfig, Advantages, GroupDiagnostics, StepBatch, compute_advantages, group_diagnostics
-from services.contracts.algorithm import Algorithm, AnchorState
+from services.contracts.algorithm import Algorithm, advantage_values
 from services.contracts.ids import Purpose
 from services.contracts.messages import STEP_GROUP_BINS, ContractError, Episode, ScoredGroup, Step, decode
 from services.contracts.rewards import Rewards
@@ -39,39 +40,10 @@ class FinishedGroup:
 
 
 def advantage_config(algorithm: Algorithm, rewards: Rewards | None = None) -> AdvantageConfig:
-    """What a job's sections mean to `compute_advantages`; the only place where they meet.
-
-    The KL stays out of the reward here: `beta` weighs the k3 term in the loss.
+    """What a job's sections mean for a group alone: all that its score depends on beside the episodes. Equal for jobs
+    that may be scored together. A scale that spans the batch is the trainer's, which scores the batch once more.
     """
-    return AdvantageConfig(
-        advantage_estimator=algorithm.advantage_estimator,
-        gigpo_step_advantage_weight=algorithm.gigpo_step_advantage_weight,
-        gamma=algorithm.gamma,
-        norm=algorithm.norm,
-        episode_statistics=algorithm.episode_statistics,
-        invalid_action_penalty=algorithm.invalid_action_penalty,
-        anchor_similarity=algorithm.anchor_similarity,
-        scale_rewards=algorithm.scale_rewards,
-        kl_in_reward=False,
-        reward_weights=(rewards.weights if rewards else ()) or None,
-        hgpo_history=algorithm.hgpo_history,
-        hgpo_alpha=algorithm.hgpo_alpha,
-        hgpo_base_group=algorithm.hgpo_base_group,
-        graphgpo_success_reward=algorithm.graphgpo_success_reward,
-    )
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """All that a score depends on beside the episodes; equal for jobs that may be scored together."""
-
-    config: AdvantageConfig
-    anchor_state: AnchorState = "text"
-    """Which of a step's digests names its state."""
-
-    @staticmethod
-    def of(algorithm: Algorithm, rewards: Rewards | None = None) -> Scoring:
-        return Scoring(advantage_config(algorithm, rewards), algorithm.anchor_state)
+    return AdvantageConfig(**advantage_values(algorithm, rewards)).alone()
 
 
 def finished_group(group_id: str, purpose: Purpose, cursor: int, payloads: Sequence[bytes]) -> FinishedGroup:
@@ -100,11 +72,11 @@ def finished_group(group_id: str, purpose: Purpose, cursor: int, payloads: Seque
 
 
 def score_groups(
-    groups: Sequence[FinishedGroup], scoring: Scoring, device: str | torch.device = "cpu"
+    groups: Sequence[FinishedGroup], config: AdvantageConfig, device: str | torch.device = "cpu"
 ) -> list[ScoredGroup]:
     """Score groups together, in one call of `compute_advantages`.
 
-    Each result depends on its own group and `scoring` alone: the same bytes whatever else is in `groups`.
+    Each result depends on its own group and `config` alone: the same bytes whatever else is in `groups`.
 
     Returns:
         One result per group, in the order given; a group whose episodes hold no steps gets empty columns.
@@ -113,9 +85,9 @@ def score_groups(
         GigpoError, GroupFault: a group's rows are wrong; no group is scored then.
     """
     rows = [group.steps() for group in groups]
-    batch = _step_batch(groups, rows, scoring, torch.device(device))
-    advantages = compute_advantages(batch, scoring.config)
-    measured = _measured(group_diagnostics(batch, scoring.config, advantages, STEP_GROUP_BINS))
+    batch = _step_batch(groups, rows, config, torch.device(device))
+    advantages = compute_advantages(batch, config)
+    measured = _measured(group_diagnostics(batch, config, advantages, STEP_GROUP_BINS))
     columns = _Columns.of(advantages)
     scored, start = [], 0
     for position, (group, steps) in enumerate(zip(groups, rows, strict=True)):
@@ -126,7 +98,7 @@ def score_groups(
 
 
 def _step_batch(
-    groups: Sequence[FinishedGroup], rows: Sequence[list[Step]], scoring: Scoring, device: torch.device
+    groups: Sequence[FinishedGroup], rows: Sequence[list[Step]], config: AdvantageConfig, device: torch.device
 ) -> StepBatch:
     group_ids: list[int] = []
     episode_ids: list[int] = []
@@ -136,15 +108,15 @@ def _step_batch(
         for episode in group.episodes:
             group_ids += [position] * len(episode.steps)
             episode_ids += [episodes] * len(episode.steps)
-            success += [episode.won] * len(episode.steps)  # graphgpo asks whether any step of it says so
+            success += [episode.won] * len(episode.steps)  # who reads it asks whether any step says so
             episodes += 1
     steps = [step for group_steps in rows for step in group_steps]
-    components = _reward_components(steps, len(scoring.config.reward_weights or ()), device)
+    components = _reward_components(steps, len(config.reward_weights or ()), device)
     return StepBatch(
         group_id=torch.tensor(group_ids, dtype=torch.int64, device=device),
         episode_id=torch.tensor(episode_ids, dtype=torch.int64, device=device),
         step_index=torch.tensor([step.step_index for step in steps], dtype=torch.int64, device=device),
-        anchor_key=_digests(steps, scoring.anchor_state).to(device),
+        anchor_key=_digests(steps, "anchor_key").to(device),
         # the values of reward functions stand for the reward, which is their weighted sum
         reward=torch.tensor(
             [step.reward if components is None else 0.0 for step in steps], dtype=torch.float64, device=device
@@ -153,7 +125,7 @@ def _step_batch(
         anchor_text=[step.anchor for step in steps],
         success=torch.tensor(success, dtype=torch.bool, device=device),
         reward_components=components,
-        state_key=_digests(steps, "exact").to(device),
+        state_key=_digests(steps, "state_key").to(device),
     )
 
 
@@ -168,9 +140,8 @@ def _reward_components(steps: Sequence[Step], functions: int, device: torch.devi
     return values.view(-1, functions)
 
 
-def _digests(steps: Sequence[Step], anchor_state: AnchorState) -> Tensor:
-    """int64 [N, 2] on the CPU: of what names each step's state."""
-    name = "anchor_key" if anchor_state == "text" else "state_key"
+def _digests(steps: Sequence[Step], name: Literal["anchor_key", "state_key"]) -> Tensor:
+    """int64 [N, 2] on the CPU: the digest of that name of each step."""
     digests = [getattr(step, name) for step in steps]
     for digest in digests:
         if len(digest) != 16:

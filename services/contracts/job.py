@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm
+from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
@@ -249,7 +249,7 @@ _BESIDE_TURNS = (
     Effect(
         "gamma",
         ("max_turns", "advantage_estimator"),
-        lambda turns, estimator: turns > 1 or estimator == "graphgpo",
+        lambda turns, estimator: turns > 1 or estimator in DISCOUNTING_ONE_STEP,
         "max_turns > 1 (there is nothing to discount)",
     ),
     Effect("episode_statistics", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one step is one vote)"),
@@ -316,6 +316,8 @@ class JobSpec(Section):
         if not gym and not functions:
             known = ", ".join(BUILT_IN_REWARDS)
             raise ValueError(f"reward_funcs: want at least one with use_gym_env: false, such as {known}; got none")
+        if self.algorithm.scale_rewards == "gdpo" and not functions:
+            raise ValueError("scale_rewards: gdpo scales reward functions apart, want reward_funcs with it, got none")
         if not gym and environment.max_turns != 1:
             raise ValueError(f"max_turns: want 1 with use_gym_env: false, got {environment.max_turns}")
         own_rows = sorted({"data", "rows"} & environment.environment_kwargs.keys())

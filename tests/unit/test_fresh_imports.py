@@ -24,7 +24,17 @@ def test_reading_settings_loads_nothing_heavy(service: str):
 
 
 @pytest.mark.parametrize(
-    "module", ["gigpo_core.digest", "services.contracts.job", "services.ledger", "gigpo.client.main"]
+    "module",
+    [
+        "gigpo_core.digest",
+        "gigpo_core.algorithms",
+        "gigpo_core.config",
+        "gigpo_core.loss_config",
+        "gigpo_core.table",
+        "services.contracts.job",
+        "services.ledger",
+        "gigpo.client.main",
+    ],
 )
 def test_contracts_digests_and_the_command_load_nothing_heavy(module: str):
     assert heavy_after_importing(module) == []

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from services.api.dashboard.formats import FILTERS
 from services.api.http.app_parts import Container
 from services.api.rest.problems import Problem
-from services.contracts.algorithm import STEP_ESTIMATORS
+from services.contracts.algorithm import STEP_ESTIMATORS, estimator_summaries
 
 STATIC = Path(__file__).parent / "static"
 REDIS_PATIENCE_S = 0.5
@@ -44,7 +44,9 @@ _templates = Environment(
 _templates.filters.update(FILTERS)
 ASSETS = f"/assets/{_fingerprint()}"
 """A new version of the files gets a new address, so they may be cached for good."""
-_templates.globals.update(assets=ASSETS, now=time.time, step_estimators=STEP_ESTIMATORS)
+_templates.globals.update(
+    assets=ASSETS, now=time.time, step_estimators=STEP_ESTIMATORS, estimator_summaries=estimator_summaries()
+)
 
 
 def fragment(template: str, name: str, *values: Any) -> str:

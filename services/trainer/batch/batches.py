@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gigpo_core import GigpoError
 from services.contracts import ids
+from services.contracts.job import JobSpec
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState
 from services.trainer.batch.admission import cursors_to_open
@@ -122,10 +124,27 @@ async def load_manifest(session: Session, number: int, manifest: str) -> Batch:
         JobFailed: the stored payloads are not those of the manifest.
     """
     named = json.loads(manifest)["groups"]
-    batch = Batch(number, await load_payloads(session.redis, session.job, [group["id"] for group in named]))
+    groups = await load_payloads(session.redis, session.job, [group["id"] for group in named])
+    batch = Batch(number, as_trained(groups, session.spec))
     if json.loads(batch.manifest())["groups"] != named:
         raise JobFailed(f"batch {number}: the stored groups are not those of its manifest")
     return batch
+
+
+def as_trained(groups: Sequence[Payload], spec: JobSpec) -> list[Payload]:
+    """The groups of a batch with the scores that it is trained with.
+
+    Raises:
+        JobFailed: they cannot be scored together.
+    """
+    from services.trainer.batch.second_stage import (
+        scored_together,
+    )  # brings torch, which only the pool's child may load
+
+    try:
+        return scored_together(groups, spec)
+    except GigpoError as error:
+        raise JobFailed(f"the batch cannot be scored: {error}") from error
 
 
 async def _note_arrivals(session: Session) -> bool:
@@ -157,9 +176,9 @@ async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Ba
             _lose(session, group.group_id)
     if too_old or flat:
         return None
-    batch = Batch(number, groups)
+    batch = Batch(number, as_trained(groups, session.spec))
     await session.ledger.assign(session.epoch, number, batch.manifest(), batch.group_ids)
-    for group in groups:
+    for group in batch.groups:
         del session.waiting[group.scored.cursor]
         session.scored.discard(group.group_id)
     return batch

@@ -21,6 +21,9 @@ from gigpo_core import (
     overlong_filter,
     policy_objective,
 )
+from gigpo_core.options import MaskOptions, options_of
+from gigpo_core.sections import LOSS_OPTIONS
+from services.contracts.algorithm import config_values
 from services.contracts.job import JobSpec
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows, on_device
@@ -87,13 +90,8 @@ def _part(column: Tensor | None, at: Tensor) -> Tensor | None:
 
 
 @dataclass(frozen=True)
-class TokenMask:
+class TokenMask(MaskOptions):
     """Which response tokens take part; see gigpo_core.masks."""
-
-    overlong_filter: bool = False
-    """Cut responses are no data."""
-    top_entropy_quantile: float = 1.0
-    """Share of the tokens, those of highest entropy, that carries a policy gradient."""
 
     def counted(self, columns: Columns) -> Tensor | None:
         """bool [T], or None for all: what sums and denominators hold."""
@@ -115,7 +113,7 @@ class TokenMask:
 
 def token_mask(spec: JobSpec) -> TokenMask:
     """The job's masks."""
-    return TokenMask(spec.algorithm.overlong_filter, spec.algorithm.top_entropy_quantile)
+    return TokenMask(**config_values(spec.algorithm, options_of(MaskOptions)))
 
 
 def columns_of(rows: Sequence[Row], scorer: Scorer, entropy: Entropy = "skip") -> Columns:
@@ -134,26 +132,8 @@ def columns_of(rows: Sequence[Row], scorer: Scorer, entropy: Entropy = "skip") -
 
 def loss_config(spec: JobSpec) -> LossConfig:
     """The job's loss in gigpo_core's words."""
-    algorithm = spec.algorithm
     return LossConfig(
-        loss_type=algorithm.loss_type,
-        epsilon=algorithm.epsilon,
-        epsilon_high=algorithm.epsilon_high,
-        delta=algorithm.delta,
-        importance_sampling_level=algorithm.importance_sampling_level,
-        beta=algorithm.beta,
-        kl_estimator=algorithm.kl_estimator,
-        entropy_weight=algorithm.entropy_coef,
-        max_completion_length=spec.rollout.max_completion_length,
-        rollout_importance_sampling_mode=algorithm.rollout_importance_sampling_mode,
-        rollout_importance_sampling_threshold=algorithm.rollout_importance_sampling_threshold,
-        off_policy_sequence_mask_delta=algorithm.off_policy_sequence_mask_delta,
-        tau_pos=algorithm.tau_pos,
-        tau_neg=algorithm.tau_neg,
-        fipo_decay_rate=algorithm.fipo_decay_rate,
-        fipo_clip_range=algorithm.fipo_clip_range,
-        fipo_clip_high_only=algorithm.fipo_clip_high_only,
-        fipo_safety_threshold=algorithm.fipo_safety_threshold,
+        **config_values(spec.algorithm, LOSS_OPTIONS), max_completion_length=spec.rollout.max_completion_length
     )
 
 
@@ -195,7 +175,7 @@ def accumulate_gradient(
     shares: list[Tensor] = []
     names: tuple[str, ...] = ()
     for micro in columns.rows.plan(scorer.token_budget):
-        tokens = _token_batch(scorer, columns, micro, "gradient" if loss.entropy_weight > 0 else "value")
+        tokens = _token_batch(scorer, columns, micro, "gradient" if loss.entropy_coef > 0 else "value")
         objective = policy_objective(tokens, loss, totals)
         objective.loss.backward()  # type: ignore[no-untyped-call]
         names = objective.names

@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.advantage.consumer import Consumer
-from services.advantage.service import Scoring, finished_group, score_groups
+from services.advantage.service import advantage_config, finished_group, score_groups
 from services.advantage.settings import Settings
 from services.contracts import keys
 from services.contracts.arrays import pack_float32, pack_int32
@@ -111,7 +111,7 @@ async def until_scored(redis: Redis, job: str, name: str) -> bytes:
 async def expected(redis: Redis, job: str, name: str, estimator: str, cursor: int = 0) -> bytes:
     payloads = await Ledger(redis, job).episodes_of(name)
     group = finished_group(name, "train", cursor, payloads)
-    return encode(score_groups([group], Scoring.of(spec(estimator).algorithm))[0])
+    return encode(score_groups([group], advantage_config(spec(estimator).algorithm))[0])
 
 
 async def test_groups_of_many_jobs_are_scored_as_if_each_were_alone(redis: Redis, redis_url: str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -14,7 +15,6 @@ from gigpo_core import AdvantageConfig
 from services.advantage.service import (
     FinishedGroup,
     GroupFault,
-    Scoring,
     advantage_config,
     finished_group,
     score_groups,
@@ -24,7 +24,7 @@ from services.contracts.job import Algorithm
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
 from services.contracts.rewards import Rewards
 
-GIGPO = Scoring(AdvantageConfig(advantage_estimator="gigpo", gamma=0.5, norm="mean", invalid_action_penalty=0.1))
+GIGPO = AdvantageConfig(advantage_estimator="gigpo", gamma=0.5, norm="mean", invalid_action_penalty=0.1)
 
 
 ESTIMATORS = ["grpo", "rloo", "gigpo", "hgpo", "graphgpo"]
@@ -99,12 +99,12 @@ def test_a_group_gets_the_same_bytes_alone_and_in_any_company(seed: int, estimat
         advantage_estimator=estimator,  # type: ignore[arg-type]
         norm="mean_std" if std else "mean",
         invalid_action_penalty=0.1,
+        anchor_state="exact" if std else "text",
     )
-    scoring = Scoring(config, "exact" if std else "text")
     groups = [random_group(f"g{i}", rng) for i in range(rng.randrange(2, 8))]
-    alone = {group.group_id: encode(score_groups([group], scoring)[0]) for group in groups}
+    alone = {group.group_id: encode(score_groups([group], config)[0]) for group in groups}
     rng.shuffle(groups)
-    together = {scored.group_id: encode(scored) for scored in score_groups(groups, scoring)}
+    together = {scored.group_id: encode(scored) for scored in score_groups(groups, config)}
     assert together == alone
 
 
@@ -112,7 +112,7 @@ def test_a_job_may_compare_exact_states_instead_of_texts():
     """One text seen in two states: compared as text it is one step group, as states two."""
     episodes = [[step(0, 7, 1.0, state=1)], [step(0, 7, 0.0, state=2)]]
     (as_text,) = score_groups([group_of("g", episodes)], GIGPO)
-    (exact,) = score_groups([group_of("g", episodes)], Scoring(GIGPO.config, "exact"))
+    (exact,) = score_groups([group_of("g", episodes)], replace(GIGPO, anchor_state="exact"))
     assert doubles(as_text.step_advantage) == [0.5, -0.5]
     assert doubles(exact.step_advantage) == [0.0, 0.0]
     assert [one.diagnostics["aliased_anchor_rows"] for one in (as_text, exact)] == [2, 0]
@@ -121,7 +121,7 @@ def test_a_job_may_compare_exact_states_instead_of_texts():
 def test_similar_texts_are_one_state_when_the_job_says_so():
     episodes = [[step(0, 100, 1.0)], [step(0, 101, 0.0)]]  # anchors "100" and "101": ratio 2/3
     for threshold, wanted in ((0.6, [0.5, -0.5]), (0.7, [0.0, 0.0])):
-        scoring = Scoring(AdvantageConfig("gigpo", anchor_similarity=threshold))
+        scoring = AdvantageConfig("gigpo", anchor_similarity=threshold)
         (scored,) = score_groups([group_of("g", episodes)], scoring)
         assert doubles(scored.step_advantage) == wanted
 
@@ -133,7 +133,7 @@ def test_graphgpo_hears_of_success_from_the_environment_and_not_from_the_sign_of
         0,
         [encode(episode("g", 0, [step(0, 1, -1.0)], won=True)), encode(episode("g", 1, [step(0, 1, 2.0)]))],
     )
-    (scored,) = score_groups([losing_but_won], Scoring(AdvantageConfig("graphgpo", gamma=0.5)))
+    (scored,) = score_groups([losing_but_won], AdvantageConfig("graphgpo", gamma=0.5))
     better, worse = doubles(scored.step_advantage)
     assert better > 0 > worse
 
@@ -146,7 +146,7 @@ def test_the_spread_of_returns_tells_groups_that_teach_nothing():
 
 def test_a_group_whose_returns_are_all_equal_gets_exactly_zero():
     episodes = [[step(0, 1, 10 * 0.95**6), step(1, 20 + k, 0.0)] for k in range(8)]
-    (scored,) = score_groups([group_of("g", episodes)], Scoring(AdvantageConfig("gigpo", norm="mean_std")))
+    (scored,) = score_groups([group_of("g", episodes)], AdvantageConfig("gigpo", norm="mean_std"))
     assert doubles(scored.advantage) == [0.0] * 16
 
 
@@ -198,7 +198,7 @@ def test_the_algorithm_section_arrives_whole_and_the_kl_stays_in_the_loss():
 
 
 def test_reward_functions_are_weighed_and_their_values_stand_for_the_reward():
-    scoring = Scoring.of(Algorithm(), Rewards(reward_funcs=["accuracy", "format"], reward_weights=[1.0, 0.5]))
+    scoring = advantage_config(Algorithm(), Rewards(reward_funcs=["accuracy", "format"], reward_weights=[1.0, 0.5]))
     replies = [[step(0, 1, 99.0, rewards=values)] for values in ((1.0, 1.0), (0.0, 1.0), (0.0, 0.0), (1.0, 0.0))]
     (scored,) = score_groups([group_of("g", replies)], scoring)
     assert doubles(scored.episode_advantage) == [0.75, -0.25, -0.75, 0.25]
@@ -209,4 +209,4 @@ def test_reward_functions_are_weighed_and_their_values_stand_for_the_reward():
 def test_a_step_without_a_value_for_each_reward_function_is_refused(rewards: Rewards | None):
     wanted = 2 if rewards else 0
     with pytest.raises(GroupFault, match=f"want one for each of {wanted} reward functions, got 1"):
-        score_groups([group_of("g", [[step(0, 1, 1.0, rewards=(1.0,))]])], Scoring.of(Algorithm(), rewards))
+        score_groups([group_of("g", [[step(0, 1, 1.0, rewards=(1.0,))]])], advantage_config(Algorithm(), rewards))

@@ -101,7 +101,7 @@ BAD_VALUES = {
     "gigpo without environment": ({"use_gym_env": "false"}, "gigpo needs use_gym_env: true"),
     "unknown estimator": (
         {"advantage_estimator": "ppo"},
-        "advantage_estimator.*'rloo', 'gigpo', 'hgpo'",
+        "advantage_estimator.*'rloo', 'reinforce_plus_plus', 'gigpo', 'hgpo'",
     ),
     "broken YAML": ({"environment_kwargs": "{a: "}, "--environment_kwargs: want a value in YAML or JSON"),
     "no number": ({"seed": "many"}, "training.seed.*integer"),

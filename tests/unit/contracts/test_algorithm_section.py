@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -9,15 +10,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gigpo_core.config import Estimator
+from gigpo_core.config import AdvantageConfig, Estimator
 from gigpo_core.loss_config import LossType
-from services.advantage.service import Scoring
-from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, keys_of_estimator
+from gigpo_core.table import markdown
+from services.advantage.service import advantage_config
+from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, advantage_values, keys_of_estimator
 from services.contracts.job import parse_spec
 from services.trainer.learner.update import loss_config
 
-UNSERVED = {"reinforce_plus_plus", "real"}
-"""They need a whole batch, or whole groups, in one place; refused at submission."""
+UNSERVED = {"real"}
+"""It needs whole groups in one micro-batch; refused at submission."""
 
 
 def choices(name: str) -> tuple[str, ...]:
@@ -30,7 +32,7 @@ SECTIONS = st.fixed_dictionaries(
         "advantage_estimator": st.sampled_from(choices("advantage_estimator")),
         "loss_type": st.sampled_from(choices("loss_type")),
         "gigpo_step_advantage_weight": st.sampled_from([0.0, 1.0, 3.0]),
-        "scale_rewards": st.sampled_from(["group", "none", None]),
+        "scale_rewards": st.sampled_from(["group", "batch", "none", "gdpo", None]),
         "anchor_similarity": st.sampled_from([None, 0.8]),
         "anchor_state": st.sampled_from(["text", "exact"]),
         "norm": st.sampled_from(choices("norm")),
@@ -57,8 +59,11 @@ def test_whatever_is_accepted_can_be_computed(section: dict[str, Any]) -> None:
         algorithm = Algorithm.model_validate(section)
     except ValidationError:
         return
-    Scoring.of(algorithm)
-    spec = parse_spec({"model": {"model": "/m"}, "algorithm": section})
+    advantage_config(algorithm)
+    scaled = {"environment": {"use_gym_env": False}, "rewards": {"reward_funcs": ["accuracy"]}}
+    others = scaled if algorithm.scale_rewards == "gdpo" else {}
+    spec = parse_spec({"model": {"model": "/m"}, "algorithm": section, **others})
+    AdvantageConfig(**advantage_values(spec.algorithm, spec.rewards))
     assert loss_config(spec).loss_type == algorithm.loss_type
 
 
@@ -92,7 +97,7 @@ def test_an_estimator_keeps_its_own_keys_and_everybodys_and_they_are_accepted(es
     Algorithm.model_validate({**kept, "advantage_estimator": estimator})
     assert "episode_statistics" in kept
     assert ("gamma" in kept, "anchor_similarity" in kept) == (estimator in STEP_ESTIMATORS,) * 2
-    assert ("norm" in kept) == (estimator != "rloo")
+    assert ("norm" in kept) == (estimator not in ("rloo", "reinforce_plus_plus"))
     assert ("hgpo_alpha" in kept, "hgpo_history" in kept) == (estimator == "hgpo", estimator == "hgpo")
     for name in set(EVERY_ESTIMATORS_KEYS) - set(kept):
         refused = f"{name}: want advantage_estimator: .* with it, got advantage_estimator: {estimator}"
@@ -100,10 +105,9 @@ def test_an_estimator_keeps_its_own_keys_and_everybodys_and_they_are_accepted(es
             Algorithm.model_validate({name: EVERY_ESTIMATORS_KEYS[name], "advantage_estimator": estimator})
 
 
-def test_only_grpo_keeps_the_scale_that_takes_the_place_of_norm() -> None:
-    assert [name for name in choices("advantage_estimator") if keys_of_estimator(name, {"scale_rewards": "none"})] == [
-        "grpo"
-    ]
+def test_only_what_has_a_scale_keeps_the_one_that_takes_the_place_of_norm() -> None:
+    kept = [name for name in choices("advantage_estimator") if keys_of_estimator(name, {"scale_rewards": "none"})]
+    assert kept == ["grpo", "reinforce_plus_plus"]
 
 
 def test_a_default_value_is_accepted_with_everything() -> None:
@@ -120,3 +124,7 @@ def test_what_was_accepted_is_accepted_again_with_every_default_written_out(sect
     except ValidationError:
         assume(False)
     assert Algorithm.model_validate(algorithm.model_dump(mode="json")) == algorithm
+
+
+def test_the_documentation_lists_the_options_as_they_are() -> None:
+    assert markdown() in Path("docs/algorithms.md").read_text()

@@ -38,7 +38,8 @@ ALGORITHM: list[tuple[str, Any, dict[str, Any], str, dict[str, Any]]] = [
     ("norm", "mean_std", {"advantage_estimator": "rloo"}, estimator("rloo", "gigpo, graphgpo, grpo or hgpo"), {}),
     ("norm", "mean_std", {"scale_rewards": "none"}, "want no scale_rewards", {}),
     ("gigpo_step_advantage_weight", 2.0, HGPO, estimator("hgpo", "gigpo or graphgpo"), GIGPO),
-    ("scale_rewards", "none", GIGPO, estimator("gigpo", "grpo"), {}),
+    ("scale_rewards", "none", GIGPO, estimator("gigpo", "grpo or reinforce_plus_plus"), {}),
+    ("invalid_action_penalty", 0.2, {"scale_rewards": "gdpo"}, "got scale_rewards: gdpo", {"scale_rewards": "batch"}),
     ("episode_statistics", "per_step", HGPO, "got advantage_estimator: hgpo and hgpo_base_group: false", GIGPO),
     ("episode_statistics", "per_step", HGPO, "hgpo_base_group: true", {**HGPO, "hgpo_base_group": True}),
     ("anchor_state", "exact", {}, estimator("grpo", STEP_LEVEL), GIGPO),
@@ -75,6 +76,8 @@ SOFT = {"soft_max_length": 6, "soft_cache_length": 2}
 
 
 def job(**sections: dict[str, Any]) -> JobSpec:
+    if sections.get("algorithm", {}).get("scale_rewards") == "gdpo":  # it scales reward functions
+        sections |= {"environment": {"use_gym_env": False}, "rewards": {"reward_funcs": ["accuracy"]}}
     return parse_spec({"model": {"scratch": {}}, "rollout": {"max_completion_length": 8}, **sections})
 
 

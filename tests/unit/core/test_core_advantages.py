@@ -329,13 +329,13 @@ def test_infinite_rewards_are_refused_in_every_dtype(dtype):
         ({"advantage_estimator": "ppo"}, "advantage_estimator: want one of grpo, rloo"),
         ({"norm": "std"}, "norm: want one of mean, mean_std, got 'std'"),
         ({"episode_statistics": "per_token"}, "episode_statistics"),
-        ({"gigpo_step_advantage_weight": -0.1}, "gigpo_step_advantage_weight: want a finite number in"),
+        ({"gigpo_step_advantage_weight": -0.1}, "gigpo_step_advantage_weight: want a finite number >= 0, got -0.1"),
         ({"gamma": 1.01}, r"gamma: want a finite number in \[0, 1\], got 1.01"),
         ({"gamma": math.nan}, "gamma"),
         ({"invalid_action_penalty": -1.0}, "invalid_action_penalty"),
         ({"epsilon": 0.0}, "epsilon"),
         ({"beta": math.inf}, "beta"),
-        ({"anchor_similarity": 1.0}, "anchor_similarity: want None or a number strictly between 0 and 1"),
+        ({"anchor_similarity": 1.0}, "anchor_similarity: want None or a finite number strictly between 0 and 1"),
         ({"anchor_similarity": 0.0}, "anchor_similarity"),
         ({"reward_weights": (1.0, math.nan)}, "reward_weights: want finite numbers"),
         ({"hgpo_history": -1}, "hgpo_history"),
@@ -355,3 +355,11 @@ def test_a_config_out_of_range_is_refused(settings, sentence):
 def test_similarity_without_texts_is_refused():
     with pytest.raises(ConfigError, match="no anchor_text"):
         advantages(StepBatch(**GOOD), "gigpo", anchor_similarity=0.9)
+
+
+def test_exact_states_are_compared_where_the_config_says_so_and_the_batch_has_them():
+    batch = episodes_of([("a", 1)], [("a", 3)], state_key=torch.tensor([[1, 1], [2, 2]]))
+    assert_values(advantages(batch, "gigpo").step_advantage, -1.0, 1.0)
+    assert_values(advantages(batch, "gigpo", anchor_state="exact").step_advantage, 0.0, 0.0)
+    with pytest.raises(ConfigError, match="anchor_state: the batch has no state_key"):
+        advantages(episodes_of([("a", 1)]), "gigpo", anchor_state="exact")

@@ -22,7 +22,7 @@ def config_of(loss_type, **settings):
         epsilon=0.1,
         epsilon_high=1.2 if loss_type == "cispo" else 0.2,
         beta=0.2,
-        entropy_weight=0.05,
+        entropy_coef=0.05,
         max_completion_length=7,
         fipo_decay_rate=2.0,
         fipo_clip_range=0.4,
@@ -49,7 +49,7 @@ def by_loops(tokens, config, frozen):
                 math.exp(data.old_log_prob[t] - data.rollout_log_prob[t]), CORRECTION_CAP
             )
             value += config.beta * divergence(data, config, t)
-            rows[row].append(value - config.entropy_weight * data.entropy[t])
+            rows[row].append(value - config.entropy_coef * data.entropy[t])
     live = [values for values in rows if values]
     if config.loss_type in ("grpo", "sapo"):
         return sum(sum(values) / len(values) for values in live) / len(live)

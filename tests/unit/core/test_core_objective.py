@@ -29,7 +29,7 @@ def test_micro_batches_add_up_to_the_gradient_and_metrics_of_one_batch(reduction
     config = LossConfig(
         loss_type=reduction,
         beta=0.1,
-        entropy_weight=0.01,
+        entropy_coef=0.01,
         importance_sampling_level=level,
         rollout_importance_sampling_mode="sequence_mask",
     )
@@ -146,7 +146,7 @@ def test_missing_columns_are_refused_with_a_sentence():
     with pytest.raises(ConfigError, match=r"TokenBatch\.rollout_log_prob"):
         policy_objective(bare, LossConfig(rollout_importance_sampling_mode="token_mask"), BatchTotals(2, 2))
     with pytest.raises(ConfigError, match=r"TokenBatch\.entropy"):
-        policy_objective(bare, LossConfig(entropy_weight=0.1), BatchTotals(2, 2))
+        policy_objective(bare, LossConfig(entropy_coef=0.1), BatchTotals(2, 2))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_malformed_tokens_are_refused(columns, error):
 def test_the_policy_loss_is_the_loss_without_kl_and_entropy(loss_type):
     tokens = made_tokens()
     settings = {"loss_type": loss_type, "epsilon_high": 5.0 if loss_type == "cispo" else None}
-    whole_loss = policy_objective(tokens, LossConfig(**settings, beta=0.3, entropy_weight=0.1), whole(tokens))
+    whole_loss = policy_objective(tokens, LossConfig(**settings, beta=0.3, entropy_coef=0.1), whole(tokens))
     alone = policy_objective(tokens, LossConfig(**settings, beta=0.0), whole(tokens))
     assert torch.equal(whole_loss.policy_loss, alone.loss.detach())
     assert not torch.equal(whole_loss.loss.detach(), alone.loss.detach())

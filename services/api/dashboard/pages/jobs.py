@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -18,7 +18,7 @@ from services.api.jobs.job_view import job_view
 from services.api.jobs.queries import JobFilter
 from services.api.rest.caller import Asking
 from services.api.rest.views.jobs import JobKind
-from services.contracts.algorithm import Algorithm
+from services.contracts.algorithm import estimator_summaries
 from services.contracts.states import JobState
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -67,7 +67,7 @@ async def job_list(
         chosen=chosen,
         query=urlencode(fields),
         states=[one.value for one in JobState],
-        estimators=get_args(Algorithm.model_fields["advantage_estimator"].annotation),
+        estimators=tuple(estimator_summaries()),
         cursor=cursor,
         next_cursor=rows[PAGE - 1].id if len(rows) > PAGE else None,
     )

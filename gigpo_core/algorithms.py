@@ -1,0 +1,206 @@
+"""The estimators and losses there are, a row each: function, own options, the shared options it heeds. Free of torch.
+
+A new one is a row here, and a function in a module of its own. Nothing else lists them: configurations, the section
+`algorithm` of a job, its flags, its checks and the tables of docs/algorithms.md are made from the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from gigpo_core.options import Beside, Bounds, RewardScale, options_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gigpo_core.levels import Comparison, Levels
+    from gigpo_core.losses import PolicyTerms
+
+Reduction = Literal["grpo", "bnpo", "dr_grpo", "dapo"]
+
+
+@dataclass(frozen=True)
+class HgpoOptions:
+    """hgpo's own."""
+
+    hgpo_history: Annotated[int, "hgpo compares rows with the same last 1 .. K+1 anchors.", Bounds(ge=0)] = 2
+    hgpo_alpha: Annotated[
+        float,
+        "hgpo: exponent of the level weights (k+1)^alpha.",
+        Bounds(ge=-64, le=64),
+        Beside(
+            ("hgpo_history", "hgpo_base_group"),
+            lambda history, base: history > 0 or base,
+            "more than one level to weigh, by hgpo_history > 0 or hgpo_base_group: true,",
+        ),
+    ] = 1.0
+    hgpo_base_group: Annotated[bool, "hgpo: the episode-level advantage takes part in the mean too."] = False
+
+
+@dataclass(frozen=True)
+class GraphgpoOptions:
+    """graphgpo's own."""
+
+    graphgpo_success_reward: Annotated[float, "graphgpo: the value of reaching the goal.", Bounds(gt=0)] = 1.0
+
+
+@dataclass(frozen=True)
+class SapoOptions:
+    """sapo's own."""
+
+    tau_pos: Annotated[float, "sapo: temperature of the gate for positive advantages.", Bounds(gt=0)] = 1.0
+    tau_neg: Annotated[float, "sapo: the same for negative ones.", Bounds(gt=0)] = 1.05
+
+
+@dataclass(frozen=True)
+class FipoOptions:
+    """fipo's own."""
+
+    fipo_decay_rate: Annotated[float, "fipo: tokens after which a future token counts half.", Bounds(gt=0)] = 32.0
+    fipo_clip_range: Annotated[
+        float | None,
+        "fipo: bound on the influence weight's distance from 1; None: no bound. (0 would be dapo.)",
+        Bounds(gt=0),
+    ] = 0.2
+    fipo_clip_high_only: Annotated[
+        bool, Beside(("fipo_clip_range",), lambda bound: bound is not None, "a number for fipo_clip_range")
+    ] = True
+    fipo_safety_threshold: Annotated[float | None, Bounds(ge=0)] = 4.0
+
+
+@dataclass(frozen=True)
+class RealOptions:
+    """real's own."""
+
+    real_tau: Annotated[float, "real: temperature of the classification logits.", Bounds(gt=0)] = 0.5
+
+
+@dataclass(frozen=True)
+class Row:
+    """What estimators and losses have in common."""
+
+    function: str
+    """module:name, loaded on first use."""
+    heeds: tuple[str, ...] = ()
+    """The shared options that change it; an option that no row heeds is everybody's."""
+    own: type | None = None
+    """Dataclass of the options that only it has."""
+    in_jobs: bool = True
+    """Whether a job may ask for it."""
+
+    def has(self, option: str) -> bool:
+        """Whether the option changes it, its own ones and the heeded ones."""
+        return option in self.heeds or (self.own is not None and any(o.name == option for o in options_of(self.own)))
+
+    def _loaded(self) -> Any:
+        module, _, name = self.function.partition(":")
+        return getattr(import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Estimator(Row):
+    """One way to compare the episodes of a group."""
+
+    summary: str = ""
+    """What it compares, in a few words."""
+    step_level: bool = False
+    """It compares states: it needs anchors, so an environment of many turns whose states recur."""
+    discounts_one_step: bool = False
+    """gamma changes it even where episodes have one step."""
+    scales: tuple[RewardScale, ...] = ()
+    """What `scale_rewards` may be; none: the estimator is scaled by `norm` alone."""
+    scale: RewardScale | None = None
+    """The scale where none is asked for; None: as `norm` says."""
+    kl_in_reward: bool = False
+    """Whether the KL belongs to the reward where nobody says."""
+
+    @cached_property
+    def levels(self) -> Callable[[Comparison], Levels]:
+        """The function."""
+        found: Callable[[Comparison], Levels] = self._loaded()
+        return found
+
+
+@dataclass(frozen=True)
+class Loss(Row):
+    """One policy term."""
+
+    reduction: Reduction = "dapo"
+    """How tokens are averaged."""
+    clips: Literal["both", "cap", "no"] = "no"
+    """both: the ratio is clipped on both sides; cap: its weight is capped at epsilon_high, which has no default."""
+    whole_groups: bool = False
+    """The function compares whole rows of whole groups and returns one number, [] and not [T]."""
+
+    @cached_property
+    def policy_term(self) -> Callable[[PolicyTerms], Tensor]:
+        """The function."""
+        found: Callable[[PolicyTerms], Tensor] = self._loaded()
+        return found
+
+
+_STEPS = ("gamma", "norm", "anchor_state", "anchor_similarity")
+_OMEGA = "gigpo_step_advantage_weight"
+_CLIP = ("epsilon", "epsilon_high", "delta", "importance_sampling_level")
+
+ESTIMATORS: dict[str, Estimator] = {
+    "grpo": Estimator(
+        "gigpo_core.estimators:grpo",
+        heeds=("norm", "scale_rewards"),
+        summary="episodes against their group's mean",
+        scales=("group", "batch", "none", "gdpo"),
+    ),
+    "rloo": Estimator(
+        "gigpo_core.estimators:rloo",
+        summary="episodes against the mean of the others",
+        scales=("none",),
+        scale="none",
+        kl_in_reward=True,
+    ),
+    "reinforce_plus_plus": Estimator(
+        "gigpo_core.estimators:reinforce_plus_plus",
+        heeds=("scale_rewards",),
+        summary="episodes against their group's mean, over the deviation of the whole batch",
+        scales=("group", "batch", "none"),
+        scale="batch",
+        kl_in_reward=True,
+    ),
+    "gigpo": Estimator(
+        "gigpo_core.estimators:gigpo",
+        heeds=(*_STEPS, _OMEGA),
+        summary="Aᴱ + ω Aˢ: episodes are compared, and so are actions taken in the same state",
+        step_level=True,
+    ),
+    "hgpo": Estimator(
+        "gigpo_core.hgpo:hgpo",
+        heeds=_STEPS,
+        own=HgpoOptions,
+        summary="actions taken in the same state after the same history",
+        step_level=True,
+    ),
+    "graphgpo": Estimator(
+        "gigpo_core.graphgpo:graphgpo",
+        heeds=(*_STEPS, _OMEGA),
+        own=GraphgpoOptions,
+        summary="steps by how near to success they led",
+        step_level=True,
+        discounts_one_step=True,
+    ),
+}
+"""Estimator -> its row."""
+
+LOSSES: dict[str, Loss] = {
+    "grpo": Loss("gigpo_core.losses:clipped", heeds=_CLIP, reduction="grpo", clips="both"),
+    "bnpo": Loss("gigpo_core.losses:clipped", heeds=_CLIP, reduction="bnpo", clips="both"),
+    "dr_grpo": Loss("gigpo_core.losses:clipped", heeds=_CLIP, reduction="dr_grpo", clips="both"),
+    "dapo": Loss("gigpo_core.losses:clipped", heeds=_CLIP, clips="both"),
+    "cispo": Loss("gigpo_core.losses:cispo", heeds=("epsilon_high", "importance_sampling_level"), clips="cap"),
+    "sapo": Loss("gigpo_core.losses:sapo", own=SapoOptions, reduction="grpo"),
+    "real": Loss("gigpo_core.losses:real", own=RealOptions, whole_groups=True, in_jobs=False),
+    "fipo": Loss("gigpo_core.losses:fipo", heeds=_CLIP, own=FipoOptions, clips="both"),
+}
+"""Loss -> its row; they differ in the term, the reduction, or both."""

@@ -1,0 +1,60 @@
+"""The estimators as the table names them; what they are made of stands in `episodes`, `levels` and `relative`."""
+
+from __future__ import annotations
+
+import torch
+
+from gigpo_core.advantages import reward_weights
+from gigpo_core.episodes import (
+    collect_votes,
+    decoupled_episode_advantage,
+    leave_one_out_advantage,
+    reinforce_plus_plus_advantage,
+)
+from gigpo_core.errors import ConfigError
+from gigpo_core.levels import Comparison, Levels, episode_alone, episode_level, step_level, summed
+
+
+def grpo(comparison: Comparison) -> Levels:
+    """GRPO (arXiv:2402.03300), or GDPO (arXiv:2601.05242) where the scale says so."""
+    gdpo = comparison.config.scale == "gdpo"
+    return episode_alone((_decoupled if gdpo else episode_level)(comparison), comparison)
+
+
+def rloo(comparison: Comparison) -> Levels:
+    """RLOO (arXiv:2402.14740)."""
+    votes = collect_votes(comparison.steps, comparison.config.episode_statistics)
+    penalised = comparison.penalty is not None
+    return episode_alone(leave_one_out_advantage(comparison.episode_score, votes, penalised=penalised), comparison)
+
+
+def reinforce_plus_plus(comparison: Comparison) -> Levels:
+    """REINFORCE++ with baseline (arXiv:2501.03262)."""
+    config = comparison.config
+    episode = reinforce_plus_plus_advantage(
+        comparison.episode_score,
+        collect_votes(comparison.steps, config.episode_statistics),
+        scale=config.scale,
+        epsilon=config.epsilon,
+        penalised=comparison.penalty is not None,
+    )
+    return episode_alone(episode, comparison)
+
+
+def gigpo(comparison: Comparison) -> Levels:
+    """GiGPO (arXiv:2505.10978): the step level compares discounted returns."""
+    step = step_level(comparison.penalised(comparison.returns), comparison)
+    return summed(episode_level(comparison), step, comparison)
+
+
+def _decoupled(comparison: Comparison) -> torch.Tensor:
+    batch, config, steps = comparison.batch, comparison.config, comparison.steps
+    if batch.reward_components is None:
+        raise ConfigError("scale_rewards: gdpo wants reward_components in the batch, got none")
+    # The environment's own reward is one function more; where it is 0 throughout it adds exactly 0.
+    functions = torch.cat([batch.reward_components.to(torch.float64), batch.reward.to(torch.float64)[:, None]], dim=1)
+    own = torch.ones(1, dtype=torch.float64, device=functions.device)
+    sums = [steps.episodes.broadcast(steps.episodes.sum(column)) for column in steps.arrange(functions).unbind(1)]
+    votes = collect_votes(steps, config.episode_statistics)
+    weights = torch.cat([reward_weights(batch, config), own])
+    return decoupled_episode_advantage(torch.stack(sums, dim=1), weights, votes, config.epsilon)

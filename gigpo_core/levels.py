@@ -1,0 +1,95 @@
+"""What every estimator starts from, and the two levels that most of them are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gigpo_core.anchors import Grouping
+from gigpo_core.batch import OrderedSteps, StepBatch
+from gigpo_core.config import AdvantageConfig
+from gigpo_core.episodes import collect_votes, scaled_episode_advantage
+from gigpo_core.relative import group_relative
+from gigpo_core.returns import episode_returns
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A batch of N steps whose episodes and states can be compared; every column in canonical order."""
+
+    batch: StepBatch
+    """As given: its columns are in row order, `steps.arrange` puts them in canonical order."""
+    config: AdvantageConfig
+    steps: OrderedSteps
+    reward: Tensor
+    """float64 [N], reward units: what each step is judged by, penalties apart."""
+    returns: Tensor
+    """float64 [N], reward units: discounted return to go."""
+    penalty: Tensor | None
+    """float64 [N], reward units: what an invalid action costs its own step; None: nothing does."""
+    states: Grouping
+    """The step groups."""
+
+    def penalised(self, score: Tensor) -> Tensor:
+        """The score of each step less its penalty, [N]."""
+        return score if self.penalty is None else score - self.penalty
+
+    @property
+    def episode_total(self) -> Tensor:
+        """float64 [E], reward units: undiscounted returns R(tau)."""
+        return episode_returns(self.reward, self.steps.episodes)
+
+    @property
+    def episode_score(self) -> Tensor:
+        """float64 [N]: R(tau) of each step's episode, less the step's penalty."""
+        return self.penalised(self.steps.episodes.broadcast(self.episode_total))
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What an estimator returns: float64 [N] each, canonical order."""
+
+    episode: Tensor
+    """A^E."""
+    step: Tensor
+    """A^S before its weight; 0 without a step level."""
+    advantage: Tensor
+    """A."""
+
+
+def episode_level(comparison: Comparison) -> Tensor:
+    """A^E: float64 [N], the episode's return against the group's, over the deviation that `config.scale` names."""
+    config = comparison.config
+    return scaled_episode_advantage(
+        comparison.episode_score,
+        collect_votes(comparison.steps, config.episode_statistics),
+        scale=config.scale,
+        epsilon=config.epsilon,
+        penalised=comparison.penalty is not None,
+    )
+
+
+def step_level(score: Tensor, comparison: Comparison) -> Tensor:
+    """A^S: float64 [N], the score of a step against those of its step group, over the deviation that `norm` names.
+
+    Args:
+        score: float64 [N], canonical order.
+        comparison: its states and settings.
+    """
+    states, config = comparison.states, comparison.config
+    relative = group_relative(
+        states.arrange(score), states.groups, scaled=config.norm == "mean_std", epsilon=config.epsilon
+    )
+    return states.restore(relative)
+
+
+def summed(episode: Tensor, step: Tensor, comparison: Comparison) -> Levels:
+    """A = A^E + omega A^S."""
+    return Levels(episode, step, torch.add(episode, step, alpha=comparison.config.step_weight))
+
+
+def episode_alone(episode: Tensor, comparison: Comparison) -> Levels:
+    """The levels of an estimator without a step level."""
+    return summed(episode, torch.zeros_like(comparison.returns), comparison)

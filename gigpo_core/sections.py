@@ -1,0 +1,68 @@
+"""What the configurations and a job's section `algorithm` consist of: the shared options and the rows' own ones.
+
+Made from the rows when this module is first imported: a row that comes later has no options. Free of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import make_dataclass
+from typing import TYPE_CHECKING
+
+from gigpo_core.algorithms import ESTIMATORS, LOSSES, Row
+from gigpo_core.options import (
+    CorrectionOptions,
+    EstimatorOptions,
+    IterationOptions,
+    LossOptions,
+    MaskOptions,
+    Option,
+    SamplingOptions,
+    options_of,
+)
+
+if TYPE_CHECKING:
+    from gigpo_core.algorithms import FipoOptions, GraphgpoOptions, HgpoOptions, RealOptions, SapoOptions
+
+
+def _own_parts(rows: Mapping[str, Row]) -> tuple[type, ...]:
+    """As bases of a class: dataclasses take the fields of the last base first."""
+    return tuple(reversed(dict.fromkeys(row.own for row in rows.values() if row.own is not None)))
+
+
+if TYPE_CHECKING:
+
+    class OwnEstimatorOptions(HgpoOptions, GraphgpoOptions):
+        """The options that one estimator has."""
+
+    class OwnLossOptions(SapoOptions, RealOptions, FipoOptions):
+        """The options that one loss has."""
+
+else:
+    OwnEstimatorOptions = make_dataclass("OwnEstimatorOptions", [], bases=_own_parts(ESTIMATORS), frozen=True)
+    OwnLossOptions = make_dataclass("OwnLossOptions", [], bases=_own_parts(LOSSES), frozen=True)
+
+ESTIMATOR_OPTIONS: tuple[Option, ...] = (*options_of(EstimatorOptions), *options_of(OwnEstimatorOptions))
+"""What an `AdvantageConfig` is told by its job."""
+LOSS_OPTIONS: tuple[Option, ...] = (
+    *options_of(LossOptions),
+    *options_of(OwnLossOptions),
+    *options_of(CorrectionOptions),
+)
+"""What a `LossConfig` is told by its job."""
+
+
+def job_options() -> tuple[Option, ...]:
+    """The options of a job's section `algorithm`, in its order."""
+    rows: list[Row] = [*ESTIMATORS.values(), *LOSSES.values()]
+    hidden = {option.name for row in rows if row.own and not row.in_jobs for option in options_of(row.own)}
+    parts = (
+        *ESTIMATOR_OPTIONS,
+        *options_of(SamplingOptions),
+        *options_of(LossOptions),
+        *options_of(MaskOptions),
+        *options_of(OwnLossOptions),
+        *options_of(IterationOptions),
+        *options_of(CorrectionOptions),
+    )
+    return tuple(option for option in parts if option.name not in hidden)
