@@ -23,7 +23,7 @@ DEFAULT_MAX_TURNS = 20
 class EnvironmentInfo(BaseModel):
     """One entry of `ListEnvironments`, for the job's kwargs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     id: str
     description: str = ""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import msgspec
 from tokenizers import Tokenizer
 
 from services.api.rest.problems import Problem, not_found
@@ -26,8 +25,8 @@ from services.api.rest.views.rollouts import (
     StepView,
 )
 from services.contracts.archive import FOLDER, ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
-from services.contracts.arrays import unpack_float32, unpack_int32
-from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode
+from services.contracts.arrays import unpack_float32, unpack_float64, unpack_int32, unpack_int64
+from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode_view
 
 _KEPT_INDEXES = 4_096
 
@@ -49,16 +48,8 @@ class Columns:
     @staticmethod
     def of(scored: ScoredGroup) -> Columns:
         """The numbers in a group's bytes."""
-        floats = {name: _numbers("d", getattr(scored, name)) for name in _FIGURES}
-        return Columns(**floats, step_group=_numbers("q", scored.step_group))
-
-
-def _numbers(code: Literal["d", "q"], payload: bytes) -> list[Any]:
-    values: array[Any] = array(code)
-    values.frombytes(payload)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tolist()
+        floats = {name: unpack_float64(getattr(scored, name)) for name in _FIGURES}
+        return Columns(**floats, step_group=unpack_int64(scored.step_group))
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ class RolloutFilter:
         )
 
 
-class _BriefStep(Message, frozen=True, kw_only=True):
+class _BriefStep(msgspec.Struct, frozen=True):
     """What a list of groups needs of a `Step`: the rest is skipped, not decoded."""
 
     reward: float
@@ -201,8 +192,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _brief(archive: Archive, encoded: Encoded) -> RolloutBrief:
-    scored = decode(encoded[0], _BriefScores)
-    episodes = [decode(one, _BriefEpisode) for one in encoded[1]]
+    scored = decode_view(encoded[0], ScoredGroup, _BriefScores)
+    episodes = [decode_view(one, Episode, _BriefEpisode) for one in encoded[1]]
     returns = [sum(step.reward for step in episode.steps) for episode in episodes]
     return RolloutBrief(
         group_id=scored.group_id,
