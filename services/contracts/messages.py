@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from services.contracts.ids import Purpose
+from services.contracts.sampling import Prompt, SampledTokens, Sampling
 from services.contracts.versions import ContractError as ContractError
 from services.contracts.versions import Upgrade, check_version, upgraded
 
@@ -50,18 +51,12 @@ class OpenedGroup(Message, frozen=True, kw_only=True):
     """Overrides the job's horizon when > 0."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(SampledTokens, frozen=True, kw_only=True):
     """One model turn, exactly as it was sampled."""
 
     step_index: int
     prompt_ids: bytes
     """int32 little-endian [P]."""
-    response_ids: bytes
-    """int32 little-endian [R], R >= 1, the tokens the engine sampled, the stop token included."""
-    logprobs: bytes
-    """float32 little-endian [R], natural logarithm under the sampled distribution."""
-    versions: bytes
-    """int32 little-endian [R], policy version of each token."""
     reward: float
     anchor_key: bytes
     """16 bytes, digest of the anchor of the state that was acted in."""
@@ -71,8 +66,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The text that `anchor_key` digests."""
     action: str
     action_valid: bool
-    finish_reason: str = "stop"
-    """`stop` or `length`."""
     rewards: tuple[float, ...] = ()
     """Value of each of the job's reward functions, not weighed; `reward` is their weighted sum. Empty: it has none."""
 
@@ -134,15 +127,11 @@ class ScoredGroup(Message, frozen=True, kw_only=True):
     diagnostics: dict[str, float] = {}
 
 
-class GenerateItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt to continue."""
+class GenerateItem(Prompt, frozen=True, kw_only=True):
+    """One prompt of a request."""
 
     item_id: str
-    """`episode_id:step_index:attempt`; a repeated id gets the same answer."""
-    prompt_ids: bytes
-    """int32 little-endian [P], P >= 1."""
-    seed: int
-    """Sampling seed, [0, 2**31)."""
+    """Unique among all jobs: `job_id/episode_id:step_index:attempt`; a repeated id gets the same answer."""
 
 
 class GenerateRequest(Message, frozen=True, kw_only=True):
@@ -159,19 +148,25 @@ class GenerateRequest(Message, frozen=True, kw_only=True):
     deadline_unix_s: float
     """Past this instant nobody waits for the answer: drop the request."""
 
+    @property
+    def sampling(self) -> Sampling:
+        """How its prompts are to be sampled."""
+        return Sampling(self.temperature, self.max_tokens, tuple(self.stop_token_ids))
 
-class Generated(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine sampled for one item, or why it did not."""
+
+class Generated(SampledTokens, frozen=True, kw_only=True):
+    """What the engine sampled for one item, or why it did not: then its arrays are empty."""
 
     item_id: str
-    response_ids: bytes = b""
-    logprobs: bytes = b""
-    versions: bytes = b""
-    finish_reason: str = ""
     error: str = ""
     """Empty on success; else a sentence. An error is an infrastructure fault, never a reward."""
     retryable: bool = True
     """False when asking again can't help (the prompt does not fit the model)."""
+
+    @staticmethod
+    def refusal(item_id: str, error: str, *, retryable: bool = True) -> Generated:
+        """No tokens, and the sentence that says why."""
+        return Generated(b"", b"", b"", item_id=item_id, error=error, retryable=retryable)
 
 
 class GenerateReply(Message, frozen=True, kw_only=True):

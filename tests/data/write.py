@@ -102,7 +102,7 @@ def messages() -> list[Message]:
             replica="r",
             results=[
                 Generated(item_id="i", **TOKENS, finish_reason="stop"),
-                Generated(item_id="k", error="too long", retryable=False),
+                Generated.refusal("k", "too long", retryable=False),
             ],
         ),
         JobEvent(kind="metrics", at_unix_s=1.5, data={"success": 0.5}),

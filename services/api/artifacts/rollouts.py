@@ -31,6 +31,8 @@ from services.contracts.messages import ContractError, Episode, Message, ScoredG
 _KEPT_INDEXES = 4_096
 
 _FIGURES = ("advantage", "episode_advantage", "step_advantage", "step_return")
+_COPIED = sorted(StepView.model_fields.keys() & set(Step.__struct_fields__) - {"versions"})
+"""Fields of a step that are shown as they are."""
 
 Words = Callable[[list[int]], str]
 
@@ -243,14 +245,9 @@ def _episode(episode: Episode, steps: list[StepView]) -> EpisodeView:
 
 def _step(step: Step, words: Words, label: int, members: list[StepMember], figures: dict[str, float]) -> StepView:
     return StepView(
-        step_index=step.step_index,
+        **{name: getattr(step, name) for name in _COPIED},
         prompt=words(unpack_int32(step.prompt_ids)),
         response=words(unpack_int32(step.response_ids)),
-        action=step.action,
-        action_valid=step.action_valid,
-        finish_reason=step.finish_reason,
-        reward=step.reward,
-        anchor=step.anchor,
         versions=sorted(set(unpack_int32(step.versions))),
         logprob_sum=sum(unpack_float32(step.logprobs)),
         step_group=label,

@@ -60,6 +60,29 @@ def test_a_message_of_every_earlier_version_is_read(folder: Path, kind: type[Mes
     assert decode(encode(message), kind) == message
 
 
+def assert_kept(stored: Any, written: Any) -> None:
+    """Whatever was stored is still written under the same name; more fields may stand beside it."""
+    if isinstance(stored, dict):
+        for name in stored.keys() - {"schema"}:
+            assert_kept(stored[name], written[name])
+    elif isinstance(stored, list):
+        for one, other in zip(stored, written, strict=True):
+            assert_kept(one, other)
+    else:
+        assert stored == written
+
+
+@every_folder
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_field_of_a_kind_goes_or_changes_without_a_new_version(folder: Path, kind: type[Message]) -> None:
+    """So a reader of the same version takes today's messages, whichever release it is of."""
+    fields = msgspec.msgpack.decode(stored(folder, kind))
+    written = msgspec.msgpack.decode(encode(decode(stored(folder, kind), kind)))
+    assert next(iter(written)) == "schema"
+    if fields["schema"] == messages.newest(kind):
+        assert_kept(fields, written)
+
+
 def sampled(folder: Path) -> list[Any]:
     """What `tests/data/write.py` gave the sampled answers, from every message that carries one."""
     step = decode(stored(folder, Episode), Episode).steps[0]

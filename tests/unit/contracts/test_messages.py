@@ -55,7 +55,7 @@ MESSAGES = [
         job_id="j", reply_to="s", items=[GenerateItem(item_id="i", prompt_ids=b"p", seed=1)], min_version=0,
         temperature=1.0, max_tokens=8, stop_token_ids=[1], deadline_unix_s=1e9,
     ),
-    GenerateReply(replica="r", results=[Generated(item_id="i", error="no", retryable=False)]),
+    GenerateReply(replica="r", results=[Generated.refusal("i", "no", retryable=False)]),
     JobEvent(kind="metrics", at_unix_s=1.5, data={"success": 0.5, "list": [1, "a", None]}),
 ]  # fmt: skip
 

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.policy import PolicyManifest
-from services.inference.engine import Completion, EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+from services.contracts.sampling import Prompt, SampledTokens, Sampling
+from services.inference.engine import EngineFailed, Outcome, Refusal, UpdateRejected
 
 VOCABULARY = 96
 RIGHT_LOGPROB, WRONG_LOGPROB = -1.0, -1.5
@@ -104,7 +105,7 @@ class FakeEngine:
 
 
 def _sample(prompt: Prompt, sampling: Sampling, served: PolicyManifest, logprob: float) -> Outcome:
-    ids = unpack_int32(prompt.ids)
+    ids = unpack_int32(prompt.prompt_ids)
     if not ids or len(ids) >= served.max_model_len or not 0 <= min(ids) <= max(ids) < VOCABULARY:
         return Refusal("the prompt does not fit the model")
     chance = random.Random(f"{ids} {prompt.seed} {served.version}")
@@ -113,7 +114,7 @@ def _sample(prompt: Prompt, sampling: Sampling, served: PolicyManifest, logprob:
     while len(response) < limit and (not response or response[-1] not in sampling.stop_token_ids):
         response.append(chance.randrange(VOCABULARY))
     stopped = response[-1] in sampling.stop_token_ids
-    return Completion(
+    return SampledTokens(
         pack_int32(response),
         pack_float32([logprob] * len(response)),
         pack_int32([served.version] * len(response)),
