@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gigpo_core import AdvantageConfig, Advantages, GroupDiagnostics, StepBatch, compute_advantages, group_diagnostics
 from services.contracts.algorithm import Algorithm, advantage_values
+from services.contracts.arrays import pack_float64, pack_int64
 from services.contracts.ids import Purpose
 from services.contracts.messages import STEP_GROUP_BINS, ContractError, Episode, ScoredGroup, Step, decode
 from services.contracts.rewards import Rewards
@@ -155,19 +156,19 @@ def _digests(steps: Sequence[Step], name: Literal["anchor_key", "state_key"]) ->
 class _Columns:
     """`Advantages` on the host."""
 
-    advantage: Tensor
-    episode: Tensor
-    step: Tensor
-    returns: Tensor
+    advantage: list[float]
+    episode: list[float]
+    step: list[float]
+    returns: list[float]
     labels: list[int]
 
     @staticmethod
     def of(found: Advantages) -> _Columns:
         return _Columns(
-            found.advantage.cpu(),
-            found.episode_advantage.cpu(),
-            found.step_advantage.cpu(),
-            found.step_return.cpu(),
+            found.advantage.tolist(),
+            found.episode_advantage.tolist(),
+            found.step_advantage.tolist(),
+            found.step_return.tolist(),
             found.step_group.tolist(),
         )
 
@@ -179,20 +180,14 @@ def _scored(group: FinishedGroup, columns: _Columns, rows: slice, diagnostics: d
         group_id=group.group_id,
         purpose=group.purpose,
         cursor=group.cursor,
-        advantage=_bytes(columns.advantage[rows]),
-        episode_advantage=_bytes(columns.episode[rows]),
-        step_advantage=_bytes(columns.step[rows]),
-        step_return=_bytes(columns.returns[rows]),
-        step_group=_bytes(torch.tensor(labels, dtype=torch.int64)),
+        advantage=pack_float64(columns.advantage[rows]),
+        episode_advantage=pack_float64(columns.episode[rows]),
+        step_advantage=pack_float64(columns.step[rows]),
+        step_return=pack_float64(columns.returns[rows]),
+        step_group=pack_int64(labels),
         episodes_sha=group.episodes_sha,
         diagnostics=diagnostics,
     )
-
-
-def _bytes(column: Tensor) -> bytes:
-    """Little-endian, whatever the machine."""
-    values = column.contiguous().numpy()
-    return bytes(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def _counts(group: FinishedGroup, steps: Sequence[Step]) -> dict[str, float]:

@@ -4,6 +4,9 @@
 label and policy version: zlib over a msgpack array with one entry per group, in order of cursor:
 [`ScoredGroup` payload, [`Episode` payload, ... in order of k]]. The payloads are the messages' bytes as they were in
 the ledger.
+
+That is version 1 of the archive, which says nothing of its version. A later one is a map that holds it as `archive`.
+The messages inside have versions of their own: an archive is as readable as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Self
 import msgspec
 
 from services.contracts.messages import ContractError, Episode, ScoredGroup, decode
+from services.contracts.versions import check_version
 
 FOLDER = "rollouts"
 MOST_BYTES = 1 << 30
@@ -28,6 +32,8 @@ _NAME = re.compile(r"(?:batch|eval-([a-z_]{1,32}))-(\d{5,})\.msgpack\.zlib")
 Encoded = tuple[bytes, list[bytes]]
 """One group as its messages' bytes: (scores, episodes in order of k)."""
 Group = tuple[ScoredGroup, list[Episode]]
+_READERS = (msgspec.msgpack.Decoder(list[Encoded]).decode,)
+"""One for each version of an archive, from 1 on: unpacked bytes -> groups."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,34 @@ def packed(groups: Sequence[Encoded]) -> bytes:
 
 
 def encoded_groups(path: Path) -> list[Encoded]:
-    """The groups of an archive as they were written. Raises OSError, or ContractError for a file that is none."""
+    """The groups of an archive as they were written.
+
+    Raises:
+        OSError: the file cannot be read.
+        ContractError: it is no archive, or one of a newer version.
+    """
     unpacking = zlib.decompressobj()
     try:
-        return msgspec.msgpack.decode(unpacking.decompress(path.read_bytes(), MOST_BYTES), type=list[Encoded])
+        unpacked = unpacking.decompress(path.read_bytes(), MOST_BYTES)
+        version = _version_of(unpacked)
+        check_version(f"archive {path.name}", version, len(_READERS))
+        return _READERS[version - 1](unpacked)
     except (zlib.error, msgspec.MsgspecError) as error:
         raise ContractError(f"archive {path.name}: {error}") from error
+
+
+class _Head(msgspec.Struct):
+    archive: int
+
+
+_heads = msgspec.msgpack.Decoder(_Head)
+
+
+def _version_of(unpacked: bytes) -> int:
+    try:
+        return _heads.decode(unpacked).archive
+    except msgspec.MsgspecError:  # an array, not a map
+        return 1
 
 
 def decoded(encoded: Encoded) -> Group:

@@ -1,4 +1,4 @@
-"""Token ids and log-probabilities as little-endian bytes, without numpy or torch (the standard library's `array`)."""
+"""Columns of numbers as little-endian bytes, without numpy or torch (the standard library's `array`)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 _SWAP = sys.byteorder == "big"
+Code = Literal["i", "q", "f", "d"]
 
 
-def _pack(code: Literal["i", "f"], values: Iterable[float]) -> bytes:
+def _pack(code: Code, values: Iterable[float]) -> bytes:
     packed: array[Any] = array(code, values)
     if _SWAP:
         packed.byteswap()
     return packed.tobytes()
 
 
-def _unpack(code: Literal["i", "f"], payload: bytes) -> list[Any]:
+def _unpack(code: Code, payload: bytes) -> list[Any]:
     values: array[Any] = array(code)
     values.frombytes(payload)
     if _SWAP:
@@ -43,3 +44,23 @@ def pack_float32(values: Iterable[float]) -> bytes:
 def unpack_float32(payload: bytes) -> list[float]:
     """4n bytes -> [n] numbers. Raises ValueError when the length is no multiple of 4."""
     return _unpack("f", payload)
+
+
+def pack_int64(values: Iterable[int]) -> bytes:
+    """[n] integers in int64's range -> 8n bytes. Raises OverflowError outside it."""
+    return _pack("q", values)
+
+
+def unpack_int64(payload: bytes) -> list[int]:
+    """8n bytes -> [n] integers. Raises ValueError when the length is no multiple of 8."""
+    return _unpack("q", payload)
+
+
+def pack_float64(values: Iterable[float]) -> bytes:
+    """[n] numbers -> 8n bytes."""
+    return _pack("d", values)
+
+
+def unpack_float64(payload: bytes) -> list[float]:
+    """8n bytes -> [n] numbers. Raises ValueError when the length is no multiple of 8."""
+    return _unpack("d", payload)

@@ -1,6 +1,8 @@
 """Messages on the streams: msgspec structs as msgpack. Arrays travel as little-endian bytes, never as pickles.
 
-Every payload starts with a schema version; a reader refuses one that it does not know (`decode`).
+Every payload starts with the schema version of its kind. `decode` reads every version ever written and refuses newer
+ones; see `versions` for what needs a new version and what does not. A part of a message (`Step`, `GenerateItem`,
+`Generated`) has no version of its own: where it changes, the messages that hold it get a new one.
 """
 
 from __future__ import annotations
@@ -10,19 +12,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from services.contracts.ids import Purpose
-
-SCHEMA = 1
-"""Version of every message here; raised when a field changes its meaning."""
-
-
-class ContractError(ValueError):
-    """Bytes that are not a message of the wanted kind and version."""
+from services.contracts.sampling import Prompt, SampledTokens, Sampling
+from services.contracts.versions import ContractError as ContractError
+from services.contracts.versions import Upgrade, check_version, upgraded
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """Base of everything that crosses a stream."""
 
-    schema: int = SCHEMA
+    schema: int = 1
+    """Version of this kind; a kind with `UPGRADES` overrides the default."""
 
 
 class OpenedGroup(Message, frozen=True, kw_only=True):
@@ -52,18 +51,12 @@ class OpenedGroup(Message, frozen=True, kw_only=True):
     """Overrides the job's horizon when > 0."""
 
 
-class Step(Message, frozen=True, kw_only=True):
+class Step(SampledTokens, frozen=True, kw_only=True):
     """One model turn, exactly as it was sampled."""
 
     step_index: int
     prompt_ids: bytes
     """int32 little-endian [P]."""
-    response_ids: bytes
-    """int32 little-endian [R], R >= 1, the tokens the engine sampled, the stop token included."""
-    logprobs: bytes
-    """float32 little-endian [R], natural logarithm under the sampled distribution."""
-    versions: bytes
-    """int32 little-endian [R], policy version of each token."""
     reward: float
     anchor_key: bytes
     """16 bytes, digest of the anchor of the state that was acted in."""
@@ -73,8 +66,6 @@ class Step(Message, frozen=True, kw_only=True):
     """The text that `anchor_key` digests."""
     action: str
     action_valid: bool
-    finish_reason: str = "stop"
-    """`stop` or `length`."""
     rewards: tuple[float, ...] = ()
     """Value of each of the job's reward functions, not weighed; `reward` is their weighted sum. Empty: it has none."""
 
@@ -136,15 +127,11 @@ class ScoredGroup(Message, frozen=True, kw_only=True):
     diagnostics: dict[str, float] = {}
 
 
-class GenerateItem(Message, frozen=True, kw_only=True):
-    """One prompt to continue."""
+class GenerateItem(Prompt, frozen=True, kw_only=True):
+    """One prompt of a request."""
 
     item_id: str
-    """`episode_id:step_index:attempt`; a repeated id gets the same answer."""
-    prompt_ids: bytes
-    """int32 little-endian [P], P >= 1."""
-    seed: int
-    """Sampling seed, [0, 2**31)."""
+    """Unique among all jobs: `job_id/episode_id:step_index:attempt`; a repeated id gets the same answer."""
 
 
 class GenerateRequest(Message, frozen=True, kw_only=True):
@@ -161,19 +148,25 @@ class GenerateRequest(Message, frozen=True, kw_only=True):
     deadline_unix_s: float
     """Past this instant nobody waits for the answer: drop the request."""
 
+    @property
+    def sampling(self) -> Sampling:
+        """How its prompts are to be sampled."""
+        return Sampling(self.temperature, self.max_tokens, tuple(self.stop_token_ids))
 
-class Generated(Message, frozen=True, kw_only=True):
-    """What the engine sampled for one item, or why it did not."""
+
+class Generated(SampledTokens, frozen=True, kw_only=True):
+    """What the engine sampled for one item, or why it did not: then its arrays are empty."""
 
     item_id: str
-    response_ids: bytes = b""
-    logprobs: bytes = b""
-    versions: bytes = b""
-    finish_reason: str = ""
     error: str = ""
     """Empty on success; else a sentence. An error is an infrastructure fault, never a reward."""
     retryable: bool = True
     """False when asking again can't help (the prompt does not fit the model)."""
+
+    @staticmethod
+    def refusal(item_id: str, error: str, *, retryable: bool = True) -> Generated:
+        """No tokens, and the sentence that says why."""
+        return Generated(b"", b"", b"", item_id=item_id, error=error, retryable=retryable)
 
 
 class GenerateReply(Message, frozen=True, kw_only=True):
@@ -192,9 +185,25 @@ class JobEvent(Message, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
+UPGRADES: dict[type[Message], tuple[Upgrade[dict[str, Any]], ...]] = {}
+"""Kind -> its upgrades, each from the fields of one version to those of the next; see `versions`."""
+
+
+def newest(kind: type[Message]) -> int:
+    """The version of a kind that is written today."""
+    return 1 + len(UPGRADES.get(kind, ()))
+
+
 M = TypeVar("M", bound=Message)
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[type[Message], msgspec.msgpack.Decoder[Any]] = {}
+
+
+class _Head(msgspec.Struct):
+    schema: int
+
+
+_heads = msgspec.msgpack.Decoder(_Head)
 
 
 def encode(message: Message) -> bytes:
@@ -203,18 +212,50 @@ def encode(message: Message) -> bytes:
 
 
 def decode(payload: bytes, kind: type[M]) -> M:
-    """The message in `payload`.
+    """The message in `payload`, in today's form whatever version it has.
 
     Raises:
-        ContractError: not msgpack, not a `kind`, or of another schema version.
+        ContractError: not msgpack, not a `kind`, or of a newer version.
     """
-    decoder = _decoders.get(kind)
+    return decode_view(payload, kind, kind)
+
+
+def decode_view(payload: bytes, kind: type[Message], view: type[M]) -> M:
+    """A message of `kind` as `view`, a struct with some of its fields: the others are skipped, which is faster.
+
+    Raises:
+        ContractError: as `decode`.
+    """
+    decoder = _decoders.get(view)
     if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+        decoder = _decoders[view] = msgspec.msgpack.Decoder(view)
     try:
         message: M = decoder.decode(payload)
     except msgspec.MsgspecError as error:
-        raise ContractError(f"want a {kind.__name__}, got {len(payload)} bytes that are none: {error}") from error
-    if message.schema != SCHEMA:
-        raise ContractError(f"want {kind.__name__} of schema {SCHEMA}, got schema {message.schema}")
-    return message
+        version = _version_in(payload)
+        if version is None or version == newest(kind):
+            raise ContractError(f"want a {kind.__name__}, got {len(payload)} bytes that are none: {error}") from error
+    else:
+        version = message.schema
+        if version == newest(kind):
+            return message
+    check_version(kind.__name__, version, newest(kind))
+    return _converted(payload, version, kind, view)
+
+
+def _converted(payload: bytes, version: int, kind: type[Message], view: type[M]) -> M:
+    try:
+        fields = upgraded(msgspec.msgpack.decode(payload), version, UPGRADES[kind])
+        return msgspec.convert({**fields, "schema": newest(kind)}, view)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ContractError(
+            f"want a {kind.__name__} of schema {version}, got bytes that are none: {error!r}"
+        ) from error
+
+
+def _version_in(payload: bytes) -> int | None:
+    """What the payload says its version is; None: nothing."""
+    try:
+        return _heads.decode(payload).schema
+    except msgspec.MsgspecError:
+        return None

@@ -11,7 +11,7 @@ ORIGIN_FILE = "origin.json"
 class TakenOver(BaseModel):
     """A training that another job began."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     job_id: str
     checkpoint: str

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class PolicyProbe(BaseModel):
     """What the trainer says of a few prompts under a version's weights: a replica that loaded them must agree."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     prompts: list[list[int]]
     """Token ids of each, at least one."""
@@ -21,7 +21,7 @@ class PolicyProbe(BaseModel):
 class PolicyManifest(BaseModel):
     """Version `version` of a job's policy, complete on shared storage before this manifest is seen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     job_id: str
     version: int = Field(ge=0)
@@ -60,7 +60,7 @@ class PolicyAck(BaseModel):
 class PolicyRefusal(BaseModel):
     """A replica's word that it can't serve a version."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     replica: str
     version: int
@@ -72,7 +72,7 @@ class PolicyRefusal(BaseModel):
 class ReplicaStatus(BaseModel):
     """What rollout workers need to route a request."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     replica: str
     job_id: str | None

@@ -129,7 +129,7 @@ class RequestConsumer:
             if self._serves(request.job_id):
                 self._sampler.ask(request, item, deliver)
             else:
-                deliver(Generated(item_id=item.item_id, error=f"{self._replica} does not serve {request.job_id}"))
+                deliver(Generated.refusal(item.item_id, f"{self._replica} does not serve {request.job_id}"))
 
     def _deliverer(self, ticket: _Ticket, reply_to: str) -> Deliver:
         def deliver(generated: Generated | None) -> None:

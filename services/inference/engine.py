@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.contracts.policy import PolicyManifest
+from services.contracts.sampling import Prompt, SampledTokens, Sampling
 
 
 class EngineError(Exception):
@@ -38,49 +39,13 @@ class WrongWeights(UpdateRejected):
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to sample one batch; hashable, so that prompts can be grouped by it."""
-
-    temperature: float
-    """>= 0; 0 is greedy, with the log-probabilities of temperature 1."""
-    max_tokens: int
-    """Longest response, >= 1; shorter where the model's length ends."""
-    stop_token_ids: tuple[int, ...]
-    """A response ends with the first of these, which belongs to it; nothing else stops it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One prompt to continue."""
-
-    ids: bytes
-    """int32 little-endian [P], P >= 1."""
-    seed: int
-    """[0, 2**31): equal prompts with equal seeds under equal weights get equal responses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What was sampled."""
-
-    response_ids: bytes
-    """int32 little-endian [R], R >= 1, the stop token included."""
-    logprobs: bytes
-    """float32 little-endian [R], natural logarithm under the distribution that was sampled (temperature applied)."""
-    versions: bytes
-    """int32 little-endian [R], policy version whose weights sampled each token."""
-    finish_reason: str
-    """`stop` or `length`."""
-
-
-@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why this engine can't continue this prompt, now or ever."""
 
     reason: str
 
 
-Outcome = Completion | Refusal
+Outcome = SampledTokens | Refusal
 
 
 class Engine(Protocol):

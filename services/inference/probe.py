@@ -6,7 +6,8 @@ import math
 
 from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
 from services.contracts.policy import PolicyManifest, PolicyProbe
-from services.inference.engine import Completion, Engine, Outcome, Prompt, Refusal, Sampling
+from services.contracts.sampling import Prompt, Sampling
+from services.inference.engine import Engine, Outcome, Refusal
 
 LARGEST = {"float32": 0.02, "bfloat16": 0.5}
 """Mean difference of log-probabilities, nats. Between vLLM and the trainer at most 5e-5 were measured in float32, and
@@ -43,7 +44,6 @@ def _differences(outcome: Outcome, probe: PolicyProbe, index: int) -> list[float
     """
     if isinstance(outcome, Refusal):
         return [math.inf]
-    assert isinstance(outcome, Completion)
     ids, logprobs = unpack_int32(outcome.response_ids), unpack_float32(outcome.logprobs)
     found = []
     for token, logprob, wanted_token, wanted in zip(

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from services.contracts.messages import Generated, GenerateItem, GenerateRequest
-from services.inference.engine import Engine, EngineFailed, Outcome, Prompt, Refusal, Sampling
+from services.contracts.sampling import Prompt, Sampling
+from services.inference.engine import Engine, EngineFailed, Outcome, Refusal
 
 log = structlog.get_logger("inference")
 
@@ -118,9 +119,7 @@ class Sampler:
             waiting.deliver.append(deliver)
             waiting.deadline = max(waiting.deadline, request.deadline_unix_s)
             return
-        sampling = Sampling(request.temperature, request.max_tokens, tuple(request.stop_token_ids))
-        prompt = Prompt(item.prompt_ids, item.seed)
-        waiting = _Waiting(key, prompt, sampling, request.min_version, request.deadline_unix_s, [deliver])
+        waiting = _Waiting(key, item, request.sampling, request.min_version, request.deadline_unix_s, [deliver])
         self._open[key] = waiting
         self._queue.append(waiting)
         self._idle.clear()
@@ -211,13 +210,7 @@ class Sampler:
             return _error(waiting, outcome.reason, retryable=False)
         self.counters.sampled += 1
         self.counters.tokens += len(outcome.response_ids) // 4
-        return Generated(
-            item_id=waiting.key[1],
-            response_ids=outcome.response_ids,
-            logprobs=outcome.logprobs,
-            versions=outcome.versions,
-            finish_reason=outcome.finish_reason,
-        )
+        return Generated(item_id=waiting.key[1], **outcome.shared())
 
     def _finish(self, waiting: _Waiting, generated: Generated | None) -> None:
         self._open.pop(waiting.key, None)
@@ -244,4 +237,4 @@ class Sampler:
 
 
 def _error(waiting: _Waiting, reason: str, *, retryable: bool) -> Generated:
-    return Generated(item_id=waiting.key[1], error=reason, retryable=retryable)
+    return Generated.refusal(waiting.key[1], reason, retryable=retryable)

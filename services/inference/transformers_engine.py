@@ -19,7 +19,8 @@ import psutil
 
 from services.contracts.arrays import unpack_int32
 from services.contracts.policy import PolicyManifest
-from services.inference.engine import EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+from services.contracts.sampling import Prompt, Sampling
+from services.inference.engine import EngineFailed, Outcome, Refusal, UpdateRejected
 from services.inference.watch import Patience, Signs, Watch
 from services.inference.weights import verify
 
@@ -155,7 +156,7 @@ class TransformersEngine:
 
 
 def _why_not(prompt: Prompt, model: LoadedModel) -> str:
-    ids = unpack_int32(prompt.ids)
+    ids = unpack_int32(prompt.prompt_ids)
     if not ids:
         return "the prompt is empty"
     if len(ids) >= model.max_model_len:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.policy import PolicyManifest
-from services.inference.engine import Completion, Prompt, Sampling
+from services.contracts.sampling import Prompt, SampledTokens, Sampling
 
 
 class LoadedModel:
@@ -42,13 +42,13 @@ class LoadedModel:
         self._version, self.max_model_len = version, max_model_len
 
     @torch.inference_mode()
-    def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+    def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[SampledTokens]:
         """Continue B prompts of at most `max_model_len - 1` ids each; equal prompts share one prefill."""
-        rows = [unpack_int32(prompt.ids) for prompt in prompts]
+        rows = [unpack_int32(prompt.prompt_ids) for prompt in prompts]
         batch = _Batch(rows, [prompt.seed for prompt in prompts], sampling, self.max_model_len, self._device)
-        unique = {ids: None for ids in (prompt.ids for prompt in prompts)}
+        unique = {ids: None for ids in (prompt.prompt_ids for prompt in prompts)}
         position = {ids: index for index, ids in enumerate(unique)}
-        share = torch.tensor([position[prompt.ids] for prompt in prompts], device=self._device)  # [B]
+        share = torch.tensor([position[prompt.prompt_ids] for prompt in prompts], device=self._device)  # [B]
 
         distinct = [unpack_int32(ids) for ids in unique]
         ids, mask = _left_padded(distinct, self._device)  # [U, P], [U, P]
@@ -105,9 +105,9 @@ class _Batch:
             self._append(row, token, logprob)
         return tokens
 
-    def completions(self, version: int) -> list[Completion]:
+    def completions(self, version: int) -> list[SampledTokens]:
         return [
-            Completion(pack_int32(ids), pack_float32(logprobs), pack_int32(array("i", [version] * len(ids))), reason)
+            SampledTokens(pack_int32(ids), pack_float32(logprobs), pack_int32(array("i", [version] * len(ids))), reason)
             for ids, logprobs, reason in zip(self._ids, self._logprobs, self._reasons, strict=True)
         ]
 

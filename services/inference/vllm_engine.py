@@ -24,7 +24,8 @@ import msgspec
 
 from services.contracts.arrays import pack_int32
 from services.contracts.policy import PolicyManifest
-from services.inference.engine import Completion, EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+from services.contracts.sampling import Prompt, SampledTokens, Sampling
+from services.inference.engine import EngineFailed, Outcome, Refusal, UpdateRejected
 from services.inference.vllm_flags import VllmLimits, environment, on_cuda, server_flags
 from services.inference.vllm_process import VllmProcess
 from services.inference.vllm_pulse import VllmPulse
@@ -104,7 +105,7 @@ class VllmEngine:
                 "temperature": sampling.temperature,
                 "max_tokens": sampling.max_tokens,
                 "stop_token_ids": sampling.stop_token_ids,
-                "items": [(prompt.ids, prompt.seed) for prompt in prompts],
+                "items": [(prompt.prompt_ids, prompt.seed) for prompt in prompts],
             }
         )
         missing = len(prompts)
@@ -278,4 +279,4 @@ def _outcome(row: _Row) -> Outcome:
         covered += end - start
     if covered != len(versions):
         raise EngineFailed(f"vLLM named the version of {covered} of {len(versions)} tokens")
-    return Completion(response_ids, logprobs, pack_int32(versions), finish_reason)
+    return SampledTokens(response_ids, logprobs, pack_int32(versions), finish_reason)

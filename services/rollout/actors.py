@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from typing import Protocol
 
-import msgspec
-
 from services.contracts.arrays import pack_float32, pack_int32
+from services.contracts.sampling import SampledTokens
 from services.rollout.errors import NoAdmissibleActions
-from services.rollout.ports import Ask, Inference, Sampled, Sampling
+from services.rollout.ports import Ask, Inference
 from services.rollout.reply_format import Projection
 from services.rollout.tokens import PolicyTokens
 
@@ -17,44 +16,22 @@ NO_VERSION = -1
 """Version of tokens that no policy sampled."""
 
 
-class Turn(msgspec.Struct, frozen=True):
-    """One step's question to an actor."""
-
-    job_id: str
-    group_id: str
-    item_id: str
-    prompt_ids: bytes
-    seed: int
-    min_version: int
-    admissible_actions: tuple[str, ...]
-
-
 class Actor(Protocol):
     """Answers a prompt with tokens."""
 
-    async def respond(self, turn: Turn) -> Sampled:
+    async def respond(self, ask: Ask, admissible_actions: tuple[str, ...]) -> SampledTokens:
         """The tokens. Raises AttemptFailed."""
 
 
 class PolicyActor:
     """The job's policy chooses, through the inference service."""
 
-    def __init__(self, inference: Inference, sampling: Sampling) -> None:
-        self._inference, self._sampling = inference, sampling
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
 
-    async def respond(self, turn: Turn) -> Sampled:
+    async def respond(self, ask: Ask, admissible_actions: tuple[str, ...]) -> SampledTokens:
         """What a replica sampled. Raises InferenceFault."""
-        return await self._inference.generate(
-            Ask(
-                turn.job_id,
-                turn.group_id,
-                turn.item_id,
-                turn.prompt_ids,
-                turn.seed,
-                turn.min_version,
-                self._sampling,
-            )
-        )
+        return await self._inference.generate(ask)
 
 
 class RandomActor:
@@ -66,13 +43,13 @@ class RandomActor:
     def __init__(self, tokens: PolicyTokens, projection: Projection) -> None:
         self._tokens, self._projection = tokens, projection
 
-    async def respond(self, turn: Turn) -> Sampled:
+    async def respond(self, ask: Ask, admissible_actions: tuple[str, ...]) -> SampledTokens:
         """The chosen action as the policy would say it; logprobs 0, versions -1. Raises NoAdmissibleActions."""
-        if not turn.admissible_actions:
+        if not admissible_actions:
             raise NoAdmissibleActions("actor random: the environment names no admissible actions")
-        response = self._tokens.encode_reply(chosen_action(turn.admissible_actions, turn.seed), self._projection.reply)
+        response = self._tokens.encode_reply(chosen_action(admissible_actions, ask.item.seed), self._projection.reply)
         length = len(response) // 4
-        return Sampled(response, pack_float32([0.0] * length), pack_int32([NO_VERSION] * length), "stop")
+        return SampledTokens(response, pack_float32([0.0] * length), pack_int32([NO_VERSION] * length), "stop")
 
 
 def chosen_action(admissible_actions: tuple[str, ...], seed: int) -> str:

@@ -14,11 +14,12 @@ import structlog
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
 from services.contracts.faults import FaultClass
+from services.contracts.observation import KeyedObservation
 from services.kit.tasks import beside
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import EnvironmentFault
 from services.rollout.limits import EnvironmentLimits
-from services.rollout.ports import Observation, OpenedSessions, Opening, Outcome
+from services.rollout.ports import OpenedSessions, Opening, Outcome
 from services.rollout.translation import observation_of, open_request, outcome_of
 
 log = structlog.get_logger("rollout")
@@ -170,7 +171,7 @@ class GrpcEnvironments:
             wait.told = True
             await self._tell(job_id, f"the environment is asked again: {cause}")
 
-    def _first(self, opened: env_pb2.OpenGroupResponse, opening: Opening) -> Observation:
+    def _first(self, opened: env_pb2.OpenGroupResponse, opening: Opening) -> KeyedObservation:
         if len(opened.leases) != opening.n:
             self.release(list(opened.leases))
             raise EnvironmentFault(FaultClass.INFRA, f"open: want {opening.n} leases, got {len(opened.leases)}")

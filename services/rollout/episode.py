@@ -7,11 +7,13 @@ from collections import deque
 from dataclasses import dataclass
 
 from services.contracts import ids
-from services.contracts.messages import Episode, OpenedGroup, Step
-from services.rollout.actors import Actor, Turn
+from services.contracts.messages import Episode, GenerateItem, OpenedGroup, Step
+from services.contracts.observation import KeyedObservation
+from services.contracts.sampling import SampledTokens
+from services.rollout.actors import Actor
 from services.rollout.errors import ModelFault
 from services.rollout.playbook import Playbook
-from services.rollout.ports import Environments, Observation, Outcome, Sampled
+from services.rollout.ports import Ask, Environments, Outcome
 from services.rollout.reply_format import Projected
 from services.rollout.templates import Scene
 
@@ -48,7 +50,7 @@ class EpisodePlay:
         self._generate_s = self._env_s = 0.0
         self._cut_prompts = 0
 
-    async def play(self, first: Observation) -> Episode:
+    async def play(self, first: KeyedObservation) -> Episode:
         """The finished episode, from its first observation on. Raises AttemptFailed."""
         observation, last = first, None
         terminated = False
@@ -67,7 +69,7 @@ class EpisodePlay:
             observation = outcome.observation
         return self._episode(first, last, terminated)
 
-    async def _respond(self, index: int, observation: Observation) -> Sampled:
+    async def _respond(self, index: int, observation: KeyedObservation) -> SampledTokens:
         seat = self._seat
         scene = Scene(
             self._task(observation),
@@ -79,19 +81,17 @@ class EpisodePlay:
         prompt = self._playbook.prompts.write(scene)
         self._prompt_ids = prompt.ids
         self._cut_prompts += prompt.cut
-        turn = Turn(
-            job_id=self._playbook.job_id,
-            group_id=seat.group.group_id,
+        item = GenerateItem(
+            self._prompt_ids,
+            ids.sampling_seed(seat.episode_id, index, seat.attempt),
             # two jobs of one spec have the same group ids
             item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt}",
-            prompt_ids=self._prompt_ids,
-            seed=ids.sampling_seed(seat.episode_id, index, seat.attempt),
-            min_version=seat.group.min_version,
-            admissible_actions=observation.admissible_actions,
         )
+        job, group = self._playbook.job_id, seat.group
+        ask = Ask(job, group.group_id, item, group.min_version, self._playbook.sampling)
         asked = time.monotonic()
         try:
-            return await self._actor.respond(turn)
+            return await self._actor.respond(ask, observation.admissible_actions)
         finally:
             self._generate_s += time.monotonic() - asked
 
@@ -105,7 +105,7 @@ class EpisodePlay:
         finally:
             self._env_s += time.monotonic() - asked
 
-    def _task(self, observation: Observation) -> str:
+    def _task(self, observation: KeyedObservation) -> str:
         """What the prompt says of the task."""
         view = self._seat.group.task_view
         if view == "shown":
@@ -116,27 +116,29 @@ class EpisodePlay:
         return " ".join([placeholder] * len(observation.task.split())) if placeholder else ""
 
     def _step(
-        self, index: int, sampled: Sampled, observation: Observation, projected: Projected, outcome: Outcome | None
+        self,
+        index: int,
+        sampled: SampledTokens,
+        observation: KeyedObservation,
+        projected: Projected,
+        outcome: Outcome | None,
     ) -> Step:
         """One step as it is stored: what was sampled, byte for byte, and the keys of the state it was sampled in."""
         worthless = (0.0,) * len(self._playbook.spec.rewards.reward_funcs)
         return Step(
             step_index=index,
             prompt_ids=self._prompt_ids,
-            response_ids=sampled.response_ids,
-            logprobs=sampled.logprobs,
-            versions=sampled.versions,
+            **sampled.shared(),
             reward=outcome.reward if outcome is not None else 0.0,
             anchor_key=observation.anchor_key,
             state_key=observation.state_key,
             anchor=observation.anchor,
             action=projected.action,
             action_valid=outcome is not None and outcome.action_valid and projected.well_formed,
-            finish_reason=sampled.finish_reason,
             rewards=outcome.rewards if outcome is not None else worthless,
         )
 
-    def _episode(self, first: Observation, last: Outcome | None, terminated: bool) -> Episode:
+    def _episode(self, first: KeyedObservation, last: Outcome | None, terminated: bool) -> Episode:
         seat = self._seat
         return Episode(
             group_id=seat.group.group_id,

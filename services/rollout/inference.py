@@ -20,7 +20,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.contracts import keys
-from services.contracts.messages import Generated, GenerateItem, GenerateReply, GenerateRequest, decode, encode
+from services.contracts.messages import Generated, GenerateReply, GenerateRequest, decode, encode
+from services.contracts.sampling import SampledTokens, Sampling
 from services.kit.dead_letters import dead_letters
 from services.kit.streams import StreamTail, append
 from services.kit.tasks import beside
@@ -29,7 +30,7 @@ from services.rollout.coalescer import Coalescer
 from services.rollout.errors import InferenceFault
 from services.rollout.limits import InferenceLimits
 from services.rollout.owed import Owed
-from services.rollout.ports import Ask, Sampled, Sampling
+from services.rollout.ports import Ask
 from services.rollout.replicas import ReplicaTable, ranked
 
 log = structlog.get_logger("rollout")
@@ -81,7 +82,7 @@ class RedisInference:
         self._owed = Owed(redis)
         self._warnings = Warnings(redis, "rollout")
 
-    async def generate(self, ask: Ask) -> Sampled:
+    async def generate(self, ask: Ask) -> SampledTokens:
         """The continuation, from whichever replica gives it. Raises InferenceFault."""
         loop = asyncio.get_running_loop()
         pause = FIRST_PAUSE_S
@@ -172,19 +173,15 @@ class RedisInference:
     async def _ask(self, ask: Ask, replica: str) -> Generated:
         route = _Route(replica, ask.job_id, ask.min_version, ask.sampling)
         pending = _Pending(ask, route, asyncio.get_running_loop().create_future())
-        self._pending[ask.item_id] = pending
+        self._pending[ask.item.item_id] = pending
         self._requests.add(route, pending)
         try:
             return await pending.answer
         finally:
-            del self._pending[ask.item_id]
+            del self._pending[ask.item.item_id]
 
     async def _send(self, route: _Route, asked: list[_Pending]) -> None:
-        items = [
-            GenerateItem(item_id=one.ask.item_id, prompt_ids=one.ask.prompt_ids, seed=one.ask.seed)
-            for one in asked
-            if not one.answer.done()
-        ]
+        items = [one.ask.item for one in asked if not one.answer.done()]
         if not items:
             return
         request = GenerateRequest(
@@ -250,9 +247,9 @@ def _last_index(tried: list[str], replica: str) -> int:
     return max((i for i, name in enumerate(tried) if name == replica), default=-1)
 
 
-def _sampled(generated: Generated, replica: str) -> Sampled:
+def _sampled(generated: Generated, replica: str) -> SampledTokens:
     """What was sampled. Raises InferenceFault where the arrays do not fit each other: not tokens of an engine."""
     lengths = {len(generated.response_ids), len(generated.logprobs), len(generated.versions)}
     if len(lengths) != 1 or 0 in lengths or len(generated.response_ids) % 4:
         raise InferenceFault(f"{replica}: want ids, logprobs and versions of one length >= 1, got bytes {lengths}")
-    return Sampled(generated.response_ids, generated.logprobs, generated.versions, generated.finish_reason)
+    return SampledTokens(**generated.shared())

@@ -13,9 +13,9 @@ from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.messages import OpenedGroup
+from services.contracts.sampling import Sampling
 from services.contracts.templates import plain_words, reply_tags
 from services.rollout.errors import JobNotReady
-from services.rollout.ports import Sampling
 from services.rollout.prompts import PromptWriter, Wording
 from services.rollout.reply_format import Projection
 from services.rollout.templates import ChatTemplate, SceneTemplate

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 import structlog
 
 from services.contracts.messages import OpenedGroup
+from services.contracts.observation import KeyedObservation
 from services.ledger import MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
 from services.rollout.episode import EpisodePlay, Seat
 from services.rollout.errors import AttemptFailed
 from services.rollout.playbook import Playbook
-from services.rollout.ports import Environments, EpisodeLedger, Inference, Observation, Opening, Warnings
+from services.rollout.ports import Environments, EpisodeLedger, Inference, Opening, Warnings
 
 log = structlog.get_logger("rollout")
 
@@ -50,7 +51,7 @@ class Player:
         self._playbook, self._ledger, self._worker = playbook, ledger, worker
         self._environments, self._warnings = environments, warnings
         self._actors: dict[str, Actor] = {
-            "policy": PolicyActor(inference, playbook.sampling),
+            "policy": PolicyActor(inference),
             "random": RandomActor(playbook.tokens, playbook.projection),
         }
         self._writing = asyncio.Semaphore(CONCURRENT_WRITES)
@@ -97,7 +98,7 @@ class Player:
         finally:
             self._environments.release(opened.leases)
 
-    async def _play_seat(self, seat: Seat, first: Observation) -> None:
+    async def _play_seat(self, seat: Seat, first: KeyedObservation) -> None:
         actor = self._actors.get(seat.group.actor)
         if actor is None:
             raise AttemptFailed(f"actor: want one of {sorted(self._actors)}, got {seat.group.actor!r}")

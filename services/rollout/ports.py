@@ -7,28 +7,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from services.contracts.messages import Episode, OpenedGroup
+from services.contracts.messages import Episode, GenerateItem, OpenedGroup
+from services.contracts.observation import KeyedObservation
+from services.contracts.sampling import SampledTokens, Sampling
 from services.ledger import GroupState
-
-
-class Observation(msgspec.Struct, frozen=True):
-    """What the agent sees, and the keys of the state it sees."""
-
-    text: str
-    anchor: str
-    anchor_key: bytes
-    """16 bytes."""
-    state_key: bytes
-    """16 bytes."""
-    task: str = ""
-    admissible_actions: tuple[str, ...] = ()
-    """Empty: not known."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
     """What one action led to. `score` is the episode's so far, in the environment's own terms."""
 
-    observation: Observation
+    observation: KeyedObservation
     reward: float
     score: float
     won: bool
@@ -57,7 +45,7 @@ class OpenedSessions(msgspec.Struct, frozen=True):
     """n live sessions that start from one state."""
 
     leases: list[str]
-    observation: Observation
+    observation: KeyedObservation
 
 
 class Environments(Protocol):
@@ -76,45 +64,21 @@ class Environments(Protocol):
         """End leases; returns at once, unknown and ended ones are fine."""
 
 
-class Sampling(msgspec.Struct, frozen=True):
-    """How a job samples."""
-
-    temperature: float
-    max_tokens: int
-    stop_token_ids: tuple[int, ...]
-
-
 class Ask(msgspec.Struct, frozen=True):
-    """One prompt to continue."""
+    """A prompt and what its request says beside it."""
 
     job_id: str
     group_id: str
     """Asks of one group go to one replica while it lives."""
-    item_id: str
-    """Unique among all jobs; asking again under it gets the same answer."""
-    prompt_ids: bytes
-    """int32 little-endian [P]."""
-    seed: int
+    item: GenerateItem
     min_version: int
     sampling: Sampling
-
-
-class Sampled(msgspec.Struct, frozen=True):
-    """A response exactly as it was sampled; arrays are little-endian bytes of one length R >= 1."""
-
-    response_ids: bytes
-    """int32 [R]."""
-    logprobs: bytes
-    """float32 [R]."""
-    versions: bytes
-    """int32 [R]."""
-    finish_reason: str
 
 
 class Inference(Protocol):
     """Replicas that sample from a job's policy."""
 
-    async def generate(self, ask: Ask) -> Sampled:
+    async def generate(self, ask: Ask) -> SampledTokens:
         """The continuation. Raises InferenceFault."""
 
 

@@ -7,8 +7,9 @@ import json
 from gigpo_proto.env.v1 import env_pb2
 
 from services.contracts.faults import FaultClass
+from services.contracts.observation import KeyedObservation
 from services.rollout.errors import EnvironmentFault, ModelFault
-from services.rollout.ports import Observation, Opening, Outcome
+from services.rollout.ports import Opening, Outcome
 
 FAULTS = {env_pb2.FAULT_CLASS_INFRA: FaultClass.INFRA, env_pb2.FAULT_CLASS_ENV_BUG: FaultClass.ENV_BUG}
 
@@ -25,15 +26,16 @@ def open_request(opening: Opening) -> env_pb2.OpenGroupRequest:
     )
 
 
-def observation_of(message: env_pb2.Observation) -> Observation:
+def observation_of(message: env_pb2.Observation) -> KeyedObservation:
     """Field by field."""
-    return Observation(
+    return KeyedObservation(
         message.text,
         message.anchor,
         message.anchor_key,
         message.state_key,
         message.task,
         tuple(message.admissible_actions),
+        message.digest,
     )
 
 

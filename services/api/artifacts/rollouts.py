@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import msgspec
 from tokenizers import Tokenizer
 
 from services.api.rest.problems import Problem, not_found
@@ -26,13 +25,15 @@ from services.api.rest.views.rollouts import (
     StepView,
 )
 from services.contracts.archive import ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
-from services.contracts.arrays import unpack_float32, unpack_int32
+from services.contracts.arrays import unpack_float32, unpack_float64, unpack_int32, unpack_int64
 from services.contracts.jobfolder import JobFolder
-from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode
+from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode_view
 
 _KEPT_INDEXES = 4_096
 
 _FIGURES = ("advantage", "episode_advantage", "step_advantage", "step_return")
+_COPIED = sorted(StepView.model_fields.keys() & set(Step.__struct_fields__) - {"versions"})
+"""Fields of a step that are shown as they are."""
 
 Words = Callable[[list[int]], str]
 
@@ -50,16 +51,8 @@ class Columns:
     @staticmethod
     def of(scored: ScoredGroup) -> Columns:
         """The numbers in a group's bytes."""
-        floats = {name: _numbers("d", getattr(scored, name)) for name in _FIGURES}
-        return Columns(**floats, step_group=_numbers("q", scored.step_group))
-
-
-def _numbers(code: Literal["d", "q"], payload: bytes) -> list[Any]:
-    values: array[Any] = array(code)
-    values.frombytes(payload)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tolist()
+        floats = {name: unpack_float64(getattr(scored, name)) for name in _FIGURES}
+        return Columns(**floats, step_group=unpack_int64(scored.step_group))
 
 
 @dataclass(frozen=True)
@@ -100,7 +93,7 @@ class RolloutFilter:
         )
 
 
-class _BriefStep(Message, frozen=True, kw_only=True):
+class _BriefStep(msgspec.Struct, frozen=True):
     """What a list of groups needs of a `Step`: the rest is skipped, not decoded."""
 
     reward: float
@@ -202,8 +195,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _brief(archive: Archive, encoded: Encoded) -> RolloutBrief:
-    scored = decode(encoded[0], _BriefScores)
-    episodes = [decode(one, _BriefEpisode) for one in encoded[1]]
+    scored = decode_view(encoded[0], ScoredGroup, _BriefScores)
+    episodes = [decode_view(one, Episode, _BriefEpisode) for one in encoded[1]]
     returns = [sum(step.reward for step in episode.steps) for episode in episodes]
     return RolloutBrief(
         group_id=scored.group_id,
@@ -253,14 +246,9 @@ def _episode(episode: Episode, steps: list[StepView]) -> EpisodeView:
 
 def _step(step: Step, words: Words, label: int, members: list[StepMember], figures: dict[str, float]) -> StepView:
     return StepView(
-        step_index=step.step_index,
+        **{name: getattr(step, name) for name in _COPIED},
         prompt=words(unpack_int32(step.prompt_ids)),
         response=words(unpack_int32(step.response_ids)),
-        action=step.action,
-        action_valid=step.action_valid,
-        finish_reason=step.finish_reason,
-        reward=step.reward,
-        anchor=step.anchor,
         versions=sorted(set(unpack_int32(step.versions))),
         logprob_sum=sum(unpack_float32(step.logprobs)),
         step_group=label,

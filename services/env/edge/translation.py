@@ -4,9 +4,10 @@ import grpc
 from gigpo_proto.env.v1 import env_pb2
 
 from services.contracts.faults import FaultClass
+from services.contracts.observation import KeyedObservation
 from services.env.sessions import errors
 from services.env.sessions.leases import Fault
-from services.env.workers.wire import EnvironmentEntry, KeyedObservation, Stepped
+from services.env.workers.wire import EnvironmentEntry, Stepped
 
 STATUS: dict[type[errors.EnvServiceError], grpc.StatusCode] = {
     errors.UnknownEnvironmentError: grpc.StatusCode.NOT_FOUND,

@@ -9,8 +9,9 @@ from typing import Protocol
 import msgspec
 
 from services.contracts.faults import FaultClass
+from services.contracts.observation import KeyedObservation
 from services.env.sessions.errors import NoRoomError, UnknownLeaseError
-from services.env.workers.wire import EpisodeSpec, Failed, History, KeyedObservation, Stepped
+from services.env.workers.wire import EpisodeSpec, Failed, History, Stepped
 
 RETRY_AFTER_S = (0.1, 5.0)
 """Bounds of the hint when there is no room: a closed lease may free room long before the next one expires."""

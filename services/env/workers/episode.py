@@ -7,8 +7,9 @@ import msgspec
 
 from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 from gigpo_core.digest import anchor_digest
+from services.contracts.observation import KeyedObservation
 from services.env.workers.wanted import ContractError, came, flag, named, number, numbers, text, texts
-from services.env.workers.wire import KeyedObservation, Stepped, packed
+from services.env.workers.wire import Stepped, packed
 
 MAX_OBSERVATION_BYTES = 4 << 20
 """Of text, anchor, task and admissible actions together: a message to a client holds at most 64 MiB, and several of

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import msgspec
 
+from services.contracts.observation import KeyedObservation
+
 HEADER = struct.Struct("<I")
 """Length of the frame that follows, bytes."""
 MAX_FRAME_BYTES = 1 << 28
@@ -64,18 +66,6 @@ class Describe(msgspec.Struct, frozen=True, array_like=True, tag="describe"):
 
 
 Order = OpenEpisode | TakeStep | CloseEpisode | Describe
-
-
-class KeyedObservation(msgspec.Struct, frozen=True, array_like=True):
-    """An observation with its keys and the digest of all of it, 16 bytes each."""
-
-    text: str
-    anchor: str
-    anchor_key: bytes
-    state_key: bytes
-    task: str
-    admissible_actions: tuple[str, ...]
-    digest: bytes
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):

@@ -21,6 +21,7 @@ import msgspec
 
 from gigpo.env.environment import HomeLost, InfraFault, KwargsError, ModelFault
 from gigpo.env.progress import allow_silence, set_reporter
+from services.contracts.observation import KeyedObservation
 from services.env.workers.episode import Episode
 from services.env.workers.registry import Registry, UnavailableError, valid_kwargs, valid_split
 from services.env.workers.wanted import ContractError, named, said
@@ -33,7 +34,6 @@ from services.env.workers.wire import (
     Described,
     Failed,
     FailedReason,
-    KeyedObservation,
     Opened,
     OpenEpisode,
     Order,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.contracts.arrays import unpack_float32, unpack_int32
+from services.contracts.arrays import unpack_float32, unpack_float64, unpack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step
 from services.trainer.learner.errors import RowsError
 
@@ -41,7 +40,7 @@ def rows_of(episodes: Sequence[Episode], scored: ScoredGroup) -> list[Row]:
             no tokens or arrays of different lengths, or a log-probability or advantage is not finite.
     """
     steps = _ordered_steps(episodes, scored.group_id)
-    advantages = struct.unpack(f"<{len(scored.advantage) // 8}d", scored.advantage)
+    advantages = unpack_float64(scored.advantage)
     if len(advantages) != len(steps):
         raise RowsError(f"group {scored.group_id}: want {len(steps)} advantages, one per step, got {len(advantages)}")
     return [_row(name, step, advantage) for (name, step), advantage in zip(steps, advantages, strict=True)]

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import AdamW
 
+from services.contracts.versions import ContractError, Upgrade, check_version, upgraded
 from services.trainer.learner.errors import StateError
 from services.trainer.learner.files import file_hash, write_tensors, write_text
 
-SCHEMA = 1
 INDEX = "learner.json"
 """Written last: it names the other files and their hashes."""
 
@@ -30,13 +30,21 @@ class State:
     numbers: Mapping[str, int]
 
 
+UPGRADES: tuple[Upgrade[State], ...] = ()
+"""From each version to the next; see `services.contracts.versions`."""
+
+
+def _newest() -> int:
+    return 1 + len(UPGRADES)
+
+
 def write_state(state: State, folder: Path) -> dict[str, str]:
     """Write every file, synced; return name -> hex sha256."""
     folder.mkdir(parents=True, exist_ok=True)
     hashes: dict[str, str] = {}
     for stem, tensors in state.tensors.items():
         hashes[f"{stem}.safetensors"] = write_tensors(folder / f"{stem}.safetensors", tensors)
-    index = {"schema": SCHEMA, "files": hashes, "numbers": dict(state.numbers)}
+    index = {"schema": _newest(), "files": hashes, "numbers": dict(state.numbers)}
     return {**hashes, INDEX: write_text(folder / INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")}
 
 
@@ -44,18 +52,21 @@ def read_state(folder: Path) -> State:
     """What `write_state` wrote.
 
     Raises:
-        StateError: a file is missing, unreadable, of another schema, or not the one that was written.
+        StateError: a file is missing, unreadable, of a newer version, or not the one that was written.
     """
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        if index["schema"] != SCHEMA:
-            raise StateError(f"{folder}: want schema {SCHEMA}, got {index['schema']}")
+        version = int(index["schema"])
+        check_version(INDEX, version, _newest())
         for name, digest in index["files"].items():
             if file_hash(folder / name) != digest:
                 raise StateError(f"{folder}: {name} is not the file that was saved")
         tensors = {Path(name).stem: load_file(folder / name) for name in index["files"]}
-        return State(tensors, {name: int(value) for name, value in index["numbers"].items()})
-    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError, SafetensorError) as error:
+        state = State(tensors, {name: int(value) for name, value in index["numbers"].items()})
+        return upgraded(state, version, UPGRADES)
+    except ContractError as error:
+        raise StateError(f"{folder}: {error}") from error
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise StateError(f"{folder}: no saved learner: {error!r}") from error
 
 

@@ -26,7 +26,7 @@ from transformers import (
 
 from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
 from services.contracts.policy import PolicyManifest
-from services.inference.engine import Completion
+from services.contracts.sampling import SampledTokens
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.weights import save_weights
 
@@ -124,7 +124,7 @@ class Policies:
 
 
 def assert_logprobs_agree(
-    policies: Policies, prompt: list[int], completion: Completion, temperature: float = 1.0, atol: float = 1e-3
+    policies: Policies, prompt: list[int], completion: SampledTokens, temperature: float = 1.0, atol: float = 1e-3
 ) -> None:
     """Every token's log-probability equals transformers' under the version that the engine names for that token."""
     response, versions = unpack_int32(completion.response_ids), unpack_int32(completion.versions)

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from services.contracts.arrays import unpack_int32
-from services.inference.engine import Completion, EngineFailed, Prompt, Sampling
+from services.contracts.sampling import Prompt, SampledTokens, Sampling
+from services.inference.engine import EngineFailed
 from services.inference.transformers_engine import TransformersEngine
 from services.inference.vllm_engine import VllmEngine, VllmSettings
 from services.inference.watch import Patience
@@ -51,7 +52,7 @@ async def sampled(engine: VllmEngine | TransformersEngine, sampling: Sampling) -
     """How many tokens each of two prompts got."""
     prompts = [Prompt(packed(prompt_ids(seed)), seed) for seed in range(2)]
     found = {index: outcome async for rows in engine.generate(prompts, sampling) for index, outcome in rows}
-    return [len(unpack_int32(found[n].response_ids)) for n in (0, 1) if isinstance(found[n], Completion)]
+    return [len(unpack_int32(found[n].response_ids)) for n in (0, 1) if isinstance(found[n], SampledTokens)]
 
 
 @pytest.mark.vllm

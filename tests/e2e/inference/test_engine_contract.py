@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from services.contracts.arrays import unpack_float32, unpack_int32
 from services.contracts.policy import PolicyManifest
-from services.inference.engine import Completion, Engine, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+from services.contracts.sampling import Prompt, SampledTokens, Sampling
+from services.inference.engine import Engine, Outcome, Refusal, UpdateRejected
 from services.inference.probe import wrong_weights
 from services.inference.transformers_engine import TransformersEngine
 from services.inference.vllm_engine import VllmEngine, VllmSettings
@@ -76,10 +77,10 @@ async def sample(engine: Engine, prompts: list[list[int]], sampling: Sampling = 
     return [found[index] for index in range(len(prompts))]
 
 
-async def completions(engine: Engine, prompts: list[list[int]], sampling: Sampling = SAMPLING) -> list[Completion]:
+async def completions(engine: Engine, prompts: list[list[int]], sampling: Sampling = SAMPLING) -> list[SampledTokens]:
     outcomes = await sample(engine, prompts, sampling)
-    assert all(isinstance(outcome, Completion) for outcome in outcomes), outcomes
-    return [outcome for outcome in outcomes if isinstance(outcome, Completion)]
+    assert all(isinstance(outcome, SampledTokens) for outcome in outcomes), outcomes
+    return [outcome for outcome in outcomes if isinstance(outcome, SampledTokens)]
 
 
 async def test_a_response_ends_with_its_stop_token_or_at_its_length(engine: Engine) -> None:
@@ -125,7 +126,7 @@ async def test_a_prompt_that_does_not_fit_is_refused_and_its_company_is_not(engi
     refused, sampled = await sample(engine, [ids, prompt_ids(1)])
     assert isinstance(refused, Refusal)
     assert refused.reason
-    assert isinstance(sampled, Completion)
+    assert isinstance(sampled, SampledTokens)
 
 
 async def test_a_version_that_is_not_what_its_manifest_says_changes_nothing(engine: Engine, policies: Policies) -> None:
@@ -195,7 +196,7 @@ async def test_updates_while_prompts_are_in_flight_keep_logprobs_and_versions_tr
 
 async def sampled_under_updates(
     engine: Engine, prompts: list[list[int]], manifests: list[PolicyManifest]
-) -> list[Completion]:
+) -> list[SampledTokens]:
     """Long responses, while the engine is led through the versions again and again."""
     sampling = Sampling(temperature=1.0, max_tokens=100, stop_token_ids=())
     flight = asyncio.create_task(completions(engine, prompts, sampling))

@@ -16,8 +16,6 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.arrays import unpack_int32
-from services.contracts.messages import Generated
-from services.inference.engine import Completion
 from services.kit.redis import connect
 from tests.e2e.inference.conftest import Policies, assert_logprobs_agree, until_group_is_gone
 from tests.integration.inference.conftest import Jobs, Worker, until
@@ -77,7 +75,7 @@ async def test_answers_through_redis_have_the_logprobs_of_transformers(service: 
     await service.worker.ask(REPLICA, *(f"first:{number}:0" for number in range(64)))
     for generated in await service.worker.answered(*(f"first:{number}:0" for number in range(64))):
         assert generated.error == ""
-    assert_logprobs_agree(policies, [3, 4, 5], as_completion(service.worker.answers["first:0:0"][0]))
+    assert_logprobs_agree(policies, [3, 4, 5], service.worker.answers["first:0:0"][0])
 
 
 async def test_a_new_version_is_acknowledged_and_served(service: Service, policies: Policies) -> None:
@@ -87,7 +85,7 @@ async def test_a_new_version_is_acknowledged_and_served(service: Service, polici
     await service.worker.ask(REPLICA, "new:0:0", min_version=1)
     (generated,) = await service.worker.answered("new:0:0")
     assert set(unpack_int32(generated.versions)) == {1}
-    assert_logprobs_agree(policies, [3, 4, 5], as_completion(generated))
+    assert_logprobs_agree(policies, [3, 4, 5], generated)
 
 
 @pytest.mark.timeout(300)
@@ -103,7 +101,7 @@ async def test_a_killed_server_is_replaced_and_what_it_owed_is_answered(service:
         assert generated.error == ""
         assert len(unpack_int32(generated.response_ids)) == 100
         assert set(unpack_int32(generated.versions)) == {1}
-    assert_logprobs_agree(policies, [3, 4, 5], as_completion(service.worker.answers[items[0]][0]))
+    assert_logprobs_agree(policies, [3, 4, 5], service.worker.answers[items[0]][0])
     assert all(len(answers) == 1 for answers in service.worker.answers.values())
 
 
@@ -128,10 +126,6 @@ async def test_sigterm_while_the_server_starts_ends_both(
         assert await service.process.wait() == 0
         await until_group_is_gone(group)
         assert await service.redis.exists(keys.replica_heartbeat(REPLICA)) == 0
-
-
-def as_completion(generated: Generated) -> Completion:
-    return Completion(generated.response_ids, generated.logprobs, generated.versions, generated.finish_reason)
 
 
 async def _pending(redis: Redis) -> object:

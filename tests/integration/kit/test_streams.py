@@ -1,10 +1,14 @@
 """Acknowledged streams on a real server."""
 
 import asyncio
+from functools import partial
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from services.contracts import messages
+from services.contracts.messages import CompleteGroup, decode, encode
 from services.kit.dead_letters import MOST_BYTES, MOST_FIELDS, MOST_LETTERS, dead_letters
 from services.kit.streams import FIELD, Entry, StreamConsumer, StreamTail, append
 from services.kit.values import hash_value, string_value, text_members
@@ -281,3 +285,20 @@ async def test_reads_that_no_value_can_break(redis):
     assert await text_members(redis, "key") == set()
     await redis.sadd("key", b"\xff\xfe", b"job")
     assert await text_members(redis, "key") == {"job"}
+
+
+async def test_a_rolling_upgrade_reads_what_is_in_flight_and_sets_a_newer_entry_aside(redis, monkeypatch):
+    """Of entries of versions 1 and 2, a service that knows version 1 reads the first and one of version 2 both."""
+    message = CompleteGroup(job_id="j", group_id="g1", purpose="train", cursor=0)
+    await add(redis, encode(message), encode(replace(message, schema=2, group_id="g2")))
+
+    old = consumer(redis, decode=partial(decode, kind=CompleteGroup))
+    assert [entry.payload.group_id for entry in await old.read(9, block_ms=10)] == ["g1"]
+    ((_, letter),) = await redis.xrange(dead_letters(STREAM))
+    assert letter[b"cause"].startswith(b"CompleteGroup has schema 2: a newer release wrote it")
+    assert letter[b"cause"].endswith(b"; upgrade this service")
+
+    monkeypatch.setitem(messages.UPGRADES, CompleteGroup, (lambda fields: {**fields, "group_id": "g1 of version 1"},))
+    await add(redis, encode(replace(message, schema=2, group_id="g3")))
+    new = StreamConsumer(redis, STREAM, "upgraded", "a", decode=partial(decode, kind=CompleteGroup))
+    assert [entry.payload.group_id for entry in await new.read(9, block_ms=10)] == ["g1 of version 1", "g3"]

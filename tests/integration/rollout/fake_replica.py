@@ -88,7 +88,7 @@ class FakeReplica:
     def _generated(self, item: GenerateItem) -> Generated:
         if self.refusal:
             self.refused += 1
-            return Generated(item_id=item.item_id, error=self.refusal)
+            return Generated.refusal(item.item_id, self.refusal)
         rng = random.Random(item.seed)
         ids = rng.choice(self._replies)
         logprobs = pack_float32(-rng.random() for _ in ids)

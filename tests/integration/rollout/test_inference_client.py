@@ -7,13 +7,14 @@ import pytest
 
 from services.contracts import keys
 from services.contracts.arrays import pack_int32
-from services.contracts.messages import Generated, GenerateReply, JobEvent, decode, encode
+from services.contracts.messages import Generated, GenerateItem, GenerateReply, JobEvent, decode, encode
+from services.contracts.sampling import Sampling
 from services.kit.dead_letters import dead_letters
 from services.kit.streams import FIELD
 from services.rollout.errors import InferenceFault
 from services.rollout.inference import connected_inference
 from services.rollout.limits import InferenceLimits
-from services.rollout.ports import Ask, Sampling
+from services.rollout.ports import Ask
 from services.rollout.replicas import ranked
 from tests.integration.rollout.fake_replica import FakeReplica, serving
 
@@ -23,7 +24,9 @@ LIMITS = InferenceLimits(generate_attempts=4, replica_wait_s=20, replica_poll_s=
 
 
 def ask(i: int = 0, group: str = "g1") -> Ask:
-    return Ask(JOB, group, f"{JOB}/{group}/0:{i}:1", pack_int32([3, 4]), i, 0, Sampling(1.0, 8, (1,)))
+    return Ask(
+        JOB, group, GenerateItem(pack_int32([3, 4]), i, item_id=f"{JOB}/{group}/0:{i}:1"), 0, Sampling(1.0, 8, (1,))
+    )
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ async def test_prompts_of_a_moment_go_out_in_one_request(redis, replicas):
         answers = await asyncio.gather(*(inference.generate(ask(i)) for i in range(100)))
     assert replica.requests == before + 1
     assert [answer.response_ids for answer in answers] == [
-        replica.sampled[ask(i).item_id].response_ids for i in range(100)
+        replica.sampled[ask(i).item.item_id].response_ids for i in range(100)
     ]
 
 
@@ -75,8 +78,10 @@ async def test_a_prompt_of_a_dead_replica_goes_to_a_live_one_under_the_same_id(r
             await asyncio.sleep(0.01)
         await dying.stop_beating()
         answers = await asyncio.gather(*waiting)
-    assert set(other.sampled) == {ask(i).item_id for i in range(5)}
-    assert [answer.response_ids for answer in answers] == [other.sampled[ask(i).item_id].response_ids for i in range(5)]
+    assert set(other.sampled) == {ask(i).item.item_id for i in range(5)}
+    assert [answer.response_ids for answer in answers] == [
+        other.sampled[ask(i).item.item_id].response_ids for i in range(5)
+    ]
 
 
 async def test_a_slow_replica_is_waited_for_however_long_it_takes(redis, replicas):
@@ -134,7 +139,7 @@ async def test_a_refusal_that_may_be_repeated_is_repeated_and_then_given_up(redi
         while replica.items < asked + 4:
             await asyncio.sleep(0.01)
         replica.refusal = ""
-        assert (await waiting).response_ids == replica.sampled[ask(1).item_id].response_ids
+        assert (await waiting).response_ids == replica.sampled[ask(1).item.item_id].response_ids
 
 
 async def test_a_prompt_on_which_replicas_die_is_given_up_after_so_many(redis, replicas):
@@ -151,7 +156,7 @@ async def test_a_prompt_on_which_replicas_die_is_given_up_after_so_many(redis, r
             await waiting
 
 
-async def answered_by_hand(redis, **generated) -> None:
+async def answered_by_hand(redis, generated: Generated) -> None:
     """Send one item to a replica that does nothing, and answer it by hand."""
     replica = FakeReplica(redis, JOB, REPLIES)
     await replica.show()
@@ -159,7 +164,7 @@ async def answered_by_hand(redis, **generated) -> None:
         waiting = asyncio.create_task(inference.generate(ask()))
         while not await redis.xlen(keys.requests_stream("r1")):
             await asyncio.sleep(0.01)
-        reply = GenerateReply(replica="r1", results=[Generated(item_id=ask().item_id, **generated)])
+        reply = GenerateReply(replica="r1", results=[generated])
         for payload in (b"no message", encode(GenerateReply(replica="r1", results=[])), encode(reply), encode(reply)):
             await redis.xadd(keys.replies_stream("w"), {FIELD: payload})
         await waiting
@@ -167,13 +172,13 @@ async def answered_by_hand(redis, **generated) -> None:
 
 async def test_a_refusal_for_good_is_not_repeated(redis):
     with pytest.raises(InferenceFault, match="r1: the prompt does not fit"):
-        await answered_by_hand(redis, error="the prompt does not fit", retryable=False)
+        await answered_by_hand(redis, Generated.refusal(ask().item.item_id, "the prompt does not fit", retryable=False))
     assert await redis.xlen(keys.requests_stream("r1")) == 1
 
 
 async def test_an_answer_that_is_no_row_of_tokens_is_a_fault(redis):
     with pytest.raises(InferenceFault, match="of one length"):
-        await answered_by_hand(redis, response_ids=b"1234", logprobs=b"", versions=b"1234")
+        await answered_by_hand(redis, Generated(b"1234", b"", b"1234", item_id=ask().item.item_id))
 
 
 async def test_without_a_replica_of_the_job_the_wait_ends(redis):
@@ -227,7 +232,7 @@ async def test_replies_that_are_none_are_set_aside_and_the_others_are_taken(redi
     async with connected_inference(redis, "w", LIMITS) as inference:
         for i, fields in enumerate(POISON):
             await redis.xadd(keys.replies_stream("w"), fields)
-            assert (await inference.generate(ask(i))).response_ids == replica.sampled[ask(i).item_id].response_ids
+            assert (await inference.generate(ask(i))).response_ids == replica.sampled[ask(i).item.item_id].response_ids
         assert await redis.xlen(dead_letters(keys.replies_stream("w"))) == len(POISON)
     assert not await redis.exists(dead_letters(keys.replies_stream("w")))
 

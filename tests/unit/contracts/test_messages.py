@@ -1,15 +1,23 @@
 """Messages and arrays on the streams."""
 
 import math
+import struct
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contracts.arrays import pack_float32, pack_int32, unpack_float32, unpack_int32
+from services.contracts.arrays import (
+    pack_float32,
+    pack_float64,
+    pack_int32,
+    pack_int64,
+    unpack_float32,
+    unpack_float64,
+    unpack_int32,
+    unpack_int64,
+)
 from services.contracts.messages import (
-    SCHEMA,
     CompleteGroup,
     ContractError,
     Episode,
@@ -47,7 +55,7 @@ MESSAGES = [
         job_id="j", reply_to="s", items=[GenerateItem(item_id="i", prompt_ids=b"p", seed=1)], min_version=0,
         temperature=1.0, max_tokens=8, stop_token_ids=[1], deadline_unix_s=1e9,
     ),
-    GenerateReply(replica="r", results=[Generated(item_id="i", error="no", retryable=False)]),
+    GenerateReply(replica="r", results=[Generated.refusal("i", "no", retryable=False)]),
     JobEvent(kind="metrics", at_unix_s=1.5, data={"success": 0.5, "list": [1, "a", None]}),
 ]  # fmt: skip
 
@@ -57,15 +65,6 @@ def test_a_message_comes_back_as_it_was_and_always_as_the_same_bytes(message):
     payload = encode(message)
     assert decode(payload, type(message)) == message
     assert encode(decode(payload, type(message))) == payload
-
-
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_another_schema_is_refused(message):
-    newer = msgspec.structs.replace(message, schema=SCHEMA + 1)
-    with pytest.raises(
-        ContractError, match=f"want {type(message).__name__} of schema {SCHEMA}, got schema {SCHEMA + 1}"
-    ):
-        decode(encode(newer), type(message))
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"{}", encode(MESSAGES[2])[:-1], b"\x80"])
@@ -86,11 +85,28 @@ def test_integers_come_back_from_four_little_endian_bytes_each(values):
     assert unpack_int32(packed) == values
 
 
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_labels_come_back_from_eight_little_endian_bytes_each(values):
+    packed = pack_int64(values)
+    assert packed == b"".join(value.to_bytes(8, "little", signed=True) for value in values)
+    assert unpack_int64(packed) == values
+
+
+def same(left, right):
+    assert len(left) == len(right)
+    return all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(left, right, strict=True))
+
+
 @given(st.lists(st.floats(width=32)))
 def test_numbers_come_back_from_float32(values):
-    back = unpack_float32(pack_float32(values))
-    assert len(back) == len(values)
-    assert all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(values, back, strict=True))
+    assert same(values, unpack_float32(pack_float32(values)))
+
+
+@given(st.lists(st.floats()))
+def test_numbers_come_back_from_float64(values):
+    packed = pack_float64(values)
+    assert packed == struct.pack(f"<{len(values)}d", *values)
+    assert same(values, unpack_float64(packed))
 
 
 def test_numbers_are_rounded_to_float32():
@@ -100,6 +116,8 @@ def test_numbers_are_rounded_to_float32():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(OverflowError):
         pack_int32([2**31])
-    for unpack in (unpack_int32, unpack_float32):
+    with pytest.raises(OverflowError):
+        pack_int64([2**63])
+    for unpack in (unpack_int32, unpack_float32, unpack_int64, unpack_float64):
         with pytest.raises(ValueError, match="length"):
             unpack(b"12345")

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.policy import PolicyManifest
-from services.inference.engine import Completion, EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+from services.contracts.sampling import Prompt, SampledTokens, Sampling
+from services.inference.engine import EngineFailed, Outcome, Refusal, UpdateRejected
 
 VOCABULARY = 96
 RIGHT_LOGPROB, WRONG_LOGPROB = -1.0, -1.5
@@ -96,15 +97,15 @@ class FakeEngine:
         self.up = False
         self.gate.set()
 
-    def _probed(self, prompt: Prompt) -> Completion | None:
+    def _probed(self, prompt: Prompt) -> SampledTokens | None:
         """The trainer's own continuation of a probe's prompt: an engine with the right weights gives it."""
-        probe, ids = self.served.probe if self.served else None, unpack_int32(prompt.ids)
+        probe, ids = self.served.probe if self.served else None, unpack_int32(prompt.prompt_ids)
         if probe is None or ids not in probe.prompts or self.logprob != RIGHT_LOGPROB:
             return None
         at = probe.prompts.index(ids)
         response, logprobs = probe.response_ids[at], probe.logprobs[at]
         versions = [self.served.version] * len(response)
-        return Completion(pack_int32(response), pack_float32(logprobs), pack_int32(versions), "length")
+        return SampledTokens(pack_int32(response), pack_float32(logprobs), pack_int32(versions), "length")
 
     def _check(self, manifest: PolicyManifest) -> None:
         if manifest.version in self.reject:
@@ -114,7 +115,7 @@ class FakeEngine:
 
 
 def _sample(prompt: Prompt, sampling: Sampling, served: PolicyManifest, logprob: float) -> Outcome:
-    ids = unpack_int32(prompt.ids)
+    ids = unpack_int32(prompt.prompt_ids)
     if not ids or len(ids) >= served.max_model_len or not 0 <= min(ids) <= max(ids) < VOCABULARY:
         return Refusal("the prompt does not fit the model")
     chance = random.Random(f"{ids} {prompt.seed} {served.version}")
@@ -123,7 +124,7 @@ def _sample(prompt: Prompt, sampling: Sampling, served: PolicyManifest, logprob:
     while len(response) < limit and (not response or response[-1] not in sampling.stop_token_ids):
         response.append(chance.randrange(VOCABULARY))
     stopped = response[-1] in sampling.stop_token_ids
-    return Completion(
+    return SampledTokens(
         pack_int32(response),
         pack_float32([logprob] * len(response)),
         pack_int32([served.version] * len(response)),

@@ -10,9 +10,11 @@ from hashlib import blake2b
 
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, OpenedGroup
+from services.contracts.observation import KeyedObservation
+from services.contracts.sampling import SampledTokens
 from services.ledger import GroupState, MoveRefused
 from services.rollout.errors import EnvironmentFault
-from services.rollout.ports import Ask, Observation, OpenedSessions, Opening, Outcome, Sampled
+from services.rollout.ports import Ask, OpenedSessions, Opening, Outcome
 
 CORRIDOR_WORDS = [
     "reach",
@@ -41,10 +43,12 @@ class Corridor:
     seq: int = 0
     last: Outcome | None = None
 
-    def observation(self) -> Observation:
+    def observation(self) -> KeyedObservation:
         text = f"at {self.at} of {self.length} ."
         anchor = f"reach cell {self.goal} . {text}"
-        return Observation(text, anchor, digest(anchor), digest(text), f"reach cell {self.goal}", self.admissible())
+        return KeyedObservation(
+            text, anchor, digest(anchor), digest(text), f"reach cell {self.goal}", self.admissible()
+        )
 
     def admissible(self) -> tuple[str, ...]:
         return tuple(
@@ -112,24 +116,24 @@ class FakeInference:
     def __init__(self, replies: list[list[int]], version: int = 0) -> None:
         self._replies, self.version = replies, version
         self.asks: list[Ask] = []
-        self.sampled: dict[str, Sampled] = {}
+        self.sampled: dict[str, SampledTokens] = {}
         self.fault: Callable[[Ask], Exception | None] = lambda ask: None
 
-    async def generate(self, ask: Ask) -> Sampled:
+    async def generate(self, ask: Ask) -> SampledTokens:
         await asyncio.sleep(0)
         self.asks.append(ask)
         if (fault := self.fault(ask)) is not None:
             raise fault
-        self.sampled[ask.item_id] = random_reply(self._replies, ask.seed, self.version)
-        return self.sampled[ask.item_id]
+        self.sampled[ask.item.item_id] = random_reply(self._replies, ask.item.seed, self.version)
+        return self.sampled[ask.item.item_id]
 
 
-def random_reply(replies: list[list[int]], seed: int, version: int) -> Sampled:
+def random_reply(replies: list[list[int]], seed: int, version: int) -> SampledTokens:
     """A reply with made-up log-probabilities; a function of the arguments."""
     rng = random.Random(seed)
     ids = rng.choice(replies)
     logprobs = [-rng.random() for _ in ids]
-    return Sampled(pack_int32(ids), pack_float32(logprobs), pack_int32([version] * len(ids)), "stop")
+    return SampledTokens(pack_int32(ids), pack_float32(logprobs), pack_int32([version] * len(ids)), "stop")
 
 
 @dataclass

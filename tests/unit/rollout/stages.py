@@ -13,10 +13,11 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.ids import group_id, task_seed
 from services.contracts.job import JobSpec
 from services.contracts.messages import Episode, OpenedGroup
+from services.contracts.sampling import SampledTokens
 from services.ledger import GroupState
 from services.rollout.playbook import Playbook, make_playbook
 from services.rollout.player import Player
-from services.rollout.ports import EpisodeLedger, Sampled
+from services.rollout.ports import EpisodeLedger
 from tests.unit.rollout.fakes import CORRIDOR_WORDS, FakeEnvironments, FakeInference, FakeLedger
 from tests.unit.rollout.policy_folder import word_tokens
 
@@ -102,5 +103,5 @@ def fake_stage(folder: Path, job_id: str = JOB, **environment: Any) -> Stage:
     async def live_leases() -> int:
         return len(environments.live)
 
-    sampled: Mapping[str, Sampled] = inference.sampled
+    sampled: Mapping[str, SampledTokens] = inference.sampled
     return Stage(job_id, player, playbook, ledger, open_, state, episodes, live_leases, sampled)

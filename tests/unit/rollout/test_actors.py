@@ -4,11 +4,15 @@ from collections import Counter
 
 import pytest
 
-from services.rollout.actors import RandomActor, Turn, chosen_action
+from services.contracts.messages import GenerateItem
+from services.contracts.sampling import Sampling
+from services.rollout.actors import RandomActor, chosen_action
 from services.rollout.errors import NoAdmissibleActions
+from services.rollout.ports import Ask
 from services.rollout.reply_format import Projection
 from tests.unit.rollout.policy_folder import word_tokens
 
+ASK = Ask("j", "g", GenerateItem(b"", 0, item_id="i"), 0, Sampling(1.0, 8, ()))
 ACTIONS = ("go north", "go south", "go east", "take apple")
 
 
@@ -25,8 +29,7 @@ def test_the_choice_is_a_function_of_the_seed():
 
 async def test_a_reply_in_tags_is_what_a_chat_policy_would_say(tmp_path):
     tokens = word_tokens(tmp_path, ["<action>wait</action>"])
-    turn = Turn("j", "g", "i", b"", 0, 0, ("wait",))
-    sampled = await RandomActor(tokens, Projection(["action"])).respond(turn)
+    sampled = await RandomActor(tokens, Projection(["action"])).respond(ASK, ("wait",))
     assert tokens.reply_text(sampled.response_ids) == "<action>wait</action>"
     assert len(sampled.response_ids) == len(sampled.logprobs) == len(sampled.versions) == 8
 
@@ -34,4 +37,4 @@ async def test_a_reply_in_tags_is_what_a_chat_policy_would_say(tmp_path):
 async def test_without_admissible_actions_chance_cannot_choose(tmp_path):
     actor = RandomActor(word_tokens(tmp_path, []), Projection(["action"]))
     with pytest.raises(NoAdmissibleActions):
-        await actor.respond(Turn("j", "g", "i", b"", 0, 0, ()))
+        await actor.respond(ASK, ())

@@ -25,22 +25,22 @@ async def test_every_attempt_samples_with_seeds_of_its_own(stages):
     stage, ledger = stages(), FakeLedger()
     inference = FakeInference(encoded_replies(stage.playbook, ["go left", "go right"]))
     fault = InferenceFault("asked 4 times")
-    inference.fault = lambda ask: fault if ask.item_id == f"{JOB}/{episode_id(group.group_id, 1)}:1:1" else None
+    inference.fault = lambda ask: fault if ask.item.item_id == f"{JOB}/{episode_id(group.group_id, 1)}:1:1" else None
     player, group = Player(stage.playbook, ledger, FakeEnvironments(), inference, "w1"), stage.group(n=3)
     ledger.open(group)
     await player.play(group)
     await player.play(group)
     assert ledger.states[group.group_id] is GroupState.COMPLETE
-    first, second = [[ask for ask in inference.asks if ask.item_id.endswith(f":{attempt}")] for attempt in (1, 2)]
+    first, second = [[ask for ask in inference.asks if ask.item.item_id.endswith(f":{attempt}")] for attempt in (1, 2)]
     assert first
     assert second
-    assert len({ask.seed for ask in inference.asks}) == len(inference.asks)
-    assert all(ask.seed == seed_in(ask) for ask in inference.asks)
+    assert len({ask.item.seed for ask in inference.asks}) == len(inference.asks)
+    assert all(ask.item.seed == seed_in(ask) for ask in inference.asks)
 
 
 def seed_in(ask: Ask) -> int:
     """The seed of the episode, step and attempt that the item's id names."""
-    episode, index, attempt = ask.item_id.removeprefix(f"{JOB}/").split(":")
+    episode, index, attempt = ask.item.item_id.removeprefix(f"{JOB}/").split(":")
     return sampling_seed(episode, int(index), int(attempt))
 
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.contracts.arrays import pack_float32, pack_int32
+from services.contracts.sampling import SampledTokens
 from services.ledger import GroupState, MoveRefused
 from services.rollout.errors import EnvironmentFault, InferenceFault, ModelFault
 from services.rollout.player import Player
-from services.rollout.ports import Sampled
 from tests.unit.rollout.fakes import FakeEnvironments, FakeInference, FakeLedger
 from tests.unit.rollout.stages import JOB, Stage, encoded_replies, fake_stage
 
@@ -139,9 +139,9 @@ FLOATS = st.floats(width=32, allow_nan=False)
 REPLY = st.lists(st.tuples(st.integers(0, 21), FLOATS, INTEGERS), min_size=1)
 
 
-def sampled(reply: list[tuple[int, float, int]]) -> Sampled:
+def sampled(reply: list[tuple[int, float, int]]) -> SampledTokens:
     tokens, logprobs, versions = zip(*reply, strict=True)
-    return Sampled(pack_int32(tokens), pack_float32(logprobs), pack_int32(versions), "stop")
+    return SampledTokens(pack_int32(tokens), pack_float32(logprobs), pack_int32(versions), "stop")
 
 
 @given(st.lists(REPLY, min_size=1))
@@ -154,14 +154,14 @@ async def test_whatever_a_replica_samples_is_stored_byte_for_byte(tmp_path_facto
 
     class Echo:
         async def generate(self, ask):
-            asked[ask.item_id] = answers[ask.seed % len(answers)]
-            return asked[ask.item_id]
+            asked[ask.item.item_id] = answers[ask.item.seed % len(answers)]
+            return asked[ask.item.item_id]
 
     player = Player(stage.playbook, faulty.ledger, faulty.environments, Echo(), "w1")
     await player.play(faulty.group)
     assert faulty.state is GroupState.COMPLETE
     stored = {
-        f"{JOB}/{e.episode_id}:{s.step_index}:1": Sampled(s.response_ids, s.logprobs, s.versions, s.finish_reason)
+        f"{JOB}/{e.episode_id}:{s.step_index}:1": SampledTokens(s.response_ids, s.logprobs, s.versions, s.finish_reason)
         for e in faulty.episodes
         for s in e.steps
     }
