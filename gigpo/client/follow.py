@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from gigpo.client.models.jobs import Event, Job
+from gigpo.client.models import Event, Job
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.events import Warned, warned
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from gigpo.client.curves import curves_png
-from gigpo.client.models.jobs import Job
+from gigpo.client.models import Job
 from gigpo.client.own_files import MARKER, filling, remove_own, require_own
 from gigpo.client.report import report_html
 from gigpo.client.synchronous import GigpoClient

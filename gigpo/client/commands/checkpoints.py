@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from gigpo.client.commands.options import Force, JobName, Yes, confirm
-from gigpo.client.models.jobs import Job
+from gigpo.client.models import Job
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.times import clock
 

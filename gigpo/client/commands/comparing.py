@@ -17,7 +17,7 @@ from gigpo.client.document import checked, read_document, with_flags
 from gigpo.client.errors import BadInput, GigpoError
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
-from gigpo.client.models.jobs import Job
+from gigpo.client.models import Job
 from gigpo.client.own_files import filling, require_own
 from gigpo.client.results import Destination, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors

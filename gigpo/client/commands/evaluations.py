@@ -10,7 +10,7 @@ from rich.table import Table
 from gigpo.client.commands.options import JobName, Limit, Name
 from gigpo.client.errors import FAILED, OK
 from gigpo.client.follow import follow
-from gigpo.client.models.evaluations import Evaluation
+from gigpo.client.models import Evaluation
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.tables import evaluations_table
 

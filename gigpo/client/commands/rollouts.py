@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gigpo.client.commands.options import JobName, Limit
 from gigpo.client.errors import BadInput
-from gigpo.client.models.artifacts import Episode, RolloutDetail
+from gigpo.client.models import Episode, RolloutDetail
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 
 app = typer.Typer(no_args_is_help=True, help="What the agent did, and why each step was rewarded.")

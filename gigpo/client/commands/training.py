@@ -13,7 +13,7 @@ from gigpo.client.document import checked, read_document, submission, with_flags
 from gigpo.client.errors import FAILED, OK, BadInput
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
-from gigpo.client.models.jobs import Job
+from gigpo.client.models import Job
 from gigpo.client.report import number_text
 from gigpo.client.results import Destination, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, platform_for, says_errors

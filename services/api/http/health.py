@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.rest.problems import Problem
-from services.api.rest.views.catalogue import Health
 from services.api.sql.database import Database
 from services.contracts import keys
+from services.contracts.rest.catalogue import Health
 
 TIMEOUT_S = 3.0
 """Longest one check may take."""

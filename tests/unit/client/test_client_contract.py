@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner
 
 from gigpo.client import GigpoClient, GigpoError, Retries
-from gigpo.client.http.binding import endpoint, source
 from gigpo.client.main import app
 from tests.unit.client.both_clients import problem
 
@@ -24,10 +23,10 @@ SAMPLES: dict[str, Any] = {
     "float": 1.5,
     "bool": True,
     "Sequence[str]": ["read"],
-    "Mapping[str, Any]": {},
+    "Mapping[str, JsonValue]": {},
     "Mapping[str, int | None]": {"max_concurrent_jobs": 1},
 }
-CALLS = [name for name in dir(GigpoClient) if isinstance(getattr(GigpoClient, name), endpoint | source)]
+CALLS = [name for name, _ in inspect.getmembers(GigpoClient, inspect.isfunction) if name[0] != "_" and name != "close"]
 
 
 @pytest.fixture(scope="module")

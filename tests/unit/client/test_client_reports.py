@@ -8,7 +8,7 @@ from typing import Any
 
 from gigpo.client.curves import curves_png, panels_of
 from gigpo.client.follow import event_line, figures
-from gigpo.client.models.jobs import Event
+from gigpo.client.models import Event
 from gigpo.client.report import number_text, report_html, summary_rows
 from gigpo.client.tables import evaluations_table
 from services.contracts.summary import EVALUATION_LABELS

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gigpo.client.endpoints.base import Calls
 from gigpo.client.errors import BadAnswer, BadInput, NotFound
-from gigpo.client.http.binding import endpoint, source
 from gigpo.client.http.call import Call, get, nothing
-from gigpo.client.http.download import downloaded
-from gigpo.client.http.flow import Flow, Source
-from gigpo.client.models.artifacts import Anchor, Checkpoint, Rollout, RolloutDetail
+from gigpo.client.models import Anchor, Checkpoint, Rollout, RolloutDetail
 from gigpo.client.own_files import filling, foreign
+from gigpo.client.synchronous.downloads import Downloads
 
 _FOLDER = "/v1/jobs/{job_id}/checkpoints"
 _WEIGHTS = (".safetensors", ".bin", ".index.json", "adapter_config.json")
 """How files end whose mere presence changes which weights a reader of the folder loads."""
 
 
-class ArtifactCalls(Calls):
+class ArtifactCalls(Downloads):
     """Everything that a job leaves."""
 
-    @source
     def rollouts(
         self,
         job_id: str,
@@ -34,7 +30,7 @@ class ArtifactCalls(Calls):
         min_length: int | None = None,
         max_length: int | None = None,
         limit: int | None = None,
-    ) -> Source[Rollout]:
+    ) -> Iterator[Rollout]:
         """Groups in order of batch and cursor.
 
         Args:
@@ -54,13 +50,11 @@ class ArtifactCalls(Calls):
         }
         return self._entries("/v1/jobs/{job_id}/rollouts", "rollouts", Rollout, query, limit=limit, job_id=job_id)
 
-    @endpoint
-    def rollout(self, job_id: str, group_id: str) -> Flow[RolloutDetail]:
+    def rollout(self, job_id: str, group_id: str) -> RolloutDetail:
         """One group with every step: prompt, response, reward, return, A^E, A^S, A, step-group members."""
         path = "/v1/jobs/{job_id}/rollouts/{group_id}"
         return self._perform(get(path, RolloutDetail, job_id=job_id, group_id=group_id))
 
-    @source
     def anchors(
         self,
         job_id: str,
@@ -69,7 +63,7 @@ class ArtifactCalls(Calls):
         group_id: str | None = None,
         min_visits: int | None = None,
         limit: int | None = None,
-    ) -> Source[Anchor]:
+    ) -> Iterator[Anchor]:
         """The states of a batch where episodes met, the actions taken there, their returns and advantages.
 
         Args:
@@ -80,23 +74,20 @@ class ArtifactCalls(Calls):
         query = {"batch": batch, "group_id": group_id, "min_visits": min_visits}
         return self._entries("/v1/jobs/{job_id}/anchors", "anchors", Anchor, query, limit=limit, job_id=job_id)
 
-    @endpoint
-    def checkpoints(self, job_id: str) -> Flow[list[Checkpoint]]:
+    def checkpoints(self, job_id: str) -> list[Checkpoint]:
         """Complete checkpoints, the final one last."""
-        return self._perform(_checkpoints(job_id))
+        return self._perform(get(_FOLDER, list[Checkpoint], job_id=job_id))
 
-    @endpoint
-    def download(self, job_id: str, checkpoint: str, file: str, target: Path, *, force: bool = False) -> Flow[Path]:
+    def download(self, job_id: str, checkpoint: str, file: str, target: Path, *, force: bool = False) -> Path:
         """Write one file of a checkpoint to `target`; there is a whole file or none.
 
         Raises:
             BadInput: `target` is there already and `force` is not given, or it is a folder.
             NotFound, BrokenDownload.
         """
-        return downloaded(_file(job_id, checkpoint, file), target, self.retries, force=force)
+        return self._downloaded(_file(job_id, checkpoint, file), target, force=force)
 
-    @endpoint
-    def download_checkpoint(self, job_id: str, checkpoint: str, folder: Path, *, force: bool = False) -> Flow[Path]:
+    def download_checkpoint(self, job_id: str, checkpoint: str, folder: Path, *, force: bool = False) -> Path:
         """Put the files of a checkpoint into `folder`, every one verified, once all of them are there.
 
         Files of an earlier download that nobody changed are replaced or removed; nothing else is ever removed.
@@ -110,7 +101,7 @@ class ArtifactCalls(Calls):
             NotFound: there is no such checkpoint.
             BrokenDownload: `folder` is as it was.
         """
-        found = yield from self._perform(_checkpoints(job_id))
+        found = self.checkpoints(job_id)
         wanted = next((one for one in found if one.name == checkpoint), None)
         if wanted is None:
             names = ", ".join(one.name for one in found) or "none"
@@ -121,11 +112,10 @@ class ArtifactCalls(Calls):
             for file in wanted.files:
                 call = _file(job_id, checkpoint, file.name)
                 size, sha256 = file.size_bytes, file.sha256
-                yield from downloaded(call, arriving / file.name, self.retries, size=size, sha256=sha256)
+                self._downloaded(call, arriving / file.name, size=size, sha256=sha256)
         return folder
 
-    @endpoint
-    def export_checkpoint(self, job_id: str, checkpoint: str, target: Path, *, force: bool = False) -> Flow[Path]:
+    def export_checkpoint(self, job_id: str, checkpoint: str, target: Path, *, force: bool = False) -> Path:
         """Write a checkpoint as one tar file, a folder in Hugging Face format inside.
 
         Raises:
@@ -133,17 +123,12 @@ class ArtifactCalls(Calls):
             NotFound, BrokenDownload.
         """
         call = Call("GET", f"{_FOLDER}/{{name}}/export", nothing, names=_names(job_id, checkpoint))
-        return downloaded(call, target, self.retries, force=force)
+        return self._downloaded(call, target, force=force)
 
-    @endpoint
-    def delete_checkpoint(self, job_id: str, checkpoint: str) -> Flow[None]:
+    def delete_checkpoint(self, job_id: str, checkpoint: str) -> None:
         """Delete a checkpoint for good. Raises NotFound, or Conflict when the job still needs it."""
         path = f"{_FOLDER}/{{name}}"
         return self._perform(Call("DELETE", path, nothing, names=_names(job_id, checkpoint)))
-
-
-def _checkpoints(job_id: str) -> Call[list[Checkpoint]]:
-    return get(_FOLDER, list[Checkpoint], job_id=job_id)
 
 
 def _promised(checkpoint: Checkpoint) -> dict[str, str]:

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from services.api.rest.views.base import Document, Request
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.states import JobState, Wish
+from services.contracts.rest.base import Document, Named, Request
+from services.contracts.states import TERMINAL, JobState, Wish
 
 JobKind = Literal["training", "evaluation"]
 
@@ -16,7 +16,7 @@ JobKind = Literal["training", "evaluation"]
 class Origin(Document):
     """What a job begins with that another job of the project made."""
 
-    kind: Literal["retry", "fork", "evaluation", "model"]
+    kind: Named[Literal["retry", "fork", "evaluation", "model"]]
     """`retry` goes on with the training; the others take the policy only (`model`: named in a submitted spec)."""
     job_id: str
     checkpoint: str | None
@@ -30,10 +30,10 @@ class JobView(Document):
 
     id: str
     project_id: str
-    kind: JobKind
+    kind: Named[JobKind]
     name: str | None
-    state: JobState
-    wish: Wish
+    state: Named[JobState]
+    wish: Named[Wish]
     """What the user wants: run, pause or cancel."""
     phase: str | None
     environment: str
@@ -49,6 +49,10 @@ class JobView(Document):
     error: str | None
     metrics: dict[str, JsonValue] | None
     """Of the last batch."""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in TERMINAL
 
 
 class JobDetail(JobView):

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping
 
-from gigpo.client.endpoints.base import Calls, given, once
-from gigpo.client.errors import NotFound
-from gigpo.client.http.binding import endpoint, source
-from gigpo.client.http.call import Call, get, nothing, reads
-from gigpo.client.http.events import followed
-from gigpo.client.http.flow import Flow, Source
-from gigpo.client.models.jobs import DryRun, Event, Job
+import httpx
+from pydantic import JsonValue
+
+from gigpo.client.errors import ApiRefused, NotFound
+from gigpo.client.http.call import Call, get, given, once, reads
+from gigpo.client.http.events import EventParser, stream_of
+from gigpo.client.http.retries import wait_or_raise
+from gigpo.client.models import DryRun, Event, Job, JsonObject
+from gigpo.client.synchronous.base import Calls
 from services.contracts.summary import EvaluationResult, JobSummary
 
 
 class JobCalls(Calls):
     """Everything about jobs."""
 
-    @endpoint
-    def submit(self, spec: Mapping[str, Any], *, key: str | None = None) -> Flow[Job]:
+    def submit(self, spec: Mapping[str, JsonValue], *, key: str | None = None) -> Job:
         """Submit a job once, however often the connection breaks.
 
         Args:
@@ -32,8 +33,7 @@ class JobCalls(Calls):
         """
         return self._perform(Call("POST", "/v1/jobs", reads(Job), body=dict(spec), headers=once(key)))
 
-    @endpoint
-    def dry_run(self, spec: Mapping[str, Any]) -> Flow[DryRun]:
+    def dry_run(self, spec: Mapping[str, JsonValue]) -> DryRun:
         """What a submission would run: the resolved spec, estimates and warnings; nothing is stored.
 
         Raises:
@@ -41,12 +41,10 @@ class JobCalls(Calls):
         """
         return self._perform(Call("POST", "/v1/jobs", reads(DryRun), body=dict(spec), query={"dry_run": True}))
 
-    @endpoint
-    def job(self, job_id: str) -> Flow[Job]:
+    def job(self, job_id: str) -> Job:
         """One job, its spec included. Raises NotFound."""
-        return self._perform(_job(job_id))
+        return self._perform(get("/v1/jobs/{job_id}", Job, job_id=job_id))
 
-    @source
     def jobs(
         self,
         *,
@@ -59,7 +57,7 @@ class JobCalls(Calls):
         parent_job: str | None = None,
         created_after: float | None = None,
         created_before: float | None = None,
-    ) -> Source[Job]:
+    ) -> Iterator[Job]:
         """Jobs, newest first, page by page as they are wanted.
 
         Args:
@@ -80,35 +78,29 @@ class JobCalls(Calls):
         }
         return self._entries("/v1/jobs", "jobs", Job, query, limit=limit)
 
-    @endpoint
-    def find(self, id_or_name: str) -> Flow[Job]:
+    def find(self, id_or_name: str) -> Job:
         """The job of this id, else the newest of this name. Raises NotFound."""
         try:
-            return (yield from self._perform(_job(id_or_name)))
+            return self.job(id_or_name)
         except NotFound:
-            named = get("/v1/jobs", dict[str, Any], {"name": id_or_name, "limit": 1})
-            found = (yield from self._perform(named))["jobs"]
-            if not found:
+            newest = [one for one in self.jobs(name=id_or_name, limit=1)]
+            if not newest:
                 raise
-        return (yield from self._perform(_job(found[0]["id"])))
+        return self.job(newest[0].id)
 
-    @endpoint
-    def cancel(self, job_id: str) -> Flow[Job]:
+    def cancel(self, job_id: str) -> Job:
         """End the job at its next step boundary. Raises Conflict when it has ended otherwise."""
         return self._perform(_command(job_id, "cancel"))
 
-    @endpoint
-    def pause(self, job_id: str) -> Flow[Job]:
+    def pause(self, job_id: str) -> Job:
         """Finish the step, write a checkpoint, and wait for `resume`. Raises Conflict when it has ended."""
         return self._perform(_command(job_id, "pause"))
 
-    @endpoint
-    def resume(self, job_id: str) -> Flow[Job]:
+    def resume(self, job_id: str) -> Job:
         """Go on with a paused job, or take a pause back. Raises Conflict when it has ended."""
         return self._perform(_command(job_id, "resume"))
 
-    @endpoint
-    def retry(self, job_id: str, *, key: str | None = None) -> Flow[Job]:
+    def retry(self, job_id: str, *, key: str | None = None) -> Job:
         """A new job with the spec of a failed or cancelled one, which goes on from its newest checkpoint.
 
         Args:
@@ -120,16 +112,15 @@ class JobCalls(Calls):
         names = {"job_id": job_id}
         return self._perform(Call("POST", "/v1/jobs/{job_id}:retry", reads(Job), names=names, headers=once(key)))
 
-    @endpoint
     def fork(
         self,
         job_id: str,
         *,
         checkpoint: str | None = None,
-        overrides: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, JsonValue] | None = None,
         name: str | None = None,
         key: str | None = None,
-    ) -> Flow[Job]:
+    ) -> Job:
         """A new job whose policy begins as a checkpoint of another.
 
         Args:
@@ -142,12 +133,11 @@ class JobCalls(Calls):
             NotFound: there is no such checkpoint.
             Invalid: the changed spec can't run.
         """
-        body = given(checkpoint=checkpoint, overrides=dict(overrides or {}), name=name)
+        body = given(checkpoint=checkpoint, overrides={**(overrides or {})}, name=name)
         path, names = "/v1/jobs/{job_id}:fork", {"job_id": job_id}
         return self._perform(Call("POST", path, reads(Job), names=names, body=body, headers=once(key)))
 
-    @source
-    def events(self, job_id: str, after: str = "0-0", *, follow: bool = True) -> Source[Event]:
+    def events(self, job_id: str, after: str = "0-0", *, follow: bool = True) -> Iterator[Event]:
         """Every event after the id `after` once; reconnects by itself.
 
         Args:
@@ -156,40 +146,44 @@ class JobCalls(Calls):
         Raises:
             Unreachable: the API did not come back.
         """
-        query = {} if follow else {"follow": False}
-        stream = Call("GET", "/v1/jobs/{job_id}/events", nothing, names={"job_id": job_id}, query=query)
-        return followed(_job(job_id), stream, after, self.retries, to_end=follow)
+        attempt = 0
+        while True:
+            parser = EventParser()
+            try:
+                with self._opened(stream_of(job_id, after, follow=follow)) as answer:
+                    for chunk in answer.iter_bytes():
+                        for event in parser.feed(chunk):
+                            after, attempt = event.id, 0
+                            yield event
+                if not follow or (self.job(job_id)).ended:  # a stream that was cut may end well
+                    return
+                wait_s = self.retries.first_wait_s
+            except (httpx.TransportError, ApiRefused) as error:
+                wait_s = wait_or_raise(error, attempt, self.retries)
+                attempt += 1
+            time.sleep(wait_s)
 
-    @endpoint
-    def metrics(self, job_id: str) -> Flow[list[dict[str, Any]]]:
+    def metrics(self, job_id: str) -> list[JsonObject]:
         """One row a batch."""
-        return self._perform(get("/v1/jobs/{job_id}/metrics", list[dict[str, Any]], job_id=job_id))
+        return self._perform(get("/v1/jobs/{job_id}/metrics", list[JsonObject], job_id=job_id))
 
-    @endpoint
-    def metrics_csv(self, job_id: str) -> Flow[str]:
+    def metrics_csv(self, job_id: str) -> str:
         """The same as CSV with a header."""
         names = {"job_id": job_id}
         csv = Call("GET", "/v1/jobs/{job_id}/metrics", lambda got: got.text, names=names, query={"format": "csv"})
         return self._perform(csv)
 
-    @endpoint
-    def evaluations(self, job_id: str) -> Flow[list[EvaluationResult]]:
+    def evaluations(self, job_id: str) -> list[EvaluationResult]:
         """Every evaluation that the job itself made so far, in order of time."""
         return self._perform(get("/v1/jobs/{job_id}/evaluations", list[EvaluationResult], job_id=job_id))
 
-    @endpoint
-    def summary(self, job_id: str) -> Flow[JobSummary | None]:
+    def summary(self, job_id: str) -> JobSummary | None:
         """What an ended job says of itself; None while there is none."""
-        summary: Call[JobSummary] = get("/v1/jobs/{job_id}/summary", JobSummary, job_id=job_id)
         try:
-            return (yield from self._perform(summary))
+            return self._perform(get("/v1/jobs/{job_id}/summary", JobSummary, job_id=job_id))
         except NotFound:
-            yield from self._perform(_job(job_id))  # no such job is another thing than no summary yet
+            self.job(job_id)  # no such job is another thing than no summary yet
             return None
-
-
-def _job(job_id: str) -> Call[Job]:
-    return get("/v1/jobs/{job_id}", Job, job_id=job_id)
 
 
 def _command(job_id: str, verb: str) -> Call[Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.api.rest.views.base import Document
+from services.contracts.rest.base import Document
 
 
 class CheckpointFile(Document):
@@ -20,3 +20,7 @@ class CheckpointView(Document):
     """The job's result."""
     created_unix_s: float
     files: list[CheckpointFile]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from gigpo.client.endpoints.base import Calls, given, once
-from gigpo.client.http.binding import endpoint, source
-from gigpo.client.http.call import Call, get, reads
-from gigpo.client.http.flow import Flow, Source
-from gigpo.client.models.evaluations import Evaluation
+from collections.abc import AsyncIterator
+
+from gigpo.client.asynchronous.base import Calls
+from gigpo.client.http.call import Call, get, given, once, reads
+from gigpo.client.models import Evaluation
 
 
 class EvaluationCalls(Calls):
     """Everything about evaluations."""
 
-    @endpoint
-    def evaluate(
+    async def evaluate(
         self,
         job_id: str,
         *,
@@ -24,7 +23,7 @@ class EvaluationCalls(Calls):
         baselines: bool = False,
         name: str | None = None,
         key: str | None = None,
-    ) -> Flow[Evaluation]:
+    ) -> Evaluation:
         """Measure a policy of a job on held-out tasks, as a job of its own; what is None is as in the job's spec.
 
         Args:
@@ -42,14 +41,12 @@ class EvaluationCalls(Calls):
             baselines=baselines,
             name=name,
         )
-        return self._perform(Call("POST", "/v1/evaluations", reads(Evaluation), body=body, headers=once(key)))
+        return await self._perform(Call("POST", "/v1/evaluations", reads(Evaluation), body=body, headers=once(key)))
 
-    @source
-    def evaluation_jobs(self, *, job_id: str | None = None, limit: int | None = None) -> Source[Evaluation]:
+    def evaluation_jobs(self, *, job_id: str | None = None, limit: int | None = None) -> AsyncIterator[Evaluation]:
         """Evaluations, newest first; of one job's policies, or all."""
         return self._entries("/v1/evaluations", "evaluations", Evaluation, {"job_id": job_id}, limit=limit)
 
-    @endpoint
-    def evaluation(self, evaluation_id: str) -> Flow[Evaluation]:
+    async def evaluation(self, evaluation_id: str) -> Evaluation:
         """One evaluation and, once it is measured, its result. Raises NotFound."""
-        return self._perform(get("/v1/evaluations/{job_id}", Evaluation, job_id=evaluation_id))
+        return await self._perform(get("/v1/evaluations/{job_id}", Evaluation, job_id=evaluation_id))

@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from services.api.rest.views.base import Document, Request
-from services.contracts.states import JobState
+from services.contracts.rest.base import Document, Named, Request
+from services.contracts.states import TERMINAL, JobState
 from services.contracts.summary import EvaluationResult
 
 
@@ -41,7 +41,7 @@ class EvaluationView(Document):
     """Also the id of its job, for events, rollouts, pause and cancel."""
     project_id: str
     name: str | None
-    state: JobState
+    state: Named[JobState]
     job_id: str
     """The job whose policy is measured."""
     checkpoint: str
@@ -58,6 +58,10 @@ class EvaluationView(Document):
     """Of the pinned policy, label `pinned`; null until it is measured."""
     baselines: dict[str, EvaluationResult]
     """By label: `task_hidden`, `task_shuffled`, `random_actor`."""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in TERMINAL
 
 
 class EvaluationPage(Document):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, JsonValue
 
-from services.api.rest.views.base import Document
 from services.contracts.environment import EnvironmentInfo
+from services.contracts.rest.base import Document
 
 
 class EnvironmentView(Document):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from services.api.rest.views.base import Document
+from services.contracts.rest.base import Document, Named
 
 Purpose = Literal["training", "evaluation"]
 
@@ -13,7 +13,7 @@ class RolloutBrief(Document):
     """A group that was played."""
 
     group_id: str
-    purpose: Purpose
+    purpose: Named[Purpose]
     batch: int
     """Number of the trained batch; of an evaluation the policy version it measured."""
     label: str | None

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from services.api.rest.caller import DEFAULT_PROJECT, Scope
-from services.api.rest.views.base import Document, Request
+from services.contracts.rest.base import Document, Named, Request
+
+DEFAULT_PROJECT = "default"
+"""The project of everybody on an installation without keys, and of jobs that are older than projects."""
+
+
+class Scope(StrEnum):
+    """What a key may be used for; `admin` includes the others and sees every project."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    ADMIN = "admin"
+
 
 ProjectId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["robots"])]
 KeyName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$", examples=["nightly runs"])]
@@ -75,7 +87,7 @@ class KeyView(Document):
     name: str
     prefix: str
     """How the key begins."""
-    scopes: list[Scope]
+    scopes: list[Named[Scope]]
     project: str
     created_unix_s: float
     expires_unix_s: float | None
@@ -124,5 +136,5 @@ class WhoAmI(Document):
     """Null: this machine in an open installation, or the key of the settings."""
     project: str
     """Where its new jobs belong."""
-    scopes: list[Scope]
+    scopes: list[Named[Scope]]
     sees_every_project: bool
