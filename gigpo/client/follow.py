@@ -74,8 +74,8 @@ def event_line(event: Event, total_batches: int) -> str | None:
     """One line for an event; None: nothing a reader needs."""
     data = event.data
     if event.kind == "state":
-        error = f": {data['error']}" if data.get("error") else ""
-        return f"state {data.get('state')}{error}"
+        why = data.get("error") or data.get("reason")
+        return f"state {data.get('state')}" + (f": {why}" if why else "")
     if event.kind == "phase":
         return f"phase {phase_words(data)}"
     if event.kind == "metrics":
@@ -129,7 +129,9 @@ def _live_handler(progress: Progress, task: TaskID, total_batches: int) -> Calla
             progress.update(task, description=phase_words(event.data))
         elif event.kind == "state":
             progress.update(task, description=str(event.data.get("state")).lower())
-        if event.kind in {"evaluation", "warning"} or (event.kind == "state" and event.data.get("error")):
+        if event.kind in {"evaluation", "warning"} or (
+            event.kind == "state" and (event.data.get("error") or event.data.get("reason"))
+        ):
             progress.console.print(event_line(event, total_batches), markup=False)
 
     return handle

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from gigpo.client.errors import NoStack
 
-START_S = 300.0
-"""Longest wait for a stack to be up; ten seconds are usual, torch on a busy machine takes longer."""
+START_S = 900.0
+"""Longest wait for a stack to be up: three stages, each of which may take minutes on a busy machine; ten seconds are
+usual. One that ends is noticed at once."""
 STOP_S = 120.0
 """Longer than the deadlines of all services together."""
 _POLL_S = 0.2

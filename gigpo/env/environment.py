@@ -96,7 +96,8 @@ class HomeLost(InfraFault):
 class Environment(ABC):
     """One live session. The service makes an object per session and calls it from one thread.
 
-    An exception out of any method ends the session as a fault of class ENV_BUG: no reward is made up.
+    An exception out of any method, also one that is no `Exception`, ends the session as a fault of class ENV_BUG: no
+    reward is made up. So does a field of another type than the one declared here; the fault names it.
     """
 
     Kwargs: ClassVar[type[EnvironmentKwargs]] = EnvironmentKwargs

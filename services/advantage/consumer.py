@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from gigpo_core import GigpoError
-from services.advantage.dead_letters import set_aside_when_hopeless
 from services.advantage.service import FinishedGroup, GroupFault, Scoring, finished_group, score_groups
 from services.advantage.settings import Settings
 from services.contracts import keys
 from services.contracts.job import JobSpec
-from services.contracts.messages import CompleteGroup, ContractError, ScoredGroup, decode
+from services.contracts.messages import CompleteGroup, ScoredGroup, decode
 from services.kit.streams import Entry, StreamConsumer
+from services.kit.values import string_value, text_members
 from services.ledger import Ledger, MoveRefused
 from services.ledger.ledger import ADVANTAGE
+from services.ledger.warnings import warner
 
 log = structlog.get_logger("advantage")
 
@@ -30,7 +32,8 @@ class Delivered:
     """One entry of one job's stream of complete groups."""
 
     job: str
-    entry: Entry
+    source: StreamConsumer[CompleteGroup]
+    entry: Entry[CompleteGroup]
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,7 @@ class Consumer:
         ended: dict[str, asyncio.Event] = {}
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
-                members = await cast(Awaitable[set[bytes]], self._redis.smembers(keys.ACTIVE_JOBS))
-                active = {member.decode() for member in members}
+                active = await text_members(self._redis, keys.ACTIVE_JOBS)
                 for job in [job for job in readers if job not in active]:
                     ended.pop(job).set()
                     del readers[job]
@@ -75,6 +77,9 @@ class Consumer:
                     ended[job] = asyncio.Event()
                     readers[job] = tasks.create_task(self._read(job, ended[job]))
                 await _sleep_until(stop, self._settings.jobs_poll_s)
+                for reader in readers.values():
+                    if reader.done():  # the group's cancellation may get lost, see `kit.tasks.ended`
+                        reader.result()
             for event in ended.values():
                 event.set()
 
@@ -84,12 +89,20 @@ class Consumer:
             keys.episodes_stream(job),
             ADVANTAGE,
             self._name,
+            decode=partial(decode, kind=CompleteGroup),
+            refused=warner(self._redis, job, "advantage"),
             reclaim_idle_ms=int(self._settings.reclaim_idle_s * 1_000),
             max_deliveries=self._settings.max_deliveries,
         )
         while not end.is_set():
-            for entry in await source.read(self._settings.max_groups):
-                await self._queue.put(Delivered(job, entry))
+            try:
+                entries = await source.read(self._settings.max_groups)
+            except ResponseError as error:  # of this job's keys: the other jobs go on
+                log.error("a job's groups cannot be read", job=job, error=str(error))
+                await _sleep_until(end, self._settings.jobs_poll_s)
+                continue
+            for entry in entries:
+                await self._queue.put(Delivered(job, source, entry))
 
     async def _micro_batch(self) -> list[Delivered]:
         """The next groups: a first one, and those that come within `max_wait_s` of it; empty when none comes soon."""
@@ -118,7 +131,7 @@ class Consumer:
         groups = [member.group for member in members]
         try:
             scores = await asyncio.to_thread(score_groups, groups, scoring, self._settings.device)
-        except (GigpoError, GroupFault, MemoryError, RuntimeError) as error:  # torch's "out of memory" is the last
+        except Exception as error:  # noqa: BLE001 - whatever scoring raises is the fault of what is scored
             if len(members) == 1:
                 await self._give_up(members[0].delivered, f"group {groups[0].group_id}: {error}")
                 return
@@ -128,26 +141,21 @@ class Consumer:
         await asyncio.gather(*(self._store(one.delivered, score) for one, score in zip(members, scores, strict=True)))
 
     async def _load(self, delivered: Delivered) -> Loaded | None:
+        complete, ledger = delivered.entry.payload, Ledger(self._redis, delivered.job)
         try:
-            complete = decode(delivered.entry.payload, CompleteGroup)
-        except ContractError as error:
-            await self._give_up(delivered, str(error))
-            return None
-        ledger = Ledger(self._redis, delivered.job)
-        payloads = await ledger.episodes_of(complete.group_id)
-        if not payloads and complete.group_id not in await ledger.live():
-            await self._acknowledge(delivered)  # it was dropped meanwhile
-            return None
-        try:
+            payloads = await ledger.episodes_of(complete.group_id)
+            if not payloads and complete.group_id not in await ledger.live():
+                await delivered.source.ack(delivered.entry.id)  # it was dropped meanwhile
+                return None
             group = finished_group(complete.group_id, complete.purpose, complete.cursor, payloads)
             return Loaded(delivered, group, await self._scoring(delivered.job))
-        except (GroupFault, GigpoError, ValueError) as error:
+        except (GigpoError, ValueError, ResponseError) as error:
             await self._give_up(delivered, str(error))
             return None
 
     async def _scoring(self, job: str) -> Scoring:
         if job not in self._scorings:
-            document = await self._redis.get(keys.spec(job))
+            document = await string_value(self._redis, keys.spec(job))
             if document is None:
                 raise GroupFault(f"job {job} has no spec")
             spec = JobSpec.model_validate_json(document)
@@ -160,18 +168,13 @@ class Consumer:
             self.scored += 1
         except MoveRefused as error:  # dropped while it was computed, or stored before with other bytes
             log.warning("score refused", job=delivered.job, group=score.group_id, cause=str(error))
-        await self._acknowledge(delivered)
-
-    async def _acknowledge(self, delivered: Delivered) -> None:
-        """The ledger's move did it already; this covers an entry delivered again after that."""
-        stream = keys.episodes_stream(delivered.job)
-        await self._redis.xack(stream, ADVANTAGE, delivered.entry.id)
-        await self._redis.xdel(stream, delivered.entry.id)
+        except ResponseError as error:
+            await self._give_up(delivered, f"group {score.group_id}: its scores cannot be stored: {error}")
+            return
+        await delivered.source.ack(delivered.entry.id)  # the move did it already, unless the entry came again after it
 
     async def _give_up(self, delivered: Delivered, cause: str) -> None:
-        dead = await set_aside_when_hopeless(
-            self._redis, delivered.job, delivered.entry, cause, self._settings.max_deliveries
-        )
+        dead = await delivered.source.give_up(delivered.entry.id, cause)
         log.error("group set aside" if dead else "group not scored", job=delivered.job, cause=cause)
 
 

@@ -44,6 +44,8 @@ class StateReached(Body, frozen=True, kw_only=True, tag="state"):
     """A `JobState`."""
     error: str | None = None
     """Why a job FAILED, one sentence."""
+    reason: str | None = None
+    """Why a job is QUEUED again, one sentence."""
 
 
 class CheckpointSaved(Body, frozen=True, kw_only=True, tag="checkpoint"):

@@ -6,7 +6,12 @@ ACTIVE_JOBS = "jobs:active"
 """Set of the ids of jobs whose groups may be played; a service polls it to learn which streams to read."""
 
 TRAINER_QUEUE, RUN_SEGMENT = "trainer", "gigpo.trainer.run_segment"
-"""Celery's queue that the trainer reads, and the one task in it: run the next segment of the job of this id."""
+"""Celery's queue that the trainer reads, and the one task in it: train the job of this id."""
+WAITING = 9
+"""Priority in that queue of a job that waits for its turn, the lowest."""
+HANDED_OVER = 0
+"""Priority of a job that its trainer hands over, the highest: a job is brought to its end, with the inference replica
+that serves it, before the next one begins."""
 
 REPLICAS = "inference:replicas"
 """Hash replica -> JSON `ReplicaStatus`; a replica is live while its `replica_heartbeat` key exists."""
@@ -115,6 +120,11 @@ def last_trouble(job: str) -> str:
 def playing_refusals(job: str) -> str:
     """Hash rollout worker -> why it can never play the job."""
     return f"{{{job}}}:playing:refusals"
+
+
+def takes(job: str) -> str:
+    """Hash: how often trainers took the job up in a row without anything new, and the position they found."""
+    return f"{{{job}}}:takes"
 
 
 def control(job: str) -> str:

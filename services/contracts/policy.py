@@ -5,6 +5,19 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class PolicyProbe(BaseModel):
+    """What the trainer says of a few prompts under a version's weights: a replica that loaded them must agree."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: list[list[int]]
+    """Token ids of each, at least one."""
+    response_ids: list[list[int]]
+    """The likeliest token after each prompt, the likeliest one after that, and so on."""
+    logprobs: list[list[float]]
+    """Natural logarithm of their probabilities at temperature 1."""
+
+
 class PolicyManifest(BaseModel):
     """Version `version` of a job's policy, complete on shared storage before this manifest is seen."""
 
@@ -26,6 +39,8 @@ class PolicyManifest(BaseModel):
     torch_dtype: str = "float32"
     max_model_len: int = Field(gt=0)
     """Longest prompt plus response, tokens."""
+    probe: PolicyProbe | None = None
+    """None: of a trainer that made none; then a replica has nothing to compare with."""
 
 
 class PolicyAck(BaseModel):

@@ -2,7 +2,7 @@
 
     PENDING -> QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED
                  ^          |
-                 +- PAUSED <+
+                 +- PAUSED <+     and back from RUNNING to QUEUED where no inference replica is free
 
 What happened comes from the job's events (`follows`); what the user wants is a wish (`Wish`), and the reconciler brings
 the first to the second.
@@ -59,9 +59,14 @@ class CommandRefused(Exception):
     """The job's state does not allow the command; the message says which state it is."""
 
 
-def follows(current: JobState, observed: JobState) -> bool:
-    """Whether `observed` may come after `current`; late and repeated news may not, and change nothing."""
-    return observed in MOVES[current]
+def follows(current: JobState, observed: JobState, *, given_back: bool = False) -> bool:
+    """Whether `observed` may come after `current`; late and repeated news may not, and change nothing.
+
+    Args:
+        given_back: the trainer itself says QUEUED, with a reason; the API's own word may be late.
+    """
+    back = given_back and (current, observed) == (JobState.RUNNING, JobState.QUEUED)
+    return back or observed in MOVES[current]
 
 
 def wish_after(command: Wish, state: JobState, wish: Wish) -> Wish:

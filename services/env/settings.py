@@ -1,12 +1,21 @@
 """How the environment service is set: environment variables ENV_SERVICE_*."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, JsonValue
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, JsonValue, StringConstraints
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+def _listed(names: object) -> object:
+    """Names as they are written in an environment variable: as a JSON list, or with commas or spaces between them."""
+    if not isinstance(names, str):
+        return names
+    return json.loads(names) if names.lstrip().startswith("[") else names.replace(",", " ").split()
 
 
 class Settings(BaseSettings):
@@ -35,7 +44,15 @@ class Settings(BaseSettings):
     """After so many a worker is replaced, its sessions undisturbed; 0: never."""
     worker_memory_mb: int = Field(4096, ge=0)
     """Address space of one worker, MiB; 0: no limit. What exceeds it is an error of the environment."""
-    worker_start_timeout_s: Seconds = 60.0
+    worker_start_timeout_s: Seconds = 120.0
+    """Longest a worker may take to come up; on a busy machine imports take 25 times as long."""
+
+    plugin_timeout_s: Seconds = 30.0
+    """Longest an environment that does not come with this project may take to be imported and to say what it is; then
+    it is unavailable until the service starts again."""
+    pass_env: Annotated[tuple[VariableName, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Names of environment variables that workers inherit, such as HF_HOME or the key of a server that an environment
+    calls: all environments see them."""
 
     step_timeout_s: Seconds = 30.0
     """Longest one step or reset may run, seconds; then its worker is killed and the fault is INFRA."""
@@ -60,4 +77,5 @@ class Settings(BaseSettings):
     data_root: Path | None = None
     """Folder whose subfolders jobs may name as an environment's data, such as a catalogue; unset: none."""
     extra_environments: dict[str, str] = {}
-    """Id -> "module:Class" of environments that no installed package registers."""
+    """Id -> "module:Class" of environments that no installed package registers. A module that is not installed is
+    looked for in the folder in which the service was started."""

@@ -8,6 +8,7 @@ its item's id and is the same.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.messages import ContractError, Generated, GenerateReply, GenerateRequest, decode, encode
 from services.inference.sampler import Deliver, Sampler
-from services.kit.streams import FIELD, Entry, StreamConsumer
+from services.kit.streams import Entry, Refused, StreamConsumer, append
 
 log = structlog.get_logger("inference")
 
@@ -26,6 +27,8 @@ GROUP = "inference"
 """Consumer group on every request stream."""
 ENTRIES_PER_READ = 64
 FULL_PAUSE_S = 0.01
+REPLIES = keys.replies_stream("").partition("}")[2]
+"""How every key of a stream of replies ends."""
 OWN_IDLE_MS = 24 * 3_600_000
 """Never reclaim from oneself: what is pending here is being sampled. A dead replica's stream is adopted instead."""
 
@@ -54,15 +57,31 @@ class RequestConsumer:
 
     Args:
         serves: whether this replica serves a job now.
+        refused: told why a request was set aside.
         max_outstanding: prompts not yet answered, above which nothing is read.
     """
 
     def __init__(
-        self, redis: Redis, replica: str, sampler: Sampler, serves: Callable[[str], bool], *, max_outstanding: int
+        self,
+        redis: Redis,
+        replica: str,
+        sampler: Sampler,
+        serves: Callable[[str], bool],
+        *,
+        max_outstanding: int,
+        refused: Refused | None = None,
     ) -> None:
         self._redis, self._replica, self._sampler, self._serves = redis, replica, sampler, serves
         self._max_outstanding = max_outstanding
-        self._stream = StreamConsumer(redis, keys.requests_stream(replica), GROUP, replica, reclaim_idle_ms=OWN_IDLE_MS)
+        self._stream = StreamConsumer(
+            redis,
+            keys.requests_stream(replica),
+            GROUP,
+            replica,
+            decode=request_in,
+            refused=refused,
+            reclaim_idle_ms=OWN_IDLE_MS,
+        )
         self._outbox = Outbox()
         self._written = asyncio.Event()
         self._write = asyncio.Event()
@@ -89,26 +108,19 @@ class RequestConsumer:
         """Write every answer known now, then acknowledge the requests that are answered whole."""
         outbox, self._outbox = self._outbox, Outbox()
         try:
-            if outbox.replies:
-                async with self._redis.pipeline(transaction=False) as pipe:
-                    for stream, results in outbox.replies.items():
-                        pipe.xadd(stream, {FIELD: encode(GenerateReply(replica=self._replica, results=results))})
-                    await pipe.execute()
-                outbox.replies.clear()
+            while outbox.replies:
+                stream, results = next(iter(outbox.replies.items()))
+                await append(self._redis, stream, encode(GenerateReply(replica=self._replica, results=results)))
+                del outbox.replies[stream]
             if outbox.done:
                 await self._stream.ack(*outbox.done)
         except BaseException:
             self._put_back(outbox)
             raise
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: Entry[GenerateRequest]) -> None:
         """Ask for the items of one request."""
-        try:
-            request = decode(entry.payload, GenerateRequest)
-        except ContractError as error:
-            log.error("a request can't be read", entry=entry.id, error=str(error))
-            self._acknowledge(entry.id)
-            return
+        request = entry.payload
         ticket = _Ticket(entry.id, len(request.items))
         if not request.items:
             self._acknowledge(entry.id)
@@ -139,3 +151,25 @@ class RequestConsumer:
             self._outbox.replies[stream][:0] = results
         self._outbox.done[:0] = outbox.done
         self._write.set()
+
+
+def request_in(payload: bytes) -> GenerateRequest:
+    """The request in `payload`. Raises ContractError: it is none, or asks for what no engine can do.
+
+    An engine that stumbles over one prompt loses all that it samples, so what can be seen here never gets there.
+    """
+    request = decode(payload, GenerateRequest)
+    if not (math.isfinite(request.temperature) and request.temperature >= 0):
+        raise ContractError(f"temperature: want a number >= 0, got {request.temperature}")
+    if request.max_tokens < 1:
+        raise ContractError(f"max_tokens: want at least 1, got {request.max_tokens}")
+    if any(not 0 <= token < 2**31 for token in request.stop_token_ids):
+        raise ContractError("stop_token_ids: want token ids in [0, 2**31)")
+    if not request.reply_to.endswith(REPLIES):
+        raise ContractError(f"reply_to: want the key of a stream of replies, got {request.reply_to[:80]!r}")
+    for item in request.items:
+        if len(item.prompt_ids) % 4:
+            raise ContractError(f"prompt_ids: want int32 numbers, got {len(item.prompt_ids)} bytes")
+        if not 0 <= item.seed < 2**31:
+            raise ContractError(f"seed: want one in [0, 2**31), got {item.seed}")
+    return request

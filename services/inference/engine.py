@@ -33,6 +33,10 @@ class UpdateRejected(EngineError):
         self.final = final
 
 
+class WrongWeights(UpdateRejected):
+    """The engine loaded the version and serves other weights, after a start too: nothing may be sampled with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to sample one batch; hashable, so that prompts can be grouped by it."""

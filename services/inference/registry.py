@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import cast
+from functools import lru_cache
+from typing import Any, cast
 
 import structlog
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.events import Warned, encoded
 from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
 from services.inference.consumer import GROUP
-from services.kit.streams import FIELD
+from services.kit.dead_letters import set_key_aside
+from services.kit.streams import RawEntry
+from services.kit.values import drop_field, hash_value, put_field, string_value, text_members, text_of
+from services.ledger.warnings import warn
 
 log = structlog.get_logger("inference")
 
@@ -36,23 +38,23 @@ class Registry:
 
     def __init__(self, redis: Redis, replica: str) -> None:
         self._redis, self._replica = redis, replica
-        self._parsed: tuple[bytes | str, PolicyManifest | None] = (b"", None)
 
     async def job(self, job_id: str) -> JobView:
         """Whether a job is active, and its newest policy version."""
         async with self._redis.pipeline(transaction=False) as pipe:  # two slots: no transaction
             pipe.sismember(keys.ACTIVE_JOBS, job_id)
-            pipe.get(keys.policy(job_id))
-            active, payload = await pipe.execute()
-        return JobView(bool(active), self._manifest(payload))
+            pipe.mget([keys.policy(job_id)])  # unlike GET it does not fail on another type
+            active, (payload,) = await pipe.execute()
+        return JobView(bool(active), _manifest(job_id, payload))
 
     async def neediest_job(self) -> PolicyManifest | None:
         """The manifest of the active job with the fewest live replicas; None: no job has published a policy."""
-        jobs = sorted(job.decode() for job in await cast(Awaitable[set[bytes]], self._redis.smembers(keys.ACTIVE_JOBS)))
+        jobs = sorted(await text_members(self._redis, keys.ACTIVE_JOBS))
         if not jobs:
             return None
-        payloads = [await self._redis.get(keys.policy(job)) for job in jobs]  # a slot each: no MGET
-        manifests = [found for payload in payloads if (found := self._manifest(payload)) is not None]
+        payloads = [await string_value(self._redis, keys.policy(job)) for job in jobs]  # a slot each
+        found = [_manifest(job, payload) for job, payload in zip(jobs, payloads, strict=True)]
+        manifests = [manifest for manifest in found if manifest is not None]
         if not manifests:
             return None
         others = [status.job_id for status in (await self.live_replicas()).values() if status.replica != self._replica]
@@ -60,7 +62,8 @@ class Registry:
 
     async def replicas(self) -> dict[str, tuple[ReplicaStatus, bool]]:
         """Every registered replica: its last status, and whether its heart beats."""
-        rows = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(keys.REPLICAS))
+        rows = await hash_value(self._redis, keys.REPLICAS)
+        rows = {name: row for name, row in rows.items() if text_of(name) is not None}
         if not rows:
             return {}
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -83,30 +86,25 @@ class Registry:
 
     async def publish(self, status: ReplicaStatus) -> None:
         """Tell what this replica does now."""
-        await self._redis.hset(keys.REPLICAS, status.replica, status.model_dump_json())
+        await put_field(self._redis, keys.REPLICAS, status.replica, status.model_dump_json())
 
     async def acknowledge(self, job_id: str, ack: PolicyAck) -> None:
         """Say that this replica serves a version, and which weights these are; what it refused before is over."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(keys.policy_acks(job_id), ack.replica, ack.model_dump_json())
-            pipe.hdel(keys.policy_refusals(job_id), ack.replica)
-            await pipe.execute()
+        await put_field(self._redis, keys.policy_acks(job_id), ack.replica, ack.model_dump_json())
+        await drop_field(self._redis, keys.policy_refusals(job_id), ack.replica)
 
     async def leave_job(self, job_id: str) -> None:
         """Take the acknowledgement back: this replica no longer serves the job."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hdel(keys.policy_acks(job_id), self._replica)
-            pipe.hdel(keys.policy_refusals(job_id), self._replica)
-            await pipe.execute()
+        await drop_field(self._redis, keys.policy_acks(job_id), self._replica)
+        await drop_field(self._redis, keys.policy_refusals(job_id), self._replica)
 
     async def warn(self, job_id: str, message: str) -> None:
         """Show the job's user a warning."""
-        event = encoded(Warned(service="inference", message=message))
-        await self._redis.xadd(keys.events_stream(job_id), {FIELD: event})
+        await warn(self._redis, job_id, "inference", message)
 
     async def refuse(self, job_id: str, refusal: PolicyRefusal) -> None:
         """Say that this replica can't serve a version."""
-        await self._redis.hset(keys.policy_refusals(job_id), refusal.replica, refusal.model_dump_json())
+        await put_field(self._redis, keys.policy_refusals(job_id), refusal.replica, refusal.model_dump_json())
 
     async def forget(self, replica: str) -> None:
         """Strike a replica off, with what is left of its stream; a no-op when its heart beats again."""
@@ -117,6 +115,7 @@ class Registry:
 
     async def waiting_requests(self, replica: str) -> int:
         """Entries on a replica's stream, read or not."""
+        await set_key_aside(self._redis, keys.requests_stream(replica), "stream")
         return int(await self._redis.xlen(keys.requests_stream(replica)))
 
     async def adopt(self, dead: str) -> int:
@@ -131,8 +130,8 @@ class Registry:
         source, moved = keys.requests_stream(dead), 0
         while entries := await self._head(source):
             async with self._redis.pipeline(transaction=False) as pipe:
-                for _, payload in entries:
-                    pipe.xadd(keys.requests_stream(self._replica), {FIELD: payload})
+                for _, fields in entries:  # as they are: what is no request is set aside by who reads it
+                    pipe.xadd(keys.requests_stream(self._replica), cast("dict[Any, Any]", fields))
                 await pipe.execute()
             ids = [entry_id for entry_id, _ in entries]
             await self._redis.xack(source, GROUP, *ids)
@@ -141,20 +140,23 @@ class Registry:
         await self._redis.delete(lock)
         return moved
 
-    async def _head(self, stream: str) -> list[tuple[bytes, bytes]]:
-        """The oldest entries of a stream, delivered or not: (id, payload)."""
-        raw = await self._redis.xrange(stream, count=ENTRIES_PER_MOVE)
-        entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", raw or [])
-        return [(entry_id, fields[FIELD]) for entry_id, fields in entries]
+    async def _head(self, stream: str) -> list[RawEntry]:
+        """The oldest entries of a stream, delivered or not."""
+        await set_key_aside(self._redis, stream, "stream")
+        return cast("list[RawEntry]", await self._redis.xrange(stream, count=ENTRIES_PER_MOVE) or [])
 
-    def _manifest(self, payload: bytes | str | None) -> PolicyManifest | None:
-        if payload is None:
-            return None
-        if self._parsed[0] != payload:
-            try:
-                manifest = PolicyManifest.model_validate_json(payload)
-            except ValidationError as error:
-                log.error("a policy manifest can't be read", error=str(error))
-                manifest = None
-            self._parsed = (payload, manifest)
-        return self._parsed[1]
+
+@lru_cache(maxsize=256)
+def _manifest(job_id: str, payload: bytes | None) -> PolicyManifest | None:
+    """The manifest that a job's payload holds; None: there is none, or it can't be read, which is logged once."""
+    if payload is None:
+        return None
+    try:
+        manifest = PolicyManifest.model_validate_json(payload)
+    except ValidationError as error:
+        log.error("a policy manifest can't be read", job=job_id, error=str(error))
+        return None
+    if manifest.job_id != job_id:
+        log.error("a policy manifest names another job", job=job_id, named=manifest.job_id)
+        return None
+    return manifest

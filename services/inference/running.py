@@ -24,7 +24,7 @@ from services.inference.vllm_flags import VllmLimits
 from services.inference.watch import Patience
 from services.kit.lifecycle import heartbeat
 from services.kit.redis import connect
-from services.kit.tasks import ended
+from services.kit.tasks import ended, first_failure
 
 SERVICE = "inference"
 
@@ -64,7 +64,12 @@ async def running_replica(
         sampler = Sampler(SamplerLimits(settings.max_batch, settings.linger_s))
         replica = Replica(settings.replica, registry, sampler, engines or engine_makers(settings), settings.poll_s)
         consumer = RequestConsumer(
-            redis, settings.replica, sampler, replica.serves, max_outstanding=settings.max_outstanding
+            redis,
+            settings.replica,
+            sampler,
+            replica.serves,
+            max_outstanding=settings.max_outstanding,
+            refused=replica.warn,
         )
         async with (
             heartbeat(redis, keys.replica_heartbeat(settings.replica), lambda: settings.replica),
@@ -80,7 +85,7 @@ async def running_replica(
 async def _loops(replica: Replica, consumer: RequestConsumer, drain_s: float) -> AsyncIterator[asyncio.Task[None]]:
     inward = [asyncio.create_task(replica.run()), asyncio.create_task(consumer.read())]
     outward = [asyncio.create_task(replica.sampler.run()), asyncio.create_task(consumer.write())]
-    failure = asyncio.create_task(_first_failure([*inward, *outward]))
+    failure = asyncio.create_task(first_failure([*inward, *outward]))
     try:
         yield failure
     finally:
@@ -92,13 +97,6 @@ async def _loops(replica: Replica, consumer: RequestConsumer, drain_s: float) ->
             await consumer.flush()
         finally:
             await replica.close()
-
-
-async def _first_failure(tasks: list[asyncio.Task[None]]) -> None:
-    """Raise what the first of the loops raised; none of them returns."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    for task in done:
-        task.result()
 
 
 async def _sign_off(redis: Redis, registry: Registry, name: str) -> None:

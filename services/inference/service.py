@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from redis.exceptions import RedisError
 
 from services.contracts.events import cause_key
 from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
-from services.inference.engine import Engine, EngineError, EngineFailed, UpdateRejected
+from services.inference.engine import Engine, EngineError, EngineFailed, UpdateRejected, WrongWeights
+from services.inference.probe import wrong_weights
 from services.inference.registry import Registry
 from services.inference.sampler import Sampler
 from services.inference.weights import fingerprint
@@ -72,6 +75,11 @@ class Replica:
         version = -1 if self.served is None or self.job_id is None else self.served.version
         engine = "" if self.engine is None else self.engine.name
         return ReplicaStatus(replica=self.name, job_id=self.job_id, version=version, engine=engine, state=self.state)
+
+    async def warn(self, text: str) -> None:
+        """Show a warning to the user of the job that is served; without one there is nobody to tell."""
+        if self.job_id is not None:
+            await self.registry.warn(self.job_id, text)
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -141,14 +149,20 @@ class Replica:
         began = self.clock()
         try:
             pause_s = await self._bring_up(manifest, broken=broken)
+        except WrongWeights as error:
+            await self._set_back(manifest, str(error), final=True)
+            await self._restore(manifest)
         except UpdateRejected as error:
             await self._set_back(manifest, str(error), final=error.final)
             if broken:
                 await self._restore(manifest)
             else:
                 self._resume(manifest)
-        except Exception as error:  # an engine that fails in its own way must not end its replica without a word
-            log.exception("the engine did not come up", version=manifest.version)
+        except RedisError:
+            raise
+        except Exception as error:  # whatever a manifest leads to is its job's trouble, not the replica's end
+            if not isinstance(error, EngineFailed):
+                log.exception("a version could not be served", version=manifest.version)
             await self._set_back(manifest, _sentence(error), final=False)
             await self._restore(manifest)
         else:
@@ -156,10 +170,18 @@ class Replica:
             await self._serving(manifest, load_s=self.clock() - began, pause_s=pause_s)
 
     async def _bring_up(self, manifest: PolicyManifest, *, broken: bool) -> float:
-        """The pause in seconds; 0 for a start, before which nothing was sampled."""
+        """The pause in seconds; 0 for a start, before which nothing was sampled.
+
+        An update that gives other weights than the version's is followed by a start, which loads them another way.
+        """
         engine = self.engine
         if engine is not None and engine.name == manifest.engine and not broken and _one_base(self.served, manifest):
-            return await engine.update(manifest)
+            pause_s = await engine.update(manifest)
+            wrong = await wrong_weights(engine, manifest)
+            if wrong is None:
+                return pause_s
+            log.error("an update gave wrong weights", version=manifest.version, reason=wrong)
+            broken = True
         self.sampler.hold()
         self.state = "starting"
         await self.registry.publish(self.status())
@@ -171,6 +193,8 @@ class Replica:
             await engine.stop()  # whatever it still believes of itself
         assert engine is not None
         await engine.start(manifest)
+        if (wrong := await wrong_weights(engine, manifest)) is not None:
+            raise WrongWeights(wrong)
         return 0.0
 
     async def _hand_over(self) -> None:
@@ -237,7 +261,8 @@ class Replica:
         former = self._setback
         again = former is not None and former.manifest == manifest
         pause_s = min(2 * former.pause_s, LONGEST_PAUSE_S) if again and former is not None else FIRST_PAUSE_S
-        self._setback = _Setback(manifest, reason, pause_s, self.clock() + pause_s)
+        until = math.inf if final else self.clock() + pause_s
+        self._setback = _Setback(manifest, reason, pause_s, until)
         text = f"{self.name} can't serve version {manifest.version}: {reason}"
         log.error("a version can't be served", version=manifest.version, reason=reason, again_in_s=pause_s)
         refusal = PolicyRefusal(replica=self.name, version=manifest.version, reason=reason, final=final)

@@ -29,7 +29,7 @@ from services.inference.vllm_flags import VllmLimits, environment, on_cuda, serv
 from services.inference.vllm_process import VllmProcess
 from services.inference.vllm_pulse import VllmPulse
 from services.inference.watch import Patience, Watch
-from services.inference.weights import verify
+from services.inference.weights import verify, whole_model
 from services.kit.tasks import ended
 
 BATCH_PATH = "/inference/v1/generate_batch"
@@ -51,7 +51,7 @@ class VllmSettings:
     data_dir: Path
     log: Path
     device: str = "auto"
-    start_s: float = 240.0
+    start_s: float = 600.0
     stop_s: float = 12.0
     stall_s: float = 10.0
     token_s: float = 600.0
@@ -73,7 +73,7 @@ class VllmEngine:
         self._model: PolicyManifest | None = None
         """Whose base the server runs; None: there is none, or one that nothing may be asked of any more."""
         self._served: PolicyManifest | None = None
-        """Whose weights it has; None: the base's own, or unknown."""
+        """Whose weights it has; None: unknown."""
 
     @property
     def pid(self) -> int | None:
@@ -87,6 +87,8 @@ class VllmEngine:
             await self.stop()
             await self._launch(manifest)
             await self._verify(manifest)  # a version may be superseded and deleted while a server starts
+            await self._post("/update_weight_version", {"new_version": str(manifest.version)})
+            self._served = manifest
         if self._served != manifest:
             await self._swap(manifest)
 
@@ -146,9 +148,11 @@ class VllmEngine:
             raise EngineFailed(f"no vLLM environment at {settings.python}: make it, or ask for the transformers engine")
         cuda = on_cuda(settings.device)
         process = self._process = VllmProcess(settings.log)
+        model = whole_model(manifest, process.socket.parent / "model")
+        whole = manifest.model_copy(update={"base": str(model)})
         launcher = [str(settings.python), "-m", "gigpo_vllm.serve", str(os.getpid()), "--uds", str(process.socket)]
         await process.spawn(
-            [*launcher, *server_flags(manifest, settings.limits, cuda=cuda)],
+            [*launcher, *server_flags(whole, settings.limits, cuda=cuda)],
             environment(self._key, settings.limits, cuda=cuda),
         )
         client = self._client = httpx.AsyncClient(

@@ -9,6 +9,8 @@ from pathlib import Path
 from services.contracts.policy import PolicyManifest
 from services.inference.engine import UpdateRejected
 
+WEIGHT_FILES = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf")
+"""How names of files with weights end, which are the base's own."""
 HEADER_LIMIT = 100_000_000
 """Longest header that the safetensors format allows, bytes."""
 
@@ -42,6 +44,22 @@ def verify(manifest: PolicyManifest, data_dir: Path) -> None:
     if wanted_tensors != found_tensors:
         odd = sorted(name for name, _ in wanted_tensors.items() ^ found_tensors.items())
         raise UpdateRejected(f"{folder} is not a version of {base}: tensors differ, first {odd[0]!r}")
+
+
+def whole_model(manifest: PolicyManifest, folder: Path) -> Path:
+    """Make `folder`: links to what the base holds beside weights, and to the version's weights. For an engine's start.
+
+    Raises:
+        UpdateRejected: the base or the version is gone.
+    """
+    folder.mkdir()
+    try:
+        beside = [file for file in Path(manifest.base).iterdir() if not file.name.endswith(WEIGHT_FILES)]
+        for file in [*beside, *(Path(manifest.path) / name for name in manifest.files)]:
+            (folder / file.name).symlink_to(file.resolve(strict=True))
+    except OSError as error:
+        raise UpdateRejected(f"version {manifest.version} can't be started from: {error}") from error
+    return folder
 
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

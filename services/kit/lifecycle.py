@@ -12,9 +12,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
-from services.kit.tasks import ended
+from services.kit.tasks import beside
+
+log = structlog.get_logger("kit")
 
 HEARTBEAT_S = 2.0
 HEARTBEAT_TTL_S = 8
@@ -47,17 +51,23 @@ def announce(service: str, address: str | None, address_file: Path | None) -> No
 
 @asynccontextmanager
 async def heartbeat(redis: Redis, key: str, value: Callable[[], str]) -> AsyncIterator[None]:
-    """Keep `key` alive with `value()` while the block runs; delete it at the end."""
+    """Keep `key` alive with `value()` while the block runs; delete it at the end.
+
+    A beat that cannot be made ends the block with its cause; only while Redis is away, when nobody could read it
+    either, it is tried again.
+    """
 
     async def beat() -> None:
         while True:
-            await redis.set(key, value(), ex=HEARTBEAT_TTL_S)
             await asyncio.sleep(HEARTBEAT_S)
+            try:
+                await redis.set(key, value(), ex=HEARTBEAT_TTL_S)
+            except (RedisError, OSError) as error:
+                log.error("Redis does not take the heartbeat", error=repr(error))
 
     await redis.set(key, value(), ex=HEARTBEAT_TTL_S)
-    task = asyncio.create_task(beat())
     try:
-        yield
+        async with beside(beat):
+            yield
     finally:
-        await ended([task])
         await redis.delete(key)

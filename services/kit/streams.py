@@ -1,38 +1,88 @@
-"""Acknowledged streams: read new entries, reclaim those of dead consumers, set poisonous ones aside with the cause."""
+"""Streams that survive what is written to them: entries come decoded, or go to the dead letters at their first reading.
+
+`StreamConsumer` shares a stream among the members of a consumer group and reclaims what dead ones left; `StreamTail`
+reads a stream that is one process's alone.
+"""
 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
+
+from services.kit.dead_letters import is_wrong_type, set_entry_aside, set_key_aside
 
 BLOCK_MS = 1_000
 """How long one read waits; short, so that a stopping service is not held up."""
 FIELD = b"p"
 """The one field of an entry: its payload."""
 
+T = TypeVar("T")
+RawEntry = tuple[bytes, Mapping[bytes, bytes]]
+"""An id and its fields, as the server sends them."""
+_AS_IT_IS: Any = bytes
+Refused = Callable[[str], Awaitable[None]]
+"""Told why an entry was set aside."""
+
+
+class MalformedEntry(ValueError):
+    """An entry without a payload."""
+
 
 @dataclass(frozen=True)
-class Entry:
-    """One delivered entry of a stream."""
+class Entry(Generic[T]):
+    """One delivered entry of a stream, decoded."""
 
     id: str
-    payload: bytes
+    payload: T
 
 
-class StreamConsumer:
-    """One consumer of one stream in one consumer group. It acknowledges nothing by itself.
+async def append(redis: Redis, stream: str, payload: bytes) -> bytes:
+    """Add an entry and return its id; a value of another type that stands in the stream's place is set aside first."""
+    try:
+        return cast(bytes, await redis.xadd(stream, {FIELD: payload}))
+    except ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        await set_key_aside(redis, stream, "stream")
+        return cast(bytes, await redis.xadd(stream, {FIELD: payload}))
+
+
+def payload_of(fields: Mapping[bytes, bytes]) -> bytes:
+    """An entry's payload. Raises MalformedEntry: it has none."""
+    if FIELD not in fields:
+        names = ", ".join(repr(name[:40])[1:] for name in list(fields)[:8])
+        raise MalformedEntry(f"want an entry with the field {FIELD.decode()!r}, got the fields {names}")
+    return fields[FIELD]
+
+
+def by_stream(answer: Any) -> dict[bytes, list[RawEntry]]:
+    """The answer of XREAD or XREADGROUP in either protocol's shape: stream -> its entries."""
+    if not answer:
+        return {}
+    if isinstance(answer, dict):  # RESP3: {stream: [entries]} with the entries wrapped once more
+        return {
+            name: entries[0] if entries and isinstance(entries[0], list) else entries
+            for name, entries in answer.items()
+        }
+    return dict(cast("list[tuple[bytes, list[RawEntry]]]", answer))
+
+
+class StreamConsumer(Generic[T]):
+    """One consumer of one stream in one consumer group. It acknowledges nothing that it could decode by itself.
 
     Args:
-        stream: key; created when it does not exist.
+        stream: key; created when it does not exist. A value of another type in its place is set aside.
         group: consumer group; a new one reads the stream from its beginning.
         consumer: this process's name, unique among the group's live consumers.
+        decode: makes a message of a payload; whatever it raises refuses the entry. By default the payload as it is.
+        refused: told the cause of each entry that was set aside.
         reclaim_idle_ms: an entry untouched for so long belonged to a dead consumer; `touch` what takes long.
-        max_deliveries: an entry delivered more often than this goes to `<stream>:dead` with its cause.
+        max_deliveries: an entry delivered more often than this goes to the dead letters.
     """
 
     def __init__(
@@ -42,15 +92,18 @@ class StreamConsumer:
         group: str,
         consumer: str,
         *,
+        decode: Callable[[bytes], T] = _AS_IT_IS,
+        refused: Refused | None = None,
         reclaim_idle_ms: int = 10_000,
         max_deliveries: int = 8,
     ) -> None:
         self._redis, self.stream, self.group, self.consumer = redis, stream, group, consumer
+        self._decode, self._refused = decode, refused
         self._reclaim_idle_ms, self._max_deliveries = reclaim_idle_ms, max_deliveries
         self._ready = False
         self._next_reclaim = 0.0
 
-    async def read(self, count: int, *, block_ms: int = BLOCK_MS) -> list[Entry]:
+    async def read(self, count: int, *, block_ms: int = BLOCK_MS) -> list[Entry[T]]:
         """At most `count` entries: those of dead consumers first, then new ones; empty after `block_ms` without any."""
         await self._ensure_group()
         now = time.monotonic()
@@ -58,22 +111,12 @@ class StreamConsumer:
             self._next_reclaim = now + self._reclaim_idle_ms / 4_000
             if reclaimed := await self._reclaim(count):
                 return reclaimed
-        try:
-            answer = await self._redis.xreadgroup(
-                self.group, self.consumer, {self.stream: ">"}, count=count, block=block_ms or None
-            )
-        except ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            self._ready = False  # the stream was deleted; make it again on the next read
-            return []
-        return [entry for _, entries in _streams(answer) for entry in _entries(entries)]
+        return await self._read(">", count, block_ms or None)
 
-    async def read_own(self, count: int) -> list[Entry]:
+    async def read_own(self, count: int) -> list[Entry[T]]:
         """Entries delivered to this consumer's name before and never acknowledged: what to look at after a restart."""
         await self._ensure_group()
-        answer = await self._redis.xreadgroup(self.group, self.consumer, {self.stream: "0"}, count=count)
-        return [entry for _, entries in _streams(answer) for entry in _entries(entries)]
+        return await self._read("0", count, None)
 
     async def ack(self, *ids: str) -> None:
         """Done with these entries: acknowledge and delete them in one transaction."""
@@ -86,50 +129,113 @@ class StreamConsumer:
         """Still working on these entries: restart the clock after which another consumer may claim them."""
         await self._redis.xclaim(self.stream, self.group, self.consumer, 0, list(ids), justid=True)
 
-    async def _ensure_group(self) -> None:
-        if self._ready:
-            return
-        with suppress(ResponseError):  # BUSYGROUP: it exists
-            await self._redis.xgroup_create(self.stream, self.group, id="0", mkstream=True)
-        self._ready = True
-
-    async def _reclaim(self, count: int) -> list[Entry]:
-        try:
-            answer = await self._redis.xautoclaim(
-                self.stream, self.group, self.consumer, self._reclaim_idle_ms, start_id="0-0", count=count
-            )
-        except ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
-            self._ready = False
-            return []
-        entries = _entries(answer[1])
-        return [entry for entry in entries if not await self._set_aside(entry)] if entries else []
-
-    async def _set_aside(self, entry: Entry) -> bool:
-        pending = await self._redis.xpending_range(self.stream, self.group, entry.id, entry.id, 1)
-        deliveries = int(pending[0]["times_delivered"]) if pending else 0
-        if deliveries <= self._max_deliveries:
+    async def give_up(self, entry_id: str, cause: str) -> bool:
+        """Working on an entry failed. True: it was delivered `max_deliveries` times and is set aside; otherwise it
+        comes again after the reclaim time."""
+        if await self._deliveries(entry_id) < self._max_deliveries:
             return False
-        cause = f"delivered {deliveries} times, never acknowledged"
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.xadd(f"{self.stream}:dead", {FIELD: entry.payload, b"cause": cause, b"id": entry.id})
-            pipe.xack(self.stream, self.group, entry.id)
-            pipe.xdel(self.stream, entry.id)
-            await pipe.execute()
+        await self._set_aside(entry_id, cause)
         return True
 
+    async def _read(self, after: str, count: int, block_ms: int | None) -> list[Entry[T]]:
+        answer = await self._answer(
+            self._redis.xreadgroup(self.group, self.consumer, {self.stream: after}, count=count, block=block_ms)
+        )
+        return [entry for raw in by_stream(answer).values() for entry in await self._decoded(raw)]
 
-def _streams(answer: Any) -> list[tuple[bytes, Any]]:
-    if not answer:
-        return []
-    if isinstance(answer, dict):  # RESP3: {stream: [entries]} with the entries wrapped once more
-        return [
-            (name, entries[0] if entries and isinstance(entries[0], list) else entries)
-            for name, entries in answer.items()
-        ]
-    return cast("list[tuple[bytes, Any]]", answer)
+    async def _decoded(self, raw: Iterable[RawEntry]) -> list[Entry[T]]:
+        return await decoded(raw, self._decode, self._set_aside)
+
+    async def _ensure_group(self) -> None:
+        while not self._ready:
+            try:
+                await self._redis.xgroup_create(self.stream, self.group, id="0", mkstream=True)
+            except ResponseError as error:
+                if is_wrong_type(error) or "requires the key" in str(error):
+                    await set_key_aside(self._redis, self.stream, "stream")
+                    continue
+                if "BUSYGROUP" not in str(error):
+                    raise
+            self._ready = True
+
+    async def _answer(self, command: Awaitable[Any]) -> Any:
+        """The answer; None where the stream was deleted or replaced: it is made again on the next read."""
+        try:
+            return await command
+        except ResponseError as error:
+            if not is_wrong_type(error) and not any(word in str(error) for word in ("NOGROUP", "UNBLOCKED")):
+                raise
+            self._ready = False
+            return None
+
+    async def _reclaim(self, count: int) -> list[Entry[T]]:
+        answer = await self._answer(
+            self._redis.xautoclaim(
+                self.stream, self.group, self.consumer, self._reclaim_idle_ms, start_id="0-0", count=count
+            )
+        )
+        entries = await self._decoded(answer[1]) if answer else []
+        return [entry for entry in entries if not await self._delivered_too_often(entry.id)]
+
+    async def _delivered_too_often(self, entry_id: str) -> bool:
+        deliveries = await self._deliveries(entry_id)
+        if deliveries <= self._max_deliveries:
+            return False
+        await self._set_aside(entry_id, f"delivered {deliveries} times, never acknowledged")
+        return True
+
+    async def _deliveries(self, entry_id: str) -> int:
+        pending = await self._redis.xpending_range(self.stream, self.group, entry_id, entry_id, 1)
+        return int(pending[0]["times_delivered"]) if pending else 0
+
+    async def _set_aside(self, entry_id: str, cause: str) -> None:
+        moved = await set_entry_aside(self._redis, self.stream, entry_id, cause, self.group)
+        if moved and self._refused is not None:
+            await self._refused(f"{self.stream}: entry {entry_id} was set aside: {cause}")
 
 
-def _entries(raw: Any) -> list[Entry]:
-    return [Entry(id_.decode(), fields[FIELD]) for id_, fields in raw or [] if fields]
+class StreamTail(Generic[T]):
+    """Reads a stream that no other process reads; nothing is acknowledged."""
+
+    def __init__(self, redis: Redis, stream: str, decode: Callable[[bytes], T]) -> None:
+        self._redis, self.stream, self._decode = redis, stream, decode
+        self._last = b"0-0"
+
+    async def read(self, count: int, *, block_ms: int = BLOCK_MS) -> list[T]:
+        """At most `count` messages behind those read before; empty after `block_ms` without any."""
+        try:
+            answer = await self._redis.xread({self.stream: self._last}, count=count, block=block_ms)
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            await set_key_aside(self._redis, self.stream, "stream")
+            return []
+        raw = [entry for entries in by_stream(answer).values() for entry in entries]
+        self._last = raw[-1][0] if raw else self._last
+        return [entry.payload for entry in await decoded(raw, self._decode, self._set_aside)]
+
+    async def free(self, keep_s: int) -> None:
+        """Delete what was read, and the whole stream when nobody calls this for `keep_s` seconds."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xtrim(self.stream, minid=self._last, approximate=False)
+            pipe.expire(self.stream, keep_s)
+            await pipe.execute()
+
+    async def _set_aside(self, entry_id: str, cause: str) -> None:
+        await set_entry_aside(self._redis, self.stream, entry_id, cause)
+
+
+async def decoded(
+    raw: Iterable[RawEntry], decode: Callable[[bytes], T], refuse: Callable[[str, str], Awaitable[None]]
+) -> list[Entry[T]]:
+    """The entries as messages; `refuse` takes the id and the cause of each that is none."""
+    entries: list[Entry[T]] = []
+    for raw_id, fields in raw:
+        if not fields:  # deleted while it was pending
+            continue
+        entry_id = raw_id.decode()
+        try:
+            entries.append(Entry(entry_id, decode(payload_of(fields))))
+        except Exception as error:  # noqa: BLE001 - whatever decoding raises is the fault of what was written
+            await refuse(entry_id, str(error) or repr(error))
+    return entries

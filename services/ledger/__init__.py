@@ -1,6 +1,16 @@
 """The acknowledged rollout ledger, a library: the only code that moves a group from one state to the next."""
 
-from services.ledger.ledger import Balance, GroupRecord, Ledger, MoveRefused, StaleEpoch
+from services.ledger.ledger import Ledger, MoveRefused, StaleEpoch
+from services.ledger.records import Balance, GroupRecord, RecordUnreadable
 from services.ledger.states import DropReason, GroupState
 
-__all__ = ["Balance", "DropReason", "GroupRecord", "GroupState", "Ledger", "MoveRefused", "StaleEpoch"]
+__all__ = [
+    "Balance",
+    "DropReason",
+    "GroupRecord",
+    "GroupState",
+    "Ledger",
+    "MoveRefused",
+    "RecordUnreadable",
+    "StaleEpoch",
+]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 from redis.asyncio import Redis
@@ -14,6 +14,8 @@ from redis.exceptions import ResponseError
 
 from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, encode
+from services.kit.values import hash_value, string_value, text_members
+from services.ledger.records import Balance, GroupRecord, balance_of, episodes_in, manifests_in, record_in
 from services.ledger.states import DropReason, GroupState
 from services.ledger.troubles import Troubles
 
@@ -32,36 +34,6 @@ class StaleEpoch(RuntimeError):
     """A newer trainer holds the job; this one must stop without writing anything."""
 
 
-@dataclass(frozen=True)
-class Balance:
-    """The ledger's counters at one instant."""
-
-    opened: int
-    consumed: int
-    live: int
-    retried: int
-    dropped: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def holds(self) -> bool:
-        """opened = consumed + dropped + live."""
-        return self.opened == self.consumed + sum(self.dropped.values()) + self.live
-
-
-@dataclass(frozen=True)
-class GroupRecord:
-    """One group as the ledger knows it."""
-
-    state: GroupState
-    purpose: str
-    cursor: int
-    n: int
-    attempt: int
-    batch: int | None
-    reason: str | None
-    cause: str | None
-
-
 class Ledger:
     """The ledger of one job.
 
@@ -75,7 +47,17 @@ class Ledger:
 
     async def claim_epoch(self) -> int:
         """Become the job's trainer: every move of an earlier holder is refused from now on."""
-        return int(await self._redis.incr(keys.epoch(self.job)))
+        key = keys.epoch(self.job)
+        try:
+            return int(await self._redis.incr(key))
+        except ResponseError:  # no number stands there any more: begin above every number that was ever given out
+            await self._redis.set(key, time.time_ns() // 1_000)
+            return int(await self._redis.incr(key))
+
+    async def newest_epoch(self) -> int:
+        """The number of the job's trainer; 0: nobody is it, or no number stands there any more."""
+        value = await string_value(self._redis, keys.epoch(self.job)) or b""
+        return int(value) if value.isdigit() else 0
 
     async def open(self, epoch: int, group: OpenedGroup, max_attempts: int) -> GroupState:
         """Announce a group once; opening it again returns the state that it has by now. Raises StaleEpoch."""
@@ -146,55 +128,43 @@ class Ledger:
 
     async def live(self) -> list[str]:
         """Ids of the groups that are neither consumed nor dropped, sorted."""
-        members = await cast(Awaitable[set[bytes]], self._redis.smembers(keys.live(self.job)))
-        return sorted(member.decode() for member in members)
+        return sorted(await text_members(self._redis, keys.live(self.job)))
 
     async def balance(self) -> Balance:
-        """The counters; `Balance.holds` is the ledger's invariant. Both reads happen in one transaction."""
+        """The counters; `Balance.holds` is the ledger's invariant. Both reads happen in one transaction.
+
+        Raises:
+            RecordUnreadable; ResponseError: a value of another type stands in the counters' place.
+        """
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hgetall(keys.ledger(self.job))
             pipe.scard(keys.live(self.job))
             raw, live = await pipe.execute()
-        counters = {name.decode(): int(value) for name, value in raw.items()}
-        dropped = {reason.value: counters.get(f"dropped:{reason.value}", 0) for reason in DropReason}
-        return Balance(
-            opened=counters.get("opened", 0),
-            consumed=counters.get("consumed", 0),
-            live=int(live),
-            retried=counters.get("retried", 0),
-            dropped=dropped,
-        )
+        return balance_of(raw, int(live))
 
     async def record_of(self, group_id: str) -> GroupRecord | None:
-        """What the ledger knows of a group; None: it was never opened, or ended more than a day ago."""
-        raw = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(keys.group(self.job, group_id)))
-        known = {name.decode(): value for name, value in raw.items()}
-        if "state" not in known:
-            return None
-        return GroupRecord(
-            state=GroupState(known["state"].decode()),
-            purpose=known["purpose"].decode(),
-            cursor=int(known["cursor"]),
-            n=int(known["n"]),
-            attempt=int(known["attempt"]),
-            batch=int(known["batch"]) if "batch" in known else None,
-            reason=known["reason"].decode() if "reason" in known else None,
-            cause=known["cause"].decode() if "cause" in known else None,
-        )
+        """What the ledger knows of a group; None: it was never opened, or ended more than a day ago.
+
+        Raises:
+            RecordUnreadable.
+        """
+        return record_in(await hash_value(self._redis, keys.group(self.job, group_id)))
 
     async def episodes_of(self, group_id: str) -> list[bytes]:
-        """The stored `Episode` payloads in order of k; empty when there are none (any more)."""
-        stored = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(keys.episodes(self.job, group_id)))
-        return [stored[k] for k in sorted(stored, key=int)]
+        """The stored `Episode` payloads in order of k; empty when there are none (any more).
+
+        Raises:
+            RecordUnreadable.
+        """
+        return episodes_in(group_id, await hash_value(self._redis, keys.episodes(self.job, group_id)))
 
     async def scores_of(self, group_id: str) -> bytes | None:
         """The stored `ScoredGroup` payload."""
-        return cast("bytes | None", await self._redis.get(keys.scores(self.job, group_id)))
+        return await string_value(self._redis, keys.scores(self.job, group_id))
 
     async def manifests(self) -> dict[int, str]:
         """Batch number -> manifest of every batch that no durable checkpoint holds yet."""
-        raw = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(keys.manifests(self.job)))
-        return {int(batch): manifest.decode() for batch, manifest in raw.items()}
+        return manifests_in(await hash_value(self._redis, keys.manifests(self.job)))
 
     async def _run(self, move: str, names: list[str], args: Sequence[Any]) -> Any:
         script = self._redis.register_script(_source(move))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
-from typing import cast
 
 import msgspec
 import structlog
@@ -13,7 +11,8 @@ from redis.exceptions import RedisError
 
 from services.contracts import keys
 from services.contracts.events import LONGEST_MESSAGE, Warned, cause_key, encoded
-from services.kit.streams import FIELD
+from services.kit.streams import append
+from services.kit.values import drop_field, hash_value, string_value, texts
 
 log = structlog.get_logger("ledger")
 
@@ -46,16 +45,17 @@ class Troubles:
             await self._redis.set(keys.last_trouble(job), last, ex=KEEP_S)
             if count & (count - 1) == 0:
                 event = Warned(service=self._service, message=cause, count=count)
-                await self._redis.xadd(keys.events_stream(job), {FIELD: encoded(event)})
+                await append(self._redis, keys.events_stream(job), encoded(event))
         except (RedisError, OSError) as error:
             log.error("a cause could not be told", job_id=job, cause=cause, error=repr(error))
 
     async def last(self, job: str, since_unix_s: float) -> str | None:
         """The newest cause, of any service; None: there is none since that instant."""
-        raw = await self._redis.get(keys.last_trouble(job))
-        if raw is None:
+        raw = await string_value(self._redis, keys.last_trouble(job))
+        try:
+            at_unix_s, cause = msgspec.json.decode(raw or b"", type=tuple[float, str])
+        except msgspec.DecodeError:  # there is none
             return None
-        at_unix_s, cause = msgspec.json.decode(raw, type=tuple[float, str])
         return cause if at_unix_s >= since_unix_s else None
 
     async def _count(self, job: str, key: str) -> int:
@@ -83,15 +83,15 @@ async def refuse_job(redis: Redis, job: str, worker: str, cause: str) -> None:
 
 async def accept_job(redis: Redis, job: str, worker: str) -> None:
     """The worker plays the job: whatever it said before is over."""
-    await redis.hdel(keys.playing_refusals(job), worker)
+    await drop_field(redis, keys.playing_refusals(job), worker)
 
 
 async def why_unplayable(redis: Redis, job: str) -> str | None:
     """The cause, where every live rollout worker refused the job; None: one may play it."""
-    refusals = await cast(Awaitable[dict[bytes, bytes]], redis.hgetall(keys.playing_refusals(job)))
+    refusals = await hash_value(redis, keys.playing_refusals(job))
     if not refusals:
         return None
-    refused = {keys.service_heartbeat("rollout", worker.decode()) for worker in refusals}
+    refused = {keys.service_heartbeat("rollout", worker) for worker in texts(refusals)}
     pattern = keys.service_heartbeat("rollout", "*")
     live = {name.decode() async for name in redis.scan_iter(pattern, count=1_000)}
-    return None if live - refused else next(iter(refusals.values())).decode()
+    return None if live - refused else next(iter(refusals.values())).decode(errors="replace")

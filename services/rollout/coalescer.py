@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+log = structlog.get_logger("rollout")
 
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
@@ -19,7 +23,9 @@ class Coalescer(Generic[K, Q]):
         delay_s: how long the first question of a collection may wait for others; 0: until the loop's next turn.
     """
 
-    def __init__(self, send: Callable[[K, list[Q]], Awaitable[None]], *, max_size: int, delay_s: float) -> None:
+    def __init__(
+        self, send: Callable[[K, list[Q]], Coroutine[Any, Any, None]], *, max_size: int, delay_s: float
+    ) -> None:
         self._send, self._max_size, self._delay_s = send, max_size, delay_s
         self._waiting: dict[K, list[Q]] = {}
         self._sending: set[asyncio.Task[None]] = set()
@@ -49,6 +55,11 @@ class Coalescer(Generic[K, Q]):
         if self._waiting.get(key) is not questions:
             return  # it went before its time because it was full
         del self._waiting[key]
-        task = asyncio.ensure_future(self._send(key, questions))
+        task = asyncio.create_task(self._send(key, questions))
         self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:  # whoever asked runs into a time limit
+            log.error("a message could not be sent", error=repr(error), exc_info=error)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.contracts import keys
-from services.contracts.messages import ContractError, OpenedGroup, decode
+from services.contracts.messages import OpenedGroup, decode
 from services.kit.streams import Entry, StreamConsumer
-from services.kit.tasks import ended
+from services.kit.tasks import beside, ended
 from services.ledger import MoveRefused
 from services.ledger.ledger import ROLLOUT
+from services.ledger.warnings import warner
 from services.rollout.slots import EpisodeSlots
 
 log = structlog.get_logger("rollout")
@@ -39,7 +42,13 @@ class GroupConsumer:
         self._play, self._slots, self._job_id = play, slots, job_id
         self._touch_every_s = reclaim_idle_s / 3
         self._stream = StreamConsumer(
-            redis, keys.groups_stream(job_id), ROLLOUT, worker, reclaim_idle_ms=round(reclaim_idle_s * 1000)
+            redis,
+            keys.groups_stream(job_id),
+            ROLLOUT,
+            worker,
+            decode=partial(decode, kind=OpenedGroup),
+            refused=warner(redis, job_id, "rollout"),
+            reclaim_idle_ms=round(reclaim_idle_s * 1000),
         )
         self._playing: dict[asyncio.Task[None], str] = {}
         """Task -> the entry it works on."""
@@ -48,42 +57,31 @@ class GroupConsumer:
 
     async def consume(self, stop: asyncio.Event) -> None:
         """Read and play until `stop`; then return, with groups still being played (see `finish`)."""
-        touching = asyncio.create_task(self._touch())
-        try:
+        async with beside(self._touch):
             while not stop.is_set():
                 await self._slots.room()
                 entries = await self._stream.read(GROUPS_PER_READ)
                 self._held.update(entry.id for entry in entries)
                 for entry in entries:
                     await self._start(entry, stop)
-        finally:
-            await ended([touching])
 
     async def finish(self) -> None:
         """Wait until no group is being played, and keep the entries touched meanwhile."""
-        touching = asyncio.create_task(self._touch())
-        try:
+        async with beside(self._touch):
             while self._playing:
                 await asyncio.wait(self._playing)
-        finally:
-            await ended([touching])
 
     async def abandon(self) -> None:
         """Stop playing at once; the groups are claimed by others when their entries have lain idle."""
         await ended(list(self._playing))
 
-    async def _start(self, entry: Entry, stop: asyncio.Event) -> None:
-        try:
-            group = decode(entry.payload, OpenedGroup)
-        except ContractError as error:  # delivered again a few times, then it goes to the stream's dead letters
-            log.error("an opened group cannot be read", job_id=self._job_id, entry=entry.id, error=str(error))
-            self._held.discard(entry.id)
-            return
+    async def _start(self, entry: Entry[OpenedGroup], stop: asyncio.Event) -> None:
+        group = entry.payload
         await self._slots.take(group.n)
         if stop.is_set():
             self._slots.give(group.n)
             return
-        task = asyncio.create_task(self._play_entry(entry, group))
+        task = asyncio.create_task(self._play_entry(entry))
         self._playing[task] = entry.id
         self._held.discard(entry.id)
         task.add_done_callback(self._done(group.n))
@@ -95,13 +93,14 @@ class GroupConsumer:
 
         return forget
 
-    async def _play_entry(self, entry: Entry, group: OpenedGroup) -> None:
+    async def _play_entry(self, entry: Entry[OpenedGroup]) -> None:
         try:
-            await self._play(group)
-        except MoveRefused:
+            with suppress(MoveRefused):
+                await self._play(entry.payload)
+                return
             await self._stream.ack(entry.id)  # every move acknowledges the announcement: this one is a leftover
         except Exception:
-            log.exception("a group was left for others", job_id=self._job_id, group_id=group.group_id)
+            log.exception("a group was left for others", job_id=self._job_id, group_id=entry.payload.group_id)
 
     async def _touch(self) -> None:
         while True:

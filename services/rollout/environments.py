@@ -13,7 +13,7 @@ import grpc
 import structlog
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
-from services.kit.tasks import ended
+from services.kit.tasks import beside
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import EnvironmentFault
 from services.rollout.limits import EnvironmentLimits
@@ -221,11 +221,10 @@ async def connected_environments(
     """
     async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
         environments = GrpcEnvironments(channel, limits, tell)
-        renewing = asyncio.create_task(environments.keep_alive())
         try:
-            yield environments
+            async with beside(environments.keep_alive):
+                yield environments
         finally:
-            await ended([renewing])
             await environments.drain()
 
 

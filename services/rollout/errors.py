@@ -38,3 +38,7 @@ class ModelFault(Exception):
 
 class JobNotReady(Exception):
     """The job's spec, environment or tokenizer is not there yet; ask again later."""
+
+
+class TokenizerError(ValueError):
+    """The policy's folder lacks what is needed; the message names the file."""

@@ -10,27 +10,20 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.contracts import keys
-from services.contracts.messages import (
-    ContractError,
-    Generated,
-    GenerateItem,
-    GenerateReply,
-    GenerateRequest,
-    decode,
-    encode,
-)
-from services.kit.streams import BLOCK_MS, FIELD
-from services.kit.tasks import ended
+from services.contracts.messages import Generated, GenerateItem, GenerateReply, GenerateRequest, decode, encode
+from services.kit.dead_letters import dead_letters
+from services.kit.streams import StreamTail, append
+from services.kit.tasks import beside
 from services.ledger.troubles import Troubles
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import InferenceFault
@@ -81,12 +74,11 @@ class RedisInference:
 
     def __init__(self, redis: Redis, worker: str, limits: InferenceLimits) -> None:
         self._redis, self._limits = redis, limits
-        self._replies = keys.replies_stream(worker)
+        self._replies = StreamTail(redis, keys.replies_stream(worker), partial(decode, kind=GenerateReply))
         self._replicas = ReplicaTable(redis, self._give_up_on)
         self._requests = Coalescer(self._send, max_size=limits.max_batch, delay_s=limits.coalesce_s)
         self._pending: dict[str, _Pending] = {}
         self._owed = Owed(redis)
-        self._last_reply = b"0-0"
         self._troubles = Troubles(redis, "rollout")
 
     async def generate(self, ask: Ask) -> Sampled:
@@ -118,26 +110,32 @@ class RedisInference:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
-    async def read_replies(self) -> None:
-        """Hand the answers in the stream to those who wait for them; waits a second for the first one."""
-        answer = await self._redis.xread({self._replies: self._last_reply}, count=REPLIES_PER_READ, block=BLOCK_MS)
-        for id_, fields in _entries(answer):
-            self._last_reply = id_
-            self._take(fields[FIELD])
+    async def follow_replies(self) -> None:
+        """For ever: hand the answers in the stream to those who wait for them."""
+        while True:
+            async with _redis_may_be_away():
+                for reply in await self._replies.read(REPLIES_PER_READ):
+                    self._take(reply)
 
-    async def look_around(self) -> None:
-        """Read the table of replicas; free the replies that were taken."""
-        await self._replicas.refresh()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.xtrim(self._replies, minid=self._last_reply, approximate=False)
-            pipe.expire(self._replies, REPLIES_KEPT_S)
-            await pipe.execute()
+    async def follow_replicas(self) -> None:
+        """For ever: read the table of replicas; free the replies that were taken."""
+        while True:
+            async with _redis_may_be_away():
+                await self._replicas.refresh()
+                await self._replies.free(REPLIES_KEPT_S)
+            await asyncio.sleep(self._limits.replica_poll_s)
 
     async def look_for_lost(self) -> None:
-        """Give up on requests that their replica does not owe any more, as after a Redis that lost its memory.
+        """For ever: give up on requests that their replica does not owe any more, as after a Redis without its memory.
 
         An answer is written before its request is deleted, so the second look in a row is proof.
         """
+        while True:
+            async with _redis_may_be_away():
+                await self._give_up_on_lost()
+            await asyncio.sleep(self._limits.lost_poll_s)
+
+    async def _give_up_on_lost(self) -> None:
         sent = [pending for pending in self._pending.values() if pending.entry_id]
         owed = await self._owed.entries({(pending.route.replica, pending.entry_id) for pending in sent})
         for pending in sent:
@@ -150,7 +148,7 @@ class RedisInference:
     async def drain(self) -> None:
         """Send what is collected, then delete the stream of replies."""
         await self._requests.drain()
-        await self._redis.delete(self._replies)
+        await self._redis.delete(self._replies.stream, dead_letters(self._replies.stream))
 
     async def _replica_for(self, ask: Ask, tried: list[str]) -> str:
         """The best replica not tried yet, else the least recently tried one; waits while there is none."""
@@ -191,7 +189,7 @@ class RedisInference:
             return
         request = GenerateRequest(
             job_id=route.job_id,
-            reply_to=self._replies,
+            reply_to=self._replies.stream,
             items=items,
             min_version=route.min_version,
             temperature=route.sampling.temperature,
@@ -200,21 +198,16 @@ class RedisInference:
             deadline_unix_s=time.time() + KEPT_UNSAMPLED_S,
         )
         try:
-            sent = await self._redis.xadd(keys.requests_stream(route.replica), {FIELD: encode(request)})
+            sent = await append(self._redis, keys.requests_stream(route.replica), encode(request))
         except (RedisError, OSError) as error:
             log.error("a request could not be sent", replica=route.replica, error=repr(error))
             for one in asked:
                 _fail(one, f"{route.replica}: the request could not be sent: {error!r}")
         else:
             for one in asked:
-                one.entry_id = cast(bytes, sent)
+                one.entry_id = sent
 
-    def _take(self, payload: bytes) -> None:
-        try:
-            reply = decode(payload, GenerateReply)
-        except ContractError as error:
-            log.error("a reply cannot be read", error=str(error))
-            return
+    def _take(self, reply: GenerateReply) -> None:
         for generated in reply.results:
             pending = self._pending.get(generated.item_id)  # None: it came from another replica meanwhile
             if pending is not None and not pending.answer.done():
@@ -231,26 +224,21 @@ class RedisInference:
 async def connected_inference(redis: Redis, worker: str, limits: InferenceLimits) -> AsyncIterator[RedisInference]:
     """A client of every replica, under this worker's name; nobody else may read its replies."""
     inference = RedisInference(redis, worker, limits)
-    tasks = [
-        asyncio.create_task(_again_and_again(inference.read_replies, 0)),
-        asyncio.create_task(_again_and_again(inference.look_around, limits.replica_poll_s)),
-        asyncio.create_task(_again_and_again(inference.look_for_lost, limits.lost_poll_s)),
-    ]
     try:
-        yield inference
+        async with beside(inference.follow_replies, inference.follow_replicas, inference.look_for_lost):
+            yield inference
     finally:
-        await ended(tasks)
         await inference.drain()
 
 
-async def _again_and_again(work: Callable[[], Awaitable[None]], every_s: float) -> None:
-    while True:
-        try:
-            await work()
-        except (RedisError, OSError) as error:  # Redis has been away for longer than a command is repeated
-            log.error("Redis does not answer", error=repr(error))
-            await asyncio.sleep(RETRY_EVERY_S)
-        await asyncio.sleep(every_s)
+@asynccontextmanager
+async def _redis_may_be_away() -> AsyncIterator[None]:
+    """It has been for longer than a command is repeated, or refuses one: the loop around the block tries again."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        log.error("Redis does not answer", error=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(RETRY_EVERY_S)
 
 
 def _fail(pending: _Pending, cause: str) -> None:
@@ -268,14 +256,3 @@ def _sampled(generated: Generated, replica: str) -> Sampled:
     if len(lengths) != 1 or 0 in lengths or len(generated.response_ids) % 4:
         raise InferenceFault(f"{replica}: want ids, logprobs and versions of one length >= 1, got bytes {lengths}")
     return Sampled(generated.response_ids, generated.logprobs, generated.versions, generated.finish_reason)
-
-
-def _entries(answer: object) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """The entries of an XREAD of one stream, in either protocol's shape."""
-    if not answer:
-        return []
-    if isinstance(answer, dict):
-        (entries,) = answer.values()
-        return entries[0] if entries and isinstance(entries[0], list) else entries
-    assert isinstance(answer, list)
-    return list(answer[0][1])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from hashlib import blake2b
-from typing import cast
 
 import structlog
 from pydantic import ValidationError
@@ -13,6 +12,7 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.policy import ReplicaStatus
+from services.kit.values import hash_value, text_of
 
 log = structlog.get_logger("rollout")
 
@@ -56,15 +56,15 @@ class ReplicaTable:
 
     async def refresh(self) -> None:
         """Read the table once."""
-        rows = await cast(Awaitable[dict[bytes, bytes]], self._redis.hgetall(keys.REPLICAS))
-        names = [name.decode() for name in rows]
+        rows = await hash_value(self._redis, keys.REPLICAS)
+        named = {name: row for raw, row in rows.items() if (name := text_of(raw)) is not None}
         async with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
+            for name in named:
                 pipe.exists(keys.replica_heartbeat(name))
-            beats = await pipe.execute() if names else []
+            beats = await pipe.execute() if named else []
         live = {
             name: status
-            for name, row, beat in zip(names, rows.values(), beats, strict=True)
+            for (name, row), beat in zip(named.items(), beats, strict=True)
             if beat and (status := _status(name, row)) is not None
         }
         gone = set(self._live) - set(live)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 import structlog
 from redis.asyncio import Redis
@@ -19,16 +17,16 @@ from redis.exceptions import RedisError
 
 from services.contracts import keys
 from services.kit.tasks import ended
+from services.kit.values import text_members
 from services.ledger import Ledger
 from services.ledger.troubles import Troubles, accept_job, refuse_job
 from services.rollout.consumer import GroupConsumer
-from services.rollout.errors import JobNotReady
+from services.rollout.errors import JobNotReady, TokenizerError
 from services.rollout.playbook import load_playbook
 from services.rollout.player import Player
 from services.rollout.ports import Environments, Inference
 from services.rollout.settings import Settings
 from services.rollout.slots import EpisodeSlots
-from services.rollout.tokens import TokenizerError
 from services.rollout.warnings import JobWarnings
 
 log = structlog.get_logger("rollout")
@@ -78,8 +76,7 @@ class RolloutWorker:
         await self._drain()
 
     async def _follow_jobs(self) -> None:
-        members = await cast(Awaitable[set[bytes]], self._redis.smembers(keys.ACTIVE_JOBS))
-        active = {member.decode() for member in members}
+        active = await text_members(self._redis, keys.ACTIVE_JOBS)
         for job_id in [job_id for job_id in self._jobs if job_id not in active]:
             await self._leave(job_id)
         for job_id in sorted(active):

@@ -39,8 +39,8 @@ class Settings(BaseSettings):
     max_batch: int = Field(256, ge=1)
     """Steps or prompts in one message."""
 
-    open_timeout_s: Seconds = 120.0
-    """Longest wait for the sessions of one group, waiting for room included."""
+    open_timeout_s: Seconds = 240.0
+    """Longest wait for the sessions of one group, waiting for room and for a worker's start included."""
     step_timeout_s: Seconds = 90.0
     """Longest wait for one step, repeats included; longer than the environment service's own limit on a step."""
     call_timeout_s: Seconds = 40.0

@@ -13,8 +13,7 @@ from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateSyntaxErr
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.contracts.templates import template_file, template_files
-from services.rollout.errors import AttemptFailed
-from services.rollout.tokens import TokenizerError
+from services.rollout.errors import AttemptFailed, TokenizerError
 
 
 class Scene(msgspec.Struct, frozen=True):

@@ -13,16 +13,13 @@ from jinja2 import TemplateError
 from tokenizers import AddedToken, Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
+from services.rollout.errors import TokenizerError
 from services.rollout.outside import OutsideGuard, Quote
 from services.rollout.templates import ChatTemplate
 from services.rollout.tokenizer_files import TokenizerFiles, stop_tokens
 
 CACHED_TEXTS = 4_096
 """States recur: most prompts of a small environment were encoded before."""
-
-
-class TokenizerError(ValueError):
-    """The policy's folder lacks what is needed; the message names the file."""
 
 
 class PolicyTokens:

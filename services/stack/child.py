@@ -33,10 +33,13 @@ class ServicePlan:
     """Added to the supervisor's own environment, without what is the API's alone."""
     probe: Callable[[], bool] | None = None
     """Whether it is ready; None: it says so by its announcing line on stdout."""
-    start_s: float = 120.0
-    """Longest time from the start until it is ready; torch on a busy machine takes most of a minute."""
+    start_s: float = 300.0
+    """Longest time from the start until it is ready; torch on a busy machine takes minutes. One that
+    ends is noticed at once."""
     stop_s: float = 10.0
     """Longest time from SIGTERM to its end; then SIGKILL."""
+    needed: bool = False
+    """The stack does not come up without it."""
 
 
 class StartFailed(Exception):
@@ -53,6 +56,7 @@ class Child:
         self.plan, self._process, self.log = plan, process, log
         self._announced: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read_stdout())
+        self._buried = False
 
     @classmethod
     async def start(cls, plan: ServicePlan, addresses: Mapping[str, str], logs: Path) -> Child:
@@ -115,7 +119,10 @@ class Child:
         return obeyed
 
     def kill(self) -> None:
-        """SIGKILL to everything in its session that is left."""
+        """SIGKILL to everything in its session that is left; once it has ended, once: its number may be another's."""
+        if self._buried:
+            return
+        self._buried = self._process.returncode is not None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 

@@ -65,7 +65,7 @@ async def _start_and_watch(
 
 
 async def run(settings: Settings) -> int:
-    """Plan the stack and run it. Exit status: 0 stopped as asked, 1 a service could not be kept running."""
+    """Plan the stack and run it. Exit status: 0 stopped as asked, 1 a service that the others need did not start."""
     valkey = None if settings.redis_url else plan_valkey(settings.data_dir / "valkey")
     redis_url = valkey.url if valkey else settings.redis_url
     limits = RestartLimits(restarts=settings.restarts)
@@ -84,7 +84,7 @@ async def run(settings: Settings) -> int:
 
 
 def main() -> int:
-    """Exit status: 0 stopped as asked, 1 a service could not be kept running, 2 bad settings or folder in use."""
+    """Exit status: 0 stopped as asked, 1 a needed service did not start, 2 bad settings or folder in use."""
     try:
         settings = Settings()
         with held_folder(settings.data_dir):

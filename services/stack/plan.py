@@ -22,12 +22,13 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
     data_dir, env_host = settings.data_dir.absolute(), "127.0.0.1"
     shared = {**dict.fromkeys(_THREAD_VARIABLES, str(settings.threads)), "TOKENIZERS_PARALLELISM": "false"}
 
-    def service(name: str, prefix: str, variables: Variables, stop_s: float) -> ServicePlan:
+    def service(name: str, prefix: str, variables: Variables, stop_s: float, *, needed: bool = False) -> ServicePlan:
         def all_variables(addresses: Mapping[str, str]) -> dict[str, str]:
             own = {"LOG_LEVEL": settings.log_level, **variables(addresses)}
             return {**shared, **{f"{prefix}{key}": value for key, value in own.items()}}
 
-        return ServicePlan(name, [sys.executable, "-m", f"services.{name}.main"], all_variables, stop_s=stop_s)
+        command = [sys.executable, "-m", f"services.{name}.main"]
+        return ServicePlan(name, command, all_variables, stop_s=stop_s, needed=needed)
 
     def with_redis(**more: str) -> Variables:
         return lambda _: {"REDIS_URL": redis_url, "DATA_DIR": str(data_dir), **more}
@@ -57,15 +58,16 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
 
     vllm = settings.found_vllm_python()
     inference = {"VLLM_PYTHON": str(vllm)} if vllm else {}
-    first = [ServicePlan("valkey", valkey.command, probe=valkey.answers, start_s=30.0)] if valkey else []
+    first = [ServicePlan("valkey", valkey.command, probe=valkey.answers, needed=True)] if valkey else []
+    environments = service("env", "ENV_SERVICE_", env, stop_s=settings.drain_s + 8.0, needed=True)
     rest = [
         service("inference", "INFERENCE_", with_redis(**inference), stop_s=25.0),
         service("rollout", "ROLLOUT_", rollout, stop_s=settings.drain_s + 8.0),
         service("advantage", "ADVANTAGE_", with_redis(), stop_s=8.0),
         service("trainer", "TRAINER_", with_redis(), stop_s=40.0),
-        service("api", "API_", api, stop_s=8.0),
+        service("api", "API_", api, stop_s=8.0, needed=True),
     ]
-    stages = [first, [service("env", "ENV_SERVICE_", env, stop_s=settings.drain_s + 8.0)], rest]
+    stages = [first, [environments], rest]
     return [stage for stage in stages if stage]
 
 

@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     threads: int = Field(1, ge=1)
     """CPU threads of each numerical library in each service."""
     restarts: int = Field(6, ge=0)
-    """Crashes of one service within five minutes after which the stack gives up."""
+    """Crashes of one service in a row after which the stack says so and tries it less and less often."""
     drain_s: float = Field(2.0, ge=0)
     """Time for groups under way when the stack stops; what is not finished is played again at the next start."""
     log_level: str = "INFO"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +16,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RestartLimits:
-    """How a crashed service is started again."""
+    """How a crashed service is started again: each wait is twice the one before."""
 
     first_wait_s: float = 0.5
     longest_wait_s: float = 15.0
-    """Each wait is twice the one before."""
+    """Up to so many seconds for the first `restarts` in a row."""
     restarts: int = 6
-    within_s: float = 300.0
-    """More than `restarts` in so many seconds, and the stack gives up."""
-
-
-class GaveUp(Exception):
-    """A service crashed too often; the message says which."""
+    """Then the user is told, once, and the waits go on growing."""
+    patient_wait_s: float = 300.0
+    """Up to so many seconds."""
+    steady_s: float = 60.0
+    """A service that lived for so long has recovered: its next crash is the first in a row."""
 
 
 class Supervisor:
@@ -51,15 +49,19 @@ class Supervisor:
         self._guardian: Guardian | None = None
 
     async def start(self) -> None:
-        """Start every service and wait until all are ready. Raises StartFailed; what runs then keeps running."""
+        """Start every service and wait until each is ready or has failed; what failed is tried again by `watch`.
+
+        Raises:
+            StartFailed: a service that the others need did not get ready; what runs then keeps running.
+        """
         self._guardian = await Guardian.start()
         for stage in self._stages:
             children = [await self._spawn(plan) for plan in stage]
-            await asyncio.gather(*(self._until_ready(child) for child in children))
+            await asyncio.gather(*(self._first_start(child) for child in children))
             self._watchers += [asyncio.create_task(self._keep_alive(child)) for child in children]
 
     async def watch(self) -> None:
-        """Restart what crashes, for ever. Raises GaveUp."""
+        """Restart what crashes, for ever: one service that cannot be kept running takes no other one down."""
         await asyncio.gather(*self._watchers)
 
     async def stop(self, hurry: asyncio.Event) -> None:
@@ -91,28 +93,50 @@ class Supervisor:
         where = f" at {address}" if address else ""
         self._say(f"{child.plan.name} ready{where} after {time.monotonic() - began:.1f} s")
 
+    async def _first_start(self, child: Child) -> None:
+        try:
+            await self._until_ready(child)
+        except StartFailed as failure:
+            if child.plan.needed:
+                raise
+            self._say(f"{failure}\nthe others go on without {child.plan.name}")
+            await child.stop(deadline_s=1.0)
+
     async def _keep_alive(self, child: Child) -> None:
-        plan, restarts, wait_s = child.plan, deque[float](), self._limits.first_wait_s
+        plan, limits, crashes, wait_s = child.plan, self._limits, 0, 0.0
         while True:
+            began = time.monotonic()
             status = await child.ended()
             child.kill()  # what it left behind in its session
             if self._guardian is not None:
                 self._guardian.forget(child.pid)
-            now = time.monotonic()
-            restarts.append(now)
-            while restarts[0] < now - self._limits.within_s:
-                restarts.popleft()
-            if len(restarts) > self._limits.restarts:
-                raise GaveUp(f"{plan.name} crashed {len(restarts)} times; its log is {child.log}")
-            wait_s = self._limits.first_wait_s if len(restarts) == 1 else min(2 * wait_s, self._limits.longest_wait_s)
-            self._say(f"{plan.name} ended with {status}; restart {len(restarts)} in {wait_s:g} s, log {child.log}")
+            if time.monotonic() - began > limits.steady_s:
+                crashes = 0
+            crashes += 1
+            longest_s = limits.longest_wait_s if crashes <= limits.restarts else limits.patient_wait_s
+            wait_s = limits.first_wait_s if crashes == 1 else min(2 * wait_s, longest_s)
+            if crashes <= limits.restarts:
+                self._say(f"{plan.name} ended with {status}; restart {crashes} in {wait_s:g} s, log {child.log}")
+            elif crashes == limits.restarts + 1:
+                self._say(
+                    f"{plan.name} crashed {crashes} times in a row; the others go on without it, and it is tried again "
+                    f"less and less often, at least every {limits.patient_wait_s:g} s; its log is {child.log}"
+                )
             await asyncio.sleep(wait_s)
-            child = await self._spawn(plan)
-            try:
-                await self._until_ready(child)
-            except StartFailed as failure:
+            child = await self._started_again(child, quiet=crashes > limits.restarts)
+
+    async def _started_again(self, child: Child, *, quiet: bool) -> Child:
+        """The service's next process, ready or stopped; the one before it where none could be made."""
+        try:
+            child = await self._spawn(child.plan)
+            await self._until_ready(child)
+        except StartFailed as failure:
+            if not quiet:
                 self._say(str(failure))
-                await child.stop(deadline_s=1.0)
+            await child.stop(deadline_s=1.0)
+        except OSError as error:  # no memory or no process left, the interpreter is being replaced
+            self._say(f"{child.plan.name} could not be started: {error}")
+        return child
 
     async def _stop_child(self, name: str, child: Child, hurry: asyncio.Event) -> None:
         stopping = asyncio.create_task(child.stop())

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from services.stack.process import die_with_parent, free_port
 
-START_S, STOP_S = 10.0, 5.0
+START_S, STOP_S = 120.0, 5.0
 
 
 class EmbeddedRedisFailed(RuntimeError):

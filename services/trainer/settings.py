@@ -25,12 +25,19 @@ class Settings(BaseSettings):
     """Jobs whose policy stays in memory between their segments; 1 where one fills the device."""
     segment_s: float = Field(600.0, gt=0)
     """A segment ends after the batch during which so much time has passed, though checkpoint_every is not reached."""
+    room_wait_s: float = Field(15.0, gt=0)
+    """Longest wait at the door of a job for which no inference replica is free; then another job has its turn."""
+    fruitless_takes: int = Field(10, ge=2)
+    """A job that trainers took up so often in a row without anything new fails; at half of it its owner is warned."""
+    child_start_s: float = Field(300.0, ge=120)
+    """Longest start of the pool's child until it is up; imports take 25 times as long on a busy machine."""
     visibility_timeout_s: float = Field(40.0, ge=3)
     """A message whose worker was not heard of for so long is delivered again (60 s to recover: design)."""
     restore_interval_s: float = Field(10.0, gt=0)
     """How often the broker's client looks for such messages; comes on top of the timeout."""
-    ack_timeout_s: float = Field(300.0, gt=0)
-    """Longest wait until a replica serves a published version; the first one starts an engine."""
+    ack_timeout_s: float = Field(720.0, gt=0)
+    """Longest wait until a replica serves a published version; the first one starts an engine, which may
+    take INFERENCE_VLLM_START_S."""
     policy_keep: int = Field(3, ge=1)
     """Newest policy versions that stay on shared storage; a replica loads the newest only."""
     poll_s: float = Field(0.5, gt=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 
 from redis.asyncio import Redis
@@ -19,7 +20,7 @@ from services.api.sync.broker import queue_lengths
 from services.contracts import keys
 from services.contracts.rest.catalogue import LedgerView, QueueView, ServiceView, SystemView
 from services.contracts.states import JobState
-from services.ledger import Ledger
+from services.ledger import Ledger, RecordUnreadable
 
 _BEGUN = [JobState.RUNNING.value, JobState.PAUSED.value]
 
@@ -54,17 +55,20 @@ async def _counts(database: Database, caller: Caller) -> dict[str, int]:
 async def _services(redis: Redis, caller: Caller) -> list[ServiceView]:
     """Who is alive; what they are at, which names jobs of every project, only for whoever sees them all."""
     names = [name async for name in redis.scan_iter(keys.service_heartbeat("*", "*"), count=1000)]
-    beats = [json.loads(beat) for beat in await redis.mget(names) if beat] if names else []
-    found = [
-        ServiceView(
-            service=str(beat.get("service")),
-            instance=str(beat.get("instance")),
-            pid=beat.get("pid"),
-            detail=(beat.get("detail") or {}) if caller.sees is None else {},
-        )
-        for beat in beats
-    ]
+    beats = await redis.mget(names) if names else []
+    found = [view for beat in beats if beat and (view := _service(beat, caller)) is not None]
     return sorted(found, key=lambda one: (one.service, one.instance))
+
+
+def _service(beat: bytes | str, caller: Caller) -> ServiceView | None:
+    """What a heartbeat says; None: nothing that can be read."""
+    with suppress(ValueError, AttributeError):
+        told = json.loads(beat)
+        detail = (told.get("detail") or {}) if caller.sees is None else {}
+        return ServiceView(
+            service=str(told.get("service")), instance=str(told.get("instance")), pid=told.get("pid"), detail=detail
+        )
+    return None
 
 
 async def _trainer_queue(redis: Redis) -> QueueView:
@@ -89,7 +93,11 @@ async def _stream(redis: Redis, name: str, job: str, stream: str) -> QueueView:
 async def _ledger(redis: Redis, job_ids: Sequence[str]) -> LedgerView:
     total = LedgerView()
     for job in job_ids:
-        balance = await Ledger(redis, job).balance()
+        try:
+            balance = await Ledger(redis, job).balance()
+        except (RecordUnreadable, ResponseError):
+            total.balanced = False
+            continue
         total.opened += balance.opened
         total.consumed += balance.consumed
         total.live += balance.live

@@ -16,10 +16,7 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 
-WAITING = 9
-"""Priority of a job that waits for its turn, the lowest: a running job's own next segment goes first, so that a job is
-brought to its end, with the inference replica that serves it, before the next one begins."""
-_STEPS = (3, 6, WAITING)
+_STEPS = (3, 6, keys.WAITING)
 _LISTS = [keys.TRAINER_QUEUE, *(f"{keys.TRAINER_QUEUE}\x06\x16{priority}" for priority in _STEPS)]
 _IN_FLIGHT = "unacked"
 """Hash of what workers hold: JSON [message, exchange, routing key]."""

@@ -11,11 +11,13 @@ from kombu.exceptions import KombuError
 from redis.asyncio import Redis
 
 from services.api.sql.tables import JobRow
-from services.api.sync.broker import WAITING, announced_jobs
+from services.api.sync.broker import announced_jobs
 from services.contracts import keys
-from services.contracts.events import StateReached, Warned, encoded
+from services.contracts.events import StateReached, encoded
+from services.contracts.keys import WAITING
 from services.contracts.states import JobState
-from services.kit.streams import FIELD
+from services.kit.streams import append
+from services.ledger.warnings import warn
 
 
 class BrokerFailed(Exception):
@@ -52,9 +54,9 @@ class Dispatcher:
                 pipe.set(keys.environment(job.id), msgspec.json.encode(job.environment))
                 pipe.set(keys.spec(job.id), msgspec.json.encode(job.spec))
                 pipe.set(keys.control(job.id), job.wish)
-                if job.state != JobState.RUNNING:
-                    pipe.xadd(keys.events_stream(job.id), {FIELD: _state_event(JobState.QUEUED)})
             await pipe.execute()
+        queued, event = [job.id for job in jobs if job.state != JobState.RUNNING], _state_event(JobState.QUEUED)
+        await asyncio.gather(*(append(self._redis, keys.events_stream(job_id), event) for job_id in queued))
         self._told([job.id for job in jobs])
         await self.enqueue([job.id for job in jobs])
 
@@ -67,7 +69,11 @@ class Dispatcher:
             with self._celery.producer_or_acquire() as producer:
                 for job_id in job_ids:
                     self._celery.send_task(
-                        keys.RUN_SEGMENT, args=[job_id], queue=keys.TRAINER_QUEUE, priority=WAITING, producer=producer
+                        keys.RUN_SEGMENT,
+                        args=[job_id],
+                        queue=keys.TRAINER_QUEUE,
+                        priority=WAITING,
+                        producer=producer,
                     )
         except KombuError as error:
             raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error
@@ -89,9 +95,9 @@ class Dispatcher:
         """Those for which another wish, or none, stands in Redis than here."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for job_id in wishes:
-                pipe.get(keys.control(job_id))
+                pipe.mget([keys.control(job_id)])  # unlike GET it does not fail on another type
             told = await pipe.execute()
-        return {job for (job, wish), found in zip(wishes.items(), told, strict=True) if found != wish.encode()}
+        return {job for (job, wish), (found,) in zip(wishes.items(), told, strict=True) if found != wish.encode()}
 
     async def tell_wish(self, job_id: str, wish: str) -> None:
         """The trainer reads it at every step boundary."""
@@ -99,13 +105,12 @@ class Dispatcher:
 
     async def publish_state(self, job_id: str, state: JobState) -> None:
         """A state that the API itself brings about, as an event among the others."""
-        await self._redis.xadd(keys.events_stream(job_id), {FIELD: _state_event(state)})
+        await append(self._redis, keys.events_stream(job_id), _state_event(state))
         self._told([job_id])
 
     async def warn(self, job_id: str, message: str) -> None:
         """What the job's owner should know, as an event among the others."""
-        event = encoded(Warned(service="api", message=message))
-        await self._redis.xadd(keys.events_stream(job_id), {FIELD: event})
+        await warn(self._redis, job_id, "api", message)
         self._told([job_id])
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.stdlib import BoundLogger
 
 from services.api.sql.database import Database
-from services.kit.tasks import ended
+from services.kit.tasks import Loop, ended, first_failure
 
 ASK_AGAIN_S = 1.0
 _KEY = 0x6769676C
@@ -29,7 +29,7 @@ StillHeld = Callable[[], Awaitable[None]]
 """Raises when the lock may be lost."""
 
 
-async def lead(database: Database, log: BoundLogger, *loops: Callable[[], Awaitable[None]]) -> None:
+async def lead(database: Database, log: BoundLogger, *loops: Loop) -> None:
     """Run the loops whenever this process leads, for ever; a database that went away is asked again.
 
     Raises what else a loop raises.
@@ -46,17 +46,15 @@ async def lead(database: Database, log: BoundLogger, *loops: Callable[[], Awaita
             await asyncio.sleep(ASK_AGAIN_S)
 
 
-async def _run(loops: tuple[Callable[[], Awaitable[None]], ...], still_held: StillHeld) -> None:
+async def _run(loops: tuple[Loop, ...], still_held: StillHeld) -> None:
     async def watch() -> None:
         while True:
             await asyncio.sleep(ASK_AGAIN_S)
             await still_held()
 
-    tasks = [asyncio.ensure_future(loop()) for loop in (*loops, watch)]
+    tasks = [asyncio.create_task(loop()) for loop in (*loops, watch)]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await first_failure(tasks)
     finally:
         await ended(tasks)
 

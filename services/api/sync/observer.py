@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import or_, select
 from sqlalchemy.orm import defer
 from structlog.stdlib import BoundLogger
@@ -21,12 +21,15 @@ from structlog.stdlib import BoundLogger
 from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, JobRow
 from services.api.sync.event_bus import News, Told
-from services.api.sync.stream_ids import stream_position
+from services.api.sync.stream_ids import Position, stream_position
 from services.contracts import keys
 from services.contracts.events import Warned, job_event
-from services.contracts.messages import ContractError, JobEvent, decode
+from services.contracts.messages import JobEvent, decode
 from services.contracts.states import TERMINAL, JobState, Wish, follows
-from services.kit.streams import FIELD
+from services.kit.dead_letters import is_wrong_type, set_entry_aside, set_key_aside
+from services.kit.streams import RawEntry, by_stream, payload_of
+from services.kit.values import text_members
+from services.ledger.warnings import warn
 
 BLOCK_MS = 200
 """Longest wait of one read; a job submitted meanwhile is seen after it."""
@@ -41,8 +44,6 @@ _ERROR_CHARACTERS = 4_000
 _UNREAD = [defer(JobRow.spec), defer(JobRow.environment), defer(JobRow.summary), defer(JobRow.metrics)]
 """Columns that no event's effect depends on."""
 
-Entries = list[tuple[bytes, dict[bytes, bytes]]]
-
 
 class Observer:
     """One loop over the streams of all jobs that have not ended: jobs at work in every read, the quiet ones in turn."""
@@ -50,6 +51,8 @@ class Observer:
     def __init__(self, redis: Redis, database: Database, news: News, log: BoundLogger) -> None:
         self._redis, self._database, self._news, self._log = redis, database, news, log
         self._expected: set[str] = set()
+        self._refused: list[tuple[str, str, str]] = []
+        """Job, entry and cause of what was read and is no event."""
         self._turn, self._next_turn = "", 0.0
 
     async def run(self) -> None:
@@ -72,18 +75,42 @@ class Observer:
         if not positions:
             return False
         streams = {keys.events_stream(job): position for job, position in positions.items()}
-        answer = await self._redis.xread(cast("dict[Any, Any]", streams), count=READ_COUNT, block=BLOCK_MS)
         jobs = {keys.events_stream(job).encode(): job for job in positions}
-        news = {jobs[stream]: entries for stream, entries in _by_stream(answer)}
+        news = {jobs[stream]: entries for stream, entries in (await self._read(streams)).items()}
         if news:
             for job, told in (await self._store(news)).items():
                 self._news.tell(job, told)
+            await self._set_aside_refused()
             await asyncio.sleep(GATHER_S)
         return True
 
+    async def _read(self, streams: Mapping[str, str]) -> dict[bytes, list[RawEntry]]:
+        """What is new in the streams; a value of another type in the place of one, which fails all, is set aside."""
+        try:
+            return by_stream(await self._redis.xread(cast("dict[Any, Any]", streams), count=READ_COUNT, block=BLOCK_MS))
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            for stream in streams:
+                await set_key_aside(self._redis, stream, "stream")
+            return {}
+
+    async def _set_aside_refused(self) -> None:
+        """Into the dead letters what is no event; a stream whose ids cannot be stored as a whole, since all that would
+        follow in it has such ids too."""
+        while self._refused:
+            job, entry_id, cause = self._refused[0]
+            stream = keys.events_stream(job)
+            if _position(entry_id) is None:
+                await set_key_aside(self._redis, stream, "")
+                await warn(self._redis, job, "api", f"the events from {entry_id} on could not be stored")
+            else:
+                await set_entry_aside(self._redis, stream, entry_id, cause)
+            self._refused.pop(0)
+
     async def _positions(self) -> dict[str, str]:
         """Job -> how far its stream is stored, for the next read."""
-        at_work = {name.decode() for name in await cast(Awaitable[set[bytes]], self._redis.smembers(keys.ACTIVE_JOBS))}
+        at_work = await text_members(self._redis, keys.ACTIVE_JOBS)
         expected = [self._expected.pop() for _ in range(min(TURN, len(self._expected)))]
         columns = select(JobRow.id, JobRow.event_id)
         over = [state.value for state in TERMINAL]
@@ -99,7 +126,7 @@ class Observer:
                 found += in_turn
         return {job: position for job, position in found}
 
-    async def _store(self, news: Mapping[str, Entries]) -> dict[str, Told]:
+    async def _store(self, news: Mapping[str, Sequence[RawEntry]]) -> dict[str, Told]:
         """Store the entries, and what they change of their jobs; what was new, by job."""
         told: dict[str, Told] = {}
         async with self._database.write() as session:
@@ -110,27 +137,35 @@ class Observer:
                 session.add_all(told[job.id].events)
         return told
 
-    def _new_events(self, job: JobRow, entries: Entries) -> list[EventRow]:
+    def _new_events(self, job: JobRow, entries: Sequence[RawEntry]) -> list[EventRow]:
         """Rows of the entries that are not stored yet; what they change of the job is changed."""
         rows, after = [], stream_position(job.event_id)
         for raw_id, fields in entries:
-            ms, seq = stream_position(raw_id.decode())
-            if (ms, seq) <= after:  # another API process stored it since the read
+            entry_id = raw_id.decode()
+            position = _position(entry_id)
+            if position is None:
+                self._refused.append((job.id, entry_id, "its id cannot be stored"))
+                break
+            if position <= after:  # another API process stored it since the read
                 continue
-            event = self._event(job.id, raw_id, fields)
+            event = self._event(job.id, entry_id, fields)
+            ms, seq = position
             rows.append(
                 EventRow(job_id=job.id, ms=ms, seq=seq, kind=event.kind, at_unix_s=event.at_unix_s, data=event.data)
             )
             self._apply(job, event)
-            job.event_id = raw_id.decode()
+            job.event_id = entry_id
         return rows
 
-    def _event(self, job_id: str, raw_id: bytes, fields: dict[bytes, bytes]) -> JobEvent:
+    def _event(self, job_id: str, entry_id: str, fields: Mapping[bytes, bytes]) -> JobEvent:
         try:
-            event = decode(fields.get(FIELD, b""), JobEvent)
+            event = decode(payload_of(fields), JobEvent)
+            if not math.isfinite(event.at_unix_s):
+                raise ValueError(f"at_unix_s: want a time, got {event.at_unix_s}")
             return JobEvent(kind=_storable(event.kind[:16]), at_unix_s=event.at_unix_s, data=_storable(event.data))
-        except ContractError as error:
-            self._log.warning("event_unreadable", job=job_id, id=raw_id.decode(), error=str(error))
+        except (ValueError, RecursionError) as error:  # ContractError and MalformedEntry are ValueErrors
+            self._log.warning("event_unreadable", job=job_id, id=entry_id, error=str(error))
+            self._refused.append((job_id, entry_id, str(error)))
             return job_event(Warned(service="api", message=f"unreadable event: {error}"))
 
     def _apply(self, job: JobRow, event: JobEvent) -> None:
@@ -149,7 +184,7 @@ class Observer:
         except ValueError:
             self._log.warning("state_unknown", job=job.id, state=repr(event.data.get("state")))
             return
-        if not follows(JobState(job.state), observed):
+        if not follows(JobState(job.state), observed, given_back="reason" in event.data):
             self._log.info("state_ignored", job=job.id, state=job.state, observed=observed.value)
             return
         job.state = observed.value
@@ -173,13 +208,12 @@ def _storable(value: Any) -> Any:
         return {_storable(str(name)): _storable(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_storable(inner) for inner in value]
-    return value
+    return value if value is None or isinstance(value, int) else _storable(repr(value))
 
 
-def _by_stream(answer: Any) -> Sequence[tuple[bytes, Entries]]:
-    if isinstance(answer, dict):  # RESP3: {stream: [entries]}, wrapped once more
-        return [
-            (name, entries[0] if entries and isinstance(entries[0], list) else entries)
-            for name, entries in answer.items()
-        ]
-    return answer or []
+def _position(entry_id: str) -> Position | None:
+    """None: the id lies beyond what a row can hold."""
+    try:
+        return stream_position(entry_id)
+    except ValueError:
+        return None

@@ -17,8 +17,7 @@ from services.env.sessions.leases import LeaseTable
 from services.env.sessions.pool import WorkerPool
 from services.env.sessions.service import EnvService, Limits
 from services.env.settings import Settings
-from services.env.workers.registry import known_environments
-from services.env.workers.worker import WorkerConfig
+from services.env.workers.listing import worker_config
 
 SERVICE_NAME = env_pb2.DESCRIPTOR.services_by_name["EnvironmentService"].full_name
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -66,14 +65,7 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
     """
     answering = Health()
     answering.set(False)
-    config = WorkerConfig(
-        known_environments(settings.extra_environments),
-        settings.options,
-        settings.worker_memory_mb * 2**20,
-        settings.step_cpu_s,
-        str(settings.data_root.resolve()) if settings.data_root else None,
-    )
-    pool = WorkerPool(settings, config, answering.set)
+    pool = WorkerPool(settings, worker_config(settings), answering.set)
     service = EnvService(
         pool,
         LeaseTable(ttl_s=settings.lease_ttl_s, limit=settings.max_leases),

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.env.sessions.errors import NoWorkerError, WorkerLostError
 from services.env.settings import Settings
@@ -60,15 +60,23 @@ class Crew:
 
     Args:
         size: worker processes, >= 1.
+        told: ids of the environments that a worker must have imported before it is ready.
         on_ready: told whether at least one worker can open sessions, whenever that changes.
     """
 
     def __init__(
-        self, settings: Settings, config: WorkerConfig, size: int, *, on_ready: Callable[[bool], None] = lambda _: None
+        self,
+        settings: Settings,
+        config: WorkerConfig,
+        size: int,
+        *,
+        told: Sequence[str],
+        on_ready: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._config = config
         self._size = size
+        self._told = tuple(told)
         self._on_ready = on_ready
         self._open: set[WorkerProcess] = set()
         self._retiring: set[WorkerProcess] = set()
@@ -111,7 +119,7 @@ class Crew:
         await asyncio.gather(*(worker.stop(STOP_PATIENCE_S) for worker in workers), *self._leaving)
 
     async def describe(self) -> list[EnvironmentEntry]:
-        """What its workers can open, as the first of them told it. NoWorkerError: none came up."""
+        """What is `told`, as the first worker told it. NoWorkerError: none came up."""
         try:
             return await asyncio.wait_for(asyncio.shield(self._entries), self._settings.worker_start_timeout_s)
         except TimeoutError as error:
@@ -246,7 +254,8 @@ class Crew:
 
     async def _greet(self, worker: WorkerProcess) -> None:
         request = worker.next_request()
-        answer = await asyncio.wait_for(worker.call(Describe(request), request), self._settings.worker_start_timeout_s)
+        order = Describe(request, self._told)
+        answer = await asyncio.wait_for(worker.call(order, request), self._settings.worker_start_timeout_s)
         assert isinstance(answer, Described)
         if not self._entries.done():
             self._entries.set_result(answer.environments)

@@ -10,6 +10,8 @@ from gigpo.env.environment import CostClass
 from services.env.sessions.crew import Crew, RemoteSession
 from services.env.sessions.errors import NoRoomError, NoWorkerError
 from services.env.settings import Settings
+from services.env.workers.listing import Plugins
+from services.env.workers.registry import is_built_in
 from services.env.workers.wire import EnvironmentEntry, EpisodeSpec, Failed, History, Opened
 from services.env.workers.worker import WorkerConfig
 
@@ -34,28 +36,36 @@ class WorkerPool:
     def __init__(self, settings: Settings, config: WorkerConfig, on_ready: Callable[[bool], None]) -> None:
         self._settings = settings
         self._config = config
-        self._standing = Crew(settings, config, settings.workers, on_ready=on_ready)
+        ours = [name for name, reference in config.environments.items() if is_built_in(reference)]
+        self._standing = Crew(settings, config, settings.workers, told=sorted(ours), on_ready=on_ready)
+        self._plugins: Plugins | None = None
         self._own: dict[str, Crew] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._stopped = False
 
     async def start(self) -> None:
-        """Start the standing crew and wait until all of it can open sessions; TimeoutError where it cannot."""
+        """Start the standing crew and wait until all of it can open sessions, and until every plugin was asked what it
+        is; TimeoutError where the crew does not get there."""
         self._standing.start()
+        self._plugins = Plugins(self._settings, self._config)
         self._watching = asyncio.create_task(self._watch())
         await self._standing.complete()
+        await self._plugins.entries()
 
     async def stop(self) -> None:
         """End every worker and wait until none is left."""
         self._stopped = True
         if self._watching is not None:
             self._watching.cancel()
+        if self._plugins is not None:
+            await self._plugins.stop()
         await asyncio.gather(*(crew.stop() for crew in (self._standing, *self._own.values())), *self._ending)
 
     async def describe(self) -> list[EnvironmentEntry]:
-        """The listing, as the first worker told it. NoWorkerError: none came up."""
-        return await self._standing.describe()
+        """The listing, in order of id. NoWorkerError: no worker came up."""
+        plugins = await self._plugins.entries() if self._plugins is not None else []
+        return sorted([*await self._standing.describe(), *plugins], key=lambda entry: entry.id)
 
     async def open(self, spec: EpisodeSpec, history: History) -> tuple[RemoteSession, Opened] | Failed:
         """Open a session and replay its history; see wire.OpenEpisode.
@@ -66,8 +76,8 @@ class WorkerPool:
             NoRoomError: it needs workers of its own, and no more may be started now.
         """
         entries = {entry.id: entry for entry in await self.describe()}
-        entry = entries.get(spec.environment)
-        size = own_workers(entry, self._settings) if entry else 0
+        entry = entries[spec.environment]
+        size = own_workers(entry, self._settings)
         crew = self._own_crew(spec.environment, size) if size else self._standing
         return await crew.open(spec, history)
 
@@ -79,7 +89,7 @@ class WorkerPool:
             log.info("starting %d workers of %r", size, environment)
             only = {environment: self._config.environments[environment]}
             self._own[environment] = Crew(
-                self._settings, msgspec.structs.replace(self._config, environments=only), size
+                self._settings, msgspec.structs.replace(self._config, environments=only), size, told=(environment,)
             )
             self._own[environment].start()
         return self._own[environment]
@@ -118,7 +128,5 @@ class WorkerPool:
 
 def own_workers(entry: EnvironmentEntry, settings: Settings) -> int:
     """How many workers of its own an environment gets; 0: it shares the standing ones."""
-    if entry.unavailable_reason:
-        return 0  # any worker can say so
     light = entry.thread_safe and entry.cost_class == CostClass.LIGHT
     return settings.own_workers.get(entry.id, 0 if light else settings.workers)

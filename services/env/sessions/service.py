@@ -290,6 +290,8 @@ class EnvService:
         entries = {entry.id: entry for entry in await self._sessions.describe()}
         if environment not in entries:
             raise UnknownEnvironmentError(f"unknown environment {environment!r}; known: {', '.join(entries)}")
+        if reason := entries[environment].unavailable_reason:  # no worker is to import it
+            raise UnknownEnvironmentError(f"environment {environment!r}: {reason}")
         limit = self._limits.max_sessions.get(environment, entries[environment].max_sessions)
         if limit and n > limit:
             raise BadRequestError(f"n: at most {limit} sessions of {environment!r} may live at once, got {n}")

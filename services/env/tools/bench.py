@@ -6,6 +6,7 @@ else the machine does, it does to both. Closed loop: a session takes its next st
 
 import os
 import random
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from services.env.tools.bench_load import Load, Service, Taken, served
 from services.env.tools.bench_openenv import OpenEnvLoad, OpenEnvMissingError, openenv_served
 from services.env.tools.local import Task
 from services.env.workers.episode import Episode
-from services.env.workers.registry import Registry, known_environments, valid_kwargs, valid_split
+from services.env.workers.listing import worker_config
+from services.env.workers.registry import Registry, valid_kwargs, valid_split
 
 ROUNDS = 2
 WARM_UP_S = 1.0
@@ -152,8 +154,10 @@ def _own_time_ms(task: Task) -> float:
 
 
 def _registry() -> Registry:
-    settings = Settings()
-    return Registry(known_environments(settings.extra_environments), settings.options)
+    config = worker_config(Settings())
+    if config.import_folder:  # workers look there too
+        sys.path.append(config.import_folder)
+    return Registry(config.environments, config.options)
 
 
 def _cores() -> int:

@@ -1,28 +1,43 @@
 """One session inside a worker: an environment, its history, its keys, and the check of what its author hands back."""
 
-import math
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
 from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 from gigpo_core.digest import anchor_digest
-from services.env.workers.wire import KeyedObservation, Stepped, digest_of
+from services.env.workers.wanted import ContractError, came, flag, named, number, numbers, text, texts
+from services.env.workers.wire import KeyedObservation, Stepped, packed
 
-_canonical = msgspec.msgpack.Encoder(order="deterministic")
+MAX_OBSERVATION_BYTES = 4 << 20
+"""Of text, anchor, task and admissible actions together: a message to a client holds at most 64 MiB, and several of
+them. The largest screen of Atari takes 0.6 MB, written out as numbers."""
+PLAIN = frozenset((str,))
 
 
-class ContractError(Exception):
-    """An environment handed back what the contract forbids (ENV_BUG)."""
+def _plain(value: Any) -> object:
+    """What NumPy's and PyTorch's values hold; TypeError: it is another type."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"got {came(value)}")
+
+
+_canonical = msgspec.msgpack.Encoder(order="deterministic", enc_hook=_plain)
 
 
 def state_key(state: object) -> bytes:
     """Digest of an exact state, 16 bytes. Sets and dict keys count without order.
 
     Raises:
-        TypeError: `state` holds something other than plain values.
+        ContractError: `state` holds something other than plain values.
     """
-    return blake2b(_canonical.encode(state), digest_size=16).digest()
+    try:
+        body = _canonical.encode(state)
+    except Exception as error:
+        wanted = "plain values (numbers of 64 bits, texts, tuples, lists, sets, dicts)"
+        raise ContractError(f"state(): want {wanted}, but {named(error)}") from error
+    return blake2b(body, digest_size=16).digest()
 
 
 class Episode:
@@ -43,49 +58,81 @@ class Episode:
     @property
     def deterministic(self) -> bool:
         """Whether a replay of the actions rebuilds this session."""
-        return self._environment.deterministic
+        return flag("deterministic", self._environment.deterministic)
 
     def reset(self, seed: int, split: str) -> KeyedObservation:
         """First observation of the task. ContractError: it is none."""
         self._origin = (seed, split)
-        return self._keyed(self._environment.reset(seed, split))
+        return self._keyed("reset", self._environment.reset(seed, split))
 
     def step(self, request: int, action: str, response_tokens: int = 0) -> Stepped:
         """Apply one action; the answer to `request`. ContractError: what came back is no sound outcome."""
         outcome = self._environment.answer(action, response_tokens)
         if not isinstance(outcome, Outcome):
-            raise ContractError(f"step must return an Outcome, got {type(outcome).__name__}")
+            raise ContractError(f"step: want an Outcome, got {came(outcome)}")
         self._actions.append(action)
-        reward = float(outcome.reward)
-        self._score = self._score + reward if outcome.score is None else float(outcome.score)
-        if not (math.isfinite(reward) and math.isfinite(self._score)):
-            raise ContractError(f"reward and score must be finite, got {reward} and {self._score}")
-        observation = self._keyed(outcome.observation)
-        terminated = bool(outcome.terminated)
+        reward = number("reward", outcome.reward)
+        score = self._score + reward if outcome.score is None else outcome.score
+        self._score = number("score", score)
+        observation = self._keyed("observation", outcome.observation)
+        terminated = flag("terminated", outcome.terminated)
+        truncated = flag("truncated", outcome.truncated)
         out_of_turns = len(self._actions) >= self._max_turns
         return Stepped(
             request=request,
             observation=observation,
             reward=reward,
             score=self._score,
-            won=bool(outcome.won),
+            won=flag("won", outcome.won),
             terminated=terminated,
-            truncated=not terminated and (bool(outcome.truncated) or out_of_turns),
-            action_valid=bool(outcome.action_valid),
-            rewards=tuple(map(float, outcome.rewards)),
+            truncated=not terminated and (truncated or out_of_turns),
+            action_valid=flag("action_valid", outcome.action_valid),
+            rewards=numbers("rewards", outcome.rewards),
         )
 
     def close(self) -> None:
         """Free what the environment holds."""
         self._environment.close()
 
-    def _keyed(self, observation: Observation) -> KeyedObservation:
+    def _keyed(self, field: str, observation: Observation) -> KeyedObservation:
+        """With its keys and the digest of all of it. ContractError: a part of it is not what it must be."""
         if not isinstance(observation, Observation):
-            raise ContractError(f"want an Observation, got {type(observation).__name__}")
-        anchor = observation.text if observation.anchor is None else observation.anchor
+            raise ContractError(f"{field}: want an Observation, got {came(observation)}")
+        shown, anchor, task, actions = _checked(observation)
         state = self._environment.state()
         if state is None:
             state = (self._origin, self._actions)
-        keys = (anchor_digest(anchor), state_key(state))
-        shown = (observation.text, anchor, *keys, observation.task, tuple(observation.admissible_actions))
-        return KeyedObservation(*shown, digest_of(*shown))
+        try:
+            keys = (anchor_digest(anchor), state_key(state))
+            parts = (shown, anchor, *keys, task, actions)
+            body = packed(parts)
+        except UnicodeEncodeError:
+            _check_each(observation)
+            raise
+        if len(body) > MAX_OBSERVATION_BYTES:
+            what = "the observation: text, anchor, task and admissible_actions"
+            raise ContractError(f"{what}: want at most {MAX_OBSERVATION_BYTES} bytes in all, got {len(body)}")
+        return KeyedObservation(*parts, blake2b(body, digest_size=16).digest())
+
+
+Shown = tuple[str, str, str, tuple[str, ...]]
+"""Text, anchor, task and admissible actions."""
+
+
+def _checked(observation: Observation) -> Shown:
+    """What is shown, of exactly these types. ContractError names the field that has another. Called for every step:
+    the usual types pass by one comparison each."""
+    shown, task, actions = observation.text, observation.task, observation.admissible_actions
+    anchor = shown if observation.anchor is None else observation.anchor
+    plain = type(shown) is str and type(anchor) is str and type(task) is str and type(actions) is tuple
+    return (
+        (shown, anchor, task, actions) if plain and PLAIN.issuperset(map(type, actions)) else _check_each(observation)
+    )
+
+
+def _check_each(observation: Observation) -> Shown:
+    """As `_checked`, field by field, and whether each text can be sent."""
+    shown = text("text", observation.text)
+    anchor = shown if observation.anchor is None else text("anchor", observation.anchor)
+    task = text("task", observation.task)
+    return shown, anchor, task, texts("admissible_actions", observation.admissible_actions)

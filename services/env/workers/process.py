@@ -28,17 +28,22 @@ log = logging.getLogger(__name__)
 
 STDERR_FD = 2
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "JAVA_HOME", "JAVA_TOOL_OPTIONS")
-"""Environment variables that a worker inherits."""
+"""Environment variables that every worker inherits."""
 
 
-def worker_environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """A few of `inherited`, our import path, and one hash seed: sets have one order in all workers."""
+def worker_environment(inherited: Mapping[str, str], config: WorkerConfig) -> dict[str, str]:
+    """A few of `inherited` and those that the operator named, our import path, and one hash seed: sets have one order
+    in all workers."""
     kept = {name: inherited[name] for name in PASSED_ON if name in inherited}
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "PYTHONHASHSEED": "0",
+    named = {name: inherited[name] for name in config.pass_env if name in inherited}
+    paths = [*sys.path, config.import_folder]
+    return {
+        **kept,
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        **named,
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "PYTHONHASHSEED": "0",
     }
 
 
@@ -87,7 +92,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=STDERR_FD,  # what environments print must not mix with what the service answers
                 process_group=0,
-                env=worker_environment(os.environ),
+                env=worker_environment(os.environ, config),
             )
             parents.pop_all()  # they are the worker's now
         try:

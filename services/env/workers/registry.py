@@ -1,20 +1,25 @@
 """Where environments come from: installed packages register them by entry point, settings may name more."""
 
-import json
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
+from operator import attrgetter
 
 from pydantic import JsonValue, ValidationError
 
 from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError
+from services.env.workers.description import NOT_INSTALLED as NOT_INSTALLED
+from services.env.workers.description import described, unavailable
+from services.env.workers.wanted import ContractError, came, named
 from services.env.workers.wire import EnvironmentEntry
 
 ENTRY_POINT_GROUP = "gigpo.environments"
-DISTRIBUTION = "gigpo-platform"
-NOT_INSTALLED = "not installed: "
-"""How the reason begins where the environment itself is sound and something it needs is missing."""
+BUILT_IN = "services.env.environments."
+"""Where the environments of this project lie; everything else is a plugin."""
+ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+REFERENCE = re.compile(r"\s*([\w.]+)\s*:\s*([\w.]+)\s*(\[.*\])?\s*")
+"""module:Class, as entry points are written."""
 
 NO_OPTIONS: Mapping[str, Mapping[str, JsonValue]] = {}
 
@@ -32,20 +37,43 @@ class UnavailableError(Exception):
 
 
 def known_environments(extra: Mapping[str, str]) -> dict[str, str]:
-    """Id -> "module:Class" of everything that is registered; `extra` wins over entry points.
+    """Id -> "module:Class" of everything that is registered and may be imported; `extra` wins over entry points, and
+    what comes with this project over what other packages register."""
+    return _registrations(extra)[0]
 
-    Raises:
-        ValueError: two packages register one id.
-    """
-    found: dict[str, str] = {}
+
+def refused_registrations(extra: Mapping[str, str]) -> dict[str, str]:
+    """Id -> why nothing is imported for it: the id is none, or it does not say which class is meant."""
+    return _registrations(extra)[1]
+
+
+def is_built_in(reference: str) -> bool:
+    """Whether the class comes with this project, so that it may be imported beside others."""
+    return reference.startswith(BUILT_IN)
+
+
+def _registrations(extra: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    by_id: dict[str, set[str]] = {}
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        if found.setdefault(point.name, point.value) != point.value and point.name not in extra:
-            raise ValueError(f"environment {point.name!r} is registered twice: {found[point.name]}, {point.value}")
-    return {**found, **extra}
+        by_id.setdefault(point.name, set()).add(point.value)
+    by_id |= {name: {reference} for name, reference in extra.items()}
+    known, refused = {}, {}
+    for name, references in by_id.items():
+        ours = {reference for reference in references if is_built_in(reference)}
+        if not ID.fullmatch(name):
+            refused[ascii(name)[1:-1]] = f"its id: want letters, digits and _ . -, at most 100, got {came(name)}"
+        elif len(ours or references) == 1:
+            (known[name],) = ours or references
+            for other in references - {known[name]}:
+                refused[f"{name} ({other})"] = f"its id {name!r} is that of an environment of this project"
+        else:
+            refused[name] = f"registered twice: {', '.join(sorted(references))}; want one class"
+    return known, refused
 
 
 class Registry:
-    """Environment classes by id, imported when first wanted.
+    """Environment classes by id, imported when first wanted. Whatever an import or a class does, it is answered as
+    the reason why the environment cannot be opened.
 
     Args:
         references: id -> "module:Class".
@@ -58,16 +86,31 @@ class Registry:
         self._references = dict(references)
         self._options = dict(options)
         self._classes: dict[str, type[Environment]] = {}
-        self._openable: set[str] = set()
+        self._entries: dict[str, EnvironmentEntry] = {}
 
     def find(self, environment_id: str) -> type[Environment]:
         """The class; UnavailableError where there is none, or it cannot run here."""
         found = self._known(environment_id)
-        if environment_id not in self._openable:
-            if reason := _missing(found):
-                raise UnavailableError(environment_id, reason)
-            self._openable.add(environment_id)
+        if reason := self.entry(environment_id).unavailable_reason:
+            raise UnavailableError(environment_id, reason)
         return found
+
+    def entries(self) -> list[EnvironmentEntry]:
+        """The listing, in order of id; what cannot be opened carries its reason."""
+        return [self.entry(environment_id) for environment_id in sorted(self._references)]
+
+    def entry(self, environment_id: str) -> EnvironmentEntry:
+        """One line of the listing."""
+        if environment_id not in self._entries:
+            try:
+                self._entries[environment_id] = described(environment_id, self._known(environment_id))
+            except UnavailableError as error:
+                self._entries[environment_id] = unavailable(environment_id, error.reason)
+            except ContractError as error:
+                self._entries[environment_id] = unavailable(environment_id, str(error))
+            except BaseException as error:  # noqa: BLE001 - a class can be made to raise at every touch
+                self._entries[environment_id] = unavailable(environment_id, f"the class cannot be read: {named(error)}")
+        return self._entries[environment_id]
 
     def _known(self, environment_id: str) -> type[Environment]:
         """The class, whether or not it can run here, with the options of this id. UnavailableError: there is none."""
@@ -75,62 +118,26 @@ class Registry:
             return self._classes[environment_id]
         if environment_id not in self._references:
             raise UnavailableError(environment_id, f"unknown; known: {', '.join(sorted(self._references))}")
-        module, _, name = self._references[environment_id].partition(":")
+        reference = self._references[environment_id]
+        if not (parts := REFERENCE.fullmatch(reference)):
+            raise UnavailableError(environment_id, f"want module:Class, got {came(reference)}")
         try:
-            found: object = getattr(import_module(module), name)
-        except Exception as error:
-            raise UnavailableError(environment_id, f"cannot be imported: {error!r}") from error
-        if not (isinstance(found, type) and issubclass(found, Environment)):
-            raise UnavailableError(environment_id, f"{module}:{name} is no Environment class")
-        if options := self._options.get(environment_id):  # a class of its own: another id may have the same one
-            found = type(found.__name__, (found,), {**_told_of(found), "options": options})
+            found: object = attrgetter(parts[2])(import_module(parts[1]))
+            if not (isinstance(found, type) and issubclass(found, Environment)):
+                raise UnavailableError(environment_id, f"{reference} is no Environment class")
+            if options := self._options.get(environment_id):  # a class of its own: another id may have the same one
+                found = type(found.__name__, (found,), {**_told_of(found), "options": options})
+        except UnavailableError:
+            raise
+        except BaseException as error:  # also SystemExit: scripts are imported too
+            raise UnavailableError(environment_id, f"{reference} cannot be imported: {named(error)}") from error
         self._classes[environment_id] = found
         return found
-
-    def entries(self) -> list[EnvironmentEntry]:
-        """The listing, in order of id; what cannot be opened carries its reason."""
-        return [self._entry(environment_id) for environment_id in sorted(self._references)]
-
-    def _entry(self, environment_id: str) -> EnvironmentEntry:
-        try:
-            found = self._known(environment_id)
-        except UnavailableError as error:
-            return EnvironmentEntry(
-                environment_id, "", "{}", False, False, False, False, 0, 0, (), "", (), error.reason
-            )
-        able, missing = found.capabilities, _missing(found)
-        return EnvironmentEntry(
-            id=environment_id,
-            description=" ".join((found.__doc__ or "").split()),
-            kwargs_schema_json=json.dumps(found.Kwargs.model_json_schema(), sort_keys=True),
-            deterministic=able.deterministic,
-            gives_anchors=able.gives_anchors,
-            snapshot=able.snapshot,
-            thread_safe=able.thread_safe,
-            cost_class=int(able.cost_class),
-            default_max_turns=int(found.Kwargs.model_fields["max_turns"].default),
-            splits=found.splits,
-            prompt_template=found.prompt_template,
-            vocabulary=() if missing else tuple(found.vocabulary()),  # it may be made from what is missing
-            unavailable_reason=missing,
-            max_sessions=found.max_sessions,
-            example_actions=found.example_actions,
-            example_kwargs_json=json.dumps([dict(kwargs) for kwargs in found.examples]),
-        )
 
 
 def _told_of(found: type[Environment]) -> dict[str, object]:
     """What a class that stands in for `found` says of itself."""
     return {"__module__": found.__module__, "__qualname__": found.__qualname__, "__doc__": found.__doc__}
-
-
-def _missing(found: type[Environment]) -> str:
-    """What an environment lacks here, and how to get it; empty: nothing."""
-    if lacking := [module for module in found.requires if find_spec(module) is None]:
-        what = f"pip install '{DISTRIBUTION}[{found.extra}]'" if found.extra else ", ".join(lacking)
-    else:
-        what = found.unavailable_reason()
-    return what and NOT_INSTALLED + what
 
 
 def valid_kwargs(found: type[Environment], kwargs_json: str, data_root: str | None = None) -> EnvironmentKwargs:

@@ -4,7 +4,6 @@ One frame holds a list of messages, so that a batch of steps costs one write and
 """
 
 import struct
-from hashlib import blake2b
 
 import msgspec
 
@@ -57,9 +56,10 @@ class CloseEpisode(msgspec.Struct, frozen=True, array_like=True, tag="close"):
 
 
 class Describe(msgspec.Struct, frozen=True, array_like=True, tag="describe"):
-    """List the environments. Answered by Described."""
+    """List the environments of these ids. Answered by Described."""
 
     request: int
+    environments: tuple[str, ...]
 
 
 Order = OpenEpisode | TakeStep | CloseEpisode | Describe
@@ -136,7 +136,7 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="described"):
-    """The listing, in order of id."""
+    """The listing, in the order that was asked for."""
 
     request: int
     environments: list[EnvironmentEntry]
@@ -165,6 +165,6 @@ def answers(body: bytes) -> list[Answer]:
     return _answers.decode(body)
 
 
-def digest_of(*parts: object) -> bytes:
-    """What a replay must meet again: all parts of an observation, 16 bytes."""
-    return blake2b(_encoder.encode(parts), digest_size=16).digest()
+def packed(value: object) -> bytes:
+    """A value as it travels. UnicodeEncodeError: a text in it cannot be sent."""
+    return _encoder.encode(value)

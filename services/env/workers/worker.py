@@ -20,9 +20,10 @@ from typing import Any
 import msgspec
 
 from gigpo.env.environment import HomeLost, InfraFault, KwargsError, ModelFault
-from gigpo.env.progress import set_reporter
+from gigpo.env.progress import allow_silence, set_reporter
 from services.env.workers.episode import Episode
 from services.env.workers.registry import Registry, UnavailableError, valid_kwargs, valid_split
+from services.env.workers.wanted import ContractError, named, said
 from services.env.workers.wire import (
     HEADER,
     MAX_FRAME_BYTES,
@@ -49,6 +50,8 @@ FLUSH_AFTER_S = 0.005
 CPU_SLACK = 0.25
 """By this share of the limit the timer of CPU time is set longer, so that it need not be set for every quick step: that
 is a system call."""
+IMPORT_S = 60.0
+"""A plugin is imported within the first session that it has in a worker: that may take so long, on a busy machine."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -61,6 +64,10 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     step_cpu_s: float
     data_root: str | None = None
     """Below it lie the folders that kwargs may name; None: they may name none."""
+    pass_env: tuple[str, ...] = ()
+    """Environment variables that a worker inherits beside the usual ones."""
+    import_folder: str = ""
+    """Where modules are looked for last; empty: nowhere else than installed ones."""
 
 
 class Sessions:
@@ -75,29 +82,31 @@ class Sessions:
         self._running = 0
 
     def carry_out(self, order: Order) -> Answer | None:
-        """Answer one order; None where it wants no answer. Only signals and memory errors get out of here."""
+        """Answer one order; None where it wants no answer. No exception of an environment gets out of here."""
         if isinstance(order, CloseEpisode):
             self._free(order.episode)
             return None
         if isinstance(order, Describe):
-            return Described(order.request, self._registry.entries())
+            return Described(order.request, [self._registry.entry(name) for name in order.environments])
         self._tick(order.request)
         try:
             answer = self._step(order) if isinstance(order, TakeStep) else self._open(order)
         except UnavailableError as error:
-            answer = Failed(order.request, "unknown_environment", str(error))
+            answer = Failed(order.request, "unknown_environment", said(error))
         except KwargsError as error:
             reason = "bad_request" if isinstance(order, OpenEpisode) else "env_bug"
-            answer = Failed(order.request, reason, str(error))
+            answer = Failed(order.request, reason, said(error))
         except ModelFault as error:
-            answer = Failed(order.request, "model", str(error))
+            answer = Failed(order.request, "model", said(error))
         except HomeLost as error:
-            answer = Failed(order.request, "home_lost", str(error))
+            answer = Failed(order.request, "home_lost", said(error))
         except InfraFault as error:
-            answer = Failed(order.request, "infra", str(error))
-        except (Exception, SystemExit) as error:
+            answer = Failed(order.request, "infra", said(error))
+        except ContractError as error:
+            answer = Failed(order.request, "env_bug", said(error))
+        except BaseException as error:  # CancelledError, SystemExit, a panic of Rust: none may end the neighbours
             logging.exception("environment failed in episode %d", order.episode)
-            answer = Failed(order.request, "env_bug", f"{type(error).__name__}: {error}"[:2000])
+            answer = Failed(order.request, "env_bug", named(error))
         if isinstance(answer, Failed):
             self._free(order.episode)
         self._tick(0)
@@ -113,7 +122,8 @@ class Sessions:
         PROGRESS.pack_into(self._progress, 0, request, self._ticks, unseen_s)
 
     def _open(self, order: OpenEpisode) -> Opened | Failed:
-        found = self._registry.find(order.spec.environment)
+        with allow_silence(IMPORT_S):
+            found = self._registry.find(order.spec.environment)
         kwargs = valid_kwargs(found, order.spec.kwargs_json, self._data_root)
         split = valid_split(found, order.spec.split)
         episode = Episode(found(kwargs), kwargs)
@@ -158,7 +168,7 @@ class Sessions:
             return
         try:
             episode.close()
-        except Exception:
+        except BaseException:
             logging.exception("environment failed to close episode %d", episode_id)
 
 

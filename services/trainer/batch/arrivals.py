@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from typing import cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from services.contracts import keys
 from services.contracts.messages import CompleteGroup, ContractError, OpenedGroup, decode
-from services.kit.streams import FIELD, StreamConsumer
-from services.ledger import DropReason, GroupState, Ledger
+from services.kit.dead_letters import dead_letters, set_key_aside
+from services.kit.streams import FIELD, RawEntry, StreamConsumer
+from services.ledger import DropReason, GroupState, Ledger, RecordUnreadable
 from services.ledger.ledger import TRAINER
+from services.ledger.records import state_in
+from services.ledger.warnings import warner
 
 NEVER_MS = 10**9
 """One trainer per job, fenced by its epoch: nobody's entries are ever reclaimed, the ledger is asked instead."""
@@ -24,19 +28,26 @@ class Arrivals:
     """The groups of one job as its trainer sees them.
 
     An entry of the stream only wakes us up: it goes away when the ledger assigns or drops its group. A group that was
-    set aside, unplayable or without a score, is dropped here, so that another one can take its place.
+    set aside, unplayable or without a score, or whose record is spoiled, is dropped here, so that another one can take
+    its place.
     """
 
     def __init__(self, redis: Redis, ledger: Ledger, consumer: str, poll_s: float) -> None:
         self._redis, self._ledger, self._poll_s = redis, ledger, poll_s
         self._news = StreamConsumer(
-            redis, keys.scored_stream(ledger.job), TRAINER, consumer, reclaim_idle_ms=NEVER_MS, max_deliveries=NEVER_MS
+            redis,
+            keys.scored_stream(ledger.job),
+            TRAINER,
+            consumer,
+            decode=bytes.decode,
+            refused=warner(redis, ledger.job, "trainer"),
+            reclaim_idle_ms=NEVER_MS,
+            max_deliveries=NEVER_MS,
         )
         self._scored: set[str] = set()
         self._looked_at = 0.0
-        self._letters_after = {
-            stream: "-" for stream in (keys.groups_stream(ledger.job), keys.episodes_stream(ledger.job))
-        }
+        streams = (keys.groups_stream(ledger.job), keys.episodes_stream(ledger.job))
+        self._letters_after = {dead_letters(stream): "-" for stream in streams}
         self.causes: dict[str, str] = {}
         """Why groups were set aside, by group."""
 
@@ -48,40 +59,72 @@ class Arrivals:
         """
         if not self._scored.intersection(missing):
             entries = await self._news.read(256, block_ms=int(self._poll_s * 1_000))
-            self._scored.update(entry.payload.decode() for entry in entries)
-        arrived = {name: GroupState.SCORED for name in missing if name in self._scored}
-        self._scored.difference_update(arrived)
-        if time.monotonic() - self._looked_at < self._poll_s:
-            return arrived
-        self._looked_at = time.monotonic()
-        await self._drop_poisonous(epoch)
-        states = await self.states([name for name in missing if name not in arrived])
-        return arrived | {name: state for name, state in states.items() if state in ARRIVED}
+            self._scored.update(entry.payload for entry in entries)
+        asked = [name for name in missing if name in self._scored]
+        self._scored.difference_update(asked)
+        if time.monotonic() - self._looked_at >= self._poll_s:
+            self._looked_at = time.monotonic()
+            await self._drop_poisonous(epoch)
+            asked = list(missing)
+        states = await self._states_or_drop(epoch, asked)
+        return {name: state for name, state in states.items() if state in ARRIVED}
 
     async def states(self, names: Sequence[str]) -> dict[str, GroupState]:
-        """What the ledger says of each; a group it does not know (any more) is left out."""
+        """What the ledger says of each; a group it does not know (any more) is left out. Raises RecordUnreadable."""
+        states = await self._read(names)
+        for state in states.values():
+            if isinstance(state, RecordUnreadable):
+                raise state
+        return {name: state for name, state in states.items() if isinstance(state, GroupState)}
+
+    async def _states_or_drop(self, epoch: int, names: Sequence[str]) -> dict[str, GroupState]:
+        states: dict[str, GroupState] = {}
+        for name, state in (await self._read(names)).items():
+            if isinstance(state, RecordUnreadable):
+                await self._drop(epoch, name, f"its record in the ledger cannot be read: {state}")
+                state = GroupState.DROPPED
+            states[name] = state
+        return states
+
+    async def _read(self, names: Sequence[str]) -> dict[str, GroupState | RecordUnreadable]:
         async with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hget(keys.group(self._ledger.job, name), "state")
-            raw = await pipe.execute()
-        return {name: GroupState(state.decode()) for name, state in zip(names, raw, strict=True) if state is not None}
+            raw = await pipe.execute(raise_on_error=False)
+        return {name: _state(value) for name, value in zip(names, raw, strict=True) if value is not None}
+
+    async def _drop(self, epoch: int, group_id: str, cause: str) -> None:
+        self.causes[group_id] = cause
+        await set_key_aside(self._redis, keys.group(self._ledger.job, group_id), "hash")
+        await self._ledger.drop(epoch, group_id, DropReason.INFRA)
 
     async def _drop_poisonous(self, epoch: int) -> None:
-        for stream, after in self._letters_after.items():
-            answer = await self._redis.xrange(f"{stream}:dead", min=after)
-            for id_, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", answer):
-                self._letters_after[stream] = f"({id_.decode()}"
-                if (group_id := _group_of(fields[FIELD])) is not None:
-                    self.causes[group_id] = fields[b"cause"].decode()
-                    await self._ledger.drop(epoch, group_id, DropReason.INFRA)
+        for letters, after in self._letters_after.items():
+            await set_key_aside(self._redis, letters, "stream")
+            for id_, fields in cast("list[RawEntry]", await self._redis.xrange(letters, min=after)):
+                self._letters_after[letters] = f"({id_.decode()}"
+                if (group_id := _group_of(fields)) is not None:
+                    cause = fields.get(b"cause", b"no cause is known").decode(errors="replace")
+                    await self._drop(epoch, group_id, cause)
 
 
-def _group_of(payload: bytes) -> str | None:
+def _state(value: Any) -> GroupState | RecordUnreadable:
+    if isinstance(value, ResponseError):
+        return RecordUnreadable(str(value))
+    if isinstance(value, Exception):
+        raise value
+    try:
+        return state_in(value)
+    except RecordUnreadable as error:
+        return error
+
+
+def _group_of(fields: Mapping[bytes, bytes]) -> str | None:
     """The group that a dead letter is about; None: it is no message at all, there is no group behind it."""
     kinds: tuple[type[OpenedGroup | CompleteGroup], ...] = (OpenedGroup, CompleteGroup)
     for kind in kinds:
         try:
-            return decode(payload, kind).group_id
+            return decode(fields.get(FIELD, b""), kind).group_id
         except ContractError:
             continue
     return None

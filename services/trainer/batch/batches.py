@@ -14,6 +14,7 @@ from services.trainer.batch.admission import cursors_to_open
 from services.trainer.batch.drops import FIRST_GROUPS, last_trouble, note_arrivals
 from services.trainer.batch.payloads import Payload, load_payloads
 from services.trainer.job.errors import JobFailed
+from services.trainer.job.room import check_room
 from services.trainer.job.session import Deadline, Session
 
 
@@ -85,6 +86,7 @@ async def next_batch(session: Session) -> Batch:
 
     Raises:
         JobFailed: no group was scored for batch_timeout_s, with the groups that are missing; or none can be played.
+        NoReplicaFree: none was scored, but each live replica serves another job.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     deadline, began_unix_s = Deadline(session.spec.limits.batch_timeout_s), time.time()
@@ -103,6 +105,7 @@ async def next_batch(session: Session) -> Batch:
         if await _note_arrivals(session):
             deadline.restart()
         elif deadline.passed:
+            await check_room(session.redis, session.job)
             trouble = await last_trouble(session, began_unix_s)
             raise JobFailed(f"{await _who_is_missing(session, sorted(missing))}{trouble}")
 

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.archive import Encoded
 from services.contracts.arrays import unpack_int32
-from services.contracts.messages import Episode, ScoredGroup, decode
+from services.contracts.messages import ContractError, Episode, ScoredGroup, decode
+from services.ledger.records import episodes_in
 from services.trainer.job.errors import JobFailed
 
 
@@ -54,25 +55,32 @@ def payload_of(group_id: str, scores: bytes | None, episode_payloads: list[bytes
     """Decode and check a group.
 
     Raises:
-        JobFailed: the ledger lost it, or the scores are of other episodes.
+        JobFailed: the ledger lost it, it is no message, or the scores are of other episodes.
     """
     if scores is None or not episode_payloads:
         raise JobFailed(f"group {group_id}: its episodes or scores are gone from Redis though it was never consumed")
-    scored = decode(scores, ScoredGroup)
+    try:
+        scored, episodes = decode(scores, ScoredGroup), [decode(payload, Episode) for payload in episode_payloads]
+    except ContractError as error:
+        raise JobFailed(f"group {group_id}: {error}") from error
     if hashlib.sha256(b"".join(episode_payloads)).hexdigest() != scored.episodes_sha:
         raise JobFailed(f"group {group_id}: the stored episodes are not those that were scored")
-    return Payload(scores, episode_payloads, scored, [decode(payload, Episode) for payload in episode_payloads])
+    return Payload(scores, episode_payloads, scored, episodes)
 
 
 async def load_payloads(redis: Redis, job: str, group_ids: Sequence[str]) -> list[Payload]:
-    """The groups' payloads in the order given, fetched in one round trip. Raises JobFailed, see `payload_of`."""
+    """The groups' payloads in the order given, fetched in one round trip.
+
+    Raises:
+        JobFailed, RecordUnreadable: see `payload_of` and `episodes_in`.
+    """
     async with redis.pipeline(transaction=False) as pipe:
         for name in group_ids:
-            pipe.get(keys.scores(job, name))
+            pipe.mget([keys.scores(job, name)])  # unlike GET it does not fail on another type
             pipe.hgetall(keys.episodes(job, name))
         raw = await pipe.execute()
     pairs = zip(raw[::2], raw[1::2], strict=True)
     return [
-        payload_of(name, scores, [stored[k] for k in sorted(stored, key=int)])
-        for name, (scores, stored) in zip(group_ids, pairs, strict=True)
+        payload_of(name, scores, episodes_in(name, stored))
+        for name, ((scores,), stored) in zip(group_ids, pairs, strict=True)
     ]

@@ -7,7 +7,8 @@ import time
 from services.contracts.archive import packed
 from services.trainer.batch.batches import Batch, load_manifest, next_batch, staleness
 from services.trainer.batch.metrics import Timing, append_record, batch_record
-from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, PauseRequested
+from services.trainer.batch.mismatch import warn_of_mismatch
+from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, NoReplicaFree, PauseRequested
 from services.trainer.job.session import Session
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.rows import rows_of
@@ -54,13 +55,14 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     started = time.monotonic()
     learner = _learn(session, batch)
     train_s = time.monotonic() - started
+    await warn_of_mismatch(session, f"batch {batch.number}", learner.get("current_mismatch_kl"))
     session.progress.batch += 1
     session.unconsumed[batch.number] = batch.group_ids
     interrupt: Exception | None = None
     published = time.monotonic()
     try:
         await publish_policy(session)
-    except (CancelRequested, DrainRequested, PauseRequested) as error:
+    except (CancelRequested, DrainRequested, NoReplicaFree, PauseRequested) as error:
         interrupt = error  # the batch is trained all the same: it gets its record
     publish_s = time.monotonic() - published
     timing = Timing(wait_s, train_s, publish_s)

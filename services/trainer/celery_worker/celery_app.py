@@ -23,9 +23,10 @@ def celery_app(settings: Settings) -> Celery:
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
-        worker_pool="prefork",
+        worker_pool="services.trainer.celery_worker.pool:PatientTaskPool",
         worker_concurrency=1,
         worker_pool_start_method="spawn",  # a fork after torch has run in the parent hangs
+        worker_proc_alive_timeout=settings.child_start_s,  # 4 s by default; then the child is killed and begins anew
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

@@ -16,6 +16,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from structlog.stdlib import BoundLogger
 
+from services.kit.tasks import ending_the_process
+
 UNACKED_INDEX = "unacked_index"
 """kombu.transport.redis.Channel.unacked_index_key."""
 
@@ -36,7 +38,7 @@ def kept_invisible(redis_url: str, delivery_tag: str, every_s: float, log: Bound
                 except RedisError as error:  # it may come back; if not, the message is delivered again
                     log.warning("the message could not be kept", error=repr(error))
 
-    thread = threading.Thread(target=refresh, name="kept-invisible", daemon=True)
+    thread = threading.Thread(target=ending_the_process(refresh), name="kept-invisible", daemon=True)
     thread.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The edge to Celery, loaded in the pool's child: a message in, one segment, the next message out."""
+"""The edge to Celery, loaded in the pool's child: a message in, a job trained, perhaps the next message out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import structlog
 from celery import shared_task
 from celery.exceptions import Reject
 from celery.signals import worker_process_init
+from kombu.exceptions import KombuError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from services.contracts.keys import RUN_SEGMENT, TRAINER_QUEUE
+from services.contracts.keys import HANDED_OVER, RUN_SEGMENT, TRAINER_QUEUE
 from services.kit.log import configure_logging
 from services.trainer.celery_worker.message_lease import kept_invisible
+from services.trainer.job.continuation import Continuation
 from services.trainer.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,14 +56,26 @@ def warm_sessions() -> WarmSessions:
 
 @shared_task(name=RUN_SEGMENT, bind=True)  # type: ignore[untyped-decorator]
 def run_segment(task: Any, job_id: str, continues: int | None = None) -> None:
-    """Run a job's next segment and enqueue the one after it. Delivered twice, it does nothing the second time."""
+    """Train a job; enqueue it again where it is to be left.
+
+    A message that comes again is sent anew: should its former holder still live, it acknowledges under the old tag,
+    which would take the message from the hands of its new holder too.
+    """
+    try:
+        following = _following(task, job_id, continues)
+        if following is not None:
+            task.app.send_task(
+                RUN_SEGMENT, args=[job_id, following.batch], queue=TRAINER_QUEUE, priority=following.priority
+            )
+    except (RedisConnectionError, RedisTimeoutError, KombuError) as error:
+        log.error("Redis is gone; the message is delivered again", job=job_id, error=repr(error))
+        raise Reject(repr(error), requeue=True) from error
+
+
+def _following(task: Any, job: str, continues: int | None) -> Continuation | None:
+    if task.request.delivery_info.get("redelivered"):
+        return Continuation(None, HANDED_OVER)
     settings = Settings()
     tag = task.request.properties["delivery_tag"]
     with kept_invisible(settings.redis_url, tag, settings.visibility_timeout_s / 4, log):
-        try:
-            batch = warm_sessions().run(job_id, continues)
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            log.error("Redis is gone; the segment is delivered again", job=job_id, error=repr(error))
-            raise Reject(repr(error), requeue=True) from error
-        if batch is not None:
-            task.app.send_task(RUN_SEGMENT, args=[job_id, batch], queue=TRAINER_QUEUE)
+        return warm_sessions().run(job, continues)

@@ -23,5 +23,9 @@ class DrainRequested(Exception):
     """This worker is being stopped: leave the job to the next one, at this boundary."""
 
 
+class NoReplicaFree(Exception):
+    """Every live inference replica serves another job; the message is the reason why this one waits."""
+
+
 class CheckpointBroken(ValueError):
     """A checkpoint is half-written or altered; the message names the file."""

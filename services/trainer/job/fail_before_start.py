@@ -9,11 +9,11 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.job import JobSpec
-from services.ledger import DropReason, Ledger
+from services.ledger import Ledger
 from services.trainer.job.errors import JobFailed
 from services.trainer.job.events import Events
 from services.trainer.job.restore import load_job
-from services.trainer.job.summary import job_summary, tell_end
+from services.trainer.job.summary import close_ledger, job_summary, tell_end
 from services.trainer.phases.evaluation import read_results
 from services.trainer.storage.checkpoint import newest_complete
 from services.trainer.storage.folders import JobFolder, write_durably
@@ -26,8 +26,7 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
     """
     ledger, events = Ledger(redis, job), Events(redis, job)
     epoch = await ledger.claim_epoch()
-    for group_id in await ledger.live():
-        await ledger.drop(epoch, group_id, DropReason.CANCELLED)
+    balance = await close_ledger(ledger, epoch, events)
     await redis.srem(keys.ACTIVE_JOBS, job)
     spec = await _spec(redis, job)
     if spec is None:
@@ -35,7 +34,7 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
         return
     progress = newest_complete(folder.checkpoints)[1]
     progress.started_unix_s = progress.started_unix_s or time.time()
-    summary = job_summary(job, spec, "FAILED", progress, read_results(folder), await ledger.balance(), checkpoint=None)
+    summary = job_summary(job, spec, "FAILED", progress, read_results(folder), balance, checkpoint=None)
     with suppress(OSError):  # the events say the same; a redelivery finds the wish and ends the job again
         write_durably(folder.summary, summary.model_dump_json(indent=2).encode())
     await tell_end(events, summary, error)

@@ -14,6 +14,7 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.origin import TakenOver
 from services.contracts.templates import plain_words
+from services.kit.values import add_member
 from services.ledger import Ledger
 from services.trainer.batch.arrivals import Arrivals
 from services.trainer.batch.batches import last_cursor, open_cursor
@@ -78,7 +79,7 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
         evaluations=evaluations,
     )
     await redis.set(keys.base(job), str(folder.base))
-    await redis.sadd(keys.ACTIVE_JOBS, job)
+    await add_member(redis, keys.ACTIVE_JOBS, job)
     return session
 
 

@@ -1,10 +1,11 @@
-"""A segment: the stretch of training between two checkpoints that one Celery task runs.
+"""A segment: the stretch of training between two checkpoints. A trainer that took a job up runs one after the other.
 
     first segment   warm start -> version 0 -> evaluation `before` -> gate
     the others      up to checkpoint_every batches -> checkpoint
     the last        evaluations `after` and the baselines -> final policy and summary
 
-Every part may be begun again after a crash; what is durable already is not done twice.
+The job stays with its trainer until it ends or has a reason to be left: a pause, a drain, no inference replica. Every
+part may be begun again after a crash, by any trainer; what is durable already is not done twice.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.stdlib import BoundLogger
 
 from services.contracts import keys
-from services.ledger import StaleEpoch
+from services.kit.values import add_member
+from services.ledger import RecordUnreadable, StaleEpoch
 from services.trainer.batch.train_step import train_next_batch
-from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, NothingPlayed, PauseRequested
+from services.trainer.job.errors import (
+    CancelRequested,
+    DrainRequested,
+    JobFailed,
+    NoReplicaFree,
+    NothingPlayed,
+    PauseRequested,
+)
 from services.trainer.job.restore import catch_up
 from services.trainer.job.session import Session
 from services.trainer.job.summary import end_job
+from services.trainer.job.takes import forget_takes
 from services.trainer.phases.evaluation import Label, evaluate
 from services.trainer.phases.warmstart import check_gate, warm_start
 from services.trainer.storage.checkpoint import save_checkpoint
@@ -33,29 +43,38 @@ RedisGone = (RedisConnectionError, RedisTimeoutError)
 """Redis did not come back within the client's retries: the message is delivered again when it does."""
 
 
-async def run_segment(session: Session, log: BoundLogger) -> bool:
-    """Run one segment and deal with everything that can end it.
+async def run_segments(session: Session, log: BoundLogger) -> int | None:
+    """Run segments until the job ends or is to be left, and deal with everything that can end it.
 
     Returns:
-        Whether another segment is to follow.
+        The priority at which somebody is to go on with it; None: nobody is.
 
     Raises:
         StaleEpoch: a newer trainer holds the job; this session must not be used again.
         RedisGone.
     """
     try:
-        return await _run(session)
+        while await _run(session):
+            pass
     except PauseRequested:
         await _save_if_new(session)
+        await forget_takes(session.redis, session.job)
         await session.redis.srem(keys.ACTIVE_JOBS, session.job)
         await session.tracking.close(None)
         await session.events.state("PAUSED")
     except DrainRequested:
         await _save_if_new(session)
-        return True
+        await forget_takes(session.redis, session.job)
+        return keys.HANDED_OVER
+    except NoReplicaFree as error:
+        await _save_if_new(session)
+        await forget_takes(session.redis, session.job)
+        await session.redis.srem(keys.ACTIVE_JOBS, session.job)  # a replica must not come to a job without a trainer
+        await session.events.queued(str(error))
+        return keys.WAITING
     except CancelRequested:
         await end_job(session, "CANCELLED")
-    except JobFailed as error:
+    except (JobFailed, RecordUnreadable) as error:
         log.warning("job failed", job=session.job, error=str(error))
         await end_job(session, "FAILED", str(error))
     except (StaleEpoch, *RedisGone):
@@ -63,13 +82,16 @@ async def run_segment(session: Session, log: BoundLogger) -> bool:
     except Exception as error:  # the outermost loop: a defect ends its job, not the worker
         log.exception("job failed unexpectedly", job=session.job)
         await end_job(session, "FAILED", f"unexpected: {type(error).__name__}: {error}")
-    return False
+    return None
 
 
 async def _run(session: Session) -> bool:
+    """Run one segment; whether another one follows."""
     begun = time.monotonic()
+    await session.redis.sadd(keys.ACTIVE_JOBS, session.job)
     await session.events.state("RUNNING")
     await session.heed_wish()
+    await add_member(session.redis, keys.ACTIVE_JOBS, session.job)  # also when it was lost meanwhile
     if not session.started:
         await _start(session)
         if session.progress.batch == 0 and session.spec.training.total_batches:
@@ -77,7 +99,8 @@ async def _run(session: Session) -> bool:
     await session.events.phase("training", batch=session.progress.batch)
     trained = 0
     while session.progress.batch < session.spec.training.total_batches:
-        if trained == session.spec.checkpoint.checkpoint_every or time.monotonic() - begun > session.settings.segment_s:
+        late = time.monotonic() - begun > session.settings.segment_s
+        if trained and (late or trained == session.spec.checkpoint.checkpoint_every):
             await save_checkpoint(session)
             return True
         await session.heed_wish()
@@ -92,7 +115,6 @@ async def _run(session: Session) -> bool:
 async def _start(session: Session) -> None:
     """Bring a job that is new, or new to this process, to where batches can be trained."""
     warmstart = session.spec.model.warmstart
-    await session.redis.sadd(keys.ACTIVE_JOBS, session.job)
     if warmstart is not None:
         await warm_start(session, warmstart)
     await catch_up(session)

@@ -14,6 +14,7 @@ from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.summary import EvaluationResult
+from services.kit.values import string_value
 from services.ledger import Ledger, StaleEpoch
 from services.ledger.troubles import Troubles, why_unplayable
 from services.trainer.batch.arrivals import Arrivals
@@ -65,6 +66,8 @@ class Session:
     """Why the last group was given up."""
     played: set[str] = field(default_factory=set)
     """Purposes of which a group was played to its end."""
+    mismatch_told: bool = False
+    """The owner was warned that engine and trainer differ; once is enough."""
     started: bool = False
     """Version 0 is served and measured: training may begin."""
 
@@ -87,7 +90,7 @@ class Session:
             CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
             JobFailed: max_wall_s, or no rollout worker can ever play the job.
         """
-        wish = await self.redis.get(keys.control(self.job))
+        wish = await string_value(self.redis, keys.control(self.job))
         await self.check_epoch()
         if wish == b"cancel":
             raise CancelRequested(self.job)
@@ -103,7 +106,7 @@ class Session:
 
     async def check_epoch(self) -> None:
         """Raises StaleEpoch when another trainer claimed the job: this one must not write anything any more."""
-        newest = int(await self.redis.get(keys.epoch(self.job)) or 0)
+        newest = await self.ledger.newest_epoch()
         if newest != self.epoch:
             raise StaleEpoch(f"job {self.job}: epoch {self.epoch} was replaced by {newest}")
 

@@ -6,11 +6,12 @@ import time
 from statistics import fmean
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from services.contracts import keys
 from services.contracts.job import JobSpec
 from services.contracts.summary import EvaluationResult, JobSummary, LedgerSummary
-from services.ledger import Balance, DropReason
+from services.ledger import Balance, DropReason, Ledger, RecordUnreadable
 from services.trainer.job.events import Events
 from services.trainer.job.session import Session
 from services.trainer.phases.evaluation import find_result
@@ -77,8 +78,7 @@ async def end_job(session: Session, state: str, error: str | None = None) -> Non
         session.learner.export(session.folder.final)
         write_hashes(session.folder.final)
         await session.consume_trained()  # the exported policy holds their effect
-    for group_id in await session.ledger.live():
-        await session.ledger.drop(session.epoch, group_id, DropReason.CANCELLED)
+    balance = await close_ledger(session.ledger, session.epoch, session.events)
     await session.redis.srem(keys.ACTIVE_JOBS, session.job)
     await session.redis.delete(keys.manifests(session.job))
     summary = job_summary(
@@ -87,12 +87,29 @@ async def end_job(session: Session, state: str, error: str | None = None) -> Non
         state,
         session.progress,
         session.evaluations,
-        await session.ledger.balance(),
+        balance,
         checkpoint=session.folder.final.name if trained else None,
     )
     await session.tracking.close(state)
     write_durably(session.folder.summary, summary.model_dump_json(indent=2).encode())
     await tell_end(session.events, summary, error)
+
+
+async def close_ledger(ledger: Ledger, epoch: int, events: Events) -> Balance:
+    """Drop what is live; the counters then. What is spoiled is told and left: a job must be able to end. StaleEpoch."""
+    spoiled: dict[str, str] = {}
+    for group_id in await ledger.live():
+        try:
+            await ledger.drop(epoch, group_id, DropReason.CANCELLED)
+        except ResponseError as error:
+            spoiled[group_id] = str(error)
+    for group_id, cause in spoiled.items():
+        await events.warn(f"group {group_id} could not be dropped: {cause}")
+    try:
+        return await ledger.balance()
+    except (RecordUnreadable, ResponseError) as error:
+        await events.warn(f"the ledger's counters cannot be read: {error}")
+        return Balance(opened=0, consumed=0, live=len(await ledger.live()), retried=0)
 
 
 async def tell_end(events: Events, summary: JobSummary, error: str | None = None) -> None:

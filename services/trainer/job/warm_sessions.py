@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from redis.asyncio import Redis
@@ -10,14 +11,17 @@ from structlog.stdlib import BoundLogger
 
 from services.contracts import keys
 from services.kit.redis import connect
-from services.ledger import StaleEpoch
-from services.trainer.job.errors import JobFailed
+from services.ledger import Ledger, StaleEpoch
+from services.trainer.job.continuation import Continuation
+from services.trainer.job.errors import JobFailed, NoReplicaFree
 from services.trainer.job.events import Events
 from services.trainer.job.fail_before_start import end_unstartable
 from services.trainer.job.restore import restore_session
-from services.trainer.job.segment import RedisGone, run_segment
+from services.trainer.job.room import wait_for_room
+from services.trainer.job.segment import RedisGone, run_segments
 from services.trainer.job.session import Session
 from services.trainer.job.summary import ended_summary, tell_end
+from services.trainer.job.takes import count_take
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import newest_complete
 from services.trainer.storage.folders import JobFolder
@@ -36,22 +40,22 @@ class WarmSessions:
         self._redis: Redis | None = None
         self._warm: dict[tuple[str, int], Session] = {}
 
-    def run(self, job: str, continues: int | None) -> int | None:
-        """Run a job's next segment.
+    def run(self, job: str, continues: int | None) -> Continuation | None:
+        """Train a job until it ends or is to be left.
 
         Args:
             continues: batch at whose checkpoint the message before this one ended; None: a user's start or resume.
                 A message behind the newest checkpoint was delivered twice and does nothing.
 
         Returns:
-            Batch to continue from; None when no segment is to follow.
+            The message that is to follow; None: none is.
 
         Raises:
             RedisGone: the message is to be delivered again.
         """
         return self._runner.run(self._run(job, continues))
 
-    async def _run(self, job: str, continues: int | None) -> int | None:
+    async def _run(self, job: str, continues: int | None) -> Continuation | None:
         if self._redis is None:
             self._redis = connect(self._settings.redis_url)
         folder = JobFolder.of(self._settings.data_dir, job)
@@ -62,10 +66,14 @@ class WarmSessions:
         if continues is not None and continues < self._position(session, folder):
             return None
         try:
+            await self._wait_for_room(job)
+            await count_take(self._redis, folder, job, self._settings.fruitless_takes)
             if session is None:
                 session = await restore_session(self._redis, self._settings, job, self._draining)
             self._keep(session)
-            more = await run_segment(session, self._log)
+            priority = await run_segments(session, self._log)
+        except NoReplicaFree:
+            return Continuation(continues, keys.WAITING)
         except JobFailed as error:
             await end_unstartable(self._redis, folder, job, str(error))
             return None
@@ -82,14 +90,20 @@ class WarmSessions:
             self._let_go(job)
             await end_unstartable(self._redis, folder, job, f"unexpected: {type(error).__name__}: {error}")
             return None
-        if not more:
+        if priority is None:
             self._let_go(job)
-        return session.progress.batch if more else None
+            return None
+        return Continuation(session.progress.batch, priority)
+
+    async def _wait_for_room(self, job: str) -> None:
+        """Raises NoReplicaFree: another job has its turn."""
+        assert self._redis is not None
+        end = time.monotonic() + self._settings.room_wait_s
+        await wait_for_room(self._redis, job, lambda: time.monotonic() >= end or self._draining())
 
     async def _warm_session(self, job: str) -> Session | None:
         assert self._redis is not None
-        newest = int(await self._redis.get(keys.epoch(job)) or 0)
-        return self._warm.get((job, newest))
+        return self._warm.get((job, await Ledger(self._redis, job).newest_epoch()))
 
     def _keep(self, session: Session) -> None:
         """Most lately used last; the longest unused one makes room."""

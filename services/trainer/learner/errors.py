@@ -27,5 +27,9 @@ class RowsError(LearnerError):
     """Episodes and scores don't fit together, or a row holds what can't be trained on."""
 
 
+class MismatchError(LearnerError):
+    """The engine's log-probabilities are not those of the weights that it says it serves."""
+
+
 class StateError(LearnerError):
     """A folder does not hold the saved state of a learner with this spec."""

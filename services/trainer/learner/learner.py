@@ -16,10 +16,13 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel
 
 from services.contracts.job import JobSpec, WarmStart
+from services.contracts.policy import PolicyProbe
+from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
 from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
 from services.trainer.learner.policy import load_policy, save_weights
+from services.trainer.learner.probe import probe_of
 from services.trainer.learner.rows import Row
 from services.trainer.learner.schedule import learning_rate
 from services.trainer.learner.state import (
@@ -128,23 +131,26 @@ class Learner:
         return mismatch(self._columns(rows), self.spec.algorithm.rollout_importance_sampling_threshold)
 
     def train_batch(self, rows: Sequence[Row], batch_index: int) -> dict[str, float]:
-        """Take the batch's optimizer steps; `batch_index` 0..total_batches-1 sets the learning rate.
+        """Take the batch's optimizer steps; `batch_index` 0..total_batches-1 is the version trained.
 
         Rows with an advantage of exactly 0 are left out whatever beta and entropy_coef are, and every mean of the
         loss (KL and entropy too) is over the rows that are kept; if none is kept, the weights stay as they are.
 
         Returns:
-            What `mismatch` returns over all rows; means over optimizer steps, 0 if there is none: `loss`,
+            What `mismatch` returns over all rows; `current_mismatch_kl`, its `mismatch_kl` over the rows that this
+            version sampled alone, left out if there is none; means over optimizer steps, 0 if there is none: `loss`,
             `policy_loss`, `kl` (to the reference), `policy_kl` (to the old policy), `entropy`, `clip_fraction`,
             `grad_norm`; and `learning_rate`, `rows`, `trained_rows`, `unique_rows_share`, `sampled_tokens`,
             `trained_tokens`, `optimizer_steps` (all so far).
 
         Raises:
             RowsError: no rows.
+            MismatchError: see `disagreement`, for the rows that this version sampled; nothing is trained.
             LearnerError: a loss or gradient is not finite; the weights are those before that optimizer step.
         """
         training, algorithm = self.spec.training, self.spec.algorithm
         everything = self._columns(rows)
+        agreement = self._agreement(everything, rows, batch_index)
         columns = everything.select(everything.advantage.nonzero()[:, 0])
         if self._reference is not None:
             reference, _ = replace(self._scorer, model=self._reference).constants(columns.rows)
@@ -159,6 +165,7 @@ class Learner:
         ]
         return {
             **mismatch(everything, algorithm.rollout_importance_sampling_threshold),
+            **agreement,
             **_means(steps),
             "learning_rate": rate,
             "rows": float(len(rows)),
@@ -176,6 +183,10 @@ class Learner:
             File name -> hex sha256.
         """
         return save_weights(self.model, folder, self.spec.model.torch_dtype)
+
+    def probe(self) -> PolicyProbe | None:
+        """What a replica checks itself with once it has loaded what `save_policy` wrote; see `probe_of`."""
+        return probe_of(self.model, self.spec.max_model_len, autocast=self._scorer.autocast)
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write everything a later `load` needs to go on bit for bit, without pickles; each file synced.
@@ -243,6 +254,16 @@ class Learner:
             raise RowsError("want the rows of a batch, got none")
         entropy: Entropy = "value" if self.spec.algorithm.top_entropy_quantile < 1 else "skip"
         return columns_of(rows, self._scorer, entropy)
+
+    def _agreement(self, columns: Columns, rows: Sequence[Row], version: int) -> dict[str, float]:
+        """`current_mismatch_kl` of the rows that `version` sampled; empty if there is none. Raises MismatchError."""
+        own = [number for number, row in enumerate(rows) if set(row.versions) == {version}]
+        if not own:
+            return {}
+        threshold = self.spec.algorithm.rollout_importance_sampling_threshold
+        kl = mismatch(columns.select(torch.tensor(own)), threshold)["mismatch_kl"]
+        disagreement(kl, self.spec.model.torch_dtype)
+        return {"current_mismatch_kl": kl}
 
     def _step(self, minibatch: Columns) -> dict[str, float]:
         measured = accumulate_gradient(self._scorer, minibatch, loss_config(self.spec), token_mask(self.spec))

@@ -12,6 +12,7 @@ from services.contracts import ids
 from services.contracts.archive import packed
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.summary import EvaluationResult
+from services.trainer.batch.mismatch import warn_of_mismatch
 from services.trainer.batch.payloads import Payload
 from services.trainer.job.errors import NothingPlayed
 from services.trainer.job.session import Session
@@ -56,7 +57,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
 
     Raises:
         NothingPlayed: no episode could be played; of a random actor, which may lack admissible actions, the first.
-        JobFailed: none came for batch_timeout_s.
+        JobFailed: none came for batch_timeout_s, or the engine serves other weights than it says.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     chosen = panel(label, session.progress.batch, session.spec.environment.task_view)
@@ -72,7 +73,9 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         if not episodes:
             cause = session.last_cause or "no cause is known"
             raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played: {cause}")
-        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, _mismatch(session, payloads))
+        mismatch_kl = _mismatch(session, payloads)
+        await warn_of_mismatch(session, what, mismatch_kl)
+        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl)
         path = session.folder.evaluation_rollouts(label, chosen.version)
         write_durably(path, packed([group.encoded for group in payloads]))
         session.evaluations.append(stored)

@@ -10,6 +10,7 @@ from services.ledger import GroupState, MoveRefused
 from services.trainer.batch.drops import FIRST_GROUPS, last_trouble, note_arrivals
 from services.trainer.batch.payloads import Payload, load_payloads
 from services.trainer.job.errors import JobFailed
+from services.trainer.job.room import check_room
 from services.trainer.job.session import Deadline, Session
 
 CHUNK = 256
@@ -23,6 +24,7 @@ async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> 
 
     Raises:
         JobFailed: nothing arrived for batch_timeout_s, or nothing can be played.
+        NoReplicaFree: nothing arrived, and each live replica serves another job.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     states: dict[str, GroupState] = {}
@@ -36,6 +38,7 @@ async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> 
         if arrived:
             deadline.restart()
         elif deadline.passed:
+            await check_room(session.redis, session.job)
             raise JobFailed(
                 f"{what}: {len(missing)} of {len(groups)} groups are missing and none came for batch_timeout_s = "
                 f"{session.spec.limits.batch_timeout_s:g} s; the first is {min(missing)}"

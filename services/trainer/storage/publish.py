@@ -6,16 +6,18 @@ import asyncio
 import hashlib
 import shutil
 import time
-from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.policy import PolicyAck, PolicyManifest
+from services.kit.values import hash_value, string_value
 from services.ledger import StaleEpoch
 from services.trainer.job.errors import JobFailed
+from services.trainer.job.room import check_room
 from services.trainer.job.session import Deadline, Session
 from services.trainer.learner.files import whole_folder
 from services.trainer.storage.refusals import last_refusal, raise_when_refused
@@ -42,12 +44,12 @@ async def publish_policy(session: Session) -> None:
 
     Raises:
         JobFailed: no replica acknowledged it within ack_timeout_s, or it is refused for good.
+        NoReplicaFree: each live one serves another job.
         StaleEpoch, CancelRequested, PauseRequested, DrainRequested.
     """
     await session.check_epoch()
     version = session.progress.batch
-    published = await session.redis.get(keys.policy(session.job))
-    if published is None or PolicyManifest.model_validate_json(published).version < version:
+    if await _published_version(session) < version:
         manifest = _write(session, version)
         script = session.redis.register_script(_PUBLISH)
         names = [keys.epoch(session.job), keys.policy(session.job)]
@@ -80,7 +82,18 @@ def _write(session: Session, version: int) -> PolicyManifest:
         engine=spec.inference.engine,
         torch_dtype=spec.model.torch_dtype,
         max_model_len=spec.max_model_len,
+        probe=session.learner.probe(),
     )
+
+
+async def _published_version(session: Session) -> int:
+    """The newest version in Redis; -1: there is none, or nothing that can be read, and it is published again."""
+    published = await string_value(session.redis, keys.policy(session.job))
+    try:
+        return -1 if published is None else PolicyManifest.model_validate_json(published).version
+    except ValidationError as error:
+        await session.events.warn(f"the published policy cannot be read and is published again: {error}")
+        return -1
 
 
 async def _wait_for_ack(session: Session, version: int) -> None:
@@ -96,13 +109,17 @@ async def _wait_for_ack(session: Session, version: int) -> None:
         if time.monotonic() >= next_wish:
             next_wish = time.monotonic() + WISH_POLL_S
             await session.heed_wish()
+            await check_room(session.redis, session.job)
         await asyncio.sleep(ACK_POLL_S)
 
 
 async def acks(redis: Redis, job: str) -> list[PolicyAck]:
-    """What replicas say they serve."""
-    raw = await cast(Awaitable[dict[bytes, bytes]], redis.hgetall(keys.policy_acks(job)))
-    return [PolicyAck.model_validate_json(ack) for ack in raw.values()]
+    """What replicas say they serve; what cannot be read is nobody's word."""
+    found = []
+    for ack in (await hash_value(redis, keys.policy_acks(job))).values():
+        with suppress(ValidationError):
+            found.append(PolicyAck.model_validate_json(ack))
+    return found
 
 
 def _prune(session: Session, version: int) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import cast
+from contextlib import suppress
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.policy import PolicyRefusal, ReplicaStatus
+from services.kit.values import hash_value, texts
 from services.trainer.job.errors import JobFailed
 
 
 async def refusals(redis: Redis, job: str, version: int) -> list[PolicyRefusal]:
     """Of this version, one of each replica."""
-    raw = await cast(Awaitable[dict[bytes, bytes]], redis.hgetall(keys.policy_refusals(job)))
-    found = [PolicyRefusal.model_validate_json(refusal) for refusal in raw.values()]
+    found = []
+    for raw in (await hash_value(redis, keys.policy_refusals(job))).values():
+        with suppress(ValidationError):  # what cannot be read is nobody's word
+            found.append(PolicyRefusal.model_validate_json(raw))
     return [refusal for refusal in found if refusal.version == version]
 
 
@@ -35,8 +37,8 @@ async def last_refusal(redis: Redis, job: str, version: int) -> str:
 
 async def _replicas_of(redis: Redis, job: str) -> set[str]:
     """Live replicas that took the job."""
-    rows = await cast(Awaitable[dict[bytes, bytes]], redis.hgetall(keys.REPLICAS))
-    taken = {name.decode() for name, row in rows.items() if _job_of(row) == job}
+    rows = await hash_value(redis, keys.REPLICAS)
+    taken = set(texts(name for name, row in rows.items() if _job_of(row) == job))
     return {name for name in taken if await redis.exists(keys.replica_heartbeat(name))}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,56 @@ import psutil
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
 from services.contracts.policy import PolicyManifest
 from services.inference.engine import Completion
+from services.trainer.learner.probe import probe_of
+from services.trainer.learner.weights import save_weights
 
 VLLM_PYTHON = Path(__file__).parents[3] / ".venv-vllm" / "bin" / "python"
 WORDS = ["<pad>", "<eos>", "<unk>", *(f"w{number}" for number in range(93))]
 MAX_MODEL_LEN = 128
+
+
+SIZES = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+
+
+def tied() -> PreTrainedModel:
+    """A dense policy whose head is its embedding."""
+    return Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=True))
+
+
+def untied() -> PreTrainedModel:
+    """A dense policy with a head of its own."""
+    return Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=False))
+
+
+def experts() -> PreTrainedModel:
+    """A mixture of experts."""
+    sizes = {**SIZES, "moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 32}
+    return Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes, tie_word_embeddings=False))
 
 
 @dataclass
@@ -30,6 +72,7 @@ class Policies:
 
     data_dir: Path
     max_model_len: int = MAX_MODEL_LEN
+    build: Callable[[], PreTrainedModel] = tied
 
     def __post_init__(self) -> None:
         self.base = self.data_dir / "base"
@@ -39,13 +82,13 @@ class Policies:
         PreTrainedTokenizerFast(
             tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
         ).save_pretrained(self.base)
-        self._model(0).save_pretrained(self.base)
+        self._write(0, self.base)
 
     def version(self, number: int, *, job: str = "job", engine: str = "vllm") -> PolicyManifest:
         """Manifest of version `number`, written when it is asked for first; every tensor differs from the others'."""
         folder = self.data_dir / f"v{number}"
         if not folder.exists():
-            self._model(number).save_pretrained(folder)
+            self._write(number, folder)
         file = folder / "model.safetensors"
         return PolicyManifest(
             job_id=job,
@@ -56,37 +99,32 @@ class Policies:
             files={file.name: hashlib.sha256(file.read_bytes()).hexdigest()},
             engine=engine,
             max_model_len=self.max_model_len,
+            probe=probe_of(self._load(number), self.max_model_len),
         )
 
     def logprobs(self, number: int, prompt: list[int], response: list[int], temperature: float) -> list[float]:
         """log p(response token | what stands before it) under version `number`, by one forward pass."""
-        model = Qwen2ForCausalLM.from_pretrained(self.data_dir / f"v{number}", dtype=torch.float32)
+        model = self._load(number)
         with torch.inference_mode():
             logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
         table = torch.log_softmax(logits / temperature, dim=1)
         return [float(table[row, token]) for row, token in enumerate(response)]
 
-    def _model(self, seed: int) -> Qwen2ForCausalLM:
+    def _load(self, number: int) -> PreTrainedModel:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.data_dir / f"v{number}", dtype=torch.float32)
+        return model
+
+    def _write(self, seed: int, folder: Path) -> None:
         torch.manual_seed(seed)
-        config = Qwen2Config(
-            vocab_size=len(WORDS),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=2 * self.max_model_len,
-            tie_word_embeddings=True,
-            initializer_range=0.2,
-            bos_token_id=None,
-            eos_token_id=1,
-            pad_token_id=0,
-        )
-        return Qwen2ForCausalLM(config)
+        model = self.build()
+        model.config.architectures = [type(model).__name__]
+        model.config.max_position_embeddings = 2 * self.max_model_len
+        model.config.save_pretrained(folder)
+        save_weights(model, folder)  # as the trainer publishes them
 
 
 def assert_logprobs_agree(
-    policies: Policies, prompt: list[int], completion: Completion, temperature: float = 1.0
+    policies: Policies, prompt: list[int], completion: Completion, temperature: float = 1.0, atol: float = 1e-3
 ) -> None:
     """Every token's log-probability equals transformers' under the version that the engine names for that token."""
     response, versions = unpack_int32(completion.response_ids), unpack_int32(completion.versions)
@@ -95,7 +133,7 @@ def assert_logprobs_agree(
     for number in set(versions):
         wanted = policies.logprobs(number, prompt, response, temperature)
         rows = [row for row, version in enumerate(versions) if version == number]
-        assert max(abs(found[row] - wanted[row]) for row in rows) < 1e-3, (number, versions)
+        assert max(abs(found[row] - wanted[row]) for row in rows) < atol, (number, versions)
 
 
 def prompt_ids(number: int, length: int = 12) -> list[int]:

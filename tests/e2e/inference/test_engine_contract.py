@@ -10,6 +10,7 @@ import pytest_asyncio
 from services.contracts.arrays import unpack_float32, unpack_int32
 from services.contracts.policy import PolicyManifest
 from services.inference.engine import Completion, Engine, Outcome, Prompt, Refusal, Sampling, UpdateRejected
+from services.inference.probe import wrong_weights
 from services.inference.transformers_engine import TransformersEngine
 from services.inference.vllm_engine import VllmEngine, VllmSettings
 from tests.e2e.inference.conftest import (
@@ -154,6 +155,16 @@ async def test_after_every_update_logprobs_are_those_of_transformers(engine: Eng
         for prompt, completion in zip(prompts, await completions(engine, prompts), strict=True):
             assert set(unpack_int32(completion.versions)) == {number}
             assert_logprobs_agree(policies, prompt, completion)
+
+
+@real_engines
+async def test_the_probe_tells_a_version_from_every_other(engine: Engine, policies: Policies) -> None:
+    await engine.update(policies.version(1, engine=engine.name))
+    assert await wrong_weights(engine, policies.version(1, engine=engine.name)) is None
+    for other in (0, 2):
+        sentence = await wrong_weights(engine, policies.version(other, engine=engine.name))
+        assert sentence is not None
+        assert f"does not serve version {other}'s weights" in sentence
 
 
 @real_engines

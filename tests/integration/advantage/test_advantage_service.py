@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,12 +19,14 @@ from services.advantage.settings import Settings
 from services.contracts import keys
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.job import JobSpec, parse_spec
-from services.contracts.messages import Episode, JobEvent, OpenedGroup, Step, decode, encode
+from services.contracts.messages import CompleteGroup, Episode, JobEvent, OpenedGroup, Step, decode, encode
+from services.kit.dead_letters import dead_letters
 from services.kit.streams import StreamConsumer
 from services.ledger import GroupState, Ledger
 from services.ledger.ledger import ADVANTAGE
 
 GIVE_UP_S = 30.0
+Spoil = Callable[[Redis], Awaitable[None]]
 
 
 def spec(estimator: str) -> JobSpec:
@@ -177,3 +179,98 @@ async def test_the_process_announces_itself_scores_and_ends_cleanly(redis: Redis
     assert await asyncio.to_thread(process.wait) == 0
     process.stdout.close()
     assert not [key async for key in redis.scan_iter("services:alive:advantage:*")]
+
+
+POISON = [
+    {b"q": b"x"},
+    {b"p": b""},
+    {b"p": b"\xff\xfe"},
+    {b"p": b"\xff" * 50_000_000},
+    {b"p": encode(JobEvent(kind="state", at_unix_s=0.0, data={}))},
+    {b"p": encode(CompleteGroup(schema=99, job_id="job_a", group_id="g", purpose="train", cursor=0))},
+]
+
+
+@pytest.mark.parametrize("fields", POISON, ids=range(len(POISON)))
+async def test_an_entry_that_is_no_message_is_refused_at_once_and_holds_nobody_up(
+    redis: Redis, redis_url: str, fields: dict[bytes, bytes]
+):
+    for job in ("job_a", "job_b"):
+        await activate(redis, job)
+        poison = await redis.xadd(keys.episodes_stream("job_a"), fields)
+        await complete(redis, job, "g", [episode("g", k, [float(k)]) for k in range(2)])
+    async with service(redis, redis_url, reclaim_idle_s=3_600):
+        for job in ("job_a", "job_b"):
+            await until_scored(redis, job, "g")
+    assert await redis.xlen(keys.episodes_stream("job_a")) == 0
+    letters = await redis.xrange(dead_letters(keys.episodes_stream("job_a")))
+    assert [letter[b"id"] for _, letter in letters][-1] == poison
+    events = [decode(event[b"p"], JobEvent) for _, event in await redis.xrange(keys.events_stream("job_a"))]
+    assert [event.kind for event in events] == ["warning"] * 2
+    assert letters[-1][1][b"cause"].decode() in events[-1].data["message"]
+
+
+async def spoil_the_fields(redis: Redis) -> None:
+    await redis.hset(keys.episodes("bad", "g"), "garbage", "x")
+
+
+async def spoil_an_episode(redis: Redis) -> None:
+    await redis.hset(keys.episodes("bad", "g"), "0", b"\xff")
+
+
+async def spoil_the_episodes(redis: Redis) -> None:
+    await redis.set(keys.episodes("bad", "g"), "x")
+
+
+async def spoil_the_record(redis: Redis) -> None:
+    await redis.set(keys.group("bad", "g"), "x")
+
+
+async def spoil_the_scores(redis: Redis) -> None:
+    await redis.hset(keys.group("bad", "g"), "state", b"\xff\xfe")
+
+
+async def spoil_the_spec(redis: Redis) -> None:
+    await redis.set(keys.spec("bad"), b"\xff{")
+
+
+async def spoil_the_spec_s_type(redis: Redis) -> None:
+    await redis.delete(keys.spec("bad"))
+    await redis.sadd(keys.spec("bad"), "x")
+
+
+async def spoil_the_stream(redis: Redis) -> None:
+    await redis.set(keys.episodes_stream("bad"), "x")
+
+
+async def spoil_the_events(redis: Redis) -> None:
+    await redis.set(keys.events_stream("bad"), "x")
+    await redis.xadd(keys.episodes_stream("bad"), {b"q": b"x"})
+
+
+async def spoil_the_dead_letters(redis: Redis) -> None:
+    await redis.set(dead_letters(keys.episodes_stream("bad")), "x")
+    await redis.xadd(keys.episodes_stream("bad"), {b"q": b"x"})
+
+
+async def spoil_the_active_jobs(redis: Redis) -> None:
+    await redis.sadd(keys.ACTIVE_JOBS, b"\xff\xfe", "nobody", "")
+
+
+SPOILERS = [value for name, value in list(globals().items()) if name.startswith("spoil_")]
+
+
+@pytest.mark.parametrize("spoil", SPOILERS)
+async def test_what_is_spoiled_of_one_job_stops_no_other(redis: Redis, redis_url: str, spoil: Spoil):
+    await activate(redis, "bad")
+    await complete(redis, "bad", "g", [episode("g", k, [float(k)]) for k in range(2)])
+    await spoil(redis)
+    async with service(redis, redis_url, reclaim_idle_s=0.1):
+        for cursor in range(3):  # one after the other, while what is spoiled comes again
+            if cursor == 0:
+                await activate(redis, "good")
+            await complete(
+                redis, "good", f"g{cursor}", [episode(f"g{cursor}", k, [float(k)]) for k in range(2)], cursor
+            )
+            await until_scored(redis, "good", f"g{cursor}")
+            await asyncio.sleep(0.2)

@@ -24,6 +24,7 @@ def settings() -> Callable[..., Settings]:
         base = {
             "step_timeout_s": 5.0,
             "drain_s": 0.0,
+            "plugin_timeout_s": 120.0,
             "max_leases": 64,
             "extra_environments": extra,
             "worker_idle_s": 1.0,

@@ -50,13 +50,14 @@ async def nothing_left(caller: Caller, *, max_leases: int, processes: int) -> No
     until = time.monotonic() + 40.0
     while True:
         try:
-            leases = await caller.open(n=max_leases)
+            leases = await caller.open("grid", n=max_leases)
             break
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > until:
                 raise
             await asyncio.sleep(0.1)
     await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
+    until = time.monotonic() + 40.0  # anew: where workers are recycled, opening has started many
     while len(found := family()) != processes:
         assert time.monotonic() < until, f"want {processes} processes, got {found}"
         await asyncio.sleep(0.05)

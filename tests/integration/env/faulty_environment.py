@@ -1,5 +1,6 @@
 """An environment that does on command what environments do to a service. Imported by worker processes too."""
 
+import asyncio
 import itertools
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from gigpo.env.environment import (
     Capabilities,
@@ -29,6 +31,10 @@ class FaultyKwargs(EnvironmentKwargs):
     """Let the observation name the process: a determinism that is claimed and not kept."""
 
 
+class PanicException(BaseException):
+    """As what was written in Rust raises it."""
+
+
 class Faulty(Environment):
     """Counts its steps; some actions do harm first."""
 
@@ -42,6 +48,7 @@ class Faulty(Environment):
 
     def reset(self, seed: int, split: str) -> Observation:
         self.count = seed
+        self.shown: dict[str, Any] = {}
         self.do(self.kwargs.reset)
         return self.seen()
 
@@ -83,6 +90,16 @@ class Faulty(Environment):
             Path(rest + ".reached").touch()
             while not Path(rest).exists():
                 time.sleep(0.01)
+        elif verb == "panic":
+            raise PanicException(rest)
+        elif verb == "cancel":
+            raise asyncio.CancelledError
+        elif verb == "interrupt":
+            raise KeyboardInterrupt
+        elif verb == "leave":
+            sys.exit(3)
+        elif verb == "number":
+            self.shown["task"] = 7
         elif verb == "raise":
             raise RuntimeError("broken on purpose")
         elif verb == "lose-home" and not Path(rest).exists():
@@ -107,7 +124,8 @@ class Faulty(Environment):
         return self.count
 
     def seen(self) -> Observation:
-        return Observation(text=f"count {self.count}" + (f" in {os.getpid()}" if self.kwargs.shows_process else ""))
+        process = f" in {os.getpid()}" if self.kwargs.shows_process else ""
+        return Observation(text=f"count {self.count}{process}", **self.shown)
 
 
 class Moderate(Faulty):

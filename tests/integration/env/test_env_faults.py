@@ -108,6 +108,30 @@ async def test_an_exception_in_a_step_is_the_environments_bug(served):
     assert (await caller.step(other, 1)).reward == 1.0
 
 
+BUGS = {
+    "panic index out of bounds": "PanicException: index out of bounds",
+    "cancel": "CancelledError",
+    "interrupt": "KeyboardInterrupt",
+    "leave": "SystemExit: 3",
+    "number": "task: want a text, got int 7",
+}
+
+
+@pytest.mark.parametrize("action", BUGS)
+async def test_what_is_no_exception_and_what_is_no_text_is_a_bug_and_ends_no_worker(served, action):
+    caller = await served()
+    (before,) = workers()
+    guilty, other = await caller.open(n=2)
+    outcome = await caller.step(guilty, 1, action)
+    assert_fault(outcome, ENV_BUG)
+    assert outcome.fault.message == BUGS[action]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.open(kwargs_json=json.dumps({"reset": action}))
+    assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.INTERNAL, BUGS[action])
+    assert (await caller.step(other, 1)).observation.text == "count 1"
+    assert [worker.pid for worker in workers()] == [before.pid]
+
+
 @pytest.mark.parametrize("action", ["bomb", "hoard"])
 async def test_a_memory_bomb_meets_the_limit_and_harms_no_neighbour(served, action):
     caller = await served(worker_memory_mb=256)

@@ -8,15 +8,40 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.arrays import unpack_int32
-from services.contracts.messages import JobEvent, decode
+from services.contracts.messages import GenerateItem, GenerateRequest, JobEvent, decode, encode
 from services.contracts.policy import PolicyRefusal, ReplicaStatus
 from services.inference.consumer import GROUP
 from services.inference.engine import EngineFailed
 from services.inference.service import LOOK_AROUND_S
 from services.inference.weights import fingerprint
+from services.kit.dead_letters import dead_letters
 from services.kit.streams import FIELD
 from tests.integration.inference.conftest import Jobs, Running, Worker, until
 from tests.unit.inference.policy_versions import any_manifest
+
+POISON: list[dict[bytes, bytes]] = [
+    {b"q": b"x"},
+    {FIELD: b""},
+    {FIELD: b"\x80\x04pickle"},
+    {FIELD: b"\xff" * 20_000_000},
+    {FIELD: encode(JobEvent(kind="state", at_unix_s=0.0, data={}))},
+]
+IMPOSSIBLE: list[dict[str, object]] = [
+    {"temperature": float("nan")},
+    {"temperature": -1.0},
+    {"max_tokens": 0},
+    {"stop_token_ids": [2**40]},
+    {"reply_to": keys.events_stream("job")},
+]
+
+
+def odd_prompt(worker: Worker) -> GenerateRequest:
+    """A prompt that is no array of int32."""
+    return GenerateRequest(
+        job_id="job", reply_to=keys.replies_stream(worker.name), min_version=0, temperature=1.0, max_tokens=4,
+        items=[GenerateItem(item_id="odd", prompt_ids=b"abc", seed=7)], stop_token_ids=[1], deadline_unix_s=4e9,
+    )  # fmt: skip
+
 
 Start = Callable[..., AbstractAsyncContextManager[Running]]
 
@@ -348,10 +373,83 @@ async def test_bytes_that_are_no_request_do_not_stop_the_others(
 ) -> None:
     async with start_replica():
         await jobs.publish(any_manifest(0))
-        await redis.xadd(keys.requests_stream("r1"), {FIELD: b"\x80\x04pickle"})
+        await jobs.acked("r1", 0)
+        ids = [await redis.xadd(keys.requests_stream("r1"), fields) for fields in POISON]
+        for number, changes in enumerate(IMPOSSIBLE):
+            await worker.ask("r1", f"bad:{number}:0", **changes)
+        await redis.xadd(keys.requests_stream("r1"), {FIELD: encode(odd_prompt(worker))})
         await worker.ask("r1", "e:0:0")
         await worker.answered("e:0:0")
         await until(lambda: _length(redis, "r1", 0))
+    letters = [letter for _, letter in await redis.xrange(dead_letters(keys.requests_stream("r1")))]
+    assert [letter[b"id"] for letter in letters][: len(ids)] == ids
+    assert len(letters) == len(POISON) + len(IMPOSSIBLE) + 1
+    events = [decode(fields[FIELD], JobEvent) for _, fields in await redis.xrange(keys.events_stream("job"))]
+    for letter, event in zip(letters, events, strict=True):
+        assert letter[b"cause"].decode() in event.data["message"]
+
+
+async def test_a_dead_replica_s_stream_is_adopted_whatever_lies_in_it(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    dead = ReplicaStatus(replica="r0", job_id="job", version=0, engine="fake", state="serving")
+    await redis.hset(keys.REPLICAS, "r0", dead.model_dump_json())
+    await redis.xadd(keys.requests_stream("r0"), {b"q": b"x"})
+    await worker.ask("r0", "unread")
+    await redis.hset(keys.REPLICAS, "r9", dead.model_copy(update={"replica": "r9"}).model_dump_json())
+    await redis.set(keys.requests_stream("r9"), "x")
+    await jobs.publish(any_manifest(0))
+    async with start_replica("r1"):
+        await worker.answered("unread")
+        await until(lambda: _length(redis, "r1", 0))
+        assert await redis.xlen(dead_letters(keys.requests_stream("r1"))) == 1
+        await asyncio.sleep(2 * LOOK_AROUND_S)
+        await worker.ask("r1", "e:0:0")
+        await worker.answered("e:0:0")
+
+
+async def test_no_value_of_another_kind_stops_a_replica(
+    start_replica: Start, jobs: Jobs, worker: Worker, redis: Redis
+) -> None:
+    await redis.sadd(keys.ACTIVE_JOBS, b"\xff\xfe", "nobody", "a_bad_type", "a_bad_text", "a_other")
+    await redis.hset(keys.policy("a_bad_type"), "x", "y")
+    await redis.set(keys.policy("a_bad_text"), b"\xff{")
+    await redis.set(keys.policy("a_other"), any_manifest(0).model_dump_json())
+    await redis.hset(keys.REPLICAS, mapping={b"\xff\xfe": b"x", b"r9": b"\xff{"})
+    await redis.set(keys.policy_acks("job"), "x")
+    await jobs.publish(any_manifest(0))
+    async with start_replica():
+        await until(lambda: _misplaced(redis, keys.policy_acks("job")))
+        await jobs.acked("r1", 0)
+        await redis.set(keys.requests_stream("r1"), "x")
+        await redis.set(keys.replies_stream("w1"), "x")
+        await until(lambda: _misplaced(redis, keys.requests_stream("r1")))
+        await worker.ask("r1", "e:0:0")
+        await until(lambda: _misplaced(redis, keys.replies_stream("w1")))
+        await worker.answered("e:0:0")
+        await redis.set(keys.REPLICAS, "x")
+        await redis.set(keys.policy("job"), b"\xff{")
+        await asyncio.sleep(2 * LOOK_AROUND_S)
+        await jobs.publish(any_manifest(1))
+        await jobs.acked("r1", 1)
+        await redis.set(keys.policy_acks("job"), "x")
+        await jobs.end("job")
+        await jobs.status("r1", state="idle")
+
+
+async def test_a_replica_whose_engine_raises_what_it_should_not_serves_the_next_version(
+    start_replica: Start, jobs: Jobs, redis: Redis
+) -> None:
+    async with start_replica() as replica:
+        await jobs.publish(any_manifest(0))
+        await jobs.acked("r1", 0)
+        replica.engine.defects = {1}
+        await jobs.publish(any_manifest(1))
+        event = await until(lambda: _first_event(redis))
+        assert isinstance(event, JobEvent)
+        assert "a defect of the engine" in event.data["message"]
+        await jobs.publish(any_manifest(2))
+        await jobs.acked("r1", 2)
 
 
 async def test_the_heartbeat_tells_what_the_service_does(start_replica: Start, redis: Redis) -> None:
@@ -372,6 +470,10 @@ async def _pending(redis: Redis, replica: str, count: int) -> object:
 
 async def _length(redis: Redis, replica: str, count: int) -> object:
     return True if await redis.xlen(keys.requests_stream(replica)) == count else None
+
+
+async def _misplaced(redis: Redis, key: str) -> object:
+    return True if await redis.exists(f"{key}:misplaced") else None
 
 
 async def _first_event(redis: Redis) -> JobEvent | None:

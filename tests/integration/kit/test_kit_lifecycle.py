@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -71,3 +72,29 @@ async def test_a_command_waits_for_a_server_that_restarts(tmp_path):
         assert await asyncio.wait_for(waiting, 30) == b"1"
         await client.aclose()
         server.terminate()
+
+
+async def test_a_heartbeat_that_cannot_be_made_ends_its_block(redis, monkeypatch):
+    monkeypatch.setattr("services.kit.lifecycle.HEARTBEAT_S", 0.01)
+    values = iter(["1"])
+
+    async def block() -> None:
+        async with heartbeat(redis, "alive", lambda: next(values)):
+            await asyncio.Event().wait()
+
+    with pytest.raises(RuntimeError):  # a coroutine may not raise StopIteration
+        await block()
+    assert await redis.get("alive") is None
+
+
+def test_a_thread_that_ends_by_an_error_ends_its_process():
+    program = (
+        "import threading, time\n"
+        "from services.kit.tasks import ending_the_process\n"
+        "def work():\n    raise KeyError('p')\n"
+        "threading.Thread(target=ending_the_process(work), daemon=True).start()\n"
+        "time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 1
+    assert "KeyError: 'p'" in done.stdout + done.stderr

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from services.kit.streams import FIELD, Entry, StreamConsumer
+from services.kit.dead_letters import MOST_BYTES, MOST_FIELDS, MOST_LETTERS, dead_letters
+from services.kit.streams import FIELD, Entry, StreamConsumer, StreamTail, append
+from services.kit.values import hash_value, string_value, text_members
 
 STREAM, GROUP = "{j}:work", "workers"
 
@@ -150,3 +152,132 @@ async def test_of_many_consumers_each_entry_reaches_one(redis):
     taken = await asyncio.gather(*(drain(reader) for reader in readers))
     assert sorted(sum(taken, [])) == sorted(payloads)  # noqa: RUF017 - four short lists
     assert await redis.xlen(STREAM) == 0
+
+
+MALFORMED = [
+    {b"q": b"x"},
+    {b"q": b"x", b"cause": b"mine", b"id": b"mine"},
+    {FIELD: b""},
+    {FIELD: b"\xff\xfe"},
+    {FIELD: b"\xff" * 3_000_000},
+    {b"f%d" % i: b"\xff" for i in range(9_000)},
+]
+
+
+def number_of(payload: bytes) -> int:
+    return int(payload.decode())
+
+
+@pytest.mark.parametrize("fields", MALFORMED, ids=range(len(MALFORMED)))
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_what_cannot_be_decoded_is_set_aside_at_its_first_reading(redis_url, fields, protocol):
+    async with Redis.from_url(redis_url, protocol=protocol) as redis:
+        told = []
+
+        async def refused(cause: str) -> None:
+            told.append(cause)
+
+        await add(redis, b"1")
+        poison = (await redis.xadd(STREAM, fields)).decode()
+        await add(redis, b"2")
+        reader = consumer(redis, decode=number_of, refused=refused)
+        assert [entry.payload for entry in await reader.read(8, block_ms=10)] == [1, 2]
+        assert poison not in await pending(redis)
+        assert await redis.xlen(STREAM) == 2
+        ((_, letter),) = await redis.xrange(dead_letters(STREAM))
+    assert letter[b"id"] == poison.encode()
+    assert letter[b"cause"]
+    assert letter.get(FIELD) == (fields[FIELD][:MOST_BYTES] if FIELD in fields else None)
+    assert len(letter) <= MOST_FIELDS + 2
+    assert len(told) == 1
+    assert letter[b"cause"].decode() in told[0]
+
+
+async def test_a_malformed_entry_that_a_dead_consumer_held_is_set_aside_by_its_heir_and_by_itself(redis):
+    poison, good = await add(redis, b"poison", b"2")
+    await consumer(redis, "dead").read(2, block_ms=10)
+    heir = consumer(redis, "heir", decode=number_of, reclaim_idle_ms=0)
+    assert await heir.read(8, block_ms=10) == [Entry(good, 2)]
+    assert await redis.xlen(dead_letters(STREAM)) == 1
+    (second,) = await add(redis, b"poison")
+    await consumer(redis, "heir").read(1, block_ms=10)
+    assert [entry.id for entry in await consumer(redis, "heir", decode=number_of).read_own(8)] == [good]
+    assert [fields[b"id"].decode() for _, fields in await redis.xrange(dead_letters(STREAM))] == [poison, second]
+
+
+@pytest.mark.parametrize("misplaced", ["stream", "dead letters", "while it is read"])
+async def test_a_key_of_another_type_in_the_stream_s_place_is_set_aside(redis, misplaced):
+    reader = consumer(redis, decode=number_of)
+    if misplaced == "stream":
+        await redis.set(STREAM, "x")
+    if misplaced == "dead letters":
+        await redis.hset(dead_letters(STREAM), "x", "y")
+    if misplaced == "while it is read":
+        reading = asyncio.create_task(reader.read(8, block_ms=5_000))
+        while not await redis.exists(STREAM):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        await redis.set(STREAM, "x")
+        assert await reading == []
+    await reader.read(8, block_ms=10)
+    await add(redis, b"poison", b"1")
+    found = []
+    while not found:
+        found = await reader.read(8, block_ms=10)
+    assert [entry.payload for entry in found] == [1]
+    assert await redis.xlen(dead_letters(STREAM)) == 1
+    assert [key async for key in redis.scan_iter("*:misplaced")] != []
+
+
+async def test_work_that_fails_too_often_is_set_aside(redis):
+    (entry,) = await add(redis, b"1")
+    reader = consumer(redis, reclaim_idle_ms=0, max_deliveries=2)
+    await reader.read(1, block_ms=10)
+    assert not await reader.give_up(entry, "it broke")
+    await reader.read(1, block_ms=10)
+    assert await reader.give_up(entry, "it broke")
+    ((_, letter),) = await redis.xrange(dead_letters(STREAM))
+    assert letter == {FIELD: b"1", b"cause": b"it broke", b"id": entry.encode()}
+    assert await pending(redis) == {}
+
+
+async def test_dead_letters_do_not_pile_up_for_ever(redis):
+    await asyncio.gather(*(add(redis, b"poison") for _ in range(2 * MOST_LETTERS)))
+    assert await consumer(redis, decode=number_of).read(2 * MOST_LETTERS, block_ms=10) == []
+    assert MOST_LETTERS <= await redis.xlen(dead_letters(STREAM)) < MOST_LETTERS + 200
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_tail_passes_over_what_is_malformed_and_frees_what_it_read(redis_url, protocol):
+    async with Redis.from_url(redis_url, protocol=protocol) as redis:
+        tail = StreamTail(redis, STREAM, number_of)
+        await add(redis, b"1", b"\xff", b"2")
+        await redis.xadd(STREAM, {b"q": b"x"})
+        await add(redis, b"3")
+        assert await tail.read(8, block_ms=10) == [1, 2, 3]
+        await tail.free(60)
+        assert await redis.xlen(STREAM) == 1
+        assert await redis.xlen(dead_letters(STREAM)) == 2
+        await redis.set(STREAM, "x")
+        assert await tail.read(8, block_ms=10) == []
+        await append(redis, STREAM, b"4")
+        assert await tail.read(8, block_ms=10) == [4]
+
+
+async def test_an_entry_is_added_although_another_value_stands_in_the_stream_s_place(redis):
+    await redis.hset(STREAM, "x", "y")
+    await append(redis, STREAM, b"1")
+    assert [fields for _, fields in await redis.xrange(STREAM)] == [{FIELD: b"1"}]
+
+
+async def test_reads_that_no_value_can_break(redis):
+    await redis.hset("key", "x", "y")
+    assert await string_value(redis, "key") is None
+    await redis.set("key", "x")
+    assert await string_value(redis, "key") == b"x"
+    assert await hash_value(redis, "key") == {}
+    await redis.hset("key", "x", "y")
+    assert await hash_value(redis, "key") == {b"x": b"y"}
+    assert await text_members(redis, "key") == set()
+    await redis.sadd("key", b"\xff\xfe", b"job")
+    assert await text_members(redis, "key") == {"job"}

@@ -14,7 +14,7 @@ from services.contracts import keys
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Generated, GenerateItem, GenerateReply, GenerateRequest, decode, encode
 from services.contracts.policy import ReplicaStatus
-from services.kit.streams import FIELD, StreamConsumer
+from services.kit.streams import StreamConsumer, append
 from services.kit.tasks import ended
 
 
@@ -83,7 +83,7 @@ class FakeReplica:
         await asyncio.sleep(self.late_s)
         results = [self._generated(item) for item in request.items]
         reply = GenerateReply(replica=self.name, results=results)
-        await self._redis.xadd(request.reply_to, {FIELD: encode(reply)})
+        await append(self._redis, request.reply_to, encode(reply))
 
     def _generated(self, item: GenerateItem) -> Generated:
         if self.refusal:

@@ -8,6 +8,7 @@ import pytest
 from services.contracts import keys
 from services.contracts.arrays import pack_int32
 from services.contracts.messages import Generated, GenerateReply, JobEvent, decode, encode
+from services.kit.dead_letters import dead_letters
 from services.kit.streams import FIELD
 from services.rollout.errors import InferenceFault
 from services.rollout.inference import connected_inference
@@ -216,3 +217,32 @@ async def test_taken_replies_are_freed_and_nothing_is_left_at_the_end(redis, rep
         while await redis.xlen(keys.replies_stream("w")) > 1:
             await asyncio.sleep(0.01)
     assert not await redis.exists(keys.replies_stream("w"))
+
+
+POISON = [{b"q": b"x"}, {FIELD: b""}, {FIELD: b"\xff\xfe"}, {FIELD: b"\xff" * 20_000_000}]
+
+
+async def test_replies_that_are_none_are_set_aside_and_the_others_are_taken(redis, replicas):
+    replica = await replicas()
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        for i, fields in enumerate(POISON):
+            await redis.xadd(keys.replies_stream("w"), fields)
+            assert (await inference.generate(ask(i))).response_ids == replica.sampled[ask(i).item_id].response_ids
+        assert await redis.xlen(dead_letters(keys.replies_stream("w"))) == len(POISON)
+    assert not await redis.exists(dead_letters(keys.replies_stream("w")))
+
+
+async def test_no_key_of_another_type_and_no_row_that_is_none_stops_the_answers(redis, replicas):
+    replica = await replicas()
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        await inference.generate(ask(0))
+        await redis.hset(keys.REPLICAS, mapping={b"\xff\xfe": b"x", b"r9": b"\xff{", b"": b""})
+        await inference.generate(ask(1))
+        await redis.set(keys.replies_stream("w"), "x")
+        await redis.set(keys.requests_stream("r1"), "x")
+        await inference.generate(ask(2))
+        await redis.set(keys.REPLICAS, "x")
+        while not await redis.exists(f"{keys.REPLICAS}:misplaced"):
+            await asyncio.sleep(0.01)
+        await replica.show()
+        await inference.generate(ask(3))

@@ -8,7 +8,8 @@ import pytest
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
 from services.contracts import keys
-from services.contracts.messages import Episode, decode
+from services.contracts.messages import Episode, JobEvent, decode, encode
+from services.kit.dead_letters import dead_letters
 from services.ledger import GroupState
 from services.ledger.ledger import ROLLOUT
 from tests.integration.rollout.conftest import env_process
@@ -204,3 +205,53 @@ async def test_a_job_that_ended_is_left_at_once(redis, redis_url, small_env, tmp
             worker.send_signal(signal.SIGTERM)
             await asyncio.to_thread(worker.wait, 10)
             assert worker.returncode == 0
+
+
+POISON = [
+    {b"q": b"x"},
+    {b"p": b""},
+    {b"p": b"\xff\xfe"},
+    {b"p": b"\xff" * 20_000_000},
+    {b"p": encode(JobEvent(kind="state", at_unix_s=0.0, data={}))},
+]
+
+
+async def test_entries_that_are_no_group_are_refused_at_once_and_the_groups_are_played(
+    redis, redis_url, env_address, tmp_path
+):
+    job = WorkedJob(redis, tmp_path, "job_a", {})
+    await job.begin()
+    replica = FakeReplica(redis, job.job_id, job.replies(*MOVES))
+    poison = [(await redis.xadd(keys.groups_stream("job_a"), fields)) for fields in POISON]
+    settings = {"ROLLOUT_RECLAIM_IDLE_S": "3600"}
+    async with serving(replica):
+        with worker_process(redis_url, env_address, tmp_path, **settings):
+            group_id = await job.open(0)
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), 60)
+    letters = await redis.xrange(dead_letters(keys.groups_stream("job_a")))
+    assert [letter[b"id"] for _, letter in letters] == poison
+    warned = [decode(event[b"p"], JobEvent) for _, event in await redis.xrange(keys.events_stream("job_a"))]
+    assert [
+        letter[b"cause"].decode() in event.data["message"] for (_, letter), event in zip(letters, warned, strict=True)
+    ] == [True] * len(POISON)
+    assert await pending(redis, job) == 0
+
+
+async def test_what_is_spoiled_of_one_job_stops_no_other(redis, redis_url, env_address, tmp_path):
+    spoiled = [WorkedJob(redis, tmp_path, name, {}) for name in ("bad_stream", "bad_spec", "bad_base", "bad_group")]
+    for job in spoiled:
+        await job.begin()
+    await redis.set(keys.groups_stream("bad_stream"), "x")
+    await redis.set(keys.spec("bad_spec"), b"\xff{")
+    await redis.set(keys.base("bad_base"), b"\xff\xfe")
+    await redis.set(keys.group("bad_group", await spoiled[3].open(0)), "x")
+    await redis.sadd(keys.ACTIVE_JOBS, b"\xff\xfe", "nobody", "")
+    good = WorkedJob(redis, tmp_path, "good", {})
+    await good.begin()
+    replica = FakeReplica(redis, "good", good.replies(*MOVES))
+    async with serving(replica):
+        with worker_process(redis_url, env_address, tmp_path) as worker:
+            for cursor in range(2):
+                await asyncio.wait_for(good.reach(GroupState.COMPLETE, await good.open(cursor)), 60)
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(30) == 0

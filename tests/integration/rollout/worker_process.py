@@ -81,15 +81,11 @@ def worker_process(
     redis_url: str, env_address: str, data_dir: Path, **settings: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A rollout worker that has announced itself; killed at the end when it still runs."""
+    quick = {"ROLLOUT_RECLAIM_IDLE_S": "1", "ROLLOUT_DISCOVER_EVERY_S": "0.05", "ROLLOUT_REPLICA_POLL_S": "0.05"}
     environment = process_environment(
-        ROLLOUT_REDIS_URL=redis_url,
-        ROLLOUT_ENV_ADDRESS=env_address,
-        ROLLOUT_DATA_DIR=str(data_dir),
-        ROLLOUT_RECLAIM_IDLE_S="1",
-        ROLLOUT_DISCOVER_EVERY_S="0.05",
-        ROLLOUT_REPLICA_POLL_S="0.05",
-        **settings,
-    )
+        ROLLOUT_REDIS_URL=redis_url, ROLLOUT_ENV_ADDRESS=env_address, ROLLOUT_DATA_DIR=str(data_dir),
+        **(quick | settings),
+    )  # fmt: skip
     command = [sys.executable, "-m", "services.rollout.main"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as worker:
         try:

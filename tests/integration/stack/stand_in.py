@@ -1,6 +1,7 @@
 """A small program in place of a service: says that it is ready, notes that it was there, lives until SIGTERM.
 
-Usage: stand_in.py NAME FOLDER [crash-once | crash-always | deaf | silent | with-child]
+Usage: stand_in.py NAME FOLDER [crash-once | crash-always | broken | deaf | silent | with-child]
+`crash-always` and `broken`, which does not even get ready, last until there is a file `mended` in the folder.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ def main() -> None:
     if mode == "with-child":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         (folder / "grandchild").write_text(str(child.pid))
+    mended = (folder / "mended").exists()
+    if mode == "broken" and not mended:
+        sys.exit(7)
     if mode == "silent":
         time.sleep(600)
     sys.stdout.write(json.dumps({"service": name, "address": f"{name}:{os.environ.get('PORT', '1')}", "pid": 0}) + "\n")
     sys.stdout.flush()
-    if mode == "crash-always" or (mode == "crash-once" and not (folder / "crashed").exists()):
+    if (mode == "crash-always" and not mended) or (mode == "crash-once" and not (folder / "crashed").exists()):
         (folder / "crashed").touch()
         sys.stderr.write("something broke\n")
         sys.exit(7)

@@ -11,24 +11,25 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.stack.child import ServicePlan, StartFailed
 from services.stack.process import free_port
 from services.stack.record import AlreadyHeld, held_folder, write_record
-from services.stack.supervisor import GaveUp, RestartLimits, Supervisor
+from services.stack.supervisor import RestartLimits, Supervisor
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
 QUICK = RestartLimits(first_wait_s=0.05, longest_wait_s=0.1, restarts=2)
 
 
-def plan(name: str, folder: Path, mode: str = "", *, stop_s: float = 5.0, start_s: float = 30.0) -> ServicePlan:
+def plan(name: str, folder: Path, mode: str = "", **limits: Any) -> ServicePlan:
     def variables(addresses: Mapping[str, str]) -> dict[str, str]:
         return {"PORT": addresses[name].rpartition(":")[2] if name in addresses else str(free_port())}
 
     command = [sys.executable, STAND_IN, name, str(folder), *([mode] if mode else [])]
-    return ServicePlan(name, command, variables, stop_s=stop_s, start_s=start_s)
+    return ServicePlan(name, command, variables, **({"stop_s": 5.0, "start_s": 30.0} | limits))
 
 
 def alive(pid: int) -> bool:
@@ -87,23 +88,50 @@ async def test_a_crashed_service_is_started_again_where_it_was(tmp_path: Path) -
     await supervisor.stop(asyncio.Event())
 
 
-async def test_a_service_that_keeps_crashing_ends_the_stack(tmp_path: Path) -> None:
-    supervisor = Supervisor(
-        [[plan("a", tmp_path, "crash-always"), plan("b", tmp_path)]], tmp_path / "logs", lambda _: None, QUICK
-    )
-    with suppress(StartFailed):  # it announces before it crashes, so a start may succeed
-        await supervisor.start()
-        with pytest.raises(GaveUp, match="a crashed 3 times"):
-            await supervisor.watch()
+async def starts_of(name: str, folder: Path, count: int) -> None:
+    await until(lambda: [line.split()[0] for line in lines(folder / "starts")].count(name) >= count)
+
+
+@pytest.mark.parametrize("mode", ["crash-always", "broken"])
+async def test_a_service_that_keeps_crashing_is_tried_again_and_takes_no_other_one_down(
+    tmp_path: Path, mode: str
+) -> None:
+    said: list[str] = []
+    supervisor = Supervisor([[plan("a", tmp_path, mode), plan("b", tmp_path)]], tmp_path / "logs", said.append, QUICK)
+    await supervisor.start()
+    watching = asyncio.create_task(supervisor.watch())
+    await starts_of("a", tmp_path, QUICK.restarts + 4)
+    assert not watching.done()
+    assert alive(supervisor.pids()["b"])
+    assert [line.split()[0] for line in lines(tmp_path / "starts")].count("b") == 1
+    assert sum("a crashed 3 times in a row; the others go on without it" in line for line in said) == 1
+    assert not any("restart 3" in line for line in said)
+    (tmp_path / "mended").touch()
+    await until(lambda: bool(said) and said[-1].startswith("a ready"))
+    await supervisor.stop(asyncio.Event())
+    await asyncio.gather(watching, return_exceptions=True)
+    assert not any(alive(pid) for pid in supervisor.pids().values())
+
+
+async def test_a_service_that_never_gets_ready_is_named_with_its_log_while_the_others_work(tmp_path: Path) -> None:
+    said: list[str] = []
+    plans = [plan("a", tmp_path, "silent", start_s=1.0), plan("b", tmp_path)]
+    supervisor = Supervisor([plans], tmp_path / "logs", said.append, QUICK)
+    await supervisor.start()
+    assert any("a was silent for 1 s" in line for line in said)
+    assert alive(supervisor.pids()["b"])
+    await starts_of("a", tmp_path, 2)
     await supervisor.stop(asyncio.Event())
     assert not any(alive(pid) for pid in supervisor.pids().values())
 
 
-async def test_a_service_that_never_gets_ready_is_named_with_its_log(tmp_path: Path) -> None:
-    supervisor = Supervisor([[plan("a", tmp_path, "silent", start_s=1.0)]], tmp_path / "logs", lambda _: None)
+async def test_a_stack_does_not_come_up_without_a_service_that_the_others_need(tmp_path: Path) -> None:
+    needed = plan("a", tmp_path, "silent", start_s=1.0, needed=True)
+    supervisor = Supervisor([[needed], [plan("b", tmp_path)]], tmp_path / "logs", lambda _: None)
     with pytest.raises(StartFailed, match="a was silent for 1 s"):
         await supervisor.start()
     await supervisor.stop(asyncio.Event())
+    assert [line.split()[0] for line in lines(tmp_path / "starts")] == ["a"]
 
 
 async def test_a_deaf_service_is_killed_and_so_is_what_it_started(tmp_path: Path) -> None:

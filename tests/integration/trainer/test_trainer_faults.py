@@ -255,3 +255,19 @@ async def test_a_job_whose_model_is_missing_fails_with_a_sentence(redis: Redis, 
         failed = await until_event(redis, "job_a", "state", state="FAILED")
     assert failed.data["error"] == "model: no such folder: /no/such/model"
     assert summary_of(tmp_path, "job_a")["state"] == "FAILED"
+
+
+async def test_an_engine_that_differs_is_told_of_once_and_one_with_other_weights_ends_the_job(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
+    """Log-probabilities near -log(14), the truth of a new policy, and far from it."""
+    with trainer_process(redis_url, tmp_path):
+        for job, logprob, end in (("job_a", -2.6, "SUCCEEDED"), ("job_b", -0.1, "FAILED")):
+            async with surroundings(redis, redis_url, job, logprob=logprob):
+                await submit(redis, redis_url, job, small_spec(training={"total_batches": 1}))
+                assert await until_state(redis, job, "SUCCEEDED", "FAILED") == end
+        told = [event for event in await events(redis, "job_a") if event.kind == "warning"]
+        assert len([one for one in told if "engine and trainer differ" in one.data["message"]]) == 1
+        failed = await until_event(redis, "job_b", "state", state="FAILED")
+    assert failed.data["error"].startswith("evaluation before: engine and trainer differ by")
+    assert not (tmp_path / "jobs/job_b/metrics.jsonl").exists()

@@ -21,20 +21,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import torch
 from celery import Celery
+from pydantic import ValidationError
 from redis.asyncio import Redis
+from safetensors.torch import load_file
+from transformers import Qwen2ForCausalLM  # by its name: an automatic class imports it late, when time counts
 
 from services.advantage.consumer import Consumer
 from services.advantage.settings import Settings as AdvantageSettings
 from services.contracts import keys
-from services.contracts.arrays import pack_float32, pack_int32
+from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.messages import Episode, JobEvent, OpenedGroup, Step, decode
 from services.contracts.policy import PolicyAck, PolicyManifest
+from services.inference.running import running_replica
+from services.inference.settings import Settings as InferenceSettings
 from services.kit.streams import StreamConsumer
+from services.kit.values import put_field, string_value
 from services.ledger import Ledger, MoveRefused
 from services.ledger.ledger import ROLLOUT
+from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.policy import WEIGHTS
+from tests.unit.inference.fake_engine import FakeEngine
 
 GIVE_UP_S = 90.0
 NO_CURSOR = 10**9
@@ -89,6 +100,25 @@ def scripted_episode(group: OpenedGroup, k: int, attempt: int, version: int, inv
     )  # fmt: skip
 
 
+class HonestEngine:
+    """The log-probabilities that a version's weights give to tokens which a script has chosen."""
+
+    def __init__(self) -> None:
+        self._path, self._scorer = "", None
+
+    def score(self, episode: Episode, manifest: PolicyManifest) -> Episode:
+        """The episode with its log-probabilities under the manifest's weights."""
+        if self._scorer is None or self._path != manifest.path:
+            model = Qwen2ForCausalLM.from_pretrained(manifest.base, dtype=torch.float32)
+            model.load_state_dict(load_file(Path(manifest.path) / WEIGHTS), strict=False)  # a tied head is there once
+            self._path, self._scorer = manifest.path, Scorer(model, temperature=1.0, token_budget=4_096)
+        return msgspec.structs.replace(episode, steps=[self._scored(self._scorer, step) for step in episode.steps])
+
+    def _scored(self, scorer: Scorer, step: Step) -> Step:
+        rows = TokenRows([unpack_int32(step.prompt_ids)], [unpack_int32(step.response_ids)])
+        return msgspec.structs.replace(step, logprobs=pack_float32(scorer.constants(rows)[0].tolist()))
+
+
 class ScriptedRollout:
     """Plays every opened group of a job.
 
@@ -96,13 +126,22 @@ class ScriptedRollout:
         invalid_share: share of steps whose action is said to be invalid.
         age: how many versions older than the newest its tokens say they are.
         faults: group's cursor -> how often training attempts at it fail.
+        logprob: what the engine says of every token; None: what the newest version's weights give it.
     """
 
     def __init__(
-        self, redis: Redis, job: str, *, invalid_share: float = 0.0, age: int = 0, faults: dict[int, int] | None = None
+        self,
+        redis: Redis,
+        job: str,
+        *,
+        invalid_share: float = 0.0,
+        age: int = 0,
+        faults: dict[int, int] | None = None,
+        logprob: float | None = None,
     ) -> None:
         self._redis, self._job, self._ledger = redis, job, Ledger(redis, job)
         self._invalid_share, self._age, self._faults = invalid_share, age, dict(faults or {})
+        self._logprob, self._engine = logprob, HonestEngine()
         self.seen: list[OpenedGroup] = []
         """Every training group in the order it came."""
         self.held_from = NO_CURSOR
@@ -112,11 +151,16 @@ class ScriptedRollout:
     async def run(self) -> None:
         """For ever."""
         stream = StreamConsumer(
-            self._redis, keys.groups_stream(self._job), ROLLOUT, "scripted", reclaim_idle_ms=NO_CURSOR
+            self._redis,
+            keys.groups_stream(self._job),
+            ROLLOUT,
+            "scripted",
+            decode=partial(decode, kind=OpenedGroup),
+            reclaim_idle_ms=NO_CURSOR,
         )
         waiting: list[OpenedGroup] = []
         while True:
-            read = [decode(entry.payload, OpenedGroup) for entry in await stream.read(64, block_ms=50)]
+            read = [entry.payload for entry in await stream.read(64, block_ms=50)]
             self.seen += [group for group in read if group.purpose == "train"]
             waiting += read
             due = [group for group in waiting if group.purpose not in self.holds or group.cursor < self.held_from]
@@ -132,20 +176,29 @@ class ScriptedRollout:
             await self._ledger.fail(group.group_id, attempt, "the environment was lost")
             return
         published = await self._redis.get(keys.policy(self._job))
-        version = PolicyManifest.model_validate_json(published).version if published else 0
+        manifest = PolicyManifest.model_validate_json(published) if published else None
+        version = manifest.version if manifest else 0
         for k in range(group.n):
             episode = scripted_episode(group, k, attempt, max(version - self._age, 0), self._invalid_share)
+            if self._logprob is not None:
+                steps = [
+                    msgspec.structs.replace(step, logprobs=pack_float32([self._logprob] * (len(step.logprobs) // 4)))
+                    for step in episode.steps
+                ]
+                episode = msgspec.structs.replace(episode, steps=steps)
+            elif manifest is not None:
+                episode = self._engine.score(episode, manifest)
             await self._ledger.record(episode, group)
 
 
 async def acknowledge(redis: Redis, job: str) -> None:
     """A replica that serves every version as soon as its manifest is there. For ever."""
     while True:
-        published = await redis.get(keys.policy(job))
-        if published:
+        published = await string_value(redis, keys.policy(job)) or b""
+        with suppress(ValidationError):  # there is none, or what a test put in its place
             version = PolicyManifest.model_validate_json(published).version
             ack = PolicyAck(replica="r", version=version, fingerprint="", engine="fake", load_s=0.0, pause_s=0.0)
-            await redis.hset(keys.policy_acks(job), "r", ack.model_dump_json())
+            await put_field(redis, keys.policy_acks(job), "r", ack.model_dump_json())
         await asyncio.sleep(0.02)
 
 
@@ -168,12 +221,15 @@ async def enqueue(redis_url: str, *args: Any, priority: int = 0) -> None:
 
 
 @asynccontextmanager
-async def surroundings(redis: Redis, redis_url: str, job: str, **player: Any) -> AsyncIterator[ScriptedRollout]:
-    """Rollout, replica and the real advantage service around one job."""
+async def surroundings(
+    redis: Redis, redis_url: str, job: str, *, replica: bool = True, **player: Any
+) -> AsyncIterator[ScriptedRollout]:
+    """Rollout, the real advantage service, and, unless there is one (`one_replica`), a replica around one job."""
     rollout, stop = ScriptedRollout(redis, job, **player), asyncio.Event()
     settings = AdvantageSettings(redis_url=redis_url, jobs_poll_s=0.05)
     advantage = asyncio.create_task(Consumer(redis, settings, f"advantage-{job}").run(stop))
-    others = [asyncio.create_task(rollout.run()), asyncio.create_task(acknowledge(redis, job))]
+    others = [asyncio.create_task(rollout.run())]
+    others += [asyncio.create_task(acknowledge(redis, job))] if replica else []
     try:
         yield rollout
     finally:
@@ -185,11 +241,26 @@ async def surroundings(redis: Redis, redis_url: str, job: str, **player: Any) ->
         await advantage
 
 
+@asynccontextmanager
+async def one_replica(redis_url: str, data_dir: Path, name: str = "r1") -> AsyncIterator[None]:
+    """A real inference replica on an engine without a model; like every replica it serves one job at a time."""
+    settings = InferenceSettings(redis_url=redis_url, data_dir=data_dir, replica=name, poll_s=0.01)
+    async with running_replica(settings, {"vllm": FakeEngine, "transformers": FakeEngine}):
+        yield
+
+
 @contextmanager
-def trainer_process(redis_url: str, data_dir: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A real trainer worker; ended with SIGTERM, killed when that does not help."""
+def trainer_process(
+    redis_url: str, data_dir: Path, *, python_path: Path | None = None, **settings: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A real trainer worker; ended with SIGTERM, killed when that does not help.
+
+    Args:
+        python_path: folder whose `sitecustomize.py` every process of it runs first.
+    """
     environment = {
         **os.environ,
+        **({"PYTHONPATH": f"{python_path}:{os.environ.get('PYTHONPATH', '')}"} if python_path else {}),
         "TRAINER_REDIS_URL": redis_url,
         "TRAINER_DATA_DIR": str(data_dir),
         "TRAINER_RESTORE_INTERVAL_S": "1",

@@ -25,6 +25,8 @@ def test_no_state_follows_itself_and_pending_never_comes_back() -> None:
 
 def test_a_running_job_is_not_queued_again_before_it_paused() -> None:
     assert not follows(JobState.RUNNING, JobState.QUEUED)
+    assert follows(JobState.RUNNING, JobState.QUEUED, given_back=True), "its trainer found no replica for it"
+    assert not follows(JobState.SUCCEEDED, JobState.QUEUED, given_back=True)
     assert follows(JobState.RUNNING, JobState.PAUSED)
     assert follows(JobState.PAUSED, JobState.QUEUED)
 

@@ -141,7 +141,7 @@ class LocalHomes:
             raise self.losses[place].pop(0)
 
     async def describe(self) -> list:
-        return self.homes[-1].carry_out(Describe(1)).environments
+        return self.homes[-1].carry_out(Describe(1, ("adder",))).environments
 
     async def open(self, spec: EpisodeSpec, history: History) -> object:
         sessions, episode = self.homes[-1], next(self._episodes)

@@ -9,7 +9,14 @@ import pytest
 
 from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.workers.episode import Episode, state_key
-from services.env.workers.registry import Registry, UnavailableError, known_environments, valid_kwargs, valid_split
+from services.env.workers.registry import (
+    Registry,
+    UnavailableError,
+    known_environments,
+    refused_registrations,
+    valid_kwargs,
+    valid_split,
+)
 
 
 class Coin(Environment):
@@ -98,13 +105,25 @@ def test_an_installed_package_brings_its_environment(tmp_path, monkeypatch):
     assert Registry(known_environments({})).find("coin") is Coin
 
 
-def test_an_id_that_two_packages_register_stops_the_start_unless_the_settings_decide(tmp_path, monkeypatch):
+def test_an_id_that_two_packages_register_is_refused_unless_the_settings_decide(tmp_path, monkeypatch):
     install(tmp_path, "casino", "coin", f"{__name__}:Coin")
     install(tmp_path, "other_casino", "coin", f"{__name__}:Elsewhere")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="'coin' is registered twice: "):
-        known_environments({})
-    assert known_environments({"coin": f"{__name__}:Coin"})["coin"] == f"{__name__}:Coin"
+    assert "coin" not in known_environments({})
+    both = f"{__name__}:Coin, {__name__}:Elsewhere"
+    assert refused_registrations({}) == {"coin": f"registered twice: {both}; want one class"}
+    chosen = {"coin": f"{__name__}:Coin"}
+    assert known_environments(chosen)["coin"] == f"{__name__}:Coin"
+    assert refused_registrations(chosen) == {}
+
+
+def test_a_package_that_takes_the_id_of_one_of_ours_does_not_get_it_and_is_named(tmp_path, monkeypatch):
+    install(tmp_path, "casino", "grid", f"{__name__}:Coin")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert known_environments({})["grid"] == "services.env.environments.grid:Grid"
+    taken = "its id 'grid' is that of an environment of this project"
+    assert refused_registrations({}) == {f"grid ({__name__}:Coin)": taken}
+    assert known_environments({"grid": "mine:Grid"})["grid"] == "mine:Grid"
 
 
 def test_a_class_finds_what_the_operator_set_for_it():

@@ -11,6 +11,7 @@ from services.contracts.policy import PolicyManifest
 from services.inference.engine import Completion, EngineFailed, Outcome, Prompt, Refusal, Sampling, UpdateRejected
 
 VOCABULARY = 96
+RIGHT_LOGPROB, WRONG_LOGPROB = -1.0, -1.5
 
 
 class FakeEngine:
@@ -26,8 +27,16 @@ class FakeEngine:
         self.up = False
         self.reject: set[int] = set()
         """Versions whose files count as damaged."""
+        self.defects: set[int] = set()
+        """Versions that have it raise what no engine should."""
         self.break_on: set[int] = set()
         """Versions whose update breaks the engine half-way."""
+        self.spoil_update: set[int] = set()
+        """Versions whose update leaves other weights than theirs."""
+        self.spoil_start: set[int] = set()
+        """Versions that a start loads wrongly too."""
+        self.logprob = RIGHT_LOGPROB
+        """What it says of every token."""
         self.calls: list[list[Prompt]] = []
         self.surprise: Exception | None = None
         """Raised by every `generate`: what no engine should."""
@@ -47,6 +56,7 @@ class FakeEngine:
             self.die()
             raise EngineFailed(f"version {manifest.version} breaks the engine")
         self.served, self.up = manifest, True
+        self.logprob = WRONG_LOGPROB if manifest.version in self.spoil_start else RIGHT_LOGPROB
 
     async def update(self, manifest: PolicyManifest) -> float:
         if self.served is None or self.served.base_sha != manifest.base_sha:
@@ -59,6 +69,7 @@ class FakeEngine:
             self.die()
             raise EngineFailed(f"version {manifest.version} breaks the engine")
         self.served = manifest
+        self.logprob = WRONG_LOGPROB if manifest.version in self.spoil_update else RIGHT_LOGPROB
         return 0.0
 
     async def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> AsyncIterator[list[tuple[int, Outcome]]]:
@@ -72,7 +83,7 @@ class FakeEngine:
             raise EngineFailed("it died while sampling")
         assert self.served is not None
         for index, prompt in enumerate(prompts):
-            yield [(index, _sample(prompt, sampling, self.served))]
+            yield [(index, _sample(prompt, sampling, self.served, self.logprob))]
 
     async def healthy(self) -> bool:
         return self.up
@@ -88,9 +99,11 @@ class FakeEngine:
     def _check(self, manifest: PolicyManifest) -> None:
         if manifest.version in self.reject:
             raise UpdateRejected(f"version {manifest.version} is damaged")
+        if manifest.version in self.defects:
+            raise KeyError("a defect of the engine")
 
 
-def _sample(prompt: Prompt, sampling: Sampling, served: PolicyManifest) -> Outcome:
+def _sample(prompt: Prompt, sampling: Sampling, served: PolicyManifest, logprob: float) -> Outcome:
     ids = unpack_int32(prompt.ids)
     if not ids or len(ids) >= served.max_model_len or not 0 <= min(ids) <= max(ids) < VOCABULARY:
         return Refusal("the prompt does not fit the model")
@@ -102,7 +115,7 @@ def _sample(prompt: Prompt, sampling: Sampling, served: PolicyManifest) -> Outco
     stopped = response[-1] in sampling.stop_token_ids
     return Completion(
         pack_int32(response),
-        pack_float32([-1.0] * len(response)),
+        pack_float32([logprob] * len(response)),
         pack_int32([served.version] * len(response)),
         "stop" if stopped else "length",
     )

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from services.contracts.arrays import pack_float32
-from services.contracts.policy import PolicyManifest
+from services.contracts.policy import PolicyManifest, PolicyProbe
 
 
 def write_tensors(file: Path, tensors: dict[str, list[float]]) -> None:
@@ -37,6 +37,12 @@ def manifest_of(
         engine=engine,
         max_model_len=128,
     )
+
+
+def probed(manifest: PolicyManifest, logprob: float = -1.0) -> PolicyManifest:
+    """The manifest with a probe that the fake engine passes while its weights are right."""
+    probe = PolicyProbe(prompts=[[3, 4], [5, 6]], response_ids=[[7, 8], [7, 8]], logprobs=[[logprob] * 2] * 2)
+    return manifest.model_copy(update={"probe": probe})
 
 
 def any_manifest(version: int, *, job: str = "job", engine: str = "fake", base_sha: str = "base") -> PolicyManifest:

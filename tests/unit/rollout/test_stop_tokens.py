@@ -5,7 +5,8 @@ import json
 import pytest
 from tokenizers import Tokenizer
 
-from services.rollout.tokens import TokenizerError, load_tokens
+from services.rollout.errors import TokenizerError
+from services.rollout.tokens import load_tokens
 from tests.unit.rollout.families import FAMILIES, write_family
 from tests.unit.rollout.policy_folder import write_policy_folder
 
@@ -83,9 +84,14 @@ def test_nothing_that_names_a_stop_token_is_refused(tmp_path):
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}",
         "{{ messages[0].content }}<pad>",
         "{{ messages[7].content.strip() }}",
-        "{% if %}",
     ],
 )
 def test_a_template_that_marks_no_end_of_a_turn_adds_no_stop_token(template, tmp_path):
     folder = write_policy_folder(tmp_path, WORDS, chat_template=template)
     assert load_tokens(folder).stop_ids == (EOS,)
+
+
+def test_a_template_that_is_none_is_refused_with_its_line(tmp_path):
+    folder = write_policy_folder(tmp_path, WORDS, chat_template="{% if %}")
+    with pytest.raises(TokenizerError, match="chat template, line 1"):
+        load_tokens(folder)

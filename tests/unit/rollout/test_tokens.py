@@ -4,7 +4,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
-from services.rollout.tokens import TokenizerError, load_tokens
+from services.rollout.errors import TokenizerError
+from services.rollout.tokens import load_tokens
 from tests.unit.rollout.policy_folder import word_tokens, write_policy_folder
 
 WORDS = ["go", "north", "south"]

@@ -56,9 +56,13 @@ def random_rows(number: int, *, seed: int = 0, repeats: int = 0) -> list[Row]:
     return [row(prompt, response, draw.gauss(0.0, 1.0)) for prompt, response in pairs + pairs[:repeats]]
 
 
+EARLIER = -1
+"""Policy version of rows whose log-probabilities are made up: no engine sampled them with the learner's weights."""
+
+
 def row(prompt: Sequence[int], response: Sequence[int], advantage: float, logprob: float = -2.5) -> Row:
-    """A row whose tokens version 0 sampled with one log-probability."""
-    return Row(tuple(prompt), tuple(response), (logprob,) * len(response), (0,) * len(response), advantage)
+    """A row whose tokens an earlier version sampled with one log-probability."""
+    return Row(tuple(prompt), tuple(response), (logprob,) * len(response), (EARLIER,) * len(response), advantage)
 
 
 def naive_logits(model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int]) -> Tensor:

@@ -1,25 +1,25 @@
 """Weight transfer backend `file`: a checkpoint's safetensors files on a shared file system.
 
-It follows the life of vLLM's own checkpoint-format backends (layerwise reload between start and finish), without
-their synchronisation of an accelerator, which raises on a CPU.
+A model that runs eagerly is made anew (see rebuild.py). One with captured graphs, which read the tensors where they
+were, is loaded in place by vLLM's layerwise reload. Unlike vLLM's own backends it does not synchronise an accelerator
+where there is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
     WeightTransferInitInfo,
     WeightTransferUpdateInfo,
 )
 from vllm.logger import init_logger
-from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+
+from gigpo_vllm.rebuild import rebuild, tensors
 
 logger = init_logger("vllm.gigpo_weights")
 
@@ -51,8 +51,14 @@ class FileWeightTransfer(WeightTransferEngine[FileRoot, FilePath]):
         """Confine every later path to `init_info.root`."""
         self.root = Path(init_info.root).resolve(strict=True)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether tensors have to stay where they are."""
+        return not self.model_config.enforce_eager
+
     def start_weight_update(self) -> None:
-        initialize_layerwise_reload(self.model)
+        if self.in_place:
+            initialize_layerwise_reload(self.model)
 
     def update_weights(self, update_info: dict[str, object]) -> None:
         """Like the base class, which synchronises an accelerator even where there is none."""
@@ -66,14 +72,18 @@ class FileWeightTransfer(WeightTransferEngine[FileRoot, FilePath]):
         Raises:
             PermissionError: the folder, or where a link in it points to, is outside the root.
             FileNotFoundError: it holds no safetensors file.
+            ValueError: it lacks a tensor.
         """
         files = self._files(Path(update_info.path))
-        self.model.load_weights(_tensors(files))
+        if self.in_place:
+            self.model.load_weights(tensors(files))
+        else:
+            rebuild(self.model, self.vllm_config, files)
         logger.info("loaded %d file(s) from %s", len(files), update_info.path)
 
     def finish_weight_update(self) -> None:
-        finalize_layerwise_reload(self.model, self.model_config)
-        repack_tied_head(self.model)
+        if self.in_place:
+            finalize_layerwise_reload(self.model, self.model_config)
 
     def shutdown(self) -> None:
         """Nothing is held between updates."""
@@ -88,21 +98,3 @@ class FileWeightTransfer(WeightTransferEngine[FileRoot, FilePath]):
             if not file.is_relative_to(self.root):
                 raise PermissionError(f"{file} is outside {self.root}")
         return files
-
-
-def _tensors(files: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
-    for file in files:
-        with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - a safe_open is not a mapping
-                yield name, opened.get_tensor(name)
-
-
-def repack_tied_head(model: torch.nn.Module) -> None:
-    """Rebuild the packed copy that an output head tied to the embeddings keeps on a CPU.
-
-    The reload of vLLM 0.32 refreshes the embeddings but not that copy, and logits come out of the old weights without
-    an error. Where no such copy exists nothing happens.
-    """
-    for module in model.modules():
-        if isinstance(module, ParallelLMHead) and hasattr(module, "cpu_linear"):
-            module.quant_method.process_weights_after_loading(module)

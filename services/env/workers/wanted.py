@@ -1,0 +1,113 @@
+"""Checks of what code that is not ours hands over: the value as the type that is wanted, or a sentence on the field."""
+
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from reprlib import Repr
+from typing import Any
+
+MAX_TEXTS = 1_000_000
+"""A list of more is taken for one that never ends."""
+MAX_MESSAGE = 2000
+"""Characters of an exception's message that are passed on."""
+
+_short = Repr()
+_short.maxstring = _short.maxother = 60
+
+
+class ContractError(Exception):
+    """An environment hands over what the contract forbids; the message names the field, what came, what is wanted."""
+
+
+def text(name: str, value: object) -> str:
+    """A text that can be sent, of exactly the type str; ContractError names `name`."""
+    if not isinstance(value, str):
+        raise ContractError(f"{name}: want a text, got {came(value)}")
+    exact = str.__str__(value)  # also of a subclass, such as numpy's
+    try:
+        exact.encode()
+    except UnicodeEncodeError as error:
+        place = f"a lone surrogate ({exact[error.start]!a}) at character {error.start}"
+        raise ContractError(f"{name}: want a text of Unicode characters, got one with {place}") from error
+    return exact
+
+
+def texts(name: str, value: object) -> tuple[str, ...]:
+    """A list of texts, in its order; ContractError names the first that is none."""
+    if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
+        raise ContractError(f"{name}: want a list of texts, got {came(value)}")
+    found = tuple(islice(value, MAX_TEXTS + 1))
+    if len(found) > MAX_TEXTS:
+        raise ContractError(f"{name}: want at most {MAX_TEXTS:,} texts, got more")
+    return tuple(text(f"{name}[{place}]", one) for place, one in enumerate(found))
+
+
+def number(name: str, value: Any) -> float:
+    """A finite number. NumPy's and PyTorch's scalars are numbers, texts are none."""
+    if type(value) is float and math.isfinite(value):
+        return value
+    try:
+        found = math.nan if isinstance(value, str | bytes | bytearray) else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a tensor of several
+        found = math.nan
+    if not math.isfinite(found):
+        raise ContractError(f"{name}: want a finite number, got {came(value)}")
+    return found
+
+
+def numbers(name: str, value: Any) -> tuple[float, ...]:
+    """A list of finite numbers."""
+    if type(value) is tuple and not value:
+        return ()
+    if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
+        raise ContractError(f"{name}: want a list of numbers, got {came(value)}")
+    return tuple(number(f"{name}[{place}]", one) for place, one in enumerate(value))
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or false; what equals one of them, such as NumPy's bool, is taken for it."""
+    if value is True or value is False:
+        return bool(value)
+    try:
+        for wanted in (False, True):
+            if bool(value == wanted):
+                return wanted
+    except (TypeError, ValueError, RuntimeError):  # an array of several
+        pass
+    raise ContractError(f"{name}: want true or false, got {came(value)}")
+
+
+def whole(name: str, value: Any, *, least: int, most: int = 2**31 - 1) -> int:
+    """A whole number within bounds; a bool is none."""
+    try:
+        found = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = least - 1
+    if not least <= found <= most:
+        raise ContractError(f"{name}: want a whole number from {least} to {most}, got {came(value)}")
+    return found
+
+
+def came(value: object) -> str:
+    """What a value is, in few words: its type, and how it is written."""
+    if value is None:
+        return "None"
+    try:
+        return f"{type(value).__name__} {_short.repr(value)}".encode("ascii", "backslashreplace").decode()
+    except BaseException:  # noqa: BLE001 - it is somebody else's __repr__
+        return "a value that cannot be shown"
+
+
+def said(error: BaseException) -> str:
+    """The message of an exception, fit to be sent: `str` of it may be long, no Unicode, or raise."""
+    try:
+        message = str(error)
+    except BaseException:  # noqa: BLE001 - it is somebody else's __str__
+        message = "its message cannot be shown"
+    return message[:MAX_MESSAGE].encode("utf-8", "backslashreplace").decode()
+
+
+def named(error: BaseException) -> str:
+    """An exception by its name, with its message where it has one."""
+    return f"{type(error).__name__}: {said(error)}".removesuffix(": ")[:MAX_MESSAGE]

@@ -1,0 +1,74 @@
+"""Sets aside what cannot be read: an entry, with the cause, in the stream's dead letters; a key under another name."""
+
+from __future__ import annotations
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+log = structlog.get_logger("kit")
+
+MOST_LETTERS = 1_000
+"""About so many dead letters of a stream are kept, the newest ones."""
+MOST_FIELDS, MOST_BYTES = 32, 2**20
+"""Of an entry that is set aside so many fields are kept, and so much of each."""
+CAUSE_CHARACTERS = 1_000
+
+_SET_ENTRY_ASIDE = """
+local kind = redis.call('TYPE', KEYS[2]).ok
+if kind ~= 'none' and kind ~= 'stream' then redis.call('RENAME', KEYS[2], KEYS[3]) end
+local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
+if found then
+  local letter, fields = {}, found[2]
+  for i = 1, math.min(#fields, 2 * tonumber(ARGV[5])), 2 do
+    if fields[i] ~= 'cause' and fields[i] ~= 'id' then
+      letter[#letter + 1] = string.sub(fields[i], 1, ARGV[6])
+      letter[#letter + 1] = string.sub(fields[i + 1], 1, ARGV[6])
+    end
+  end
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'cause', ARGV[2], 'id', ARGV[1], unpack(letter))
+end
+if ARGV[3] ~= '' then redis.call('XACK', KEYS[1], ARGV[3], ARGV[1]) end
+redis.call('XDEL', KEYS[1], ARGV[1])
+return found and 1 or 0
+"""
+"""KEYS: stream, its dead letters, where to these go aside. ARGV: id, cause, consumer group or '', the three limits."""
+
+_SET_KEY_ASIDE = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' or kind == ARGV[1] then return 0 end
+redis.call('RENAME', KEYS[1], KEYS[2])
+return 1
+"""
+
+
+def dead_letters(stream: str) -> str:
+    """Key of the stream that holds what was set aside of `stream`: its fields, the `cause` and the `id` it had."""
+    return f"{stream}:dead"
+
+
+async def set_entry_aside(redis: Redis, stream: str, entry_id: str, cause: str, group: str = "") -> bool:
+    """Move an entry to the dead letters, acknowledged in `group`; False: it is not there any more."""
+    dead = dead_letters(stream)
+    limits = (MOST_LETTERS, MOST_FIELDS, MOST_BYTES)
+    script = redis.register_script(_SET_ENTRY_ASIDE)
+    moved = await script(keys=[stream, dead, _aside(dead)], args=[entry_id, cause[:CAUSE_CHARACTERS], group, *limits])
+    log.error("an entry was set aside", stream=stream, id=entry_id, cause=cause[:CAUSE_CHARACTERS])
+    return bool(moved)
+
+
+async def set_key_aside(redis: Redis, key: str, wanted: str) -> bool:
+    """Rename a key that is not of the type `wanted` to `<key>:misplaced`; False: it is of that type, or not there."""
+    moved = bool(await redis.register_script(_SET_KEY_ASIDE)(keys=[key, _aside(key)], args=[wanted]))
+    if moved:
+        log.error("a key of the wrong type was set aside", key=key, wanted=wanted, aside=_aside(key))
+    return moved
+
+
+def is_wrong_type(error: ResponseError) -> bool:
+    """Whether a command was refused because its key holds a value of another type."""
+    return "WRONGTYPE" in str(error)
+
+
+def _aside(key: str) -> str:
+    return f"{key}:misplaced"

@@ -1,0 +1,73 @@
+"""Celery's prefork pool with patience: a child that keeps dying is started again after growing pauses, and is told of.
+
+Celery's own pool starts a child again at once, for ever, and says nothing. The methods that are overridden here are not
+its API: the version is pinned, and a test kills children of a real worker.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from celery.concurrency.asynpool import AsynPool
+from celery.concurrency.prefork import TaskPool
+
+STEADY_S = 60.0
+"""A child that was up for so long starts the count of deaths in a row anew."""
+LONGEST_PAUSE_S = 60.0
+SLOW_START_S = 30.0
+"""From here on a start is worth telling."""
+DEATHS_TOLD = 3
+"""Deaths in a row from which on they are worth telling."""
+
+
+def pause_s(deaths: int) -> float:
+    """Seconds before the next start after so many deaths in a row: none after the first one, then doubling from 1 s."""
+    return 0.0 if deaths < 2 else min(2.0 ** (deaths - 2), LONGEST_PAUSE_S)
+
+
+class PatientPool(AsynPool):  # type: ignore[misc]
+    """One child, or none for a while."""
+
+    deaths, exit_status = 0, 0
+    """Deaths in a row, and the last one's exit status; -n: ended by signal n."""
+    born = not_before = 0.0
+    up: float | None = None
+    """Since when the child has been up; None: it is not."""
+
+    def complaint(self) -> str | None:
+        """A sentence when the child does not come up or keeps dying; None: all is well."""
+        if self._waiting_to_start and time.monotonic() - self.born > SLOW_START_S:
+            return f"the trainer's process has not come up within {SLOW_START_S:g} s; is the machine too busy?"
+        if self.deaths < DEATHS_TOLD or self._is_steady():
+            return None
+        return (
+            f"the trainer's process died at least {DEATHS_TOLD} times in a row, the last time with exit status "
+            f"{self.exit_status}; it is started again after pauses of up to {LONGEST_PAUSE_S:g} s"
+        )
+
+    def on_process_alive(self, pid: int) -> None:
+        self.up = time.monotonic()
+        super().on_process_alive(pid)
+
+    def _is_steady(self) -> bool:
+        return self.up is not None and time.monotonic() - self.up > STEADY_S
+
+    def _create_worker_process(self, i: int) -> Any:
+        self.born, self.up = time.monotonic(), None
+        return super()._create_worker_process(i)
+
+    def _repopulate_pool(self, exitcodes: list[int | None]) -> None:
+        now = time.monotonic()
+        for status in exitcodes:
+            self.deaths = 1 if self._is_steady() else self.deaths + 1
+            self.up, self.exit_status = None, status or 0
+            self.not_before = now + pause_s(self.deaths)
+        if now >= self.not_before:  # the pool looks again every five seconds
+            super()._repopulate_pool(exitcodes)
+
+
+class PatientTaskPool(TaskPool):  # type: ignore[misc]
+    """What Celery calls a pool, around a `PatientPool`."""
+
+    Pool = PatientPool

@@ -1,0 +1,15 @@
+"""How a trainer leaves a job that is not at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """The message with which somebody goes on with a job."""
+
+    batch: int | None
+    """At whose checkpoint it was left; None: to be taken up wherever it stands."""
+    priority: int
+    """In the trainer's queue: `keys.HANDED_OVER` or `keys.WAITING`."""

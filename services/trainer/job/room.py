@@ -1,0 +1,67 @@
+"""Whether inference has room for a job: a replica serves one job at a time, until that job is not active any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from services.contracts import keys
+from services.contracts.policy import ReplicaStatus
+from services.kit.values import hash_value, string_value, text_members, text_of
+from services.trainer.job.errors import NoReplicaFree
+from services.trainer.job.events import Events
+
+LOOK_S = 0.5
+
+
+async def busy_elsewhere(redis: Redis, job: str) -> str | None:
+    """Why no replica can serve the job now: each live one serves another active job. None: one can, or none is live.
+
+    Where no replica is live at all, the caller's own limit says how long one may take to come up.
+    """
+    replicas = await _live_replicas(redis)
+    active = await text_members(redis, keys.ACTIVE_JOBS)
+    others = {replica.job_id for replica in replicas} & (active - {job})
+    if not replicas or any(replica.job_id not in others for replica in replicas):
+        return None
+    return f"waits for an inference replica: all {len(replicas)} serve other jobs"
+
+
+async def check_room(redis: Redis, job: str) -> None:
+    """Raises NoReplicaFree: see `busy_elsewhere`."""
+    if (reason := await busy_elsewhere(redis, job)) is not None:
+        raise NoReplicaFree(reason)
+
+
+async def wait_for_room(redis: Redis, job: str, until: Callable[[], bool]) -> None:
+    """Wait until a replica can serve the job, or its owner wants something else of it than to run.
+
+    Raises:
+        NoReplicaFree: there is still no room, and `until` says that it is time to go.
+    """
+    events = Events(redis, job)
+    while (reason := await busy_elsewhere(redis, job)) is not None:
+        if await string_value(redis, keys.control(job)) not in (None, b"run"):
+            return
+        await events.queued(reason)
+        if until():
+            raise NoReplicaFree(reason)
+        await asyncio.sleep(LOOK_S)
+
+
+async def _live_replicas(redis: Redis) -> list[ReplicaStatus]:
+    live = []
+    for raw_name, row in (await hash_value(redis, keys.REPLICAS)).items():
+        name = text_of(raw_name)
+        if name is None or not await redis.exists(keys.replica_heartbeat(name)):
+            continue
+        try:
+            status = ReplicaStatus.model_validate_json(row)
+        except ValidationError:  # of another version of that service: not for us to judge
+            continue
+        if status.state != "draining":
+            live.append(status)
+    return live

@@ -1,0 +1,96 @@
+"""The trainer's child process on a machine that is too busy, or too broken, for it to come up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from trainer_platform import (
+    NO_CURSOR,
+    children,
+    small_spec,
+    submit,
+    surroundings,
+    trainer_process,
+    until_event,
+    until_state,
+)
+
+from services.trainer.celery_worker.celery_app import celery_app
+from services.trainer.celery_worker.pool import LONGEST_PAUSE_S, pause_s
+from services.trainer.settings import Settings
+
+SPEC = {"evaluation": {"eval_baselines": False, "eval_episodes": 3}}
+
+SITECUSTOMIZE = """
+import os, pathlib, time
+order = pathlib.Path(__file__).with_name("order")
+if b"spawn_main" in pathlib.Path("/proc/self/cmdline").read_bytes() and order.exists():
+    {deed}
+"""
+
+
+def ordered(folder: Path, deed: str) -> Path:
+    """A folder whose sitecustomize does a deed in every new child while the file that is returned exists."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE.format(deed=deed))
+    return folder / "order"
+
+
+def kill_child(trainer: subprocess.Popen[bytes]) -> None:
+    (child,) = children(trainer)
+    os.kill(child, signal.SIGKILL)
+
+
+async def troubles(redis: Redis) -> list[str]:
+    beats = [await redis.get(key) async for key in redis.scan_iter("services:alive:trainer:*")]
+    details = [json.loads(beat)["detail"] for beat in beats if beat]
+    return [detail["trouble"] for detail in details if "trouble" in detail]
+
+
+def test_a_child_has_minutes_to_come_up(redis_url: str):
+    settings = Settings(redis_url=redis_url)
+    assert celery_app(settings).conf.worker_proc_alive_timeout == settings.child_start_s >= 120
+
+
+@pytest.mark.parametrize(("deaths", "seconds"), [(0, 0), (1, 0), (2, 1), (3, 2), (7, 32), (9, LONGEST_PAUSE_S)])
+def test_pauses_between_starts_grow_to_a_limit(deaths: int, seconds: float):
+    assert pause_s(deaths) == seconds
+
+
+async def test_a_child_that_takes_long_to_start_comes_up_and_goes_on(redis: Redis, redis_url: str, tmp_path: Path):
+    order = ordered(tmp_path / "site", "time.sleep(10)")
+    with trainer_process(redis_url, tmp_path, python_path=order.parent) as trainer:
+        async with surroundings(redis, redis_url, "job_a") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_a", small_spec(**SPEC))
+            await until_event(redis, "job_a", "metrics", batch=0)
+            order.touch()
+            kill_child(trainer)
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+
+
+async def test_a_child_that_keeps_dying_is_told_of_and_started_again_after_pauses(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
+    order = ordered(tmp_path / "site", "os._exit(3)")
+    with trainer_process(redis_url, tmp_path, python_path=order.parent) as trainer:
+        async with surroundings(redis, redis_url, "job_a") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_a", small_spec(**SPEC))
+            await until_event(redis, "job_a", "metrics", batch=0)
+            order.touch()
+            kill_child(trainer)
+            warning = await until_event(redis, "job_a", "warning")
+            assert "died at least 3 times in a row" in warning.data["message"]
+            assert "exit status 3" in warning.data["message"]
+            assert warning.data["message"] in await troubles(redis)
+            order.unlink()
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"

@@ -1,0 +1,84 @@
+"""What lies where a trainer reads and is not what it wants: set aside, dropped or told, and the jobs go on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from trainer_platform import (
+    NO_CURSOR,
+    events,
+    small_spec,
+    submit,
+    summary_of,
+    surroundings,
+    trainer_process,
+    until_event,
+    until_state,
+)
+
+from services.contracts import keys
+from services.kit.dead_letters import dead_letters
+from services.ledger import Ledger
+
+NO_BASELINES = {"evaluation": {"eval_baselines": False}}
+POISON = [{b"q": b"x"}, {b"p": b"\xff\xfe"}, {b"p": b"\xff" * 20_000_000}]
+
+
+@pytest.mark.timeout(240)
+async def test_a_job_trains_on_whatever_is_written_into_its_streams_and_keys(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job") as rollout:
+            rollout.held_from = 3
+            await redis.set(keys.policy("job"), b"\xff{")
+            await submit(redis, redis_url, "job", small_spec(**NO_BASELINES))
+            await until_event(redis, "job", "metrics", batch=0)
+            waiting = await Ledger(redis, "job").live()
+            held = [name for name in waiting if (await Ledger(redis, "job").record_of(name)).cursor >= 3]
+            for stream in (keys.scored_stream("job"), keys.groups_stream("job"), keys.episodes_stream("job")):
+                for fields in POISON:
+                    await redis.xadd(stream, fields)
+            await redis.xadd(keys.scored_stream("job"), {b"p": held[0]})  # it is not
+            await redis.xadd(dead_letters(keys.groups_stream("job")), {b"q": b"x"})
+            await redis.xadd(dead_letters(keys.groups_stream("job")), {b"p": b"\xff", b"cause": b"\xff"})
+            await redis.hset(keys.group("job", held[1]), "state", b"\xff\xfe")
+            await redis.hset(keys.policy_acks("job"), mapping={b"\xff": b"\xff", b"r9": b"{}"})
+            await redis.delete(keys.control("job"))
+            await redis.hset(keys.control("job"), "x", "y")
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    told = [str(event.data["message"]) for event in await events(redis, "job") if event.kind == "warning"]
+    assert sum(keys.scored_stream("job") in text for text in told) == len(POISON)
+    assert any(held[1] in text and "cannot be read" in text for text in told)
+    assert await redis.xlen(dead_letters(keys.scored_stream("job"))) == len(POISON)
+    balance = await Ledger(redis, "job").balance()
+    assert (balance.live, balance.holds, balance.dropped["infra"]) == (0, True, 1)
+
+
+@pytest.mark.timeout(240)
+async def test_a_job_whose_ledger_is_spoiled_ends_and_the_next_one_trains(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    with trainer_process(redis_url, tmp_path):
+        for number, key in enumerate((keys.ledger("bad0"), keys.spec("bad1"), keys.live("bad2"))):
+            job = f"bad{number}"
+            async with surroundings(redis, redis_url, job):
+                await redis.set(keys.epoch(job), "garbage")
+                await redis.hset(keys.events_stream(job), "x", "y")
+                if key == keys.spec(job):
+                    await submit(redis, redis_url, job, small_spec(**NO_BASELINES))
+                    await redis.set(key, b"\xff{")
+                else:
+                    await redis.set(key, "garbage")
+                    await submit(redis, redis_url, job, small_spec(**NO_BASELINES))
+                while not await redis.exists(f"{keys.events_stream(job)}:misplaced"):
+                    await asyncio.sleep(0.05)
+                assert await until_state(redis, job, "SUCCEEDED", "FAILED")
+        async with surroundings(redis, redis_url, "good"):
+            await submit(redis, redis_url, "good", small_spec(**NO_BASELINES))
+            assert await until_state(redis, "good", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    assert summary_of(tmp_path, "bad0")["state"] == "FAILED"
