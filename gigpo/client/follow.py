@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from gigpo.client.models import Event, Job
+from gigpo.client.models import Event, Job, JsonObject
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.events import Warned, warned
 
@@ -23,7 +22,7 @@ FIGURES: dict[str, tuple[str, str]] = {
 """Metric -> its word and format in the live line."""
 
 
-def figures(metrics: dict[str, Any]) -> str:
+def figures(metrics: JsonObject) -> str:
     """The live line's figures, e.g. `success 0.41  return 0.35  A^E 62%`; those that are missing are left out."""
     metrics = {**metrics, "env_steps_per_s": env_steps_per_s(metrics)}
     shown = [
@@ -34,7 +33,7 @@ def figures(metrics: dict[str, Any]) -> str:
     return "  ".join(shown)
 
 
-def env_steps_per_s(metrics: dict[str, Any]) -> float | None:
+def env_steps_per_s(metrics: JsonObject) -> float | None:
     """Environment steps of a batch over its wall time; None where a part of that is not known."""
     parts = [metrics.get(name) for name in ("wait_s", "train_s", "publish_s")]
     known = [part for part in parts if isinstance(part, int | float)]
@@ -44,7 +43,7 @@ def env_steps_per_s(metrics: dict[str, Any]) -> float | None:
     return steps / sum(known)
 
 
-def evaluation_line(data: dict[str, Any]) -> str:
+def evaluation_line(data: JsonObject) -> str:
     """One evaluation as a sentence."""
     label, success, error = data.get("label"), data.get("success"), data.get("standard_error")
     if not isinstance(success, int | float) or not isinstance(error, int | float):
@@ -95,14 +94,15 @@ def warning_line(warning: Warned) -> str:
     return f"warning: {warning.message}{times}"
 
 
-def phase_words(data: dict[str, Any]) -> str:
+def phase_words(data: JsonObject) -> str:
     """`training`, or `evaluation before`."""
     return " ".join(str(data[name]) for name in ("phase", "label") if data.get(name))
 
 
-def _done(metrics: dict[str, Any]) -> int:
+def _done(metrics: JsonObject) -> int:
     """Batches done: `batch` counts from 0."""
-    return int(metrics.get("batch") or 0) + 1
+    batch = metrics.get("batch")
+    return batch + 1 if isinstance(batch, int) else 1
 
 
 def _follow_live(client: GigpoClient, job: Job, console: Console) -> None:

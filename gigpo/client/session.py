@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, ParamSpec
 
 import typer
 from rich.console import Console
@@ -68,7 +68,7 @@ def console(json_output: bool) -> Console:
     return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else PIPE_WIDTH)
 
 
-def emit(document: Any, *, lines: bool = False) -> None:
+def emit(document: object, *, lines: bool = False) -> None:
     """One JSON document on stdout; with `lines` one of many, on a line of its own."""
     sys.stdout.write(json.dumps(document, indent=None if lines else 2) + "\n")
     sys.stdout.flush()

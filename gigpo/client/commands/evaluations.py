@@ -103,6 +103,6 @@ def _show(found: Evaluation, json_output: bool) -> None:
     words = console(json_output)
     results = [one for one in (found.result, *found.baselines.values()) if one is not None]
     if results:
-        words.print(evaluations_table([one.model_dump() for one in results]))
+        words.print(evaluations_table(results))
     if not results or found.error:
         words.print(f"{found.id}: {found.state}{f': {found.error}' if found.error else ''}", markup=False)
