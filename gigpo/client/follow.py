@@ -65,7 +65,7 @@ def _follow_plain(client: GigpoClient, job: Job, console: Console) -> None:
     for event in client.events(job.id):
         line = event_line(event, job.total_batches)
         if line is not None and line != last:  # every segment says that it runs
-            console.print(line, markup=False)
+            console.print(line)
             last = line
 
 
@@ -132,6 +132,6 @@ def _live_handler(progress: Progress, task: TaskID, total_batches: int) -> Calla
         if event.kind in {"evaluation", "warning"} or (
             event.kind == "state" and (event.data.get("error") or event.data.get("reason"))
         ):
-            progress.console.print(event_line(event, total_batches), markup=False)
+            progress.console.print(event_line(event, total_batches))
 
     return handle

@@ -63,9 +63,13 @@ def says_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def console(json_output: bool) -> Console:
-    """Where words for people go: stdout, or stderr when stdout is for JSON; never cut where nobody looks at it."""
+    """Where words for people go: stdout, or stderr when stdout is for JSON; never cut where nobody looks at it.
+
+    Brackets and colons are text, also in tables: names, tasks and actions may hold them.
+    """
     stream = sys.stderr if json_output else sys.stdout
-    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else PIPE_WIDTH)
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def emit(document: object, *, lines: bool = False) -> None:

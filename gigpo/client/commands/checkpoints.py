@@ -112,4 +112,4 @@ def _written(path: Path, json_output: bool) -> None:
     if json_output:
         emit({"path": str(path)})
     else:
-        console(json_output).print(f"written: {path}", markup=False)
+        console(json_output).print(f"written: {path}")

@@ -105,4 +105,4 @@ def _show(found: Evaluation, json_output: bool) -> None:
     if results:
         words.print(evaluations_table(results))
     if not results or found.error:
-        words.print(f"{found.id}: {found.state}{f': {found.error}' if found.error else ''}", markup=False)
+        words.print(f"{found.id}: {found.state}{f': {found.error}' if found.error else ''}")

@@ -102,9 +102,9 @@ def show(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_outpu
     for name, value in found.model_dump(exclude={"spec", "metrics", "project_id", "origin"}).items():
         if value is not None:
             shown = clock(value) if name.endswith("unix_s") else value
-            words.print(f"{name.removesuffix('_unix_s'):>20}  {shown}", markup=False)
+            words.print(f"{name.removesuffix('_unix_s'):>20}  {shown}")
     for name, value in (found.metrics or {}).items():
-        words.print(f"{name:>20}  {number_text(value)}", markup=False)
+        words.print(f"{name:>20}  {number_text(value)}")
 
 
 @app.command("logs")
@@ -131,7 +131,7 @@ def logs(
                 continue
             line = event_line(event, found.total_batches)
             if line is not None and line != last:  # a phase tells its figures in a second event
-                words.print(f"{clock(event.at_unix_s)}  {line}", markup=False)
+                words.print(f"{clock(event.at_unix_s)}  {line}")
                 last = line
 
 

@@ -105,7 +105,7 @@ def submit_and_follow(
     if follow_job and (destination.output or spec.name):
         folder = destination.folder(spec.name or "")
         if require_results_folder(folder, force=destination.force):
-            words.print(f"{folder} holds results of an earlier job, which those of this one will replace", markup=False)
+            words.print(f"{folder} holds results of an earlier job, which those of this one will replace")
     with platform_for(spec, destination.runs, api, words) as client:
         job = client.submit(submission(spec))
         words.print(f"job {job.id} at {client.url}")
@@ -126,9 +126,9 @@ def show_dry_run(document: JsonObject, runs: Path, api: str | None, json_output:
         return
     words = console(json_output)
     for name, value in found.estimates.items():
-        words.print(f"{name:>24}  {number_text(value)}", markup=False)
+        words.print(f"{name:>24}  {number_text(value)}")
     for warning in found.warnings:
-        words.print(f"warning: {warning}", markup=False)
+        words.print(f"warning: {warning}")
 
 
 def _watch(client: GigpoClient, job: Job, destination: Destination, words: Console, *, json_output: bool) -> int:
@@ -154,7 +154,7 @@ def finish(client: GigpoClient, job: Job, destination: Destination, words: Conso
         words.print(evaluations_table(summary.evaluations))
         words.print(summary_table(summary))
     if job.state != "SUCCEEDED":
-        words.print(f"the job {job.state.lower()}: {job.error or 'as you wished'}", markup=False, style="red")
+        words.print(f"the job {job.state.lower()}: {job.error or 'as you wished'}", style="red")
     words.print(f"results: {folder}")
     if json_output:
         emit(job.model_dump(exclude={"spec"}) if summary is None else summary.model_dump(mode="json"))

@@ -64,7 +64,7 @@ def _unreachable(error: httpx.TransportError) -> Unreachable:
     except RuntimeError:  # httpx's word for an error without a request
         url = "the API"
     kind = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "does not answer"
-    return Unreachable(f"{url} {kind}: {error or type(error).__name__}")
+    return Unreachable(f"{url} {kind}: {str(error) or type(error).__name__}")
 
 
 def _may_repeat(failure: httpx.TransportError | ApiRefused, repeatable: bool) -> bool:
