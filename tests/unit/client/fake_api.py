@@ -23,7 +23,7 @@ class FakeApi:
 
     def __init__(self, answers: Mapping[str, Any] | None = None) -> None:
         self.answers: dict[str, Any] = dict(answers or {})
-        """JSON bodies, or whole responses."""
+        """JSON bodies, whole responses, or what makes a body anew for each request."""
         self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -32,9 +32,8 @@ class FakeApi:
         if answer is None:
             return problem(404, f"no {request.url.path}")
         if isinstance(answer, httpx.Response):
-            content = answer.content
-            return httpx.Response(answer.status_code, headers=answer.headers, content=content)
-        return httpx.Response(200, json=answer)
+            return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+        return httpx.Response(200, json=answer() if callable(answer) else answer)
 
     def has(self, *jobs: dict[str, Any]) -> None:
         """Jobs, newest first, by id and in the list."""
