@@ -187,3 +187,13 @@ def test_a_deletion_whose_answer_was_lost_is_done(kind: str) -> None:
     assert calls == ["DELETE", "DELETE"]
     with pytest.raises(client.NotFound):
         ask(kind, handler, "delete_checkpoint", "j1", "b1")
+
+
+def test_no_summary_yet_is_none_and_no_job_is_an_error(kind: str) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        there = request.url.path == "/v1/jobs/j1"
+        return httpx.Response(200, json=job()) if there else problem(404, f"no {request.url.path}")
+
+    assert ask(kind, handler, "summary", "j1") is None
+    with pytest.raises(client.NotFound, match="no /v1/jobs/j2$"):
+        ask(kind, handler, "summary", "j2")
