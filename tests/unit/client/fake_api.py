@@ -13,6 +13,7 @@ import pytest
 
 from gigpo.client import GigpoClient
 from gigpo.client.main import main
+from services.contracts.summary import JobSummary
 from tests.unit.client.both_clients import AT_ONCE, job, problem
 
 URL = "http://api"
@@ -140,7 +141,7 @@ def evaluation_job(**fields: Any) -> dict[str, Any]:
 
 def summary(**fields: Any) -> dict[str, Any]:
     """A job's summary as the API shows it."""
-    return {
+    told = {
         "job_id": "j1",
         "name": "demo",
         "state": "SUCCEEDED",
@@ -164,6 +165,7 @@ def summary(**fields: Any) -> dict[str, Any]:
         "phases_s": {"training": 10.0},
         **fields,
     }
+    return JobSummary.model_validate(told).model_dump(mode="json")
 
 
 def key(**fields: Any) -> dict[str, Any]:

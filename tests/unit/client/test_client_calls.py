@@ -195,5 +195,5 @@ def test_no_summary_yet_is_none_and_no_job_is_an_error(kind: str) -> None:
         return httpx.Response(200, json=job()) if there else problem(404, f"no {request.url.path}")
 
     assert ask(kind, handler, "summary", "j1") is None
-    with pytest.raises(client.NotFound, match="no /v1/jobs/j2$"):
+    with pytest.raises(client.NotFound, match=r"no /v1/jobs/j2$"):
         ask(kind, handler, "summary", "j2")

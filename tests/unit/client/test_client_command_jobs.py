@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.unit.client.both_clients import problem
-from tests.unit.client.fake_api import FakeApi, Gigpo, evaluation_job, job
+from tests.unit.client.fake_api import FakeApi, Gigpo, evaluation, evaluation_job, job
 
 
 def test_jobs_are_listed_one_a_row(fake_api: FakeApi, gigpo: Gigpo) -> None:
@@ -63,14 +63,13 @@ def test_one_job_is_shown_field_by_field(fake_api: FakeApi, gigpo: Gigpo) -> Non
 
 def test_logs_leave_out_a_line_that_is_said_twice(fake_api: FakeApi, gigpo: Gigpo) -> None:
     fake_api.has(job(state="SUCCEEDED"))
-    evaluation = {"label": "after", "success": 0.5, "standard_error": 0.0625, "episodes": 64}
     fake_api.says(
         "j1",
         ("state", {"state": "RUNNING"}),
         ("state", {"state": "RUNNING"}),
         ("phase", {"phase": "evaluation", "label": "before"}),
         ("metrics", {"batch": 1, "success": 0.5}),
-        ("evaluation", evaluation),
+        ("evaluation", evaluation("after", 0.5)),
         ("checkpoint", {"name": "b000002"}),
         ("warning", {"message": "slow [disk]", "count": 3}),
         ("summary", {"job_id": "j1"}),
@@ -81,7 +80,7 @@ def test_logs_leave_out_a_line_that_is_said_twice(fake_api: FakeApi, gigpo: Gigp
         "state RUNNING",
         "phase evaluation before",
         "batch 2/3  success 0.50",
-        "evaluation after: success 0.500 ± 0.062 on 64 episodes",
+        "evaluation after: success 0.500 ± 0.037 on 64 episodes",
         "checkpoint b000002",
         "warning: slow [disk] (3 times so far)",
         "state FAILED: no memory",

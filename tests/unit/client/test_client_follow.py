@@ -12,7 +12,8 @@ from rich.console import Console
 from gigpo.client import GigpoClient, Job
 from gigpo.client.follow import env_steps_per_s, evaluation_line, event_line, figures, follow, phase_words, warning_line
 from gigpo.client.models import Event
-from services.contracts.events import Warned
+from services.contracts.events import PhaseBegan, Warned
+from services.contracts.summary import EvaluationResult
 from tests.unit.client.both_clients import AT_ONCE
 from tests.unit.client.fake_api import FakeApi, evaluation, job
 
@@ -87,8 +88,7 @@ def test_a_terminal_shows_a_bar_and_keeps_what_matters_above_it(fake_api: FakeAp
         (event("state", state="PAUSED", error=None), "state PAUSED"),
         (event("warning", text="older words"), "warning: older words"),
         (event("metrics"), "batch 1/9  "),
-        (event("evaluation", label="after", success=None), "evaluation after"),
-        (event("evaluation", label="after", success=0.5, standard_error=True), "evaluation after: success 0.500"),
+        (event("evaluation", label="after", success=None), None),
         (event("something_new", a=1), None),
     ],
 )
@@ -123,6 +123,9 @@ def test_steps_per_second_need_every_part_of_a_batch(metrics: dict[str, Any], ex
 
 
 def test_a_phase_and_an_evaluation_are_told_in_words() -> None:
-    assert phase_words({"phase": "evaluation", "label": "during"}) == "evaluation during"
-    assert phase_words({}) == ""
-    assert evaluation_line(evaluation("during", 0.25)) == "evaluation during: success 0.250 ± 0.037 on 64 episodes"
+    assert phase_words(PhaseBegan(phase="evaluation", detail={"label": "during"})) == "evaluation during"
+    assert phase_words(PhaseBegan(phase="training")) == "training"
+    assert (
+        evaluation_line(EvaluationResult.model_validate(evaluation("during", 0.25)))
+        == "evaluation during: success 0.250 ± 0.037 on 64 episodes"
+    )
