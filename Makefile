@@ -1,6 +1,6 @@
 # GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check proto unit integration e2e extras fuzz clean
+.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check proto client unit integration e2e extras fuzz clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,9 +57,13 @@ check: install ## format, lint, types, import rules, generated code
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python scripts/synchronous_client.py --check
 
 proto: install ## regenerate the gRPC code
 	$(BIN)/python proto/generate.py
+
+client: install ## regenerate the synchronous client from the asynchronous one
+	$(BIN)/python scripts/synchronous_client.py
 
 unit: install ## no sockets, no processes
 	$(BIN)/pytest tests/unit --cov=gigpo_core --cov-report=term:skip-covered --cov-fail-under=95

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from gigpo.client.document import checked, submission
+from pydantic import JsonValue
+
+from gigpo.client.document import checked, section, submission
+from gigpo.client.models import JsonObject
 from gigpo.client.statistics import Interval, mean_interval, paired_difference, steps_to_reach
 from services.contracts.algorithm import keys_of_estimator
 from services.contracts.states import JobState
@@ -23,7 +25,7 @@ class Cell:
 
     estimator: str
     seed: int
-    spec: dict[str, Any]
+    spec: JsonObject
     """As it is submitted."""
 
     @property
@@ -42,8 +44,8 @@ class Result:
 
     estimator: str
     seed: int
-    summary: dict[str, Any]
-    metrics: list[dict[str, Any]] = field(default_factory=list)
+    summary: JsonObject
+    metrics: list[JsonObject] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Row:
 
 
 def comparison_cells(
-    document: Mapping[str, Any], name: str, estimators: Sequence[str], seeds: Sequence[int]
+    document: Mapping[str, JsonValue], name: str, estimators: Sequence[str], seeds: Sequence[int]
 ) -> list[Cell]:
     """All jobs, seed by seed, so that an interrupted comparison is balanced. Raises BadInput for a bad spec.
 
@@ -73,12 +75,12 @@ def comparison_cells(
     return [Cell(estimator, seed, _spec(document, name, estimator, seed)) for seed in seeds for estimator in estimators]
 
 
-def _spec(document: Mapping[str, Any], name: str, estimator: str, seed: int) -> dict[str, Any]:
+def _spec(document: Mapping[str, JsonValue], name: str, estimator: str, seed: int) -> JsonObject:
     changed = copy.deepcopy(dict(document))
     changed["name"] = f"{name}-{estimator}-s{seed}"
-    algorithm = keys_of_estimator(estimator, changed.get("algorithm") or {})
+    algorithm = keys_of_estimator(estimator, section(changed, "algorithm"))
     changed["algorithm"] = {**algorithm, "advantage_estimator": estimator}
-    changed["training"] = {**(changed.get("training") or {}), "seed": seed}
+    changed["training"] = {**section(changed, "training"), "seed": seed}
     return submission(checked(changed))
 
 
@@ -126,15 +128,17 @@ def differences(results: Sequence[Result], estimators: Sequence[str], of: str = 
     return {pair: interval for pair, interval in found.items() if interval is not None}
 
 
-def success_curve(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+def success_curve(metrics: Sequence[Mapping[str, JsonValue]]) -> list[tuple[float, float]]:
     """(batch, success) of the training episodes."""
-    return [(row["batch"], row["success"]) for row in metrics if isinstance(row.get("success"), int | float)]
+    pairs = [(row.get("batch"), row.get("success")) for row in metrics]
+    return [(x, y) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float)]
 
 
 def _values(results: Sequence[Result], name: str) -> list[float]:
-    return [float(one.summary[name]) for one in results if one.summary.get(name) is not None]
+    found = [one.summary.get(name) for one in results]
+    return [float(value) for value in found if isinstance(value, int | float)]
 
 
 def _by_seed(results: Sequence[Result], estimator: str, name: str) -> dict[int, float]:
-    chosen = [one for one in results if one.estimator == estimator and one.summary.get(name) is not None]
-    return {one.seed: float(one.summary[name]) for one in chosen}
+    found = {one.seed: one.summary.get(name) for one in results if one.estimator == estimator}
+    return {seed: float(value) for seed, value in found.items() if isinstance(value, int | float)}

@@ -8,11 +8,15 @@ import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gigpo.client.compare import Result, Row, success_curve
+from gigpo.client.models import JsonObject
 from gigpo.client.report import page, picture
 from gigpo.client.statistics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")  # Tol's bright scheme
 
@@ -54,7 +58,7 @@ def _text(interval: Interval | None) -> str:
     return "–" if interval is None else str(interval)
 
 
-def rows_json(rows: Sequence[Row], differences: Mapping[str, Interval]) -> dict[str, Any]:
+def rows_json(rows: Sequence[Row], differences: Mapping[str, Interval]) -> JsonObject:
     """Rows and differences as JSON values."""
     return {
         "rows": [dataclasses.asdict(row) for row in rows],
@@ -94,7 +98,7 @@ def comparison_png(results: Sequence[Result], rows: Sequence[Row], threshold: fl
     return output.getvalue()
 
 
-def _draw_curves(axis: Any, name: str, curves: Sequence[Sequence[tuple[float, float]]], color: str) -> None:
+def _draw_curves(axis: Axes, name: str, curves: Sequence[Sequence[tuple[float, float]]], color: str) -> None:
     by_batch: dict[float, list[float]] = {}
     for curve in curves:
         axis.plot([x for x, _ in curve], [y for _, y in curve], color=color, linewidth=0.5, alpha=0.5)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from services.contracts.panels import PANELS, Panel
+from services.contracts.summary import EvaluationResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLUMNS = 3
 
 
-def panels_of(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
+def panels_of(metrics: Sequence[Mapping[str, JsonValue]]) -> list[Panel]:
     """The panels that have something to show, with the series that do."""
     known = {
         name
@@ -24,7 +30,7 @@ def panels_of(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return [panel for panel in shown if panel.series]
 
 
-def curves_png(metrics: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> bytes | None:
+def curves_png(metrics: Sequence[Mapping[str, JsonValue]], evaluations: Sequence[EvaluationResult]) -> bytes | None:
     """All panels over batches in one picture; held-out success with its standard error on the first one.
 
     None: there is nothing to draw.
@@ -61,12 +67,12 @@ def curves_png(metrics: Sequence[Mapping[str, Any]], evaluations: Sequence[Mappi
     return output.getvalue()
 
 
-def _held_out(axis: Any, evaluations: Sequence[Mapping[str, Any]]) -> None:
-    of_policy = [one for one in evaluations if one.get("label") in {"before", "during", "after"}]
+def _held_out(axis: Axes, evaluations: Sequence[EvaluationResult]) -> None:
+    of_policy = [one for one in evaluations if one.label in {"before", "during", "after"}]
     if of_policy:
-        x = [one["version"] for one in of_policy]
-        y = [one["success"] for one in of_policy]
-        error = [one["standard_error"] for one in of_policy]
+        x = [one.version for one in of_policy]
+        y = [one.success for one in of_policy]
+        error = [one.standard_error for one in of_policy]
         axis.errorbar(x, y, yerr=error, fmt="o", markersize=4, capsize=3, color="black", label="held out")
         axis.legend(fontsize=7)
     axis.set_ylim(-0.02, 1.02)

@@ -7,25 +7,26 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic import JsonValue
 
 from gigpo.client.errors import BadInput
+from gigpo.client.models import JsonObject
 from gigpo.client.yaml_keys import KeyTwice, load_yaml
 from services.contracts.algorithm import keys_of_estimator
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 from services.contracts.references import referenced_checkpoint
 
 
-def default_document() -> dict[str, Any]:
+def default_document() -> JsonObject:
     """The job that runs when no file is named: `examples/default.yaml`."""
     document = yaml.safe_load(files("services.contracts").joinpath("default.yaml").read_text())
     assert isinstance(document, dict)
     return document
 
 
-def read_document(path: Path | None) -> dict[str, Any]:
+def read_document(path: Path | None) -> JsonObject:
     """The file's mapping, or the default job for None. Raises BadInput."""
     if path is None:
         return default_document()
@@ -42,35 +43,44 @@ def read_document(path: Path | None) -> dict[str, Any]:
     return document
 
 
-def with_flags(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+def with_flags(document: Mapping[str, JsonValue], values: Mapping[str, str]) -> JsonObject:
     """The document with each flag's value in its place; values are YAML scalars or JSON.
 
     `model` takes the place of `scratch` and `warmstart`; an estimator drops the keys that only others have, unless
     they were given as flags too.
     """
     changed, paths = copy.deepcopy(dict(document)), flags()
-    if "model" in values and isinstance(changed.get("model"), dict):
+    if "model" in values and isinstance(model := changed.get("model"), dict):
         for source in ("scratch", "warmstart"):
-            changed["model"].pop(source, None)
-    if "advantage_estimator" in values and isinstance(changed.get("algorithm"), dict):
-        changed["algorithm"] = keys_of_estimator(values["advantage_estimator"], changed["algorithm"])
+            model.pop(source, None)
+    if "advantage_estimator" in values and isinstance(algorithm := changed.get("algorithm"), dict):
+        changed["algorithm"] = keys_of_estimator(values["advantage_estimator"], algorithm)
     for name, value in values.items():
         _put(changed, paths[name], _scalar(name, value))
     return changed
 
 
-def _put(document: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def _put(document: JsonObject, path: Sequence[str], value: JsonValue) -> None:
     *sections, leaf = path
     for part in sections:
-        if not isinstance(document.get(part), dict):
-            document[part] = {}
-        document = document[part]
+        inner = document.get(part)
+        if not isinstance(inner, dict):
+            inner = document[part] = {}
+        document = inner
     document[leaf] = value
 
 
-def overrides(changes: Sequence[str]) -> dict[str, Any]:
+def section(document: Mapping[str, JsonValue], name: str) -> JsonObject:
+    """A section of the document, empty where it has none. Raises BadInput for one that is no mapping."""
+    found = document.get(name) or {}
+    if not isinstance(found, dict):
+        raise BadInput(f"{name}: want a mapping, got {found!r}")
+    return found
+
+
+def overrides(changes: Sequence[str]) -> JsonObject:
     """`KEY=VALUE`s as sections that differ; a key is a flag's name or a dotted path. Raises BadInput."""
-    paths, changed = flags(), dict[str, Any]()
+    paths, changed = flags(), JsonObject()
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
@@ -82,7 +92,7 @@ def overrides(changes: Sequence[str]) -> dict[str, Any]:
     return changed
 
 
-def checked(document: Mapping[str, Any]) -> JobSpec:
+def checked(document: Mapping[str, JsonValue]) -> JobSpec:
     """The spec in the document. Raises BadInput with one sentence that names each field."""
     try:
         return parse_spec(dict(document))
@@ -90,7 +100,7 @@ def checked(document: Mapping[str, Any]) -> JobSpec:
         raise BadInput(str(error)) from error
 
 
-def submission(spec: JobSpec) -> dict[str, Any]:
+def submission(spec: JobSpec) -> JsonObject:
     """What is sent: only what was set, so that the API's defaults are the defaults; a model's path made absolute.
 
     Raises BadInput for a model that begins as a reference to a job's checkpoint and is none.
@@ -131,11 +141,12 @@ def require_environment(spec: JobSpec) -> None:
             raise BadInput("; ".join(problems))
 
 
-def _scalar(name: str, value: str) -> Any:
+def _scalar(name: str, value: str) -> JsonValue:
     if name in {"name", "model"}:
         return value
     try:
-        return load_yaml(value)
+        given: JsonValue = load_yaml(value)
+        return given
     except KeyTwice as error:
         raise BadInput(f"--{name}: {error}") from error
     except yaml.YAMLError as error:

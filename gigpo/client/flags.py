@@ -70,14 +70,14 @@ def _values(field: FieldInfo) -> str:
     return "|".join(_value(kind) for kind in kinds)
 
 
-def _alternatives(annotation: Any) -> list[Any]:
+def _alternatives(annotation: object) -> list[object]:
     if get_origin(annotation) in (Literal, dict) or not get_args(annotation):
         return [annotation]
     return list(get_args(annotation))
 
 
-def _value(kind: Any) -> str:
+def _value(kind: object) -> str:
     if get_origin(kind) is Literal:
         return "|".join(str(choice) for choice in get_args(kind))
-    names = {bool: "true|false", int: "INT", float: "NUMBER", str: "TEXT"}
+    names: dict[object, str] = {bool: "true|false", int: "INT", float: "NUMBER", str: "TEXT"}
     return names.get(kind, "JSON")

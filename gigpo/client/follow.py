@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from gigpo.client.models.jobs import Event, Job
+from gigpo.client.models import Event, Job
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.events import (
     BatchTrained,
@@ -32,7 +31,7 @@ FIGURES: dict[str, tuple[str, str]] = {
 """Metric -> its word and format in the live line."""
 
 
-def figures(metrics: Mapping[str, Any]) -> str:
+def figures(metrics: Mapping[str, object]) -> str:
     """The live line's figures, e.g. `success 0.41  return 0.35  A^E 62%`; those that are missing are left out."""
     metrics = {**metrics, "env_steps_per_s": env_steps_per_s(metrics)}
     shown = [
@@ -43,7 +42,7 @@ def figures(metrics: Mapping[str, Any]) -> str:
     return "  ".join(shown)
 
 
-def env_steps_per_s(metrics: Mapping[str, Any]) -> float | None:
+def env_steps_per_s(metrics: Mapping[str, object]) -> float | None:
     """Environment steps of a batch over its wall time; None where a part of that is not known."""
     parts = [metrics.get(name) for name in ("wait_s", "train_s", "publish_s")]
     known = [part for part in parts if isinstance(part, int | float)]
@@ -72,7 +71,7 @@ def _follow_plain(client: GigpoClient, job: Job, console: Console) -> None:
     for event in client.events(job.id):
         line = event_line(event, job.total_batches)
         if line is not None and line != last:  # every segment says that it runs
-            console.print(line, markup=False)
+            console.print(line)
             last = line
 
 
@@ -106,9 +105,10 @@ def phase_words(began: PhaseBegan) -> str:
     return " ".join(str(word) for word in (began.phase, began.detail.get("label")) if word)
 
 
-def _done(metrics: Mapping[str, Any]) -> int:
+def _done(metrics: Mapping[str, object]) -> int:
     """Batches done: `batch` counts from 0."""
-    return int(metrics.get("batch") or 0) + 1
+    batch = metrics.get("batch")
+    return batch + 1 if isinstance(batch, int) else 1
 
 
 def _follow_live(client: GigpoClient, job: Job, console: Console) -> None:
@@ -141,6 +141,6 @@ def _live_handler(progress: Progress, task: TaskID, total_batches: int) -> Calla
             case Evaluated() | Warned():
                 printed = True
         if printed:
-            progress.console.print(event_line(event, total_batches), markup=False)
+            progress.console.print(event_line(event, total_batches))
 
     return handle

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from gigpo.client.errors import BadInput
 
@@ -163,14 +163,14 @@ def _is_own(path: Path, digests: list[str]) -> bool:
 def _noted(folder: Path, kind: Kind) -> dict[str, list[str]]:
     """File name -> digests of a marker of this kind; empty where there is none."""
     try:
-        marker: Any = json.loads((folder / MARKER).read_bytes())
+        marker = json.loads((folder / MARKER).read_bytes())
         noted = marker["files"] if marker["kind"] == kind else {}
         return {name: [str(one) for one in digests] for name, digests in noted.items() if Path(name).name == name}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _note(arriving: Path, folder: Path, content: Mapping[str, Any]) -> None:
+def _note(arriving: Path, folder: Path, content: Mapping[str, object]) -> None:
     marker = arriving / MARKER
     marker.write_text(json.dumps(content, indent=2) + "\n")
     marker.replace(folder / MARKER)

@@ -6,11 +6,12 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 import yaml
+from pydantic import JsonValue
 
-from services.contracts.summary import EVALUATION_LABELS
+from gigpo.client.models import Job
+from services.contracts.summary import EVALUATION_LABELS, EvaluationResult, JobSummary
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -25,28 +26,23 @@ pre { background: #8882; padding: .8rem; overflow-x: auto; border-radius: 4px; }
 
 
 def report_html(
-    job: Mapping[str, Any],
-    summary: Mapping[str, Any] | None,
-    evaluations: Sequence[Mapping[str, Any]],
-    spec: Mapping[str, Any],
-    curves: bytes | None,
+    job: Job, summary: JobSummary | None, evaluations: Sequence[EvaluationResult], curves: bytes | None
 ) -> str:
     """The report.
 
     Args:
-        job: fields id, name, state, error.
-        summary: `JobSummary` as JSON values; None when the job ended without one.
-        evaluations: `EvaluationResult`s as JSON values.
+        summary: None when the job ended without one.
         curves: PNG; None: there were no batches.
     """
-    title = f"Job {job.get('name') or job['id']}"
-    error = f'<p class="error">{escape(str(job["error"]))}</p>' if job.get("error") else ""
+    title = f"Job {job.name or job.id}"
+    error = f'<p class="error">{escape(job.error)}</p>' if job.error else ""
+    spec = yaml.safe_dump(job.spec or {}, sort_keys=False)
     parts = [
-        f"<h1>{escape(title)}</h1><p>{escape(str(job['id']))}: <strong>{escape(str(job['state']))}</strong></p>{error}",
+        f"<h1>{escape(title)}</h1><p>{escape(job.id)}: <strong>{escape(job.state)}</strong></p>{error}",
         _section("Summary", summary_table(summary) if summary else "<p>The job ended without a summary.</p>"),
         _section("Evaluations", evaluations_table(evaluations) if evaluations else ""),
         _section("Curves", picture(curves) if curves else ""),
-        _section("Spec", f"<pre>{escape(yaml.safe_dump(dict(spec), sort_keys=False))}</pre>"),
+        _section("Spec", f"<pre>{escape(spec)}</pre>"),
     ]
     return page(title, "".join(parts))
 
@@ -60,12 +56,10 @@ def page(title: str, body: str) -> str:
     )
 
 
-def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary_rows(summary: JobSummary) -> list[tuple[str, str]]:
     """(name, value) of the summary, nested ones joined, evaluations left out: they have a table of their own."""
     rows: list[tuple[str, str]] = []
-    for name, value in summary.items():
-        if name == "evaluations":
-            continue
+    for name, value in summary.model_dump(mode="json", exclude={"evaluations"}).items():
         if isinstance(value, Mapping):
             for inner, one in value.items():
                 if isinstance(one, Mapping):
@@ -78,7 +72,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def number_text(value: Any) -> str:
+def number_text(value: JsonValue) -> str:
     """A value as people read it: floats with four significant digits, a dash for none."""
     if value is None:
         return "–"
@@ -87,7 +81,7 @@ def number_text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def summary_table(summary: Mapping[str, Any]) -> str:
+def summary_table(summary: JobSummary) -> str:
     rows = "".join(
         f'<tr><th>{escape(name)}</th><td class="number">{escape(text)}</td></tr>'
         for name, text in summary_rows(summary)
@@ -95,22 +89,22 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     return f"<table>{rows}</table>"
 
 
-def evaluations_table(evaluations: Sequence[Mapping[str, Any]]) -> str:
+def evaluations_table(evaluations: Sequence[EvaluationResult]) -> str:
     """Success with its standard error, one row an evaluation."""
     head = "<tr><th>what</th><th>version</th><th>episodes</th><th>success ± standard error</th><th>return</th>"
     head += "<th>steps</th><th>invalid actions</th></tr>"
     return f"<table>{head}{''.join(map(_evaluation_row, evaluations))}</table>"
 
 
-def _evaluation_row(one: Mapping[str, Any]) -> str:
+def _evaluation_row(one: EvaluationResult) -> str:
     cells = [
-        escape(EVALUATION_LABELS.get(str(one["label"]), str(one["label"]))),
-        number_text(one["version"]),
-        number_text(one["episodes"]),
-        f"{one['success']:.3f} ± {one['standard_error']:.3f}",
-        f"{one['return_mean']:.3f}",
-        f"{one['length_mean']:.1f}",
-        f"{one['invalid_share']:.1%}",
+        escape(EVALUATION_LABELS.get(one.label, one.label)),
+        number_text(one.version),
+        number_text(one.episodes),
+        f"{one.success:.3f} ± {one.standard_error:.3f}",
+        f"{one.return_mean:.3f}",
+        f"{one.length_mean:.1f}",
+        f"{one.invalid_share:.1%}",
     ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 

@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from gigpo.client.curves import curves_png
-from gigpo.client.models.jobs import Job
+from gigpo.client.models import Job
 from gigpo.client.own_files import MARKER, filling, remove_own, require_own
 from gigpo.client.report import report_html
 from gigpo.client.synchronous import GigpoClient
+from services.contracts.summary import JobSummary
 
 CHECKPOINT = "checkpoint"
 
@@ -46,7 +46,7 @@ def require_results_folder(folder: Path, *, force: bool) -> bool:
 
 def save_results(
     client: GigpoClient, job: Job, folder: Path, *, force: bool = False, more: Mapping[str, str] | None = None
-) -> dict[str, Any] | None:
+) -> JobSummary | None:
     """Write summary.json, metrics.jsonl, spec.yaml, curves.png, report.html and checkpoint/.
 
     Those of an earlier job are replaced, or removed where this job has none: they must not pass for this one's.
@@ -64,17 +64,15 @@ def save_results(
     require_results_folder(folder, force=force)
     has_checkpoint = save_checkpoint(client, job.id, folder / CHECKPOINT, force=force)
     metrics = client.metrics(job.id)
-    evaluations = [one.model_dump(mode="json") for one in client.evaluations(job.id)]
-    found = client.summary(job.id)
-    summary, texts = None, dict(more or {})
-    if found is not None:
-        summary = {**found.model_dump(mode="json"), "checkpoint": CHECKPOINT if has_checkpoint else None}
-        texts["summary.json"] = json.dumps(summary, indent=2) + "\n"
-        evaluations = summary["evaluations"] or evaluations
+    evaluations, summary, texts = client.evaluations(job.id), client.summary(job.id), dict(more or {})
+    if summary is not None:
+        summary = summary.model_copy(update={"checkpoint": CHECKPOINT if has_checkpoint else None})
+        texts["summary.json"] = json.dumps(summary.model_dump(mode="json"), indent=2) + "\n"
+        evaluations = summary.evaluations or evaluations
     texts["metrics.jsonl"] = "".join(json.dumps(row) + "\n" for row in metrics)
     texts["spec.yaml"] = yaml.safe_dump(job.spec or {}, sort_keys=False)
     curves = curves_png(metrics, evaluations)
-    texts["report.html"] = report_html(job.model_dump(), summary, evaluations, job.spec or {}, curves)
+    texts["report.html"] = report_html(job, summary, evaluations, curves)
     with filling(folder, "result", force=force) as arriving:
         for name, text in texts.items():
             (arriving / name).write_text(text)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, ParamSpec
 
 import typer
 from rich.console import Console
@@ -64,12 +64,16 @@ def says_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def console(json_output: bool) -> Console:
-    """Where words for people go: stdout, or stderr when stdout is for JSON; never cut where nobody looks at it."""
+    """Where words for people go: stdout, or stderr when stdout is for JSON; never cut where nobody looks at it.
+
+    Brackets and colons are text, also in tables: names, tasks and actions may hold them.
+    """
     stream = sys.stderr if json_output else sys.stdout
-    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else PIPE_WIDTH)
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
-def emit(document: Any, *, lines: bool = False) -> None:
+def emit(document: object, *, lines: bool = False) -> None:
     """One JSON document on stdout; with `lines` one of many, on a line of its own."""
     sys.stdout.write(json.dumps(document, indent=None if lines else 2) + "\n")
     sys.stdout.flush()

@@ -46,7 +46,7 @@ def running_stack(runs: Path) -> RunningStack | None:
         stack = RunningStack(int(record["pid"]), str(record["api_url"]))
         holder = int((folder / "stack.lock").read_text())
         return stack if stack.pid == holder else None  # else the record is older than the lock
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

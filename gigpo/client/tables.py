@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.table import Table
 
 from gigpo.client.compare import Row
 from gigpo.client.comparison_report import cells, header
 from gigpo.client.report import number_text, summary_rows
-from services.contracts.summary import EVALUATION_LABELS
+from services.contracts.summary import EVALUATION_LABELS, EvaluationResult, JobSummary
 
 
-def summary_table(summary: Mapping[str, Any]) -> Table:
+def summary_table(summary: JobSummary) -> Table:
     """Everything the job says of itself."""
     table = Table("summary", "", box=None, header_style="bold")
     for name, text in summary_rows(summary):
@@ -21,16 +20,16 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def evaluations_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
+def evaluations_table(evaluations: Sequence[EvaluationResult]) -> Table:
     """Held-out success with its standard error, one row an evaluation."""
     table = Table("evaluation", "episodes", "success", "steps", "invalid", box=None, header_style="bold")
     for one in evaluations:
         table.add_row(
-            EVALUATION_LABELS.get(str(one["label"]), str(one["label"])),
-            number_text(one["episodes"]),
-            f"{one['success']:.3f} ± {one['standard_error']:.3f}",
-            f"{one['length_mean']:.1f}",
-            f"{one['invalid_share']:.1%}",
+            EVALUATION_LABELS.get(one.label, one.label),
+            number_text(one.episodes),
+            f"{one.success:.3f} ± {one.standard_error:.3f}",
+            f"{one.length_mean:.1f}",
+            f"{one.invalid_share:.1%}",
         )
     return table
 

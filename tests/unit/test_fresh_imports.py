@@ -42,3 +42,10 @@ def test_contracts_digests_and_the_command_load_nothing_heavy(module: str):
 
 def test_the_mathematics_loads_torch_and_no_service_framework():
     assert heavy_after_importing("gigpo_core, gigpo_core.anchors") in ([], ["torch"])
+
+
+def test_the_client_loads_its_http_library_with_its_first_use():
+    told = "print('httpx' in sys.modules)"
+    program = f"import gigpo, gigpo.env, sys; {told}; gigpo.GigpoClient; {told}"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["False", "True"]

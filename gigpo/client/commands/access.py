@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gigpo.client.commands.options import Yes, confirm
 from gigpo.client.errors import BadInput
-from gigpo.client.models.access import ApiKey, Project
+from gigpo.client.models import ApiKey, Project
 from gigpo.client.report import number_text
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.times import clock, duration_s

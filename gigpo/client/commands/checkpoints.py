@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from gigpo.client.commands.options import Force, JobName, Yes, confirm
-from gigpo.client.models.jobs import Job
+from gigpo.client.models import Job
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.times import clock
 
@@ -112,4 +112,4 @@ def _written(path: Path, json_output: bool) -> None:
     if json_output:
         emit({"path": str(path)})
     else:
-        console(json_output).print(f"written: {path}", markup=False)
+        console(json_output).print(f"written: {path}")

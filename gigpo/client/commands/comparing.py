@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -17,7 +17,7 @@ from gigpo.client.document import checked, read_document, with_flags
 from gigpo.client.errors import BadInput, GigpoError
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
-from gigpo.client.models.jobs import Job
+from gigpo.client.models import Job, JsonObject
 from gigpo.client.own_files import filling, require_own
 from gigpo.client.results import Destination, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
@@ -116,7 +116,7 @@ def write_comparison(
     estimators: Sequence[str],
     threshold: float,
     words: Console,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Write the comparison's files, show its table, and return what comparison.json holds."""
     rows = comparison_rows(results, estimators, threshold)
     paired = differences(results, estimators)

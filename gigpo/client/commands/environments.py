@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from gigpo.client.errors import BadInput
+from gigpo.client.errors import BadAnswer, BadInput
+from gigpo.client.models import JsonObject
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.stack import running_stack
+from services.contracts.rest.catalogue import EnvironmentView
 from services.contracts.schema_words import kwargs_in_words
 
 app = typer.Typer(no_args_is_help=True, help="What agents can act in.")
@@ -40,14 +43,14 @@ def list_environments(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output
         emit(found)
         return
     table = Table("id", "description", "kwargs", "splits", "able", "cost", box=None)
-    for view in found:
-        info = view["info"]
-        what = Text(info["description"])  # no markup: [extra] is to be read
-        if view["unavailable_reason"]:
-            what = Text(f"{view['unavailable_reason']}. ", style="bold").append_text(what)
-        kwargs = ", ".join(info["kwargs_schema"].get("properties", {}))
-        able = ", ".join(word for name, word in CAPABILITIES.items() if info[name])
-        table.add_row(info["id"], what, kwargs, ", ".join(info["splits"]), able, info["cost_class"] or "")
+    for view in _views(found):
+        info, keys = view.info, view.info.kwargs_schema.get("properties")
+        what = Text(info.description)  # no markup: [extra] is to be read
+        if view.unavailable_reason:
+            what = Text(f"{view.unavailable_reason}. ", style="bold").append_text(what)
+        kwargs = ", ".join(keys if isinstance(keys, dict) else ())
+        able = ", ".join(word for name, word in CAPABILITIES.items() if getattr(info, name))
+        table.add_row(info.id, what, kwargs, ", ".join(info.splits), able, info.cost_class or "")
     console(json_output).print(table)
 
 
@@ -63,36 +66,45 @@ def show_environment(
 
     Asks whom `gigpo env list` asks. With --json: the key's JSON schema too.
     """
-    found = {view["info"]["id"]: view for view in _found(runs, api)}
-    if environment not in found:
-        raise BadInput(f"ID: want one of {', '.join(found)}; got {environment!r}")
-    view = found[environment]
+    found = _found(runs, api)
+    by_id = {view.info.id: (view, one) for view, one in zip(_views(found), found, strict=True)}
+    if environment not in by_id:
+        raise BadInput(f"ID: want one of {', '.join(by_id)}; got {environment!r}")
+    view, document = by_id[environment]
     if json_output:
-        emit(view)
+        emit(document)
         return
-    info, words = view["info"], console(json_output)
-    words.print(Text(f"{info['id']}: {info['description']}".rstrip(": ")))
-    if view["unavailable_reason"]:
-        words.print(Text(view["unavailable_reason"]))
+    info, words = view.info, console(json_output)
+    words.print(Text(f"{info.id}: {info.description}".rstrip(": ")))
+    if view.unavailable_reason:
+        words.print(Text(view.unavailable_reason))
     about = Table.grid(padding=(0, 2))
-    about.add_row("splits", ", ".join(info["splits"]))
-    about.add_row("anchors", "its states recur" if info["gives_anchors"] else "none: gigpo needs another environment")
-    about.add_row("deterministic", "yes" if info["deterministic"] else "no: a lost session can't be replayed")
-    about.add_row("turns", f"{info['default_max_turns']} unless max_turns says otherwise")
-    about.add_row("prompt template", info["prompt_template"])
-    if brought := info.get("templates"):
-        about.add_row("its own files", ", ".join(brought))
+    about.add_row("splits", ", ".join(info.splits))
+    about.add_row("anchors", "its states recur" if info.gives_anchors else "none: gigpo needs another environment")
+    about.add_row("deterministic", "yes" if info.deterministic else "no: a lost session can't be replayed")
+    about.add_row("turns", f"{info.default_max_turns} unless max_turns says otherwise")
+    about.add_row("prompt template", info.prompt_template)
+    if info.templates:
+        about.add_row("its own files", ", ".join(info.templates))
     words.print(about)
     table = Table("environment_kwargs", "values", "default", "", box=None)
-    for key in kwargs_in_words(info["kwargs_schema"]):
+    for key in kwargs_in_words(info.kwargs_schema):
         table.add_row(*(Text(text) for text in (key.name, key.values, key.default or "(required)", key.description)))
     words.print(table)
 
 
-def _found(runs: Path, api: str | None) -> list[dict[str, Any]]:
+def _views(found: list[JsonObject]) -> list[EnvironmentView]:
+    try:
+        return [EnvironmentView.model_validate(one, extra="ignore") for one in found]
+    except ValidationError as error:
+        raise BadAnswer(f"the list of environments can't be read: {error.errors()[0]['msg']}") from error
+
+
+def _found(runs: Path, api: str | None) -> list[JsonObject]:
+    """As the API, or this installation, lists them."""
     if api is None and running_stack(runs) is None:
         for point in entry_points(group="gigpo.catalogue"):
-            installed: list[dict[str, Any]] = point.load()()
+            installed: list[JsonObject] = point.load()()
             return installed
     with connected(runs, api) as client:
         return client.environments()

@@ -10,7 +10,7 @@ from rich.table import Table
 from gigpo.client.commands.options import JobName, Limit, Name
 from gigpo.client.errors import FAILED, OK
 from gigpo.client.follow import follow
-from gigpo.client.models.evaluations import Evaluation
+from gigpo.client.models import Evaluation
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.tables import evaluations_table
 from services.contracts.states import JobState
@@ -104,6 +104,6 @@ def _show(found: Evaluation, json_output: bool) -> None:
     words = console(json_output)
     results = [one for one in (found.result, *found.baselines.values()) if one is not None]
     if results:
-        words.print(evaluations_table([one.model_dump() for one in results]))
+        words.print(evaluations_table(results))
     if not results or found.error:
-        words.print(f"{found.id}: {found.state}{f': {found.error}' if found.error else ''}", markup=False)
+        words.print(f"{found.id}: {found.state}{f': {found.error}' if found.error else ''}")

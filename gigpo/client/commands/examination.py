@@ -17,7 +17,7 @@ from gigpo.client.errors import FAILED, OK
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, api_key, console, emit, says_errors
 from gigpo.client.stack import running_stack
 
-_MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "bad": "[red]bad    [/]"}
+_COLORS = {"ok": "green", "warning": "yellow", "bad": "red"}
 DEFAULT_PORT = 8400
 
 
@@ -52,10 +52,11 @@ def _findings(runs: Path, api: str | None) -> Iterator[Finding]:
 
 
 def _say(words: Console, finding: Finding) -> None:
-    words.print(f"{_MARKS[finding.state]} {finding.name:<10} ", end="")
-    words.print(finding.what, markup=False)
+    words.print(f"{finding.state:<7}", end="", style=_COLORS[finding.state])
+    words.print(f" {finding.name:<10} ", end="")
+    words.print(finding.what)
     if finding.todo:
-        words.print(f"{'':19}-> {finding.todo}", markup=False)
+        words.print(f"{'':19}-> {finding.todo}")
 
 
 def _wanted_port() -> int:

@@ -11,7 +11,7 @@ from gigpo.client.commands.options import Force, JobName, Limit, Name, ResultsFo
 from gigpo.client.commands.training import finish
 from gigpo.client.document import overrides
 from gigpo.client.follow import event_line, follow
-from gigpo.client.models.jobs import Job
+from gigpo.client.models import Job
 from gigpo.client.report import number_text
 from gigpo.client.results import Destination, require_results_folder
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
@@ -82,7 +82,8 @@ def list_jobs(
 
 def _cells(job: Job) -> list[str]:
     metrics = job.metrics or {}
-    done = int(metrics["batch"]) + 1 if isinstance(metrics.get("batch"), int) else 0
+    batch = metrics.get("batch")
+    done = batch + 1 if isinstance(batch, int) else 0
     success = number_text(metrics.get("success"))
     cells = [job.id, job.name or "–", job.kind, job.state, job.phase or "–", job.environment, job.advantage_estimator]
     return [*cells, str(job.seed), f"{done}/{job.total_batches}", success]
@@ -98,12 +99,12 @@ def show(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_outpu
         emit(found.model_dump())
         return
     words = console(json_output)
-    for name, value in found.model_dump(exclude={"spec", "metrics"}).items():
+    for name, value in found.model_dump(exclude={"spec", "metrics", "project_id", "origin"}).items():
         if value is not None:
             shown = clock(value) if name.endswith("unix_s") else value
-            words.print(f"{name.removesuffix('_unix_s'):>20}  {shown}", markup=False)
+            words.print(f"{name.removesuffix('_unix_s'):>20}  {shown}")
     for name, value in (found.metrics or {}).items():
-        words.print(f"{name:>20}  {number_text(value)}", markup=False)
+        words.print(f"{name:>20}  {number_text(value)}")
 
 
 @app.command("logs")
@@ -130,7 +131,7 @@ def logs(
                 continue
             line = event_line(event, found.total_batches)
             if line is not None and line != last:  # a phase tells its figures in a second event
-                words.print(f"{clock(event.at_unix_s)}  {line}", markup=False)
+                words.print(f"{clock(event.at_unix_s)}  {line}")
                 last = line
 
 

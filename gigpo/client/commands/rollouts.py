@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gigpo.client.commands.options import JobName, Limit
 from gigpo.client.errors import BadInput
-from gigpo.client.models.artifacts import Episode, RolloutDetail
+from gigpo.client.models import Episode, RolloutDetail
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 
 app = typer.Typer(no_args_is_help=True, help="What the agent did, and why each step was rewarded.")
@@ -99,15 +99,15 @@ def show(
 
 
 def _print(group: RolloutDetail, words: Console, only: int | None, texts: bool) -> None:
-    words.print(f"group {group.group_id}, batch {group.batch}: {group.won} of {group.episodes} won", markup=False)
-    words.print(f"task: {group.task}", markup=False)
+    words.print(f"group {group.group_id}, batch {group.batch}: {group.won} of {group.episodes} won")
+    words.print(f"task: {group.task}")
     for episode in group.played:
         if only is None or episode.k == only:
-            words.print(f"\nepisode {episode.k}: {_ending(episode)}, score {episode.score:.3f}", markup=False)
+            words.print(f"\nepisode {episode.k}: {_ending(episode)}, score {episode.score:.3f}")
             words.print(_steps(episode))
             for step in episode.steps if texts else ():
-                words.print(f"\nstep {step.step_index} prompt:\n{step.prompt}", markup=False)
-                words.print(f"step {step.step_index} response:\n{step.response}", markup=False)
+                words.print(f"\nstep {step.step_index} prompt:\n{step.prompt}")
+                words.print(f"step {step.step_index} response:\n{step.response}")
 
 
 def _ending(episode: Episode) -> str:

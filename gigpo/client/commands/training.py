@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,7 +13,7 @@ from gigpo.client.document import checked, read_document, submission, with_flags
 from gigpo.client.errors import FAILED, OK, BadInput
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
-from gigpo.client.models.jobs import Job
+from gigpo.client.models import Job, JsonObject
 from gigpo.client.report import number_text
 from gigpo.client.results import Destination, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, platform_for, says_errors
@@ -95,7 +95,7 @@ def warmstart(
 
 
 def submit_and_follow(
-    document: dict[str, Any], destination: Destination, api: str | None, *, follow_job: bool, json_output: bool
+    document: JsonObject, destination: Destination, api: str | None, *, follow_job: bool, json_output: bool
 ) -> None:
     """Submit the document's job to the API that is named, or up, or started for it, and watch it.
 
@@ -106,7 +106,7 @@ def submit_and_follow(
     if follow_job and (destination.output or spec.name):
         folder = destination.folder(spec.name or "")
         if require_results_folder(folder, force=destination.force):
-            words.print(f"{folder} holds results of an earlier job, which those of this one will replace", markup=False)
+            words.print(f"{folder} holds results of an earlier job, which those of this one will replace")
     with platform_for(spec, destination.runs, api, words) as client:
         job = client.submit(submission(spec))
         words.print(f"job {job.id} at {client.url}")
@@ -118,7 +118,7 @@ def submit_and_follow(
     raise typer.Exit(status)
 
 
-def show_dry_run(document: dict[str, Any], runs: Path, api: str | None, json_output: bool) -> None:
+def show_dry_run(document: JsonObject, runs: Path, api: str | None, json_output: bool) -> None:
     """What the job would need, and what about it is allowed and seldom wanted."""
     with connected(runs, api) as client:
         found = client.dry_run(submission(checked(document)))
@@ -127,9 +127,9 @@ def show_dry_run(document: dict[str, Any], runs: Path, api: str | None, json_out
         return
     words = console(json_output)
     for name, value in found.estimates.items():
-        words.print(f"{name:>24}  {number_text(value)}", markup=False)
+        words.print(f"{name:>24}  {number_text(value)}")
     for warning in found.warnings:
-        words.print(f"warning: {warning}", markup=False)
+        words.print(f"warning: {warning}")
 
 
 def _watch(client: GigpoClient, job: Job, destination: Destination, words: Console, *, json_output: bool) -> int:
@@ -152,13 +152,13 @@ def finish(client: GigpoClient, job: Job, destination: Destination, words: Conso
         )
         raise
     if summary is not None:
-        words.print(evaluations_table(summary["evaluations"]))
+        words.print(evaluations_table(summary.evaluations))
         words.print(summary_table(summary))
     if job.state != JobState.SUCCEEDED:
-        words.print(f"the job {job.state.lower()}: {job.error or 'as you wished'}", markup=False, style="red")
+        words.print(f"the job {job.state.lower()}: {job.error or 'as you wished'}", style="red")
     words.print(f"results: {folder}")
     if json_output:
-        emit(summary or job.model_dump(exclude={"spec"}))
+        emit(job.model_dump(exclude={"spec"}) if summary is None else summary.model_dump(mode="json"))
     return OK if job.state == JobState.SUCCEEDED else FAILED
 
 

@@ -12,6 +12,7 @@ from gigpo.client.doctor.finding import Finding, bad, ok, warning
 from gigpo.client.errors import GigpoError, Unauthorized
 from gigpo.client.http.retries import Retries
 from gigpo.client.synchronous import GigpoClient
+from services.contracts.rest.catalogue import Health
 
 _TIMEOUT_S = 5.0
 
@@ -54,8 +55,8 @@ def api(url: str | None, key: str | None) -> list[Finding]:
         return [ok("api", "no stack is up in this folder; `gigpo up` or `gigpo train` starts one")]
     try:
         with GigpoClient(url, key, timeout_s=_TIMEOUT_S, retries=Retries(limit=1)) as client:
-            health = client.health()
-            findings = [_health(url, health["status"], health["checks"])]
+            health = Health.model_validate(client.health())
+            findings = [_health(url, health.status, health.checks)]
             try:
                 next(client.jobs(limit=1), None)
             except Unauthorized:

@@ -1,1 +1,1 @@
-"""One definition of each call for both clients: what is sent, what the answer means, what is repeated; no I/O."""
+"""What both clients share: what a call sends, what its answer means, what is repeated; no I/O."""

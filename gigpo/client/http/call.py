@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from gigpo.client.errors import ApiRefused, BadAnswer, BadInput, refusal_class
 from gigpo.client.http.retries import retry_after_s
+from gigpo.client.models import JsonObject
 
 T = TypeVar("T")
 QueryValue = str | int | float | bool | None
@@ -37,7 +39,7 @@ class Call(Generic[T]):
     parse: Callable[[httpx.Response], T]
     names: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, QueryValue] = field(default_factory=dict)
-    body: Any = None
+    body: Mapping[str, JsonValue] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     read_timeout_s: float | None = None
@@ -67,17 +69,47 @@ class Call(Generic[T]):
             raise BadAnswer(f"{where}: the answer is not this API's: {_first_line(error)}") from error
 
 
-def get(path: str, shape: Any, query: Mapping[str, QueryValue] | None = None, **names: str) -> Call[Any]:
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Some entries of a list."""
+
+    entries: list[T]
+    next: dict[str, QueryValue]
+    """Parameters of the next page; empty: this is the last."""
+
+
+def get(path: str, shape: type[T], query: Mapping[str, QueryValue] | None = None, **names: str) -> Call[T]:
     """A GET whose answer has the given shape (a pydantic model or any type it knows)."""
     return Call("GET", path, reads(shape), names=names, query=query or {})
 
 
-def reads(shape: Any) -> Callable[[httpx.Response], Any]:
-    """Reader of a JSON body of this shape."""
-    if isinstance(shape, type) and issubclass(shape, BaseModel):
-        return lambda answer: shape.model_validate_json(answer.content)
-    adapter: TypeAdapter[Any] = TypeAdapter(shape)
-    return lambda answer: adapter.validate_json(answer.content)
+def reads(shape: type[T]) -> Callable[[httpx.Response], T]:
+    """Reader of a JSON body of this shape; unknown fields are left out: a newer API says more."""
+    adapter = TypeAdapter(shape)
+    return lambda answer: adapter.validate_json(answer.content, extra="ignore")
+
+
+def reads_page(field: str, shape: type[T]) -> Callable[[httpx.Response], Page[T]]:
+    """Reader of a page with its entries in `field`; where the next begins stands in `next_cursor` or `next_offset`."""
+    page_of, entries_of = reads(JsonObject), TypeAdapter(list[shape])  # type: ignore[valid-type]
+
+    def read(answer: httpx.Response) -> Page[T]:
+        page = page_of(answer)
+        position = {name: page.get(f"next_{name}") for name in ("cursor", "offset")}
+        known = {name: value for name, value in position.items() if isinstance(value, str | int)}
+        return Page(entries_of.validate_python(page.get(field), extra="ignore"), {**known})
+
+    return read
+
+
+def once(key: str | None = None) -> dict[str, str]:
+    """Headers that give every repetition of a call the answer of the first."""
+    return {"Idempotency-Key": key or uuid.uuid4().hex}
+
+
+def given(**fields: JsonValue) -> JsonObject:
+    """The fields that are not None: the API's defaults are the defaults."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def nothing(_: httpx.Response) -> None:

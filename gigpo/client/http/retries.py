@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from gigpo.client.errors import ApiRefused
+from gigpo.client.errors import ApiRefused, Unreachable
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """The API never saw the request."""
@@ -43,6 +43,28 @@ class Retries:
         if asked is None:
             return backoff
         return max(asked, backoff) if asked <= self.longest_wait_s else None
+
+
+def wait_or_raise(
+    failure: httpx.TransportError | ApiRefused, attempt: int, retries: Retries, *, repeatable: bool = True
+) -> float:
+    """Seconds until the next attempt. Raises the refusal, or Unreachable, when there is to be none."""
+    wait_s = retries.wait_s(attempt, failure, repeatable=repeatable)
+    if wait_s is not None:
+        return wait_s
+    if isinstance(failure, ApiRefused):
+        raise failure
+    raise _unreachable(failure) from failure
+
+
+def _unreachable(error: httpx.TransportError) -> Unreachable:
+    """One sentence for a connection that broke or was not made."""
+    try:
+        url = f"{error.request.url.scheme}://{error.request.url.netloc.decode()}"
+    except RuntimeError:  # httpx's word for an error without a request
+        url = "the API"
+    kind = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "does not answer"
+    return Unreachable(f"{url} {kind}: {str(error) or type(error).__name__}")
 
 
 def _may_repeat(failure: httpx.TransportError | ApiRefused, repeatable: bool) -> bool:

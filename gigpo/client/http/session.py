@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import httpx
 
 from gigpo.client.errors import BadInput
 
 
-def session_arguments(url: str, key: str | None, timeout_s: float) -> dict[str, Any]:
-    """Arguments of httpx.Client and httpx.AsyncClient. Raises BadInput for what is no address."""
+class SessionArguments(TypedDict):
+    """Of httpx.Client and httpx.AsyncClient."""
+
+    base_url: httpx.URL
+    headers: dict[str, str]
+    timeout: httpx.Timeout
+
+
+def session_arguments(url: str, key: str | None, timeout_s: float) -> SessionArguments:
+    """How a session begins. Raises BadInput for what is no address."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 
 from services.api.artifacts.rollouts import Columns, RolloutArchive
-from services.api.rest.views.rollouts import AnchorAction, AnchorPage, AnchorState, Visit
 from services.contracts.archive import Group
+from services.contracts.rest.rollouts import AnchorAction, AnchorPage, AnchorState, Visit
 
 
 def anchor_page(

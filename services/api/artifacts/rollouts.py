@@ -14,7 +14,10 @@ import msgspec
 from tokenizers import Tokenizer
 
 from services.api.rest.problems import Problem, not_found
-from services.api.rest.views.rollouts import (
+from services.contracts.archive import FOLDER, ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
+from services.contracts.arrays import unpack_float32, unpack_int32
+from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode
+from services.contracts.rest.rollouts import (
     EpisodeView,
     Panel,
     Purpose,

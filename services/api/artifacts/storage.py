@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from services.api.rest.problems import Problem, not_found
-from services.api.rest.views.artifacts import CheckpointFile, CheckpointView
 from services.contracts.jobfolder import FINAL, JobFolder
+from services.contracts.rest.checkpoints import CheckpointFile, CheckpointView
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a folder or file may be called; so no name can leave its folder."""

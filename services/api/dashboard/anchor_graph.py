@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from services.api.rest.views.rollouts import AnchorAction, AnchorState, Visit
+from services.contracts.rest.rollouts import AnchorAction, AnchorState, Visit
 
 SOLVED, UNSOLVED = -1, -2
 """Where an episode ends: it was won, or it was not."""

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.rest.problems import Problem
-from services.api.rest.views.catalogue import Health
 from services.api.sql.database import Database
+from services.contracts.rest.catalogue import Health
 from services.ledger.presence import present_names
 
 TIMEOUT_S = 3.0

@@ -12,11 +12,11 @@ from sqlalchemy import func, select
 from services.api.http.app_parts import Container
 from services.api.http.health import health
 from services.api.rest.caller import Caller
-from services.api.rest.views.catalogue import LedgerView, QueueView, ServiceView, SystemView
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.api.sync.broker import queue_lengths
 from services.contracts import keys
+from services.contracts.rest.catalogue import LedgerView, QueueView, ServiceView, SystemView
 from services.contracts.states import JobState
 from services.ledger import Ledger, RecordUnreadable
 from services.ledger.presence import present_instances

@@ -27,14 +27,14 @@ from services.api.jobs.submissions import Answer, NewJob, Submissions, first_ans
 from services.api.jobs.takeover import Policy, Taken, policy_of, training_of
 from services.api.rest.caller import Caller
 from services.api.rest.problems import Problem, bad_spec
-from services.api.rest.views.evaluations import EvaluationRequest
-from services.api.rest.views.jobs import DryRun, ForkRequest, Origin
 from services.api.security.addresses import data_problems, open_folders
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.references import referenced_checkpoint
+from services.contracts.rest.evaluations import EvaluationRequest
+from services.contracts.rest.jobs import DryRun, ForkRequest, Origin
 from services.contracts.states import RETRIED, JobState
 
 

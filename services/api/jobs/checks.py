@@ -13,11 +13,11 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from services.api.rest.views.catalogue import EnvironmentView
 from services.api.security.addresses import model_problem
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
+from services.contracts.rest.catalogue import EnvironmentView
 from services.contracts.templates import template_names, unknown_template
 
 Problems = list[tuple[str, str]]

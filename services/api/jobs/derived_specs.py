@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.api.rest.problems import Problem, bad_spec
-from services.api.rest.views.evaluations import EvaluationRequest
-from services.api.rest.views.jobs import ForkRequest
 from services.contracts.job import JobSpec, SpecError, parse_spec
 from services.contracts.references import checkpoint_reference
+from services.contracts.rest.evaluations import EvaluationRequest
+from services.contracts.rest.jobs import ForkRequest
 
 
 def fork_spec(spec: Mapping[str, Any], job_id: str, checkpoint: str, wanted: ForkRequest) -> JobSpec:

@@ -11,8 +11,8 @@ from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
 from services.api.jobs.ttl_cache import Remembered
 from services.api.rest.problems import Problem
-from services.api.rest.views.catalogue import EnvironmentView
 from services.contracts.environment import EnvironmentInfo
+from services.contracts.rest.catalogue import EnvironmentView
 
 _MAX_MESSAGE_BYTES = 64 << 20  # vocabularies of many environments in one answer
 _OPTIONS = [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.initial_reconnect_backoff_ms", 200)]

@@ -9,9 +9,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from services.api.rest.views.jobs import Estimates
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel
+from services.contracts.rest.jobs import Estimates
 from services.contracts.templates import plain_words
 
 FLOAT32_BYTES = 4

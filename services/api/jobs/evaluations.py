@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from services.api.rest.views.evaluations import EvaluationView
-from services.api.rest.views.jobs import JobDetail
 from services.api.sql.tables import JobRow
 from services.contracts.references import referenced_checkpoint
+from services.contracts.rest.evaluations import EvaluationView
+from services.contracts.rest.jobs import JobDetail
 from services.contracts.states import JobState
 from services.contracts.summary import EvaluationResult
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.api.rest.views.jobs import JobDetail, JobView
 from services.api.sql.tables import JobRow
+from services.contracts.rest.jobs import JobDetail, JobView
 
 
 def job_view(row: JobRow) -> JobView:

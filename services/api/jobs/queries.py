@@ -10,9 +10,9 @@ from sqlalchemy.orm import defer
 from services.api.jobs.job_view import job_detail
 from services.api.rest.caller import Caller
 from services.api.rest.problems import Problem, not_found
-from services.api.rest.views.jobs import JobDetail, JobKind
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
+from services.contracts.rest.jobs import JobDetail, JobKind
 from services.contracts.states import CommandRefused, JobState, Wish, wish_after
 
 

@@ -18,13 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.api.jobs.job_view import job_detail
 from services.api.rest.caller import Caller
 from services.api.rest.problems import Problem
-from services.api.rest.views.jobs import JobKind, Origin
 from services.api.security.quotas import admit, locked_projects
 from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, IdempotencyRow, JobRow
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import Kind
 from services.contracts.job import JobSpec
+from services.contracts.rest.jobs import JobKind, Origin
 from services.contracts.states import JobState, Wish
 
 _HEX_MS, _HEX_RANDOM = 11, 3  # milliseconds fit 11 digits until the year 2527; 2**24 jobs in one of them collide

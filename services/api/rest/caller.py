@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-DEFAULT_PROJECT = "default"
-"""The project of everybody on an installation without keys, and of jobs that are older than projects."""
-
-
-class Scope(StrEnum):
-    """What a key may be used for; `admin` includes the others and sees every project."""
-
-    READ = "read"
-    SUBMIT = "submit"
-    ADMIN = "admin"
+from services.contracts.rest.access import DEFAULT_PROJECT, Scope
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
-from services.api.rest.views.base import Document
+from services.contracts.rest.base import Document
 
 MEDIA_TYPE = "application/problem+json"
 

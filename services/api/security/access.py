@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from services.api.rest.caller import Scope
+from services.contracts.rest.access import Scope
 
 
 class Door(Enum):

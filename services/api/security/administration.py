@@ -10,7 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from services.api.rest.problems import Problem, not_found
 from services.api.security.keys import new_key
 from services.api.security.quotas import usage
-from services.api.security.views import (
+from services.api.sql.access_tables import KeyRow, ProjectRow
+from services.api.sql.database import Database
+from services.contracts.rest.access import (
     CreatedKey,
     KeyView,
     NewKeyRequest,
@@ -19,8 +21,6 @@ from services.api.security.views import (
     ProjectView,
     Quotas,
 )
-from services.api.sql.access_tables import KeyRow, ProjectRow
-from services.api.sql.database import Database
 
 
 async def create_key(database: Database, wanted: NewKeyRequest) -> CreatedKey:

@@ -14,10 +14,11 @@ from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.stdlib import BoundLogger
 
-from services.api.rest.caller import SETTINGS_KEY, Caller, Scope
+from services.api.rest.caller import SETTINGS_KEY, Caller
 from services.api.security.keys import parse_key, secret_matches
 from services.api.sql.access_tables import KeyRow
 from services.api.sql.database import Database
+from services.contracts.rest.access import Scope
 
 REVOKED_WITHIN_S = 5.0
 """Longest time for which another process honours a key that was revoked; this process stops at once."""

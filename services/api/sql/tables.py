@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.api.rest.caller import DEFAULT_PROJECT
+from services.contracts.rest.access import DEFAULT_PROJECT
 
 
 class Base(DeclarativeBase):
@@ -40,7 +40,7 @@ class JobRow(Base):
     parent_job: Mapped[str | None] = mapped_column(String(32))
     """The job that this one retries, was forked from, or evaluates."""
     origin: Mapped[dict[str, Any] | None]
-    """`services.api.rest.views.jobs.Origin`: what of its parent the job begins with."""
+    """`services.contracts.rest.jobs.Origin`: what of its parent the job begins with."""
     environment_id: Mapped[str] = mapped_column(String(128), server_default="")
     advantage_estimator: Mapped[str] = mapped_column(String(16), server_default="")
     seed: Mapped[int] = mapped_column(BigInteger, server_default="0")

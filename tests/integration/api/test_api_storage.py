@@ -16,9 +16,8 @@ from sqlalchemy import func, select, text
 from services.api.jobs import queries as jobs
 from services.api.jobs.queries import JobFilter
 from services.api.jobs.submissions import Answer, NewJob, Submissions, body_sha
-from services.api.rest.caller import Caller, Scope
+from services.api.rest.caller import Caller
 from services.api.rest.problems import Problem
-from services.api.rest.views.jobs import Origin
 from services.api.sql.database import Database
 from services.api.sql.schema import DatabaseIsNewer
 from services.api.sql.tables import Base, EventRow, IdempotencyRow, JobRow
@@ -31,6 +30,8 @@ from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import parse_spec
 from services.contracts.messages import JobEvent, encode
+from services.contracts.rest.access import Scope
+from services.contracts.rest.jobs import Origin
 from services.contracts.states import JobState, Wish
 from services.kit.streams import FIELD
 

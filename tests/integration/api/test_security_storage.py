@@ -12,18 +12,18 @@ import structlog
 from sqlalchemy import delete, func, insert, select, text, update
 
 from services.api.jobs.submissions import NewJob, Submissions, body_sha
-from services.api.rest.caller import Caller, Scope
+from services.api.rest.caller import Caller
 from services.api.security.administration import create_project, project, set_quotas
 from services.api.security.audit import AuditLog
 from services.api.security.quotas import steps_wanted
 from services.api.security.storage import StorageMeter
-from services.api.security.views import NewProject, Quotas
 from services.api.sql.access_tables import KeyRow, ProjectRow
 from services.api.sql.database import Database
 from services.api.sql.scoping import OutOfScope
 from services.api.sql.tables import EventRow, IdempotencyRow, JobRow
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import parse_spec
+from services.contracts.rest.access import NewProject, Quotas, Scope
 
 TEAM = frozenset({Scope.READ, Scope.SUBMIT})
 ANTS, BEES = Caller("ant", TEAM, "ants"), Caller("bee", TEAM, "bees")

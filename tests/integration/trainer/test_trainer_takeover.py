@@ -20,11 +20,11 @@ from trainer_platform import (
 
 from services.api.jobs.derived_specs import evaluation_spec, fork_spec
 from services.api.jobs.takeover import policy_of, training_of
-from services.api.rest.views.evaluations import EvaluationRequest
-from services.api.rest.views.jobs import ForkRequest
 from services.contracts import keys
 from services.contracts.archive import read_archive
 from services.contracts.origin import ORIGIN_FILE, TakenOver
+from services.contracts.rest.evaluations import EvaluationRequest
+from services.contracts.rest.jobs import ForkRequest
 from services.ledger import Ledger
 from services.trainer.storage.checkpoint import verified_progress
 

@@ -8,9 +8,9 @@ import pytest
 
 from services.api.jobs.derived_specs import evaluation_spec, fork_spec, stored_spec
 from services.api.rest.problems import Problem
-from services.api.rest.views.evaluations import EvaluationRequest
-from services.api.rest.views.jobs import ForkRequest
 from services.contracts.job import parse_spec
+from services.contracts.rest.evaluations import EvaluationRequest
+from services.contracts.rest.jobs import ForkRequest
 
 EVALUATION = EvaluationRequest(job_id="j1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.api.dashboard.anchor_graph import SOLVED, UNSOLVED, anchor_graph
 from services.api.dashboard.graph_layout import MOST_STATES, drawing
-from services.api.rest.views.rollouts import AnchorAction, AnchorState, Visit
+from services.contracts.rest.rollouts import AnchorAction, AnchorState, Visit
 
 
 def visit(k: int, step_index: int, advantage: float, leads_to: int | None, *, won: bool = False) -> Visit:

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from services.api.rest.caller import Caller, Scope
+from services.api.rest.caller import Caller
 from services.api.rest.problems import Problem
 from services.api.security.access import Door, access
 from services.api.security.addresses import data_problems, model_problem
@@ -20,6 +20,7 @@ from services.api.security.origin import forged, rebound
 from services.api.security.rates import Rates
 from services.api.security.sessions import COOKIE, Sessions, signing_secret
 from services.contracts.job import parse_spec
+from services.contracts.rest.access import Scope
 
 
 def test_a_key_shows_its_id_and_only_its_secret_opens_its_hash() -> None:

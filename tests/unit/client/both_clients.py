@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pytest
 
 from gigpo.client import AsyncGigpoClient, GigpoClient, Retries
 
@@ -16,20 +18,33 @@ AT_ONCE = Retries(first_wait_s=0.0)
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
-def ask(kind: str, handler: Handler, call: str, *arguments: Any, **options: Any) -> Any:
+def ask(kind: str, handler: Handler, call: str, *arguments: Any, retries: Retries = AT_ONCE, **options: Any) -> Any:
     """The value of a call; of one that iterates, the list of its items."""
     if kind == "sync":
-        with GigpoClient("http://api", transport=httpx.MockTransport(handler), retries=AT_ONCE) as client:
+        with GigpoClient("http://api", transport=httpx.MockTransport(handler), retries=retries) as client:
             answer = getattr(client, call)(*arguments, **options)
             return list(answer) if isinstance(answer, Iterator) else answer
 
     async def run() -> Any:
         transport = httpx.MockTransport(handler)
-        async with AsyncGigpoClient("http://api", transport=transport, retries=AT_ONCE) as client:
+        async with AsyncGigpoClient("http://api", transport=transport, retries=retries) as client:
             answer = getattr(client, call)(*arguments, **options)
             return [item async for item in answer] if isinstance(answer, AsyncIterator) else await answer
 
     return asyncio.run(run())
+
+
+def recorded_sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that either client wants to sleep; it sleeps none of them."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    for module in ("base", "jobs", "downloads"):
+        monkeypatch.setattr(f"gigpo.client.synchronous.{module}.time", SimpleNamespace(sleep=slept.append))
+        monkeypatch.setattr(f"gigpo.client.asynchronous.{module}.asyncio", SimpleNamespace(sleep=sleep))
+    return slept
 
 
 class Cut(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -52,6 +67,8 @@ def job(**fields: Any) -> dict[str, Any]:
     """A job as the API shows it."""
     return {
         "id": "j1",
+        "project_id": "default",
+        "kind": "training",
         "name": None,
         "state": "RUNNING",
         "wish": "run",
@@ -60,6 +77,8 @@ def job(**fields: Any) -> dict[str, Any]:
         "advantage_estimator": "gigpo",
         "seed": 0,
         "total_batches": 3,
+        "parent_job": None,
+        "origin": None,
         "created_unix_s": 1.0,
         "started_unix_s": None,
         "finished_unix_s": None,

@@ -10,11 +10,8 @@ import pytest
 
 from gigpo import client
 from gigpo.client.errors import BAD_INPUT, FAILED, NO_API
-from gigpo.client.http.call import get
-from gigpo.client.http.flow import Done, Send, Sleep, perform, step
 from gigpo.client.http.retries import Retries
-from gigpo.client.models.jobs import Job
-from tests.unit.client.both_clients import KINDS, ask, job, problem
+from tests.unit.client.both_clients import KINDS, ask, job, problem, recorded_sleeps
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 
@@ -151,20 +148,11 @@ def test_a_name_stands_for_its_newest_job(kind: str) -> None:
     assert ask(kind, handler, "find", "j3").id == "j3"
 
 
-def test_the_api_may_ask_for_patience(kind: str) -> None:
+def test_the_api_may_ask_for_patience(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = recorded_sleeps(monkeypatch)
     answers = [problem(429, "slow down", **{"retry-after": "7"}), httpx.Response(200, json=job())]
-    flow = perform(get("/v1/jobs/{job_id}", Job, job_id="j1"), Retries(longest_wait_s=60))
-    verb, slept = step(flow), list[float]()
-    while not isinstance(verb, Done):
-        if isinstance(verb, Sleep):
-            slept.append(verb.seconds)
-            verb = step(flow)
-        else:
-            assert isinstance(verb, Send)
-            answer = answers.pop(0)
-            answer.request = verb.call.request(httpx.Client(base_url="http://api"))
-            verb = step(flow, answer)
-    assert (verb.value.id, slept) == ("j1", [7.0])
+    assert ask(kind, lambda _: answers.pop(0), "job", "j1").id == "j1"
+    assert slept == [7.0]
 
 
 def test_more_patience_than_the_limit_is_not_had(kind: str) -> None:
@@ -199,3 +187,13 @@ def test_a_deletion_whose_answer_was_lost_is_done(kind: str) -> None:
     assert calls == ["DELETE", "DELETE"]
     with pytest.raises(client.NotFound):
         ask(kind, handler, "delete_checkpoint", "j1", "b1")
+
+
+def test_no_summary_yet_is_none_and_no_job_is_an_error(kind: str) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        there = request.url.path == "/v1/jobs/j1"
+        return httpx.Response(200, json=job()) if there else problem(404, f"no {request.url.path}")
+
+    assert ask(kind, handler, "summary", "j1") is None
+    with pytest.raises(client.NotFound, match=r"no /v1/jobs/j2$"):
+        ask(kind, handler, "summary", "j2")

@@ -13,8 +13,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from gigpo.client import GigpoClient, GigpoError, Retries
-from gigpo.client.http.binding import endpoint, source
+from gigpo.client import AsyncGigpoClient, GigpoClient, GigpoError, Retries
 from gigpo.client.main import app
 from tests.unit.client.both_clients import problem
 
@@ -24,10 +23,10 @@ SAMPLES: dict[str, Any] = {
     "float": 1.5,
     "bool": True,
     "Sequence[str]": ["read"],
-    "Mapping[str, Any]": {},
+    "Mapping[str, JsonValue]": {},
     "Mapping[str, int | None]": {"max_concurrent_jobs": 1},
 }
-CALLS = [name for name in dir(GigpoClient) if isinstance(getattr(GigpoClient, name), endpoint | source)]
+CALLS = [name for name, _ in inspect.getmembers(GigpoClient, inspect.isfunction) if name[0] != "_" and name != "close"]
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +99,16 @@ def test_the_client_has_every_call_of_the_document(document: dict[str, Any], tmp
     every = {f"{method.upper()} {path}" for path, operations in document["paths"].items() for method in operations}
     called = {operation(document, request)[0] for name in CALLS for request in requests_of(name, tmp_path)}
     assert every - called == set()
+
+
+def test_both_clients_have_the_same_calls() -> None:
+    def calls(client: type) -> dict[str, str]:
+        found = inspect.getmembers(client, inspect.isfunction)
+        plain = ((name, str(inspect.signature(call)), call.__doc__) for name, call in found if name[0] != "_")
+        return {name: f"{signature} {words}".replace("AsyncIterator", "Iterator") for name, signature, words in plain}
+
+    assert calls(AsyncGigpoClient) == calls(GigpoClient)
+    coroutines = {name for name in CALLS if inspect.iscoroutinefunction(getattr(AsyncGigpoClient, name))}
+    assert set(CALLS) - coroutines == {"anchors", "audit", "evaluation_jobs", "events", "jobs", "rollouts"}
+    assert "async" not in (GigpoClient.__doc__ or "")
+    assert "async with AsyncGigpoClient(" in (AsyncGigpoClient.__doc__ or "")

@@ -167,6 +167,16 @@ def test_a_file_that_is_not_the_promised_one_is_no_checkpoint(kind: str, tmp_pat
     assert everything(tmp_path) == {}
 
 
+def test_a_file_of_the_right_length_and_other_content_is_refused(kind: str, tmp_path: Path) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        answer = api(SMALL)(request)
+        return answer if request.url.path.endswith("/checkpoints") else httpx.Response(200, content=b"[]")
+
+    with pytest.raises(client.BrokenDownload, match=r"config.json: want SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}$"):
+        ask(kind, handler, "download_checkpoint", "j1", "final", tmp_path / "policy")
+    assert everything(tmp_path) == {}
+
+
 def test_an_interruption_leaves_nothing_half(kind: str, tmp_path: Path) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("model.safetensors"):

@@ -8,38 +8,51 @@ from typing import Any
 
 from gigpo.client.curves import curves_png, panels_of
 from gigpo.client.follow import event_line, figures
-from gigpo.client.models.jobs import Event
+from gigpo.client.models import Event, Job
 from gigpo.client.report import number_text, report_html, summary_rows
 from gigpo.client.tables import evaluations_table
-from services.contracts.summary import EVALUATION_LABELS
+from services.contracts.states import JobState
+from services.contracts.summary import EVALUATION_LABELS, EvaluationResult, JobSummary, LedgerSummary
+from tests.unit.client.both_clients import job
 
-JOB = {"id": "j1", "name": "demo", "state": "SUCCEEDED", "error": None}
-EVALUATION = {
-    "label": "after",
-    "version": 60,
-    "episodes": 256,
-    "success": 0.9,
-    "standard_error": 0.019,
-    "return_mean": 0.88,
-    "length_mean": 7.5,
-    "invalid_share": 0.004,
-    "split": "test",
-}
-SUMMARY: dict[str, Any] = {
-    "job_id": "j1",
-    "success_before": 0.07,
-    "success_after": 0.9,
-    "evaluations": [EVALUATION],
-    "env_steps": 123456,
-    "ledger": {"opened": 10, "consumed": 9, "dropped": {"stale": 1, "infra": 0}, "live": 0, "retried": 0},
-    "checkpoint": "checkpoint",
-    "stale_max": None,
-}
+JOB = Job.model_validate(job(name="demo", state="SUCCEEDED", spec={"model": {"scratch": {}}}))
+EVALUATION = EvaluationResult(
+    label="after",
+    version=60,
+    episodes=256,
+    success=0.9,
+    standard_error=0.019,
+    return_mean=0.88,
+    length_mean=7.5,
+    invalid_share=0.004,
+    split="test",
+)
+SUMMARY = JobSummary(
+    job_id="j1",
+    name="demo",
+    state="SUCCEEDED",
+    success_before=0.07,
+    success_after=0.9,
+    evaluations=[EVALUATION],
+    env_steps=123456,
+    trained_steps=1,
+    trained_tokens=2,
+    sampled_tokens=2,
+    optimizer_steps=3,
+    batches=4,
+    wall_s=12.5,
+    engine="vllm",
+    advantage_estimator="gigpo",
+    ledger=LedgerSummary(opened=10, consumed=9, dropped={"stale": 1, "infra": 0}, live=0, retried=0),
+    mismatch_kl_mean=0.001,
+    checkpoint="checkpoint",
+    seed=0,
+)
 METRICS = [{"batch": batch, "success": batch / 10, "entropy": 1.0, "note": "text"} for batch in range(5)]
 
 
 def test_the_report_is_one_file_with_summary_evaluations_curves_and_spec() -> None:
-    html = report_html(JOB, SUMMARY, [EVALUATION], {"model": {"scratch": {}}}, curves_png(METRICS, [EVALUATION]))
+    html = report_html(JOB, SUMMARY, [EVALUATION], curves_png(METRICS, [EVALUATION]))
     for words in ("Job demo", "SUCCEEDED", "123,456", "0.900 ± 0.019", "after training", "stale 1", "scratch: {}"):
         assert words in html, words
     assert "data:image/png;base64," in html
@@ -47,8 +60,8 @@ def test_the_report_is_one_file_with_summary_evaluations_curves_and_spec() -> No
 
 
 def test_every_evaluation_is_called_by_what_was_played() -> None:
-    evaluations = [{**EVALUATION, "label": label} for label in (*EVALUATION_LABELS, "new_kind")]
-    table, html = evaluations_table(evaluations), report_html(JOB, None, evaluations, {}, None)
+    evaluations = [EVALUATION.model_copy(update={"label": label}) for label in (*EVALUATION_LABELS, "new_kind")]
+    table, html = evaluations_table(evaluations), report_html(JOB, None, evaluations, None)
     assert list(table.columns[0].cells) == [*EVALUATION_LABELS.values(), "new_kind"]
     for words in (*EVALUATION_LABELS.values(), "new_kind"):
         assert escape(words) in html
@@ -56,7 +69,8 @@ def test_every_evaluation_is_called_by_what_was_played() -> None:
 
 
 def test_a_report_of_a_failed_job_says_why_and_lets_no_markup_in() -> None:
-    html = report_html({**JOB, "name": "<b>", "state": "FAILED", "error": "<script>"}, None, [], {}, None)
+    failed = JOB.model_copy(update={"name": "<b>", "state": JobState.FAILED, "error": "<script>"})
+    html = report_html(failed, None, [], None)
     assert "&lt;script&gt;" in html
     assert "<script>" not in html
     assert "without a summary" in html
@@ -106,7 +120,8 @@ def test_events_are_told_as_plain_lines() -> None:
     assert event_line(event("state", state="FAILED", error="no memory"), 60) == "state FAILED: no memory"
     assert event_line(event("metrics", batch=4, success=0.5), 60) == "batch 5/60  success 0.50"
     assert (
-        event_line(event("evaluation", **EVALUATION), 60) == "evaluation after: success 0.900 ± 0.019 on 256 episodes"
+        event_line(event("evaluation", **EVALUATION.model_dump()), 60)
+        == "evaluation after: success 0.900 ± 0.019 on 256 episodes"
     )
     assert event_line(event("warning", message="slow"), 60) == "warning: slow"
     assert event_line(event("summary"), 60) is None

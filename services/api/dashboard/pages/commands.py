@@ -17,7 +17,7 @@ from services.api.jobs import queries as jobs
 from services.api.jobs.admission import Call
 from services.api.jobs.submissions import body_sha
 from services.api.rest.caller import Asking
-from services.api.rest.views.evaluations import EvaluationRequest
+from services.contracts.rest.evaluations import EvaluationRequest
 from services.contracts.states import TERMINAL, Wish
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)

@@ -17,8 +17,8 @@ from services.api.jobs import queries as jobs
 from services.api.jobs.job_view import job_view
 from services.api.jobs.queries import JobFilter
 from services.api.rest.caller import Asking
-from services.api.rest.views.jobs import JobKind
 from services.contracts.algorithm import estimator_summaries
+from services.contracts.rest.jobs import JobKind
 from services.contracts.states import JobState
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

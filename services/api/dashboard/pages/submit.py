@@ -20,8 +20,8 @@ from services.api.jobs.derived_specs import fork_spec
 from services.api.jobs.submissions import body_sha
 from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem
-from services.api.rest.views.jobs import DryRun, ForkRequest
 from services.contracts.job import SpecError, parse_spec
+from services.contracts.rest.jobs import DryRun, ForkRequest
 
 router = APIRouter(prefix="/jobs", route_class=PageRoute, include_in_schema=False)
 

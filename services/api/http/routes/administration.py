@@ -11,7 +11,8 @@ from services.api.http.routes.parameters import TEXT
 from services.api.rest.caller import Asking
 from services.api.rest.problems import responses
 from services.api.security import administration
-from services.api.security.views import (
+from services.api.sql.access_tables import AuditRow
+from services.contracts.rest.access import (
     AuditEntry,
     AuditPage,
     CreatedKey,
@@ -22,7 +23,6 @@ from services.api.security.views import (
     Quotas,
     WhoAmI,
 )
-from services.api.sql.access_tables import AuditRow
 
 router = APIRouter(prefix="/v1", tags=["administration"])
 

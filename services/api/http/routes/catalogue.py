@@ -12,8 +12,8 @@ from services.api.http.health import health
 from services.api.http.system import system_view
 from services.api.rest.caller import Asking
 from services.api.rest.problems import not_found, responses
-from services.api.rest.views.catalogue import Algorithms, EnvironmentView, Health, SystemView
 from services.contracts.job import Algorithm, JobSpec
+from services.contracts.rest.catalogue import Algorithms, EnvironmentView, Health, SystemView
 
 router = APIRouter(tags=["catalogue"])
 

@@ -12,7 +12,7 @@ from services.api.artifacts import storage as artifacts
 from services.api.http.app_parts import Parts
 from services.api.http.routes.parameters import CheckpointName, FoundJob
 from services.api.rest.problems import responses
-from services.api.rest.views.artifacts import CheckpointView
+from services.contracts.rest.checkpoints import CheckpointView
 from services.contracts.states import TERMINAL
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/checkpoints", tags=["checkpoints"])

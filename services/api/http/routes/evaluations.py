@@ -15,7 +15,7 @@ from services.api.jobs.evaluations import evaluation_view, first_view
 from services.api.jobs.submissions import body_sha
 from services.api.rest.caller import Asking
 from services.api.rest.problems import not_found, responses
-from services.api.rest.views.evaluations import EvaluationPage, EvaluationRequest, EvaluationView
+from services.contracts.rest.evaluations import EvaluationPage, EvaluationRequest, EvaluationView
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
 

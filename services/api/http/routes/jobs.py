@@ -15,8 +15,8 @@ from services.api.jobs.job_view import job_detail, job_view
 from services.api.jobs.submissions import Answer, body_sha
 from services.api.rest.caller import Asking
 from services.api.rest.problems import not_found, responses
-from services.api.rest.views.jobs import DryRun, ForkRequest, JobDetail, JobKind, JobPage
 from services.contracts.job import JobSpec
+from services.contracts.rest.jobs import DryRun, ForkRequest, JobDetail, JobKind, JobPage
 from services.contracts.states import JobState, Wish
 from services.contracts.summary import JobSummary
 

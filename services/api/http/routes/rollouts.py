@@ -13,7 +13,7 @@ from services.api.artifacts.storage import job_folder
 from services.api.http.app_parts import Parts
 from services.api.http.routes.parameters import FoundJob, Offset
 from services.api.rest.problems import responses
-from services.api.rest.views.rollouts import AnchorPage, Purpose, RolloutDetail, RolloutPage
+from services.contracts.rest.rollouts import AnchorPage, Purpose, RolloutDetail, RolloutPage
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["rollouts"])
 

@@ -1,0 +1,31 @@
+"""What jobs can name, and how the installation is."""
+
+from __future__ import annotations
+
+from gigpo.client.asynchronous.base import Calls
+from gigpo.client.http.call import Call, get, reads
+from gigpo.client.models import JsonObject
+
+
+class CatalogueCalls(Calls):
+    """Environments, algorithms, the system."""
+
+    async def environments(self) -> list[JsonObject]:
+        """What jobs can name, with the JSON schema of the kwargs."""
+        return await self._perform(get("/v1/environments", list[JsonObject]))
+
+    async def environment(self, environment_id: str) -> JsonObject:
+        """One environment. Raises NotFound."""
+        return await self._perform(get("/v1/environments/{environment_id}", JsonObject, environment_id=environment_id))
+
+    async def algorithms(self) -> JsonObject:
+        """Estimators and losses with their JSON schemas, and the schema of the whole job spec."""
+        return await self._perform(get("/v1/algorithms", JsonObject))
+
+    async def system(self) -> JsonObject:
+        """Services, queues, the ledger's balance, versions."""
+        return await self._perform(get("/v1/system", JsonObject))
+
+    async def health(self) -> JsonObject:
+        """Every dependency by name: `ok`, or what is wrong. A degraded installation is an answer, not an error."""
+        return await self._perform(Call("GET", "/healthz", reads(JsonObject), accepted=frozenset({503})))

@@ -1,0 +1,190 @@
+"""Jobs: submit, look, steer, begin again, listen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import httpx
+from pydantic import JsonValue
+
+from gigpo.client.asynchronous.base import Calls
+from gigpo.client.errors import ApiRefused, NotFound
+from gigpo.client.http.call import Call, get, given, once, reads
+from gigpo.client.http.events import EventParser, stream_of
+from gigpo.client.http.retries import wait_or_raise
+from gigpo.client.models import DryRun, Event, Job, JsonObject
+from services.contracts.summary import EvaluationResult, JobSummary
+
+
+class JobCalls(Calls):
+    """Everything about jobs."""
+
+    async def submit(self, spec: Mapping[str, JsonValue], *, key: str | None = None) -> Job:
+        """Submit a job once, however often the connection breaks.
+
+        Args:
+            spec: sections as in the job file; docs/api.md names them.
+            key: Idempotency-Key of your own, so that later calls with it are repeats too; the first answer comes again.
+
+        Raises:
+            Invalid: the spec can't run; `errors` names the fields.
+            Conflict: the key was used with another spec.
+        """
+        return await self._perform(Call("POST", "/v1/jobs", reads(Job), body=dict(spec), headers=once(key)))
+
+    async def dry_run(self, spec: Mapping[str, JsonValue]) -> DryRun:
+        """What a submission would run: the resolved spec, estimates and warnings; nothing is stored.
+
+        Raises:
+            Invalid: as `submit`.
+        """
+        return await self._perform(Call("POST", "/v1/jobs", reads(DryRun), body=dict(spec), query={"dry_run": True}))
+
+    async def job(self, job_id: str) -> Job:
+        """One job, its spec included. Raises NotFound."""
+        return await self._perform(get("/v1/jobs/{job_id}", Job, job_id=job_id))
+
+    def jobs(
+        self,
+        *,
+        limit: int | None = None,
+        state: str | None = None,
+        name: str | None = None,
+        environment: str | None = None,
+        advantage_estimator: str | None = None,
+        kind: str | None = None,
+        parent_job: str | None = None,
+        created_after: float | None = None,
+        created_before: float | None = None,
+    ) -> AsyncIterator[Job]:
+        """Jobs, newest first, page by page as they are wanted.
+
+        Args:
+            limit: at most so many; None: all.
+            kind: `training` or `evaluation`.
+            parent_job: whose retries, forks and evaluations.
+            created_after, created_before: Unix seconds, inclusive and exclusive.
+        """
+        query = {
+            "state": state,
+            "name": name,
+            "environment": environment,
+            "advantage_estimator": advantage_estimator,
+            "kind": kind,
+            "parent_job": parent_job,
+            "created_after": created_after,
+            "created_before": created_before,
+        }
+        return self._entries("/v1/jobs", "jobs", Job, query, limit=limit)
+
+    async def find(self, id_or_name: str) -> Job:
+        """The job of this id, else the newest of this name. Raises NotFound."""
+        try:
+            return await self.job(id_or_name)
+        except NotFound:
+            newest = [one async for one in self.jobs(name=id_or_name, limit=1)]
+            if not newest:
+                raise
+        return await self.job(newest[0].id)
+
+    async def cancel(self, job_id: str) -> Job:
+        """End the job at its next step boundary. Raises Conflict when it has ended otherwise."""
+        return await self._perform(_command(job_id, "cancel"))
+
+    async def pause(self, job_id: str) -> Job:
+        """Finish the step, write a checkpoint, and wait for `resume`. Raises Conflict when it has ended."""
+        return await self._perform(_command(job_id, "pause"))
+
+    async def resume(self, job_id: str) -> Job:
+        """Go on with a paused job, or take a pause back. Raises Conflict when it has ended."""
+        return await self._perform(_command(job_id, "resume"))
+
+    async def retry(self, job_id: str, *, key: str | None = None) -> Job:
+        """A new job with the spec of a failed or cancelled one, which goes on from its newest checkpoint.
+
+        Args:
+            key: see `submit`.
+
+        Raises:
+            Conflict: the job has not ended, or it succeeded.
+        """
+        names = {"job_id": job_id}
+        return await self._perform(Call("POST", "/v1/jobs/{job_id}:retry", reads(Job), names=names, headers=once(key)))
+
+    async def fork(
+        self,
+        job_id: str,
+        *,
+        checkpoint: str | None = None,
+        overrides: Mapping[str, JsonValue] | None = None,
+        name: str | None = None,
+        key: str | None = None,
+    ) -> Job:
+        """A new job whose policy begins as a checkpoint of another.
+
+        Args:
+            checkpoint: None: the newest.
+            overrides: what differs in the spec, by dotted keys or nested sections.
+            name: of the new job.
+            key: see `submit`.
+
+        Raises:
+            NotFound: there is no such checkpoint.
+            Invalid: the changed spec can't run.
+        """
+        body = given(checkpoint=checkpoint, overrides={**(overrides or {})}, name=name)
+        path, names = "/v1/jobs/{job_id}:fork", {"job_id": job_id}
+        return await self._perform(Call("POST", path, reads(Job), names=names, body=body, headers=once(key)))
+
+    async def events(self, job_id: str, after: str = "0-0", *, follow: bool = True) -> AsyncIterator[Event]:
+        """Every event after the id `after` once; reconnects by itself.
+
+        Args:
+            follow: until the job has ended; False: those that there are.
+
+        Raises:
+            Unreachable: the API did not come back.
+        """
+        attempt = 0
+        while True:
+            parser = EventParser()
+            try:
+                async with self._opened(stream_of(job_id, after, follow=follow)) as answer:
+                    async for chunk in answer.aiter_bytes():
+                        for event in parser.feed(chunk):
+                            after, attempt = event.id, 0
+                            yield event
+                if not follow or (await self.job(job_id)).ended:  # a stream that was cut may end well
+                    return
+                wait_s = self.retries.first_wait_s
+            except (httpx.TransportError, ApiRefused) as error:
+                wait_s = wait_or_raise(error, attempt, self.retries)
+                attempt += 1
+            await asyncio.sleep(wait_s)
+
+    async def metrics(self, job_id: str) -> list[JsonObject]:
+        """One row a batch."""
+        return await self._perform(get("/v1/jobs/{job_id}/metrics", list[JsonObject], job_id=job_id))
+
+    async def metrics_csv(self, job_id: str) -> str:
+        """The same as CSV with a header."""
+        names = {"job_id": job_id}
+        csv = Call("GET", "/v1/jobs/{job_id}/metrics", lambda got: got.text, names=names, query={"format": "csv"})
+        return await self._perform(csv)
+
+    async def evaluations(self, job_id: str) -> list[EvaluationResult]:
+        """Every evaluation that the job itself made so far, in order of time."""
+        return await self._perform(get("/v1/jobs/{job_id}/evaluations", list[EvaluationResult], job_id=job_id))
+
+    async def summary(self, job_id: str) -> JobSummary | None:
+        """What an ended job says of itself; None while there is none."""
+        try:
+            return await self._perform(get("/v1/jobs/{job_id}/summary", JobSummary, job_id=job_id))
+        except NotFound:
+            await self.job(job_id)  # no such job is another thing than no summary yet
+            return None
+
+
+def _command(job_id: str, verb: str) -> Call[Job]:
+    return Call("POST", f"/v1/jobs/{{job_id}}:{verb}", reads(Job), names={"job_id": job_id})

@@ -1,1 +1,0 @@
-"""Every call of the API, written once; `http.binding` makes it plain on one client and awaitable on the other."""

@@ -1,0 +1,77 @@
+"""What the API answers, as the client's user sees it: the API's own documents under short names."""
+
+from __future__ import annotations
+
+from pydantic import Field, JsonValue
+
+from services.contracts.rest.access import AuditEntry, ProjectUsage, Quotas
+from services.contracts.rest.access import CreatedKey as NewKey
+from services.contracts.rest.access import KeyView as ApiKey
+from services.contracts.rest.access import ProjectView as Project
+from services.contracts.rest.access import WhoAmI as Whoami
+from services.contracts.rest.base import Document
+from services.contracts.rest.checkpoints import CheckpointFile
+from services.contracts.rest.checkpoints import CheckpointView as Checkpoint
+from services.contracts.rest.evaluations import EvaluationView as Evaluation
+from services.contracts.rest.jobs import JobView
+from services.contracts.rest.rollouts import AnchorAction, RolloutDetail, StepMember, Visit
+from services.contracts.rest.rollouts import AnchorState as Anchor
+from services.contracts.rest.rollouts import EpisodeView as Episode
+from services.contracts.rest.rollouts import RolloutBrief as Rollout
+from services.contracts.rest.rollouts import StepView as Step
+
+__all__ = [
+    "Anchor",
+    "AnchorAction",
+    "ApiKey",
+    "AuditEntry",
+    "Checkpoint",
+    "CheckpointFile",
+    "DryRun",
+    "Episode",
+    "Evaluation",
+    "Event",
+    "Job",
+    "JsonObject",
+    "NewKey",
+    "Project",
+    "ProjectUsage",
+    "Quotas",
+    "Rollout",
+    "RolloutDetail",
+    "Step",
+    "StepMember",
+    "Visit",
+    "Whoami",
+]
+
+JsonObject = dict[str, JsonValue]
+
+
+class Job(JobView):
+    """A job as the API shows it."""
+
+    spec: JsonObject | None = None
+    """Resolved; None in lists."""
+
+
+class Event(Document):
+    """One event of a job."""
+
+    id: str
+    """Give it as `after` to go on behind it."""
+    kind: str
+    """state, phase, metrics, evaluation, checkpoint, warning or summary."""
+    at_unix_s: float
+    data: JsonObject
+
+
+class DryRun(Document):
+    """What a submission would run; figures stay a mapping, so that those of a newer API are shown too."""
+
+    spec: JsonObject
+    """Resolved: every default written out."""
+    estimates: JsonObject = Field(default_factory=dict)
+    """Memory and tokens the job will need, by name."""
+    warnings: list[JsonValue] = Field(default_factory=list)
+    """What is allowed and probably not meant."""

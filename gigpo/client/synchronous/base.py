@@ -1,0 +1,84 @@
+"""What every group of calls stands on: one call, a list, an answer that is read as it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+import httpx
+
+from gigpo.client.errors import ApiRefused, NotFound
+from gigpo.client.http.call import Call, QueryValue, reads_page, refusal
+from gigpo.client.http.retries import Retries, wait_or_raise
+
+T = TypeVar("T")
+_MOST = 200
+"""Entries of one page; every list of the API gives so many."""
+
+
+class Calls:
+    """A group of calls of one client."""
+
+    retries: Retries
+    _http: httpx.Client
+
+    def _perform(self, call: Call[T]) -> T:
+        """The value of one call, repeated as `retries` has it.
+
+        Raises:
+            ApiRefused: it answered with a problem.
+            Unreachable: it did not answer.
+            BadAnswer.
+        """
+        attempt = 0
+        while True:
+            try:
+                return call.value(self._http.send(call.request(self._http)))
+            except (httpx.TransportError, ApiRefused) as error:
+                if attempt and call.method == "DELETE" and isinstance(error, NotFound):
+                    return call.parse(httpx.Response(204))  # an earlier attempt did it, and its answer was lost
+                wait_s = wait_or_raise(error, attempt, self.retries, repeatable=call.repeatable)
+            attempt += 1
+            time.sleep(wait_s)
+
+    @contextmanager
+    def _opened(self, call: Call[None]) -> Iterator[httpx.Response]:
+        """An answer whose body can be read as it comes. Raises ApiRefused for a problem, httpx.TransportError."""
+        answer = self._http.send(call.request(self._http), stream=True)
+        try:
+            if not answer.is_success:
+                answer.read()
+                raise refusal(answer)
+            yield answer
+        finally:
+            answer.close()
+
+    def _entries(
+        self,
+        path: str,
+        field: str,
+        shape: type[T],
+        query: Mapping[str, QueryValue],
+        *,
+        limit: int | None = None,
+        **names: str,
+    ) -> Iterator[T]:
+        """The entries of a list, page by page as they are wanted.
+
+        Args:
+            field: where a page has its entries.
+            limit: at most so many; None: all.
+        """
+        position: dict[str, QueryValue] = {}
+        left = limit
+        while left is None or left > 0:
+            asked = {**query, **position, "limit": _MOST if left is None else min(_MOST, left)}
+            page = self._perform(Call("GET", path, reads_page(field, shape), names=names, query=asked))
+            for one in page.entries:
+                yield one
+            left = None if left is None else left - len(page.entries)
+            position = page.next
+            if not position:
+                return

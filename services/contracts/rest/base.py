@@ -1,0 +1,41 @@
+"""What all documents share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+T = TypeVar("T")
+
+
+class Document(BaseModel):
+    """The strings below its fields are their descriptions in the OpenAPI document."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Request(Document):
+    """A body that is sent to us: unknown keys are refused, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _known_or_text(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return known(value)
+    except ValidationError:
+        if not isinstance(value, str):
+            raise
+        return value
+
+
+Named = Annotated[T, WrapValidator(_known_or_text), PlainSerializer(lambda value: value)]
+"""One of some names in an answer. A client also reads a name that only a newer API knows, as plain text."""

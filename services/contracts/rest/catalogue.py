@@ -1,0 +1,74 @@
+"""Environments, algorithms and the installation's health as documents."""
+
+from __future__ import annotations
+
+from pydantic import Field, JsonValue
+
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.rest.base import Document
+
+
+class EnvironmentView(Document):
+    """An environment that jobs can name."""
+
+    info: EnvironmentInfo
+    unavailable_reason: str = ""
+    """Not empty: known, but cannot be opened here, and why."""
+
+
+class Algorithms(Document):
+    """JSON schemas of what a job can ask for."""
+
+    algorithm: dict[str, JsonValue]
+    job: dict[str, JsonValue]
+
+
+class Health(Document):
+    """Every dependency by name: `ok`, or what is wrong."""
+
+    status: str
+    checks: dict[str, str] = Field(default_factory=dict)
+
+
+class ServiceView(Document):
+    """A live instance of a service."""
+
+    service: str
+    instance: str
+    pid: int | None
+    detail: dict[str, JsonValue]
+
+
+class QueueView(Document):
+    """A stream or queue and how much of it is not done."""
+
+    name: str
+    job_id: str | None
+    waiting: int
+    """Not delivered yet."""
+    in_flight: int
+    """Delivered and not acknowledged."""
+
+
+class LedgerView(Document):
+    """The ledger's balance: opened = consumed + sum(dropped) + live."""
+
+    opened: int = 0
+    consumed: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+    live: int = 0
+    balanced: bool = True
+
+
+class SystemView(Document):
+    """The installation at a glance."""
+
+    version: str
+    database_revision: str
+    health: Health
+    services: list[ServiceView]
+    queues: list[QueueView]
+    ledger: LedgerView
+    """Over the jobs of the project that run or are paused."""
+    jobs: dict[str, int]
+    """State -> how many jobs of the project."""
