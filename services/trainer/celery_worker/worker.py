@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from celery import Celery
@@ -23,9 +23,11 @@ from redis.exceptions import RedisError
 
 from services.contracts import keys
 from services.contracts.events import Warned, encoded
+from services.kit.kombu_layout import body_arguments
 from services.kit.lifecycle import HEARTBEAT_S, HEARTBEAT_TTL_S, announce, instance_name
 from services.kit.streams import FIELD
 from services.kit.tasks import ending_the_process
+from services.trainer.celery_worker.pool import patient_pool
 from services.trainer.settings import Settings
 
 log = structlog.get_logger("trainer")
@@ -37,10 +39,8 @@ def run_worker(app: Celery, settings: Settings) -> int:
     worker = app.Worker(hostname=f"{name}@trainer", loglevel=settings.log_level, without_gossip=True,
                         without_mingle=True, without_heartbeat=True, quiet=True)  # fmt: skip
 
-    def complaint() -> str | None:  # the pool is there when the worker is ready
-        return cast("str | None", worker.pool._pool.complaint())
-
-    beat = ending_the_process(partial(_beat, settings.redis_url, name, stop, complaint))
+    # the worker has its pool when it is ready
+    beat = ending_the_process(partial(_beat, settings.redis_url, name, stop, lambda: patient_pool(worker).complaint()))
     beating = threading.Thread(target=beat, name="heartbeat", daemon=True)
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -50,9 +50,9 @@ def run_worker(app: Celery, settings: Settings) -> int:
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def shutting_down(**_: Any) -> None:
-        for child in worker.pool._pool._pool:  # Celery has no name for the children of its own pool
+        for pid in patient_pool(worker).child_pids():
             with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGUSR2)
+                os.kill(pid, signal.SIGUSR2)
 
     worker.start()
     stop.set()
@@ -82,7 +82,7 @@ def _beat(redis_url: str, name: str, stop: threading.Event, complaint: Callable[
 
 def _warn(redis: Redis, trouble: str, told: set[tuple[str, str]]) -> None:
     """Tell the owners of the jobs that this worker has taken from the queue, each sentence once."""
-    for job in {str(json.loads(request.body)[0][0]) for request in state.reserved_requests.copy()}:
+    for job in {str(body_arguments(request.body)[0]) for request in state.reserved_requests.copy()}:
         if (job, trouble) not in told:
             redis.xadd(keys.events_stream(job), {FIELD: encoded(Warned(service="trainer", message=trouble))})
             told.add((job, trouble))
