@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.job import JobSpec
 from services.ledger import Ledger
-from services.trainer.job.errors import JobFailed
-from services.trainer.job.events import Events
+from services.trainer.errors import JobFailed
+from services.trainer.events import Events
 from services.trainer.job.restore import load_job
 from services.trainer.job.summary import close_ledger, job_summary, tell_end
 from services.trainer.phases.evaluation import read_results

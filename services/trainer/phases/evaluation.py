@@ -13,11 +13,12 @@ from services.contracts.archive import packed
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.summary import EvaluationResult
 from services.trainer.batch.mismatch import warn_of_mismatch
-from services.trainer.batch.payloads import Payload
-from services.trainer.job.errors import NothingPlayed
-from services.trainer.job.session import Session
+from services.trainer.errors import NothingPlayed
+from services.trainer.groups.payloads import Payload
+from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import rows_of
 from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.session.session import Session
 from services.trainer.storage.folders import JobFolder, write_durably
 
 Label = Literal["before", "after", "during", "task_hidden", "task_shuffled", "random_actor"]
@@ -25,8 +26,6 @@ Label = Literal["before", "after", "during", "task_hidden", "task_shuffled", "ra
 ROUNDS: dict[Label, int] = {"before": 0, "after": 1, "task_hidden": 2, "task_shuffled": 3, "random_actor": 4}
 FIRST_DURING = 16
 """Rounds name the groups of an evaluation; that of version v during training is 16 + v."""
-NUMBERS_PER_ROUND = 4_096
-"""Negative batch numbers of one evaluation: enough for a million episodes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         payloads = await gather(session, groups, what) if playable else []
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
-            cause = session.last_cause or "no cause is known"
+            cause = session.playability.last_cause or "no cause is known"
             raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played: {cause}")
         mismatch_kl = _mismatch(session, payloads)
         await warn_of_mismatch(session, what, mismatch_kl)
@@ -82,7 +81,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         write_results(session.folder, session.evaluations)
         await session.events.tell("evaluation", stored.model_dump())
         await session.tracking.evaluation(stored)
-    await consume_gathered(session, -1 - chosen.round * NUMBERS_PER_ROUND, names)
+    await consume_gathered(session, Settlement(SettlementKind.EVALUATION, chosen.round), names)
     return stored
 
 

@@ -12,8 +12,8 @@ from services.contracts.archive import packed, read_archive
 from services.contracts.messages import encode
 from services.trainer.batch.batches import Batch, last_cursor, staleness
 from services.trainer.batch.metrics import Timing, append_record, batch_record, cut_records
-from services.trainer.batch.payloads import payload_of
-from services.trainer.job.errors import JobFailed
+from services.trainer.errors import JobFailed
+from services.trainer.groups.payloads import payload_of
 
 DIAGNOSTICS = {
     "episodes": 2.0, "steps": 4.0, "won": 1.0, "return_sum": 1.0, "invalid_steps": 1.0,

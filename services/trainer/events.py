@@ -18,6 +18,7 @@ class Events:
 
     def __init__(self, redis: Redis, job: str) -> None:
         self._redis, self._stream = redis, keys.events_stream(job)
+        self._told: set[str] = set()
 
     async def tell(self, kind: Literal["phase", "metrics", "evaluation", "summary"], data: dict[str, Any]) -> None:
         """Append one event whose content is the kind's own: `phase`, `metrics`, `evaluation`, `summary`."""
@@ -52,3 +53,9 @@ class Events:
     async def warn(self, message: str) -> None:
         """Something went wrong and the job goes on."""
         await self.add(Warned(service="trainer", message=message))
+
+    async def warn_once(self, topic: str, message: str) -> None:
+        """Warn, unless this object has warned of the topic before."""
+        if topic not in self._told:
+            self._told.add(topic)
+            await self.warn(message)

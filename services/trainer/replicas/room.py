@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.policy import ReplicaStatus
 from services.kit.values import hash_value, string_value, text_members, text_of
-from services.trainer.job.errors import NoReplicaFree
-from services.trainer.job.events import Events
+from services.trainer.errors import NoReplicaFree
+from services.trainer.events import Events
 
 LOOK_S = 0.5
 
