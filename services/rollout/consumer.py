@@ -32,8 +32,8 @@ class GroupConsumer:
     """The groups of one job.
 
     Args:
-        play: plays one group. MoveRefused from it: the group was past playing before it began. What else it raises is
-            logged, and the group is claimed again when it has lain idle.
+        play: plays one group. MoveRefused: the group was already played. Any other error is logged, and the group is
+            claimed again after it has been idle.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class NoAdmissibleActions(AttemptFailed):
 class ModelFault(Exception):
     """The environment could not go on because of what the model said: the episode ends there, without a reward.
 
-    No failure of the attempt: the model's own doing counts.
+    The attempt has not failed: what the model caused is trained.
     """
 
 

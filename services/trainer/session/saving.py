@@ -11,7 +11,7 @@ from services.trainer.storage.checkpoint import prune_checkpoints, replayable_fr
 
 
 async def save_checkpoint(session: Session) -> Path:
-    """Write a checkpoint; once it is durable, free the payloads that not even the one before it would need.
+    """Write a checkpoint. Once it is durable, free the payloads that the checkpoint before it does not need either.
 
     Raises:
         StaleEpoch: a newer trainer holds the job.
