@@ -9,15 +9,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from services.contracts.events import Body, CheckpointSaved, Warned
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState, MoveRefused, StaleEpoch
-from services.ledger.records import GroupRecord
+from services.ledger.records import Balance, GroupRecord
 from services.trainer.errors import JobFailed
+from services.trainer.events import Events
 from services.trainer.groups.arrivals import ARRIVED
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import Playability
 from services.trainer.groups.training_queue import TrainingQueue
+from services.trainer.learner.rows import Row
 from services.trainer.session.consumption import Consumption
 from services.trainer.session.session import Session
 from services.trainer.storage.folders import JobFolder
@@ -121,6 +124,9 @@ class FakeLedger:
         ended = (GroupState.CONSUMED, GroupState.DROPPED)
         return sorted(name for name, state in self.states.items() if state not in ended)
 
+    async def balance(self) -> Balance:
+        return Balance(opened=len(self.groups), consumed=0, live=len(await self.live()), retried=0)
+
     async def manifests(self) -> dict[int, str]:
         return dict(self.stored)
 
@@ -173,20 +179,38 @@ class FakeStored:
         return [self._script.payload(self._ledger.groups[name]) for name in group_ids]
 
 
-class FakeEvents:
+class FakeEvents(Events):
+    """Keeps the warnings and the names of the checkpoints."""
+
     def __init__(self) -> None:
+        super().__init__(None, JOB)  # type: ignore[arg-type]
         self.warnings: list[str] = []
-        self.phases: list[str] = []
+        self.checkpoints: list[str] = []
 
-    async def warn(self, message: str) -> None:
-        self.warnings.append(message)
+    async def tell(self, kind: str, data: dict[str, Any]) -> None: ...
 
-    async def phase(self, phase: str, **detail: object) -> None:
-        self.phases.append(phase)
+    async def add(self, body: Body) -> None:
+        if isinstance(body, Warned):
+            self.warnings.append(body.message)
+        if isinstance(body, CheckpointSaved):
+            self.checkpoints.append(body.name)
 
-    async def tell(self, kind: str, data: object) -> None: ...
 
-    async def add(self, body: object) -> None: ...
+class FakeLearner:
+    """Agrees with the engine; its state is one file."""
+
+    def __init__(self) -> None:
+        self.mismatch_kl = 0.0
+
+    def mismatch(self, rows: Sequence[Row]) -> dict[str, float]:
+        return {"mismatch_kl": self.mismatch_kl}
+
+    def export(self, folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "state").write_text("")
 
 
 class FakeCommands:
@@ -265,7 +289,7 @@ def fake_loop(folder: Path, spec: JobSpec | None = None) -> Loop:
 def loop_session(folder: Path, spec: JobSpec, parts: dict[str, Any]) -> Session:
     """A session that begins a job, around these parts."""
     tracking: Any = SimpleNamespace(evaluation=_nothing, batch=_nothing)
-    learner: Any = SimpleNamespace(mismatch=lambda rows: {"mismatch_kl": 0.0})
+    learner: Any = FakeLearner()
     return Session(
         job=JOB,
         spec=spec,
