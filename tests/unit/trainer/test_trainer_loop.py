@@ -14,7 +14,7 @@ from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.job.restore import consume_leftovers
 from services.trainer.phases.one_off_groups import consume_gathered, gather
 from services.trainer.phases.warmstart import random_group
-from tests.unit.trainer.trainer_loop import EPOCH, Answer, Loop, fake_loop, loop_spec
+from tests.unit.trainer.trainer_loop import Answer, Loop, fake_loop, loop_spec
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ async def test_a_wait_without_a_score_ends_with_the_missing_groups(loop: Loop):
 
 
 async def test_a_trainer_that_was_replaced_opens_nothing(loop: Loop):
-    loop.ledger.epoch = EPOCH + 1
+    await loop.ledger.claim_epoch()
     with pytest.raises(StaleEpoch):
         await next_batch(loop.session)
     assert await states(loop, 0) == [None]

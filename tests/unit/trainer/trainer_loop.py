@@ -91,6 +91,10 @@ class FakeLedger:
         self.batches: dict[str, int] = {}
         self.stored: dict[int, str] = {}
 
+    async def claim_epoch(self) -> int:
+        self.epoch += 1
+        return self.epoch
+
     async def newest_epoch(self) -> int:
         return self.epoch
 
