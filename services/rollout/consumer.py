@@ -17,7 +17,7 @@ from services.kit.streams import Entry, StreamConsumer
 from services.kit.tasks import beside, ended
 from services.ledger import MoveRefused
 from services.ledger.ledger import ROLLOUT
-from services.ledger.warnings import warner
+from services.ledger.warnings import Warnings
 from services.rollout.slots import EpisodeSlots
 
 log = structlog.get_logger("rollout")
@@ -47,7 +47,7 @@ class GroupConsumer:
             ROLLOUT,
             worker,
             decode=partial(decode, kind=OpenedGroup),
-            refused=warner(redis, job_id, "rollout"),
+            refused=partial(Warnings(redis, "rollout").warn, job_id),
             reclaim_idle_ms=round(reclaim_idle_s * 1000),
         )
         self._playing: dict[asyncio.Task[None], str] = {}

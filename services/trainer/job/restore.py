@@ -17,7 +17,6 @@ from services.contracts.origin import TakenOver
 from services.contracts.templates import plain_words
 from services.kit.values import add_member
 from services.ledger import GroupRecord, Ledger, RecordUnreadable
-from services.ledger.troubles import Troubles
 from services.trainer.batch.batches import last_cursor, open_cursor
 from services.trainer.batch.metrics import cut_records
 from services.trainer.batch.train_step import manifests_to_replay, replay
@@ -73,7 +72,6 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
         redis=redis,
         ledger=ledger,
         events=events,
-        troubles=Troubles(redis, "trainer"),
         arrivals=Arrivals(redis, ledger, f"trainer-{epoch}", settings.poll_s),
         stored=StoredGroups(redis, job),
         commands=Commands(

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.kit.values import string_value
 from services.ledger import Ledger, StaleEpoch
-from services.ledger.troubles import why_unplayable
+from services.ledger.playability import why_unplayable
 from services.trainer.errors import CancelRequested, DrainRequested, JobFailed, PauseRequested
 
 

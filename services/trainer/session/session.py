@@ -12,7 +12,6 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.summary import EvaluationResult
 from services.ledger import Ledger
-from services.ledger.troubles import Troubles
 from services.trainer.events import Events
 from services.trainer.groups.arrivals import Arrivals
 from services.trainer.groups.payloads import StoredGroups
@@ -44,7 +43,6 @@ class Session:
     redis: Redis
     ledger: Ledger
     events: Events
-    troubles: Troubles
     arrivals: Arrivals
     stored: StoredGroups
     commands: Commands

@@ -14,7 +14,20 @@ from services.ledger import GroupState, MoveRefused
 from services.rollout.errors import EnvironmentFault
 from services.rollout.ports import Ask, Observation, OpenedSessions, Opening, Outcome, Sampled
 
-CORRIDOR_WORDS = ["reach", "cell", "at", "of", ".", "go", "left", "right", "act", *map(str, range(10))]
+CORRIDOR_WORDS = [
+    "reach",
+    "cell",
+    "at",
+    "of",
+    ".",
+    "go",
+    "left",
+    "right",
+    "act",
+    *map(str, range(10)),
+    "<action>",
+    "</action>",
+]
 
 
 @dataclass

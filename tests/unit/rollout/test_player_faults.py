@@ -1,13 +1,14 @@
 """What fails on the way fails the attempt with its cause, and never becomes a reward."""
 
 import asyncio
+from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.contracts.arrays import pack_float32, pack_int32
-from services.ledger import GroupState
+from services.ledger import GroupState, MoveRefused
 from services.rollout.errors import EnvironmentFault, InferenceFault, ModelFault
 from services.rollout.player import Player
 from services.rollout.ports import Sampled
@@ -93,6 +94,25 @@ async def test_a_replaced_attempt_is_abandoned_quietly(faulty):
     assert faulty.state is GroupState.GENERATING
     assert faulty.ledger.causes == {}
     assert faulty.environments.live == {}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_of_failures_side_by_side_the_refused_move_decides(faulty, order):
+    """The attempt belongs to somebody else: nothing else that went wrong in it is told."""
+    failures = [EnvironmentFault("infra", "the worker died"), KeyError("bug"), MoveRefused("attempt 2 is under way")]
+    faulty.environments.fault = lambda k, seq, attempt: failures[order[k]]
+    await faulty.player.play(faulty.group)
+    assert faulty.state is GroupState.GENERATING
+    assert faulty.ledger.causes == {}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_of_failures_side_by_side_a_defect_is_told_rather_than_a_known_failure(faulty, order):
+    failures = [EnvironmentFault("infra", "the worker died"), KeyError("bug"), InferenceFault("asked 4 times")]
+    faulty.environments.fault = lambda k, seq, attempt: failures[order[k]]
+    await faulty.player.play(faulty.group)
+    assert faulty.state is GroupState.OPEN
+    assert faulty.cause == "KeyError('bug')"
 
 
 async def test_a_cancelled_play_leaves_no_lease_and_no_mark_on_the_group(faulty):

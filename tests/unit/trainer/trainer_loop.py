@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from services.contracts.events import Body, CheckpointSaved, Warned
+from services.contracts.events import AnyBody, CheckpointSaved
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState, MoveRefused, StaleEpoch
@@ -189,13 +189,19 @@ class FakeEvents(Events):
     def __init__(self) -> None:
         super().__init__(None, JOB)  # type: ignore[arg-type]
         self.warnings: list[str] = []
+        self.counted: list[str] = []
         self.checkpoints: list[str] = []
 
-    async def tell(self, kind: str, data: dict[str, Any]) -> None: ...
+    async def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
-    async def add(self, body: Body) -> None:
-        if isinstance(body, Warned):
-            self.warnings.append(body.message)
+    async def count(self, cause: str) -> None:
+        self.counted.append(cause)
+
+    async def last_cause(self, since_unix_s: float) -> str | None:
+        return self.counted[-1] if self.counted else None
+
+    async def add(self, body: AnyBody) -> None:
         if isinstance(body, CheckpointSaved):
             self.checkpoints.append(body.name)
 
@@ -232,17 +238,6 @@ class FakeCommands:
             raise JobFailed("the loop does not end")
 
     async def check_epoch(self) -> None: ...
-
-
-class FakeTroubles:
-    def __init__(self) -> None:
-        self.causes: list[str] = []
-
-    async def note(self, job: str, cause: str) -> None:
-        self.causes.append(cause)
-
-    async def last(self, job: str, since_unix_s: float) -> str | None:
-        return self.causes[-1] if self.causes else None
 
 
 class EmptyRedis:
@@ -282,7 +277,6 @@ def fake_loop(folder: Path, spec: JobSpec | None = None) -> Loop:
         "redis": EmptyRedis(),
         "ledger": ledger,
         "events": FakeEvents(),
-        "troubles": FakeTroubles(),
         "arrivals": FakeArrivals(ledger, script),
         "stored": FakeStored(ledger, script),
         "commands": FakeCommands(),
