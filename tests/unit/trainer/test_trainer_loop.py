@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from services.contracts.job import WarmStart
+from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState, StaleEpoch
 from services.trainer.batch.batches import next_batch, open_due_groups, training_group
 from services.trainer.errors import JobFailed, PauseRequested
 from services.trainer.groups.playability import FIRST_GROUPS
 from services.trainer.groups.settlement import Settlement, SettlementKind
-from services.trainer.job.restore import consume_leftovers
+from services.trainer.job.restore import catch_up, consume_leftovers
 from services.trainer.phases.one_off_groups import consume_gathered, gather
 from services.trainer.phases.warmstart import random_group
+from services.trainer.session.saving import save_checkpoint
 from tests.unit.trainer.trainer_loop import Answer, Loop, fake_loop, loop_spec
 
 
@@ -118,9 +121,9 @@ async def test_a_job_ends_when_its_first_groups_fail_for_one_cause(loop: Loop):
 async def test_first_groups_that_fail_do_not_end_a_job_that_has_trained(loop: Loop):
     loop.with_spec(loop_spec(batches=20))
     loop.at_version(1)
-    for cursor in range(FIRST_GROUPS + 2):
+    for cursor in range(2 * FIRST_GROUPS):  # more than one wave
         loop.script.train(cursor, Answer(cause="no such level"))
-    assert await cursors_of_next_batch(loop) == [FIRST_GROUPS + 2, FIRST_GROUPS + 3]
+    assert await cursors_of_next_batch(loop) == [2 * FIRST_GROUPS, 2 * FIRST_GROUPS + 1]
 
 
 async def test_a_command_ends_the_wait(loop: Loop):
@@ -176,7 +179,19 @@ async def test_leftovers_of_a_checkpointed_warm_start_are_freed_and_training_gro
     assert await states(loop, 0, 1) == [GroupState.ASSIGNED] * 2
 
 
-def practice(loop: Loop, count: int):
-    from services.contracts.job import WarmStart
+async def test_a_successor_goes_on_with_the_groups_under_way_and_frees_the_trained_ones_later(loop: Loop):
+    loop.script.train(1, Answer(cause="the world is gone"))
+    assert await cursors_of_next_batch(loop) == [0, 2]
+    await save_checkpoint(loop.session)
+    loop.succeed()
+    await catch_up(loop.session)
+    queue = loop.session.queue
+    assert (queue.cursors, queue.next_cursor, queue.lost) == ([3, 4], 5, 1)
+    assert await states(loop, 0, 2) == [GroupState.ASSIGNED] * 2, "the checkpoint may turn out broken"
+    assert await cursors_of_next_batch(loop) == [3, 4]
+    await loop.session.consumption.finished()
+    assert await states(loop, 0, 2) == [GroupState.CONSUMED] * 2
 
+
+def practice(loop: Loop, count: int) -> list[OpenedGroup]:
     return [random_group(loop.session, WarmStart(), cursor) for cursor in range(count)]

@@ -23,6 +23,7 @@ from services.trainer.groups.training_queue import TrainingQueue
 from services.trainer.learner.rows import Row
 from services.trainer.session.consumption import Consumption
 from services.trainer.session.session import Session
+from services.trainer.storage.checkpoint import newest_complete
 from services.trainer.storage.folders import JobFolder
 from services.trainer.storage.progress import Progress
 from tests.unit.trainer.trainer_payloads import payload, step
@@ -262,6 +263,17 @@ class Loop:
     def at_version(self, version: int) -> None:
         """Batches below it were trained and published."""
         self.session.progress.batch = version
+
+    def succeed(self) -> None:
+        """Another trainer takes the job up at its newest checkpoint."""
+        old, progress = self.session, newest_complete(self.session.folder.checkpoints)[1]
+        self.session = replace(
+            old,
+            progress=progress,
+            queue=TrainingQueue(old.spec, next_cursor=progress.next_cursor, lost=progress.lost),
+            consumption=Consumption(self.ledger, EPOCH, progress.batch),
+            playability=Playability(),
+        )
 
     def with_spec(self, spec: JobSpec) -> None:
         """Another job, before anything was opened."""
