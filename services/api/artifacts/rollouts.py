@@ -14,9 +14,10 @@ import msgspec
 from tokenizers import Tokenizer
 
 from services.api.rest.problems import Problem, not_found
-from services.contracts.archive import FOLDER, ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
-from services.contracts.arrays import unpack_float32, unpack_int32
-from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode
+from services.contracts.archive import ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
+from services.contracts.arrays import unpack_float32, unpack_float64, unpack_int32, unpack_int64
+from services.contracts.jobfolder import JobFolder
+from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode_view
 from services.contracts.rest.rollouts import (
     EpisodeView,
     Panel,
@@ -27,10 +28,6 @@ from services.contracts.rest.rollouts import (
     StepMember,
     StepView,
 )
-from services.contracts.archive import ArchiveName, Encoded, Group, decoded, encoded_groups, read_archive
-from services.contracts.arrays import unpack_float32, unpack_float64, unpack_int32, unpack_int64
-from services.contracts.jobfolder import JobFolder
-from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode_view
 
 _KEPT_INDEXES = 4_096
 

@@ -12,12 +12,13 @@ from services.contracts import ids
 from services.contracts.job import JobSpec
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState
-from services.trainer.batch.admission import cursors_to_open
-from services.trainer.batch.drops import FIRST_GROUPS, last_trouble, note_arrivals
-from services.trainer.batch.payloads import Payload, load_payloads
-from services.trainer.job.errors import JobFailed
-from services.trainer.job.room import check_room
-from services.trainer.job.session import Deadline, Session
+from services.trainer.batch.drops import last_trouble, note_arrivals
+from services.trainer.errors import JobFailed
+from services.trainer.groups.payloads import Payload
+from services.trainer.groups.playability import FIRST_GROUPS
+from services.trainer.replicas.room import check_room
+from services.trainer.session.deadline import Deadline
+from services.trainer.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,15 @@ def training_group(session: Session, cursor: int) -> OpenedGroup:
 
 async def open_due_groups(session: Session) -> None:
     """Open every group that may be opened by now; opening one again changes nothing. Raises StaleEpoch."""
-    progress = session.progress
-    while cursors := cursors_to_open(
-        session.spec, version=progress.batch, next_cursor=progress.next_cursor, lost=progress.lost
-    ):
-        for cursor in cursors:
-            progress.next_cursor = cursor + 1
-            await open_cursor(session, cursor)
+    while (cursor := session.queue.next_due(session.progress.batch)) is not None:
+        await open_cursor(session, cursor)
 
 
 async def open_cursor(session: Session, cursor: int) -> None:
     """Open one training group, or learn what became of it when an earlier trainer opened it."""
     group = training_group(session, cursor)
     state = await session.ledger.open(session.epoch, group, session.spec.rollout.max_attempts)
-    if state is GroupState.DROPPED:
-        session.progress.lost += 1
-    elif state not in (GroupState.ASSIGNED, GroupState.CONSUMED):  # those are trained, or are being replayed
-        session.waiting[cursor] = group.group_id
+    session.queue.opened(cursor, group.group_id, state)
 
 
 async def next_batch(session: Session) -> Batch:
@@ -92,24 +85,22 @@ async def next_batch(session: Session) -> Batch:
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     deadline, began_unix_s = Deadline(session.spec.limits.batch_timeout_s), time.time()
-    size, algorithm = session.spec.rollout.groups_per_batch, session.spec.algorithm
+    algorithm = session.spec.algorithm
     resamples_left = algorithm.max_resample_times if algorithm.dynamic_sample else 0
     while True:
         await open_due_groups(session)
-        wanted = list(session.waiting.values())[:size]
-        missing = {name for name in wanted if name not in session.scored}
-        if not missing and len(wanted) == size:
+        if (wanted := session.queue.next_batch()) is not None:
             if batch := await _cut(session, wanted, resample=resamples_left > 0):
                 return batch
             resamples_left -= 1
             continue
-        await session.heed_wish()
+        await session.commands.check()
         if await _note_arrivals(session):
             deadline.restart()
         elif deadline.passed:
             await check_room(session.redis, session.job)
             trouble = await last_trouble(session, began_unix_s)
-            raise JobFailed(f"{await _who_is_missing(session, sorted(missing))}{trouble}")
+            raise JobFailed(f"{await _who_is_missing(session, sorted(session.queue.missing()))}{trouble}")
 
 
 def last_cursor(manifest: str) -> int:
@@ -124,7 +115,7 @@ async def load_manifest(session: Session, number: int, manifest: str) -> Batch:
         JobFailed: the stored payloads are not those of the manifest.
     """
     named = json.loads(manifest)["groups"]
-    groups = await load_payloads(session.redis, session.job, [group["id"] for group in named])
+    groups = await session.stored.load([group["id"] for group in named])
     batch = Batch(number, as_trained(groups, session.spec))
     if json.loads(batch.manifest())["groups"] != named:
         raise JobFailed(f"batch {number}: the stored groups are not those of its manifest")
@@ -137,9 +128,8 @@ def as_trained(groups: Sequence[Payload], spec: JobSpec) -> list[Payload]:
     Raises:
         JobFailed: they cannot be scored together.
     """
-    from services.trainer.batch.second_stage import (
-        scored_together,
-    )  # brings torch, which only the pool's child may load
+    # torch comes with it, and only the pool's child may load that
+    from services.trainer.batch.second_stage import scored_together
 
     try:
         return scored_together(groups, spec)
@@ -152,12 +142,11 @@ async def _note_arrivals(session: Session) -> bool:
 
     A dropped group is no progress: where every group fails, the job must end with the cause.
     """
-    missing = set(session.waiting.values()) - session.scored
-    arrived = await session.arrivals.wait(session.epoch, missing)
-    session.scored.update(name for name, state in arrived.items() if state is GroupState.SCORED)
+    arrived = await session.arrivals.wait(session.epoch, session.queue.unscored())
+    session.queue.scored(name for name, state in arrived.items() if state is GroupState.SCORED)
     first = [training_group(session, cursor).group_id for cursor in range(FIRST_GROUPS)]
     for name, cause in (await note_arrivals(session, arrived, "train", first)).items():
-        _lose(session, name)
+        session.queue.lose(name)
         await session.events.count(f"group {name} was dropped and is replaced: {cause}")
     return GroupState.SCORED in arrived.values()
 
@@ -165,7 +154,7 @@ async def _note_arrivals(session: Session) -> bool:
 async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Batch | None:
     """Assign the batch; None when groups of it were dropped instead: too old, or flat ones while `resample` holds."""
     number = session.progress.batch
-    groups = await load_payloads(session.redis, session.job, wanted)
+    groups = await session.stored.load(wanted)
     too_old = [group for group in groups if staleness(group, number) > session.spec.rollout.max_staleness]
     flat = [group for group in groups if resample and teaches_nothing(group) and group not in too_old]
     if too_old:
@@ -173,14 +162,12 @@ async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Ba
     for reason, unfit in ((DropReason.STALE, too_old), (DropReason.FILTERED, flat)):
         for group in unfit:
             await session.ledger.drop(session.epoch, group.group_id, reason)
-            _lose(session, group.group_id)
+            session.queue.lose(group.group_id)
     if too_old or flat:
         return None
     batch = Batch(number, as_trained(groups, session.spec))
     await session.ledger.assign(session.epoch, number, batch.manifest(), batch.group_ids)
-    for group in batch.groups:
-        del session.waiting[group.scored.cursor]
-        session.scored.discard(group.group_id)
+    session.queue.cut(batch.group_ids)
     return batch
 
 
@@ -192,13 +179,6 @@ def staleness(group: Payload, version: int) -> int:
 def teaches_nothing(group: Payload) -> bool:
     """Every episode has one return, so no episode-level advantage (DAPO's dynamic sampling)."""
     return group.scored.diagnostics["return_spread"] == 0.0
-
-
-def _lose(session: Session, group_id: str) -> None:
-    cursor = next(cursor for cursor, name in session.waiting.items() if name == group_id)
-    del session.waiting[cursor]
-    session.scored.discard(group_id)
-    session.progress.lost += 1
 
 
 async def _who_is_missing(session: Session, missing: Sequence[str]) -> str:

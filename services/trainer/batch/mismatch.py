@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.trainer.job.errors import JobFailed
-from services.trainer.job.session import Session
+from services.trainer.errors import JobFailed
 from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import MismatchError
+from services.trainer.session.session import Session
 
 
 async def warn_of_mismatch(session: Session, what: str, mismatch_kl: float | None) -> None:
@@ -24,6 +24,5 @@ async def warn_of_mismatch(session: Session, what: str, mismatch_kl: float | Non
         sentence = disagreement(mismatch_kl, session.spec.model.torch_dtype)
     except MismatchError as error:
         raise JobFailed(f"{what}: {error}") from error
-    if sentence is not None and not session.mismatch_told:
-        session.mismatch_told = True
-        await session.events.warn(f"{what}: {sentence}")
+    if sentence is not None:
+        await session.events.warn_once("mismatch", f"{what}: {sentence}")

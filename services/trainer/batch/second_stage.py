@@ -18,7 +18,7 @@ from gigpo_core import AdvantageConfig, StepBatch, compute_advantages
 from services.contracts.algorithm import advantage_values
 from services.contracts.job import JobSpec
 from services.contracts.messages import Episode, Step, encode
-from services.trainer.batch.payloads import Payload
+from services.trainer.groups.payloads import Payload
 
 
 def scored_together(groups: Sequence[Payload], spec: JobSpec) -> list[Payload]:

@@ -10,12 +10,13 @@ from services.contracts.policy import PolicyAck
 from services.trainer.batch.batches import Batch, load_manifest, next_batch, staleness
 from services.trainer.batch.metrics import Timing, append_record, batch_record
 from services.trainer.batch.mismatch import warn_of_mismatch
-from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, NoReplicaFree, PauseRequested
-from services.trainer.job.session import Session
+from services.trainer.errors import CancelRequested, DrainRequested, JobFailed, NoReplicaFree, PauseRequested
+from services.trainer.groups.settlement import training_manifests
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.rows import rows_of
+from services.trainer.replicas.publish import publish_policy
+from services.trainer.session.session import Session
 from services.trainer.storage.folders import write_durably
-from services.trainer.storage.publish import publish_policy
 
 
 async def train_next_batch(session: Session) -> None:
@@ -31,8 +32,8 @@ async def train_next_batch(session: Session) -> None:
 
 async def manifests_to_replay(session: Session) -> dict[int, str]:
     """Batch -> manifest of what was assigned since the checkpoint, in order."""
-    manifests = await session.ledger.manifests()
-    return {number: manifests[number] for number in sorted(manifests) if number >= session.progress.batch}
+    manifests = training_manifests(await session.ledger.manifests())
+    return {number: manifest for number, manifest in manifests.items() if number >= session.progress.batch}
 
 
 async def replay(session: Session, manifests: dict[int, str]) -> None:
@@ -59,7 +60,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     train_s = time.monotonic() - started
     await warn_of_mismatch(session, f"batch {batch.number}", learner.get("current_mismatch_kl"))
     session.progress.batch += 1
-    session.unconsumed[batch.number] = batch.group_ids
+    session.consumption.trained(batch.number, batch.group_ids)
     interrupt: Exception | None = None
     served: PolicyAck | None = None
     published = time.monotonic()

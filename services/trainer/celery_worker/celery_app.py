@@ -12,7 +12,7 @@ def celery_app(settings: Settings) -> Celery:
     """The worker's application.
 
     A message stays in the broker until its segment has ended; of a worker that died it is delivered again after
-    `visibility_timeout_s`, which the running task's heartbeat keeps from passing (heartbeat.py).
+    `visibility_timeout_s`, which the running task's lease keeps from passing (message_lease.py).
     """
     app = Celery("trainer", broker=settings.redis_url, include=["services.trainer.celery_worker.tasks"])
     app.conf.update(

@@ -1,8 +1,7 @@
 """Keeps a running task's message from being delivered to somebody else, however long the segment takes.
 
 Redis as a broker redelivers what was not acknowledged within the visibility timeout. kombu keeps the time of each
-delivery in a sorted set; refreshing the score there restarts the clock. That is kombu's own layout, not its API: the
-version is pinned, and a test runs a segment longer than the timeout.
+delivery in a sorted set; refreshing the score there restarts the clock. A test runs a segment longer than the timeout.
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from structlog.stdlib import BoundLogger
 
+from services.kit.kombu_layout import UNACKED_INDEX
 from services.kit.tasks import ending_the_process
-
-UNACKED_INDEX = "unacked_index"
-"""kombu.transport.redis.Channel.unacked_index_key."""
 
 
 @contextmanager

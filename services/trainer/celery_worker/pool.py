@@ -46,6 +46,10 @@ class PatientPool(AsynPool):  # type: ignore[misc]
             f"{self.exit_status}; it is started again after pauses of up to {LONGEST_PAUSE_S:g} s"
         )
 
+    def child_pids(self) -> list[int]:
+        """Of the processes that run; Celery has no name for them."""
+        return [child.pid for child in self._pool]
+
     def on_process_alive(self, pid: int) -> None:
         self.up = time.monotonic()
         super().on_process_alive(pid)
@@ -71,3 +75,10 @@ class PatientTaskPool(TaskPool):  # type: ignore[misc]
     """What Celery calls a pool, around a `PatientPool`."""
 
     Pool = PatientPool
+
+
+def patient_pool(worker: Any) -> PatientPool:
+    """The pool of a Celery worker that is ready or shuts down; the worker keeps it inside its `TaskPool`."""
+    pool = worker.pool._pool
+    assert isinstance(pool, PatientPool)
+    return pool

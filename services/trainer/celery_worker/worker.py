@@ -6,13 +6,12 @@ A child that does not come up, or keeps dying, is told of: in the heartbeat, and
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from celery import Celery
@@ -20,11 +19,13 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state
 from redis.exceptions import RedisError
 
+from services.kit.kombu_layout import body_arguments
 from services.kit.lifecycle import HEARTBEAT_S, announce, instance_name
 from services.kit.redis import connect
 from services.kit.tasks import ending_the_process
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
+from services.trainer.celery_worker.pool import patient_pool
 from services.trainer.settings import Settings
 
 log = structlog.get_logger("trainer")
@@ -37,7 +38,7 @@ def run_worker(app: Celery, settings: Settings) -> int:
                         without_mingle=True, without_heartbeat=True, quiet=True)  # fmt: skip
 
     def complaint() -> str | None:  # the pool is there when the worker is ready
-        return cast("str | None", worker.pool._pool.complaint())
+        return patient_pool(worker).complaint()
 
     beat = ending_the_process(lambda: asyncio.run(_beat(settings.redis_url, name, stop, complaint)))
     beating = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -49,9 +50,9 @@ def run_worker(app: Celery, settings: Settings) -> int:
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def shutting_down(**_: Any) -> None:
-        for child in worker.pool._pool._pool:  # Celery has no name for the children of its own pool
+        for pid in patient_pool(worker).child_pids():
             with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGUSR2)
+                os.kill(pid, signal.SIGUSR2)
 
     worker.start()
     stop.set()
@@ -82,5 +83,5 @@ async def _beat(redis_url: str, name: str, stop: threading.Event, complaint: Cal
 
 async def _warn(warnings: Warnings, name: str, trouble: str) -> None:
     """Tell the owners of the jobs that this worker has taken from the queue, each sentence once."""
-    for job in {str(json.loads(request.body)[0][0]) for request in state.reserved_requests.copy()}:
+    for job in {str(body_arguments(request.body)[0]) for request in state.reserved_requests.copy()}:
         await warnings.once(job, f"{name}: {trouble}", trouble)

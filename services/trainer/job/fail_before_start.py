@@ -12,8 +12,8 @@ from services.contracts.jobfolder import JobFolder
 from services.contracts.states import JobState
 from services.ledger import Ledger
 from services.ledger.active_jobs import deactivate
-from services.trainer.job.errors import JobFailed
-from services.trainer.job.events import Events
+from services.trainer.errors import JobFailed
+from services.trainer.events import Events
 from services.trainer.job.restore import load_job
 from services.trainer.job.summary import close_ledger, job_summary, tell_end
 from services.trainer.phases.evaluation import read_results

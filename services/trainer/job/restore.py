@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -15,28 +16,31 @@ from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
 from services.contracts.templates import plain_words
-from services.ledger import Ledger
+from services.ledger import GroupRecord, Ledger, RecordUnreadable
 from services.ledger.active_jobs import activate
-from services.trainer.batch.arrivals import Arrivals
 from services.trainer.batch.batches import last_cursor, open_cursor
 from services.trainer.batch.metrics import cut_records
 from services.trainer.batch.train_step import manifests_to_replay, replay
-from services.trainer.job.errors import JobFailed
-from services.trainer.job.events import Events
-from services.trainer.job.session import Session
+from services.trainer.errors import JobFailed
+from services.trainer.events import Events
+from services.trainer.groups.arrivals import Arrivals
+from services.trainer.groups.payloads import StoredGroups
+from services.trainer.groups.playability import Playability
+from services.trainer.groups.settlement import Settlement, SettlementKind, settlement_of
+from services.trainer.groups.training_queue import TrainingQueue
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.files import whole_folder
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.policy import build_scratch
 from services.trainer.phases.evaluation import read_results
 from services.trainer.phases.one_off_groups import consume_gathered
+from services.trainer.session.commands import Commands
+from services.trainer.session.consumption import Consumption
+from services.trainer.session.session import Session
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import STATE, newest_complete, replayable_from, set_broken_aside
 from services.trainer.storage.folders import made_folder
 from services.trainer.trackers.tracking import start_tracking
-
-LEFTOVER_NUMBER = -2_000_000_000
-"""Batch numbers under which groups are consumed whose trainer died between its checkpoint and this."""
 
 
 async def restore_session(redis: Redis, settings: Settings, job: str, draining: Callable[[], bool]) -> Session:
@@ -58,7 +62,6 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
     learner = _learner(spec, folder.base, checkpoint)
     if progress.started_unix_s <= _taken_over_unix_s(folder):
         progress.started_unix_s = time.time()
-    arrivals = Arrivals(redis, ledger, f"trainer-{epoch}", settings.poll_s)
     cut_records(folder.metrics, progress.metrics_lines)
     evaluations = read_results(folder)
     session = Session(
@@ -70,13 +73,23 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
         redis=redis,
         ledger=ledger,
         events=events,
-        arrivals=arrivals,
+        arrivals=Arrivals(redis, ledger, f"trainer-{epoch}", settings.poll_s),
+        stored=StoredGroups(redis, job),
+        commands=Commands(
+            redis,
+            ledger,
+            epoch,
+            draining,
+            started_unix_s=progress.started_unix_s,
+            max_wall_s=spec.limits.max_wall_s,
+        ),
         epoch=epoch,
         learner=learner,
         progress=progress,
         tracking=start_tracking(spec, folder, events, evaluations),
-        saved_batch=progress.batch,
-        draining=draining,
+        queue=TrainingQueue(spec, next_cursor=progress.next_cursor, lost=progress.lost),
+        consumption=Consumption(ledger, epoch, saved_batch=progress.batch),
+        playability=Playability(),
         evaluations=evaluations,
     )
     await redis.set(keys.base(job), str(folder.base))
@@ -90,13 +103,12 @@ async def catch_up(session: Session) -> None:
     Raises:
         JobFailed, StaleEpoch; CancelRequested, PauseRequested, DrainRequested while a version is being published.
     """
-    await _consume_leftovers(session)
+    await consume_leftovers(session)
     manifests = await manifests_to_replay(session)
     for cursor in session.progress.waiting:
         await open_cursor(session, cursor)
-    while session.progress.next_cursor <= max(map(last_cursor, manifests.values()), default=-1):
-        session.progress.next_cursor += 1
-        await open_cursor(session, session.progress.next_cursor - 1)
+    while session.queue.next_cursor <= max(map(last_cursor, manifests.values()), default=-1):
+        await open_cursor(session, session.queue.next_cursor)
     await replay(session, manifests)
 
 
@@ -154,18 +166,27 @@ def _learner(spec: JobSpec, base: Path, checkpoint: Path | None) -> Learner:
     return learner
 
 
-async def _consume_leftovers(session: Session) -> None:
+async def consume_leftovers(session: Session) -> None:
     """Groups whose effect is durable, but whose trainer died before it could say so; keep what may be replayed."""
-    live = await session.ledger.live()
+    records = await _live_records(session.ledger)
     if session.progress.warmstarted:
-        await consume_gathered(session, LEFTOVER_NUMBER, [name for name in live if name.startswith("w")])
-    records = {name: await session.ledger.record_of(name) for name in live if name.startswith("t")}
+        practised = [name for name, record in records.items() if record.purpose == "warmstart"]
+        await consume_gathered(session, Settlement(SettlementKind.LEFTOVERS), practised)
     keep, batch = session.spec.checkpoint.checkpoint_keep, session.progress.batch
     replayable = replayable_from(session.folder.checkpoints, batch, keep)
-    numbers = [number for number in await session.ledger.manifests() if number < batch]
-    for number in sorted(numbers, reverse=True):
-        names = [name for name, record in records.items() if record is not None and record.batch == number]
-        if number >= replayable:
-            session.unconsumed[number] = names
-        elif number >= 0 or not names:
+    for number in sorted((number for number in await session.ledger.manifests() if number < batch), reverse=True):
+        names = [name for name, record in records.items() if (record.purpose, record.batch) == ("train", number)]
+        if settlement_of(number) is None and number >= replayable:
+            session.consumption.trained(number, names)
+        else:
             await session.ledger.consume(session.epoch, number, names)
+
+
+async def _live_records(ledger: Ledger) -> dict[str, GroupRecord]:
+    """Records of the live groups, by id. One that cannot be read is left out: whoever waits for its group drops it."""
+    records: dict[str, GroupRecord] = {}
+    for name in await ledger.live():
+        with suppress(RecordUnreadable):
+            if (record := await ledger.record_of(name)) is not None:
+                records[name] = record
+    return records

@@ -22,7 +22,7 @@ from services.contracts.states import JobState
 from services.ledger import RecordUnreadable, StaleEpoch
 from services.ledger.active_jobs import activate, deactivate
 from services.trainer.batch.train_step import train_next_batch
-from services.trainer.job.errors import (
+from services.trainer.errors import (
     CancelRequested,
     DrainRequested,
     JobFailed,
@@ -31,13 +31,13 @@ from services.trainer.job.errors import (
     PauseRequested,
 )
 from services.trainer.job.restore import catch_up
-from services.trainer.job.session import Session
 from services.trainer.job.summary import end_job
 from services.trainer.job.takes import forget_takes
 from services.trainer.phases.evaluation import Label, evaluate
 from services.trainer.phases.warmstart import check_gate, warm_start
-from services.trainer.storage.checkpoint import save_checkpoint
-from services.trainer.storage.publish import publish_policy
+from services.trainer.replicas.publish import publish_policy
+from services.trainer.session.saving import save_checkpoint, save_if_new
+from services.trainer.session.session import Session
 
 BASELINES: tuple[Label, ...] = ("task_hidden", "task_shuffled", "random_actor")
 
@@ -59,17 +59,17 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
         while await _run(session):
             pass
     except PauseRequested:
-        await _save_if_new(session)
+        await save_if_new(session)
         await forget_takes(session.redis, session.job)
         await deactivate(session.redis, session.job)
         await session.tracking.close(None)
         await session.events.state(JobState.PAUSED)
     except DrainRequested:
-        await _save_if_new(session)
+        await save_if_new(session)
         await forget_takes(session.redis, session.job)
         return keys.HANDED_OVER
     except NoReplicaFree as error:
-        await _save_if_new(session)
+        await save_if_new(session)
         await forget_takes(session.redis, session.job)
         await deactivate(session.redis, session.job)  # a replica must not come to a job without a trainer
         await session.events.queued(str(error))
@@ -92,9 +92,9 @@ async def _run(session: Session) -> bool:
     begun = time.monotonic()
     await activate(session.redis, session.job)
     await session.events.state(JobState.RUNNING)
-    await session.heed_wish()
+    await session.commands.check()
     await activate(session.redis, session.job)  # also when it was lost meanwhile
-    if not session.started:
+    if not session.started.is_set():
         await _start(session)
         if session.progress.batch == 0 and session.spec.training.total_batches:
             return True
@@ -105,11 +105,11 @@ async def _run(session: Session) -> bool:
         if trained and (late or trained == session.spec.checkpoint.checkpoint_every):
             await save_checkpoint(session)
             return True
-        await session.heed_wish()
+        await session.commands.check()
         await _evaluate_in_between(session)
         await train_next_batch(session)
         trained += 1
-    await _save_if_new(session)
+    await save_if_new(session)
     await _finish(session)
     return False
 
@@ -130,7 +130,7 @@ async def _start(session: Session) -> None:
         session.progress.spend("evaluation", time.monotonic() - begun)
         if warmstart is not None:
             check_gate(warmstart, before)
-    session.started = True
+    session.started.set()
 
 
 async def _evaluate_in_between(session: Session) -> None:
@@ -148,7 +148,7 @@ async def _finish(session: Session) -> None:
         await evaluate(session, "after")
     if session.spec.evaluation.eval_baselines:
         for label in BASELINES:
-            await session.heed_wish()
+            await session.commands.check()
             await _evaluate_baseline(session, label)
     session.progress.spend("evaluation", time.monotonic() - begun)
     await session.events.phase(Phase.EXPORT)
@@ -161,9 +161,3 @@ async def _evaluate_baseline(session: Session, label: Label) -> None:
         await evaluate(session, label)
     except NothingPlayed as error:
         await session.events.warn(f"{error}; this baseline is left out")
-
-
-async def _save_if_new(session: Session) -> None:
-    """A checkpoint, unless the newest one holds this position already."""
-    if session.progress.batch > session.saved_batch:
-        await save_checkpoint(session)

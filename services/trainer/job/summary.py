@@ -16,9 +16,9 @@ from services.contracts.states import JobState
 from services.contracts.summary import EvaluationResult, JobSummary, LedgerSummary
 from services.ledger import Balance, DropReason, Ledger, RecordUnreadable
 from services.ledger.active_jobs import deactivate
-from services.trainer.job.events import Events
-from services.trainer.job.session import Session
+from services.trainer.events import Events
 from services.trainer.phases.evaluation import find_result
+from services.trainer.session.session import Session
 from services.trainer.storage.checkpoint import write_hashes
 from services.trainer.storage.folders import write_durably
 from services.trainer.storage.progress import Progress
@@ -77,12 +77,12 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
     Raises:
         StaleEpoch: a newer trainer holds the job; it is not ours to end.
     """
-    await session.check_epoch()
+    await session.commands.check_epoch()
     trained = session.progress.batch > 0 or session.progress.warmstarted
     if trained:
         session.learner.export(session.folder.final)
         write_hashes(session.folder.final)
-        await session.consume_trained()  # the exported policy holds their effect
+        await session.consumption.finished()
     balance = await close_ledger(session.ledger, session.epoch, session.events)
     await deactivate(session.redis, session.job)
     await session.redis.delete(keys.manifests(session.job))

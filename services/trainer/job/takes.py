@@ -12,8 +12,9 @@ from services.contracts import keys
 from services.contracts.jobfolder import JobFolder
 from services.kit.values import hash_value
 from services.ledger import GroupState, Ledger
-from services.trainer.job.errors import JobFailed
-from services.trainer.job.events import Events
+from services.trainer.errors import JobFailed
+from services.trainer.events import Events
+from services.trainer.groups.settlement import training_manifests
 from services.trainer.phases.evaluation import read_results
 
 
@@ -52,7 +53,7 @@ def _sentence(count: int) -> str:
 async def _position(redis: Redis, folder: JobFolder, job: str) -> str:
     """Differs once anything new is durable: a batch, an evaluation, a scored, consumed or dropped group."""
     ledger = Ledger(redis, job)
-    batch = max(await ledger.manifests(), default=-1)
+    batch = max(training_manifests(await ledger.manifests()), default=-1)
     balance = await ledger.balance()
     async with redis.pipeline(transaction=False) as pipe:
         for group in await ledger.live():

@@ -13,16 +13,16 @@ from services.contracts import keys
 from services.contracts.jobfolder import JobFolder
 from services.kit.redis import connect
 from services.ledger import Ledger, StaleEpoch
+from services.trainer.errors import JobFailed, NoReplicaFree
+from services.trainer.events import Events
 from services.trainer.job.continuation import Continuation
-from services.trainer.job.errors import JobFailed, NoReplicaFree
-from services.trainer.job.events import Events
 from services.trainer.job.fail_before_start import end_unstartable
 from services.trainer.job.restore import restore_session
-from services.trainer.job.room import wait_for_room
 from services.trainer.job.segment import RedisGone, run_segments
-from services.trainer.job.session import Session
 from services.trainer.job.summary import ended_summary, tell_end
 from services.trainer.job.takes import count_take
+from services.trainer.replicas.room import wait_for_room
+from services.trainer.session.session import Session
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import newest_complete
 from services.trainer.storage.folders import made_folder

@@ -15,11 +15,12 @@ from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.summary import EvaluationResult
 from services.trainer.batch.mismatch import warn_of_mismatch
-from services.trainer.batch.payloads import Payload
-from services.trainer.job.errors import NothingPlayed
-from services.trainer.job.session import Session
+from services.trainer.errors import NothingPlayed
+from services.trainer.groups.payloads import Payload
+from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import rows_of
 from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.session.session import Session
 from services.trainer.storage.folders import write_durably
 
 Label = Literal["before", "after", "during", "task_hidden", "task_shuffled", "random_actor"]
@@ -27,8 +28,6 @@ Label = Literal["before", "after", "during", "task_hidden", "task_shuffled", "ra
 ROUNDS: dict[Label, int] = {"before": 0, "after": 1, "task_hidden": 2, "task_shuffled": 3, "random_actor": 4}
 FIRST_DURING = 16
 """Rounds name the groups of an evaluation; that of version v during training is 16 + v."""
-NUMBERS_PER_ROUND = 4_096
-"""Negative batch numbers of one evaluation: enough for a million episodes."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         payloads = await gather(session, groups, what) if playable else []
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
-            cause = session.last_cause or "no cause is known"
+            cause = session.playability.last_cause or "no cause is known"
             raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played: {cause}")
         mismatch_kl = _mismatch(session, payloads)
         await warn_of_mismatch(session, what, mismatch_kl)
@@ -84,7 +83,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         write_results(session.folder, session.evaluations)
         await session.events.add(Evaluated(result=stored))
         await session.tracking.evaluation(stored)
-    await consume_gathered(session, -1 - chosen.round * NUMBERS_PER_ROUND, names)
+    await consume_gathered(session, Settlement(SettlementKind.EVALUATION, chosen.round), names)
     return stored
 
 

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 from services.contracts.messages import OpenedGroup
 from services.ledger import GroupState, MoveRefused
-from services.trainer.batch.drops import FIRST_GROUPS, last_trouble, note_arrivals
-from services.trainer.batch.payloads import Payload, load_payloads
-from services.trainer.job.errors import JobFailed
-from services.trainer.job.room import check_room
-from services.trainer.job.session import Deadline, Session
+from services.trainer.batch.drops import last_trouble, note_arrivals
+from services.trainer.errors import JobFailed
+from services.trainer.groups.payloads import Payload
+from services.trainer.groups.playability import FIRST_GROUPS
+from services.trainer.groups.settlement import Settlement
+from services.trainer.replicas.room import check_room
+from services.trainer.session.deadline import Deadline
+from services.trainer.session.session import Session
 
 CHUNK = 256
 """Groups moved by one script: a longer one would hold up everybody else on the server."""
@@ -47,22 +50,20 @@ async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> 
         states |= arrived
         await note_arrivals(session, arrived, groups[0].purpose, first)
         missing -= arrived.keys()
-        await session.heed_wish()
+        await session.commands.check()
     there = [group.group_id for group in groups if states[group.group_id] in (GroupState.SCORED, GroupState.ASSIGNED)]
     if len(there) < len(groups):
         dropped = f"{what}: {len(groups) - len(there)} of {len(groups)} groups were dropped"
-        await session.events.warn(f"{dropped}, the last one: {session.last_cause or 'it was dropped before'}")
-    return await load_payloads(session.redis, session.job, there)
+        await session.events.warn(
+            f"{dropped}, the last one: {session.playability.last_cause or 'it was dropped before'}"
+        )
+    return await session.stored.load(there)
 
 
-async def consume_gathered(session: Session, first_number: int, group_ids: Sequence[str]) -> None:
-    """The groups' effect is durable: free their payloads. Repeatable after a crash at any point.
-
-    Args:
-        first_number: batch number, negative, of the first chunk; chunks count down from it.
-    """
+async def consume_gathered(session: Session, settlement: Settlement, group_ids: Sequence[str]) -> None:
+    """The groups' effect is durable: free their payloads. Repeatable after a crash at any point."""
     for chunk, start in enumerate(range(0, len(group_ids), CHUNK)):
-        names, number = group_ids[start : start + CHUNK], first_number - chunk
+        names, number = group_ids[start : start + CHUNK], settlement.batch_number(chunk)
         states = await session.arrivals.states(names)
         scored = [name for name in names if states.get(name) is GroupState.SCORED]
         if scored:

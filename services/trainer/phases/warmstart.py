@@ -10,15 +10,13 @@ from services.contracts.events import Phase
 from services.contracts.job import WarmStart
 from services.contracts.messages import OpenedGroup
 from services.contracts.summary import EvaluationResult
-from services.trainer.batch.payloads import Payload
-from services.trainer.job.errors import JobFailed
-from services.trainer.job.session import Session
+from services.trainer.errors import JobFailed
+from services.trainer.groups.payloads import Payload
+from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import supervised_pairs
 from services.trainer.phases.one_off_groups import consume_gathered, gather
-from services.trainer.storage.checkpoint import save_checkpoint
-
-FIRST_NUMBER = -1_000_000_000
-"""Batch numbers of the warm start count down from here, far from those of evaluations."""
+from services.trainer.session.saving import save_checkpoint
+from services.trainer.session.session import Session
 
 
 async def warm_start(session: Session, warmstart: WarmStart) -> None:
@@ -41,7 +39,7 @@ async def warm_start(session: Session, warmstart: WarmStart) -> None:
     session.progress.spend("warmstart", time.monotonic() - started)
     await session.events.phase(Phase.WARMSTART, **report)
     await save_checkpoint(session)
-    await consume_gathered(session, FIRST_NUMBER, [payload.group_id for payload in payloads])
+    await consume_gathered(session, Settlement(SettlementKind.WARM_START), [payload.group_id for payload in payloads])
 
 
 async def _gather_steps(session: Session, warmstart: WarmStart) -> list[Payload]:
@@ -54,7 +52,9 @@ async def _gather_steps(session: Session, warmstart: WarmStart) -> list[Payload]
         wave = [random_group(session, warmstart, at) for at in range(cursor, cursor + count)]
         arrived = await gather(session, wave, "warm start")
         if not arrived:
-            raise JobFailed(f"warm start: not one of {count} episodes could be played: {session.last_cause}")
+            raise JobFailed(
+                f"warm start: not one of {count} episodes could be played: {session.playability.last_cause}"
+            )
         cursor += count
         payloads += arrived
         steps = sum(len(episode.steps) for payload in payloads for episode in payload.episodes)

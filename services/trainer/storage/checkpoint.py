@@ -9,45 +9,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.contracts.events import CheckpointSaved
-from services.trainer.job.errors import CheckpointBroken
-from services.trainer.job.session import Session
+from services.trainer.errors import CheckpointBroken
 from services.trainer.learner.files import file_hash, file_hashes, whole_folder
 from services.trainer.storage.folders import write_durably
 from services.trainer.storage.progress import Progress, decode_progress, encode_progress
 
+if TYPE_CHECKING:
+    from services.trainer.learner.learner import Learner
+
 HASHES, STATE, PROGRESS = "hashes.json", "trainer", "progress.json"
 
 
-async def save_checkpoint(session: Session) -> Path:
-    """Write a checkpoint. Once it is durable, free the payloads that the checkpoint before it does not need either.
-
-    Raises:
-        StaleEpoch: a newer trainer holds the job.
-    """
-    await session.check_epoch()
-    progress, number = session.progress, session.progress.batch
-    progress.waiting = list(session.waiting)
-    balance = asdict(await session.ledger.balance())
-    progress.ledger = {name: value for name, value in balance.items() if isinstance(value, int)}
-    folder = session.folder.checkpoints / f"b{number:06d}"
-    keep = session.spec.checkpoint.checkpoint_keep
+def write_checkpoint(folder: Path, learner: Learner, progress: Progress) -> None:
+    """Make `folder` a checkpoint; it is complete or not there at all."""
     with whole_folder(folder) as unfinished:
-        session.learner.export(unfinished)
-        session.learner.save(unfinished / STATE)
+        learner.export(unfinished)
+        learner.save(unfinished / STATE)
         write_durably(unfinished / STATE / PROGRESS, encode_progress(progress))
         write_hashes(unfinished)
-    session.saved_batch = number
-    await session.consume_trained(before=replayable_from(session.folder.checkpoints, number, keep))
-    for old in checkpoint_folders(session.folder.checkpoints)[:-keep]:
-        shutil.rmtree(old)
-    await session.events.add(CheckpointSaved(batch=number, name=folder.name))
-    return folder
 
 
 def replayable_from(folder: Path, newest: int, keep: int) -> int:
@@ -58,6 +42,12 @@ def replayable_from(folder: Path, newest: int, keep: int) -> int:
     if keep == 1:
         return newest
     return max((number for path in checkpoint_folders(folder) if (number := int(path.name[1:])) < newest), default=0)
+
+
+def prune_checkpoints(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints."""
+    for old in checkpoint_folders(folder)[:-keep]:
+        shutil.rmtree(old)
 
 
 def set_broken_aside(folder: Path) -> None:

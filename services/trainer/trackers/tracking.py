@@ -10,7 +10,7 @@ from typing import Any
 from services.contracts.job import JobSpec, flags
 from services.contracts.jobfolder import JobFolder
 from services.contracts.summary import EvaluationResult
-from services.trainer.job.events import Events
+from services.trainer.events import Events
 from services.trainer.trackers.feeder import Feeder, SentRows
 from services.trainer.trackers.row import Tracker, batch_row, evaluation_row
 

@@ -11,7 +11,7 @@ from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, decode
 from services.kit.streams import StreamConsumer
 from services.ledger import DropReason, GroupState, Ledger, MoveRefused, StaleEpoch
-from services.ledger.ledger import ADVANTAGE, ROLLOUT, TRAINER
+from services.ledger.ledger import ADVANTAGE, KEEP_RECORD_S, ROLLOUT, TRAINER
 
 JOB = "job_1"
 
@@ -70,6 +70,22 @@ async def test_a_group_goes_from_open_to_consumed_and_leaves_nothing_behind(redi
     assert await redis.exists(keys.scores(JOB, "g1")) == 0
     for stream in (keys.groups_stream(JOB), keys.episodes_stream(JOB), keys.scored_stream(JOB)):
         assert await redis.xlen(stream) == 0
+
+
+async def test_records_of_ended_groups_expire_and_those_of_live_ones_do_not(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    epoch = await ledger.claim_epoch()
+    for name in ("consumed", "dropped", "failed", "live"):
+        await ledger.open(epoch, opened(name), 1)
+    await play(ledger, opened("consumed"))
+    await ledger.score(scores("consumed"))
+    await ledger.assign(epoch, 0, "{}", ["consumed"])
+    await ledger.consume(epoch, 0, ["consumed"])
+    await ledger.drop(epoch, "dropped", DropReason.STALE)
+    await ledger.fail("failed", await ledger.start("failed", "w"), "the world is gone")
+    left_s = {name: await redis.ttl(keys.group(JOB, name)) for name in ("consumed", "dropped", "failed", "live")}
+    assert left_s.pop("live") == -1, "it never expires"
+    assert all(0 < seconds <= KEEP_RECORD_S for seconds in left_s.values()), left_s
 
 
 async def test_opening_again_returns_the_state_and_counts_once(redis: Redis):

@@ -23,8 +23,8 @@ from trainer_platform import (
 
 from services.contracts.archive import encoded_groups
 from services.ledger import Ledger
-from services.trainer.batch.payloads import payload_of
 from services.trainer.batch.second_stage import scored_together
+from services.trainer.groups.payloads import payload_of
 
 SPEC = small_spec(
     algorithm={"advantage_estimator": "reinforce_plus_plus"},

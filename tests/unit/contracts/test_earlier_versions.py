@@ -31,7 +31,7 @@ from services.contracts.messages import (
 )
 from services.contracts.origin import TakenOver
 from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
-from services.trainer.batch.payloads import payload_of
+from services.trainer.groups.payloads import payload_of
 from tests.earlier_versions import FOLDERS, IDS
 
 KINDS: tuple[type[Message], ...] = (

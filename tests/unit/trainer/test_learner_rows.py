@@ -9,7 +9,7 @@ from torch import Tensor
 
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step, decode, encode
-from services.trainer.batch.payloads import Payload
+from services.trainer.groups.payloads import Payload
 from services.trainer.learner.errors import RowsError
 from services.trainer.learner.rows import Row, rows_of, supervised_pairs
 from services.trainer.learner.update import columns_of

@@ -193,6 +193,13 @@ def test_minibatches_hold_every_row_once_and_differ_by_one_row_at_most() -> None
     assert minibatch_rows(0, 4, torch.Generator()) == []
 
 
+def test_rows_are_dealt_to_minibatches_at_random_and_anew_each_time() -> None:
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.cat(minibatch_rows(100, 4, generator)).tolist() for _ in range(3)]
+    assert list(range(100)) not in orders
+    assert len({tuple(order) for order in orders}) == 3
+
+
 def test_the_learning_rate_follows_the_batch(base: Path) -> None:
     learner = Learner(job_spec(learning_rate=0.01, total_batches=3, lr_end_ratio=0.5), base)
     rates = [learner.train_batch(random_rows(4), batch)["learning_rate"] for batch in range(3)]

@@ -15,8 +15,8 @@ from services.advantage.service import advantage_config
 from services.contracts.job import JobSpec, SpecError, parse_spec
 from services.contracts.messages import Step
 from services.trainer.batch.batches import Batch, as_trained
-from services.trainer.batch.payloads import Payload, payload_of
 from services.trainer.batch.second_stage import scored_together
+from services.trainer.groups.payloads import Payload, payload_of
 from services.trainer.learner.rows import rows_of
 
 EPSILON = 1e-6

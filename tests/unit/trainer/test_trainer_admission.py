@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contracts.job import JobSpec, parse_spec
-from services.trainer.batch.admission import cursors_to_open, groups_admitted
+from services.trainer.groups.admission import cursors_to_open, groups_admitted
 
 
 def spec(staleness: int, size: int = 4, batches: int = 10) -> JobSpec:

@@ -17,8 +17,8 @@ from services.contracts.metrics import METRICS
 from services.contracts.policy import PolicyAck
 from services.trainer.batch.batches import Batch, last_cursor, staleness, teaches_nothing
 from services.trainer.batch.metrics import Timing, append_record, batch_record, cut_records
-from services.trainer.batch.payloads import Payload, payload_of
-from services.trainer.job.errors import JobFailed
+from services.trainer.errors import JobFailed
+from services.trainer.groups.payloads import Payload, payload_of
 
 DIAGNOSTICS = {
     "episodes": 2.0, "steps": 4.0, "won": 1.0, "return_sum": 1.0, "invalid_steps": 1.0,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.job.errors import CheckpointBroken
+from services.trainer.errors import CheckpointBroken
 from services.trainer.storage.checkpoint import newest_complete, replayable_from, set_broken_aside, verified_progress
 from services.trainer.storage.progress import Progress, Totals, decode_progress, encode_progress
 

@@ -10,7 +10,7 @@ from trainer_payloads import episode, step
 
 from services.contracts.job import WarmStart
 from services.contracts.summary import EvaluationResult
-from services.trainer.job.errors import JobFailed
+from services.trainer.errors import JobFailed
 from services.trainer.phases.evaluation import (
     ROUNDS,
     evaluation_result,

@@ -7,7 +7,7 @@ import struct
 
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
-from services.trainer.batch.payloads import Payload, payload_of
+from services.trainer.groups.payloads import Payload, payload_of
 
 
 def step(index: int, *, tokens: int = 2, version: int = 0, reward: float = 0.0, valid: bool = True) -> Step:

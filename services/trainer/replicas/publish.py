@@ -16,15 +16,16 @@ from services.contracts import keys
 from services.contracts.policy import PolicyAck, PolicyManifest
 from services.kit.values import hash_value, string_value
 from services.ledger import StaleEpoch
-from services.trainer.job.errors import JobFailed
-from services.trainer.job.room import check_room
-from services.trainer.job.session import Deadline, Session
+from services.trainer.errors import JobFailed
 from services.trainer.learner.files import whole_folder
-from services.trainer.storage.refusals import last_refusal, raise_when_refused
+from services.trainer.replicas.refusals import last_refusal, raise_when_refused
+from services.trainer.replicas.room import check_room
+from services.trainer.session.deadline import Deadline
+from services.trainer.session.session import Session
 
 ACK_POLL_S = 0.02
 """A small model is served 50 ms after its manifest is seen."""
-WISH_POLL_S = 0.5
+COMMAND_POLL_S = 0.5
 
 BASE_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 """What an engine reads of the base beside weights; it must restart when one of them differs."""
@@ -50,7 +51,7 @@ async def publish_policy(session: Session) -> PolicyAck:
         NoReplicaFree: each live one serves another job.
         StaleEpoch, CancelRequested, PauseRequested, DrainRequested.
     """
-    await session.check_epoch()
+    await session.commands.check_epoch()
     version = session.progress.batch
     if await _published_version(session) < version:
         manifest = _write(session, version)
@@ -100,7 +101,7 @@ async def _published_version(session: Session) -> int:
 
 
 async def _wait_for_ack(session: Session, version: int) -> PolicyAck:
-    deadline, next_wish = Deadline(session.settings.ack_timeout_s), time.monotonic() + WISH_POLL_S
+    deadline, next_check = Deadline(session.settings.ack_timeout_s), time.monotonic() + COMMAND_POLL_S
     while not (serving := [ack for ack in await acks(session.redis, session.job) if ack.version >= version]):
         if deadline.passed:
             cause = await last_refusal(session.redis, session.job, version)
@@ -109,9 +110,9 @@ async def _wait_for_ack(session: Session, version: int) -> PolicyAck:
                 f"{cause}"
             )
         await raise_when_refused(session.redis, session.job, version)
-        if time.monotonic() >= next_wish:
-            next_wish = time.monotonic() + WISH_POLL_S
-            await session.heed_wish()
+        if time.monotonic() >= next_check:
+            next_check = time.monotonic() + COMMAND_POLL_S
+            await session.commands.check()
             await check_room(session.redis, session.job)
         await asyncio.sleep(ACK_POLL_S)
     return serving[0]

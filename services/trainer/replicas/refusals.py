@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.policy import PolicyRefusal, ReplicaStatus
 from services.kit.values import hash_value, texts
-from services.trainer.job.errors import JobFailed
+from services.trainer.errors import JobFailed
 
 
 async def refusals(redis: Redis, job: str, version: int) -> list[PolicyRefusal]:

@@ -20,6 +20,7 @@ class Events:
     def __init__(self, redis: Redis, job: str) -> None:
         self._redis, self._job, self._stream = redis, job, keys.events_stream(job)
         self._warnings = Warnings(redis, "trainer")
+        self._told: set[str] = set()
 
     async def add(self, body: AnyBody) -> None:
         """Append one event."""
@@ -50,6 +51,12 @@ class Events:
     async def warn(self, message: str) -> None:
         """Something went wrong and the job goes on."""
         await self._warnings.warn(self._job, message)
+
+    async def warn_once(self, topic: str, message: str) -> None:
+        """Warn, unless this object has warned of the topic before."""
+        if topic not in self._told:
+            self._told.add(topic)
+            await self.warn(message)
 
     async def count(self, cause: str) -> None:
         """Something went wrong that may happen often: told at the 1st, 2nd, 4th... time."""

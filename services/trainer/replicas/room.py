@@ -13,8 +13,8 @@ from services.contracts.policy import ReplicaStatus
 from services.contracts.states import Wish
 from services.kit.values import hash_value, string_value, text_of
 from services.ledger.active_jobs import active_jobs
-from services.trainer.job.errors import NoReplicaFree
-from services.trainer.job.events import Events
+from services.trainer.errors import NoReplicaFree
+from services.trainer.events import Events
 
 LOOK_S = 0.5
 

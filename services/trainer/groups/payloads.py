@@ -13,7 +13,7 @@ from services.contracts.archive import Encoded
 from services.contracts.arrays import unpack_int32
 from services.contracts.messages import ContractError, Episode, ScoredGroup, decode
 from services.ledger.records import episodes_in
-from services.trainer.job.errors import JobFailed
+from services.trainer.errors import JobFailed
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,25 @@ def payload_of(group_id: str, scores: bytes | None, episode_payloads: list[bytes
     return Payload(scores, episode_payloads, scored, episodes)
 
 
-async def load_payloads(redis: Redis, job: str, group_ids: Sequence[str]) -> list[Payload]:
-    """The groups' payloads in the order given, fetched in one round trip.
+class StoredGroups:
+    """The payloads of one job's scored groups, in Redis."""
 
-    Raises:
-        JobFailed, RecordUnreadable: see `payload_of` and `episodes_in`.
-    """
-    async with redis.pipeline(transaction=False) as pipe:
-        for name in group_ids:
-            pipe.mget([keys.scores(job, name)])  # unlike GET it does not fail on another type
-            pipe.hgetall(keys.episodes(job, name))
-        raw = await pipe.execute()
-    pairs = zip(raw[::2], raw[1::2], strict=True)
-    return [
-        payload_of(name, scores, episodes_in(name, stored))
-        for name, ((scores,), stored) in zip(group_ids, pairs, strict=True)
-    ]
+    def __init__(self, redis: Redis, job: str) -> None:
+        self._redis, self._job = redis, job
+
+    async def load(self, group_ids: Sequence[str]) -> list[Payload]:
+        """The groups' payloads in the order given, fetched in one round trip.
+
+        Raises:
+            JobFailed, RecordUnreadable: see `payload_of` and `episodes_in`.
+        """
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in group_ids:
+                pipe.mget([keys.scores(self._job, name)])  # unlike GET it does not fail on another type
+                pipe.hgetall(keys.episodes(self._job, name))
+            raw = await pipe.execute()
+        pairs = zip(raw[::2], raw[1::2], strict=True)
+        return [
+            payload_of(name, scores, episodes_in(name, stored))
+            for name, ((scores,), stored) in zip(group_ids, pairs, strict=True)
+        ]

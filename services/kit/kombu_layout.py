@@ -1,0 +1,50 @@
+"""How kombu, Celery's message library, lays a queue out in Redis: its key names and the form of its messages.
+
+That is kombu's own layout, not its API: the version is pinned, and tests look at the messages of a real sender and at
+those that a real worker holds.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+UNACKED = "unacked"
+"""Hash delivery tag -> what a worker holds: JSON [message, exchange, routing key] (`Channel.unacked_key`)."""
+UNACKED_INDEX = "unacked_index"
+"""Sorted set delivery tag -> when it was delivered, Unix seconds (`Channel.unacked_index_key`)."""
+
+_PRIORITY_STEPS = (3, 6, 9)
+"""Priorities that have a list of their own; 0, the highest, has the queue's own name (`Channel.priority_steps`)."""
+_PRIORITY_SEPARATOR = "\x06\x16"
+
+
+class _Message(msgspec.Struct):
+    body: str
+
+
+def waiting_lists(queue: str) -> list[str]:
+    """Names of the lists in which the queue's messages wait, highest priority first."""
+    return [queue, *(f"{queue}{_PRIORITY_SEPARATOR}{step}" for step in _PRIORITY_STEPS)]
+
+
+def waiting_arguments(message: bytes) -> list[Any]:
+    """The positional arguments of the task in a message that waits. Raises ValueError: it is not a task's message."""
+    return _arguments(msgspec.json.decode(message, type=_Message))
+
+
+def held_arguments(entry: bytes) -> list[Any]:
+    """The positional arguments of the task in an entry of `UNACKED`. Raises ValueError: it is not a task's entry."""
+    return _arguments(msgspec.json.decode(entry, type=tuple[_Message, Any, Any])[0])
+
+
+def body_arguments(body: bytes | str) -> list[Any]:
+    """The positional arguments in a task's body: JSON [arguments, keywords, options]. Raises ValueError."""
+    return msgspec.json.decode(body, type=tuple[list[Any], Mapping[str, Any], Any])[0]
+
+
+def _arguments(message: _Message) -> list[Any]:
+    return body_arguments(base64.b64decode(message.body))

@@ -1,0 +1,36 @@
+"""A session's checkpoint, and what is freed once it is durable."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from services.contracts.events import CheckpointSaved
+from services.trainer.session.session import Session
+from services.trainer.storage.checkpoint import prune_checkpoints, replayable_from, write_checkpoint
+
+
+async def save_checkpoint(session: Session) -> Path:
+    """Write a checkpoint. Once it is durable, free the payloads that the checkpoint before it does not need either.
+
+    Raises:
+        StaleEpoch: a newer trainer holds the job.
+    """
+    await session.commands.check_epoch()
+    progress, number, queue = session.progress, session.progress.batch, session.queue
+    progress.waiting, progress.next_cursor, progress.lost = queue.cursors, queue.next_cursor, queue.lost
+    balance = asdict(await session.ledger.balance())
+    progress.ledger = {name: value for name, value in balance.items() if isinstance(value, int)}
+    checkpoints, keep = session.folder.checkpoints, session.spec.checkpoint.checkpoint_keep
+    folder = checkpoints / f"b{number:06d}"
+    write_checkpoint(folder, session.learner, progress)
+    await session.consumption.saved(number, replayable_from(checkpoints, number, keep))
+    prune_checkpoints(checkpoints, keep)
+    await session.events.add(CheckpointSaved(batch=number, name=folder.name))
+    return folder
+
+
+async def save_if_new(session: Session) -> None:
+    """A checkpoint, unless the newest one holds this position already."""
+    if not session.consumption.is_saved(session.progress.batch):
+        await save_checkpoint(session)
