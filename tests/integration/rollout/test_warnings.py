@@ -11,7 +11,7 @@ from services.kit.streams import FIELD
 from services.ledger import GroupState
 from services.rollout.warnings import JobWarnings
 from tests.integration.rollout.fake_replica import FakeReplica, serving
-from tests.integration.rollout.worker_process import WorkedJob, worker_process
+from tests.integration.rollout.worker_process import HANGS_S, WorkedJob, worker_process
 
 
 async def warnings(redis: Redis, job_id: str) -> list[dict[str, str]]:
@@ -38,7 +38,7 @@ async def test_stop_tokens_that_the_models_files_disagree_about_are_told(redis, 
     with worker_process(redis_url, env_address, tmp_path), worker_process(redis_url, env_address, tmp_path):
         group_id = await job.open(0)
         async with serving(FakeReplica(redis, job.job_id, job.replies("go north"))):
-            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), 30)
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), HANGS_S)
     messages = {warning["message"] for warning in await warnings(redis, "job_a")}
     assert len(messages) == 1
     assert "config.json says <pad> (0); the tokenizer's eos_token says <eos> (1)" in messages.pop()
@@ -50,6 +50,6 @@ async def test_prompts_that_are_cut_are_told_once_a_job(redis, redis_url, env_ad
     with worker_process(redis_url, env_address, tmp_path):
         opened = [await job.open(cursor) for cursor in range(3)]
         async with serving(FakeReplica(redis, job.job_id, job.replies("go north", "go south"))):
-            await asyncio.wait_for(job.reach(GroupState.COMPLETE, *opened), 30)
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, *opened), HANGS_S)
     (warning,) = await warnings(redis, "job_a")
     assert warning["message"].startswith("max_prompt_tokens: observations are longer than 10 tokens allow")
