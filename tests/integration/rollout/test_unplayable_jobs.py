@@ -77,7 +77,7 @@ async def test_attempts_that_fail_for_one_cause_are_told_as_one_warning_with_a_c
     told = await warnings(redis, job)
     cause = "an attempt to play a group failed: the tokenizer's chat template: System role not supported"
     assert [(one.service, one.message) for one in told] == [("rollout", cause)] * 4
-    assert [one.count for one in told] == [1, 2, 4, 8]  # of 12 attempts
+    assert sorted(one.count for one in told) == [1, 2, 4, 8]  # of 12 attempts
     assert await Troubles(redis, "trainer").last(job.job_id, 0.0) == cause
 
 
