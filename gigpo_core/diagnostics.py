@@ -15,8 +15,7 @@ from gigpo_core.returns import episode_returns
 from gigpo_core.segments import Segments, sort_by_group
 
 _ROUNDING = 2.0**-52
-"""Relative distance of neighbouring float64 numbers: two sums of L terms in different orders are at most L times this
-times the sum of the terms' sizes apart."""
+"""Machine epsilon of float64, e. Two sums of the same L terms in other orders differ by at most L * e * sum(|term|)."""
 
 
 @dataclass(frozen=True)

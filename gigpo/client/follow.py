@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from gigpo.client.models.jobs import Event, Job
 from gigpo.client.synchronous import GigpoClient
-from services.contracts.events import Warned, warned
+from services.contracts.events import (
+    BatchTrained,
+    CheckpointSaved,
+    Evaluated,
+    PhaseBegan,
+    StateReached,
+    Warned,
+    read,
+)
+from services.contracts.summary import EvaluationResult
 
 FIGURES: dict[str, tuple[str, str]] = {
     "success": ("success", ".2f"),
@@ -23,7 +32,7 @@ FIGURES: dict[str, tuple[str, str]] = {
 """Metric -> its word and format in the live line."""
 
 
-def figures(metrics: dict[str, Any]) -> str:
+def figures(metrics: Mapping[str, Any]) -> str:
     """The live line's figures, e.g. `success 0.41  return 0.35  A^E 62%`; those that are missing are left out."""
     metrics = {**metrics, "env_steps_per_s": env_steps_per_s(metrics)}
     shown = [
@@ -34,7 +43,7 @@ def figures(metrics: dict[str, Any]) -> str:
     return "  ".join(shown)
 
 
-def env_steps_per_s(metrics: dict[str, Any]) -> float | None:
+def env_steps_per_s(metrics: Mapping[str, Any]) -> float | None:
     """Environment steps of a batch over its wall time; None where a part of that is not known."""
     parts = [metrics.get(name) for name in ("wait_s", "train_s", "publish_s")]
     known = [part for part in parts if isinstance(part, int | float)]
@@ -44,12 +53,9 @@ def env_steps_per_s(metrics: dict[str, Any]) -> float | None:
     return steps / sum(known)
 
 
-def evaluation_line(data: dict[str, Any]) -> str:
+def evaluation_line(one: EvaluationResult) -> str:
     """One evaluation as a sentence."""
-    label, success, error = data.get("label"), data.get("success"), data.get("standard_error")
-    if not isinstance(success, int | float) or not isinstance(error, int | float):
-        return f"evaluation {label}"
-    return f"evaluation {label}: success {success:.3f} ± {error:.3f} on {data.get('episodes')} episodes"
+    return f"evaluation {one.label}: success {one.success:.3f} ± {one.standard_error:.3f} on {one.episodes} episodes"
 
 
 def follow(client: GigpoClient, job: Job, console: Console) -> Job:
@@ -72,20 +78,20 @@ def _follow_plain(client: GigpoClient, job: Job, console: Console) -> None:
 
 def event_line(event: Event, total_batches: int) -> str | None:
     """One line for an event; None: nothing a reader needs."""
-    data = event.data
-    if event.kind == "state":
-        why = data.get("error") or data.get("reason")
-        return f"state {data.get('state')}" + (f": {why}" if why else "")
-    if event.kind == "phase":
-        return f"phase {phase_words(data)}"
-    if event.kind == "metrics":
-        return f"batch {_done(data)}/{total_batches}  {figures(data)}"
-    if event.kind == "evaluation":
-        return evaluation_line(data)
-    if event.kind == "warning":
-        return warning_line(warned(data))
-    if event.kind == "checkpoint":
-        return f"checkpoint {data.get('name', '')}".rstrip()
+    match read(event.kind, event.data):
+        case StateReached(state=state, error=error, reason=reason):
+            why = error or reason
+            return f"state {state}" + (f": {why}" if why else "")
+        case PhaseBegan() as began:
+            return f"phase {phase_words(began)}"
+        case BatchTrained(record=record):
+            return f"batch {_done(record)}/{total_batches}  {figures(record)}"
+        case Evaluated(result=result):
+            return evaluation_line(result)
+        case Warned() as warning:
+            return warning_line(warning)
+        case CheckpointSaved(name=name):
+            return f"checkpoint {name}".rstrip()
     return None
 
 
@@ -95,12 +101,12 @@ def warning_line(warning: Warned) -> str:
     return f"warning: {warning.message}{times}"
 
 
-def phase_words(data: dict[str, Any]) -> str:
+def phase_words(began: PhaseBegan) -> str:
     """`training`, or `evaluation before`."""
-    return " ".join(str(data[name]) for name in ("phase", "label") if data.get(name))
+    return " ".join(str(word) for word in (began.phase, began.detail.get("label")) if word)
 
 
-def _done(metrics: dict[str, Any]) -> int:
+def _done(metrics: Mapping[str, Any]) -> int:
     """Batches done: `batch` counts from 0."""
     return int(metrics.get("batch") or 0) + 1
 
@@ -123,15 +129,18 @@ def _follow_live(client: GigpoClient, job: Job, console: Console) -> None:
 
 def _live_handler(progress: Progress, task: TaskID, total_batches: int) -> Callable[[Event], None]:
     def handle(event: Event) -> None:
-        if event.kind == "metrics":
-            progress.update(task, completed=_done(event.data), figures=figures(event.data))
-        elif event.kind == "phase":
-            progress.update(task, description=phase_words(event.data))
-        elif event.kind == "state":
-            progress.update(task, description=str(event.data.get("state")).lower())
-        if event.kind in {"evaluation", "warning"} or (
-            event.kind == "state" and (event.data.get("error") or event.data.get("reason"))
-        ):
+        printed = False
+        match read(event.kind, event.data):
+            case BatchTrained(record=record):
+                progress.update(task, completed=_done(record), figures=figures(record))
+            case PhaseBegan() as began:
+                progress.update(task, description=phase_words(began))
+            case StateReached(state=state, error=error, reason=reason):
+                progress.update(task, description=state.lower())
+                printed = bool(error or reason)
+            case Evaluated() | Warned():
+                printed = True
+        if printed:
             progress.console.print(event_line(event, total_batches), markup=False)
 
     return handle

@@ -33,7 +33,6 @@ class Capabilities:
     """Same seed, split, kwargs and actions give the same observations: a lost session can be replayed."""
     gives_anchors: bool = True
     """States recur and `Observation.anchor` names them."""
-    snapshot: bool = False
     thread_safe: bool = True
     cost_class: CostClass = CostClass.LIGHT
 

@@ -22,7 +22,7 @@ from services.kit.streams import Entry, StreamConsumer
 from services.kit.values import string_value, text_members
 from services.ledger import Ledger, MoveRefused
 from services.ledger.ledger import ADVANTAGE
-from services.ledger.warnings import warner
+from services.ledger.warnings import Warnings
 
 log = structlog.get_logger("advantage")
 
@@ -90,7 +90,7 @@ class Consumer:
             ADVANTAGE,
             self._name,
             decode=partial(decode, kind=CompleteGroup),
-            refused=warner(self._redis, job, "advantage"),
+            refused=partial(Warnings(self._redis, "advantage").warn, job),
             reclaim_idle_ms=int(self._settings.reclaim_idle_s * 1_000),
             max_deliveries=self._settings.max_deliveries,
         )

@@ -1,14 +1,12 @@
 """The advantage service as a process: python -m services.advantage.main. Settings: ADVANTAGE_* (settings.py)."""
 
 import asyncio
-import json
-import os
 
 from services.advantage.settings import Settings
-from services.contracts import keys
-from services.kit.lifecycle import announce, heartbeat, instance_name, stop_event
+from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
 from services.kit.redis import connect
+from services.ledger.presence import present
 
 
 async def serve(settings: Settings) -> None:
@@ -22,12 +20,7 @@ async def serve(settings: Settings) -> None:
     redis = connect(settings.redis_url)
     consumer = Consumer(redis, settings, name)
 
-    def status() -> str:
-        return json.dumps(
-            {"service": "advantage", "instance": name, "pid": os.getpid(), "detail": {"scored": consumer.scored}}
-        )
-
-    async with heartbeat(redis, keys.service_heartbeat("advantage", name), status):
+    async with present(redis, "advantage", name, lambda: {"scored": consumer.scored}):
         announce("advantage", None, settings.address_file)
         await consumer.run(stop)
     await redis.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import torch
@@ -236,15 +236,8 @@ def _counts(group: FinishedGroup, steps: Sequence[Step]) -> dict[str, float]:
     }
 
 
-MEASURED = (
-    "step_groups",
-    "step_group_largest",
-    "shared_anchor_rows",
-    "useful_anchor_rows",
-    "aliased_anchor_rows",
-    "abs_episode_advantage_sum",
-    "abs_step_advantage_sum",
-    "return_spread",
+MEASURED = tuple(
+    column.name for column in fields(GroupDiagnostics) if column.name not in {"group_id", "steps", "rows_by_size"}
 )
 """Columns of `gigpo_core.GroupDiagnostics` that go into `ScoredGroup.diagnostics` as they are called."""
 ROWS_BY_SIZE = tuple(f"step_group_rows_{least}" for least in STEP_GROUP_BINS)

@@ -64,7 +64,7 @@ def _translate_errors(app: FastAPI, max_body_bytes: int) -> None:
         if error.status_code == 405:  # Starlette names the methods of the first route that matches
             error.headers = {"Allow": ", ".join(allowed_methods(app, request.url.path))}
         detail = str(error.detail or HTTPStatus(error.status_code).phrase)
-        if error.status_code == 413:  # of a body without a length, which was read so far
+        if error.status_code == 413:  # the body had no Content-Length and was read up to the limit
             detail = f"want a body of at most {max_body_bytes} bytes, got more"
         return answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))
 

@@ -23,7 +23,7 @@ DEFAULT_MAX_TURNS = 20
 class EnvironmentInfo(BaseModel):
     """One entry of `ListEnvironments`, for the job's kwargs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")  # stored jobs may have a former field, `snapshot`
 
     id: str
     description: str = ""
@@ -32,8 +32,6 @@ class EnvironmentInfo(BaseModel):
     deterministic: bool = False
     gives_anchors: bool = True
     """Its states can be compared; gigpo needs that."""
-    snapshot: bool = False
-    """A session's state can be saved and restored."""
     thread_safe: bool = False
     """Its sessions may run in threads of one process."""
     cost_class: CostClass | None = None
@@ -56,7 +54,6 @@ class EnvironmentInfo(BaseModel):
             kwargs_schema=json.loads(entry.kwargs_schema_json or "{}"),
             deterministic=able.deterministic,
             gives_anchors=able.gives_anchors,
-            snapshot=able.snapshot,
             thread_safe=able.thread_safe,
             cost_class=COST_CLASSES[able.cost_class],
             default_max_turns=entry.default_max_turns or DEFAULT_MAX_TURNS,

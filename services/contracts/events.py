@@ -1,19 +1,23 @@
-"""Events whose content is typed: one struct per kind, its way into a `JobEvent`, and the way back.
+"""What services say of a job: one struct per kind of event, its way into a `JobEvent` (`encoded`) and back (`read`).
 
-On the stream and in SQL an event is {kind, at_unix_s, data}; `data` is the struct's fields, and defaults are left out.
-Only the constructors here name the fields of a warning, a state or a checkpoint.
+On the stream, in SQL and over REST an event is {kind, at_unix_s, data}. Only this module names the kinds and the fields
+of `data`; what a struct leaves at its default is left out.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 
 from services.contracts.messages import JobEvent, encode
+from services.contracts.states import JobState
+from services.contracts.summary import EvaluationResult
 
 LONGEST_MESSAGE = 2_000
 """Characters of a warning; a longer one is cut: upstream errors may hold whole stack traces."""
@@ -22,11 +26,41 @@ _VARYING = re.compile(r"0x[0-9a-f]+|\b[a-z]?(?=[a-f]*\d)[0-9a-f]{8,}\b|\d+(?:\.\
 """Ids, addresses and numbers."""
 
 
+class Kind(StrEnum):
+    """The kinds of events."""
+
+    STATE = "state"
+    PHASE = "phase"
+    METRICS = "metrics"
+    EVALUATION = "evaluation"
+    CHECKPOINT = "checkpoint"
+    WARNING = "warning"
+    SUMMARY = "summary"
+
+
+class Phase(StrEnum):
+    """What a running job is doing."""
+
+    WAITING = "waiting"
+    WARMSTART = "warmstart"
+    PUBLISH = "publish"
+    EVALUATION = "evaluation"
+    TRAINING = "training"
+    REPLAY = "replay"
+    EXPORT = "export"
+
+
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
     """Base of the typed contents; the tag is the event's kind."""
 
+    def data(self) -> dict[str, Any]:
+        """The content as it travels: JSON values by name."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        del found["kind"]
+        return found
 
-class Warned(Body, frozen=True, kw_only=True, tag="warning"):
+
+class Warned(Body, frozen=True, kw_only=True, tag=Kind.WARNING.value):
     """Something went wrong and the job goes on."""
 
     service: str
@@ -36,25 +70,72 @@ class Warned(Body, frozen=True, kw_only=True, tag="warning"):
     count: int = 1
     """How often it happened so far; a later event of the same `cause_key` replaces this one."""
 
+    def data(self) -> dict[str, Any]:
+        return {**super().data(), "message": self.message[:LONGEST_MESSAGE] or _WORDLESS}
 
-class StateReached(Body, frozen=True, kw_only=True, tag="state"):
+
+class StateReached(Body, frozen=True, kw_only=True, tag=Kind.STATE.value):
     """The job is in another state."""
 
-    state: str
-    """A `JobState`."""
+    state: JobState
     error: str | None = None
     """Why a job FAILED, one sentence."""
     reason: str | None = None
     """Why a job is QUEUED again, one sentence."""
 
 
-class CheckpointSaved(Body, frozen=True, kw_only=True, tag="checkpoint"):
+class CheckpointSaved(Body, frozen=True, kw_only=True, tag=Kind.CHECKPOINT.value):
     """A checkpoint is durable."""
 
     batch: int
     """Batches trained in it."""
     name: str
     """Of its folder."""
+
+
+class PhaseBegan(Body, frozen=True, kw_only=True, tag=Kind.PHASE.value):
+    """The job is doing something else, or tells more of what it does."""
+
+    phase: str
+    """A `Phase`."""
+    detail: Mapping[str, Any] = {}
+    """Further facts by name, e.g. `label` and `version` of an evaluation."""
+
+    def data(self) -> dict[str, Any]:
+        return {"phase": str(self.phase), **self.detail}
+
+
+class BatchTrained(Body, frozen=True, kw_only=True, tag=Kind.METRICS.value):
+    """A batch was trained."""
+
+    record: Mapping[str, Any]
+    """Its metrics by name; the same as its line of metrics.jsonl."""
+
+    def data(self) -> dict[str, Any]:
+        return dict(self.record)
+
+
+class Evaluated(Body, frozen=True, kw_only=True, tag=Kind.EVALUATION.value):
+    """A policy version was evaluated."""
+
+    result: EvaluationResult
+
+    def data(self) -> dict[str, Any]:
+        return self.result.model_dump()
+
+
+class Summarized(Body, frozen=True, kw_only=True, tag=Kind.SUMMARY.value):
+    """The job has ended; its state comes next."""
+
+    summary: Mapping[str, Any]
+    """A `JobSummary` as JSON."""
+
+    def data(self) -> dict[str, Any]:
+        return dict(self.summary)
+
+
+AnyBody = StateReached | PhaseBegan | BatchTrained | Evaluated | CheckpointSaved | Warned | Summarized
+"""All there are."""
 
 
 class RepeatedWarning(msgspec.Struct, frozen=True):
@@ -70,16 +151,48 @@ class RepeatedWarning(msgspec.Struct, frozen=True):
 
 def job_event(body: Body) -> JobEvent:
     """The event, of this moment."""
-    data: dict[str, Any] = msgspec.to_builtins(body)
-    kind = data.pop("kind")
-    if isinstance(body, Warned):
-        data["message"] = body.message[:LONGEST_MESSAGE] or _WORDLESS
-    return JobEvent(kind=kind, at_unix_s=time.time(), data=data)
+    return JobEvent(kind=str(body.__struct_config__.tag), at_unix_s=time.time(), data=body.data())
 
 
 def encoded(body: Body) -> bytes:
     """The event as it travels on `{job}:events`."""
     return encode(job_event(body))
+
+
+def read(kind: str, data: Mapping[str, Any]) -> AnyBody | None:
+    """The content of an event, whoever wrote it and when; None: a kind or a content that is not known here."""
+    reader = _READERS.get(kind)
+    return None if reader is None else reader(data)
+
+
+def _state_reached(data: Mapping[str, Any]) -> StateReached | None:
+    try:
+        state = JobState(str(data.get("state")))
+    except ValueError:
+        return None
+    return StateReached(state=state, error=_text(data.get("error")), reason=_text(data.get("reason")))
+
+
+def _phase_began(data: Mapping[str, Any]) -> PhaseBegan:
+    detail = {name: value for name, value in data.items() if name != "phase"}
+    return PhaseBegan(phase=_text(data.get("phase")) or "", detail=detail)
+
+
+def _evaluated(data: Mapping[str, Any]) -> Evaluated | None:
+    known = {name: data[name] for name in EvaluationResult.model_fields if name in data}
+    try:
+        return Evaluated(result=EvaluationResult.model_validate(known))
+    except ValidationError:
+        return None
+
+
+def _checkpoint_saved(data: Mapping[str, Any]) -> CheckpointSaved:
+    batch = data.get("batch")
+    return CheckpointSaved(batch=batch if isinstance(batch, int) else 0, name=_text(data.get("name")) or "")
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def warned(data: Mapping[str, Any]) -> Warned:
@@ -89,6 +202,17 @@ def warned(data: Mapping[str, Any]) -> Warned:
     return Warned(
         service=str(service), message=str(message), count=count if isinstance(count, int) and count > 0 else 1
     )
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], AnyBody | None]] = {
+    Kind.STATE: _state_reached,
+    Kind.PHASE: _phase_began,
+    Kind.METRICS: lambda data: BatchTrained(record=data),
+    Kind.EVALUATION: _evaluated,
+    Kind.CHECKPOINT: _checkpoint_saved,
+    Kind.WARNING: warned,
+    Kind.SUMMARY: lambda data: Summarized(summary=data),
+}
 
 
 def cause_key(message: str) -> str:

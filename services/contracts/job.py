@@ -122,8 +122,8 @@ class Environment(Section):
     """Token budget of a prompt. What does not fit goes in this order: history, oldest turn first; the list of
     admissible actions; words of the observation, last first. The task never goes."""
     task_view: Literal["shown", "hidden", "shuffled"] = "shown"
-    """What the prompt says of the task; `hidden` trains a task-blind policy, the baseline that no task
-    is needed for."""
+    """What the prompt says of the task; `hidden` trains a policy that is never told its task:
+    the baseline that every other policy must beat."""
 
     @model_validator(mode="before")
     @classmethod

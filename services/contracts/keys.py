@@ -108,7 +108,7 @@ def policy_refusals(job: str) -> str:
 
 
 def troubles(job: str) -> str:
-    """Hash cause -> how often it happened; see services/ledger/troubles.py."""
+    """Hash cause -> how often it happened; see services/ledger/warnings.py."""
     return f"{{{job}}}:troubles"
 
 
@@ -148,5 +148,5 @@ def replica_heartbeat(replica: str) -> str:
 
 
 def service_heartbeat(service: str, instance: str) -> str:
-    """Key with a time to live: the instance is alive; its value is JSON {service, instance, pid, detail}."""
+    """Key with a time to live: the instance is alive; its value is a `Heartbeat` as JSON."""
     return f"services:alive:{service}:{instance}"

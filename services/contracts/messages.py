@@ -187,7 +187,7 @@ class JobEvent(Message, frozen=True, kw_only=True):
     """Any service -> api: something a user wants to see, on `{job}:events`."""
 
     kind: str
-    """`state`, `phase`, `metrics`, `evaluation`, `checkpoint`, `warning`, `summary`."""
+    """A `Kind`; services/contracts/events.py has the struct of each."""
     at_unix_s: float
     data: dict[str, Any]
 

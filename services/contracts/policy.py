@@ -46,12 +46,10 @@ class PolicyManifest(BaseModel):
 class PolicyAck(BaseModel):
     """A replica's word that it serves a version."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")  # earlier replicas send a `fingerprint` too
 
     replica: str
     version: int
-    fingerprint: str
-    """Hex digest over the manifest's file hashes: which weights were really loaded."""
     engine: str
     load_s: float
     """Seconds from seeing the manifest to serving it."""

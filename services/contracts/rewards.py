@@ -17,7 +17,7 @@ BUILT_IN_REWARDS = ("accuracy", "cosine", "format", "repetition", "soft_overlong
 """Reward functions that are always there; more are installed as plugins."""
 
 _LENGTHS = {"cosine": "cosine_max_len", "soft_overlong": "soft_max_length"}
-"""Reward function -> its length that is the longest response's where it is not given."""
+"""Reward function -> its option whose default is the longest response, tokens."""
 _SETTINGS = {
     "cosine": (
         "cosine_min_len_value_wrong",

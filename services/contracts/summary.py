@@ -83,3 +83,5 @@ class JobSummary(Section):
     """Oldest trained token, in policy versions."""
     phases_s: dict[str, float] = Field(default_factory=dict)
     """Wall time by phase: warmstart, evaluation, training, ..."""
+    waits_s: dict[str, float] = Field(default_factory=dict)
+    """What the trained batches waited for, wall time: inference, environment, trainer (training and publishing)."""

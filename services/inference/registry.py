@@ -16,7 +16,7 @@ from services.inference.consumer import GROUP
 from services.kit.dead_letters import set_key_aside
 from services.kit.streams import RawEntry
 from services.kit.values import drop_field, hash_value, put_field, string_value, text_members, text_of
-from services.ledger.warnings import warn
+from services.ledger.warnings import Warnings
 
 log = structlog.get_logger("inference")
 
@@ -100,7 +100,7 @@ class Registry:
 
     async def warn(self, job_id: str, message: str) -> None:
         """Show the job's user a warning."""
-        await warn(self._redis, job_id, "inference", message)
+        await Warnings(self._redis, "inference").warn(job_id, message)
 
     async def refuse(self, job_id: str, refusal: PolicyRefusal) -> None:
         """Say that this replica can't serve a version."""

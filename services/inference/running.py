@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from typing import Any
 
-import msgspec
 from redis.asyncio import Redis
 
 from services.contracts import keys
@@ -25,6 +24,7 @@ from services.inference.watch import Patience
 from services.kit.lifecycle import heartbeat
 from services.kit.redis import connect
 from services.kit.tasks import ended, first_failure
+from services.ledger.presence import present
 
 SERVICE = "inference"
 
@@ -73,7 +73,7 @@ async def running_replica(
         )
         async with (
             heartbeat(redis, keys.replica_heartbeat(settings.replica), lambda: settings.replica),
-            heartbeat(redis, keys.service_heartbeat(SERVICE, settings.replica), lambda: _detail(replica)),
+            present(redis, SERVICE, settings.replica, lambda: _detail(replica)),
         ):
             await registry.publish(replica.status())
             async with _loops(replica, consumer, settings.drain_s) as failure:
@@ -105,7 +105,5 @@ async def _sign_off(redis: Redis, registry: Registry, name: str) -> None:
         await registry.forget(name)
 
 
-def _detail(replica: Replica) -> str:
-    detail = {"status": replica.status().model_dump(), "counters": asdict(replica.sampler.counters)}
-    value = {"service": SERVICE, "instance": replica.name, "pid": os.getpid(), "detail": detail}
-    return msgspec.json.encode(value).decode()
+def _detail(replica: Replica) -> dict[str, Any]:
+    return {"status": replica.status().model_dump(), "counters": asdict(replica.sampler.counters)}

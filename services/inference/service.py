@@ -20,7 +20,6 @@ from services.inference.engine import Engine, EngineError, EngineFailed, UpdateR
 from services.inference.probe import wrong_weights
 from services.inference.registry import Registry
 from services.inference.sampler import Sampler
-from services.inference.weights import fingerprint
 
 log = structlog.get_logger("inference")
 
@@ -219,7 +218,6 @@ class Replica:
         ack = PolicyAck(
             replica=self.name,
             version=manifest.version,
-            fingerprint=fingerprint(manifest),
             engine=self.engine.name,
             load_s=load_s,
             pause_s=pause_s,

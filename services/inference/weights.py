@@ -1,4 +1,4 @@
-"""A policy version's files: verified before an engine sees them, named by one fingerprint."""
+"""A policy version's files, verified before an engine sees them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ WEIGHT_FILES = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.j
 """How names of files with weights end, which are the base's own."""
 HEADER_LIMIT = 100_000_000
 """Longest header that the safetensors format allows, bytes."""
-
-
-def fingerprint(manifest: PolicyManifest) -> str:
-    """Hex sha256 over the manifest's file names and hashes, in order of the names: which weights these are."""
-    lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(manifest.files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def verify(manifest: PolicyManifest, data_dir: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -70,4 +70,5 @@ async def heartbeat(redis: Redis, key: str, value: Callable[[], str]) -> AsyncIt
         async with beside(beat):
             yield
     finally:
-        await redis.delete(key)
+        with suppress(RedisError, OSError):  # it ends by its time to live
+            await redis.delete(key)

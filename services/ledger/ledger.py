@@ -17,7 +17,7 @@ from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, Sco
 from services.kit.values import hash_value, string_value, text_members
 from services.ledger.records import Balance, GroupRecord, balance_of, episodes_in, manifests_in, record_in
 from services.ledger.states import DropReason, GroupState
-from services.ledger.troubles import Troubles
+from services.ledger.warnings import Warnings
 
 ROLLOUT, ADVANTAGE, TRAINER = "rollout", "advantage", "trainer"
 """Consumer groups that read `{job}:groups`, `{job}:episodes` and `{job}:scored`."""
@@ -94,7 +94,7 @@ class Ledger:
         names += [keys.ledger(job), keys.live(job)]
         args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S]
         state = GroupState((await self._run("fail", names, args)).decode())
-        await Troubles(self._redis, "rollout").note(job, f"an attempt to play a group failed: {cause}")
+        await Warnings(self._redis, "rollout").count(job, f"an attempt to play a group failed: {cause}")
         return state
 
     async def score(self, scored: ScoredGroup) -> GroupState:
@@ -157,10 +157,6 @@ class Ledger:
             RecordUnreadable.
         """
         return episodes_in(group_id, await hash_value(self._redis, keys.episodes(self.job, group_id)))
-
-    async def scores_of(self, group_id: str) -> bytes | None:
-        """The stored `ScoredGroup` payload."""
-        return await string_value(self._redis, keys.scores(self.job, group_id))
 
     async def manifests(self) -> dict[int, str]:
         """Batch number -> manifest of every batch that no durable checkpoint holds yet."""

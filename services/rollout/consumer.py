@@ -17,7 +17,7 @@ from services.kit.streams import Entry, StreamConsumer
 from services.kit.tasks import beside, ended
 from services.ledger import MoveRefused
 from services.ledger.ledger import ROLLOUT
-from services.ledger.warnings import warner
+from services.ledger.warnings import Warnings
 from services.rollout.slots import EpisodeSlots
 
 log = structlog.get_logger("rollout")
@@ -32,8 +32,8 @@ class GroupConsumer:
     """The groups of one job.
 
     Args:
-        play: plays one group. MoveRefused from it: the group was past playing before it began. What else it raises is
-            logged, and the group is claimed again when it has lain idle.
+        play: plays one group. MoveRefused: the group was already played. Any other error is logged, and the group is
+            claimed again after it has been idle.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class GroupConsumer:
             ROLLOUT,
             worker,
             decode=partial(decode, kind=OpenedGroup),
-            refused=warner(redis, job_id, "rollout"),
+            refused=partial(Warnings(redis, "rollout").warn, job_id),
             reclaim_idle_ms=round(reclaim_idle_s * 1000),
         )
         self._playing: dict[asyncio.Task[None], str] = {}

@@ -8,13 +8,12 @@ class AttemptFailed(Exception):
 class EnvironmentFault(AttemptFailed):
     """The environment service failed, or the environment's own code did.
 
-    Attributes:
-        fault: `infra` or `env_bug`.
+    Args:
+        fault: `infra` or `env_bug`; the message begins with it.
     """
 
     def __init__(self, fault: str, message: str) -> None:
         super().__init__(f"environment {fault}: {message}")
-        self.fault = fault
 
 
 class InferenceFault(AttemptFailed):
@@ -32,7 +31,7 @@ class NoAdmissibleActions(AttemptFailed):
 class ModelFault(Exception):
     """The environment could not go on because of what the model said: the episode ends there, without a reward.
 
-    No failure of the attempt: the model's own doing counts.
+    The attempt has not failed: what the model caused is trained.
     """
 
 

@@ -24,7 +24,7 @@ from services.contracts.messages import Generated, GenerateItem, GenerateReply, 
 from services.kit.dead_letters import dead_letters
 from services.kit.streams import StreamTail, append
 from services.kit.tasks import beside
-from services.ledger.troubles import Troubles
+from services.ledger.warnings import Warnings
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import InferenceFault
 from services.rollout.limits import InferenceLimits
@@ -79,7 +79,7 @@ class RedisInference:
         self._requests = Coalescer(self._send, max_size=limits.max_batch, delay_s=limits.coalesce_s)
         self._pending: dict[str, _Pending] = {}
         self._owed = Owed(redis)
-        self._troubles = Troubles(redis, "rollout")
+        self._warnings = Warnings(redis, "rollout")
 
     async def generate(self, ask: Ask) -> Sampled:
         """The continuation, from whichever replica gives it. Raises InferenceFault."""
@@ -96,7 +96,7 @@ class RedisInference:
             except _NoAnswer as error:
                 unanswered += 1
                 cause = str(error)
-                await self._troubles.note(ask.job_id, f"a prompt is asked again: {cause}")
+                await self._warnings.count(ask.job_id, f"a prompt is asked again: {cause}")
             else:
                 if not generated.error:
                     return _sampled(generated, replica)
@@ -167,7 +167,7 @@ class RedisInference:
                     waited = f"no live replica serves the job for {self._limits.replica_wait_s:g} s"
                     raise InferenceFault(waited) from None
                 tell_at = math.inf
-                await self._troubles.note(ask.job_id, "prompts wait: no live inference replica serves the job")
+                await self._warnings.count(ask.job_id, "prompts wait: no live inference replica serves the job")
 
     async def _ask(self, ask: Ask, replica: str) -> Generated:
         route = _Route(replica, ask.job_id, ask.min_version, ask.sampling)

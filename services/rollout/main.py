@@ -2,11 +2,11 @@
 
 import asyncio
 
-from services.contracts import keys
-from services.kit.lifecycle import announce, heartbeat, instance_name, stop_event
+from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
 from services.kit.redis import connect
-from services.ledger.troubles import Troubles
+from services.ledger.presence import present
+from services.ledger.warnings import Warnings
 from services.rollout.environments import connected_environments
 from services.rollout.inference import connected_inference
 from services.rollout.service import RolloutWorker
@@ -20,12 +20,12 @@ async def serve(settings: Settings) -> None:
     async with (
         redis,
         connected_environments(
-            settings.env_address, settings.environment_limits(), Troubles(redis, "rollout").note
+            settings.env_address, settings.environment_limits(), Warnings(redis, "rollout").count
         ) as environments,
         connected_inference(redis, worker, settings.inference_limits()) as inference,
     ):
         rollout = RolloutWorker(redis, environments, inference, settings, worker)
-        async with heartbeat(redis, keys.service_heartbeat("rollout", worker), rollout.status):
+        async with present(redis, "rollout", worker, rollout.detail):
             announce("rollout", None, settings.address_file)
             await rollout.run(stop)
 

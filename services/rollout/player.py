@@ -103,7 +103,8 @@ class Player:
             raise AttemptFailed(f"actor: want one of {sorted(self._actors)}, got {seat.group.actor!r}")
         episode = await EpisodePlay(self._playbook, seat, actor, self._environments, self._worker).play(first)
         if episode.cut_prompts and self._warnings is not None:
-            await self._warnings.once("cut prompts", CUT.format(self._playbook.spec.environment.max_prompt_tokens))
+            message = CUT.format(self._playbook.spec.environment.max_prompt_tokens)
+            await self._warnings.once(self._playbook.job_id, "cut prompts", message)
         async with self._writing:
             await self._ledger.record(episode, seat.group)
 

@@ -132,7 +132,7 @@ class EpisodeLedger(Protocol):
 
 
 class Warnings(Protocol):
-    """Tells the job's user; `services.rollout.warnings.JobWarnings` is the real one."""
+    """Tells a job's user; `services.ledger.warnings.Warnings` is the real one."""
 
-    async def once(self, topic: str, message: str) -> None:
+    async def once(self, job: str, topic: str, message: str) -> None:
         """Show the message, unless one of this topic was shown already."""

@@ -7,9 +7,9 @@ are the two outside things that an episode alternates between.
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -19,7 +19,8 @@ from services.contracts import keys
 from services.kit.tasks import ended
 from services.kit.values import text_members
 from services.ledger import Ledger
-from services.ledger.troubles import Troubles, accept_job, refuse_job
+from services.ledger.playability import accept_job, refuse_job
+from services.ledger.warnings import Warnings
 from services.rollout.consumer import GroupConsumer
 from services.rollout.errors import JobNotReady, TokenizerError
 from services.rollout.playbook import load_playbook
@@ -27,7 +28,6 @@ from services.rollout.player import Player
 from services.rollout.ports import Environments, Inference
 from services.rollout.settings import Settings
 from services.rollout.slots import EpisodeSlots
-from services.rollout.warnings import JobWarnings
 
 log = structlog.get_logger("rollout")
 
@@ -60,12 +60,11 @@ class RolloutWorker:
         self._settings, self._worker = settings, worker
         self._slots = EpisodeSlots(settings.max_episodes)
         self._jobs: dict[str, _ServedJob] = {}
-        self._troubles = Troubles(redis, "rollout")
+        self._warnings = Warnings(redis, "rollout")
 
-    def status(self) -> str:
-        """What the heartbeat says, JSON."""
-        detail = {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
-        return json.dumps({"service": "rollout", "instance": self._worker, "detail": detail})
+    def detail(self) -> dict[str, Any]:
+        """What the worker's heartbeat says of it."""
+        return {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Play until `stop`, then finish what is under way, for `drain_s` at most."""
@@ -105,17 +104,16 @@ class RolloutWorker:
         served.trouble = repr(error)
         log.error("a job cannot be played", job_id=job_id, error=repr(error))
         sentence = str(error) if isinstance(error, TokenizerError) else f"{type(error).__name__}: {error}"
-        await self._troubles.note(job_id, f"the job cannot be played: {sentence}")
+        await self._warnings.count(job_id, f"the job cannot be played: {sentence}")
         if not isinstance(error, UNLUCKY):
             await refuse_job(self._redis, job_id, self._worker, sentence)
 
     async def _consumer(self, job_id: str) -> GroupConsumer:
         playbook = await load_playbook(self._redis, Path(self._settings.data_dir), job_id)
-        warnings = JobWarnings(self._redis, job_id)
         if playbook.tokens.warning is not None:
-            await warnings.once("stop tokens", playbook.tokens.warning)
+            await self._warnings.once(job_id, "stop tokens", playbook.tokens.warning)
         ledger = Ledger(self._redis, job_id)
-        player = Player(playbook, ledger, self._environments, self._inference, self._worker, warnings=warnings)
+        player = Player(playbook, ledger, self._environments, self._inference, self._worker, warnings=self._warnings)
         log.info("a job is played", job_id=job_id, template=playbook.prompts.wording.template.name)
         return GroupConsumer(
             self._redis,

@@ -23,7 +23,6 @@ for point in entry_points(group="gigpo.commands", name="env"):
 CAPABILITIES = {
     "deterministic": "deterministic",
     "gives_anchors": "anchors",
-    "snapshot": "snapshot",
     "thread_safe": "threads",
 }
 """Field of the listing -> what it is called in the table."""

@@ -19,6 +19,7 @@ from services.api.sql.tables import EventRow
 from services.api.sync import feed
 from services.api.sync.event_bus import Follower
 from services.api.sync.stream_ids import stream_position
+from services.contracts.events import Kind
 
 T = TypeVar("T")
 LOOK_S = 1.0
@@ -36,7 +37,7 @@ async def job_updates(parts: Container, caller: Caller, job_id: str, after: str)
                 position, quiet = rows[-1].position, 0
                 for name, content in _news(rows):
                     yield message(name, content)
-                if any(row.kind == "warning" for row in rows):
+                if any(row.kind == Kind.WARNING for row in rows):
                     warnings = await _whole(feed.warnings(parts.database, job_id))
                     yield message("warnings", fragment("macros.html", "warning_list", warnings))
                 view = job_view(await _whole(jobs.find(parts.database, caller, job_id)))
@@ -79,8 +80,8 @@ def message(name: str, content: Any, id_: str | None = None) -> bytes:
 
 
 def _news(rows: Sequence[EventRow]) -> list[tuple[str, Any]]:
-    points = [point(row.data) for row in rows if row.kind == "metrics"]
-    evaluations = held_out([row.data for row in rows if row.kind == "evaluation"])
+    points = [point(row.data) for row in rows if row.kind == Kind.METRICS]
+    evaluations = held_out([row.data for row in rows if row.kind == Kind.EVALUATION])
     return [(name, found) for name, found in (("points", points), ("evaluations", evaluations)) if found]
 
 

@@ -11,7 +11,7 @@ from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.rest.problems import Problem
 from services.api.rest.views.catalogue import Health
 from services.api.sql.database import Database
-from services.contracts import keys
+from services.ledger.presence import present_names
 
 TIMEOUT_S = 3.0
 """Longest one check may take."""
@@ -46,6 +46,5 @@ class NoHeartbeat(Exception):
 
 
 async def _heartbeat(redis: Redis, service: str) -> None:
-    async for _ in redis.scan_iter(keys.service_heartbeat(service, "*"), count=1000):
-        return
-    raise NoHeartbeat(f"no live instance of {service}")
+    if not await present_names(redis, service):
+        raise NoHeartbeat(f"no live instance of {service}")

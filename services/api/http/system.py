@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.metadata import version
 
 from redis.asyncio import Redis
@@ -21,6 +19,7 @@ from services.api.sync.broker import queue_lengths
 from services.contracts import keys
 from services.contracts.states import JobState
 from services.ledger import Ledger, RecordUnreadable
+from services.ledger.presence import present_instances
 
 _BEGUN = [JobState.RUNNING.value, JobState.PAUSED.value]
 
@@ -54,21 +53,12 @@ async def _counts(database: Database, caller: Caller) -> dict[str, int]:
 
 async def _services(redis: Redis, caller: Caller) -> list[ServiceView]:
     """Who is alive; what they are at, which names jobs of every project, only for whoever sees them all."""
-    names = [name async for name in redis.scan_iter(keys.service_heartbeat("*", "*"), count=1000)]
-    beats = await redis.mget(names) if names else []
-    found = [view for beat in beats if beat and (view := _service(beat, caller)) is not None]
-    return sorted(found, key=lambda one: (one.service, one.instance))
-
-
-def _service(beat: bytes | str, caller: Caller) -> ServiceView | None:
-    """What a heartbeat says; None: nothing that can be read."""
-    with suppress(ValueError, AttributeError):
-        told = json.loads(beat)
-        detail = (told.get("detail") or {}) if caller.sees is None else {}
-        return ServiceView(
-            service=str(told.get("service")), instance=str(told.get("instance")), pid=told.get("pid"), detail=detail
+    return [
+        ServiceView(
+            service=one.service, instance=one.instance, pid=one.pid, detail=one.detail if caller.sees is None else {}
         )
-    return None
+        for one in await present_instances(redis)
+    ]
 
 
 async def _trainer_queue(redis: Redis) -> QueueView:

@@ -23,6 +23,7 @@ from services.api.security.quotas import admit, locked_projects
 from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, IdempotencyRow, JobRow
 from services.contracts.environment import EnvironmentInfo
+from services.contracts.events import Kind
 from services.contracts.job import JobSpec
 from services.contracts.states import JobState, Wish
 
@@ -214,8 +215,8 @@ async def _stored_keys(session: AsyncSession, jobs: Sequence[NewJob]) -> Iterato
 def _events_taken_over(job_id: str, parent: str, batch: int) -> Insert:
     """Metrics and evaluations of the training that a retry goes on with, under the stream ids they had: whoever looks
     at the new job sees its whole curve."""
-    trained = and_(EventRow.kind == "metrics", EventRow.data["batch"].as_integer() < batch)
-    measured = and_(EventRow.kind == "evaluation", EventRow.data["version"].as_integer() <= batch)
+    trained = and_(EventRow.kind == Kind.METRICS.value, EventRow.data["batch"].as_integer() < batch)
+    measured = and_(EventRow.kind == Kind.EVALUATION.value, EventRow.data["version"].as_integer() <= batch)
     columns = [EventRow.ms, EventRow.seq, EventRow.kind, EventRow.at_unix_s, EventRow.data]
     theirs = select(literal(job_id), *columns).where(EventRow.job_id == parent, or_(trained, measured))
     return insert(EventRow).from_select([EventRow.job_id, *columns], theirs)

@@ -17,7 +17,7 @@ from services.contracts.events import StateReached, encoded
 from services.contracts.keys import WAITING
 from services.contracts.states import JobState
 from services.kit.streams import append
-from services.ledger.warnings import warn
+from services.ledger.warnings import Warnings
 
 
 class BrokerFailed(Exception):
@@ -110,9 +110,9 @@ class Dispatcher:
 
     async def warn(self, job_id: str, message: str) -> None:
         """What the job's owner should know, as an event among the others."""
-        await warn(self._redis, job_id, "api", message)
+        await Warnings(self._redis, "api").warn(job_id, message)
         self._told([job_id])
 
 
 def _state_event(state: JobState) -> bytes:
-    return encoded(StateReached(state=state.value))
+    return encoded(StateReached(state=state))

@@ -15,7 +15,7 @@ from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, JobRow
 from services.api.sync.event_bus import News, Told
 from services.api.sync.stream_ids import Position, stream_position
-from services.contracts.events import RepeatedWarning, summarized
+from services.contracts.events import Kind, RepeatedWarning, summarized
 from services.contracts.states import TERMINAL
 
 PAGE = 500
@@ -51,7 +51,7 @@ async def server_sent_events(
                 if sent := _server_sent(told, kind):
                     yield sent
                 position, quiet = told[-1].position, 0
-                if any(row.kind == "state" for row in told):
+                if any(row.kind == Kind.STATE for row in told):
                     break  # it may have ended; SQL knows
             if follower.over:
                 return
@@ -96,28 +96,32 @@ def _one_sent(row: EventRow) -> bytes:
 
 async def metrics(database: Database, job_id: str) -> list[dict[str, Any]]:
     """One row a batch in order of batch; a batch that was trained again after a crash counts once, the last time."""
-    rows = await _of_kind(database, job_id, "metrics")
+    rows = await _of_kind(database, job_id, Kind.METRICS)
     by_batch = {row.data.get("batch"): {"at_unix_s": row.at_unix_s, **row.data} for row in rows}
     return sorted(by_batch.values(), key=lambda one: one.get("batch") or 0)
 
 
 async def evaluations(database: Database, job_id: str) -> list[dict[str, Any]]:
     """In order of time; an evaluation that was repeated after a crash counts once, the last time."""
-    rows = await _of_kind(database, job_id, "evaluation")
+    rows = await _of_kind(database, job_id, Kind.EVALUATION)
     return list({(row.data.get("label"), row.data.get("version")): row.data for row in rows}.values())
 
 
 async def warnings(database: Database, job_id: str) -> list[RepeatedWarning]:
     """The newest first, at most `MOST_WARNINGS`; those that differ in ids and numbers alone are one with a count."""
-    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.kind == "warning")
+    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.kind == Kind.WARNING.value)
     async with database.read() as session:
         newest = query.order_by(EventRow.ms.desc(), EventRow.seq.desc()).limit(WARNINGS_READ)
         rows = (await session.scalars(newest)).all()
     return summarized((row.at_unix_s, row.data) for row in reversed(rows))[:MOST_WARNINGS]
 
 
-async def _of_kind(database: Database, job_id: str, kind: str) -> list[EventRow]:
-    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.kind == kind).order_by(EventRow.ms, EventRow.seq)
+async def _of_kind(database: Database, job_id: str, kind: Kind) -> list[EventRow]:
+    query = (
+        select(EventRow)
+        .where(EventRow.job_id == job_id, EventRow.kind == kind.value)
+        .order_by(EventRow.ms, EventRow.seq)
+    )
     async with database.read() as session:
         return list((await session.scalars(query)).all())
 

@@ -1,4 +1,4 @@
-"""Of the API processes on one database one runs the loops; when it dies, another one does.
+"""One of the API processes on a database runs the loops; when it dies, another one takes over.
 
 The lock ends with who holds it: a file lock beside SQLite's file, PostgreSQL's advisory lock on a connection of its
 own.

@@ -23,13 +23,13 @@ from services.api.sql.tables import EventRow, JobRow
 from services.api.sync.event_bus import News, Told
 from services.api.sync.stream_ids import Position, stream_position
 from services.contracts import keys
-from services.contracts.events import Warned, job_event
+from services.contracts.events import BatchTrained, PhaseBegan, StateReached, Summarized, Warned, job_event, read
 from services.contracts.messages import JobEvent, decode
 from services.contracts.states import TERMINAL, JobState, Wish, follows
 from services.kit.dead_letters import is_wrong_type, set_entry_aside, set_key_aside
 from services.kit.streams import RawEntry, by_stream, payload_of
 from services.kit.values import text_members
-from services.ledger.warnings import warn
+from services.ledger.warnings import Warnings
 
 BLOCK_MS = 200
 """Longest wait of one read; a job submitted meanwhile is seen after it."""
@@ -40,7 +40,8 @@ TURN = 500
 """Streams of quiet jobs in one read; the others have their turn in the next reads."""
 LINGER_S = 60.0
 """An ended job's stream is read so much longer: a summary may follow the last state."""
-_ERROR_CHARACTERS = 4_000
+_ERROR_CHARACTERS, _PHASE_CHARACTERS = 4_000, 64
+"""Of their columns."""
 _UNREAD = [defer(JobRow.spec), defer(JobRow.environment), defer(JobRow.summary), defer(JobRow.metrics)]
 """Columns that no event's effect depends on."""
 
@@ -103,7 +104,8 @@ class Observer:
             stream = keys.events_stream(job)
             if _position(entry_id) is None:
                 await set_key_aside(self._redis, stream, "")
-                await warn(self._redis, job, "api", f"the events from {entry_id} on could not be stored")
+                message = f"the events from {entry_id} on could not be stored"
+                await Warnings(self._redis, "api").warn(job, message)
             else:
                 await set_entry_aside(self._redis, stream, entry_id, cause)
             self._refused.pop(0)
@@ -169,33 +171,32 @@ class Observer:
             return job_event(Warned(service="api", message=f"unreadable event: {error}"))
 
     def _apply(self, job: JobRow, event: JobEvent) -> None:
-        if event.kind == "state":
-            self._apply_state(job, event)
-        elif event.kind == "phase":
-            job.phase = str(event.data.get("phase", ""))[:64] or None
-        elif event.kind == "metrics":
-            job.metrics = event.data
-        elif event.kind == "summary":
-            job.summary = event.data
+        match read(event.kind, event.data):
+            case StateReached() as reached:
+                self._apply_state(job, reached, event.at_unix_s)
+            case PhaseBegan(phase=phase):
+                job.phase = phase[:_PHASE_CHARACTERS] or None
+            case BatchTrained(record=record):
+                job.metrics = dict(record)
+            case Summarized(summary=summary):
+                job.summary = dict(summary)
+            case None:
+                self._log.warning("event_unknown", job=job.id, kind=event.kind, data=repr(event.data)[:200])
 
-    def _apply_state(self, job: JobRow, event: JobEvent) -> None:
-        try:
-            observed = JobState(str(event.data.get("state")))
-        except ValueError:
-            self._log.warning("state_unknown", job=job.id, state=repr(event.data.get("state")))
-            return
-        if not follows(JobState(job.state), observed, given_back="reason" in event.data):
+    def _apply_state(self, job: JobRow, reached: StateReached, at_unix_s: float) -> None:
+        observed = reached.state
+        if not follows(JobState(job.state), observed, given_back=reached.reason is not None):
             self._log.info("state_ignored", job=job.id, state=job.state, observed=observed.value)
             return
         job.state = observed.value
         if observed == JobState.RUNNING and job.started_unix_s is None:
-            job.started_unix_s = event.at_unix_s
+            job.started_unix_s = at_unix_s
         if observed == JobState.PAUSED and job.wish == Wish.RUN:
             job.dispatch_wanted += 1  # resumed before the pause was reached: start it again
         if observed in TERMINAL:
-            job.finished_unix_s, job.phase = event.at_unix_s, None
+            job.finished_unix_s, job.phase = at_unix_s, None
         if observed == JobState.FAILED:
-            job.error = str(event.data.get("error") or "the job failed without a word")[:_ERROR_CHARACTERS]
+            job.error = (reached.error or "the job failed without a word")[:_ERROR_CHARACTERS]
 
 
 def _storable(value: Any) -> Any:

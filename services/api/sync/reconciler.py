@@ -1,7 +1,7 @@
-"""Brings what is to what is wanted, again and again: a crash at any point is repaired by the next look.
+"""Brings each job to the state that its owner wants, in a loop: the next look repairs a crash at any point.
 
-Only rows say what is to be done, and a row changes after the deed; so a deed may happen twice and never not at all.
-What is noted is the deed that was done, never "nothing is left": what came up meanwhile stays to be done.
+Only rows say which actions are due, and a row changes after its action. So an action may happen twice, but it is never
+lost. A row notes the action that was done and never that nothing is left, because more may have become due meanwhile.
 """
 
 from __future__ import annotations

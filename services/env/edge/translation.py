@@ -94,7 +94,6 @@ def environment_message(entry: EnvironmentEntry) -> env_pb2.EnvironmentInfo:
         capabilities=env_pb2.Capabilities(
             deterministic=entry.deterministic,
             gives_anchors=entry.gives_anchors,
-            snapshot=entry.snapshot,
             thread_safe=entry.thread_safe,
             cost_class=env_pb2.CostClass.ValueType(entry.cost_class),
         ),

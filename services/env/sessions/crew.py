@@ -175,7 +175,7 @@ class Crew:
         return self._opening > 0 or any(worker.episodes for worker in self._open | self._retiring)
 
     def idle_for_s(self) -> float:
-        """Seconds without a session, as far as this was asked often enough to know."""
+        """Seconds since a session was last seen here; it is only as exact as the calls of this method are frequent."""
         if self.busy:
             self._busy_at = time.monotonic()
         return time.monotonic() - self._busy_at
@@ -183,7 +183,7 @@ class Crew:
     async def _fewest_sessions(self) -> WorkerProcess:
         """The worker that opens the next session. NoWorkerError: none came up.
 
-        The first sessions wait until every worker has been tried: those of one group would else all go to one.
+        The first sessions wait until every worker has been started; otherwise those of one group would all go to one.
         """
         try:
             async with asyncio.timeout(self._settings.worker_start_timeout_s):

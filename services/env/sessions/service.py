@@ -52,7 +52,7 @@ REFUSALS: dict[str, type[EnvServiceError]] = {
 
 
 def _home_kept(answer: T) -> T:
-    """The same answer. WorkerLostError: it is that what the session's worker stands on has gone, which is no better."""
+    """Return the answer. WorkerLostError: it says that the worker lost what it runs on, such as a JVM."""
     if isinstance(answer, Failed) and answer.reason == "home_lost":
         raise WorkerLostError(answer.message, running=True)
     return answer

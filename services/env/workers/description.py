@@ -32,7 +32,6 @@ def described(environment_id: str, found: type[Environment]) -> EnvironmentEntry
         kwargs_schema_json=_schema(kwargs),
         deterministic=able.deterministic,
         gives_anchors=able.gives_anchors,
-        snapshot=able.snapshot,
         thread_safe=able.thread_safe,
         cost_class=int(able.cost_class),
         default_max_turns=_default_turns(kwargs),
@@ -52,7 +51,7 @@ def described(environment_id: str, found: type[Environment]) -> EnvironmentEntry
 def unavailable(environment_id: str, reason: str) -> EnvironmentEntry:
     """The line of an environment of which nothing is known but why it cannot be opened."""
     sentence = " ".join(reason.split())[:MAX_REASON]
-    return EnvironmentEntry(environment_id, "", "{}", False, False, False, False, 0, 0, (), "", (), sentence)
+    return EnvironmentEntry(environment_id, "", "{}", False, False, False, 0, 0, (), "", (), sentence)
 
 
 def _asked(what: str, wanted: str, ask: Callable[[], T]) -> T:

@@ -122,7 +122,6 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, array_like=True):
     kwargs_schema_json: str
     deterministic: bool
     gives_anchors: bool
-    snapshot: bool
     thread_safe: bool
     cost_class: int
     default_max_turns: int

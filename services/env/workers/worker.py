@@ -48,8 +48,8 @@ how long it may stand still although nothing is stuck, seconds."""
 FLUSH_AFTER_S = 0.005
 """Answers wait at most this long for the rest of their batch: quick steps go in one write, slow ones are not kept."""
 CPU_SLACK = 0.25
-"""By this share of the limit the timer of CPU time is set longer, so that it need not be set for every quick step: that
-is a system call."""
+"""The timer of CPU time runs this share of the limit longer, because setting it for every quick step costs a system
+call each."""
 IMPORT_S = 60.0
 """A plugin is imported within the first session that it has in a worker: that may take so long, on a busy machine."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -190,7 +190,7 @@ def serve(connection: socket.socket, sessions: Sessions, *, step_cpu_s: float = 
     timer and no limit of the system's: limits pass to child processes, where they would count the life of a JVM.
     """
     slack_s = step_cpu_s * CPU_SLACK
-    set_again_s = slack_s / (os.cpu_count() or 1)  # in no less time can threads on every core use the slack up
+    set_again_s = slack_s / (os.cpu_count() or 1)  # threads on every core need this long to use the slack up
     timer_set = -math.inf
     while head := _receive(connection, HEADER.size):
         (length,) = HEADER.unpack(head)

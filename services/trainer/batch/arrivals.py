@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -16,7 +17,7 @@ from services.kit.streams import FIELD, RawEntry, StreamConsumer
 from services.ledger import DropReason, GroupState, Ledger, RecordUnreadable
 from services.ledger.ledger import TRAINER
 from services.ledger.records import state_in
-from services.ledger.warnings import warner
+from services.ledger.warnings import Warnings
 
 NEVER_MS = 10**9
 """One trainer per job, fenced by its epoch: nobody's entries are ever reclaimed, the ledger is asked instead."""
@@ -40,7 +41,7 @@ class Arrivals:
             TRAINER,
             consumer,
             decode=bytes.decode,
-            refused=warner(redis, ledger.job, "trainer"),
+            refused=partial(Warnings(redis, "trainer").warn, ledger.job),
             reclaim_idle_ms=NEVER_MS,
             max_deliveries=NEVER_MS,
         )

@@ -139,7 +139,7 @@ async def _note_arrivals(session: Session) -> bool:
     first = [training_group(session, cursor).group_id for cursor in range(FIRST_GROUPS)]
     for name, cause in (await note_arrivals(session, arrived, "train", first)).items():
         _lose(session, name)
-        await session.troubles.note(session.job, f"group {name} was dropped and is replaced: {cause}")
+        await session.events.count(f"group {name} was dropped and is replaced: {cause}")
     return GroupState.SCORED in arrived.values()
 
 

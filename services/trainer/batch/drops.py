@@ -42,7 +42,7 @@ async def note_arrivals(
 
 async def last_trouble(session: Session, since_unix_s: float) -> str:
     """`; the last trouble: ...`, or nothing where there was none since that instant."""
-    cause = await session.troubles.last(session.job, since_unix_s)
+    cause = await session.events.last_cause(since_unix_s)
     return f"; the last trouble: {cause}" if cause else ""
 
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.contracts.messages import STEP_GROUP_BINS
+from services.contracts.metrics import REWARD
+from services.contracts.policy import PolicyAck
 from services.trainer.batch.batches import Batch, staleness
-
-LEARNER_NAMES = (
-    "loss", "policy_loss", "kl", "policy_kl", "entropy", "clip_fraction", "grad_norm", "learning_rate", "mismatch_kl",
-    "mismatch_max", "importance_weight_mean", "importance_clipped_share", "trained_rows", "unique_rows_share",
-    "trained_tokens", "optimizer_steps",
-)  # fmt: skip
-"""What the learner reports and the record takes over; a name that it does not report is left out."""
 
 
 @dataclass(frozen=True)
@@ -28,25 +23,20 @@ class Timing:
     train_s: float
     publish_s: float
     """Writing the version, and until a replica serves it."""
+    served: PolicyAck | None = None
+    """The word of the replica that serves it; None: nobody serves it yet."""
 
 
 def batch_record(
-    batch: Batch, learner: dict[str, float], timing: Timing, reward_funcs: Sequence[str] = ()
+    batch: Batch, learner: Mapping[str, float], timing: Timing, reward_funcs: Sequence[str] = ()
 ) -> dict[str, float]:
-    """Everything people look at, for one batch.
+    """Everything people look at, for one batch; its fields are those of `services.contracts.metrics`.
 
-    `episode_advantage_share` is mean |A^E| / (mean |A^E| + mean |omega A^S|): 1 where no step level helps.
-    `useful_anchor_share` is the share of steps whose step group tells its actions apart (A^S is not 0).
-    `aliased_anchor_share` is the share of steps whose step group holds more than one exact state, so that more than
-    the action may differ. Where an environment cannot tell its state, the way there stands for it.
-    `step_group_share_4` is the share of steps in step groups of 4 and more, below the next of `STEP_GROUP_BINS`.
-    `cut_prompt_share` is the share of steps whose observation was cut to fit max_prompt_tokens.
-    `tokens_per_s` counts response tokens over the wall time of the batch. `reward_<name>` is the mean of one of the
-    job's reward functions over the replies.
+    Args:
+        learner: what the learner reports; all of it goes into the record.
     """
     sums = _sums([group.scored.diagnostics for group in batch.groups])
     episodes, steps = max(sums["episodes"], 1.0), max(sums["steps"], 1.0)
-    levels = sums["abs_episode_advantage_sum"] + sums["abs_step_advantage_sum"]
     ages = [staleness(group, batch.number) for group in batch.groups]
     tokens = sum(group.sampled_tokens for group in batch.groups)
     wall_s = timing.wait_s + timing.train_s + timing.publish_s
@@ -61,18 +51,10 @@ def batch_record(
         "length_mean": sums["steps"] / episodes,
         "invalid_share": sums["invalid_steps"] / steps,
         "cut_prompt_share": sums.get("cut_prompts", 0.0) / steps,
-        "episode_advantage_abs": sums["abs_episode_advantage_sum"] / steps,
-        "step_advantage_abs": sums["abs_step_advantage_sum"] / steps,
-        "episode_advantage_share": sums["abs_episode_advantage_sum"] / levels if levels else 0.0,
-        "step_advantage_share": sums["abs_step_advantage_sum"] / levels if levels else 0.0,
-        "useful_anchor_share": sums["useful_anchor_rows"] / steps,
-        "shared_anchor_share": sums["shared_anchor_rows"] / steps,
-        "aliased_anchor_share": sums.get("aliased_anchor_rows", 0.0) / steps,
-        "step_groups": int(sums["step_groups"]),
-        "step_group_size_mean": sums["steps"] / max(sums["step_groups"], 1.0),
-        "step_group_size_max": int(max(group.scored.diagnostics["step_group_largest"] for group in batch.groups)),
-        **{f"step_group_share_{least}": sums.get(f"step_group_rows_{least}", 0.0) / steps for least in STEP_GROUP_BINS},
-        **{name: learner[name] for name in LEARNER_NAMES if name in learner},
+        "failed_attempts": sum(max(episode.attempt for episode in group.episodes) - 1 for group in batch.groups),
+        **_advantage_levels(sums, steps),
+        **_step_groups(batch, sums, steps),
+        **learner,
         "staleness_mean": sum(ages) / len(ages),
         "staleness_max": max(ages),
         "tokens": tokens,
@@ -80,6 +62,8 @@ def batch_record(
         "wait_s": timing.wait_s,
         "train_s": timing.train_s,
         "publish_s": timing.publish_s,
+        **_waits(batch, timing.wait_s),
+        **_serving(timing.served, batch.number + 1),
     }
 
 
@@ -105,9 +89,50 @@ def _sums(diagnostics: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: sum(one.get(name, 0.0) for one in diagnostics) for name in names}
 
 
+def _advantage_levels(sums: Mapping[str, float], steps: float) -> dict[str, float]:
+    episode, step = sums["abs_episode_advantage_sum"], sums["abs_step_advantage_sum"]
+    both = episode + step
+    return {
+        "episode_advantage_abs": episode / steps,
+        "step_advantage_abs": step / steps,
+        "episode_advantage_share": episode / both if both else 0.0,
+        "step_advantage_share": step / both if both else 0.0,
+    }
+
+
+def _step_groups(batch: Batch, sums: Mapping[str, float], steps: float) -> dict[str, float]:
+    return {
+        "useful_anchor_share": sums["useful_anchor_rows"] / steps,
+        "shared_anchor_share": sums["shared_anchor_rows"] / steps,
+        "aliased_anchor_share": sums.get("aliased_anchor_rows", 0.0) / steps,
+        "step_groups": int(sums["step_groups"]),
+        "step_group_size_mean": sums["steps"] / max(sums["step_groups"], 1.0),
+        "step_group_size_max": int(max(group.scored.diagnostics["step_group_largest"] for group in batch.groups)),
+        **{f"step_group_share_{least}": sums.get(f"step_group_rows_{least}", 0.0) / steps for least in STEP_GROUP_BINS},
+    }
+
+
+def _serving(ack: PolicyAck | None, version: int) -> dict[str, float]:
+    """Empty where the replica's word is of a later version, as in a replay."""
+    return {"load_s": ack.load_s, "pause_s": ack.pause_s} if ack and ack.version == version else {}
+
+
+def _waits(batch: Batch, wait_s: float) -> dict[str, float]:
+    """Mean times of an episode, and `wait_s` divided as the episodes' own times are; 0 where none waited."""
+    episodes = [episode for group in batch.groups for episode in group.episodes]
+    generate_s, env_s = sum(one.generate_s for one in episodes), sum(one.env_s for one in episodes)
+    both_s = generate_s + env_s
+    return {
+        "wait_generate_s": wait_s * generate_s / both_s if both_s else 0.0,
+        "wait_env_s": wait_s * env_s / both_s if both_s else 0.0,
+        "episode_generate_s": generate_s / max(len(episodes), 1),
+        "episode_env_s": env_s / max(len(episodes), 1),
+    }
+
+
 def _reward_means(batch: Batch, reward_funcs: Sequence[str]) -> dict[str, float]:
     steps = [step for group in batch.groups for episode in group.episodes for step in episode.steps]
     return {
-        f"reward_{name}": sum(step.rewards[position] for step in steps) / max(len(steps), 1)
+        f"{REWARD}{name}": sum(step.rewards[position] for step in steps) / max(len(steps), 1)
         for position, name in enumerate(reward_funcs)
     }

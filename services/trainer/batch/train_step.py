@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 from services.contracts.archive import packed
+from services.contracts.events import BatchTrained, Phase
+from services.contracts.policy import PolicyAck
 from services.trainer.batch.batches import Batch, load_manifest, next_batch, staleness
 from services.trainer.batch.metrics import Timing, append_record, batch_record
 from services.trainer.batch.mismatch import warn_of_mismatch
@@ -46,7 +48,7 @@ async def replay(session: Session, manifests: dict[int, str]) -> None:
     for number, manifest in manifests.items():
         if number != session.progress.batch:
             raise JobFailed(f"replay: want the manifest of batch {session.progress.batch}, the next one is {number}")
-        await session.events.phase("replay", batch=number)
+        await session.events.phase(Phase.REPLAY, batch=number)
         await train_batch(session, await load_manifest(session, number, manifest), 0.0)
 
 
@@ -59,19 +61,23 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     session.progress.batch += 1
     session.unconsumed[batch.number] = batch.group_ids
     interrupt: Exception | None = None
+    served: PolicyAck | None = None
     published = time.monotonic()
     try:
-        await publish_policy(session)
+        served = await publish_policy(session)
     except (CancelRequested, DrainRequested, NoReplicaFree, PauseRequested) as error:
         interrupt = error  # the batch is trained all the same: it gets its record
     publish_s = time.monotonic() - published
-    timing = Timing(wait_s, train_s, publish_s)
+    timing = Timing(wait_s, train_s, publish_s, served)
     record = {"at_unix_s": time.time(), **batch_record(batch, learner, timing, session.spec.rewards.reward_funcs)}
     write_durably(session.folder.rollouts(batch.number), packed([group.encoded for group in batch.groups]))
     append_record(session.folder.metrics, record)
     session.progress.metrics_lines += 1
     session.progress.spend("training", wait_s + train_s + publish_s)
-    await session.events.tell("metrics", record)
+    session.progress.wait(
+        inference=record["wait_generate_s"], environment=record["wait_env_s"], trainer=train_s + publish_s
+    )
+    await session.events.add(BatchTrained(record=record))
     await session.tracking.batch(record)
     if interrupt is not None:
         raise interrupt

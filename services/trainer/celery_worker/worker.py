@@ -5,27 +5,26 @@ A child that does not come up, or keeps dying, is told of: in the heartbeat, and
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, cast
 
 import structlog
 from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state
-from redis import Redis
 from redis.exceptions import RedisError
 
-from services.contracts import keys
-from services.contracts.events import Warned, encoded
-from services.kit.lifecycle import HEARTBEAT_S, HEARTBEAT_TTL_S, announce, instance_name
-from services.kit.streams import FIELD
+from services.kit.lifecycle import HEARTBEAT_S, announce, instance_name
+from services.kit.redis import connect
 from services.kit.tasks import ending_the_process
+from services.ledger.presence import present
+from services.ledger.warnings import Warnings
 from services.trainer.settings import Settings
 
 log = structlog.get_logger("trainer")
@@ -40,7 +39,7 @@ def run_worker(app: Celery, settings: Settings) -> int:
     def complaint() -> str | None:  # the pool is there when the worker is ready
         return cast("str | None", worker.pool._pool.complaint())
 
-    beat = ending_the_process(partial(_beat, settings.redis_url, name, stop, complaint))
+    beat = ending_the_process(lambda: asyncio.run(_beat(settings.redis_url, name, stop, complaint)))
     beating = threading.Thread(target=beat, name="heartbeat", daemon=True)
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -61,28 +60,27 @@ def run_worker(app: Celery, settings: Settings) -> int:
     return int(worker.exitcode or 0)
 
 
-def _beat(redis_url: str, name: str, stop: threading.Event, complaint: Callable[[], str | None]) -> None:
-    key, told = keys.service_heartbeat("trainer", name), set[tuple[str, str]]()
-    last, beat = None, {"service": "trainer", "instance": name, "pid": os.getpid()}
-    with Redis.from_url(redis_url, socket_timeout=5) as redis:
-        while not stop.is_set():
-            trouble = complaint()
-            if trouble and trouble != last:
-                log.warning("the child is in trouble", trouble=trouble)
-            last = trouble
-            value = json.dumps({**beat, "detail": {"trouble": trouble} if trouble else {}})
-            with suppress(RedisError, RuntimeError):  # Redis is away, or the worker's set of jobs changed: next beat
-                redis.set(key, value, ex=HEARTBEAT_TTL_S)
-                if trouble:
-                    _warn(redis, trouble, told)
-            stop.wait(HEARTBEAT_S)
-        with suppress(RedisError):
-            redis.delete(key)
+async def _beat(redis_url: str, name: str, stop: threading.Event, complaint: Callable[[], str | None]) -> None:
+    def detail() -> dict[str, Any]:
+        return {"trouble": trouble} if (trouble := complaint()) else {}
+
+    async with connect(redis_url) as redis:
+        warnings, last = Warnings(redis, "trainer"), None
+        async with present(redis, "trainer", name, detail):
+            while not stop.is_set():
+                trouble = complaint()
+                if trouble and trouble != last:
+                    log.warning("the child is in trouble", trouble=trouble)
+                last = trouble
+                with suppress(
+                    RedisError, RuntimeError
+                ):  # Redis is away, or the worker's set of jobs changed: next beat
+                    if trouble:
+                        await _warn(warnings, name, trouble)
+                await asyncio.to_thread(stop.wait, HEARTBEAT_S)
 
 
-def _warn(redis: Redis, trouble: str, told: set[tuple[str, str]]) -> None:
+async def _warn(warnings: Warnings, name: str, trouble: str) -> None:
     """Tell the owners of the jobs that this worker has taken from the queue, each sentence once."""
     for job in {str(json.loads(request.body)[0][0]) for request in state.reserved_requests.copy()}:
-        if (job, trouble) not in told:
-            redis.xadd(keys.events_stream(job), {FIELD: encoded(Warned(service="trainer", message=trouble))})
-            told.add((job, trouble))
+        await warnings.once(job, f"{name}: {trouble}", trouble)

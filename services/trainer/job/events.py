@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.events import Body, StateReached, Warned, encoded, job_event
-from services.contracts.messages import JobEvent, decode, encode
+from services.contracts.events import AnyBody, Phase, PhaseBegan, StateReached, encoded, job_event
+from services.contracts.messages import JobEvent, decode
+from services.contracts.states import JobState
 from services.kit.streams import RawEntry, append, payload_of
+from services.ledger.warnings import Warnings
 
 
 class Events:
     """The event stream of one job. Every event may be told twice; readers take the last word."""
 
     def __init__(self, redis: Redis, job: str) -> None:
-        self._redis, self._stream = redis, keys.events_stream(job)
+        self._redis, self._job, self._stream = redis, job, keys.events_stream(job)
+        self._warnings = Warnings(redis, "trainer")
 
-    async def tell(self, kind: Literal["phase", "metrics", "evaluation", "summary"], data: dict[str, Any]) -> None:
-        """Append one event whose content is the kind's own: `phase`, `metrics`, `evaluation`, `summary`."""
-        await append(self._redis, self._stream, encode(JobEvent(kind=kind, at_unix_s=time.time(), data=data)))
-
-    async def add(self, body: Body) -> None:
-        """Append one event whose content is typed."""
+    async def add(self, body: AnyBody) -> None:
+        """Append one event."""
         await append(self._redis, self._stream, encoded(body))
 
-    async def state(self, state: str, error: str | None = None) -> None:
+    async def state(self, state: JobState, error: str | None = None) -> None:
         """RUNNING, PAUSED, SUCCEEDED, FAILED (with its sentence) or CANCELLED."""
         await self.add(StateReached(state=state, error=error))
 
     async def queued(self, reason: str) -> None:
         """QUEUED again, with the reason; not told a second time while nothing else happened."""
-        event = StateReached(state="QUEUED", reason=reason)
+        event = StateReached(state=JobState.QUEUED, reason=reason)
         if await self._last() != job_event(event).data:
-            await self.phase("waiting", reason=reason)
+            await self.phase(Phase.WAITING, reason=reason)
             await self.add(event)
 
     async def _last(self) -> dict[str, Any] | None:
@@ -45,10 +43,18 @@ class Events:
         except (ValueError, LookupError):  # nothing yet, or an entry that is no event
             return None
 
-    async def phase(self, phase: str, **detail: Any) -> None:
-        """What the job is doing: waiting, warmstart, publish, evaluation, training, replay, export."""
-        await self.tell("phase", {"phase": phase, **detail})
+    async def phase(self, phase: Phase, **detail: Any) -> None:
+        """What the job is doing."""
+        await self.add(PhaseBegan(phase=phase, detail=detail))
 
     async def warn(self, message: str) -> None:
         """Something went wrong and the job goes on."""
-        await self.add(Warned(service="trainer", message=message))
+        await self._warnings.warn(self._job, message)
+
+    async def count(self, cause: str) -> None:
+        """Something went wrong that may happen often: told at the 1st, 2nd, 4th... time."""
+        await self._warnings.count(self._job, cause)
+
+    async def last_cause(self, since_unix_s: float) -> str | None:
+        """The newest cause that any service counted; None: there is none since that instant."""
+        return await self._warnings.last_cause(self._job, since_unix_s)

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.job import JobSpec
+from services.contracts.states import JobState
 from services.ledger import Ledger
 from services.trainer.job.errors import JobFailed
 from services.trainer.job.events import Events
@@ -30,11 +31,11 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
     await redis.srem(keys.ACTIVE_JOBS, job)
     spec = await _spec(redis, job)
     if spec is None:
-        await events.state("FAILED", error)
+        await events.state(JobState.FAILED, error)
         return
     progress = newest_complete(folder.checkpoints)[1]
     progress.started_unix_s = progress.started_unix_s or time.time()
-    summary = job_summary(job, spec, "FAILED", progress, read_results(folder), balance, checkpoint=None)
+    summary = job_summary(job, spec, JobState.FAILED, progress, read_results(folder), balance, checkpoint=None)
     with suppress(OSError):  # the events say the same; a redelivery finds the wish and ends the job again
         write_durably(folder.summary, summary.model_dump_json(indent=2).encode())
     await tell_end(events, summary, error)

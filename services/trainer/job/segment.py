@@ -17,6 +17,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.stdlib import BoundLogger
 
 from services.contracts import keys
+from services.contracts.events import Phase
+from services.contracts.states import JobState
 from services.kit.values import add_member
 from services.ledger import RecordUnreadable, StaleEpoch
 from services.trainer.batch.train_step import train_next_batch
@@ -61,7 +63,7 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
         await forget_takes(session.redis, session.job)
         await session.redis.srem(keys.ACTIVE_JOBS, session.job)
         await session.tracking.close(None)
-        await session.events.state("PAUSED")
+        await session.events.state(JobState.PAUSED)
     except DrainRequested:
         await _save_if_new(session)
         await forget_takes(session.redis, session.job)
@@ -73,15 +75,15 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
         await session.events.queued(str(error))
         return keys.WAITING
     except CancelRequested:
-        await end_job(session, "CANCELLED")
+        await end_job(session, JobState.CANCELLED)
     except (JobFailed, RecordUnreadable) as error:
         log.warning("job failed", job=session.job, error=str(error))
-        await end_job(session, "FAILED", str(error))
+        await end_job(session, JobState.FAILED, str(error))
     except (StaleEpoch, *RedisGone):
         raise
     except Exception as error:  # the outermost loop: a defect ends its job, not the worker
         log.exception("job failed unexpectedly", job=session.job)
-        await end_job(session, "FAILED", f"unexpected: {type(error).__name__}: {error}")
+        await end_job(session, JobState.FAILED, f"unexpected: {type(error).__name__}: {error}")
     return None
 
 
@@ -89,14 +91,14 @@ async def _run(session: Session) -> bool:
     """Run one segment; whether another one follows."""
     begun = time.monotonic()
     await session.redis.sadd(keys.ACTIVE_JOBS, session.job)
-    await session.events.state("RUNNING")
+    await session.events.state(JobState.RUNNING)
     await session.heed_wish()
     await add_member(session.redis, keys.ACTIVE_JOBS, session.job)  # also when it was lost meanwhile
     if not session.started:
         await _start(session)
         if session.progress.batch == 0 and session.spec.training.total_batches:
             return True
-    await session.events.phase("training", batch=session.progress.batch)
+    await session.events.phase(Phase.TRAINING, batch=session.progress.batch)
     trained = 0
     while session.progress.batch < session.spec.training.total_batches:
         late = time.monotonic() - begun > session.settings.segment_s
@@ -118,7 +120,7 @@ async def _start(session: Session) -> None:
     if warmstart is not None:
         await warm_start(session, warmstart)
     await catch_up(session)
-    await session.events.phase("publish", version=session.progress.batch)
+    await session.events.phase(Phase.PUBLISH, version=session.progress.batch)
     begun = time.monotonic()
     await publish_policy(session)
     session.progress.spend("publish", time.monotonic() - begun)
@@ -137,7 +139,7 @@ async def _evaluate_in_between(session: Session) -> None:
         begun = time.monotonic()
         await evaluate(session, "during")
         session.progress.spend("evaluation", time.monotonic() - begun)
-        await session.events.phase("training", batch=batch)
+        await session.events.phase(Phase.TRAINING, batch=batch)
 
 
 async def _finish(session: Session) -> None:
@@ -149,8 +151,8 @@ async def _finish(session: Session) -> None:
             await session.heed_wish()
             await _evaluate_baseline(session, label)
     session.progress.spend("evaluation", time.monotonic() - begun)
-    await session.events.phase("export")
-    await end_job(session, "SUCCEEDED")
+    await session.events.phase(Phase.EXPORT)
+    await end_job(session, JobState.SUCCEEDED)
 
 
 async def _evaluate_baseline(session: Session, label: Label) -> None:

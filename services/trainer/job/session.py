@@ -16,7 +16,7 @@ from services.contracts.job import JobSpec
 from services.contracts.summary import EvaluationResult
 from services.kit.values import string_value
 from services.ledger import Ledger, StaleEpoch
-from services.ledger.troubles import Troubles, why_unplayable
+from services.ledger.playability import why_unplayable
 from services.trainer.batch.arrivals import Arrivals
 from services.trainer.job.errors import CancelRequested, DrainRequested, JobFailed, PauseRequested
 from services.trainer.job.events import Events
@@ -70,9 +70,6 @@ class Session:
     """The owner was warned that engine and trainer differ; once is enough."""
     started: bool = False
     """Version 0 is served and measured: training may begin."""
-
-    def __post_init__(self) -> None:
-        self.troubles = Troubles(self.redis, "trainer")
 
     async def consume_trained(self, before: int | None = None) -> None:
         """Free the payloads of trained batches, those before batch `before` or all: their effect is durable.

@@ -9,7 +9,9 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from services.contracts import keys
+from services.contracts.events import Summarized
 from services.contracts.job import JobSpec
+from services.contracts.states import JobState
 from services.contracts.summary import EvaluationResult, JobSummary, LedgerSummary
 from services.ledger import Balance, DropReason, Ledger, RecordUnreadable
 from services.trainer.job.events import Events
@@ -63,10 +65,11 @@ def job_summary(
         seed=spec.training.seed,
         stale_max=totals.stale_max if batches else None,
         phases_s=progress.phases_s,
+        waits_s=progress.waits_s,
     )
 
 
-async def end_job(session: Session, state: str, error: str | None = None) -> None:
+async def end_job(session: Session, state: JobState, error: str | None = None) -> None:
     """End the job: drop what is live, write the summary, tell the state. Repeatable until the summary is there.
 
     Raises:
@@ -114,8 +117,8 @@ async def close_ledger(ledger: Ledger, epoch: int, events: Events) -> Balance:
 
 async def tell_end(events: Events, summary: JobSummary, error: str | None = None) -> None:
     """The summary, then the state; the API may hear both twice."""
-    await events.tell("summary", summary.model_dump(mode="json"))
-    await events.state(summary.state, error)
+    await events.add(Summarized(summary=summary.model_dump(mode="json")))
+    await events.state(JobState(summary.state), error)
 
 
 def ended_summary(folder: JobFolder) -> JobSummary | None:

@@ -140,8 +140,8 @@ class Learner:
             What `mismatch` returns over all rows; `current_mismatch_kl`, its `mismatch_kl` over the rows that this
             version sampled alone, left out if there is none; means over optimizer steps, 0 if there is none: `loss`,
             `policy_loss`, `kl` (to the reference), `policy_kl` (to the old policy), `entropy`, `clip_fraction`,
-            `grad_norm`; and `learning_rate`, `rows`, `trained_rows`, `unique_rows_share`, `sampled_tokens`,
-            `trained_tokens`, `optimizer_steps` (all so far).
+            `grad_norm`; and `learning_rate`, `trained_rows`, `unique_rows_share`, `trained_tokens`, `optimizer_steps`
+            (all so far). Each is a field of services/contracts/metrics.py.
 
         Raises:
             RowsError: no rows.
@@ -168,10 +168,8 @@ class Learner:
             **agreement,
             **_means(steps),
             "learning_rate": rate,
-            "rows": float(len(rows)),
             "trained_rows": float(len(columns.advantage)),
             "unique_rows_share": len({(row.prompt_ids, row.response_ids) for row in rows}) / len(rows),
-            "sampled_tokens": float(everything.rows.tokens),
             "trained_tokens": float(columns.rows.tokens),
             "optimizer_steps": float(self.optimizer_steps),
         }

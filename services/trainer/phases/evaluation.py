@@ -10,6 +10,7 @@ from typing import Literal
 
 from services.contracts import ids
 from services.contracts.archive import packed
+from services.contracts.events import Evaluated, Phase
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.summary import EvaluationResult
 from services.trainer.batch.mismatch import warn_of_mismatch
@@ -65,7 +66,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
     names = [group.group_id for group in groups]
     stored = find_result(session.evaluations, label, chosen.version)
     if stored is None:
-        await session.events.phase("evaluation", label=label, version=chosen.version)
+        await session.events.phase(Phase.EVALUATION, label=label, version=chosen.version)
         what = f"evaluation {label}"
         playable = chosen.actor != "random" or await gather(session, groups[:1], what)
         payloads = await gather(session, groups, what) if playable else []
@@ -80,7 +81,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         write_durably(path, packed([group.encoded for group in payloads]))
         session.evaluations.append(stored)
         write_results(session.folder, session.evaluations)
-        await session.events.tell("evaluation", stored.model_dump())
+        await session.events.add(Evaluated(result=stored))
         await session.tracking.evaluation(stored)
     await consume_gathered(session, -1 - chosen.round * NUMBERS_PER_ROUND, names)
     return stored

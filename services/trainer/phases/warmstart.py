@@ -6,6 +6,7 @@ import math
 import time
 
 from services.contracts import ids
+from services.contracts.events import Phase
 from services.contracts.job import WarmStart
 from services.contracts.messages import OpenedGroup
 from services.contracts.summary import EvaluationResult
@@ -30,7 +31,7 @@ async def warm_start(session: Session, warmstart: WarmStart) -> None:
     if session.progress.warmstarted:
         return
     started = time.monotonic()
-    await session.events.phase("warmstart", rows=warmstart.warmstart_rows)
+    await session.events.phase(Phase.WARMSTART, rows=warmstart.warmstart_rows)
     payloads = await _gather_steps(session, warmstart)
     pairs = supervised_pairs([episode for payload in payloads for episode in payload.episodes])
     if not pairs:
@@ -38,7 +39,7 @@ async def warm_start(session: Session, warmstart: WarmStart) -> None:
     report = session.learner.supervise(pairs[: warmstart.warmstart_rows], warmstart)
     session.progress.warmstarted = True
     session.progress.spend("warmstart", time.monotonic() - started)
-    await session.events.phase("warmstart", **report)
+    await session.events.phase(Phase.WARMSTART, **report)
     await save_checkpoint(session)
     await consume_gathered(session, FIRST_NUMBER, [payload.group_id for payload in payloads])
 

@@ -25,7 +25,7 @@ HASHES, STATE, PROGRESS = "hashes.json", "trainer", "progress.json"
 
 
 async def save_checkpoint(session: Session) -> Path:
-    """Write a checkpoint; once it is durable, free the payloads that not even the one before it would need.
+    """Write a checkpoint. Once it is durable, free the payloads that the checkpoint before it does not need either.
 
     Raises:
         StaleEpoch: a newer trainer holds the job.

@@ -39,6 +39,8 @@ class Progress(msgspec.Struct, kw_only=True):
     started_unix_s: float = 0.0
     """When the first segment began."""
     phases_s: dict[str, float] = {}
+    waits_s: dict[str, float] = {}
+    """Wall time of the trained batches by what it was spent on; see `JobSummary`."""
     totals: Totals = msgspec.field(default_factory=Totals)
     ledger: dict[str, int] = {}
     """The ledger's counters when the checkpoint was written, for people."""
@@ -46,6 +48,11 @@ class Progress(msgspec.Struct, kw_only=True):
     def spend(self, phase: str, seconds: float) -> None:
         """Add wall time to a phase."""
         self.phases_s[phase] = self.phases_s.get(phase, 0.0) + seconds
+
+    def wait(self, **seconds: float) -> None:
+        """Add wall time by what a batch waited for."""
+        for name, amount in seconds.items():
+            self.waits_s[name] = self.waits_s.get(name, 0.0) + amount
 
 
 def encode_progress(progress: Progress) -> bytes:

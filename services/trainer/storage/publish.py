@@ -37,10 +37,13 @@ return 1
 """The manifest, unless a newer trainer holds the job: a frozen trainer that wakes up publishes nothing."""
 
 
-async def publish_policy(session: Session) -> None:
+async def publish_policy(session: Session) -> PolicyAck:
     """Publish the learner's weights as version `progress.batch` and wait until a replica serves them.
 
     A version that is published already (a replay) is left as it is.
+
+    Returns:
+        The word of a replica that serves it, or a later one.
 
     Raises:
         JobFailed: no replica acknowledged it within ack_timeout_s, or it is refused for good.
@@ -56,7 +59,7 @@ async def publish_policy(session: Session) -> None:
         if not await script(keys=names, args=[session.epoch, manifest.model_dump_json()]):
             raise StaleEpoch(f"publish in job {session.job}: epoch {session.epoch} is no longer the newest")
         _prune(session, version)
-    await _wait_for_ack(session, version)
+    return await _wait_for_ack(session, version)
 
 
 def base_sha(base: Path) -> str:
@@ -96,9 +99,9 @@ async def _published_version(session: Session) -> int:
         return -1
 
 
-async def _wait_for_ack(session: Session, version: int) -> None:
+async def _wait_for_ack(session: Session, version: int) -> PolicyAck:
     deadline, next_wish = Deadline(session.settings.ack_timeout_s), time.monotonic() + WISH_POLL_S
-    while not any(ack.version >= version for ack in await acks(session.redis, session.job)):
+    while not (serving := [ack for ack in await acks(session.redis, session.job) if ack.version >= version]):
         if deadline.passed:
             cause = await last_refusal(session.redis, session.job, version)
             raise JobFailed(
@@ -111,6 +114,7 @@ async def _wait_for_ack(session: Session, version: int) -> None:
             await session.heed_wish()
             await check_room(session.redis, session.job)
         await asyncio.sleep(ACK_POLL_S)
+    return serving[0]
 
 
 async def acks(redis: Redis, job: str) -> list[PolicyAck]:

@@ -22,6 +22,7 @@ from services.contracts.job import JobSpec, parse_spec
 from services.contracts.messages import CompleteGroup, Episode, JobEvent, OpenedGroup, Step, decode, encode
 from services.kit.dead_letters import dead_letters
 from services.kit.streams import StreamConsumer
+from services.kit.values import string_value
 from services.ledger import GroupState, Ledger
 from services.ledger.ledger import ADVANTAGE
 
@@ -102,7 +103,7 @@ async def until_dead_letter(redis: Redis, job: str) -> tuple[bytes, bytes]:
 
 async def until_scored(redis: Redis, job: str, name: str) -> bytes:
     await until_state(redis, job, name, GroupState.SCORED)
-    stored = await Ledger(redis, job).scores_of(name)
+    stored = await string_value(redis, keys.scores(job, name))
     assert stored is not None
     return stored
 

@@ -201,8 +201,8 @@ def test_text_that_a_database_cannot_compare_with_is_422(path: str, http: httpx.
 def test_the_catalogue_and_health_answer(http: httpx.Client) -> None:
     listed = {view["info"]["id"]: view["info"] for view in http.get("/v1/environments").json()}
     assert list(listed) == ["grid", "noise", "open", "absent"]
-    told = {name: listed["grid"][name] for name in ("deterministic", "snapshot", "thread_safe", "cost_class")}
-    assert told == {"deterministic": True, "snapshot": False, "thread_safe": True, "cost_class": "light"}
+    told = {name: listed["grid"][name] for name in ("deterministic", "thread_safe", "cost_class")}
+    assert told == {"deterministic": True, "thread_safe": True, "cost_class": "light"}
     assert http.get("/v1/environments/noise").json()["info"]["cost_class"] is None
     assert "gamma" in http.get("/v1/algorithms").json()["algorithm"]["properties"]
     health = http.get("/healthz")

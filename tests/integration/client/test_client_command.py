@@ -99,6 +99,7 @@ def summary(job: Job, state: str, evaluations: list[dict[str, Any]]) -> dict[str
         "seed": 0,
         "stale_max": 1,
         "phases_s": {"training": 10.0},
+        "waits_s": {"inference": 4.5, "environment": 0.5, "trainer": 5.0},
     }
 
 
@@ -111,7 +112,7 @@ def test_train_follows_a_job_and_leaves_its_results(
         done = gigpo("train", str(job_file), "--name=mine", "--api", api.url, "--advantage_estimator", "rloo")
         player.join()
     assert done.returncode == 0, done.stderr
-    for words in ("batch 3/3", "evaluation after: success 0.900", "SUCCEEDED", "after training"):
+    for words in ("batch 3/3", "evaluation after: success 0.900", "SUCCEEDED", "after training", "waits_s: inference"):
         assert words in done.stdout, done.stdout
     folder = tmp_path / "runs" / "mine"
     saved = json.loads((folder / "summary.json").read_text())

@@ -45,8 +45,7 @@ def test_without_a_stack_the_listing_is_this_installations(gigpo):
     assert {"alfworld", "grid", "gymnasium", "openenv", "gone"} <= set(views)
     assert views["grid"]["info"]["kwargs_schema"]["properties"]["size"]
     assert views["grid"]["unavailable_reason"] == ""
-    assert {name: views["grid"]["info"][name] for name in ("snapshot", "thread_safe", "cost_class")} == {
-        "snapshot": False,
+    assert {name: views["grid"]["info"][name] for name in ("thread_safe", "cost_class")} == {
         "thread_safe": True,
         "cost_class": "light",
     }

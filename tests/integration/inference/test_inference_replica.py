@@ -1,5 +1,5 @@
 import asyncio
-import json
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -12,9 +12,9 @@ from services.contracts.messages import GenerateItem, GenerateRequest, JobEvent,
 from services.contracts.policy import PolicyRefusal, ReplicaStatus
 from services.inference.consumer import GROUP
 from services.inference.engine import EngineFailed
-from services.inference.weights import fingerprint
 from services.kit.dead_letters import dead_letters
 from services.kit.streams import FIELD
+from services.ledger.presence import present_instances
 from tests.integration.inference.conftest import Jobs, Running, Worker, until
 from tests.unit.inference.policy_versions import any_manifest
 
@@ -50,10 +50,8 @@ async def test_a_replica_takes_a_job_acknowledges_its_policy_and_answers(
 ) -> None:
     async with start_replica() as replica:
         await jobs.status("r1", state="idle", version=-1)
-        manifest = any_manifest(0)
-        await jobs.publish(manifest)
-        ack = await jobs.acked("r1", 0)
-        assert ack.fingerprint == fingerprint(manifest)
+        await jobs.publish(any_manifest(0))
+        assert (await jobs.acked("r1", 0)).engine == "fake"
         await jobs.status("r1", state="serving", job_id="job", version=0)
         await worker.ask("r1", "e:0:0", "e:1:0")
         for generated in await worker.answered("e:0:0", "e:1:0"):
@@ -454,9 +452,9 @@ async def test_a_replica_whose_engine_raises_what_it_should_not_serves_the_next_
 
 async def test_the_heartbeat_tells_what_the_service_does(start_replica: Start, redis: Redis) -> None:
     async with start_replica():
-        value = json.loads(await redis.get(keys.service_heartbeat("inference", "r1")))
-        assert value["instance"] == "r1"
-        assert value["detail"]["counters"]["expired"] == 0
+        (beat,) = await present_instances(redis)
+        assert (beat.service, beat.instance, beat.pid) == ("inference", "r1", os.getpid())
+        assert beat.detail["counters"]["expired"] == 0
 
 
 async def looked_around(redis: Redis, replica: str) -> None:

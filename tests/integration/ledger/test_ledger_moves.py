@@ -67,7 +67,7 @@ async def test_a_group_goes_from_open_to_consumed_and_leaves_nothing_behind(redi
     assert balance.holds
     assert await ledger.manifests() == {}
     assert await ledger.episodes_of("g1") == []
-    assert await ledger.scores_of("g1") is None
+    assert await redis.exists(keys.scores(JOB, "g1")) == 0
     for stream in (keys.groups_stream(JOB), keys.episodes_stream(JOB), keys.scored_stream(JOB)):
         assert await redis.xlen(stream) == 0
 

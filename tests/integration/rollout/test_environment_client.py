@@ -63,16 +63,14 @@ async def test_steps_that_are_not_light_go_alone(counted, env_address):
 async def test_a_fault_of_the_environments_own_code_is_told_from_one_of_the_infrastructure(environments, tmp_path):
     opened = await environments.open(opening("bug", environment="troubled", n=1, kwargs={"raise_at": 2}))
     await environments.step(opened.leases[0], 1, "go")
-    with pytest.raises(EnvironmentFault, match="broken on purpose") as caught:
+    with pytest.raises(EnvironmentFault, match=r"environment env_bug: .*broken on purpose"):
         await environments.step(opened.leases[0], 2, "go")
-    assert caught.value.fault == "env_bug"
     kwargs = {"die_once": str(tmp_path / "died")}
     opened = await environments.open(opening("death", environment="troubled", n=1, kwargs=kwargs))
     for seq in (1, 2):
         await environments.step(opened.leases[0], seq, "go")
-    with pytest.raises(EnvironmentFault) as caught:
+    with pytest.raises(EnvironmentFault, match="environment infra: "):
         await environments.step(opened.leases[0], 3, "go")
-    assert caught.value.fault == "infra"
 
 
 async def test_a_refused_opening_names_the_service_and_its_reason(environments):
@@ -226,7 +224,7 @@ async def test_a_reset_that_hung_is_a_failed_attempt_and_not_asked_for_again():
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with connected_environments(f"127.0.0.1:{port}", EnvironmentLimits()) as environments:
-        with pytest.raises(EnvironmentFault, match="ABORTED: reset took too long") as caught:
+        with pytest.raises(EnvironmentFault, match=r"environment infra: .*ABORTED: reset took too long"):
             await environments.open(opening("hung"))
-    assert (caught.value.fault, servicer.opened) == ("infra", 1)
+    assert servicer.opened == 1
     await server.stop(0)

@@ -12,6 +12,7 @@ from services.contracts.messages import Episode, JobEvent, decode, encode
 from services.kit.dead_letters import dead_letters
 from services.ledger import GroupState
 from services.ledger.ledger import ROLLOUT
+from services.ledger.presence import present_instances
 from tests.integration.rollout.conftest import env_process
 from tests.integration.rollout.fake_replica import FakeReplica, serving
 from tests.integration.rollout.worker_process import HANGS_S, WorkedJob, worker_process
@@ -51,8 +52,8 @@ async def test_a_worker_plays_the_groups_of_every_active_job(redis, redis_url, e
         async with serving(replicas[0]), serving(replicas[1]):
             for job, group_ids in zip(jobs, opened, strict=True):
                 await asyncio.wait_for(job.reach(GroupState.COMPLETE, *group_ids), HANGS_S)
-        alive = [key async for key in redis.scan_iter(keys.service_heartbeat("rollout", "*"))]
-        assert len(alive) == 1
+        (alive,) = await present_instances(redis)
+        assert (alive.service, alive.pid) == ("rollout", worker.pid)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(HANGS_S) == 0
     for job, group_ids, replica in zip(jobs, opened, replicas, strict=True):

@@ -9,7 +9,8 @@ from services.contracts.events import Warned, warned
 from services.contracts.messages import JobEvent, decode
 from services.kit.streams import FIELD
 from services.ledger import GroupState
-from services.ledger.troubles import Troubles, why_unplayable
+from services.ledger.playability import why_unplayable
+from services.ledger.warnings import Warnings
 from tests.integration.rollout.fake_replica import FakeReplica, serving
 from tests.integration.rollout.worker_process import HANGS_S, WorkedJob, worker_process
 
@@ -77,19 +78,19 @@ async def test_attempts_that_fail_for_one_cause_are_told_as_one_warning_with_a_c
     told = await warnings(redis, job)
     cause = "an attempt to play a group failed: the tokenizer's chat template: System role not supported"
     assert [(one.service, one.message) for one in told] == [("rollout", cause)] * 4
-    assert sorted(one.count for one in told) == [1, 2, 4, 8]  # of 12 attempts
-    assert await Troubles(redis, "trainer").last(job.job_id, 0.0) == cause
+    assert sorted(one.count for one in told) == [1, 2, 4, 8]  # of 12 attempts, side by side
+    assert await Warnings(redis, "trainer").last_cause(job.job_id, 0.0) == cause
 
 
 async def test_causes_are_counted_apart_up_to_a_limit_and_are_forgotten_by_time(redis):
     job = WorkedJob(redis, None, "job_a", {})
-    troubles = Troubles(redis, "rollout")
+    counted = Warnings(redis, "rollout")
     names = [f"{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(300)]
     for name in names:
-        await troubles.note(job.job_id, f"cause {name}")
+        await counted.count(job.job_id, f"cause {name}")
     assert await redis.hlen(keys.troubles(job.job_id)) == 101
     assert len(await warnings(redis, job)) == 100 + len([1, 2, 4, 8, 16, 32, 64, 128])
-    assert await troubles.last(job.job_id, 0.0) == f"cause {names[-1]}"
-    assert await troubles.last(job.job_id, 4e9) is None
+    assert await counted.last_cause(job.job_id, 0.0) == f"cause {names[-1]}"
+    assert await counted.last_cause(job.job_id, 4e9) is None
     assert await redis.ttl(keys.troubles(job.job_id)) > 0
     assert await redis.ttl(keys.last_trouble(job.job_id)) > 0

@@ -9,7 +9,8 @@ from services.contracts import keys
 from services.contracts.messages import JobEvent, decode
 from services.kit.streams import FIELD
 from services.ledger import GroupState
-from services.rollout.warnings import JobWarnings
+from services.ledger.playability import refuse_job, why_unplayable
+from services.ledger.warnings import Warnings
 from tests.integration.rollout.fake_replica import FakeReplica, serving
 from tests.integration.rollout.worker_process import HANGS_S, WorkedJob, worker_process
 
@@ -21,11 +22,11 @@ async def warnings(redis: Redis, job_id: str) -> list[dict[str, str]]:
 
 async def test_a_topic_is_told_once_a_job_whichever_worker_tells_it(redis):
     for _ in range(2):
-        worker = JobWarnings(redis, "job_a")
+        worker = Warnings(redis, "rollout")
         for _ in range(2):
-            await worker.once("a", "first")
-            await worker.once("b", "second")
-    await JobWarnings(redis, "job_b").once("a", "first")
+            await worker.once("job_a", "a", "first")
+            await worker.once("job_a", "b", "second")
+    await Warnings(redis, "rollout").once("job_b", "a", "first")
     told = [{"service": "rollout", "message": message} for message in ("first", "second")]
     assert await warnings(redis, "job_a") == told
     assert await warnings(redis, "job_b") == told[:1]
@@ -53,3 +54,17 @@ async def test_prompts_that_are_cut_are_told_once_a_job(redis, redis_url, env_ad
             await asyncio.wait_for(job.reach(GroupState.COMPLETE, *opened), HANGS_S)
     (warning,) = await warnings(redis, "job_a")
     assert warning["message"].startswith("max_prompt_tokens: observations are longer than 10 tokens allow")
+
+
+async def test_values_of_a_wrong_type_hide_no_warning_and_stop_nothing(redis):
+    told = Warnings(redis, "rollout")
+    for name in (keys.warned("job_a"), keys.troubles("job_a"), keys.playing_refusals("job_a")):
+        await redis.set(name, "of another type")
+    await told.once("job_a", "a", "once a topic")
+    await told.once("job_a", "a", "once a topic")
+    for _ in range(3):
+        await told.count("job_a", "counted")
+    await refuse_job(redis, "job_a", "w1", "no tokenizer")
+    messages = [warning["message"] for warning in await warnings(redis, "job_a")]
+    assert messages == ["once a topic", "counted", "counted"]
+    assert await why_unplayable(redis, "job_a") == "no tokenizer"

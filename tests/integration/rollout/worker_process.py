@@ -47,11 +47,16 @@ class WorkedJob:
             await self.set_base()
 
     async def set_base(self, *, chat_template: str | None = None, config: dict[str, Any] | None = None) -> None:
-        """Make the folder of the policy's tokenizer, named relative to the data folder."""
+        """Make the folder of the policy's tokenizer, named relative to the data folder.
+
+        Args:
+            config: instead of config.json; then tokenizer_config.json says nothing either.
+        """
         folder = Path("jobs") / self.job_id / "base"
         write_policy_folder(self._data_dir / folder, WORDS, chat_template=chat_template)
         if config is not None:
             (self._data_dir / folder / "config.json").write_text(json.dumps(config))
+            (self._data_dir / folder / "tokenizer_config.json").write_text("{}")
         await self._redis.set(keys.base(self.job_id), str(folder))
 
     def replies(self, *texts: str) -> list[list[int]]:

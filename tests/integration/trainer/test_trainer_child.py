@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -90,7 +91,9 @@ async def test_a_child_that_keeps_dying_is_told_of_and_started_again_after_pause
             warning = await until_event(redis, "job_a", "warning")
             assert "died at least 3 times in a row" in warning.data["message"]
             assert "exit status 3" in warning.data["message"]
-            assert warning.data["message"] in await troubles(redis)
+            async with asyncio.timeout(30):  # the heartbeat says it at its next beat
+                while warning.data["message"] not in await troubles(redis):
+                    await asyncio.sleep(0.1)
             order.unlink()
             rollout.held_from = NO_CURSOR
             assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"

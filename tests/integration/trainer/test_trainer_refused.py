@@ -24,7 +24,8 @@ from services.contracts import keys
 from services.contracts.messages import OpenedGroup
 from services.contracts.policy import PolicyRefusal, ReplicaStatus
 from services.ledger import Ledger
-from services.ledger.troubles import Troubles, refuse_job
+from services.ledger.playability import refuse_job
+from services.ledger.warnings import Warnings
 
 UNREACHED_S = 3_000.0
 """A limit that no test waits for: the job must end without it."""
@@ -174,7 +175,7 @@ async def test_groups_that_do_not_come_name_the_last_trouble_since_they_were_wai
             began = time.monotonic()
             while not rollout.seen and time.monotonic() - began < 60:
                 await asyncio.sleep(0.05)
-            await Troubles(redis, "rollout").note("job_a", "the environment is asked again: Server at capacity")
+            await Warnings(redis, "rollout").count("job_a", "the environment is asked again: Server at capacity")
             failed = await until_event(redis, "job_a", "state", state="FAILED")
     assert failed.data["error"].startswith("batch 0: 3 of 3 groups did not come within batch_timeout_s = 4 s")
     assert failed.data["error"].endswith("; the last trouble: the environment is asked again: Server at capacity")

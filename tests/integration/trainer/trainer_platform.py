@@ -198,7 +198,7 @@ async def acknowledge(redis: Redis, job: str) -> None:
         published = await string_value(redis, keys.policy(job)) or b""
         with suppress(ValidationError):  # there is none, or what a test put in its place
             version = PolicyManifest.model_validate_json(published).version
-            ack = PolicyAck(replica="r", version=version, fingerprint="", engine="fake", load_s=0.0, pause_s=0.0)
+            ack = PolicyAck(replica="r", version=version, engine="fake", load_s=0.0, pause_s=0.0)
             await put_field(redis, keys.policy_acks(job), "r", ack.model_dump_json())
         await asyncio.sleep(0.02)
 

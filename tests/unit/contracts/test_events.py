@@ -1,20 +1,32 @@
 """Typed events: one way to write a warning, and one to read whatever was ever written."""
 
+from typing import get_args
+
 import pytest
 
 from services.contracts.events import (
     LONGEST_MESSAGE,
+    AnyBody,
+    BatchTrained,
     CheckpointSaved,
+    Evaluated,
+    Kind,
+    Phase,
+    PhaseBegan,
     RepeatedWarning,
     StateReached,
+    Summarized,
     Warned,
     cause_key,
     encoded,
     job_event,
+    read,
     summarized,
     warned,
 )
 from services.contracts.messages import JobEvent, decode
+from services.contracts.states import JobState
+from services.contracts.summary import EvaluationResult
 
 
 @pytest.mark.parametrize(
@@ -22,8 +34,8 @@ from services.contracts.messages import JobEvent, decode
     [
         (Warned(service="inference", message="slow"), "warning", {"service": "inference", "message": "slow"}),
         (Warned(service="r", message="slow", count=2), "warning", {"service": "r", "message": "slow", "count": 2}),
-        (StateReached(state="RUNNING"), "state", {"state": "RUNNING"}),
-        (StateReached(state="FAILED", error="no luck"), "state", {"state": "FAILED", "error": "no luck"}),
+        (StateReached(state=JobState.RUNNING), "state", {"state": "RUNNING"}),
+        (StateReached(state=JobState.FAILED, error="no luck"), "state", {"state": "FAILED", "error": "no luck"}),
         (CheckpointSaved(batch=3, name="b3"), "checkpoint", {"batch": 3, "name": "b3"}),
     ],
 )
@@ -74,3 +86,55 @@ def test_repeated_warnings_are_one_line_with_the_newest_words_and_the_larger_cou
         RepeatedWarning(4.0, "rollout", "step 3 failed", 4),
         RepeatedWarning(2.0, "trainer", "slow", 1),
     ]
+
+
+RESULT = EvaluationResult(
+    label="after",
+    version=3,
+    episodes=4,
+    success=0.5,
+    standard_error=0.25,
+    return_mean=1.0,
+    length_mean=2.0,
+    invalid_share=0.0,
+    split="eval",
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        StateReached(state=JobState.QUEUED, reason="no replica is free"),
+        PhaseBegan(phase=Phase.EVALUATION, detail={"label": "before", "version": 0}),
+        BatchTrained(record={"batch": 3, "success": 0.5}),
+        Evaluated(result=RESULT),
+        CheckpointSaved(batch=3, name="b3"),
+        Warned(service="trainer", message="slow", count=4),
+        Summarized(summary={"job_id": "job_a", "state": "SUCCEEDED"}),
+    ],
+)
+def test_every_kind_is_read_as_it_was_written(body):
+    event = decode(encoded(body), JobEvent)
+    assert read(event.kind, event.data) == body
+
+
+def test_there_is_a_struct_for_each_kind():
+    assert {body.__struct_config__.tag for body in get_args(AnyBody)} == set(Kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "body"),
+    [
+        ("state", {"state": "FAILED", "error": 5}, StateReached(state=JobState.FAILED, error="5")),
+        ("state", {"state": "DREAMING"}, None),
+        ("state", {}, None),
+        ("phase", {}, PhaseBegan(phase="")),
+        ("phase", {"phase": 7}, PhaseBegan(phase="7")),
+        ("evaluation", {"label": "after"}, None),
+        ("evaluation", {**RESULT.model_dump(), "of_a_later_version": 1}, Evaluated(result=RESULT)),
+        ("checkpoint", {"batch": "x"}, CheckpointSaved(batch=0, name="")),
+        ("rumour", {"state": "FAILED"}, None),
+    ],
+)
+def test_content_of_another_age_is_read_as_far_as_it_is_understood(kind, data, body):
+    assert read(kind, data) == body

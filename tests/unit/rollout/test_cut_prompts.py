@@ -9,7 +9,7 @@ class Told:
     def __init__(self):
         self.messages = []
 
-    async def once(self, topic, message):
+    async def once(self, job, topic, message):
         self.messages.append((topic, message))
 
 

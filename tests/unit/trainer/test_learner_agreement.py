@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from learner_cases import job_spec, naive_logprobs, random_rows, same_bits, scratch_folder, weights_of
 
+from services.contracts.metrics import METRICS
 from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import MismatchError
 from services.trainer.learner.learner import Learner
@@ -67,3 +68,9 @@ def test_the_current_mismatch_is_that_of_rows_which_this_version_sampled_alone(b
     assert metrics["current_mismatch_kl"] == pytest.approx(math.exp(0.05) - 1.05, rel=1e-2)
     assert metrics["mismatch_kl"] > 0.5
     assert "current_mismatch_kl" not in learner.train_batch(stale, 3)
+
+
+def test_what_the_learner_reports_is_what_the_metrics_list(base: Path) -> None:
+    learner = Learner(job_spec(beta=0.1), base)
+    reported = learner.train_batch(shifted(learner, 0.0), 0)
+    assert reported.keys() == {metric.name for metric in METRICS if metric.learner}

@@ -156,7 +156,6 @@ def test_rows_without_an_advantage_leave_the_weights_as_they_are(base: Path, ext
     metrics = learner.train_batch([replace(one, advantage=0.0) for one in random_rows(8)], 0)
     assert same_bits(weights_of(learner.model), before)
     assert (metrics["optimizer_steps"], metrics["trained_rows"], metrics["trained_tokens"]) == (0, 0, 0)
-    assert metrics["rows"] == 8
     assert metrics["loss"] == metrics["grad_norm"] == 0.0
     assert metrics["mismatch_max"] > 0
 
@@ -168,14 +167,14 @@ def test_rows_without_an_advantage_do_not_change_what_the_others_teach(base: Pat
     metrics = right.train_batch([*rows, *idle], 0)
     for name, weight in weights_of(left.model).items():
         assert_close(weights_of(right.model)[name], weight, atol=1e-5, rtol=0)
-    assert (metrics["rows"], metrics["trained_rows"]) == (16, 8)
+    assert metrics["trained_rows"] == 8
 
 
 def test_every_sampled_token_of_a_kept_row_is_trained_and_no_other(base: Path) -> None:
     rows = random_rows(8)
     metrics = Learner(job_spec(), base).train_batch(rows, 0)
     tokens = sum(len(one.response_ids) for one in rows)
-    assert metrics["sampled_tokens"] == metrics["trained_tokens"] == tokens
+    assert metrics["trained_tokens"] == tokens
 
 
 def test_optimizer_steps_are_minibatches_times_iterations(base: Path) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from trainer_payloads import episode, payload, scores_bytes, step
 
+from services.advantage.service import NOTHING
 from services.contracts.archive import packed, read_archive
 from services.contracts.messages import encode
-from services.trainer.batch.batches import Batch, last_cursor, staleness
+from services.contracts.metrics import METRICS
+from services.contracts.policy import PolicyAck
+from services.trainer.batch.batches import Batch, last_cursor, staleness, teaches_nothing
 from services.trainer.batch.metrics import Timing, append_record, batch_record, cut_records
-from services.trainer.batch.payloads import payload_of
+from services.trainer.batch.payloads import Payload, payload_of
 from services.trainer.job.errors import JobFailed
 
 DIAGNOSTICS = {
@@ -63,7 +68,7 @@ def test_scores_of_other_episodes_are_refused():
 
 
 def test_a_record_adds_the_groups_up():
-    learner = {"kl": 0.25, "entropy": 1.5, "mismatch_kl": 0.001, "something_else": 9.0}
+    learner = {"kl": 0.25, "entropy": 1.5, "mismatch_kl": 0.001}
     record = batch_record(batch(), learner, Timing(wait_s=1.0, train_s=2.0, publish_s=1.0))
     assert (record["batch"], record["version"], record["env_steps"]) == (4, 5, 8)
     assert (record["success"], record["return_mean"], record["length_mean"]) == (0.5, 0.5, 2.0)
@@ -77,7 +82,48 @@ def test_a_record_adds_the_groups_up():
     assert (record["staleness_mean"], record["staleness_max"]) == (0.5, 1)
     assert (record["tokens"], record["tokens_per_s"]) == (11, 2.75)
     assert (record["kl"], record["mismatch_kl"]) == (0.25, 0.001)
-    assert "something_else" not in record
+
+
+def test_everything_in_a_record_is_a_listed_metric_and_everything_listed_is_in_a_record():
+    learner = dict.fromkeys((metric.name for metric in METRICS if metric.learner), 1.0)
+    ack = PolicyAck(replica="r", version=5, engine="fake", load_s=0.5, pause_s=0.25)
+    record = batch_record(batch(), learner, Timing(1.0, 2.0, 1.0, ack))
+    assert {"at_unix_s", *record} == {metric.name for metric in METRICS}
+    assert (record["load_s"], record["pause_s"]) == (0.5, 0.25)
+
+
+def test_the_times_of_a_replica_that_serves_another_version_are_left_out():
+    later = PolicyAck(replica="r", version=6, engine="fake", load_s=0.5, pause_s=0.25)
+    assert "load_s" not in batch_record(batch(), {}, Timing(0.0, 2.0, 1.0, later))
+    assert "load_s" not in batch_record(batch(), {}, Timing(0.0, 2.0, 1.0))
+
+
+@pytest.mark.parametrize("name", sorted(NOTHING | DIAGNOSTICS))
+def test_whatever_the_advantage_service_measures_is_read(name: str):
+    def group(value: float) -> Payload:
+        return payload("g", 0, [[step(0)], [step(0)]], {**NOTHING, **DIAGNOSTICS, name: value})
+
+    def seen(one: Payload) -> object:
+        return batch_record(Batch(0, [one]), {}, Timing(0.0, 0.0, 0.0)), teaches_nothing(one)
+
+    assert seen(group(0.0)) != seen(group(2.0))
+
+
+def test_what_rollout_waited_for_is_divided_as_its_episodes_waited():
+    first, second = batch().groups
+    slow = replace(first, episodes=[structs.replace(one, generate_s=3.0, env_s=1.0) for one in first.episodes])
+    idle = replace(second, episodes=[structs.replace(one, generate_s=0.0, env_s=0.0) for one in second.episodes])
+    record = batch_record(Batch(4, [slow, idle]), {}, Timing(wait_s=8.0, train_s=0.0, publish_s=0.0))
+    assert (record["wait_generate_s"], record["wait_env_s"]) == (6.0, 2.0)
+    assert (record["episode_generate_s"], record["episode_env_s"]) == (1.5, 0.5)
+    nothing = batch_record(Batch(4, [idle]), {}, Timing(wait_s=8.0, train_s=0.0, publish_s=0.0))
+    assert (nothing["wait_generate_s"], nothing["wait_env_s"], nothing["episode_env_s"]) == (0, 0, 0)
+
+
+def test_the_failed_attempts_are_those_before_the_one_that_was_complete():
+    first, second = batch().groups
+    again = replace(first, episodes=[structs.replace(one, attempt=3) for one in first.episodes])
+    assert batch_record(Batch(4, [again, second]), {}, Timing(0.0, 0.0, 0.0))["failed_attempts"] == 2
 
 
 def test_without_any_advantage_both_shares_are_zero():

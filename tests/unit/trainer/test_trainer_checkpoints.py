@@ -32,6 +32,7 @@ def write_checkpoint(folder: Path, batch: int) -> Path:
 def test_progress_survives_its_encoding():
     progress = Progress(
         batch=3, warmstarted=True, next_cursor=14, lost=2, waiting=[12, 13], phases_s={"training": 1.5},
+        waits_s={"trainer": 0.5},
         totals=Totals(env_steps=9, zero_advantage_tokens=2),
     )  # fmt: skip
     assert decode_progress(encode_progress(progress)) == progress
@@ -40,6 +41,7 @@ def test_progress_survives_its_encoding():
 def test_two_new_positions_share_nothing():
     first, second = Progress(), Progress()
     first.spend("training", 1.0)
+    first.wait(trainer=1.0)
     first.totals.env_steps += 1
     first.waiting.append(1)
     assert second == Progress()

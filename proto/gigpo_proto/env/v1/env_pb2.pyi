@@ -116,15 +116,12 @@ class Capabilities(_message.Message):
 
     DETERMINISTIC_FIELD_NUMBER: _builtins.int
     GIVES_ANCHORS_FIELD_NUMBER: _builtins.int
-    SNAPSHOT_FIELD_NUMBER: _builtins.int
     THREAD_SAFE_FIELD_NUMBER: _builtins.int
     COST_CLASS_FIELD_NUMBER: _builtins.int
     deterministic: _builtins.bool
     """same seed, split, kwargs and actions give the same observations"""
     gives_anchors: _builtins.bool
     """states recur and anchor names them: fit for step groups"""
-    snapshot: _builtins.bool
-    """a session's state can be saved and restored"""
     thread_safe: _builtins.bool
     """sessions may run in threads of one process"""
     cost_class: Global___CostClass.ValueType
@@ -133,13 +130,12 @@ class Capabilities(_message.Message):
         *,
         deterministic: _builtins.bool = ...,
         gives_anchors: _builtins.bool = ...,
-        snapshot: _builtins.bool = ...,
         thread_safe: _builtins.bool = ...,
         cost_class: Global___CostClass.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_class", b"cost_class", "deterministic", b"deterministic", "gives_anchors", b"gives_anchors", "snapshot", b"snapshot", "thread_safe", b"thread_safe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_class", b"cost_class", "deterministic", b"deterministic", "gives_anchors", b"gives_anchors", "thread_safe", b"thread_safe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -130,7 +130,7 @@ export class Curves {
           x: { type: "linear", bounds: "data", grid: { display: false }, border: { color: line }, ticks: { precision: 0, maxTicksLimit: 7, maxRotation: 0, includeBounds: false } },
           y: {
             stacked,
-            beginAtZero: panel.share || stacked || ["length", "throughput", "staleness"].includes(panel.key),
+            beginAtZero: panel.share || stacked || ["length", "throughput", "staleness", "serving", "attempts"].includes(panel.key),
             max: panel.share && (stacked || panel.key === "success") ? 1 : undefined,
             grid: { color: line },
             border: { display: false },

@@ -11,6 +11,7 @@ from services.api.http.app_parts import Container, Parts
 from services.api.http.routes.parameters import BEGINNING, AfterEvent, FoundJob
 from services.api.rest.problems import responses
 from services.api.sync import feed
+from services.contracts.events import Kind
 from services.contracts.summary import EvaluationResult
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["feed"])
@@ -53,7 +54,7 @@ async def show_metrics(
 ) -> Response:
     """One row a batch, as JSON or CSV; with `Accept: text/event-stream` each as it comes, as `/events` does."""
     if EVENT_STREAM in (accept or ""):
-        return _stream(parts, job.id, after, "metrics")
+        return _stream(parts, job.id, after, Kind.METRICS)
     rows = await feed.metrics(parts.database, job.id)
     if format == "csv":
         return PlainTextResponse(feed.as_csv(rows), media_type="text/csv")

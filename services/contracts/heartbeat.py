@@ -1,0 +1,20 @@
+"""What each live instance of a service says of itself, under `keys.service_heartbeat`, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance of a service is alive."""
+
+    service: str
+    """`rollout`, `inference`, `advantage` or `trainer`."""
+    instance: str
+    """Unique among the live instances of the service."""
+    pid: int | None = None
+    """Of its process, on its machine."""
+    detail: dict[str, Any] = {}
+    """What it works on: each service's own words."""
