@@ -122,7 +122,8 @@ async def test_who_hears_nothing_is_told_that_the_connection_lives(
 ) -> None:
     monkeypatch.setattr(feed, "POLL_S", 0.01)
     events = followed.follow()
-    assert await anext(events) == b": still here\n\n"
+    async with asyncio.timeout(60):
+        assert await anext(events) == b": still here\n\n"
     await followed.store(1, kind="state", ended=True)
     assert await rest(events) == [1]
 
