@@ -60,7 +60,9 @@ class GroupConsumer:
         async with beside(self._touch):
             while not stop.is_set():
                 await self._slots.room()
-                entries = await self._stream.read(GROUPS_PER_READ)
+                read = await self._stream.read(GROUPS_PER_READ)
+                mine = {*self._playing.values(), *self._held}  # they come again where touching them came too late
+                entries = [entry for entry in read if entry.id not in mine]
                 self._held.update(entry.id for entry in entries)
                 for entry in entries:
                     await self._start(entry, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from services.api.rest.problems import Problem
 from services.api.sql.database import Database
 from services.api.sql.schema import DatabaseIsNewer
 from services.api.sql.tables import Base, EventRow, IdempotencyRow, JobRow
+from services.api.sync import lost_dispatches
 from services.api.sync.dispatch import Dispatcher
 from services.api.sync.event_bus import News
 from services.api.sync.lost_dispatches import Losses
@@ -29,7 +31,7 @@ from services.api.sync.reconciler import Reconciler
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import parse_spec
-from services.contracts.messages import JobEvent, encode
+from services.contracts.messages import JobEvent, decode, encode
 from services.contracts.rest.access import Scope
 from services.contracts.rest.jobs import Origin
 from services.contracts.states import JobState, Wish
@@ -146,8 +148,8 @@ async def test_lists_are_filtered_in_sql_and_paged_by_id(database: Database) -> 
     assert first not in await found(created_after=created)
 
 
-async def say(redis: Redis, job: str, kind: str, **data: Any) -> None:
-    await redis.xadd(keys.events_stream(job), {FIELD: encode(JobEvent(kind=kind, at_unix_s=1.0, data=data))})
+async def say(redis: Redis, job: str, kind: str, *, at_unix_s: float = 1.0, **data: Any) -> None:
+    await redis.xadd(keys.events_stream(job), {FIELD: encode(JobEvent(kind=kind, at_unix_s=at_unix_s, data=data))})
 
 
 async def test_two_observers_store_each_event_once_and_in_order(database: Database, redis: Redis) -> None:
@@ -164,6 +166,35 @@ async def test_two_observers_store_each_event_once_and_in_order(database: Databa
     row = await row_of(database, job)
     assert (row.state, row.started_unix_s, row.metrics) == ("RUNNING", 1.0, {"batch": 19, "value": None})
     assert row.event_id == rows[-1].stream_id
+
+
+async def test_states_that_come_late_or_again_change_nothing_of_a_running_job(database: Database, redis: Redis) -> None:
+    job, observer = await stored(database), Observer(redis, database, News(), LOG)
+    await say(redis, job, "state", state="RUNNING")
+    await say(redis, job, "state", state="QUEUED")  # the API's own word, late
+    await say(redis, job, "phase", phase="training")
+    await observer.observe()
+    row = await row_of(database, job)
+    assert (row.state, row.phase) == ("RUNNING", "training")
+    await say(redis, job, "state", state="QUEUED", reason="no replica is free")
+    await say(redis, job, "state", state="RUNNING", at_unix_s=2.0)
+    observer.expect([job])
+    await observer.observe()
+    row = await row_of(database, job)
+    assert (row.state, row.started_unix_s) == ("RUNNING", 1.0)
+
+
+async def test_what_follows_an_end_is_stored_and_the_end_leaves_no_phase(database: Database, redis: Redis) -> None:
+    job, observer = await stored(database), Observer(redis, database, News(), LOG)
+    await say(redis, job, "phase", phase="training")
+    await say(redis, job, "state", state="FAILED", error="x" * 5_000, at_unix_s=time.time())
+    await observer.observe()
+    row = await row_of(database, job)
+    assert (row.state, row.phase, row.error) == ("FAILED", None, "x" * 4_000)
+    await say(redis, job, "summary", env_steps=7)
+    observer.expect([job])
+    await observer.observe()
+    assert (await row_of(database, job)).summary == {"env_steps": 7}
 
 
 async def test_a_retry_begins_with_the_curve_of_what_it_goes_on_with(database: Database, redis: Redis) -> None:
@@ -257,6 +288,49 @@ async def test_a_job_paused_before_it_was_dispatched_waits_until_it_is_resumed(
     assert told.queue == [job]
 
 
+async def running(database: Database, redis: Redis, reconciler: Reconciler) -> tuple[str, Observer]:
+    job, observer = await stored(database), Observer(redis, database, News(), LOG)
+    await reconciler.reconcile()
+    await say(redis, job, "state", state="RUNNING")
+    await observer.observe()
+    return job, observer
+
+
+async def test_a_resume_before_the_pause_is_reached_starts_the_job_again(
+    database: Database, redis: Redis, told: Told, reconciler: Reconciler
+) -> None:
+    job, observer = await running(database, redis, reconciler)
+    for wish in (Wish.PAUSE, Wish.RUN):
+        await jobs.command(database, MINE, job, wish)
+        await reconciler.reconcile()
+    assert told.queue == [job]
+    await say(redis, job, "state", state="PAUSED")
+    observer.expect([job])
+    await observer.observe()
+    await reconciler.reconcile()
+    assert told.queue == [job, job]
+
+
+async def test_a_cancelled_job_that_was_paused_is_given_to_a_trainer_that_ends_it(
+    database: Database, redis: Redis, told: Told, reconciler: Reconciler
+) -> None:
+    job, observer = await running(database, redis, reconciler)
+    await jobs.command(database, MINE, job, Wish.PAUSE)
+    await reconciler.reconcile()
+    await say(redis, job, "state", state="PAUSED")
+    observer.expect([job])
+    await observer.observe()
+    await jobs.command(database, MINE, job, Wish.CANCEL)
+    await reconciler.reconcile()
+    assert told.queue == [job, job]
+
+
+async def test_the_oldest_jobs_are_dispatched_first(database: Database, told: Told, reconciler: Reconciler) -> None:
+    ordered = sorted([await stored(database, new_job(f"n{i}")) for i in range(5)])
+    await reconciler.reconcile()
+    assert told.queue == ordered
+
+
 async def test_more_jobs_than_one_look_takes_are_dispatched_each_once(
     database: Database, told: Told, reconciler: Reconciler
 ) -> None:
@@ -300,10 +374,39 @@ async def test_a_wish_that_redis_lost_is_told_again(
     await jobs.command(database, MINE, job, Wish.CANCEL)
     await reconciler.reconcile()
     await redis.set(keys.control(job), "run")  # as it was a second before
-    for _ in range(2):
-        await losses.look()
-        await reconciler.reconcile()
+    await losses.look()
+    assert not await reconciler.reconcile()
+    assert await redis.get(keys.control(job)) == b"run", "one look alone may come too early"
+    await losses.look()
+    await reconciler.reconcile()
     assert await redis.get(keys.control(job)) == b"cancel"
+
+
+async def test_a_loss_is_told_to_the_owner_and_mended_at_once_and_a_paused_job_has_none(
+    database: Database, redis: Redis, told: Told, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost_dispatches, "_PAGE", 1)
+    paused, observer = await running(database, redis, reconciler)
+    await jobs.command(database, MINE, paused, Wish.PAUSE)
+    await reconciler.reconcile()
+    await say(redis, paused, "state", state="PAUSED")
+    observer.expect([paused])
+    await observer.observe()
+    lost = sorted([await stored(database, new_job(f"n{i}")) for i in range(3)])
+    await reconciler.reconcile()
+    woken = list[None]()
+    losses = Losses(database, told, LOG, interval_s=1.0, wake=lambda: woken.append(None))
+    await losses.look()
+    assert not woken
+    await losses.look()
+    await reconciler.reconcile()
+    assert woken
+    assert told.queue == [paused, *lost, *lost]
+    for job in (paused, *lost):
+        events = [decode(fields[FIELD], JobEvent) for _, fields in await redis.xrange(keys.events_stream(job))]
+        assert ["had lost" in event.data["message"] for event in events if event.kind == "warning"] == [True] * (
+            job in lost
+        )
 
 
 @pytest.mark.parametrize("state", ["QUEUED", "RUNNING", "PAUSED"])

@@ -12,6 +12,10 @@ import grpc
 import psutil
 from gigpo_proto.env.v1 import env_pb2
 
+HANGS_S = 120.0
+"""Only what hangs takes so long."""
+NOT_YET = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
 
 @dataclass
 class Caller:
@@ -47,20 +51,26 @@ async def nothing_left(caller: Caller, *, max_leases: int, processes: int) -> No
     The caller's leases are closed first; those of clients that went away must end by themselves.
     """
     await caller.stub.Close(env_pb2.CloseRequest(leases=caller.leases))
-    until = time.monotonic() + 40.0
-    while True:
-        try:
-            leases = await caller.open("grid", n=max_leases)
-            break
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > until:
-                raise
-            await asyncio.sleep(0.1)
-    await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
-    until = time.monotonic() + 40.0  # anew: where workers are recycled, opening has started many
+    await caller.stub.Close(env_pb2.CloseRequest(leases=await room_for(caller, max_leases)))
+    until = time.monotonic() + HANGS_S  # anew: where workers are recycled, opening has started many
     while len(found := family()) != processes:
         assert time.monotonic() < until, f"want {processes} processes, got {found}"
         await asyncio.sleep(0.05)
+
+
+async def room_for(caller: Caller, n: int) -> list[str]:
+    """Leases of n sessions, opened once so many fit.
+
+    An open that is not done in time is repeated under its key: where workers are recycled it starts many of them.
+    """
+    key, until = f"room {next(caller.keys)}", time.monotonic() + HANGS_S
+    while True:
+        try:
+            return await caller.open("grid", n=n, key=key)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in NOT_YET or time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.1)
 
 
 async def reached(path: Path) -> None:

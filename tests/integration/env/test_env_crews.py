@@ -17,7 +17,8 @@ from services.env.workers.process import WorkerProcess
 from services.env.workers.worker import WorkerConfig
 
 SHOWS_PROCESS = '{"shows_process": true}'
-WITHIN_S = 30.0
+WITHIN_S = 120.0
+"""Only what hangs takes so long."""
 
 
 def process_in(observation: env_pb2.Observation) -> int:
@@ -105,8 +106,10 @@ async def test_workers_of_an_environment_end_when_it_is_idle_and_start_again_for
     (standing,) = workers()
     group = await caller.group("moderate", kwargs_json=SHOWS_PROCESS)
     first = process_in(group.observation)
-    await asyncio.sleep(1.0)
-    assert process_in((await caller.step(group.leases[0], 1)).observation) == first  # a session keeps its home
+    younger = await home_of(caller, "unthreaded")
+    await caller.stub.Close(env_pb2.CloseRequest(leases=[caller.leases[-1]]))
+    await ended(younger)  # being idle; the older one is not, as a session keeps its home
+    assert process_in((await caller.step(group.leases[0], 1)).observation) == first
     await caller.stub.Close(env_pb2.CloseRequest(leases=group.leases))
     await ended(first)
     assert [worker.pid for worker in workers()] == [standing.pid]
@@ -128,7 +131,7 @@ async def test_an_episode_goes_on_whose_workers_ended_as_idle_after_its_own_was_
 
 
 async def test_workers_of_an_environment_are_recycled_and_its_sessions_undisturbed(served):
-    caller = await served(episodes_per_worker=2)
+    caller = await served(episodes_per_worker=2, max_leases=8)
     first = await caller.group("moderate", kwargs_json=SHOWS_PROCESS)
     assert await home_of(caller, "moderate") == process_in(first.observation)
     assert await home_of(caller, "moderate") != process_in(first.observation)
@@ -149,7 +152,7 @@ async def test_a_memory_bomb_in_workers_of_their_own_meets_the_limit_there(serve
 
 
 async def test_workers_that_do_not_start_leave_the_other_environments_alone(served, monkeypatch):
-    caller = await served(worker_start_timeout_s=2.0)
+    caller = await served(worker_start_timeout_s=20.0)
     light = await caller.open("faulty")
     with monkeypatch.context() as without_python:
         without_python.setattr("sys.executable", "/nowhere/python")
@@ -157,7 +160,7 @@ async def test_workers_that_do_not_start_leave_the_other_environments_alone(serv
         assert (await caller.step(light[0], 1)).observation.text == "count 1"
         problem = (await asyncio.gather(opening, return_exceptions=True))[0]
     assert problem.code().name == "UNAVAILABLE"
-    assert problem.details().startswith("no worker came up within 2 s: ")
+    assert problem.details().startswith("no worker came up within 20 s: ")
     assert "/nowhere/python" in problem.details()
     async with asyncio.timeout(WITHIN_S):
         while True:

@@ -10,7 +10,7 @@ import sys
 import grpc
 import psutil
 import pytest
-from env_caller import Caller, reached, workers
+from env_caller import Caller, reached, room_for, workers
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -348,12 +348,11 @@ async def test_a_gap_in_seq_is_refused_and_takes_no_step(served):
 
 
 async def test_a_step_on_an_expired_lease_is_refused_and_takes_no_step(served):
-    caller = await served(lease_ttl_s=0.5)
+    caller = await served(lease_ttl_s=0.5, max_leases=1)
     (lease,) = await caller.open()
-    await caller.step(lease, 1)
-    await asyncio.sleep(0.6)
+    await room_for(caller, 1)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await caller.step(lease, 2)
+        await caller.step(lease, 1)
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 

@@ -15,7 +15,7 @@ from services.ledger.ledger import ROLLOUT
 from services.ledger.presence import present_instances
 from tests.integration.rollout.conftest import env_process
 from tests.integration.rollout.fake_replica import FakeReplica, serving
-from tests.integration.rollout.worker_process import WorkedJob, worker_process
+from tests.integration.rollout.worker_process import HANGS_S, WorkedJob, worker_process
 
 SMALL = 4
 """Leases of an environment service in which a group of four fills everything."""
@@ -30,6 +30,16 @@ async def pending(redis, job: WorkedJob) -> int:
     return (await redis.xpending(keys.groups_stream(job.job_id), ROLLOUT))["pending"]
 
 
+async def touched(redis, job: WorkedJob, *, times: int) -> None:
+    """Return once a worker has restarted the clock of the one group that is being played so often."""
+    idle = 0
+    while times:
+        for entry in await redis.xpending_range(keys.groups_stream(job.job_id), ROLLOUT, "-", "+", 1):
+            times -= entry["time_since_delivered"] < idle
+            idle = entry["time_since_delivered"]
+        await asyncio.sleep(0.02)
+
+
 async def test_a_worker_plays_the_groups_of_every_active_job(redis, redis_url, env_address, tmp_path):
     jobs = [WorkedJob(redis, tmp_path, name, {}) for name in ("job_a", "job_b")]
     for job in jobs:
@@ -41,11 +51,11 @@ async def test_a_worker_plays_the_groups_of_every_active_job(redis, redis_url, e
         replicas = [FakeReplica(redis, job.job_id, job.replies(*MOVES), name=f"r_{job.job_id}") for job in jobs]
         async with serving(replicas[0]), serving(replicas[1]):
             for job, group_ids in zip(jobs, opened, strict=True):
-                await asyncio.wait_for(job.reach(GroupState.COMPLETE, *group_ids), 30)
+                await asyncio.wait_for(job.reach(GroupState.COMPLETE, *group_ids), HANGS_S)
         (alive,) = await present_instances(redis)
         assert (alive.service, alive.pid) == ("rollout", worker.pid)
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(10) == 0
+        assert worker.wait(HANGS_S) == 0
     for job, group_ids, replica in zip(jobs, opened, replicas, strict=True):
         assert await redis.xlen(keys.groups_stream(job.job_id)) == 0
         assert await redis.xlen(keys.episodes_stream(job.job_id)) == 6
@@ -64,7 +74,7 @@ async def test_an_infra_fault_is_played_again_and_never_becomes_a_reward(redis, 
     with worker_process(redis_url, env_address, tmp_path):
         group_id = await job.open(0, n=2)
         async with serving(replica):
-            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), 30)
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), HANGS_S)
     assert (tmp_path / "died").exists()
     played = await episodes(job, group_id)
     assert {(episode.attempt, episode.won, len(episode.steps)) for episode in played} == {(2, True, 4)}
@@ -83,7 +93,7 @@ async def test_a_defect_of_the_environment_drops_the_group_after_the_last_attemp
     await job.begin()
     with worker_process(redis_url, env_address, tmp_path):
         group_id = await job.open(0, actor="random")
-        await asyncio.wait_for(job.reach(GroupState.DROPPED, group_id), 30)
+        await asyncio.wait_for(job.reach(GroupState.DROPPED, group_id), HANGS_S)
     record = await job.ledger.record_of(group_id)
     assert record is not None
     assert (record.reason, record.attempt) == ("infra", 3)
@@ -112,11 +122,11 @@ async def test_another_worker_finishes_what_a_killed_one_began(redis, redis_url,
             first.wait()
         assert await pending(redis, job) == 1
         replica.silent = False
-        with worker_process(redis_url, small_env, tmp_path) as second:
-            await asyncio.wait_for(job.reach(GroupState.COMPLETE, *group_ids), 30)
+        with worker_process(redis_url, small_env, tmp_path, ROLLOUT_RECLAIM_IDLE_S="1") as second:
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, *group_ids), HANGS_S)
             second.send_signal(signal.SIGTERM)
-            assert second.wait(10) == 0
-    await asyncio.wait_for(no_lease_is_left(small_env), 10)
+            assert second.wait(HANGS_S) == 0
+    await asyncio.wait_for(no_lease_is_left(small_env), HANGS_S)
     for group_id in group_ids:
         played = await episodes(job, group_id)
         assert [(episode.k, episode.attempt) for episode in played] == [(k, 2) for k in range(4)]
@@ -132,11 +142,16 @@ async def test_a_long_group_stays_with_its_living_worker(redis, redis_url, env_a
     job = WorkedJob(redis, tmp_path, "job_a", {"environment": "troubled"})
     await job.begin()
     replica = FakeReplica(redis, job.job_id, job.replies("go"))
-    replica.late_s = 1.0  # four turns take four times what makes an untouched group free for the taking
+    replica.silent = True
     async with serving(replica):
-        with worker_process(redis_url, env_address, tmp_path), worker_process(redis_url, env_address, tmp_path):
+        with worker_process(redis_url, env_address, tmp_path, ROLLOUT_RECLAIM_IDLE_S="1"):
             group_id = await job.open(0)
-            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), 30)
+            while not replica.items:
+                await asyncio.sleep(0.02)
+            await touched(redis, job, times=4)  # for longer than makes an untouched group free for the taking
+            replica.silent = False
+            await replica.answer_late()
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), HANGS_S)
     assert {episode.attempt for episode in await episodes(job, group_id)} == {1}
 
 
@@ -151,7 +166,7 @@ async def test_sigterm_finishes_what_is_under_way_and_begins_nothing(redis, redi
             while replica.items < 4:
                 await asyncio.sleep(0.02)
             worker.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(worker.wait, 20)
+            await asyncio.to_thread(worker.wait, HANGS_S)
             assert worker.returncode == 0
     states = {(await job.ledger.record_of(group_id)).state for group_id in (first, second)}
     assert states == {GroupState.COMPLETE, GroupState.OPEN}
@@ -168,11 +183,11 @@ async def test_a_drain_that_takes_too_long_leaves_its_groups_and_no_lease(redis,
             while replica.items < 4:
                 await asyncio.sleep(0.02)
             worker.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(worker.wait, 20)
+            await asyncio.to_thread(worker.wait, HANGS_S)
             assert worker.returncode == 0
     record = await job.ledger.record_of(group_id)
     assert (record.state, record.attempt) == (GroupState.GENERATING, 1)
-    await asyncio.wait_for(no_lease_is_left(small_env), 10)
+    await asyncio.wait_for(no_lease_is_left(small_env), HANGS_S)
 
 
 async def no_lease_is_left(address: str) -> None:
@@ -202,9 +217,9 @@ async def test_a_job_that_ended_is_left_at_once(redis, redis_url, small_env, tmp
             while replica.items < 4:
                 await asyncio.sleep(0.02)
             await redis.srem(keys.ACTIVE_JOBS, job.job_id)
-            await asyncio.wait_for(no_lease_is_left(small_env), 10)
+            await asyncio.wait_for(no_lease_is_left(small_env), HANGS_S)
             worker.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(worker.wait, 10)
+            await asyncio.to_thread(worker.wait, HANGS_S)
             assert worker.returncode == 0
 
 
@@ -228,7 +243,7 @@ async def test_entries_that_are_no_group_are_refused_at_once_and_the_groups_are_
     async with serving(replica):
         with worker_process(redis_url, env_address, tmp_path, **settings):
             group_id = await job.open(0)
-            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), 60)
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), HANGS_S)
     letters = await redis.xrange(dead_letters(keys.groups_stream("job_a")))
     assert [letter[b"id"] for _, letter in letters] == poison
     warned = [decode(event[b"p"], JobEvent) for _, event in await redis.xrange(keys.events_stream("job_a"))]
@@ -253,6 +268,6 @@ async def test_what_is_spoiled_of_one_job_stops_no_other(redis, redis_url, env_a
     async with serving(replica):
         with worker_process(redis_url, env_address, tmp_path) as worker:
             for cursor in range(2):
-                await asyncio.wait_for(good.reach(GroupState.COMPLETE, await good.open(cursor)), 60)
+                await asyncio.wait_for(good.reach(GroupState.COMPLETE, await good.open(cursor)), HANGS_S)
             worker.send_signal(signal.SIGTERM)
-            assert worker.wait(30) == 0
+            assert worker.wait(HANGS_S) == 0

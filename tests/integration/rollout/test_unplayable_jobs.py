@@ -12,7 +12,7 @@ from services.ledger import GroupState
 from services.ledger.playability import why_unplayable
 from services.ledger.warnings import Warnings
 from tests.integration.rollout.fake_replica import FakeReplica, serving
-from tests.integration.rollout.worker_process import WorkedJob, worker_process
+from tests.integration.rollout.worker_process import HANGS_S, WorkedJob, worker_process
 
 
 async def warnings(redis, job: WorkedJob) -> list[Warned]:
@@ -34,7 +34,7 @@ async def test_a_job_that_no_worker_can_play_says_why_once_and_is_played_when_it
     await job.begin(base=False)
     await job.set_base(**folder)
     with worker_process(redis_url, env_address, tmp_path):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANGS_S):
             while (cause := await why_unplayable(redis, job.job_id)) is None:
                 await asyncio.sleep(0.02)
         assert words in cause
@@ -44,7 +44,7 @@ async def test_a_job_that_no_worker_can_play_says_why_once_and_is_played_when_it
         assert await why_unplayable(redis, job.job_id) is None  # the other worker may play it
         await redis.delete(keys.service_heartbeat("rollout", "another"))
         await job.set_base()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANGS_S):
             while await redis.exists(keys.playing_refusals(job.job_id)):
                 await asyncio.sleep(0.02)
         assert await why_unplayable(redis, job.job_id) is None
@@ -56,7 +56,7 @@ async def test_what_is_no_fault_of_the_job_refuses_nothing(redis, redis_url, env
     await job.begin()
     await redis.set(keys.base(job.job_id), "x" * 300)  # an error of the file system, as storage that is away gives
     with worker_process(redis_url, env_address, tmp_path):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANGS_S):
             while not await warnings(redis, job):
                 await asyncio.sleep(0.02)
     assert await why_unplayable(redis, job.job_id) is None
@@ -73,7 +73,7 @@ async def test_attempts_that_fail_for_one_cause_are_told_as_one_warning_with_a_c
     )
     with worker_process(redis_url, env_address, tmp_path):
         groups = [await job.open(cursor) for cursor in range(4)]
-        async with serving(FakeReplica(redis, job.job_id, [[1]])), asyncio.timeout(30):
+        async with serving(FakeReplica(redis, job.job_id, [[1]])), asyncio.timeout(HANGS_S):
             await job.reach(GroupState.DROPPED, *groups)
     told = await warnings(redis, job)
     cause = "an attempt to play a group failed: the tokenizer's chat template: System role not supported"

@@ -12,7 +12,7 @@ from services.ledger import GroupState
 from services.ledger.playability import refuse_job, why_unplayable
 from services.ledger.warnings import Warnings
 from tests.integration.rollout.fake_replica import FakeReplica, serving
-from tests.integration.rollout.worker_process import WorkedJob, worker_process
+from tests.integration.rollout.worker_process import HANGS_S, WorkedJob, worker_process
 
 
 async def warnings(redis: Redis, job_id: str) -> list[dict[str, str]]:
@@ -39,7 +39,7 @@ async def test_stop_tokens_that_the_models_files_disagree_about_are_told(redis, 
     with worker_process(redis_url, env_address, tmp_path), worker_process(redis_url, env_address, tmp_path):
         group_id = await job.open(0)
         async with serving(FakeReplica(redis, job.job_id, job.replies("go north"))):
-            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), 30)
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, group_id), HANGS_S)
     messages = {warning["message"] for warning in await warnings(redis, "job_a")}
     assert len(messages) == 1
     assert "config.json says <pad> (0); the tokenizer's eos_token says <eos> (1)" in messages.pop()
@@ -51,7 +51,7 @@ async def test_prompts_that_are_cut_are_told_once_a_job(redis, redis_url, env_ad
     with worker_process(redis_url, env_address, tmp_path):
         opened = [await job.open(cursor) for cursor in range(3)]
         async with serving(FakeReplica(redis, job.job_id, job.replies("go north", "go south"))):
-            await asyncio.wait_for(job.reach(GroupState.COMPLETE, *opened), 30)
+            await asyncio.wait_for(job.reach(GroupState.COMPLETE, *opened), HANGS_S)
     (warning,) = await warnings(redis, "job_a")
     assert warning["message"].startswith("max_prompt_tokens: observations are longer than 10 tokens allow")
 

@@ -22,6 +22,8 @@ from tests.integration.rollout.conftest import WORDS, process_environment
 from tests.unit.rollout.policy_folder import write_policy_folder
 from tests.unit.rollout.stages import spec_of
 
+HANGS_S = 120
+"""Only what hangs takes so long."""
 MAX_TURNS = {"properties": {"max_turns": {}}}
 
 
@@ -86,7 +88,7 @@ def worker_process(
     redis_url: str, env_address: str, data_dir: Path, **settings: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A rollout worker that has announced itself; killed at the end when it still runs."""
-    quick = {"ROLLOUT_RECLAIM_IDLE_S": "1", "ROLLOUT_DISCOVER_EVERY_S": "0.05", "ROLLOUT_REPLICA_POLL_S": "0.05"}
+    quick = {"ROLLOUT_DISCOVER_EVERY_S": "0.05", "ROLLOUT_REPLICA_POLL_S": "0.05"}
     environment = process_environment(
         ROLLOUT_REDIS_URL=redis_url, ROLLOUT_ENV_ADDRESS=env_address, ROLLOUT_DATA_DIR=str(data_dir),
         **(quick | settings),

@@ -29,6 +29,7 @@ from trainer_platform import (
 from services.contracts import keys
 from services.kit.redis import connect
 from services.ledger import Ledger
+from services.trainer.celery_worker.message_lease import UNACKED_INDEX
 
 NO_BASELINES = {"evaluation": {"eval_baselines": False}}
 
@@ -114,10 +115,20 @@ async def test_a_segment_longer_than_the_visibility_timeout_is_not_delivered_twi
             rollout.held_from = 3
             await submit(redis, redis_url, "job_a", small_spec(**NO_BASELINES))
             await until_event(redis, "job_a", "metrics", batch=0)
-            await asyncio.sleep(9)  # three timeouts; the broker's client looks every second
+            await kept_for(redis, 9.0)  # three timeouts; the broker's client looks every second
             rollout.held_from = NO_CURSOR
             assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
     assert int(await redis.get(keys.epoch("job_a"))) == 1  # nobody else ever claimed it
+
+
+async def kept_for(redis: Redis, seconds: float) -> None:
+    """Return once the one message in a trainer's hands has been kept so long, by the time noted beside it."""
+    ((_, first),) = await redis.zrange(UNACKED_INDEX, 0, -1, withscores=True)
+    while True:
+        ((_, now),) = await redis.zrange(UNACKED_INDEX, 0, -1, withscores=True)
+        if now - first >= seconds:
+            return
+        await asyncio.sleep(0.1)
 
 
 async def test_a_trainer_whose_epoch_was_claimed_by_another_one_stops_without_a_word(

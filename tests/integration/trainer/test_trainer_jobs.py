@@ -116,12 +116,12 @@ async def test_what_is_dropped_is_replaced_by_the_next_cursors(redis: Redis, red
 async def test_a_batch_may_take_longer_than_its_limit_while_groups_keep_coming(
     redis: Redis, redis_url: str, tmp_path: Path
 ):
-    """Five groups, one every 2 s, with a limit of 6 s."""
+    """Eight groups, one every 2 s, with a limit of 12 s."""
     spec = small_spec(
         evaluation={"eval_baselines": False},
-        rollout={"groups_per_batch": 5},
+        rollout={"groups_per_batch": 8},
         training={"total_batches": 1, "minibatches": 1},
-        limits={"batch_timeout_s": 6.0},
+        limits={"batch_timeout_s": 12.0},
     )
     with trainer_process(redis_url, tmp_path):
         async with surroundings(redis, redis_url, "job_a") as rollout:
@@ -129,7 +129,7 @@ async def test_a_batch_may_take_longer_than_its_limit_while_groups_keep_coming(
             await submit(redis, redis_url, "job_a", spec)
             while not rollout.seen:
                 await asyncio.sleep(0.05)
-            for cursor in range(5):
+            for cursor in range(8):
                 await asyncio.sleep(2.0)
                 rollout.held_from = cursor + 1
             assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import pytest
 from redis.asyncio import Redis
 from trainer_platform import (
     NO_CURSOR,
@@ -27,7 +26,6 @@ NO_BASELINES = {"evaluation": {"eval_baselines": False}}
 POISON = [{b"q": b"x"}, {b"p": b"\xff\xfe"}, {b"p": b"\xff" * 20_000_000}]
 
 
-@pytest.mark.timeout(240)
 async def test_a_job_trains_on_whatever_is_written_into_its_streams_and_keys(
     redis: Redis, redis_url: str, tmp_path: Path
 ) -> None:
@@ -59,7 +57,6 @@ async def test_a_job_trains_on_whatever_is_written_into_its_streams_and_keys(
     assert (balance.live, balance.holds, balance.dropped["infra"]) == (0, True, 1)
 
 
-@pytest.mark.timeout(240)
 async def test_a_job_whose_ledger_is_spoiled_ends_and_the_next_one_trains(
     redis: Redis, redis_url: str, tmp_path: Path
 ) -> None:

@@ -12,8 +12,9 @@ from services.api.jobs.submissions import NewJob, Submissions
 from services.api.rest.caller import THIS_MACHINE
 from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, JobRow
+from services.api.sync import feed
 from services.api.sync.event_bus import MOST_WAITING, News, Told
-from services.api.sync.feed import server_sent_events
+from services.api.sync.feed import evaluations, metrics, server_sent_events
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import parse_spec
 
@@ -114,3 +115,27 @@ async def test_everybody_goes_when_the_process_drains_also_who_comes_later(follo
     assert await early == []
     assert await rest(followed.follow()) == []
     assert followed.news._followers == {}
+
+
+async def test_who_hears_nothing_is_told_that_the_connection_lives(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "POLL_S", 0.01)
+    events = followed.follow()
+    async with asyncio.timeout(60):
+        assert await anext(events) == b": still here\n\n"
+    await followed.store(1, kind="state", ended=True)
+    assert await rest(events) == [1]
+
+
+async def test_what_was_repeated_after_a_crash_counts_once_as_it_was_told_last(followed: Followed) -> None:
+    data = [{"batch": 0, "version": 0}, {"batch": 1, "success": 0.1}, {"batch": 1, "success": 0.2}]
+    labels = [{"label": "during", "version": 1, "success": success} for success in (0.3, 0.4)]
+    told = [("metrics", one) for one in data] + [("evaluation", one) for one in labels]
+    async with followed.database.write() as session:
+        session.add_all(
+            EventRow(job_id=followed.job, ms=ms, seq=0, kind=kind, at_unix_s=1.0, data=one)
+            for ms, (kind, one) in enumerate(told, 1)
+        )
+    assert [row.get("success") for row in await metrics(followed.database, followed.job)] == [None, 0.2]
+    assert [row["success"] for row in await evaluations(followed.database, followed.job)] == [0.4]

@@ -11,6 +11,7 @@ from typing import Any
 
 from services.contracts.events import AnyBody, CheckpointSaved
 from services.contracts.job import JobSpec, parse_spec
+from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState, MoveRefused, StaleEpoch
 from services.ledger.records import Balance, GroupRecord
@@ -24,7 +25,6 @@ from services.trainer.learner.rows import Row
 from services.trainer.session.consumption import Consumption
 from services.trainer.session.session import Session
 from services.trainer.storage.checkpoint import newest_complete
-from services.contracts.jobfolder import JobFolder
 from services.trainer.storage.progress import Progress
 from tests.unit.trainer.trainer_payloads import payload, step
 
