@@ -1,6 +1,6 @@
 """The acknowledged rollout ledger, a library: the only code that moves a group from one state to the next."""
 
-from services.ledger.ledger import Ledger, MoveRefused, StaleEpoch
+from services.ledger.ledger import Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
 from services.ledger.records import Balance, GroupRecord, RecordUnreadable
 from services.ledger.states import DropReason, GroupState
 
@@ -10,6 +10,7 @@ __all__ = [
     "GroupRecord",
     "GroupState",
     "Ledger",
+    "LedgerSpoiled",
     "MoveRefused",
     "RecordUnreadable",
     "StaleEpoch",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from redis.asyncio import Redis
@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, encode
+from services.kit.dead_letters import is_wrong_type, set_key_aside
 from services.kit.values import hash_value, string_value, text_members
 from services.ledger.records import Balance, GroupRecord, balance_of, episodes_in, manifests_in, record_in
 from services.ledger.states import DropReason, GroupState
@@ -28,6 +29,10 @@ KEEP_RECORD_S = 86_400
 
 class MoveRefused(RuntimeError):
     """The group is not in a state that allows the move: somebody else moved it, or the attempt was replaced."""
+
+
+class LedgerSpoiled(RuntimeError):
+    """Somebody else wrote a value of another type under a key of the ledger; the message names the keys."""
 
 
 class StaleEpoch(RuntimeError):
@@ -165,14 +170,30 @@ class Ledger:
     async def _run(self, move: str, names: list[str], args: Sequence[Any]) -> Any:
         script = self._redis.register_script(_source(move))
         try:
-            return await script(keys=names, args=args)
+            try:
+                return await script(keys=names, args=args)
+            except ResponseError as error:
+                if not is_wrong_type(error) or not await self._set_streams_aside():
+                    raise
+                return await script(keys=names, args=args)
         except ResponseError as error:
+            if is_wrong_type(error):
+                raise LedgerSpoiled(await self._spoiled_key(names)) from error
             kind, _, detail = str(error).partition(" ")
             if kind == "STALE_EPOCH":
                 raise StaleEpoch(f"{move} in job {self.job}: epoch {detail} is no longer the newest") from error
             if kind == "REFUSED":
                 raise MoveRefused(f"{move} in job {self.job}: the group is {detail}") from error
             raise
+
+    async def _set_streams_aside(self) -> bool:
+        """Make room for streams where values of another type stand; whether there was one."""
+        streams = (keys.groups_stream(self.job), keys.episodes_stream(self.job), keys.scored_stream(self.job))
+        return any([await set_key_aside(self._redis, name, "stream") for name in streams])
+
+    async def _spoiled_key(self, names: Sequence[str]) -> str:
+        kinds = [f"{name} is a {cast(bytes, await self._redis.type(name)).decode()}" for name in names]
+        return f"the ledger of job {self.job} cannot be read, a key holds a value of another type: {', '.join(kinds)}"
 
 
 @cache

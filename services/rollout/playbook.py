@@ -55,6 +55,8 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
         log.warning("the tokenizer does not know words of the template", job_id=job_id, words=unknown)
     chats = tokens.chat_template if wanted.use_chat_template else None
     chat = ChatTemplate(chats, tokens.special) if chats else None
+    if chat is not None:
+        chat.check(wanted.system)
     return Playbook(
         job_id=job_id,
         spec=spec,

@@ -60,6 +60,10 @@ class SceneTemplate:
             raise AttemptFailed(f"the prompt template {self.name}: {error}") from error
 
 
+_PROBE = "Task: fetch 1 apple.\nYou see: a door, 2 rooms."
+"""A prompt as scenes are; no template has a reason to change a word of it."""
+
+
 class ChatTemplate:
     """A tokenizer's chat template around one user message, up to the assistant's turn.
 
@@ -96,6 +100,22 @@ class ChatTemplate:
             return self._write(messages, add_generation_prompt=True)
         except TemplateError as error:
             raise AttemptFailed(f"the tokenizer's chat template: {error}") from error
+
+    def check(self, system: str | None = None) -> None:
+        """Make sure that a prompt is in what the template writes; one that loses it would have the policy play blind.
+
+        Raises:
+            TokenizerError.
+        """
+        try:
+            text = self.render(_PROBE, system)
+        except AttemptFailed as error:
+            raise TokenizerError(str(error)) from error
+        if _PROBE not in text:
+            raise TokenizerError(
+                "the tokenizer's chat template leaves out the message's text: want one that writes a message whose "
+                f"content is a text, got {text[:80]!r}"
+            )
 
     def behind_a_reply(self) -> str:
         """What the template writes behind an assistant's turn; "" where it refuses such a conversation."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from services.rollout.errors import TokenizerError
 from services.rollout.templates import ChatTemplate
 
 GENERATION, MODEL = "generation_config.json", "config.json"
@@ -25,10 +26,10 @@ class TokenizerFiles:
     _documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def document(self, file: str) -> dict[str, Any]:
-        """A file's content; {}: there is no such file."""
+        """A file's content; {}: there is no such file. TokenizerError: it holds no JSON object."""
         if file not in self._documents:
             path = self.folder / file
-            self._documents[file] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+            self._documents[file] = _object(path) if path.is_file() else {}
         return self._documents[file]
 
     def special(self) -> dict[str, str]:
@@ -50,6 +51,16 @@ class TokenizerFiles:
         if isinstance(template, list):  # several named ones
             return next((entry["template"] for entry in template if entry["name"] == "default"), None)
         return template
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise TokenizerError(f"{path}: want a JSON object, got {error}") from error
+    if not isinstance(found, dict):
+        raise TokenizerError(f"{path}: want a JSON object, got {type(found).__name__}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -102,12 +102,12 @@ def load_tokens(folder: Path) -> PolicyTokens:
     """The tokenizer in a folder in Hugging Face format.
 
     Raises:
-        TokenizerError: no tokenizer.json, or no end-of-sequence token is named anywhere.
+        TokenizerError: no tokenizer.json, a file that cannot be read, or no end-of-sequence token named anywhere.
     """
     if not (folder / "tokenizer.json").is_file():
         raise TokenizerError(f"want {folder}/tokenizer.json, there is none")
     files = TokenizerFiles(folder)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = _tokenizer(folder / "tokenizer.json")
     # the file keeps what its last user had set; a prompt is never to be cut or filled up here
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -123,6 +123,13 @@ def load_tokens(folder: Path) -> PolicyTokens:
             "tokenizer_config.json, there is none"
         )
     return PolicyTokens(tokenizer, stop.ids, chat_template=template, special=special, warning=stop.disagreement)
+
+
+def _tokenizer(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises Exception itself
+        raise TokenizerError(f"{file}: want a tokenizer of the tokenizers library, got {error}") from error
 
 
 def _chat(template: str | None, special: dict[str, str]) -> ChatTemplate | None:

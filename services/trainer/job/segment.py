@@ -19,7 +19,7 @@ from structlog.stdlib import BoundLogger
 from services.contracts import keys
 from services.contracts.events import Phase
 from services.contracts.states import JobState
-from services.ledger import RecordUnreadable, StaleEpoch
+from services.ledger import LedgerSpoiled, RecordUnreadable, StaleEpoch
 from services.ledger.active_jobs import activate, deactivate
 from services.trainer.batch.train_step import train_next_batch
 from services.trainer.errors import (
@@ -76,7 +76,7 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
         return keys.WAITING
     except CancelRequested:
         await end_job(session, JobState.CANCELLED)
-    except (JobFailed, RecordUnreadable) as error:
+    except (JobFailed, LedgerSpoiled, RecordUnreadable) as error:
         log.warning("job failed", job=session.job, error=str(error))
         await end_job(session, JobState.FAILED, str(error))
     except (StaleEpoch, *RedisGone):

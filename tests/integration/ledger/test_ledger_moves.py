@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, decode
 from services.kit.streams import StreamConsumer
-from services.ledger import DropReason, GroupState, Ledger, MoveRefused, StaleEpoch
+from services.ledger import DropReason, GroupState, Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
 from services.ledger.ledger import ADVANTAGE, KEEP_RECORD_S, ROLLOUT, TRAINER
 
 JOB = "job_1"
@@ -273,3 +273,23 @@ async def test_any_order_of_moves_keeps_the_balance(redis: Redis):
         balance = await ledger.balance()
         assert balance.holds, (turn, move, balance)
         assert len(await ledger.live()) == balance.live
+
+
+@pytest.mark.parametrize("stream", [keys.groups_stream(JOB), keys.episodes_stream(JOB), keys.scored_stream(JOB)])
+async def test_a_value_of_another_type_in_a_streams_place_is_set_aside(redis: Redis, stream: str):
+    await redis.set(stream, "spoiled")
+    ledger = Ledger(redis, JOB)
+    epoch = await ledger.claim_epoch()
+    assert await ledger.open(epoch, opened(), 3) is GroupState.OPEN
+    await play(ledger, opened())
+    assert await ledger.score(scores()) is GroupState.SCORED
+    assert await redis.get(f"{stream}:misplaced") == b"spoiled"
+    assert (await ledger.balance()).opened == 1
+
+
+async def test_a_spoiled_ledger_is_named_with_its_key(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    epoch = await ledger.claim_epoch()
+    await redis.set(keys.live(JOB), "spoiled")
+    with pytest.raises(LedgerSpoiled, match=r"\{job_1\}:live is a string"):
+        await ledger.open(epoch, opened(), 3)

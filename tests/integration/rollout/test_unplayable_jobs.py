@@ -25,6 +25,9 @@ async def warnings(redis, job: WorkedJob) -> list[Warned]:
     [
         ({"chat_template": "a\n{% nonsense %}"}, r"chat template, line 2: Encountered unknown tag 'nonsense'"),
         ({"config": {}}, "want eos_token_id in"),
+        ({"chat_template": "hello"}, "chat template leaves out the message's text"),
+        ({"chat_template": "{{ raise_exception('no users') }}"}, "the tokenizer's chat template: no users"),
+        ({"config": []}, "config.json: want a JSON object, got list"),
     ],
 )
 async def test_a_job_that_no_worker_can_play_says_why_once_and_is_played_when_it_is_mended(
@@ -66,17 +69,16 @@ async def test_what_is_no_fault_of_the_job_refuses_nothing(redis, redis_url, env
 async def test_attempts_that_fail_for_one_cause_are_told_as_one_warning_with_a_count(
     redis, redis_url, env_address, tmp_path
 ):
-    job = WorkedJob(redis, tmp_path, "job_a", {"system": "be good"})
+    job = WorkedJob(redis, tmp_path, "job_a", {})
     await job.begin(base=False)
-    await job.set_base(
-        chat_template="{{ raise_exception('System role not supported') if messages[0].role == 'system' else '' }}"
-    )
+    refuses = "{{ raise_exception('too many words') if messages[0].content | length > 60 else messages[0].content }}"
+    await job.set_base(chat_template=refuses)
     with worker_process(redis_url, env_address, tmp_path):
         groups = [await job.open(cursor) for cursor in range(4)]
         async with serving(FakeReplica(redis, job.job_id, [[1]])), asyncio.timeout(HANGS_S):
             await job.reach(GroupState.DROPPED, *groups)
     told = await warnings(redis, job)
-    cause = "an attempt to play a group failed: the tokenizer's chat template: System role not supported"
+    cause = "an attempt to play a group failed: the tokenizer's chat template: too many words"
     assert [(one.service, one.message) for one in told] == [("rollout", cause)] * 4
     assert sorted(one.count for one in told) == [1, 2, 4, 8]  # of 12 attempts, side by side
     assert await Warnings(redis, "trainer").last_cause(job.job_id, 0.0) == cause

@@ -16,7 +16,7 @@ from services.contracts.templates import (
     template_names,
 )
 from services.env.workers.registry import Registry, known_environments
-from services.rollout.errors import AttemptFailed
+from services.rollout.errors import AttemptFailed, TokenizerError
 from services.rollout.prompts import Wording
 from services.rollout.templates import ChatTemplate, Scene, SceneTemplate
 from tests.unit.rollout.prompt_snapshots import FOLDER, chat_tokens, file_of, snapshot
@@ -113,3 +113,26 @@ def test_a_system_message_comes_before_the_prompt_with_and_without_a_chat_templa
 def test_a_chat_template_finds_what_transformers_gives_it():
     source = "{% if tools is not none or documents is not none %}tools{% endif %}{{ messages[0].content | tojson }}"
     assert ChatTemplate(source, {}).render("<b>'é'") == "\"<b>'é'\""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "hello",
+        "{% for part in messages[0].content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}",
+        "{{ messages[0].content | upper }}",
+        "{{ messages[0].content[:20] }}",
+    ],
+)
+def test_a_chat_template_that_loses_the_prompt_is_refused(source: str):
+    with pytest.raises(TokenizerError, match="leaves out the message's text"):
+        ChatTemplate(source, {}).check()
+
+
+def test_a_chat_template_that_refuses_the_jobs_system_message_is_refused_before_anything_is_played():
+    gemma = (
+        "{{ raise_exception('System role not supported') if messages[0].role == 'system' else messages[0].content }}"
+    )
+    ChatTemplate(gemma, {}).check()
+    with pytest.raises(TokenizerError, match="System role not supported"):
+        ChatTemplate(gemma, {}).check("be good")

@@ -63,3 +63,19 @@ def test_truncation_and_padding_that_a_tokenizer_was_saved_with_never_touch_a_pr
         assert tokens.encode(text) == plain.encode(text)
         assert tokens.encode_reply(text) == plain.encode_reply(text)
     assert unpack_int32(tokens.encode("go north south go")) == [3, 4, 5, 3]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("generation_config.json", b"{eos", "generation_config.json: want a JSON object, got Expecting property name"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json: want a JSON object, got list"),
+        ("config.json", b'{"a": "\xe9"}', "config.json: want a JSON object, got 'utf-8' codec"),
+        ("tokenizer.json", b"{}", "tokenizer.json: want a tokenizer of the tokenizers library, got"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(file, content, words, tmp_path):
+    folder = write_policy_folder(tmp_path, WORDS)
+    (folder / file).write_bytes(content)
+    with pytest.raises(TokenizerError, match=words):
+        load_tokens(folder)
