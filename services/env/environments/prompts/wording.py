@@ -11,13 +11,16 @@ NEUTRAL = frozenset((
 ))  # fmt: skip
 """Words that may stand beside a marked expression. Any other could change its value: `not`, `million`, `cm`."""
 VERB = re.compile(r"\b(?:is|are|was|were|be|equals?|makes?|gives?|gets?|has|have|had|costs?|leaves?)\b")
-NEGATION = re.compile(r"\b(?:not|never|neither|nor|cannot|no|wrong|incorrect|false|except)\b|n['’]t\b")
+NEGATION = re.compile(
+    r"\b(?:not|never|neither|nor|cannot|no|wrong|incorrect|false|except|without|nowhere|hardly|barely|doubt|far from"
+    r"|anything but|exceeds?)\b|n['’]t\b"
+)
 CHANGES_NEXT = re.compile(
     r"\b(?:half|twice|thrice|double|triple|quarter|third|tenth|percent|root|sqrt|squared?|cubed?|inverse|reciprocal"
     r"|opposite|than|least|most|under|over|above|below|beyond|between|times|plus|minus|by|hundred|thousand)\b"
 )
 CHANGES_LAST = re.compile(
-    r"[^\w\\]*(?:(?:USD|EUR|GBP|JPY|INR)\b[^\w\\]*)?(?:hundreds?|thousands?|[mbtr]illions?|dozens?|score|gross"
+    r"[^\w\\]*(?:(?:USD|EUR|GBP|JPY|INR)\b[^\w\\]*)?(?:hundreds?|thousands?|(?:[mb]|tr)illions?|[kKM]|[mb]n|lakhs?|crores?|dozens?|score|gross"
     r"|squared|cubed|factorial|hal(?:f|ves)|thirds?|quarters?|fifths|tenths?|hundredths?|thousandths?"
     r"|cents?|or (?:more|less|fewer)|(?:at (?:least|most)))\b"
 )
@@ -27,7 +30,7 @@ NAMES |= {"rupee": "INR", "inr": "INR", "cent": "cents"}
 PAIR = re.compile(r"(?<!\\)\$\$?([^$]*?)(?<!\\)\$\$?")
 """LaTeX's dollars, which are no currency."""
 AMOUNT = r"[-+]?(?:\d[\d,]*)?\.?\d+"
-SIGN_BEFORE = re.compile(rf"([-+]?)\s*\\?([$€£¥₹])\s*({AMOUNT})")
+SIGN_BEFORE = re.compile(rf"([-+]?)\s*(?:\bUS)?\\?([$€£¥₹])\s*({AMOUNT})")
 SIGN_BEHIND = re.compile(r"(?<=\d)\s*\\?([$€£¥₹¢])")
 NAME_BEFORE = re.compile(rf"\b(usd|eur|gbp|jpy|inr)\s*({AMOUNT})", re.IGNORECASE)
 NAME_BEHIND = re.compile(r"(?<=\d)(\s*(?:[mb]illion|thousand|hundred)?\s*)(?:US )?"
@@ -56,7 +59,8 @@ def changes(before: str, after: str) -> bool:
     clause = re.split(r"[.,;:!?\n]", before.rstrip())[-1].lower()
     sentence = re.split(r"[.;!?\n]", after, maxsplit=1)[0]
     return bool(
-        NEGATION.search(clause)
+        before.strip() == "of"  # `log of 5`, `3 of 5`
+        or NEGATION.search(clause)
         or NEGATION.search(sentence.lower())
         or CHANGES_NEXT.search(VERB.split(clause)[-1])
         or CHANGES_LAST.match(sentence)
