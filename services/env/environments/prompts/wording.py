@@ -15,15 +15,19 @@ NEGATION = re.compile(
     r"\b(?:not|never|neither|nor|cannot|no|wrong|incorrect|false|except|without|nowhere|hardly|barely|doubt|far from"
     r"|anything but|exceeds?)\b|n['’]t\b"
 )
+"""Anywhere in the clause before the expression, or in the rest of its sentence."""
 CHANGES_NEXT = re.compile(
     r"\b(?:half|twice|thrice|double|triple|quarter|third|tenth|percent|root|sqrt|squared?|cubed?|inverse|reciprocal"
     r"|opposite|than|least|most|under|over|above|below|beyond|between|times|plus|minus|by|hundred|thousand)\b"
 )
+"""Between the clause's last verb and the expression: `3 plus 2 is 5` is 5, `it is 2 plus 5` is not."""
 CHANGES_LAST = re.compile(
-    r"[^\w\\]*(?:(?:USD|EUR|GBP|JPY|INR)\b[^\w\\]*)?(?:hundreds?|thousands?|(?:[mb]|tr)illions?|[kKM]|[mb]n|lakhs?|crores?|dozens?|score|gross"
+    r"[^\w\\]*(?:(?:USD|EUR|GBP|JPY|INR)\b[^\w\\]*)?(?:hundreds?|thousands?|(?:[mb]|tr)illions?|[kKM]"
+    r"|[mb]n|lakhs?|crores?|dozens?|score|gross"
     r"|squared|cubed|factorial|hal(?:f|ves)|thirds?|quarters?|fifths|tenths?|hundredths?|thousandths?"
     r"|cents?|or (?:more|less|fewer)|(?:at (?:least|most)))\b"
 )
+"""Right behind the expression."""
 CODES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "¢": "cents"}
 NAMES = {"dollar": "USD", "usd": "USD", "euro": "EUR", "eur": "EUR", "gbp": "GBP", "yen": "JPY", "jpy": "JPY"}
 NAMES |= {"rupee": "INR", "inr": "INR", "cent": "cents"}
