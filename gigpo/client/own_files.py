@@ -23,7 +23,8 @@ from gigpo.client.errors import BadInput
 MARKER = ".gigpo.json"
 ARRIVING = ".gigpo-arriving"
 """Where files of a folder wait until all of them are there; what a killed process left in it is removed."""
-_LOCK = ".lock"
+_LOCK = ".gigpo-lock"
+"""Held by who fills the temporary folder; it shows that gigpo has made that folder."""
 _SHOWN = 3
 """Names in a refusal."""
 
@@ -41,11 +42,12 @@ def require_own(folder: Path, kind: Kind, *, force: bool = False, known: Digests
         known: files of exactly this content count as gigpo's own.
 
     Raises:
-        BadInput: it holds anything else, or is no folder.
+        BadInput: it holds anything else, or is no folder, or something of the user's has the temporary folder's name.
     """
     if not folder.is_dir() and os.path.lexists(folder):
         what = "a link to nothing" if folder.is_symlink() and not folder.exists() else "a file"
         raise BadInput(f"{folder}: want a folder, this is {what}")
+    _require_arriving(folder / ARRIVING)
     if not force and (others := foreign(folder, kind, known)):
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         raise BadInput(
@@ -79,14 +81,14 @@ def filling(folder: Path, kind: Kind, *, force: bool = False, known: Digests | N
     arriving = folder / ARRIVING
     try:
         with _naming(folder):
-            if arriving.is_symlink():
-                raise BadInput(f"{arriving}: want no link of this name, gigpo needs it for a folder of its own")
             arriving.mkdir(parents=True, exist_ok=True)
             with _held(arriving, folder):
                 try:
                     yield arriving
                     _place(arriving, folder, kind)
                 finally:
+                    with suppress(OSError):
+                        _empty(arriving)  # the lock goes last: a folder without it would be the user's
                     shutil.rmtree(arriving, ignore_errors=True)
     finally:
         for path in missing:
@@ -153,11 +155,25 @@ def _place(arriving: Path, folder: Path, kind: Kind) -> None:
 
 
 def _is_own(path: Path, digests: list[str]) -> bool:
-    if path.is_symlink():
+    """Whether gigpo wrote it; what cannot be read is not its own."""
+    try:
+        if path.is_symlink():
+            return False
+        if path.is_dir():
+            return (path / MARKER).is_file() or _holds_own_alone(path)
+        return any(digests) and path.is_file() and _digest(path) in digests
+    except OSError:
         return False
-    if path.is_dir():
-        return (path / MARKER).is_file() or (any(path.iterdir()) and not foreign(path, "none"))
-    return any(digests) and path.is_file() and _digest(path) in digests
+
+
+def _holds_own_alone(folder: Path) -> bool:
+    """Whether a folder without a marker holds something, and only folders that gigpo has filled.
+
+    Ends at the first other thing, files first: the folder may be as large as `/`.
+    """
+    inside = list(folder.iterdir())
+    paths = sorted((path for path in inside if path.name not in (MARKER, ARRIVING)), key=Path.is_dir)
+    return bool(inside) and all(_is_own(path, []) for path in paths)
 
 
 def _noted(folder: Path, kind: Kind) -> dict[str, list[str]]:
@@ -189,10 +205,27 @@ def _held(arriving: Path, folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BadInput(f"{folder}: another gigpo is writing into it") from None
-        for path in arriving.iterdir():
-            if path.name != _LOCK:
-                path.unlink()
+        _empty(arriving)
         yield
+
+
+def _require_arriving(arriving: Path) -> None:
+    """Check that the temporary folder is missing, empty or gigpo's: what is in it will be removed."""
+    if arriving.is_dir() and not arriving.is_symlink():
+        with suppress(FileNotFoundError):  # another gigpo has just removed it
+            if (arriving / _LOCK).is_file() or not any(arriving.iterdir()):
+                return
+    if os.path.lexists(arriving):
+        raise BadInput(f"{arriving}: gigpo needs this name for a folder of its own; rename what is there")
+
+
+def _empty(arriving: Path) -> None:
+    """Remove all but the lock."""
+    for path in arriving.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gigpo import client
+from gigpo.client.own_files import require_own
 from tests.unit.client.both_clients import KINDS, Cut, Handler, ask
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
@@ -190,6 +191,7 @@ def test_an_interruption_leaves_nothing_half(kind: str, tmp_path: Path) -> None:
 
 def test_what_a_killed_download_left_goes_with_the_next_one(kind: str, tmp_path: Path) -> None:
     (tmp_path / ".gigpo-arriving").mkdir()
+    (tmp_path / ".gigpo-arriving" / ".gigpo-lock").touch()
     (tmp_path / ".gigpo-arriving" / "half.safetensors").write_text("half")
     fetch(kind, SMALL, tmp_path)
     assert everything(tmp_path) == SMALL
@@ -198,9 +200,34 @@ def test_what_a_killed_download_left_goes_with_the_next_one(kind: str, tmp_path:
 def test_a_link_in_the_temporary_folder_s_place_is_not_followed(kind: str, home: Path) -> None:
     (home / ".gigpo-arriving").symlink_to("elsewhere")
     before = everything(home)
-    with pytest.raises(client.BadInput, match="want no link of this name"):
+    with pytest.raises(client.BadInput, match=r"\.gigpo-arriving: gigpo needs this name for a folder"):
         fetch(kind, SMALL, home, force=True)
     assert everything(home) == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["letter", ".lock", ".gigpo.json", "deep/letter"])
+def test_a_user_s_own_folder_of_the_temporary_one_s_name_is_kept(
+    kind: str, tmp_path: Path, name: str, force: bool
+) -> None:
+    letter = tmp_path / ".gigpo-arriving" / name
+    letter.parent.mkdir(parents=True)
+    letter.write_text("dear")
+    with pytest.raises(client.BadInput, match=r"\.gigpo-arriving: gigpo needs this name .* rename what is there"):
+        fetch(kind, SMALL, tmp_path, force=force)
+    assert letter.read_text() == "dear"
+
+
+def test_a_user_s_own_file_of_the_temporary_folder_s_name_is_kept(kind: str, tmp_path: Path) -> None:
+    (tmp_path / ".gigpo-arriving").write_text("dear")
+    with pytest.raises(client.BadInput, match=r"\.gigpo-arriving: gigpo needs this name"):
+        fetch(kind, SMALL, tmp_path, force=True)
+    assert (tmp_path / ".gigpo-arriving").read_text() == "dear"
+
+
+def test_the_root_folder_is_refused_by_its_own_entries(kind: str) -> None:
+    with pytest.raises(client.BadInput, match=r"^/ holds other things than a gigpo checkpoint: .+, .+ more; name"):
+        require_own(Path("/"), "checkpoint")
 
 
 @pytest.mark.parametrize("name", ["../config.json", "", ".gigpo.json", "a/b"])
@@ -262,6 +289,21 @@ def test_one_file_replaces_a_file_by_force_alone(one_file: Download, home: Path)
 
 
 @pytest.fixture
+def unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with one that cannot be read two levels below, not even by root's tests."""
+    (tmp_path / "output" / "sub" / "closed").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    before = os.geteuid()
+    tmp_path.chmod(0o755)
+    Path("output/sub/closed").chmod(0)
+    if before == 0:
+        os.seteuid(65534)
+    yield Path("output")
+    os.seteuid(before)
+    Path("output/sub/closed").chmod(0o700)
+
+
+@pytest.fixture
 def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A folder that cannot be written into, not even by root's tests, which become another user for the time."""
     tmp_path.chmod(0o755)
@@ -281,3 +323,8 @@ def test_a_read_only_folder_is_named_as_the_user_gave_it(kind: str, read_only: s
     with pytest.raises(PermissionError) as refused:
         ask(kind, api(SMALL), "export_checkpoint", "j1", "final", Path(read_only, "x.tar"))
     assert refused.value.filename == f"{read_only}/x.tar"
+
+
+def test_a_subfolder_that_cannot_be_read_is_the_user_s(kind: str, unreadable: Path) -> None:
+    with pytest.raises(client.BadInput, match=r"^output holds other things than a gigpo checkpoint: sub; name another"):
+        fetch(kind, SMALL, unreadable)

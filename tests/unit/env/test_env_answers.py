@@ -13,7 +13,7 @@ from services.env.environments.prompts.rewards import Completion, reward_functio
 CASES = [
     json.loads(line) for line in (Path(__file__).parent / "answers.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-KNOWN_FALSE_POSITIVES = {("<answer>not 7</answer>", "7")}
+KNOWN_FALSE_POSITIVES: set[tuple[str, str]] = set()
 KNOWN_FALSE_NEGATIVES = {
     ("<answer>seven</answer>", "7"),
     ("<answer>q - p</answer>", "-p + q"),  # bare letters are a text

@@ -4,17 +4,13 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from gigpo.env.environment import InfraFault
 from services.env.environments.prompts.mathematics import (
     TEXT_COMMAND,
-    chunks,
-    clean,
-    is_expression,
     load,
-    same_mathematics,
-    same_text,
+    same_answer,
 )
 
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -23,8 +19,10 @@ ANNOUNCED = re.compile(r"(?i).*\banswer\s*(?:is\b|:)\s*:?\s*(.+)", re.DOTALL)
 HASHES = "####"
 """What GSM8K writes before its answers."""
 LETTER = re.compile(r"[(\[]?([A-Z])[)\].:]?")
-CHOICE = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s.*", re.DOTALL)
-"""`(B) Paris`, which names choice B."""
+OPTION = re.compile(r"\(([A-Z])\)\s.*", re.DOTALL)
+"""A solution that gives its choice's text too; a reply may name the letter alone."""
+CHOICE = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s(?!\s*(?:is|isn['’]t|or|and|nor)\b)(?!.*\([A-Z]\)).*", re.DOTALL)
+"""`(B) Paris`, which names choice B; `(B) or (C)` and `(B) is wrong` do not."""
 LONGEST_MATHEMATICS = 1_000
 """Characters from the end of an answer that are read as mathematics: 32,000 times "1 " kept the parser busy for 5 s."""
 MATHEMATICS_TIMEOUT_S, MATHEMATICS_CPU_S = 5.0, 1.0
@@ -65,13 +63,8 @@ def is_right(reply: str, solution: str) -> bool:
         return True
     if max(len(wanted), len(given) if pointed_out else 0) > LONGEST_MATHEMATICS:
         return False
-    expression, text = clean(wanted), clean(_end(given))
-    found = chunks(text)
     try:
-        if not is_expression(expression):
-            return _within_limits(same_text, expression, text)
-        single = len(found) == 1 or (len(found) > 1 and not pointed_out)
-        return single and _within_limits(same_mathematics, expression, found[-1])
+        return _within_limits(partial(same_answer, wanted, _end(given), marked=pointed_out))
     except _TookTooLongError as error:
         raise InfraFault(f"comparing an answer with {solution!r:.80} took over {MATHEMATICS_TIMEOUT_S:g} s") from error
 
@@ -105,11 +98,14 @@ def _same_choice(given: str, wanted: str) -> bool:
     """Whether both name one choice, as `B`, `(B)`, `B)` or `(B) Paris`; a solution may be a letter alone."""
     solution, reply = (" ".join(TEXT_COMMAND.sub(r" \1 ", text).strip(" $").split()) for text in (wanted, given))
     letter = LETTER.fullmatch(solution)
-    named = LETTER.fullmatch(reply.rstrip(".")) or CHOICE.fullmatch(reply)
+    alone = LETTER.fullmatch(reply.rstrip("."))
+    if option := OPTION.fullmatch(solution):
+        return alone is not None and alone.group(1) == option.group(1)
+    named = alone or CHOICE.fullmatch(reply)
     return letter is not None and named is not None and letter.group(1) in named.groups()
 
 
-def _within_limits(same: Callable[[str, str], bool], wanted: str, given: str) -> bool:
+def _within_limits(same: Callable[[], bool]) -> bool:
     """Whether they are the same; those that cost over MATHEMATICS_CPU_S, or that sympy cannot read, are not.
 
     Raises _TookTooLongError after MATHEMATICS_TIMEOUT_S.
@@ -120,7 +116,7 @@ def _within_limits(same: Callable[[str, str], bool], wanted: str, given: str) ->
             _limit(signal.SIGALRM, signal.ITIMER_REAL, MATHEMATICS_TIMEOUT_S, _TookTooLongError),
             _limit(signal.SIGVTALRM, signal.ITIMER_VIRTUAL, MATHEMATICS_CPU_S, _CostsTooMuchError),
         ):
-            return same(wanted, given)
+            return same()
     except _CostsTooMuchError:
         return False
     except Exception:  # noqa: BLE001 - an answer is any text at all, and sympy raises anything

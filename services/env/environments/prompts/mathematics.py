@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
+
+from services.env.environments.prompts.wording import CODE, CURRENCY_NAME, changes, is_neutral, with_codes
 
 TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 NUMBER = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?|[+-]?\.\d+")
@@ -20,7 +22,7 @@ FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "e
 """Words of mathematics that plain text writes without a backslash."""
 SIGNS = str.maketrans({
     "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "π": r"\pi ", "∞": r"\infty ", "²": "^2", "³": "^3",
-    "≤": r"\le ", "≥": r"\ge ", "∪": r"\cup ", "°": " ", "€": " EUR ", "£": " GBP ", "½": r"\frac{1}{2}",
+    "≤": r"\le ", "≥": r"\ge ", "∪": r"\cup ", "°": " ", "±": r"\pm ", "≠": r"\ne ", "½": r"\frac{1}{2}",
 })  # fmt: skip
 DROPPED = re.compile(
     r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle|(?<!\\)\\[!,;:]|\{,\}|\^\s*\{?\\circ\}?|(?<!\\)\\[()\[\]]|\$"
@@ -29,14 +31,21 @@ DROPPED_SPACE = re.compile(r"(?<!\\)\\ |~|\\q?quad")
 SCIENTIFIC = re.compile(r"(?<![\w.])([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d+)(?!\w|\.\d)")
 UNIT = re.compile(r"(?<=\d)(cm|mm|km|kg|mg|ml|mph|ft|lbs?|hrs?|min|sec|USD|EUR|GBP)(?![A-Za-z])")
 """Those that are written at once behind a number and could be variables."""
-WORD = re.compile(r"\\[A-Za-z]+|[^\W\d_]{2,}")
+WORD = re.compile(r"\\[A-Za-z]+|[^\W\d_]{2,}(?:['’][^\W\d_]+)?")
 QUANTITY = re.compile(r"[+-]?[\d.,]+\s+([A-Za-z])")
 """`3 m`: its letter is a unit; that of `3m` may be a variable."""
 JOINED = re.compile(r"(?<=[\d}])\s*,?\s+(?:and|or)\s+(?=[-+\d\\]|[A-Za-z]\s*=)")
 NO_EXPRESSION = re.compile(r"\d\s+[-+]?\d|\d:\d|^\d+-\d+$|(?:\d+[/.-]){2,}\d+|\d{1,4}/\d{1,2}/\d{1,4}")
 """Grids, times, ranges, dates, versions: their numbers are no sum or product."""
-BASE = re.compile(r"\d\s*_")
-"""`11010_2`, which math-verify reads as 11010."""
+IDENTIFIER = re.compile(r"[+-]?0\d{3,}")
+LITERAL = re.compile(r"\d\s*_|(?<!\w)0[xXbBoO][\dA-Fa-f]+|(?<![\d.,])0\d{3,}|(?<![\\A-Za-z])[A-Za-z]\d+\.\d")
+"""`11010_2`, `0x1E`, `02134`, `v1.10`: no decimal number. Three digits may begin with 0, as the AIME writes 033."""
+NAMED = re.compile(
+    r"\s*(?:(?:\\angle\s*)?\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:\([^()=]*\))?|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\))\s*=\s*"
+)
+"""`x =`, `AB =`, `f(2) =`, `(x, y) =`."""
+PLUS_MINUS = re.compile(r"\\pm\s*([^-+,;=<>]+)")
+RELATION = re.compile(r"=|<|>|\\(?:ne|neq|le|leq|ge|geq|lt|gt|not)(?![a-z])")
 TOKEN = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?|\\?[^\W\d_]+|[^\s\w]")
 RECURRING = re.compile(r"(\d{1,9})\.(\d{0,9})\\(?:overline|bar|dot)\s*\{?(\d{1,9})\}?")
 BRACKETS = {"(": ")", "[": "]", "{": "}"}
@@ -44,13 +53,16 @@ BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
 def clean(text: str) -> str:
     """One way to write what LaTeX, plain text and Unicode write in several."""
-    text = TEXT_COMMAND.sub(r" \1 ", text.translate(SIGNS))
+    text = with_codes(TEXT_COMMAND.sub(r" \1 ", text.translate(SIGNS)))
+    text = re.sub(r"\b(?:negative|minus)\s+(?=[\d.\\])", "-", text, flags=re.IGNORECASE)
+    text = re.sub(r"(?<=\d)\s*per ?cent\b", r"\\%", text)
     text = re.sub(r"√\s*(\w+|\([^()]*\))", r"\\sqrt{\1}", text)
     text = DROPPED_SPACE.sub(" ", DROPPED.sub("", text.replace(r"\$", "")))
     text = re.sub(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"(?<![\\A-Za-z])(?:infinity|inf|infty)(?![A-Za-z])", r"\\infty ", text)
     text = re.sub(r"(?<![\\A-Za-z])(pi|sin|cos|tan|log|ln|exp)(?![A-Za-z])", r"\\\1 ", text)
     text = UNIT.sub(r" \1", re.sub(r"_\{(\w)\}", r"_\1", text))
+    text = re.sub(r"(?<![\d)}\w])\s*(?:!=|=/=)", r"\\ne ", text)
     text = re.sub(r"(?<=[\d}])\s*degrees?\b", "", text)
     text = SCIENTIFIC.sub(r"\1\\times 10^{\2}", text)
     text = re.sub(r"^\s*[A-Za-z]\s*(?:\\in\b|∈)", "", text)
@@ -68,41 +80,92 @@ def _recurring(decimal: re.Match[str]) -> str:
 
 def is_expression(text: str) -> bool:
     """Whether a cleaned text is mathematics alone: it has a digit or a command, and no word."""
-    if not re.search(r"\d|\\[A-Za-z]", text) or _words(text) or BASE.search(text):
+    if not re.search(r"\d|\\[A-Za-z]", text) or _words(text) or LITERAL.search(text):
         return False
     return "\\" in text or not NO_EXPRESSION.search(text)
 
 
-def chunks(text: str) -> list[str]:
+class Chunk(NamedTuple):
+    """An expression of a text, and what stands before and behind it up to the next ones."""
+
+    expression: str
+    before: str
+    after: str
+
+
+def chunks(text: str) -> list[Chunk]:
     """The expressions of a cleaned text, between its words; numbers joined by `and` or `or` are one list."""
     text = JOINED.sub(", ", text)
     ends = [0, *(end for word in _words(text) for end in word), len(text)]
     signs = " \n\t,;:?'\"" + "!" * (len(ends) > 2)  # 3! is a factorial, `it is 3!` is none
-    parts = (
-        text[begin:end].lstrip(signs).rstrip(signs + ".") for begin, end in zip(ends[::2], ends[1::2], strict=True)
-    )
-    return [part for part in parts if re.search(r"\d|\\[A-Za-z]", part) or re.fullmatch(r"[A-Za-z]", part)]
+    found = []
+    for begin, end in zip(ends[::2], ends[1::2], strict=True):
+        part = text[begin:end].lstrip(signs)
+        begin, part = end - len(part), part.rstrip(signs + ".")
+        if re.search(r"\d|\\[A-Za-z]", part) or re.fullmatch(r"[A-Za-z]", part):
+            found.append((begin, begin + len(part)))
+    bounds = [0, *(place for span in found for place in span), len(text)]
+    gaps = [text[begin:end] for begin, end in zip(bounds[::2], bounds[1::2], strict=True)]
+    return [Chunk(text[begin:end], *gaps[i : i + 2]) for i, (begin, end) in enumerate(found)]
+
+
+def same_answer(wanted: str, given: str, *, marked: bool) -> bool:
+    """Whether an answer says the same as a solution: as mathematics where that is an expression, else word by word.
+
+    Args:
+        marked: the answer was pointed out, so only neutral words may stand beside its one expression; else the last
+            expression of the prose counts, unless the words around it change its value.
+    """
+    solution, answer = clean(wanted), clean(given)
+    code = CODE.search(solution)
+    sign = code[1] if code and not CURRENCY_NAME.search(wanted) else ""
+    if sign:
+        solution = CODE.sub("", solution).strip()
+    if is_expression(solution):
+        return _same_expression(solution, answer, sign, marked=marked)
+    if sign and not set(CODE.findall(answer)) <= {sign}:
+        return False
+    return same_text(solution, CODE.sub("", answer).strip() if sign else answer)
+
+
+def _same_expression(wanted: str, given: str, currency: str, *, marked: bool) -> bool:
+    """Whether a cleaned answer's expression equals the solution's, in its currency where both have one."""
+    named = None if "=" in wanted else NAMED.match(given)
+    found = chunks(given[named.end() :] if named else given)
+    if not found or (marked and len(found) > 1):
+        return False
+    expression, before, after = found[-1]
+    if currency and (code := CODE.match(expression[-1] + after, 1)):
+        if code[1] != currency:
+            return False
+        after = after[code.end() - 1 :]
+    if not is_neutral(f"{before} {after}") if marked else changes(before, after):
+        return False
+    return same_mathematics(wanted, expression)
 
 
 def same_text(wanted: str, given: str) -> bool:
-    """Whether two cleaned texts are the same word by word, numbers by their value.
+    """Whether two cleaned texts are the same word by word, and a quantity at their beginning by its value.
 
-    An expression with words beside it may be written in any way: `\\frac{1}{2} km` and `0.5 km`.
+    `\\frac{1}{2} km` is `0.5 km` and `3 km` is `3.0 km`; `Python 3.10` and `zip 02134` name something.
     """
     a, b = TOKEN.findall(wanted), TOKEN.findall(given)
     if len(a) == len(b) > 0 and all(
-        one.casefold() == other.casefold() or _same_number(one, other) for one, other in zip(a, b, strict=True)
+        one.casefold() == other.casefold() or _same_digits(one, other) for one, other in zip(a, b, strict=True)
     ):
         return True
     ours, theirs = chunks(wanted), chunks(given)
-    if not len(ours) == len(theirs) == 1 or not is_expression(ours[0]):
+    if not len(ours) == len(theirs) == 1 or ours[0].before or theirs[0].before or not is_expression(ours[0].expression):
         return False
-    sentences = [text.replace(one, "#").casefold().split() for text, one in ((wanted, ours[0]), (given, theirs[0]))]
-    return sentences[0] == sentences[1] and same_mathematics(ours[0], theirs[0])
+    words = [chunk.after.casefold().split() for chunk in (ours[0], theirs[0])]
+    return words[0] == words[1] and same_mathematics(ours[0].expression, theirs[0].expression)
 
 
 def same_mathematics(wanted: str, given: str) -> bool:
     """Whether two cleaned expressions are equal: numbers, lists part by part, else as math-verify finds."""
+    wanted, given = (PLUS_MINUS.sub(r"\1, -\1", one) if PLUS_MINUS.fullmatch(one) else one for one in (wanted, given))
+    if not RELATION.search(wanted):
+        given = _right_side(given)
     if wanted == given or _same_number(wanted, given):
         return True
     if NUMBER.fullmatch(wanted) and NUMBER.fullmatch(given):
@@ -111,7 +174,9 @@ def same_mathematics(wanted: str, given: str) -> bool:
         return False
     a, b = _parts(wanted), _parts(given)
     if a is None and b is None:
-        return (is_expression(given) or re.fullmatch("[A-Za-z]", given) is not None) and _verified(wanted, given)
+        readable = is_expression(given) or re.fullmatch("[A-Za-z]", given) is not None
+        related = RELATION.search(given) and not RELATION.search(wanted)
+        return readable and not related and _verified(wanted, given)
     if a is None or b is None or len(a[1]) != len(b[1]):
         return False
     (opened, ours), (theirs_opened, theirs) = a, b
@@ -121,6 +186,15 @@ def same_mathematics(wanted: str, given: str) -> bool:
     if kinds <= {"", "{}"} and len(ours) <= MOST_PARTS:
         return _same_in_any_order(ours, theirs)
     return all(same_mathematics(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def _right_side(text: str) -> str:
+    """What `x = 5`, `f(2) = 5` and `2 + 3 = 5` end with; `2x = 5` says nothing of its right side and stays."""
+    *left, right = text.split("=")
+    names = [
+        NAMED.fullmatch(part + "=") or not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", part)) for part in left
+    ]
+    return right.strip() if left and all(names) else text
 
 
 def _same_in_any_order(ours: list[str], theirs: list[str]) -> bool:
@@ -148,8 +222,15 @@ def _words(text: str) -> list[tuple[int, int]]:
     return [(begin, end) for begin, end in found if not any(a <= begin < b for a, b in inside)]
 
 
+def _same_digits(one: str, other: str) -> bool:
+    """Whether two numbers differ in their thousands' commas alone."""
+    return all(NUMBER.fullmatch(number) for number in (one, other)) and one.replace(",", "") == other.replace(",", "")
+
+
 def _same_number(one: str, other: str) -> bool:
     if not (NUMBER.fullmatch(one) and NUMBER.fullmatch(other)) or max(len(one), len(other)) > LONGEST_NUMBER:
+        return False
+    if IDENTIFIER.fullmatch(one) or IDENTIFIER.fullmatch(other):
         return False
     return Fraction(one.replace(",", "")) == Fraction(other.replace(",", ""))
 
@@ -206,6 +287,7 @@ def _verified(wanted: str, given: str) -> bool:
     gold, found = _parsed(wanted), _parsed(given)
     if not gold or not found:
         return False
+    gold[0], found[0] = _constant(gold[0]), _constant(found[0])
     if gold[0] == found[0]:
         return True
     if _too_large(gold[0]) or _too_large(found[0]):
@@ -228,6 +310,15 @@ def _parsed(text: str) -> list[Any]:
         parsing_timeout=None,
     )
     return found
+
+
+def _constant(expression: Any) -> Any:
+    """An expression whose only variable is i, with the imaginary unit for it."""
+    from sympy import Expr, I, Symbol
+
+    if not isinstance(expression, Expr) or {one.name for one in expression.free_symbols} != {"i"}:
+        return expression
+    return expression.subs({one: I for one in expression.free_symbols if isinstance(one, Symbol)})
 
 
 def _too_large(expression: Any) -> bool:
