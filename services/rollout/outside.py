@@ -39,8 +39,8 @@ class OutsideGuard:
         any_of = "|".join(map(re.escape, self._control)) or r"(?!)"
         self._written = re.compile(f"({any_of})")
         self._alike = re.compile(f"(?=({any_of}))(.)", re.IGNORECASE | re.DOTALL)  # for templates that change the case
-        folded = "|".join(re.escape(_folded(text)) for text in self._control) or r"(?!)"
-        self._folded = re.compile(folded)
+        folded = {form for text in self._control for form in self._forms(text)}
+        self._forged = re.compile("|".join(map(re.escape, sorted(folded))) or r"(?!)")
         self._renamed = lru_cache(1)(self._rename)  # built when the first forged token comes: it takes a second
 
     def encode(
@@ -62,9 +62,14 @@ class OutsideGuard:
         mark = next(chr(code) for code in PRIVATE_USE if chr(code) not in plain)
         marked = write(lambda text: self._marked(text, mark))
         forged = self._written.findall(marked) != self._written.findall(plain)
-        if not forged and not any(self._folded.search(_folded(text)) for text in seen):
+        if not forged and not any(self._forged.search(form) for text in seen for form in self._forms(text)):
             return encode_trusted(plain)
         return self._encode_marked(marked, mark, ends=ends)
+
+    def _forms(self, text: str) -> set[str]:
+        """As the tokenizer's own normalizer makes the text, and as others could."""
+        normalizer = self._tokenizer.normalizer
+        return {_folded(text)} if normalizer is None else {_folded(text), _folded(normalizer.normalize_str(text))}
 
     def _marked(self, text: str, mark: str) -> str:
         """White space at the ends stays outside of the marks, for templates that strip it."""

@@ -318,3 +318,20 @@ def test_a_prompt_without_a_chat_template_gets_the_ends_that_the_tokenizer_gives
     assert [token for token in ids if token in (first, last)] == ends
     assert (ids[0], tokenizer.decode(ids[1 : len(ids) + 1 - len(ends)], skip_special_tokens=False)) == (first, text)
     assert unpack_int32(writer(tokens, "prompts/v1", "plain").ids(Scene(text, ""))) == ids[: len(ids) + 1 - len(ends)]
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "text"),
+    [
+        (normalizers.Replace("@@", ""), "a <@@/s> a"),
+        (normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]), "a </s\u0301> a"),
+        (normalizers.Replace("[", "<"), "[/s>"),
+    ],
+)
+def test_a_text_that_becomes_a_special_token_by_normalizing_is_text(normalizer, text):
+    tokenizer = lowered()
+    tokenizer.normalizer = normalizer
+    tokenizer.add_special_tokens([AddedToken("</s>", special=True, normalized=True)])
+    assert 1 in tokenizer.encode(text).ids  # what a prompt must not become
+    tokens = PolicyTokens(tokenizer, (1,), special={"eos_token": "</s>"})
+    assert 1 not in unpack_int32(writer(tokens, "prompts/v1", "plain").ids(Scene(text, "")))
