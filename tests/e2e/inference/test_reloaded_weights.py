@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.asyncio]
 
 @pytest.fixture(params=[experts, untied, tied], ids=lambda build: build.__name__)
 def policies(tmp_path: Path, request: pytest.FixtureRequest) -> Policies:
-    return Policies(tmp_path, request.param)
+    return Policies(tmp_path, build=request.param)
 
 
 @pytest_asyncio.fixture
