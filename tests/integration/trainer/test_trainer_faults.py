@@ -271,10 +271,10 @@ async def test_a_job_whose_model_is_missing_fails_with_a_sentence(redis: Redis, 
 async def test_an_engine_that_differs_is_told_of_once_and_one_with_other_weights_ends_the_job(
     redis: Redis, redis_url: str, tmp_path: Path
 ):
-    """Log-probabilities near -log(14), the truth of a new policy, and far from it."""
+    """An error of e nats is a mean k3 KL of exp(e) - 1 - e: 0.0013 is between the two bounds, 4.4 above both."""
     with trainer_process(redis_url, tmp_path):
-        for job, logprob, end in (("job_a", -2.6, "SUCCEEDED"), ("job_b", -0.1, "FAILED")):
-            async with surroundings(redis, redis_url, job, logprob=logprob):
+        for job, error, end in (("job_a", 0.05, "SUCCEEDED"), ("job_b", 2.0, "FAILED")):
+            async with surroundings(redis, redis_url, job, error=error):
                 await submit(redis, redis_url, job, small_spec(training={"total_batches": 1}))
                 assert await until_state(redis, job, "SUCCEEDED", "FAILED") == end
         told = [event for event in await events(redis, "job_a") if event.kind == "warning"]

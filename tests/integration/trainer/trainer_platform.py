@@ -102,10 +102,14 @@ def scripted_episode(group: OpenedGroup, k: int, attempt: int, version: int, inv
 
 
 class HonestEngine:
-    """The log-probabilities that a version's weights give to tokens which a script has chosen."""
+    """The log-probabilities that a version's weights give to tokens which a script has chosen.
 
-    def __init__(self) -> None:
-        self._path, self._scorer = "", None
+    Args:
+        error: what is added to each, nats, as by an engine with other weights.
+    """
+
+    def __init__(self, error: float = 0.0) -> None:
+        self._error, self._path, self._scorer = error, "", None
 
     def score(self, episode: Episode, manifest: PolicyManifest) -> Episode:
         """The episode with its log-probabilities under the manifest's weights."""
@@ -117,7 +121,8 @@ class HonestEngine:
 
     def _scored(self, scorer: Scorer, step: Step) -> Step:
         rows = TokenRows([unpack_int32(step.prompt_ids)], [unpack_int32(step.response_ids)])
-        return msgspec.structs.replace(step, logprobs=pack_float32(scorer.constants(rows)[0].tolist()))
+        logprobs = [value + self._error for value in scorer.constants(rows)[0].tolist()]
+        return msgspec.structs.replace(step, logprobs=pack_float32(logprobs))
 
 
 class ScriptedRollout:
@@ -127,7 +132,7 @@ class ScriptedRollout:
         invalid_share: share of steps whose action is said to be invalid.
         age: how many versions older than the newest its tokens say they are.
         faults: group's cursor -> how often training attempts at it fail.
-        logprob: what the engine says of every token; None: what the newest version's weights give it.
+        error: how far the engine's log-probabilities are from those that the newest version's weights give, nats.
     """
 
     def __init__(
@@ -138,11 +143,11 @@ class ScriptedRollout:
         invalid_share: float = 0.0,
         age: int = 0,
         faults: dict[int, int] | None = None,
-        logprob: float | None = None,
+        error: float = 0.0,
     ) -> None:
         self._redis, self._job, self._ledger = redis, job, Ledger(redis, job)
         self._invalid_share, self._age, self._faults = invalid_share, age, dict(faults or {})
-        self._logprob, self._engine = logprob, HonestEngine()
+        self._engine = HonestEngine(error)
         self.seen: list[OpenedGroup] = []
         """Every training group in the order it came."""
         self.held_from = NO_CURSOR
@@ -181,13 +186,7 @@ class ScriptedRollout:
         version = manifest.version if manifest else 0
         for k in range(group.n):
             episode = scripted_episode(group, k, attempt, max(version - self._age, 0), self._invalid_share)
-            if self._logprob is not None:
-                steps = [
-                    msgspec.structs.replace(step, logprobs=pack_float32([self._logprob] * (len(step.logprobs) // 4)))
-                    for step in episode.steps
-                ]
-                episode = msgspec.structs.replace(episode, steps=steps)
-            elif manifest is not None:
+            if manifest is not None:
                 episode = self._engine.score(episode, manifest)
             await self._ledger.record(episode, group)
 
