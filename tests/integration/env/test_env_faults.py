@@ -357,15 +357,15 @@ async def test_a_step_on_an_expired_lease_is_refused_and_takes_no_step(served):
 
 
 async def test_a_full_environment_refuses_at_once_with_a_hint_and_others_have_room(served):
-    caller = await served(max_sessions={"grid": 2})
-    leases = await caller.open("grid", n=2)
-    with pytest.raises(grpc.aio.AioRpcError, match="2 leases of 'grid' live") as refused:
-        await caller.open("grid")
+    caller = await served(max_sessions={"alfworld": 2})
+    leases = await caller.open("alfworld", n=2)
+    with pytest.raises(grpc.aio.AioRpcError, match="2 leases of 'alfworld' live") as refused:
+        await caller.open("alfworld")
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert 100 <= int(dict(refused.value.trailing_metadata())["retry-after-ms"]) <= 5000
-    assert await caller.open("alfworld", n=2)
+    assert await caller.open("grid", n=2)
     await caller.stub.Close(env_pb2.CloseRequest(leases=leases[:1]))
-    assert await caller.open("grid")
+    assert await caller.open("alfworld")
 
 
 async def test_an_environment_that_what_it_stands_on_left_is_an_infra_fault(served):
