@@ -177,5 +177,6 @@ async def test_groups_that_do_not_come_name_the_last_trouble_since_they_were_wai
                 await asyncio.sleep(0.05)
             await Warnings(redis, "rollout").count("job_a", "the environment is asked again: Server at capacity")
             failed = await until_event(redis, "job_a", "state", state="FAILED")
-    assert failed.data["error"].startswith("batch 0: 3 of 3 groups did not come, and none came for batch_timeout_s = 4 s")
+    begins = "batch 0: 3 of 3 groups did not come, and none came for batch_timeout_s = 4 s"
+    assert failed.data["error"].startswith(begins)
     assert failed.data["error"].endswith("; the last trouble: the environment is asked again: Server at capacity")
