@@ -84,8 +84,8 @@ def test_events_that_are_none_are_set_aside_and_told_and_the_others_are_stored(
     while warnings_of(http, bad) < len(REFUSED):  # they are events of their own, stored by a later look
         time.sleep(0.05)
     assert warnings_of(http, bad) == len(REFUSED)
-    redis.xadd(keys.events_stream(bad), state("PAUSED"))
-    until(http, bad, "PAUSED")
+    redis.xadd(keys.events_stream(bad), state("CANCELLED"))  # an end: whoever wishes a job to run takes up a paused one
+    until(http, bad, "CANCELLED")
     assert redis.xlen(dead_letters(keys.events_stream(bad))) == len(REFUSED)
 
 
