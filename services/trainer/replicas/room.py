@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.policy import ReplicaStatus
 from services.contracts.states import Wish
-from services.kit.values import hash_value, string_value, text_of
+from services.kit.values import string_value
 from services.ledger.active_jobs import active_jobs
 from services.trainer.errors import NoReplicaFree
 from services.trainer.events import Events
+from services.trainer.replicas.live import live_replicas
 
 LOOK_S = 0.5
 
@@ -24,7 +23,7 @@ async def busy_elsewhere(redis: Redis, job: str) -> str | None:
 
     Where no replica is live at all, the caller's own limit says how long one may take to come up.
     """
-    replicas = await _live_replicas(redis)
+    replicas = [one for one in (await live_replicas(redis)).values() if one.state != "draining"]
     active = await active_jobs(redis)
     others = {replica.job_id for replica in replicas} & (active - {job})
     if not replicas or any(replica.job_id not in others for replica in replicas):
@@ -52,18 +51,3 @@ async def wait_for_room(redis: Redis, job: str, until: Callable[[], bool]) -> No
         if until():
             raise NoReplicaFree(reason)
         await asyncio.sleep(LOOK_S)
-
-
-async def _live_replicas(redis: Redis) -> list[ReplicaStatus]:
-    live = []
-    for raw_name, row in (await hash_value(redis, keys.REPLICAS)).items():
-        name = text_of(raw_name)
-        if name is None or not await redis.exists(keys.replica_heartbeat(name)):
-            continue
-        try:
-            status = ReplicaStatus.model_validate_json(row)
-        except ValidationError:  # of another version of that service: not for us to judge
-            continue
-        if status.state != "draining":
-            live.append(status)
-    return live
