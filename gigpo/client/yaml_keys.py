@@ -41,10 +41,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def compose_scalar_node(self, anchor: Any) -> Any:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if self.variables is not None:  # before its type is found: an unquoted `${SEED}` is a number
             event.value = _with_variables(event.value, self.variables, event.start_mark.line + 1)
-        return super().compose_scalar_node(anchor)  # type: ignore[no-untyped-call]
+        return super().compose_scalar_node(anchor)
 
 
 def load_yaml(text: str, variables: Mapping[str, str] | None = None) -> Any:

@@ -23,6 +23,7 @@ from pydantic import (
 
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
+from services.contracts.foreign import foreign_name
 from services.contracts.plain_errors import NAME_PATTERN, in_words, meant, shown
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
@@ -422,6 +423,9 @@ def _unknown_key(path: list[str], value: object) -> str:
         section = _section_of(found.annotation) if found else None
     known = {name: ".".join(place) for name, place in flags().items()}
     right = _OFTEN_MEANT.get(".".join(path)) or known.get(path[-1])
+    row = None if right else foreign_name(path[-1]) or foreign_name(".".join(path))
+    if row is not None:
+        return f"unknown key, got {shown(value)}; {row.told(known.get(row.ours or '', f'--{row.ours}'))}"
     hint = f"; did you mean {right}?" if right else meant(path[-1], section.model_fields if section else [])
     return f"unknown key, got {shown(value)}{hint or '; `gigpo train --help` lists the known ones'}"
 
