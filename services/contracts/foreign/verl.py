@@ -49,6 +49,7 @@ VERL: tuple[Foreign, ...] = (
     instead(f"{_ACTOR}.clip_ratio_low", "epsilon"),
     instead(f"{_ACTOR}.clip_ratio_high", "epsilon_high"),
     instead(f"{_ACTOR}.loss_agg_mode", "loss_type", "where token-mean is bnpo and seq-mean-token-mean is grpo"),
+    instead(f"{_ACTOR}.policy_loss.loss_mode", "importance_sampling_level", "where gspo is sequence"),
     instead(f"{_ACTOR}.entropy_coeff", "entropy_coef"),
     instead(f"{_ACTOR}.use_kl_loss", "beta", "0 is no KL"),
     instead(f"{_ACTOR}.kl_loss_coef", "beta"),
@@ -116,7 +117,6 @@ VERL: tuple[Foreign, ...] = (
     *absent(EVERY_STEP, "trainer.log_val_generations trainer.rollout_data_dir trainer.validation_data_dir"),
     *absent(OWN_CHECKPOINTS, "trainer.resume_mode trainer.del_local_ckpt_after_load trainer.default_hdfs_dir"),
     *absent("a step's dual clip is --delta, which caps the ratio", f"{_ACTOR}.clip_ratio_c"),
-    *absent("want one of --loss_type", f"{_ACTOR}.policy_loss.loss_mode"),
     *absent("rewards come from the environment or from reward_funcs", "reward_model.enable"
             " reward_model.reward_manager"
             " custom_reward_function.path custom_reward_function.name"),

@@ -64,7 +64,8 @@ def test_other_trainers_habits_reach_the_job(fake_api: FakeApi, gigpo: Gigpo) ->
     fake_api.answers["POST /v1/jobs"] = {"spec": {}, "estimates": {}, "warnings": []}
     done = gigpo(
         "train", "job.yaml", "--dry-run", "--model", "job:j9/final", "--use-gym-env", "false",
-        "--environment", "prompts", "--max-turns", "1", "--reward_funcs", "accuracy", "format", "--reward-weights", "1", "0.5", "--lr", "1e-5",
+        "--environment", "prompts", "--max-turns", "1", "--reward_funcs", "accuracy", "format", 
+        "--reward-weights", "1", "0.5", "--lr", "1e-5",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert sent(fake_api)["rewards"] == {"reward_funcs": ["accuracy", "format"], "reward_weights": [1.0, 0.5]}
