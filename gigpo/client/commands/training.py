@@ -15,7 +15,7 @@ from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
 from gigpo.client.models import Job, JsonObject
 from gigpo.client.report import number_text
-from gigpo.client.results import Destination, require_results_folder, save_results
+from gigpo.client.results import Destination, other_owner, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, platform_for, says_errors
 from gigpo.client.synchronous import GigpoClient
 from gigpo.client.tables import evaluations_table, summary_table
@@ -54,8 +54,9 @@ def train(
     gigpo train --dry-run my.yaml   checks, and estimates memory and tokens
     gigpo train my.yaml --name big --total_batches 500 --no-follow
 
-    Results of an earlier job in that folder are replaced; a folder that holds anything else is refused without --force,
-    which replaces files of the same name and removes none.
+    Where RUNS/<name> holds results of an earlier job, they stay, and those of this one go to RUNS/<name>.2 and so on.
+    A folder --output that holds another job's results, or anything else, is refused without --force, which replaces
+    files of the same name and removes no other one.
 
     Without a running stack one is started, and stopped when the job has ended. Ctrl-C, or closing the terminal, leaves
     the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
@@ -105,8 +106,10 @@ def submit_and_follow(
     spec, words = checked(document), console(json_output)
     if follow_job and (destination.output or spec.name):
         folder = destination.folder(spec.name or "")
-        if require_results_folder(folder, force=destination.force):
-            words.print(f"{folder} holds results of an earlier job, which those of this one will replace")
+        require_results_folder(folder, force=destination.force)
+        if other := other_owner(usual := destination.output or destination.runs / str(spec.name)):
+            what = "will replace them" if destination.force else f"go to {folder}"
+            words.print(f"{usual} holds results of {other}; those of this job {what}")
     with platform_for(spec, destination.runs, api, words) as client:
         job = client.submit(submission(spec))
         words.print(f"job {job.id} at {client.url}")
@@ -143,7 +146,7 @@ def _watch(client: GigpoClient, job: Job, destination: Destination, words: Conso
 
 def finish(client: GigpoClient, job: Job, destination: Destination, words: Console, *, json_output: bool) -> int:
     """Write the results of an ended job and say where. Returns the exit code."""
-    folder = destination.folder(job.name or job.id)
+    folder = destination.folder(job.name or job.id, job.id)
     try:
         summary = save_results(client, job, folder, force=destination.force)
     except (BadInput, OSError):
