@@ -133,12 +133,16 @@ def require_environment(spec: JobSpec) -> None:
 
     Who is installed answers: `gigpo.catalogue` lists environments, `gigpo.checks` compares a spec with such a list.
     """
-    catalogues, checks = entry_points(group="gigpo.catalogue"), entry_points(group="gigpo.checks")
-    if catalogues and checks:
-        found = [view for point in catalogues for view in point.load()()]
+    checks = entry_points(group="gigpo.checks")
+    if checks and (found := installed_environments()):
         problems = [sentence for point in checks for sentence in point.load()(spec, found)]
         if problems:
             raise BadInput("; ".join(problems))
+
+
+def installed_environments() -> list[JsonObject]:
+    """What can be opened on this machine; empty where no environments are installed."""
+    return [view for point in entry_points(group="gigpo.catalogue") for view in point.load()()]
 
 
 def _scalar(name: str, value: str) -> JsonValue:

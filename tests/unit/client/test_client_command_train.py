@@ -17,7 +17,7 @@ from gigpo.client.document import checked, default_document
 from gigpo.client.errors import BadInput
 from gigpo.client.follow import FIGURES
 from tests.unit.client.both_clients import problem
-from tests.unit.client.fake_api import FakeApi, Gigpo, evaluation, job, summary
+from tests.unit.client.fake_api import FakeApi, Gigpo, command_line, evaluation, job, summary
 
 SPEC: dict[str, Any] = {
     "model": {"scratch": {}},
@@ -318,3 +318,56 @@ def test_the_live_line_knows_every_figure_by_its_word() -> None:
         "tokens_per_s",
         "env_steps_per_s",
     ]
+
+
+@pytest.fixture
+def no_stack(
+    fake_api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Gigpo:
+    """`gigpo` where no API is named and no stack is up."""
+    monkeypatch.chdir(tmp_path)
+    return command_line(fake_api, monkeypatch, capsys, known=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: {scratch: {}}\nrolout: {}\n", "rolout: unknown key"),
+        ("model: [", "job.yaml: not valid YAML"),
+        ("model: {scratch: {}}\nenvironment: {environment: gird}\nrollout: {max_completion_length: 6}\n",
+         "environment.environment: unknown environment 'gird'"),
+        ("model: {model: nowhere}\n", "model.model: no such folder: nowhere"),
+        ("model: {scratch: {hidden_size: 65536, num_attention_heads: 512, num_hidden_layers: 99}}\n"
+         "rollout: {max_completion_length: 6}\n", "model.scratch: the trainer needs "),
+    ],
+)  # fmt: skip
+def test_a_dry_run_without_a_stack_looks_at_the_job(
+    no_stack: Gigpo, fake_api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    described = {"id": "grid", "vocabulary": ["go"]}
+    known = [{"info": described, "unavailable_reason": ""}]
+    monkeypatch.setattr("gigpo.client.dry_run.installed_environments", lambda: known)
+    (tmp_path / "job.yaml").write_text(text)
+    refused = no_stack("train", "job.yaml", "--dry-run")
+    assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)
+    assert refused.err.startswith(f"gigpo: {words}")
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(SPEC))
+    shown = no_stack("train", "job.yaml", "--dry-run")
+    assert (shown.code, shown.rows[0][0]) == (0, "parameters")
+    assert ["time", "unknown,"] in [row[:2] for row in shown.rows]
+    assert fake_api.requests == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_client_alone_checks_the_job_file(no_stack: Gigpo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gigpo.client.dry_run.find_spec", lambda _: None)
+    shown = no_stack("train", "job.yaml", "--dry-run")
+    assert (shown.code, shown.out) == (
+        0,
+        "warning: no API is up and this installation is the client alone: nothing but the job file is checked\n",
+    )
+
+
+def test_what_a_submission_is_warned_of_is_shown(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    finishes(fake_api, warnings=["model.scratch: rather large"])
+    assert gigpo("train", "job.yaml", "--no-follow").out.splitlines()[1] == "warning: model.scratch: rather large"
