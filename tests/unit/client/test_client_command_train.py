@@ -223,7 +223,7 @@ def test_a_dry_run_shows_estimates_and_warnings_and_submits_nothing(fake_api: Fa
     [
         (("train", "job.yaml", "--config", "job.yaml"), "want one job file, got job.yaml and --config job.yaml"),
         (("train", "none.yaml"), "none.yaml: cannot be read: No such file or directory"),
-        (("train", "job.yaml", "--seed", "many"), "training.seed: Input should be a valid integer"),
+        (("train", "job.yaml", "--seed", "many"), "training.seed: want a whole number, got 'many'"),
         (("train", "job.yaml", "--environment_kwargs", "{a: "), "--environment_kwargs: want a value in YAML or JSON"),
         (("compare", "job.yaml", "--seed", "1"), "--seed: a comparison chooses it; use --estimators and --seeds"),
         (("compare", "job.yaml", "--seeds", "1,x"), "--seeds: want numbers such as 0,1,2, got '1,x'"),
