@@ -23,7 +23,7 @@ def fork_spec(spec: Mapping[str, Any], job_id: str, checkpoint: str, wanted: For
     document = _with_model(spec, job_id, checkpoint)
     document["name"] = wanted.name
     overrides = _nested(wanted.overrides)
-    taken = [name for name in ("model", "scratch", "warmstart") if name in overrides.get("model", {})]
+    taken = [name for name in ("model", "model_revision", "scratch", "warmstart") if name in overrides.get("model", {})]
     if taken:
         sentence = "the fork's model is the checkpoint; submit a new job for another one"
         raise bad_spec([(f"overrides.model.{name}", sentence) for name in taken])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from services.api.sql.tables import JobRow
@@ -13,9 +14,9 @@ def job_view(row: JobRow) -> JobView:
     return JobView(**_fields(row))
 
 
-def job_detail(row: JobRow) -> JobDetail:
-    """The full view of a job."""
-    return JobDetail(**_fields(row), spec=row.spec)
+def job_detail(row: JobRow, warnings: Sequence[str] = ()) -> JobDetail:
+    """The full view of a job, and what its submission is warned of."""
+    return JobDetail(**_fields(row), spec=row.spec, warnings=list(warnings))
 
 
 def _fields(row: JobRow) -> dict[str, Any]:
