@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 
 from gigpo.client.migration.script import Command
 from gigpo.client.migration.swift import job_name
-from gigpo.client.migration.translation import Translation, typed
+from gigpo.client.migration.translation import Translation, no_folder, typed
 from services.contracts.foreign import SOURCES
 from services.contracts.job import TrackerName
 
@@ -136,7 +136,7 @@ def _task(job: Translation, given: dict[str, str]) -> None:
         job.settle("model", "a folder in Hugging Face format; the script names none")
     elif not Path(str(job.settings["model"].value)).expanduser().is_dir():
         name = job.settings["model"].value
-        job.settle("model", f"a hub's name, unless it is a folder: `hf download {name} --local-dir FOLDER`")
+        job.settle("model", no_folder(name))
     name = given.get("env.env_name", "alfworld/AlfredTWEnv")
     world = next((world for beginning, world in _WORLDS.items() if name.lower().startswith(beginning)), None)
     if world is None:
