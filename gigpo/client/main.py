@@ -8,6 +8,7 @@ import typer
 
 from gigpo.client.commands import (
     access,
+    beginning,
     checkpoints,
     comparing,
     contract,
@@ -15,6 +16,7 @@ from gigpo.client.commands import (
     evaluations,
     examination,
     jobs,
+    overview,
     rollouts,
     stack,
     training,
@@ -42,6 +44,9 @@ app.callback()(takes_version)
 app.command(cls=JobCommand)(training.train)
 app.command(cls=JobCommand)(training.warmstart)
 app.command(cls=JobCommand)(comparing.compare)
+app.command()(beginning.init)
+app.command()(overview.status)
+app.command()(overview.logs)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(checkpoints.app, name="checkpoints")
