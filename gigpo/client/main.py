@@ -38,7 +38,7 @@ app = typer.Typer(
     "`gigpo COMMAND --help` explains each command with examples.",
     epilog="Exit codes: 0 done, 1 a job failed, 2 something you gave is wrong, 3 no API answers, 130 interrupted. "
     "With --json stdout holds one JSON document (`jobs logs`: one a line) and words for people go to stderr. "
-    "`gigpo --install-completion` completes commands and flags in your shell.",
+    "`gigpo --install-completion` completes commands, flags, values and jobs in your shell.",
 )
 app.callback()(takes_version)
 app.command(cls=JobCommand)(training.train)
