@@ -12,7 +12,7 @@ import structlog
 
 from services.contracts.messages import OpenedGroup
 from services.contracts.observation import KeyedObservation
-from services.ledger import MoveRefused
+from services.ledger import Attempt, MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
 from services.rollout.episode import EpisodePlay, Seat
 from services.rollout.errors import AttemptFailed
@@ -69,9 +69,9 @@ class Player:
         try:
             await self._play_attempt(group, attempt)
         except MoveRefused as refused:
-            log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt, why=str(refused))
+            log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt.number, why=str(refused))
 
-    async def _play_attempt(self, group: OpenedGroup, attempt: int) -> None:
+    async def _play_attempt(self, group: OpenedGroup, attempt: Attempt) -> None:
         try:
             await self._play_episodes(group, attempt)
         except Exception as error:
@@ -82,13 +82,14 @@ class Player:
             log.warning(
                 "an attempt failed",
                 group_id=group.group_id,
-                attempt=attempt,
+                attempt=attempt.number,
                 cause=cause,
                 exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
             )
-            await self._ledger.fail(group.group_id, attempt, cause)
+            redraw = isinstance(decisive, AttemptFailed) and decisive.redraw
+            await self._ledger.fail(group.group_id, attempt.number, cause, redraw=redraw)
 
-    async def _play_episodes(self, group: OpenedGroup, attempt: int) -> None:
+    async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
         opened = await self._environments.open(self._opening(group, attempt))
         try:
             sentence = await self._other_task(group, attempt) if group.task_view == "shuffled" else None
@@ -109,7 +110,7 @@ class Player:
         async with self._writing:
             await self._ledger.record(episode, seat.group)
 
-    async def _other_task(self, group: OpenedGroup, attempt: int) -> str:
+    async def _other_task(self, group: OpenedGroup, attempt: Attempt) -> str:
         """The task sentence of the world that `sentence_seed` names."""
         if group.sentence_seed is None:
             raise AttemptFailed("task_view: shuffled needs a sentence_seed, got none")
@@ -117,8 +118,8 @@ class Player:
         self._environments.release(other.leases)
         return other.observation.task
 
-    def _opening(self, group: OpenedGroup, attempt: int, *, other_world: bool = False) -> Opening:
-        key = f"{self._playbook.job_id}/{group.group_id}/{attempt}/{self._worker}"
+    def _opening(self, group: OpenedGroup, attempt: Attempt, *, other_world: bool = False) -> Opening:
+        key = f"{self._playbook.job_id}/{group.group_id}/{attempt.number}/{self._worker}"
         return Opening(
             key=f"{key}/other" if other_world else key,
             environment=self._playbook.spec.environment.environment,
