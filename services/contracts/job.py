@@ -212,6 +212,8 @@ class Inference(Section):
     """Which engine samples."""
 
     engine: Literal["vllm", "transformers"] = "vllm"
+    deterministic: bool = False
+    """Sample each prompt as if it were alone, so that two runs of one spec are bit-equal, through kills too; slower."""
 
 
 TrackerName = Literal["mlflow", "wandb", "trackio"]
@@ -286,6 +288,11 @@ class JobSpec(Section):
             raise ValueError(f"num_generations: {comparing} compares episodes of a group, want >= 2, got 1")
         if self.model.warmstart and self.model.model:
             raise ValueError("warmstart: want it with `scratch` only, a model from a folder is trained as it is")
+        if self.inference.deterministic and self.rollout.max_staleness:
+            raise ValueError(
+                "deterministic: want max_staleness: 0 with it (else the version that samples depends on timing), "
+                f"got {self.rollout.max_staleness}"
+            )
         if self.prompt_and_response_tokens > self.max_model_len:
             raise ValueError(
                 f"max_prompt_tokens + max_completion_length: want <= {self.max_model_len} (max_position_embeddings), "

@@ -86,6 +86,7 @@ def _write(session: Session, version: int) -> PolicyManifest:
         engine=spec.inference.engine,
         torch_dtype=spec.model.torch_dtype,
         max_model_len=spec.max_model_len,
+        deterministic=spec.inference.deterministic,
         probe=session.learner.probe(),
     )
 
