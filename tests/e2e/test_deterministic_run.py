@@ -57,7 +57,7 @@ class Platform:
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def weights(self, job_id: str) -> str:
-        (file,) = (self.folder / "runs/.platform/jobs" / job_id / "checkpoints/final").rglob("model.safetensors")
+        (file,) = (self.folder / "runs/.platform/jobs" / job_id / "final").rglob("model.safetensors")
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
     def kill(self, service: str) -> None:
