@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -26,7 +26,7 @@ def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
     options = [_option(name, path) for name, path in flags().items()]
 
     @functools.wraps(command)
-    def with_flags(**arguments: Any) -> None:
+    def with_flags(**arguments: object) -> None:
         values = {name: arguments.pop(PREFIX + name) for name in flags()}
         command(**arguments, values={name: value for name, value in values.items() if value is not None})
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -93,7 +93,8 @@ def _validation_problem(request: Request, error: RequestValidationError) -> Prob
     return bad_spec([(".".join(map(str, one["loc"][1:])), _sentence(one)) for one in error.errors()])
 
 
-def _sentence(error: dict[str, Any]) -> str:
+def _sentence(error: Mapping[str, object]) -> str:
+    """One problem as FastAPI reports it, in one sentence."""
     if error["type"] == "extra_forbidden":
         return "unknown key"
     sentence = str(error["msg"]).removeprefix("Value error, ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
@@ -127,7 +128,7 @@ class Environment(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _single_turn_defaults(cls, section: Any) -> Any:
+    def _single_turn_defaults(cls, section: object) -> object:
         if not isinstance(section, dict) or section.get("use_gym_env") is not False:
             return section
         return {"environment": SINGLE_TURN, "max_turns": 1, **section}
@@ -386,7 +387,7 @@ def parse_spec(document: object) -> JobSpec:
         raise SpecError([_sentence(problem) for problem in problems]) from None  # a misspelt key leaves others missing
 
 
-def _sentence(problem: Any) -> tuple[str, str]:
+def _sentence(problem: ErrorDetails) -> tuple[str, str]:
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return field, _unknown_key([str(part) for part in problem["loc"]], problem["input"])
@@ -420,6 +421,6 @@ def _leaves(section: type[BaseModel], path: tuple[str, ...]) -> list[tuple[str, 
     return found
 
 
-def _section_of(annotation: Any) -> type[BaseModel] | None:
+def _section_of(annotation: object) -> type[BaseModel] | None:
     candidates = [annotation, *getattr(annotation, "__args__", ())]
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)

@@ -17,7 +17,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
@@ -201,7 +200,7 @@ class VllmEngine:
     async def _verify(self, manifest: PolicyManifest) -> None:
         await asyncio.to_thread(verify, manifest, self._settings.data_dir)
 
-    async def _post(self, path: str, body: Mapping[str, Any] | None = None) -> None:
+    async def _post(self, path: str, body: Mapping[str, object] | None = None) -> None:
         client, watch = self._connection()
         try:
             async with watch.guard(f"answering {path}"):

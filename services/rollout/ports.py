@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -33,7 +33,7 @@ class Opening(msgspec.Struct, frozen=True):
     key: str
     """Idempotency key, unique per attempt."""
     environment: str
-    kwargs: dict[str, Any]
+    kwargs: dict[str, object]
     split: str
     seed: int
     n: int

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -61,7 +60,7 @@ class RolloutWorker:
         self._jobs: dict[str, _ServedJob] = {}
         self._warnings = Warnings(redis, "rollout")
 
-    def detail(self) -> dict[str, Any]:
+    def detail(self) -> dict[str, object]:
         """What the worker's heartbeat says of it."""
         return {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
 

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 LOCK, RECORD = "stack.lock", "stack.json"
 
@@ -40,7 +39,7 @@ def held_folder(data_dir: Path) -> Iterator[None]:
             (data_dir / RECORD).unlink(missing_ok=True)
 
 
-def write_record(data_dir: Path, record: Mapping[str, Any]) -> None:
+def write_record(data_dir: Path, record: Mapping[str, object]) -> None:
     """Replace the record as a whole; only its owner can read it."""
     temporary = data_dir / f"{RECORD}.tmp"
     temporary.touch(mode=0o600)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from services.contracts.panels import PANELS, Panel
 
@@ -14,12 +13,12 @@ MOST_POINTS = 600
 _Z = 1.96
 """Standard normal quantile of a 95 % interval."""
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 _WANTED = frozenset(metric for panel in PANELS for metric, _ in panel.series) | {"batch"}
 
 
-def panel_documents(panels: Sequence[Panel] = PANELS) -> list[dict[str, Any]]:
+def panel_documents(panels: Sequence[Panel] = PANELS) -> list[dict[str, object]]:
     """The panels as JSON values."""
     return [asdict(panel) for panel in panels]
 
@@ -27,7 +26,7 @@ def panel_documents(panels: Sequence[Panel] = PANELS) -> list[dict[str, Any]]:
 def point(row: Row) -> dict[str, float]:
     """What the charts need of one batch's metrics."""
     found = {name: value for name, value in row.items() if name in _WANTED and isinstance(value, int | float)}
-    if "success" in found and (episodes := row.get("episodes")):
+    if "success" in found and isinstance(episodes := row.get("episodes"), int | float) and episodes:
         found["success_low"], found["success_high"] = wilson_interval(found["success"], episodes)
     return found
 
@@ -45,7 +44,7 @@ def wilson_interval(share: float, count: float) -> tuple[float, float]:
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def held_out(evaluations: Sequence[Row]) -> list[dict[str, Any]]:
+def held_out(evaluations: Sequence[Row]) -> list[dict[str, object]]:
     """The evaluations of the policy itself, as points with one standard error."""
     return [
         {"batch": one["version"], "success": one["success"], "error": one["standard_error"]}

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
@@ -45,7 +44,7 @@ def environment_of(
     return view.info, problems + _environment_problems(spec, view.info)
 
 
-def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]]) -> list[str]:
+def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, object]]) -> list[str]:
     """What keeps the spec from running with these environments, as sentences; the client asks before it starts a stack.
 
     Args:
@@ -80,7 +79,7 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     return problems
 
 
-def _unstorable(value: Any, path: str = "") -> Problems:
+def _unstorable(value: object, path: str = "") -> Problems:
     """What JSON can say and no database keeps: integers over 64 bits, NUL, and halves of surrogate pairs."""
     if isinstance(value, dict):
         inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
@@ -95,7 +94,7 @@ def _unstorable(value: Any, path: str = "") -> Problems:
     return []
 
 
-def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInfo) -> Problems:
+def _kwargs_problems(field: str, kwargs: Mapping[str, object], info: EnvironmentInfo) -> Problems:
     return list(_against_schema(field, json.dumps(kwargs, sort_keys=True), json.dumps(info.kwargs_schema), info.id))
 
 

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel
@@ -108,7 +107,7 @@ def _policy(
     folder = Path(str(spec.model.model))
     paths = {path.name: path for path in folder.iterdir()} if files is None else files
     parameters = sum(file_parameters(path) for name, path in paths.items() if name.endswith(".safetensors"))
-    config: dict[str, Any] = json.loads(paths["config.json"].read_bytes())
+    config: dict[str, object] = json.loads(paths["config.json"].read_bytes())
     names = ("hidden_size", "num_hidden_layers", "vocab_size")
     return parameters, {name: value for name in names if isinstance(value := config.get(name), int)}
 

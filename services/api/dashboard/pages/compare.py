@@ -59,5 +59,5 @@ async def _run(parts: Container, row: JobRow) -> dict[str, object]:
         "rows": curves.points(metrics),
         "held_out": curves.held_out(evaluations),
         "after": next((one for one in reversed(evaluations) if one.get("label") == "after"), None),
-        "env_steps": sum(one.get("env_steps", 0) for one in metrics),
+        "env_steps": sum(steps for one in metrics if isinstance(steps := one.get("env_steps"), int | float)),
     }
