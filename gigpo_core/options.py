@@ -138,7 +138,9 @@ def _option(field: Field[object], hint: object) -> Option:
 class EstimatorOptions:
     """How a group's episodes and steps are compared."""
 
-    advantage_estimator: Annotated[str, ForJobs()] = "grpo"
+    advantage_estimator: Annotated[
+        str, "How episodes and steps are compared: gigpo, hgpo and graphgpo also compare steps from one state."
+    ] = "grpo"
     gigpo_step_advantage_weight: Annotated[
         float,
         "omega >= 0: weight of the step-level advantage. With 0 the step level is still computed and shown.",
@@ -206,7 +208,9 @@ class SamplingOptions:
 class LossOptions:
     """How an advantage moves the policy."""
 
-    loss_type: Annotated[str, ForJobs(default="bnpo")] = "grpo"
+    loss_type: Annotated[
+        str, "The policy loss, and what its sum over tokens is divided by.", ForJobs(default="bnpo")
+    ] = "grpo"
     epsilon: Annotated[float, "Clip range below 1.", Bounds(ge=0), ForJobs(bounds=Bounds(gt=0, lt=1))] = 0.2
     epsilon_high: Annotated[
         float | None,
@@ -221,7 +225,11 @@ class LossOptions:
     beta: Annotated[
         float, "Weight of the KL to the reference policy in the loss; 0 = no reference model.", Bounds(ge=0)
     ] = 0.04
-    kl_estimator: Annotated[KlEstimator, Beside(("beta",), lambda beta: beta > 0, "beta > 0")] = "k3"
+    kl_estimator: Annotated[
+        KlEstimator,
+        "How the KL to the reference policy is estimated from samples.",
+        Beside(("beta",), lambda beta: beta > 0, "beta > 0"),
+    ] = "k3"
     entropy_coef: Annotated[float, "Weight of an entropy bonus.", Bounds(ge=0)] = 0.0
 
 
@@ -255,6 +263,7 @@ class CorrectionOptions:
     ] = None
     rollout_importance_sampling_threshold: Annotated[
         float,
+        "Correction weights above this are cut to it, or to 0 with a mask mode.",
         Bounds(ge=0),
         ForJobs(bounds=Bounds(gt=1)),
         Beside(

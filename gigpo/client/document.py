@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -13,10 +14,13 @@ from pydantic import JsonValue
 
 from gigpo.client.errors import BadInput
 from gigpo.client.models import JsonObject
-from gigpo.client.yaml_keys import KeyTwice, load_yaml
+from gigpo.client.yaml_keys import BadYaml, load_yaml
 from services.contracts.algorithm import keys_of_estimator
-from services.contracts.job import JobSpec, SpecError, flags, parse_spec
+from services.contracts.job import JobSpec, SpecError, flags, parse_spec, without_short_forms
 from services.contracts.references import referenced_checkpoint
+
+IGNORED = "x-"
+"""Keys at the top of a job file that begin so are its author's."""
 
 
 def default_document() -> JsonObject:
@@ -27,20 +31,28 @@ def default_document() -> JsonObject:
 
 
 def read_document(path: Path | None) -> JsonObject:
-    """The file's mapping, or the default job for None. Raises BadInput."""
+    """The file's mapping, or the default job for None.
+
+    Keys at the top that begin with `x-` are a place for YAML anchors and are left out; `${VAR}` is an environment
+    variable; `model: PATH` and `environment: ID` become sections.
+
+    Raises:
+        BadInput.
+    """
     if path is None:
         return default_document()
     try:
-        document = load_yaml(path.read_text())
-    except KeyTwice as error:
+        document = load_yaml(path.read_text(), os.environ)
+    except BadYaml as error:
         raise BadInput(f"{path}: {error}") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not valid YAML: {_one_line(error)}") from error
+        raise BadInput(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
     if not isinstance(document, dict):
         raise BadInput(f"{path}: want a mapping of sections such as model and environment, got {_kind(document)}")
-    return document
+    own = {key: value for key, value in document.items() if not str(key).startswith(IGNORED)}
+    return without_short_forms(own)
 
 
 def with_flags(document: Mapping[str, JsonValue], values: Mapping[str, str]) -> JsonObject:
@@ -133,12 +145,16 @@ def require_environment(spec: JobSpec) -> None:
 
     Who is installed answers: `gigpo.catalogue` lists environments, `gigpo.checks` compares a spec with such a list.
     """
-    catalogues, checks = entry_points(group="gigpo.catalogue"), entry_points(group="gigpo.checks")
-    if catalogues and checks:
-        found = [view for point in catalogues for view in point.load()()]
+    checks = entry_points(group="gigpo.checks")
+    if checks and (found := installed_environments()):
         problems = [sentence for point in checks for sentence in point.load()(spec, found)]
         if problems:
             raise BadInput("; ".join(problems))
+
+
+def installed_environments() -> list[JsonObject]:
+    """What can be opened on this machine; empty where no environments are installed."""
+    return [view for point in entry_points(group="gigpo.catalogue") for view in point.load()()]
 
 
 def _scalar(name: str, value: str) -> JsonValue:
@@ -147,13 +163,20 @@ def _scalar(name: str, value: str) -> JsonValue:
     try:
         given: JsonValue = load_yaml(value)
         return given
-    except KeyTwice as error:
+    except BadYaml as error:
         raise BadInput(f"--{name}: {error}") from error
     except yaml.YAMLError as error:
-        raise BadInput(f"--{name}: want a value in YAML or JSON, got {value!r}: {_one_line(error)}") from error
+        raise BadInput(f"--{name}: want a value in YAML or JSON, got {value!r}: {_yaml_problem(error)}") from error
 
 
-def _one_line(error: Exception) -> str:
+def _yaml_problem(error: Exception) -> str:
+    """Where the text stops to be YAML, and why."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark, why = error.problem_mark, error.problem or "what stands there cannot be read"
+        tab = "; indent with spaces, not with tabs" if "'\\t'" in why else ""
+        return f"line {mark.line + 1}, column {mark.column + 1}: {why}{tab}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8 text"
     return " ".join(str(error).split())
 
 

@@ -53,6 +53,8 @@ class Job(JobView):
 
     spec: JsonObject | None = None
     """Resolved; None in lists."""
+    warnings: list[str] = Field(default_factory=list)
+    """Of a submission: what of the job may not fit the machine."""
 
 
 class Event(Document):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
@@ -26,6 +25,7 @@ from services.api.security.headers import SecurityHeaders
 from services.api.security.trail import AuditTrail
 from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
+from services.contracts.plain_errors import in_words
 
 ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue, administration)
 
@@ -97,7 +97,4 @@ def _sentence(error: Mapping[str, object]) -> str:
     """One problem as FastAPI reports it, in one sentence."""
     if error["type"] == "extra_forbidden":
         return "unknown key"
-    sentence = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] in {"missing", "value_error"}:  # nothing came, or the sentence says what
-        return sentence
-    return f"{sentence}, got {reprlib.repr(error['input'])}"
+    return in_words(error)

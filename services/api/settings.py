@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     """Trackers besides TensorBoard that are installed where the trainer runs: mlflow, wandb, trackio, with commas."""
     expected_services: list[str] = ["rollout", "inference", "advantage", "trainer"]
     """Health wants a heartbeat of each."""
+    runs_here: bool = False
+    """Trainer and engines run on this machine: a job that can never fit it is refused."""
     env_timeout_s: float = Field(5.0, gt=0)
     """Longest wait for the environment service."""
     reconcile_s: float = Field(1.0, gt=0)

@@ -45,7 +45,9 @@ def _findings(runs: Path, api: str | None) -> Iterator[Finding]:
         yield installation.torch()
         yield installation.vllm()
         yield services.redis(os.environ.get("STACK_REDIS_URL", ""))
-        yield machine.port(_wanted_port(), stack.api_url if stack else None)
+        wanted = _port_asked_for()
+        own_url = stack.api_url if stack else None
+        yield machine.port(wanted or DEFAULT_PORT, own_url, asked_for=wanted is not None)
         yield machine.memory()
     yield machine.disk(runs)
     yield from services.api(api or (stack.api_url if stack else None), api_key())
@@ -59,9 +61,9 @@ def _say(words: Console, finding: Finding) -> None:
         words.print(f"{'':19}-> {finding.todo}")
 
 
-def _wanted_port() -> int:
+def _port_asked_for() -> int | None:
     text = os.environ.get("STACK_API_PORT", "")
-    return int(text) if text.isdecimal() and int(text) else DEFAULT_PORT
+    return int(text) if text.isdecimal() and int(text) else None
 
 
 @says_errors

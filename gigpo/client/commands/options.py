@@ -15,7 +15,7 @@ ResultsFolder = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Write beside files that gigpo did not write, replacing those of the same name."),
+    typer.Option("--force", help="Write beside other files and over other results, replacing those of the same name."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 

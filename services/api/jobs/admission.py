@@ -22,7 +22,10 @@ from services.api.jobs.checks import environment_of, folder_problems
 from services.api.jobs.derived_specs import evaluation_spec, fork_spec, stored_spec
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.jobs.estimates import estimates, warnings
+from services.api.jobs.fitting import misfits, too_long
+from services.api.jobs.machine import this_machine
 from services.api.jobs.queries import find
+from services.api.jobs.rates import earlier_jobs
 from services.api.jobs.submissions import Answer, NewJob, Submissions, first_answer
 from services.api.jobs.takeover import Policy, Taken, policy_of, training_of
 from services.api.rest.caller import Caller
@@ -34,7 +37,7 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.references import referenced_checkpoint
 from services.contracts.rest.evaluations import EvaluationRequest
-from services.contracts.rest.jobs import DryRun, ForkRequest, Origin
+from services.contracts.rest.jobs import DryRun, Estimates, ForkRequest, Origin
 from services.contracts.states import RETRIED, JobState
 
 
@@ -54,7 +57,12 @@ class Call:
 
 
 class Admission:
-    """Checks at the door, then a durable row. `wake` tells the reconciler that there is one."""
+    """Checks at the door, then a durable row.
+
+    Args:
+        wake: tells the reconciler that there is one.
+        runs_here: trainer and engines run on this machine, so that jobs must fit it.
+    """
 
     def __init__(
         self,
@@ -66,19 +74,20 @@ class Admission:
         engines: Sequence[str],
         trackers: Sequence[str],
         wake: Callable[[], None],
+        runs_here: bool = False,
     ) -> None:
         self._database, self._environments = database, environments
         self._data_dir, self._model_roots = data_dir, model_roots
         self._engines, self._trackers, self._wake = engines, trackers, wake
-        self._submissions = Submissions(database)
+        self._submissions, self._runs_here = Submissions(database), runs_here
 
     async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
         """What a submission would run. Raises Problem 422 as the submission would."""
         policy = await self._named_policy(caller, spec)
         environment = await self._environment(caller, spec)
-        figures = await asyncio.to_thread(estimates, spec, environment, policy.files if policy else None)
-        document = spec.model_dump(mode="json")
-        return DryRun(spec=document, environment=environment, estimates=figures, warnings=warnings(spec))
+        needs, doubts = await self._fitting(spec, environment, policy)
+        said = [*doubts, *warnings(spec)]
+        return DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
 
     async def submit(self, call: Call, spec: JobSpec) -> Answer:
         """Store a job.
@@ -89,12 +98,13 @@ class Admission:
         try:
             policy = await self._named_policy(call.caller, spec)
             environment = await self._environment(call.caller, spec)
+            _, doubts = await self._fitting(spec, environment, policy, timed=False)
         except Problem:  # what fails now may have passed when the key was used first; storing looks for the key anyway
             if first := await self._first(call):
                 return first
             raise
         origin = Origin(kind="model", **policy.named) if policy else None
-        return await self._store(call, spec, environment, origin=origin, taken=policy)
+        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=doubts)
 
     async def retry(self, call: Call, job: JobRow) -> Answer:
         """A new job that goes on where a failed or cancelled one has its newest checkpoint. Raises Problem 409."""
@@ -174,6 +184,25 @@ class Admission:
             raise bad_spec([("environment.environment_kwargs", refusal)])
         return environment
 
+    async def _fitting(
+        self, spec: JobSpec, environment: EnvironmentInfo, policy: Policy | None, *, timed: bool = True
+    ) -> tuple[Estimates, list[str]]:
+        """What the job needs, and what of it may not fit; `timed`: its time too, which takes a look at earlier jobs.
+
+        Raises Problem 422 for what never can fit.
+        """
+        earlier = await earlier_jobs(self._database, self._data_dir, environment.id) if timed else []
+        files = policy.files if policy else None
+        needs = await asyncio.to_thread(estimates, spec, environment, files, earlier)
+        doubts = too_long(spec, needs)
+        if self._runs_here:
+            machine = await asyncio.to_thread(this_machine, self._data_dir)
+            problems, tight = misfits(spec, needs, machine)
+            if problems:
+                raise bad_spec(problems)
+            doubts = [*tight, *doubts]
+        return needs, doubts
+
     async def _store(
         self,
         call: Call,
@@ -183,6 +212,7 @@ class Admission:
         origin: Origin | None,
         taken: Taken | None,
         evaluation: bool = False,
+        doubts: Sequence[str] = (),
     ) -> Answer:
         new = NewJob(
             caller=call.caller,
@@ -192,6 +222,7 @@ class Admission:
             sha=call.sha,
             kind="evaluation" if evaluation else "training",
             origin=origin,
+            warnings=doubts,
         )
         return await asyncio.shield(asyncio.create_task(self._bring_and_store(new, taken)))
 

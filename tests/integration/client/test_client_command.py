@@ -220,7 +220,7 @@ BAD = {
     ),
     "negative weight": (
         ["--advantage_estimator=gigpo", "--gigpo_step_advantage_weight=-1"],
-        "gigpo_step_advantage_weight: Input should be greater than or equal to 0",
+        "gigpo_step_advantage_weight: want a number >= 0",
     ),
     "missing model": (["--model", "/no/such/model"], "no such folder: /no/such/model"),
     "unknown kwarg": (["--environment_kwargs", '{"sise": 3}'], "sise: unknown key of environment grid"),
@@ -314,7 +314,7 @@ def test_without_a_stack_the_exit_code_is_3(gigpo: Gigpo) -> None:
 def test_a_refused_filter_names_what_came(api: ApiProcess, gigpo: Gigpo) -> None:
     done = gigpo("jobs", "list", "--state", "flying", "--api", api.url)
     assert done.returncode == 2
-    assert done.stderr.startswith("gigpo: state: Input should be 'PENDING', ")
+    assert done.stderr.startswith("gigpo: state: want one of PENDING, ")
     assert done.stderr.endswith(", got 'FLYING'\n")
 
 

@@ -166,10 +166,18 @@ def test_up_and_down_speak_of_the_stack_that_is_there(gigpo: Gigpo, monkeypatch:
     assert (none.code, none.err) == (3, "gigpo: no stack is up in runs\n")
     stack, stopped = RunningStack(7, "http://127.0.0.1:8400"), [True, False]
     monkeypatch.setattr("gigpo.client.commands.stack.running_stack", lambda _: stack)
+    monkeypatch.setattr("gigpo.client.commands.stack.stack_holder", lambda _: 7)
     monkeypatch.setattr("gigpo.client.commands.stack.stop_stack", lambda *_: stopped.pop(0))
     assert gigpo("up", "--detach").out == "a stack is up already: process 7, API http://127.0.0.1:8400\n"
     document = {"pid": 7, "api_url": "http://127.0.0.1:8400", "data_dir": "elsewhere/.platform"}
     assert gigpo("up", "-d", "--json", "--runs", "elsewhere").document == document
+    assert gigpo("up", "-d", "--port", "8400").code == 0
+    for detach in ((), ("-d",)):
+        other = gigpo("up", *detach, "--port", "84")
+        assert (other.code, other.err) == (
+            2,
+            "gigpo: --port: want 84, a stack is up on http://127.0.0.1:8400 already; `gigpo down` stops it\n",
+        )
     down = gigpo("down", "--json")
     assert (down.document, down.err) == ({"pid": 7, "stopped": True}, "the stack is down\n")
     still = gigpo("down")
