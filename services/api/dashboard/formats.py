@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from services.contracts.schema_words import kwargs_in_words
+from services.presentation.schema_words import kwargs_in_words
 
 DASH = "–"
 NOTHING_SERVED = -1
