@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from services.contracts.panels import PANELS, Panel
+from services.presentation.panels import PANELS, Panel
 
 MOST_POINTS = 600
 """A curve on a page has no more points than this: it is drawn some 400 pixels wide."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from services.contracts.schema_words import kwargs_in_words
+from services.presentation.schema_words import kwargs_in_words
 
 DASH = "–"
 NOTHING_SERVED = -1

@@ -18,8 +18,8 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.plain_errors import meant, shown
 from services.contracts.rest.catalogue import EnvironmentView
-from services.contracts.schema_words import values_in_words
 from services.contracts.templates import template_names, unknown_template
+from services.presentation.schema_words import values_in_words
 
 Problems = list[tuple[str, str]]
 """(field, sentence) pairs."""

@@ -92,6 +92,9 @@ class NewJob:
             metrics=None,
             summary=None,
             event_id="0-0",
+            tags=[],
+            notes=None,
+            archived=False,
         )
 
 

@@ -18,7 +18,7 @@ from services.api.jobs.queries import JobFilter
 from services.api.rest.caller import Asking
 from services.api.sql.tables import JobRow
 from services.api.sync import feed
-from services.contracts.panels import PANELS
+from services.presentation.panels import PANELS
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
