@@ -37,14 +37,9 @@ _TABLES: dict[str, Mapping[str, Row]] = {"advantage_estimator": ESTIMATORS, "los
 """The options that choose a row, and its table."""
 
 
-def _names(table: Mapping[str, Row]) -> tuple[str, ...]:
-    """What a job may ask for."""
-    return tuple(name for name, row in table.items() if row.in_jobs)
-
-
 def _owners(option: str, table: Mapping[str, Row]) -> frozenset[str]:
     """The rows that the option changes; none: the table says nothing about it, so it is everybody's."""
-    return frozenset(name for name in _names(table) if table[name].has(option))
+    return frozenset(name for name, row in table.items() if row.has(option))
 
 
 def _effects() -> Iterator[Effect]:
@@ -61,7 +56,7 @@ def _effects() -> Iterator[Effect]:
 def _field(option: Option) -> Any:
     """The option's type and field, as pydantic takes them."""
     table = _TABLES.get(option.name)
-    kind = Literal[_names(table)] if table else option.type
+    kind = Literal[tuple(table)] if table else option.type
     default = option.default if option.jobs.default is ... else option.jobs.default
     bounds = vars(option.jobs.bounds or option.bounds) if option.bounds else {}
     given = {name: bound for name, bound in bounds.items() if bound is not None}
@@ -123,15 +118,26 @@ class Algorithm(_Options):
             )
         return self
 
+    @property
+    def compares_groups(self) -> bool:
+        """Whether the loss needs whole groups together."""
+        return LOSSES[self.loss_type].whole_groups
+
 
 def estimator_summaries() -> dict[str, str]:
-    """Estimator -> what it compares, in a few words; those that a job may ask for."""
-    return {name: ESTIMATORS[name].summary for name in _names(ESTIMATORS)}
+    """Estimator -> what it compares, in a few words."""
+    return {name: row.summary for name, row in ESTIMATORS.items()}
 
 
 def config_values(algorithm: Algorithm, options: tuple[Option, ...]) -> dict[str, Any]:
-    """The section's values of these options by name; without those that no job has."""
-    return {one.name: getattr(algorithm, one.name) for one in options if one.name in Algorithm.model_fields}
+    """The section's values of these options by name; without those that its estimator and its loss do not heed, whose
+    defaults in `gigpo_core` have no effect."""
+    return {one.name: getattr(algorithm, one.name) for one in options if _heeded(one.name, algorithm)}
+
+
+def _heeded(option: str, algorithm: Algorithm) -> bool:
+    owners = ((getattr(algorithm, choice), _owners(option, table)) for choice, table in _TABLES.items())
+    return all(chosen in heeding for chosen, heeding in owners if heeding)
 
 
 def advantage_values(algorithm: Algorithm, rewards: Rewards | None = None) -> dict[str, Any]:

@@ -284,6 +284,11 @@ class JobSpec(Section):
         comparing = "dynamic_sample" if self.algorithm.dynamic_sample else estimator
         if comparing != "grpo" and self.rollout.num_generations < 2:
             raise ValueError(f"num_generations: {comparing} compares episodes of a group, want >= 2, got 1")
+        if self.algorithm.compares_groups and self.training.minibatches > self.rollout.groups_per_batch:
+            raise ValueError(
+                f"minibatches: {self.algorithm.loss_type} deals a batch out by whole groups, want at most "
+                f"groups_per_batch = {self.rollout.groups_per_batch}, got {self.training.minibatches}"
+            )
         if self.model.warmstart and self.model.model:
             raise ValueError("warmstart: want it with `scratch` only, a model from a folder is trained as it is")
         if self.prompt_and_response_tokens > self.max_model_len:

@@ -96,7 +96,7 @@ def _learn(session: Session, batch: Batch) -> dict[str, float]:
     totals.env_steps += sum(len(episode.steps) for group in batch.groups for episode in group.episodes)
     totals.sampled_tokens += sum(group.sampled_tokens for group in batch.groups)
     totals.trained_tokens += int(learner["trained_tokens"])
-    totals.zero_advantage_tokens += sum(len(row.response_ids) for row in rows if row.advantage == 0.0)
+    totals.zero_advantage_tokens += sum(len(row.response_ids) for row in rows) - int(learner["trained_tokens"])
     totals.trained_steps += len(rows)
     totals.optimizer_steps = session.learner.optimizer_steps
     totals.stale_max = max(totals.stale_max, *(staleness(group, batch.number) for group in batch.groups))

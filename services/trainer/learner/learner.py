@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
+from gigpo_core import LossConfig
 from services.contracts.job import JobSpec, WarmStart
 from services.contracts.policy import PolicyProbe
 from services.trainer.learner.agreement import disagreement
@@ -133,8 +134,9 @@ class Learner:
     def train_batch(self, rows: Sequence[Row], batch_index: int) -> dict[str, float]:
         """Take the batch's optimizer steps; `batch_index` 0..total_batches-1 is the version trained.
 
-        Rows with an advantage of exactly 0 are left out whatever beta and entropy_coef are, and every mean of the
-        loss (KL and entropy too) is over the rows that are kept; if none is kept, the weights stay as they are.
+        Rows with an advantage of exactly 0 are left out whatever beta and entropy_coef are (see `Columns.teaching`),
+        and every mean of the loss (KL and entropy too) is over the rows that are kept; if none is kept, the weights
+        stay as they are.
 
         Returns:
             What `mismatch` returns over all rows; `current_mismatch_kl`, its `mismatch_kl` over the rows that this
@@ -151,17 +153,19 @@ class Learner:
         training, algorithm = self.spec.training, self.spec.algorithm
         everything = self._columns(rows)
         agreement = self._agreement(everything, rows, batch_index)
-        columns = everything.select(everything.advantage.nonzero()[:, 0])
+        loss = loss_config(self.spec)
+        columns = everything.select(everything.teaching(loss))
         if self._reference is not None:
             reference, _ = replace(self._scorer, model=self._reference).constants(columns.rows)
             columns = replace(columns, reference=reference)
         rate = learning_rate(training, batch_index)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+        group = columns.group if loss.row.whole_groups else None
         steps = [
-            self._step(columns.select(part))
+            self._step(columns.select(part), loss)
             for _ in range(algorithm.num_iterations)
-            for part in minibatch_rows(len(columns.advantage), training.minibatches, self._generator)
+            for part in minibatch_rows(len(columns.advantage), training.minibatches, self._generator, group)
         ]
         return {
             **mismatch(everything, algorithm.rollout_importance_sampling_threshold),
@@ -263,8 +267,8 @@ class Learner:
         disagreement(kl, self.spec.model.torch_dtype)
         return {"current_mismatch_kl": kl}
 
-    def _step(self, minibatch: Columns) -> dict[str, float]:
-        measured = accumulate_gradient(self._scorer, minibatch, loss_config(self.spec), token_mask(self.spec))
+    def _step(self, minibatch: Columns, loss: LossConfig) -> dict[str, float]:
+        measured = accumulate_gradient(self._scorer, minibatch, loss, token_mask(self.spec))
         weights = list(self.model.parameters())
         measured["grad_norm"] = step_weights(self._optimizer, weights, self.spec.training.max_grad_norm)
         self.optimizer_steps += 1

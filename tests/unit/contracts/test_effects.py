@@ -21,6 +21,8 @@ GIGPO, HGPO, SAPO, FIPO = (
     {"loss_type": "fipo"},
 )
 CISPO = {"loss_type": "cispo", "epsilon_high": 5.0}
+REAL = {"loss_type": "real"}
+PER_TOKEN = "bnpo, cispo, dapo, dr_grpo, fipo, grpo or sapo"
 
 
 def estimator(came: str, wanted: str) -> str:
@@ -65,6 +67,11 @@ ALGORITHM: list[tuple[str, Any, dict[str, Any], str, dict[str, Any]]] = [
     ("fipo_clip_high_only", False, {}, loss("bnpo", "fipo"), FIPO),
     ("fipo_clip_high_only", False, {**FIPO, "fipo_clip_range": None}, "got fipo_clip_range: null", FIPO),
     ("fipo_safety_threshold", None, {}, loss("bnpo", "fipo"), FIPO),
+    ("real_tau", 1.0, {}, loss("bnpo", "real"), REAL),
+    ("top_entropy_quantile", 0.2, REAL, loss("real", PER_TOKEN), {}),
+    ("off_policy_sequence_mask_delta", 0.1, REAL, loss("real", PER_TOKEN), {}),
+    ("rollout_importance_sampling_mode", "token_mask", REAL, loss("real", PER_TOKEN), SAPO),
+    ("rollout_importance_sampling_threshold", 3.0, REAL, loss("real", PER_TOKEN), SAPO),
     ("rollout_importance_sampling_threshold", 3.0, {"rollout_importance_sampling_mode": None},
      "want a rollout_importance_sampling_mode with it, got rollout_importance_sampling_mode: null", {}),
 ]  # fmt: skip
