@@ -20,6 +20,7 @@ from services.contracts.section import Section
 
 __all__ = [
     "DISCOUNTING_ONE_STEP",
+    "KL_IN_REWARD",
     "STEP_ESTIMATORS",
     "Algorithm",
     "advantage_values",
@@ -30,6 +31,8 @@ __all__ = [
 
 STEP_ESTIMATORS = frozenset(name for name, row in ESTIMATORS.items() if row.step_level)
 """Estimators with a step level: they need an environment whose states recur."""
+KL_IN_REWARD = frozenset(name for name, row in ESTIMATORS.items() if row.kl_in_reward)
+"""Estimators that take the KL from the rewards where nobody says."""
 DISCOUNTING_ONE_STEP = frozenset(name for name, row in ESTIMATORS.items() if row.discounts_one_step)
 """Estimators that gamma changes even where episodes have one step."""
 
@@ -51,6 +54,16 @@ def _effects() -> Iterator[Effect]:
     for option in options:
         for beside in option.beside:
             yield Effect(option.name, beside.reads, beside.holds, beside.wanted)
+    yield Effect(
+        "kl_estimator",
+        ("kl_in_reward", "advantage_estimator"),
+        lambda asked, estimator: not _in_reward(asked, estimator),
+        "the KL in the loss (kl_in_reward: false)",
+    )
+
+
+def _in_reward(asked: bool | None, estimator: str) -> bool:
+    return estimator in KL_IN_REWARD if asked is None else asked
 
 
 def _field(option: Option) -> Any:
@@ -119,6 +132,12 @@ class Algorithm(_Options):
         return self
 
     @property
+    def subtracts_kl(self) -> bool:
+        """Whether the KL to the reference policy is taken from the rewards, after defaults; otherwise `beta` weighs it
+        in the loss."""
+        return self.beta > 0 and _in_reward(self.kl_in_reward, self.advantage_estimator)
+
+    @property
     def compares_groups(self) -> bool:
         """Whether the loss needs whole groups together."""
         return LOSSES[self.loss_type].whole_groups
@@ -143,13 +162,17 @@ def _heeded(option: str, algorithm: Algorithm) -> bool:
 def advantage_values(algorithm: Algorithm, rewards: Rewards | None = None) -> dict[str, Any]:
     """What a job's sections mean to `gigpo_core.AdvantageConfig`, by its names.
 
-    The KL stays out of the reward: `beta` weighs the k3 term in the loss. gdpo has no penalty: an unchanged default is
-    no request.
+    gdpo has no penalty: an unchanged default is no request.
     """
     values = config_values(algorithm, ESTIMATOR_OPTIONS)
     if algorithm.scale_rewards == "gdpo":
         values["invalid_action_penalty"] = 0.0
-    return {**values, "kl_in_reward": False, "reward_weights": (rewards.weights if rewards else ()) or None}
+    return {
+        **values,
+        "kl_in_reward": algorithm.subtracts_kl,
+        "beta": algorithm.beta if algorithm.subtracts_kl else 0.0,
+        "reward_weights": (rewards.weights if rewards else ()) or None,
+    }
 
 
 def keys_of_estimator(estimator: str, algorithm: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pydantic import (
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
-from services.contracts.section import Section
+from services.contracts.section import Section, section_of
 from services.contracts.templates import template_names, template_of, unknown_template
 
 __all__ = ["Algorithm", "JobSpec", "Rewards", "SpecError", "flags", "parse_spec"]
@@ -398,7 +398,7 @@ def _unknown_key(path: list[str], value: object) -> str:
     section: type[BaseModel] | None = JobSpec
     for part in path[:-1]:
         found = section.model_fields.get(part) if section else None
-        section = _section_of(found.annotation) if found else None
+        section = section_of(found.annotation) if found else None
     close = get_close_matches(path[-1], section.model_fields if section else [], n=1)
     elsewhere = [".".join(place) for name, place in flags().items() if name == path[-1]]
     meant = f"did you mean {(close or elsewhere)[0]}?" if close or elsewhere else ""
@@ -413,11 +413,6 @@ def flags() -> dict[str, tuple[str, ...]]:
 def _leaves(section: type[BaseModel], path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     found: list[tuple[str, tuple[str, ...]]] = []
     for name, field in section.model_fields.items():
-        inner = _section_of(field.annotation)
+        inner = section_of(field.annotation)
         found += _leaves(inner, (*path, name)) if inner else [(name, (*path, name))]
     return found
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)

@@ -27,7 +27,7 @@ async def train_next_batch(session: Session) -> None:
     """
     started = time.monotonic()
     batch = await next_batch(session)
-    await train_batch(session, batch, time.monotonic() - started)
+    await train_batch(session, batch, time.monotonic() - started - batch.scoring_s)
 
 
 async def manifests_to_replay(session: Session) -> dict[int, str]:
@@ -57,7 +57,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     """Take the optimizer steps of an assigned batch and publish the next version."""
     started = time.monotonic()
     learner = _learn(session, batch)
-    train_s = time.monotonic() - started
+    train_s = time.monotonic() - started + batch.scoring_s
     await warn_of_mismatch(session, f"batch {batch.number}", learner.get("current_mismatch_kl"))
     session.progress.batch += 1
     session.consumption.trained(batch.number, batch.group_ids)

@@ -144,10 +144,11 @@ def columns_of(rows: Sequence[Row], scorer: Scorer, entropy: Entropy = "skip") -
 
 
 def loss_config(spec: JobSpec) -> LossConfig:
-    """The job's loss in gigpo_core's words."""
-    return LossConfig(
-        **config_values(spec.algorithm, LOSS_OPTIONS), max_completion_length=spec.rollout.max_completion_length
-    )
+    """The job's loss in gigpo_core's words; a KL that is in the reward is not in the loss."""
+    values = config_values(spec.algorithm, LOSS_OPTIONS)
+    if spec.algorithm.subtracts_kl:
+        values["beta"] = 0.0
+    return LossConfig(**values, max_completion_length=spec.rollout.max_completion_length)
 
 
 def mismatch(columns: Columns, threshold: float) -> dict[str, float]:

@@ -30,29 +30,31 @@ from services.trainer.batch.second_stage import scored_together
 from services.trainer.groups.payloads import Payload, payload_of
 
 
-def spec_of(**algorithm: Any) -> JobSpec:
+def spec_of(batches: int = 2, **algorithm: Any) -> JobSpec:
     return small_spec(
         algorithm=algorithm,
-        training={"total_batches": 2},
+        training={"total_batches": batches},
         evaluation={"eval_baselines": False, "eval_episodes": 2},
+        checkpoint={"checkpoint_every": batches},
     )
 
 
 async def once_whole_and_once_killed(redis: Redis, redis_url: str, data_dir: Path, spec: JobSpec) -> dict[str, Any]:
-    """Run one spec as `job_a`, and as `job_b` whose child is killed when it has trained and assigned batch 0.
+    """Run one spec as `job_a`, and as `job_b` whose child is killed when it has trained all batches but the last.
 
     Returns:
-        The manifest of batch 0 as the killed child assigned it.
+        The manifest of the batch before the last as the killed child assigned it.
     """
+    last = spec.training.total_batches - 1
     with trainer_process(redis_url, data_dir) as trainer:
         async with surroundings(redis, redis_url, "job_a"):
             await submit(redis, redis_url, "job_a", spec)
             assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
         async with surroundings(redis, redis_url, "job_b") as rollout:
-            rollout.held_from = 3
+            rollout.held_from = last * spec.rollout.groups_per_batch
             await submit(redis, redis_url, "job_b", spec)
-            await until_event(redis, "job_b", "metrics", batch=0)
-            manifest: dict[str, Any] = json.loads((await Ledger(redis, "job_b").manifests())[0])
+            await until_event(redis, "job_b", "metrics", batch=last - 1)
+            manifest: dict[str, Any] = json.loads((await Ledger(redis, "job_b").manifests())[last - 1])
             (child,) = children(trainer)
             os.kill(child, signal.SIGKILL)
             rollout.held_from = NO_CURSOR
@@ -62,9 +64,9 @@ async def once_whole_and_once_killed(redis: Redis, redis_url: str, data_dir: Pat
     return manifest
 
 
-def trained_groups(data_dir: Path) -> list[Payload]:
-    """What `job_b` says that batch 0 was trained on."""
-    archive = JobFolder.of(data_dir, "job_b").rollouts(0)
+def trained_groups(data_dir: Path, batch: int) -> list[Payload]:
+    """What `job_b` says that a batch was trained on."""
+    archive = JobFolder.of(data_dir, "job_b").rollouts(batch)
     return [payload_of("trained", *group) for group in encoded_groups(archive)]
 
 
@@ -73,10 +75,27 @@ async def test_a_child_killed_with_an_assigned_batch_scores_it_again_to_the_byte
 ):
     spec = spec_of(advantage_estimator="reinforce_plus_plus", beta=0.0)
     manifest = await once_whole_and_once_killed(redis, redis_url, tmp_path, spec)
-    trained = trained_groups(tmp_path)
+    trained = trained_groups(tmp_path, 0)
     assert [group.scores_sha for group in trained] == [group["scores_sha"] for group in manifest["groups"]]
     assert any(any(group.scored.advantage) for group in trained)
     assert scored_together(trained, spec) == trained  # they have the batch's scale already
+
+
+async def test_a_child_killed_with_the_kl_in_its_rewards_trains_the_same_again(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
+    spec = spec_of(3, advantage_estimator="rloo", beta=0.5)
+    manifest = await once_whole_and_once_killed(redis, redis_url, tmp_path, spec)
+    trained = trained_groups(tmp_path, 1)
+    assert [group.scores_sha for group in trained] == [group["scores_sha"] for group in manifest["groups"]]
+    assert [group.scores for group in scored_together(trained, spec, manifest["kl"])] == [
+        group.scores for group in trained
+    ]
+    taken = [value for group in manifest["kl"] for value in group]
+    assert max(map(abs, taken)) > 0
+    records = metrics_of(tmp_path, "job_a")
+    assert records[0]["kl"] == 0.0  # the policy is the reference still
+    assert records[1]["kl"] == sum(taken) / records[1]["tokens"]
 
 
 async def test_a_job_that_compares_whole_groups_trains_the_same_after_a_kill(

@@ -48,6 +48,7 @@ SECTIONS = st.fixed_dictionaries(
         "off_policy_sequence_mask_delta": st.sampled_from([None, 0.1]),
         "top_entropy_quantile": st.sampled_from([1.0, 0.2]),
         "real_tau": st.sampled_from([0.5, 1.0]),
+        "kl_in_reward": st.sampled_from([None, True, False]),
     },
 )
 
@@ -63,7 +64,9 @@ def test_whatever_is_accepted_can_be_computed(section: dict[str, Any]) -> None:
     others = scaled if algorithm.scale_rewards == "gdpo" else {}
     spec = parse_spec({"model": {"model": "/m"}, "algorithm": section, **others})
     AdvantageConfig(**advantage_values(spec.algorithm, spec.rewards))
-    assert loss_config(spec).loss_type == algorithm.loss_type
+    loss = loss_config(spec)
+    assert loss.loss_type == algorithm.loss_type
+    assert loss.beta == (0.0 if algorithm.subtracts_kl else algorithm.beta)  # the KL is in one place
     token_mask(spec)
 
 
