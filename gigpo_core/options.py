@@ -177,6 +177,15 @@ class EstimatorOptions:
             ("scale_rewards",), lambda scale: scale != "gdpo", "another scale_rewards (gdpo scales functions apart)"
         ),
     ] = 0.0
+    kl_in_reward: Annotated[
+        bool | None,
+        "Whether beta times the KL to the reference policy (k1, summed over the step's tokens) is taken from each "
+        "step's reward; then it is not in the loss. None: true for rloo and reinforce_plus_plus, else false.",
+        Beside(("beta",), lambda beta: beta > 0, "beta > 0"),
+        Beside(
+            ("scale_rewards",), lambda scale: scale != "gdpo", "another scale_rewards (gdpo scales functions apart)"
+        ),
+    ] = None
     anchor_state: Annotated[
         AnchorState,
         "What names a state: its anchor text, as the paper groups, or the exact state of the environment.",
@@ -223,12 +232,10 @@ class LossOptions:
         ImportanceLevel, "Whose ratio is clipped: each token's, or the response's (GSPO)."
     ] = "token"
     beta: Annotated[
-        float, "Weight of the KL to the reference policy in the loss; 0 = no reference model.", Bounds(ge=0)
+        float, "Weight of the KL to the reference policy, in loss or reward; 0 = no reference model.", Bounds(ge=0)
     ] = 0.04
     kl_estimator: Annotated[
-        KlEstimator,
-        "How the KL to the reference policy is estimated from samples.",
-        Beside(("beta",), lambda beta: beta > 0, "beta > 0"),
+        KlEstimator, "Estimator of the KL in the loss.", Beside(("beta",), lambda beta: beta > 0, "beta > 0")
     ] = "k3"
     entropy_coef: Annotated[float, "Weight of an entropy bonus.", Bounds(ge=0)] = 0.0
 

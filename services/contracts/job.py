@@ -26,7 +26,7 @@ from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, 
 from services.contracts.effectless_options import Effect, without_effect
 from services.contracts.plain_errors import NAME_PATTERN, in_words, meant, shown
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
-from services.contracts.section import Section
+from services.contracts.section import Section, section_of
 from services.contracts.templates import template_names, template_of, unknown_template
 
 __all__ = ["Algorithm", "JobSpec", "Rewards", "SpecError", "flags", "parse_spec", "without_short_forms"]
@@ -316,6 +316,11 @@ class JobSpec(Section):
         comparing = "dynamic_sample" if self.algorithm.dynamic_sample else estimator
         if comparing != "grpo" and self.rollout.num_generations < 2:
             raise ValueError(f"num_generations: {comparing} compares episodes of a group, want >= 2, got 1")
+        if self.algorithm.compares_groups and self.training.minibatches > self.rollout.groups_per_batch:
+            raise ValueError(
+                f"minibatches: {self.algorithm.loss_type} deals a batch out by whole groups, want at most "
+                f"groups_per_batch = {self.rollout.groups_per_batch}, got {self.training.minibatches}"
+            )
         if self.model.warmstart and self.model.model:
             raise ValueError("warmstart: want it with `scratch` only, a model from a folder is trained as it is")
         if self.inference.deterministic and self.rollout.max_staleness:
@@ -427,7 +432,7 @@ def _unknown_key(path: list[str], value: object) -> str:
     section: type[BaseModel] | None = JobSpec
     for part in path[:-1]:
         found = section.model_fields.get(part) if section else None
-        section = _section_of(found.annotation) if found else None
+        section = section_of(found.annotation) if found else None
     known = {name: ".".join(place) for name, place in flags().items()}
     right = _OFTEN_MEANT.get(".".join(path)) or known.get(path[-1])
     hint = f"; did you mean {right}?" if right else meant(path[-1], section.model_fields if section else [])
@@ -471,11 +476,6 @@ def flags() -> dict[str, tuple[str, ...]]:
 def _leaves(section: type[BaseModel], path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     found: list[tuple[str, tuple[str, ...]]] = []
     for name, field in section.model_fields.items():
-        inner = _section_of(field.annotation)
+        inner = section_of(field.annotation)
         found += _leaves(inner, (*path, name)) if inner else [(name, (*path, name))]
     return found
-
-
-def _section_of(annotation: object) -> type[BaseModel] | None:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)

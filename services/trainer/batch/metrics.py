@@ -55,6 +55,7 @@ def batch_record(
         **_advantage_levels(sums, steps),
         **_step_groups(batch, sums, steps),
         **learner,
+        **({} if batch.kl is None else {"kl": sum(map(sum, batch.kl)) / max(tokens, 1)}),
         "staleness_mean": sum(ages) / len(ages),
         "staleness_max": max(ages),
         "tokens": tokens,

@@ -28,7 +28,7 @@ async def train_next_batch(session: Session) -> None:
     """
     started = time.monotonic()
     batch = await next_batch(session)
-    await train_batch(session, batch, time.monotonic() - started)
+    await train_batch(session, batch, time.monotonic() - started - batch.scoring_s)
 
 
 async def manifests_to_replay(session: Session) -> dict[int, str]:
@@ -58,7 +58,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     """Take the optimizer steps of an assigned batch and publish the next version."""
     started = time.monotonic()
     learner = _learn(session, batch)
-    train_s = time.monotonic() - started
+    train_s = time.monotonic() - started + batch.scoring_s
     await warn_of_mismatch(session, f"batch {batch.number}", learner.get("current_mismatch_kl"))
     session.progress.batch += 1
     session.consumption.trained(batch.number, batch.group_ids)
@@ -100,7 +100,7 @@ def _learn(session: Session, batch: Batch) -> dict[str, float]:
     totals.env_steps += sum(len(episode.steps) for group in batch.groups for episode in group.episodes)
     totals.sampled_tokens += sum(group.sampled_tokens for group in batch.groups)
     totals.trained_tokens += int(learner["trained_tokens"])
-    totals.zero_advantage_tokens += sum(len(row.response_ids) for row in rows if row.advantage == 0.0)
+    totals.zero_advantage_tokens += sum(len(row.response_ids) for row in rows) - int(learner["trained_tokens"])
     totals.trained_steps += len(rows)
     totals.optimizer_steps = session.learner.optimizer_steps
     totals.stale_max = max(totals.stale_max, *(staleness(group, batch.number) for group in batch.groups))

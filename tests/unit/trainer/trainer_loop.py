@@ -212,6 +212,12 @@ class FakeLearner:
 
     def __init__(self) -> None:
         self.mismatch_kl = 0.0
+        self.scored_rows = 0
+        """How many rows were asked for their divergence."""
+
+    def divergence(self, rows: Sequence[Row]) -> list[float]:
+        first, self.scored_rows = self.scored_rows, self.scored_rows + len(rows)
+        return [0.1 * (first + place) for place in range(len(rows))]
 
     def mismatch(self, rows: Sequence[Row]) -> dict[str, float]:
         return {"mismatch_kl": self.mismatch_kl}
