@@ -160,19 +160,6 @@ def test_the_anchor_view_tells_actions_apart_and_needs_no_mouse(
     expect(page).to_have_url(re.compile(group_id(2)))
 
 
-def test_jobs_are_compared_on_the_same_axes(visitor: Visitor, api: ApiProcess, http: httpx.Client) -> None:
-    jobs = [submitted(http, name) for name in ("one", "two")]
-    for job, success in zip(jobs, (0.25, 0.75), strict=True):
-        for batch in range(3):
-            api.say(job, "metrics", **metrics(batch, success))
-    page = visitor.open("/compare")
-    for name in ("one", "two"):
-        page.get_by_role("checkbox", name=re.compile(f"^{name}")).check()
-    page.get_by_role("button", name="Compare").click()
-    picture = page.get_by_role("img", name=re.compile("^Success"))
-    expect(picture).to_have_attribute("aria-label", re.compile("25 % at batch 2.*75 % at batch 2|75 %.*25 %"))
-
-
 def test_results_show_evaluations_and_hand_out_checkpoints(
     visitor: Visitor, api: ApiProcess, http: httpx.Client
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.api.dashboard.curves import MOST_POINTS, held_out, point, points, wilson_interval
+from services.api.dashboard.curves import MOST_POINTS, held_out, point, points, thinned, wilson_interval
 from services.api.dashboard.formats import ago, duration, in_words, number, percent, signed, size
 from services.api.dashboard.spec_text import DEFAULT_SPEC, field_problems, line_of, yaml_problem
 from services.contracts.job import parse_spec
@@ -51,12 +51,25 @@ def test_a_point_holds_what_charts_show_and_a_band_where_episodes_are_known() ->
 
 
 def test_long_curves_are_thinned_and_keep_their_end() -> None:
-    rows = [{"batch": batch} for batch in range(10_001)]
-    thin = points(rows)
+    rows = points([{"batch": batch} for batch in range(10_001)])
+    thin = thinned(rows)
     assert len(thin) <= MOST_POINTS
-    assert thin[-1]["batch"] == 10_000
-    assert points(rows[:5]) == rows[:5]
-    assert points([]) == []
+    assert (thin[0]["batch"], thin[-1]["batch"]) == (0, 10_000)
+    assert thinned(rows[:5]) == rows[:5]
+    assert thinned([]) == []
+
+
+def test_a_part_of_a_long_curve_has_every_batch_and_the_totals_of_the_whole() -> None:
+    rows = points([{"batch": batch, "env_steps": 10, "tokens": 3} for batch in range(10_001)])
+    part = thinned(rows, 4_000, 4_100)
+    assert [row["batch"] for row in part] == list(range(4_000, 4_101))
+    assert (part[0]["env_steps_so_far"], part[0]["tokens_so_far"]) == (40_010, 12_003)
+
+
+def test_a_point_knows_how_long_its_job_had_run() -> None:
+    rows = [{"batch": 0, "at_unix_s": 130.0}, {"batch": 1, "at_unix_s": 142.0}]
+    assert [row["elapsed_s"] for row in points(rows, 100.0)] == [30.0, 42.0]
+    assert [row["elapsed_s"] for row in points(rows)] == [0.0, 12.0]
 
 
 def test_only_the_policy_itself_is_drawn_as_held_out() -> None:
