@@ -128,7 +128,7 @@ def test_a_rollout_shows_both_advantages_of_every_step(visitor: Visitor, api: Ap
     shown.locator("summary").click()
     expect(shown.get_by_label("Prompt of step 3")).to_contain_text("3 4 5")
     other = next(one for one in step["step_group_members"] if (one["k"], one["step_index"]) != (2, 3))
-    shown.get_by_role("link", name=f"episode {other['k']}, step {other['step_index']}", exact=True).click()
+    shown.get_by_role("link", name=re.compile(f"episode {other['k']}, step {other['step_index']}$")).click()
     expect(page.locator(f"#e{other['k']}s{other['step_index']} .inside")).to_be_visible()
     expect(page.locator(".step.same")).to_have_count(len(step["step_group_members"]))
 
@@ -217,3 +217,14 @@ def test_a_job_without_warnings_shows_no_list(visitor: Visitor, http: httpx.Clie
     expect(page.get_by_role("heading", name="quiet")).to_be_visible()
     expect(page.get_by_text("Warnings")).to_be_hidden()
     http.post(f"/v1/jobs/{job}:cancel")
+
+
+def test_a_penalty_is_not_green(visitor: Visitor, api: ApiProcess, http: httpx.Client) -> None:
+    job = submitted(http, "penalties")
+    write_walks(folder_of(api, job), groups=1, groups_per_batch=1, episodes=8, steps=6, penalty=-0.25)
+    page = visitor.open(f"/jobs/{job}/rollouts/{group_id(0)}")
+    colours = "(sign) => [...document.querySelectorAll('.reward')].filter((one) => one.textContent.startsWith(sign))"
+    colours += ".map((one) => getComputedStyle(one).color)"
+    gains, penalties = set(page.evaluate(colours, "+")), set(page.evaluate(colours, "−"))
+    assert (len(gains), len(penalties)) == (1, 1)
+    assert not gains & penalties
