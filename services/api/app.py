@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from structlog.stdlib import BoundLogger
 
+from services.api.dashboard.error_pages import ErrorPages
 from services.api.dashboard.mounting import mount_dashboard
 from services.api.http import login
 from services.api.http.openapi import allowed_methods, document, operation_id
@@ -49,6 +50,7 @@ def build_app(settings: Settings, log: BoundLogger) -> FastAPI:
     _translate_errors(app, settings.max_body_bytes)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(Defects, log=log)
+    app.add_middleware(ErrorPages)
     app.add_middleware(AuditTrail)
     app.add_middleware(SecurityHeaders)  # added last, it stands outermost
     return app

@@ -20,6 +20,7 @@ from services.trainer.groups.payloads import Payload
 from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import rows_of
 from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.phases.phase_progress import PhaseProgress
 from services.trainer.session.session import Session
 from services.trainer.session.writing import written
 from services.trainer.storage.folders import write_durably
@@ -67,10 +68,12 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
     names = [group.group_id for group in groups]
     stored = find_result(session.evaluations, label, chosen.version)
     if stored is None:
-        await session.events.phase(Phase.EVALUATION, label=label, version=chosen.version)
+        details = {"label": label, "version": chosen.version}
+        progress = PhaseProgress(session.events, Phase.EVALUATION, len(groups), "episodes", **details)
+        await progress.reached(0)
         what = f"evaluation {label}"
         playable = chosen.actor != "random" or await gather(session, groups[:1], what)
-        payloads = await gather(session, groups, what) if playable else []
+        payloads = await gather(session, groups, what, progress.reached) if playable else []
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
             cause = session.playability.last_cause or "no cause is known"
