@@ -21,6 +21,7 @@ from gigpo.client.commands import (
     rollouts,
     stack,
     training,
+    watching,
 )
 from gigpo.client.errors import FAILED, OK
 
@@ -40,6 +41,7 @@ app.command()(comparing.compare)
 app.command()(diagnosing.diagnose)
 app.command()(changing.changed)
 app.command()(changing.states)
+app.command()(watching.watch)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(checkpoints.app, name="checkpoints")

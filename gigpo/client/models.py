@@ -25,6 +25,7 @@ from services.contracts.rest.insight import (
     StepPlace,
 )
 from services.contracts.rest.insight import StateView as State
+from services.contracts.rest.insight import WatchView as Watch
 from services.contracts.rest.jobs import JobView
 from services.contracts.rest.rollouts import AnchorAction, RolloutDetail, StepMember, Visit
 from services.contracts.rest.rollouts import AnchorState as Anchor
@@ -64,6 +65,7 @@ __all__ = [
     "StepMember",
     "StepPlace",
     "Visit",
+    "Watch",
     "Whoami",
 ]
 

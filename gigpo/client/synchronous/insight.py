@@ -1,12 +1,21 @@
-"""What a job's figures mean: its diagnosis, its states, and what changed."""
+"""What a job's figures mean: its diagnosis, its states, what changed, and an episode that is watched."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
-from gigpo.client.http.call import get
-from gigpo.client.models import Changes, Diagnosis, State
+import httpx
+
+from gigpo.client.errors import ApiRefused
+from gigpo.client.http.call import Call, get, given, nothing, reads
+from gigpo.client.http.events import EventParser, watch_stream_of
+from gigpo.client.http.retries import wait_or_raise
+from gigpo.client.models import Changes, Diagnosis, Event, State, Watch
 from gigpo.client.synchronous.base import Calls
+
+_OVER = frozenset({"ended", "failed"})
+"""The kinds of the last event of a watch."""
 
 
 class InsightCalls(Calls):
@@ -84,3 +93,51 @@ class InsightCalls(Calls):
             "cursor": cursor,
         }
         return self._perform(get("/v1/jobs/{job_id}/changes", Changes, query, job_id=job_id))
+
+    def watch(
+        self, job_id: str, *, checkpoint: str | None = None, seed: int | None = None, split: str | None = None
+    ) -> Watch:
+        """Let a policy of the job play one episode to be watched; `watch_steps` says what happens.
+
+        Args:
+            checkpoint: None: of a running job the version that it serves, of another one the newest.
+            seed: names the task; None: any.
+            split: None: the one that the job evaluates on.
+
+        Raises:
+            NotFound, Invalid; Conflict: the job has no checkpoint yet.
+        """
+        body = given(checkpoint=checkpoint, seed=seed, split=split)
+        path, names = "/v1/jobs/{job_id}/watches", {"job_id": job_id}
+        return self._perform(Call("POST", path, reads(Watch), names=names, body=body, repeatable=False))
+
+    def watch_steps(self, job_id: str, watch_id: str) -> Iterator[Event]:
+        """What happens in a watched episode, as it happens, to its end; reconnects by itself.
+
+        Kinds: `waiting`, `began`, `state` (with `seen`: what the job's rollouts know of it), `step`, `ended`, `failed`.
+
+        Raises:
+            NotFound: nobody asked for a minute, so it is forgotten.
+            Unreachable: the API did not come back.
+        """
+        attempt, after = 0, ""
+        while True:
+            parser = EventParser()
+            try:
+                with self._opened(watch_stream_of(job_id, watch_id, after)) as answer:
+                    for chunk in answer.iter_bytes():
+                        for event in parser.feed(chunk):
+                            after, attempt = event.id, 0
+                            yield event
+                            if event.kind in _OVER:
+                                return
+                wait_s = self.retries.first_wait_s
+            except (httpx.TransportError, ApiRefused) as error:
+                wait_s = wait_or_raise(error, attempt, self.retries)
+                attempt += 1
+            time.sleep(wait_s)
+
+    def stop_watch(self, job_id: str, watch_id: str) -> None:
+        """Stop a watched episode. Raises NotFound when it is over or forgotten."""
+        path, names = "/v1/jobs/{job_id}/watches/{watch_id}", {"job_id": job_id, "watch_id": watch_id}
+        return self._perform(Call("DELETE", path, nothing, names=names))

@@ -9,8 +9,8 @@ from itertools import islice
 
 from services.api.insight.state_table import Actions, StateTable, Tally, return_of, states_of_table, visits_of
 
-MIN_ACTION_VISITS = 3
-"""Visits of an action before its mean return may call it the best: one or two are luck."""
+MIN_ACTION_VISITS = 2
+"""Visits of an action before its mean return may call it the best: one visit is luck."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Erring:
 
     @property
     def regret(self) -> float:
-        """Mean return of the best action less that of all visits; >= 0 but where every visit tried another action."""
+        """Mean return of the best action less that of all visits; below 0 where an action tried once was better."""
         return self.actions[self.best].return_mean - return_of(self.actions)
 
 
@@ -89,13 +89,13 @@ def mean_variation(moved: list[Moved]) -> tuple[float, float]:
 
 
 def erring_states(table: StateTable, *, min_visits: int) -> list[Erring]:
-    """States with `min_visits` and two actions to choose from; the largest regret first."""
+    """States with `min_visits` in which a known action is better than what is done there; the largest regret first."""
     found = [
         Erring(state, actions, best, max(actions, key=lambda one: actions[one].visits))
         for state, actions in states_of_table(table, min_visits)
         if len(actions) > 1 and (best := best_action(actions)) is not None
     ]
-    return sorted(found, key=lambda one: (-one.regret, -one.visits, one.state))
+    return sorted((one for one in found if one.regret > 0), key=lambda one: (-one.regret, -one.visits, one.state))
 
 
 def best_action(actions: Actions) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from services.contracts.rest.rollouts import Purpose
 
 MOST_BATCHES = 100
 """Archives that one answer reads."""
+KNOWN_EVALUATIONS = 2
+"""The newest ones that are looked at beside training batches: held-out tasks are met there alone."""
 _KEPT_TABLES = 32
 """Some megabytes each where anchors are long."""
 _OWN_LABELS = frozenset({"before", "during", "after"})
@@ -109,6 +112,17 @@ class StateTables:
             raise Problem(404, f"job {job_id} has no stored {wanted.purpose} rollouts of batches {bounds}")
         table = merged(self._table(one) for one in archives)
         return Played(job_id, wanted.purpose, [one.batch for one in archives], table)
+
+    def known(self, job_id: str, folder: Path, newest: int) -> Played | None:
+        """What the job did in its newest batches and evaluations together; None: nothing is stored."""
+        found = []
+        for wanted in (Wanted("evaluation", newest=KNOWN_EVALUATIONS), Wanted(newest=newest)):
+            with suppress(Problem):
+                found.append(self.played(job_id, folder, wanted))
+        if not found:
+            return None
+        last = found[-1]
+        return Played(job_id, last.purpose, last.batches, merged(one.table for one in found))
 
     def _table(self, archive: Archive) -> StateTable:
         with readable(archive.path):

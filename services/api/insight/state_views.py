@@ -56,9 +56,13 @@ def change_page(before: Played, after: Played, *, min_visits: int, offset: int, 
     )
 
 
-def state_view(played: Played, state: bytes, actions: Actions) -> StateView:
-    """One state with what was done there."""
-    task, anchor = played.table.texts[state]
+def state_view(played: Played, state: bytes, actions: Actions, texts: tuple[str, str] | None = None) -> StateView:
+    """One state with what was done there.
+
+    Args:
+        texts: its task and anchor; None: as the table has them.
+    """
+    task, anchor = texts or played.table.texts[state]
     best, visits = best_action(actions), visits_of(actions)
     ordered = sorted(actions.items(), key=lambda one: (-one[1].return_mean, one[0]))
     return StateView(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from services.contracts.rest.base import Document, Named
+from pydantic import Field
+
+from services.contracts.rest.base import Document, Named, Request
 
 Severity = Literal["problem", "warning"]
 
@@ -85,7 +87,7 @@ class StateView(Document):
     visits: int
     return_mean: float
     regret: float | None
-    """Mean return of the best action less that of all visits; null: no action was taken three times."""
+    """Mean return of the best action less that of all visits; null: no action was taken twice."""
     best_action: str | None
     usual_action: str
     actions: list[StateAction]
@@ -163,3 +165,38 @@ class ChangePage(Document):
     items: list[MovedState]
     next_cursor: str | None
     """Give it as `cursor` for the next page; null: this is the last."""
+
+
+class WatchRequest(Request):
+    """Let a policy of the job play one episode to be watched."""
+
+    checkpoint: str | None = Field(None, max_length=128, examples=["final"])
+    """Null: of a running job the version that its replica serves, of another one the newest checkpoint."""
+    seed: int | None = Field(None, ge=0, lt=1 << 31, examples=[7])
+    """Names the task: the first one of the evaluation panel of this `eval_seed`; null: any."""
+    split: str | None = Field(None, max_length=64)
+    """Null: the job's `eval_split`."""
+
+
+class WatchView(Document):
+    """An episode that is played to be watched. It is forgotten when nobody asked for its steps for a minute."""
+
+    watch_id: str
+    job_id: str
+    """The job whose policy plays."""
+    player_job: str
+    """The job that plays: the same one beside its training, or an evaluation of one episode made for this."""
+    checkpoint: str | None
+    """Null: what the job's replica serves."""
+    seed: int
+    split: str
+
+
+class SeenState(Document):
+    """What the job's stored rollouts say of a state."""
+
+    of_task: bool
+    """True: visits with the same task; false: none are known, these are visits with any task."""
+    batches: list[int]
+    """Stored batches that were looked at."""
+    state: StateView

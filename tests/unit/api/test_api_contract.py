@@ -49,6 +49,9 @@ GET /v1/jobs/{job_id}/rollouts
 GET /v1/jobs/{job_id}/rollouts/{group_id}
 GET /v1/jobs/{job_id}/states
 GET /v1/jobs/{job_id}/summary
+POST /v1/jobs/{job_id}/watches
+DELETE /v1/jobs/{job_id}/watches/{watch_id}
+GET /v1/jobs/{job_id}/watches/{watch_id}
 POST /v1/jobs/{job_id}:cancel
 POST /v1/jobs/{job_id}:fork
 POST /v1/jobs/{job_id}:pause
@@ -113,7 +116,7 @@ def test_every_body_and_answer_has_an_example_that_fits_its_schema(document: dic
                 assert problem is None, f"{where}: {problem}"
                 shown[kind] += 1
     assert EXAMPLES.keys() <= described
-    assert shown["body"] == 6
+    assert shown["body"] == 7
     assert shown["answer"] > len(described)
 
 

@@ -1,26 +1,33 @@
-"""What a job's figures mean: its diagnosis, what changed, and its states over whole batches."""
+"""What a job's figures mean: its diagnosis, what changed, its states over whole batches; and a policy that plays."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
 
 from services.api.artifacts.rollouts import archives_of
-from services.api.artifacts.storage import job_folder
+from services.api.artifacts.storage import checkpoint_names, job_folder
+from services.api.dashboard.forms import Form
 from services.api.dashboard.rendering import PageRoute, page
-from services.api.http.app_parts import Parts
+from services.api.http.app_parts import Container, Parts
 from services.api.http.routes.parameters import TEXT, FoundJob
 from services.api.insight.gathering import diagnose
 from services.api.insight.played import Wanted, sides
 from services.api.insight.state_views import change_page, state_page
+from services.api.insight.watching import begin_watch
 from services.api.jobs import queries as jobs
 from services.api.jobs.job_view import job_view
 from services.api.jobs.queries import JobFilter
 from services.api.rest.caller import Asking
-from services.api.rest.problems import Problem
+from services.api.rest.problems import Problem, bad_spec
+from services.api.sql.tables import JobRow
+from services.contracts.rest.insight import WatchRequest
 from services.contracts.rest.rollouts import Purpose
+from services.contracts.states import JobState
 
 router = APIRouter(prefix="/jobs/{job_id}/insight", route_class=PageRoute, include_in_schema=False)
 
@@ -119,6 +126,51 @@ async def states(
         found=found,
         sort=sort,
         wanted=request.query_params,
+    )
+
+
+@router.get("/watch")
+async def watch(job: FoundJob, request: Request, parts: Parts) -> Response:
+    """Choose what is to play."""
+    return await _watch_page(job, request, parts, None)
+
+
+@router.post("/watch")
+async def begin(job: FoundJob, parts: Parts, caller: Asking, fields: Form) -> RedirectResponse:
+    """Let it play, and go where it can be seen."""
+    given = {name: fields.get(name) or None for name in ("checkpoint", "seed", "split")}
+    try:
+        wanted = WatchRequest.model_validate(given)
+    except ValidationError as error:
+        problems = [(str(one["loc"][0]), f"{one['msg']}, got {str(one['input'])[:80]!r}") for one in error.errors()]
+        raise bad_spec(problems) from None
+    begun = await begin_watch(parts.redis, parts.database, parts.admission, caller, job, wanted)
+    return RedirectResponse(f"/jobs/{job.id}/insight/watch/{begun.watch_id}", 303)
+
+
+@router.get("/watch/{watch_id}")
+async def watched(
+    job: FoundJob,
+    watch_id: Annotated[str, Path(pattern=r"^[wj][0-9a-f]{1,31}$")],
+    request: Request,
+    parts: Parts,
+) -> Response:
+    """The episode, as it goes on."""
+    return await _watch_page(job, request, parts, watch_id)
+
+
+async def _watch_page(job: JobRow, request: Request, parts: Container, watch_id: str | None) -> Response:
+    folder = job_folder(parts.settings.data_dir, job.id)
+    return await page(
+        request,
+        "watch.html",
+        job=job_view(job),
+        tab="insight",
+        part="watch",
+        watch_id=watch_id,
+        checkpoints=(await asyncio.to_thread(checkpoint_names, folder))[::-1],
+        beside=job.state == JobState.RUNNING,
+        split=job.spec["environment"]["eval_split"],
     )
 
 
