@@ -9,9 +9,11 @@ from pydantic import ValidationError
 
 from gigpo.client.commands import (
     access,
+    changing,
     checkpoints,
     comparing,
     contract,
+    diagnosing,
     environments,
     evaluations,
     examination,
@@ -19,6 +21,7 @@ from gigpo.client.commands import (
     rollouts,
     stack,
     training,
+    watching,
 )
 from gigpo.client.errors import FAILED, OK
 
@@ -35,6 +38,10 @@ app = typer.Typer(
 app.command()(training.train)
 app.command()(training.warmstart)
 app.command()(comparing.compare)
+app.command()(diagnosing.diagnose)
+app.command()(changing.changed)
+app.command()(changing.states)
+app.command()(watching.watch)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(checkpoints.app, name="checkpoints")

@@ -16,7 +16,16 @@ from services.api.dashboard.error_pages import ErrorPages
 from services.api.dashboard.mounting import mount_dashboard
 from services.api.http import login
 from services.api.http.openapi import allowed_methods, document, operation_id
-from services.api.http.routes import administration, catalogue, checkpoints, evaluations, feed, jobs, rollouts
+from services.api.http.routes import (
+    administration,
+    catalogue,
+    checkpoints,
+    evaluations,
+    feed,
+    insight,
+    jobs,
+    rollouts,
+)
 from services.api.http.routes.jobs import SUBMIT_PATH
 from services.api.http.routes.parameters import only_known_query
 from services.api.http.unexpected_errors import Defects
@@ -28,7 +37,7 @@ from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
 from services.contracts.plain_errors import in_words
 
-ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue, administration)
+ROUTERS = (jobs, feed, rollouts, insight, checkpoints, evaluations, catalogue, administration)
 
 
 def build_app(settings: Settings, log: BoundLogger) -> FastAPI:

@@ -17,6 +17,7 @@ from services.rollout.playbook import Playbook
 from services.rollout.ports import Ask, Environments, Outcome
 from services.rollout.reply_format import Projected
 from services.rollout.templates import Scene
+from services.rollout.watching import Onlooker
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,20 @@ class EpisodePlay:
 
     Args:
         worker: this process's name, kept with the episode.
+        onlooker: is told each step; None: nobody watches.
     """
 
-    def __init__(self, playbook: Playbook, seat: Seat, actor: Actor, environments: Environments, worker: str) -> None:
-        self._playbook, self._seat, self._actor = playbook, seat, actor
+    def __init__(
+        self,
+        playbook: Playbook,
+        seat: Seat,
+        actor: Actor,
+        environments: Environments,
+        worker: str,
+        *,
+        onlooker: Onlooker | None = None,
+    ) -> None:
+        self._playbook, self._seat, self._actor, self._onlooker = playbook, seat, actor, onlooker
         self._environments, self._worker = environments, worker
         self._steps: list[Step] = []
         self._history: deque[tuple[str, str]] = deque(maxlen=playbook.spec.environment.history_length)
@@ -52,14 +63,23 @@ class EpisodePlay:
         self._cut_prompts = 0
 
     async def play(self, first: KeyedObservation) -> Episode:
-        """The finished episode, from its first observation on. Raises AttemptFailed."""
+        """The finished episode, from its first observation on.
+
+        Raises:
+            AttemptFailed.
+            Unwatched: it is played to be watched, and nobody watches any more.
+        """
         observation, last = first, None
-        terminated = False
-        for index in range(self._playbook.horizon(self._seat.group)):
+        terminated, horizon = False, self._playbook.horizon(self._seat.group)
+        if self._onlooker is not None:
+            await self._onlooker.began(first, horizon)
+        for index in range(horizon):
             sampled = await self._respond(index, observation)
             projected = self._playbook.projection.project(self._playbook.tokens.reply_text(sampled.response_ids))
             outcome = await self._act(index, projected.action, len(sampled.response_ids) // 4)
             self._steps.append(self._step(index, sampled, observation, projected, outcome))
+            if self._onlooker is not None:
+                await self._onlooker.took(self._steps[-1])
             if outcome is None:
                 terminated = True
                 break
@@ -68,7 +88,10 @@ class EpisodePlay:
                 break
             self._history.append((observation.text, projected.action))
             observation = outcome.observation
-        return self._episode(first, last, terminated)
+        episode = self._episode(first, last, terminated)
+        if self._onlooker is not None:
+            await self._onlooker.finished(episode)
+        return episode
 
     async def _respond(self, index: int, observation: KeyedObservation) -> SampledTokens:
         seat = self._seat
@@ -82,6 +105,8 @@ class EpisodePlay:
         prompt = self._playbook.prompts.write(scene)
         self._prompt_ids = prompt.ids
         self._cut_prompts += prompt.cut
+        if self._onlooker is not None:
+            await self._onlooker.reached(index, observation, prompt.ids)
         item = GenerateItem(
             self._prompt_ids,
             ids.sampling_seed(seat.episode_id, index, seat.attempt.draw),

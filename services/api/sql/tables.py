@@ -70,6 +70,13 @@ class JobRow(Base):
         self.tag_line = " ".join(["", *words, ""]) if words else ""
 
     @property
+    def environment_section(self) -> dict[str, object]:
+        """`environment` of the spec: what the job wants of its environment."""
+        section = self.spec["environment"]
+        assert isinstance(section, dict)
+        return section
+
+    @property
     def is_evaluation(self) -> bool:
         return self.kind == "evaluation"
 
