@@ -20,7 +20,7 @@ from services.contracts.job import JobSpec
 from services.contracts.messages import CompleteGroup, ScoredGroup, decode
 from services.kit.streams import Entry, StreamConsumer
 from services.kit.values import string_value
-from services.ledger import Ledger, MoveRefused
+from services.ledger import Ledger, LedgerSpoiled, MoveRefused
 from services.ledger.active_jobs import active_jobs
 from services.ledger.ledger import ADVANTAGE
 from services.ledger.warnings import Warnings
@@ -169,7 +169,7 @@ class Consumer:
             self.scored += 1
         except MoveRefused as error:  # dropped while it was computed, or stored before with other bytes
             log.warning("score refused", job=delivered.job, group=score.group_id, cause=str(error))
-        except ResponseError as error:
+        except (LedgerSpoiled, ResponseError) as error:
             await self._give_up(delivered, f"group {score.group_id}: its scores cannot be stored: {error}")
             return
         await delivered.source.ack(delivered.entry.id)  # the move did it already, unless the entry came again after it

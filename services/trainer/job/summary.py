@@ -14,7 +14,7 @@ from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.states import JobState
 from services.contracts.summary import EvaluationResult, JobSummary, LedgerSummary
-from services.ledger import Balance, DropReason, Ledger, RecordUnreadable
+from services.ledger import Balance, DropReason, Ledger, LedgerSpoiled, RecordUnreadable
 from services.ledger.active_jobs import deactivate
 from services.trainer.events import Events
 from services.trainer.phases.evaluation import find_result
@@ -106,7 +106,7 @@ async def close_ledger(ledger: Ledger, epoch: int, events: Events) -> Balance:
     for group_id in await ledger.live():
         try:
             await ledger.drop(epoch, group_id, DropReason.CANCELLED)
-        except ResponseError as error:
+        except (LedgerSpoiled, ResponseError) as error:
             spoiled[group_id] = str(error)
     for group_id, cause in spoiled.items():
         await events.warn(f"group {group_id} could not be dropped: {cause}")

@@ -19,8 +19,11 @@ from trainer_platform import (
 )
 
 from services.contracts import keys
+from services.contracts.messages import OpenedGroup
 from services.kit.dead_letters import dead_letters
 from services.ledger import Ledger
+from services.trainer.events import Events
+from services.trainer.job.summary import close_ledger
 
 NO_BASELINES = {"evaluation": {"eval_baselines": False}}
 POISON = [{b"q": b"x"}, {b"p": b"\xff\xfe"}, {b"p": b"\xff" * 20_000_000}]
@@ -79,3 +82,18 @@ async def test_a_job_whose_ledger_is_spoiled_ends_and_the_next_one_trains(
             await submit(redis, redis_url, "good", small_spec(**NO_BASELINES))
             assert await until_state(redis, "good", "SUCCEEDED", "FAILED") == "SUCCEEDED"
     assert summary_of(tmp_path, "bad0")["state"] == "FAILED"
+
+
+async def test_a_group_that_cannot_be_dropped_is_told_and_the_others_are_dropped(redis: Redis) -> None:
+    ledger = Ledger(redis, "job")
+    epoch = await ledger.claim_epoch()
+    for name in ("spoiled", "whole"):
+        group = OpenedGroup(
+            job_id="job", group_id=name, purpose="train", cursor=0, task_seed=0, split="train", n=1, min_version=0
+        )
+        await ledger.open(epoch, group, max_attempts=3)
+    await redis.set(keys.group("job", "spoiled"), "x")
+    balance = await close_ledger(ledger, epoch, Events(redis, "job"))
+    (warning,) = [event for event in await events(redis, "job") if event.kind == "warning"]
+    assert "group spoiled could not be dropped" in str(warning.data["message"])
+    assert (balance.live, balance.dropped["cancelled"]) == (1, 1)
