@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from services.contracts.intervals import wilson_interval
 from services.contracts.panels import PANELS, Panel
 
 MOST_POINTS = 600
 """A curve on a page has no more points than this: it is drawn some 400 pixels wide."""
-_Z = 1.96
-"""Standard normal quantile of a 95 % interval."""
 
 Row = Mapping[str, Any]
 
@@ -36,13 +34,6 @@ def points(rows: Sequence[Row]) -> list[dict[str, float]]:
     """At most `MOST_POINTS` of them, evenly spread, the newest always among them."""
     stride = max(-(-len(rows) // MOST_POINTS), 1)
     return [point(row) for row in rows[(len(rows) - 1) % stride :: stride]] if rows else []
-
-
-def wilson_interval(share: float, count: float) -> tuple[float, float]:
-    """The 95 % Wilson interval of a share observed in `count` trials; inside [0, 1] also at its ends."""
-    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z / (1 + _Z**2 / count) * math.sqrt(max(share * (1 - share), 0.0) / count + _Z**2 / (4 * count**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def held_out(evaluations: Sequence[Row]) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ class EnvironmentCatalogue:
         self._opened = Remembered[tuple[str, str, str], str | None](
             self._open, keep_s=_KEEP_OPENED_S, worth_keeping=lambda refusal: refusal is None
         )
-        self._words = Remembered[tuple[str, str, tuple[str, ...]], list[str]](self._gather, keep_s=_KEEP_OPENED_S)
+        self._words = Remembered[tuple[str, str, tuple[str, ...]], tuple[str, ...]](self._gather, keep_s=_KEEP_OPENED_S)
 
     async def ask(self) -> list[EnvironmentView]:
         """Everything that the service knows now, in order of id. Raises Problem 503 when it does not answer."""
@@ -88,7 +88,7 @@ class EnvironmentCatalogue:
             raise _Unknown from error
         return None
 
-    async def words(self, environment: str, kwargs: dict[str, Any], splits: tuple[str, ...]) -> list[str]:
+    async def words(self, environment: str, kwargs: dict[str, Any], splits: tuple[str, ...]) -> tuple[str, ...]:
         """Every word of an environment that names no vocabulary, found by playing it.
 
         Raises:
@@ -97,9 +97,9 @@ class EnvironmentCatalogue:
         """
         return await self._words.get((environment, json.dumps(kwargs, sort_keys=True), splits))
 
-    async def _gather(self, wanted: tuple[str, str, tuple[str, ...]]) -> list[str]:
+    async def _gather(self, wanted: tuple[str, str, tuple[str, ...]]) -> tuple[str, ...]:
         try:
-            return await gathered_words(self._stub, *wanted)
+            return tuple(await gathered_words(self._stub, *wanted))
         except grpc.aio.AioRpcError as error:
             if error.code() in _REFUSALS:
                 raise WordsUnknown(str(error.details())) from error

@@ -27,7 +27,7 @@ class WordsUnknown(Exception):
 
 
 async def gathered_words(
-    stub: env_pb2_grpc.EnvironmentServiceStub, environment: str, kwargs_json: str, splits: Sequence[str]
+    stub: env_pb2_grpc.EnvironmentServiceAsyncStub, environment: str, kwargs_json: str, splits: Sequence[str]
 ) -> list[str]:
     """Every word that random episodes showed, sorted.
 
@@ -71,7 +71,7 @@ def _rounds(environment: str, kwargs_json: str, splits: Sequence[str]) -> Iterat
 
 
 async def _play(
-    stub: env_pb2_grpc.EnvironmentServiceStub, tasks: Sequence[env_pb2.OpenGroupRequest], words: set[str]
+    stub: env_pb2_grpc.EnvironmentServiceAsyncStub, tasks: Sequence[env_pb2.OpenGroupRequest], words: set[str]
 ) -> None:
     """Play one episode of each task to its end, side by side; what they show goes into `words`."""
     opened = await asyncio.gather(*(stub.OpenGroup(task) for task in tasks), return_exceptions=True)

@@ -87,7 +87,8 @@ def new(
 ) -> None:
     """Make a package with an environment to fill in: pyproject with its entry point, the class, and a test.
 
-    `pip install --no-deps -e NAME` registers it, `gigpo env check NAME` checks it, `gigpo train NAME/job.yaml` trains in it.
+    `pip install --no-deps -e NAME` registers it, `gigpo env check NAME` checks it, and `gigpo train NAME/job.yaml`
+    trains in it.
     """
     from services.env.tools.scaffold import ScaffoldError, make_package
 

@@ -18,6 +18,7 @@ from services.ledger import Balance, DropReason, Ledger, LedgerSpoiled, RecordUn
 from services.ledger.active_jobs import deactivate
 from services.trainer.events import Events
 from services.trainer.phases.evaluation import find_result
+from services.trainer.session.model_card import write_card
 from services.trainer.session.session import Session
 from services.trainer.storage.checkpoint import write_hashes
 from services.trainer.storage.folders import write_durably
@@ -81,6 +82,7 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
     trained = session.progress.batch > 0 or session.progress.warmstarted
     if trained:
         session.learner.export(session.folder.final)
+        write_card(session.folder.final, session.card)
         write_hashes(session.folder.final)
         await session.consumption.finished()
     balance = await close_ledger(session.ledger, session.epoch, session.events)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from services.contracts.events import CheckpointSaved
+from services.trainer.session.model_card import write_card
 from services.trainer.session.session import Session
 from services.trainer.storage.checkpoint import prune_checkpoints, replayable_from, write_checkpoint
 
@@ -23,7 +24,7 @@ async def save_checkpoint(session: Session) -> Path:
     progress.ledger = {name: value for name, value in balance.items() if isinstance(value, int)}
     checkpoints, keep = session.folder.checkpoints, session.spec.checkpoint.checkpoint_keep
     folder = checkpoints / f"b{number:06d}"
-    write_checkpoint(folder, session.learner, progress)
+    write_checkpoint(folder, session.learner, progress, lambda unfinished: write_card(unfinished, session.card))
     await session.consumption.saved(number, replayable_from(checkpoints, number, keep))
     prune_checkpoints(checkpoints, keep)
     await session.events.add(CheckpointSaved(batch=number, name=folder.name))
