@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
 
+from services.contracts.intervals import wilson_interval
 from services.presentation.panels import PANELS, Panel
 
 MOST_POINTS = 600
 """A curve on a page has no more points than this: it is drawn some 400 pixels wide. Zooming in brings the others."""
-_Z = 1.96
-"""Standard normal quantile of a 95 % interval."""
 _WHOLE = "_whole"
 """What a metric's name ends with that is the sum of a panel's parts."""
 
@@ -114,13 +113,6 @@ def _mean(rows: Sequence[Point]) -> dict[str, float]:
         if name not in _AXES and not name.endswith("_so_far"):
             found[f"{name}_low"], found[f"{name}_high"] = min(values), max(values)
     return {**found, "batch": int(found["batch"])}
-
-
-def wilson_interval(share: float, count: float) -> tuple[float, float]:
-    """The 95 % Wilson interval of a share observed in `count` trials; inside [0, 1] also at its ends."""
-    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z / (1 + _Z**2 / count) * math.sqrt(max(share * (1 - share), 0.0) / count + _Z**2 / (4 * count**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def held_out(evaluations: Sequence[Row]) -> list[dict[str, float]]:

@@ -75,9 +75,6 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     if estimator in STEP_ESTIMATORS and not info.gives_anchors:
         message = f"{estimator} needs an environment that gives anchors, {info.id} gives none; want grpo or rloo"
         problems.append(("algorithm.advantage_estimator", message))
-    if spec.model.scratch and not info.vocabulary:
-        message = f"a policy from scratch needs an environment with a vocabulary, {info.id} has none; want `model`"
-        problems.append(("model.scratch", message))
     return problems
 
 

@@ -19,6 +19,7 @@ from services.ledger import Balance, DropReason, Ledger, LedgerSpoiled, RecordUn
 from services.ledger.active_jobs import deactivate
 from services.trainer.events import Events
 from services.trainer.phases.evaluation import find_result
+from services.trainer.session.model_card import write_card
 from services.trainer.session.session import Session
 from services.trainer.session.writing import disk_cause, written
 from services.trainer.storage.checkpoint import write_hashes
@@ -117,6 +118,7 @@ async def _last_write(session: Session, state: JobState, what: str, write: Calla
 
 def _export(session: Session) -> None:
     session.learner.export(session.folder.final)
+    write_card(session.folder.final, session.card)
     write_hashes(session.folder.final)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from services.contracts.events import CheckpointSaved
+from services.trainer.session.model_card import write_card
 from services.trainer.session.session import Session
 from services.trainer.session.writing import disk_cause
 from services.trainer.storage.checkpoint import prune_checkpoints, replayable_from, write_checkpoint
@@ -27,7 +28,7 @@ async def save_checkpoint(session: Session) -> bool:
     checkpoints, keep = session.folder.checkpoints, session.spec.checkpoint.checkpoint_keep
     folder = checkpoints / f"b{number:06d}"
     try:
-        write_checkpoint(folder, session.learner, progress)
+        write_checkpoint(folder, session.learner, progress, lambda unfinished: write_card(unfinished, session.card))
     except OSError as error:
         message = f"checkpoint {folder.name} is skipped, the one before it stays the newest: {disk_cause(error)}"
         await session.events.warn(message)
