@@ -17,7 +17,7 @@ from gigpo.client.models import JsonObject
 from gigpo.client.yaml_keys import BadYaml, load_yaml
 from services.contracts.algorithm import keys_of_estimator
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec, without_short_forms
-from services.contracts.references import referenced_checkpoint
+from services.contracts.references import hub_name, hub_refusal, referenced_checkpoint
 
 IGNORED = "x-"
 """Keys at the top of a job file that begin so are its author's."""
@@ -63,7 +63,7 @@ def with_flags(document: Mapping[str, JsonValue], values: Mapping[str, str]) -> 
     """
     changed, paths = copy.deepcopy(dict(document)), flags()
     if "model" in values and isinstance(model := changed.get("model"), dict):
-        for source in ("scratch", "warmstart"):
+        for source in ("scratch", "warmstart", "model_revision"):
             model.pop(source, None)
     if "advantage_estimator" in values and isinstance(algorithm := changed.get("algorithm"), dict):
         changed["algorithm"] = keys_of_estimator(values["advantage_estimator"], algorithm)
@@ -123,21 +123,38 @@ def submission(spec: JobSpec) -> JsonObject:
     return document
 
 
-def require_model_folder(spec: JobSpec) -> None:
-    """For a stack on this machine: refuse a model path that is no folder before anything is started."""
+def require_model_folder(spec: JobSpec, *, hub_models: bool = False) -> None:
+    """For a stack on this machine: refuse a model path that is no folder before anything is started.
+
+    `hub_models`: the stack may fetch models of the hub.
+    """
     if (folder := _model_folder(spec)) is not None and not folder.is_dir():
         raise BadInput(f"model.model: no such folder: {spec.model.model}")
+    on_hub = hub_name(spec.model.model) if folder is None and spec.model.model is not None else None
+    if on_hub is not None and not hub_models:
+        raise BadInput(f"model.model: {hub_refusal(on_hub)}")
+
+
+def hub_models_allowed() -> bool:
+    """Whether a stack that is started here lets jobs fetch models of the hub."""
+    return os.environ.get("API_HUB_MODELS", "").lower() in ("1", "true", "yes", "on", "t", "y")
 
 
 def _model_folder(spec: JobSpec) -> Path | None:
-    """The folder that `model.model` names; None: a model from scratch, or another job's checkpoint."""
+    """The folder that `model.model` names; None: a model from scratch, another job's checkpoint, or one on the hub.
+
+    What looks like a name on the hub is a folder where there is one.
+    """
     if spec.model.model is None:
         return None
     try:
         reference = referenced_checkpoint(spec.model.model)
     except ValueError as error:
         raise BadInput(f"model.model: {error}") from error
-    return Path(spec.model.model).expanduser() if reference is None else None
+    if reference is not None:
+        return None
+    folder = Path(spec.model.model).expanduser()
+    return None if hub_name(spec.model.model) is not None and not folder.exists() else folder
 
 
 def require_environment(spec: JobSpec) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gigpo.client.document import installed_environments, require_model_folder, submission
+from gigpo.client.document import hub_models_allowed, installed_environments, require_model_folder, submission
 from gigpo.client.errors import BadInput
 from gigpo.client.models import DryRun
 from gigpo.client.report import number_text
@@ -34,7 +34,7 @@ def dry_run(spec: JobSpec, runs: Path, api: str | None) -> DryRun:
     if api is not None or running_stack(runs) is not None:
         with connected(runs, api) as client:
             return client.dry_run(submission(spec))
-    require_model_folder(spec)
+    require_model_folder(spec, hub_models=hub_models_allowed())
     document = submission(spec)
     if not _whole_platform():
         said = "no API is up and this installation is the client alone: nothing but the job file is checked"

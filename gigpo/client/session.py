@@ -14,7 +14,7 @@ from typing import Annotated, ParamSpec
 import typer
 from rich.console import Console
 
-from gigpo.client.document import require_environment, require_model_folder
+from gigpo.client.document import hub_models_allowed, require_environment, require_model_folder
 from gigpo.client.errors import BAD_INPUT, INTERRUPTED, GigpoError, NoStack
 from gigpo.client.stack import found_runs, running_stack, stack_holder, stack_in_use, start_stack, stop_stack
 from gigpo.client.synchronous import GigpoClient
@@ -132,8 +132,9 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
         with GigpoClient(api_url, api_key()) as client:
             yield client
         return
-    require_model_folder(spec)
-    if running_stack(runs) is None:
+    is_up = running_stack(runs) is not None
+    require_model_folder(spec, hub_models=is_up or hub_models_allowed())  # one that is up answers itself
+    if not is_up:
         require_environment(spec)
     with stack_in_use(runs) as can_be_stopped:
         stack = running_stack(runs)

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     """Where calls are counted. `redis`: together by all API processes; while it does not answer, each counts alone."""
     model_roots: list[Path] = []
     """Folders that models and data may lie in. None set: any folder while no keys are wanted, else none."""
+    hub_models: bool = False
+    """Jobs may name models of the Hugging Face hub, which the trainer fetches; HF_ENDPOINT and HF_TOKEN are read by API
+    and trainer."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
     trackers: Annotated[TrackerNames, NoDecode] = []

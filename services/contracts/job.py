@@ -24,7 +24,9 @@ from pydantic_core import ErrorDetails
 
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
+from services.contracts.foreign import foreign_name
 from services.contracts.plain_errors import NAME_PATTERN, in_words, meant, shown
+from services.contracts.references import hub_name
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section, section_of
 from services.contracts.templates import template_names, template_of, unknown_template
@@ -89,7 +91,10 @@ class Model(Section):
     """Which policy is trained: a folder in Hugging Face format, or a new small one."""
 
     model: str | None = None
-    """Folder in Hugging Face format (config, tokenizer, safetensors)."""
+    """Folder in Hugging Face format (config, tokenizer, safetensors); job:<job id>/<checkpoint>; or, where the
+    installation allows it, OWNER/NAME on the Hugging Face hub."""
+    model_revision: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")
+    """Of a model on the hub: branch, tag or commit. A job holds the commit that it named at submission."""
     scratch: ScratchModel | None = None
     warmstart: WarmStart | None = None
     torch_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -100,6 +105,10 @@ class Model(Section):
         if (self.model is None) == (self.scratch is None):
             raise ValueError(
                 "want exactly one of `model` (a folder in Hugging Face format) and `scratch` (a new small policy)"
+            )
+        if self.model_revision is not None and (self.model is None or hub_name(self.model) is None):
+            raise ValueError(
+                f"model_revision: want it with a model on the hub such as Qwen/Qwen3-0.6B, got {self.model}"
             )
         return self
 
@@ -435,6 +444,9 @@ def _unknown_key(path: list[str], value: object) -> str:
         section = section_of(found.annotation) if found else None
     known = {name: ".".join(place) for name, place in flags().items()}
     right = _OFTEN_MEANT.get(".".join(path)) or known.get(path[-1])
+    row = None if right else foreign_name(path[-1]) or foreign_name(".".join(path))
+    if row is not None:
+        return f"unknown key, got {shown(value)}; {row.told(known.get(row.ours or '', f'--{row.ours}'))}"
     hint = f"; did you mean {right}?" if right else meant(path[-1], section.model_fields if section else [])
     return f"unknown key, got {shown(value)}{hint or '; `gigpo train --help` lists the known ones'}"
 

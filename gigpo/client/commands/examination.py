@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -64,6 +65,21 @@ def _say(words: Console, finding: Finding) -> None:
 def _port_asked_for() -> int | None:
     text = os.environ.get("STACK_API_PORT", "")
     return int(text) if text.isdecimal() and int(text) else None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gigpo {installed_version(installation.PACKAGE)}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+]
+
+
+def takes_version(version: Version = False) -> None:  # what it does is done by its option's callback
+    pass
 
 
 @says_errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,13 @@ from rich.console import Console
 
 from gigpo.client.commands.diagnosing import diagnosis_line
 from gigpo.client.commands.options import Force, ResultsFolder
+from gigpo.client.completion import values_of
 from gigpo.client.document import checked, read_document, submission, with_flags
 from gigpo.client.dry_run import dry_run, show
 from gigpo.client.errors import FAILED, OK, BadInput
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
+from gigpo.client.migration import TRAINERS, job_file_from
 from gigpo.client.models import Job, JsonObject
 from gigpo.client.results import Destination, other_owner, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
@@ -27,6 +30,15 @@ File = Annotated[
     typer.Argument(metavar="FILE", help="YAML job; without one the built-in default job (examples/default.yaml)."),
 ]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The same as the argument.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="|".join(TRAINERS),
+        autocompletion=values_of("from", TRAINERS),
+        help="FILE is a shell script of this trainer, or - for stdin: print the job file that it means, train nothing.",
+    ),
+]
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="Watch the job and write its results at its end.")]
 DryRunOnly = Annotated[bool, typer.Option("--dry-run", help="Check and estimate; submit and start nothing.")]
 
@@ -36,6 +48,7 @@ DryRunOnly = Annotated[bool, typer.Option("--dry-run", help="Check and estimate;
 def train(
     file: File = None,
     config: Config = None,
+    trainer: From = None,
     follow_job: Follow = True,
     dry_run_only: DryRunOnly = False,
     output: ResultsFolder = None,
@@ -54,6 +67,9 @@ def train(
 
     gigpo train --dry-run my.yaml   checks, and estimates memory, disk, tokens and time, with a stack or without
     gigpo train my.yaml --name big --total_batches 500 --no-follow
+    gigpo train --from ms-swift run.sh > my.yaml   a script of another trainer as a job file
+
+    Without FILE the built-in default job runs, examples/default.yaml: a small policy learns to fetch and carry.
 
     Where RUNS/<name> holds results of an earlier job, they stay, and those of this one go to RUNS/<name>.2 and so on.
     A folder --output that holds another job's results, or anything else, is refused without --force, which replaces
@@ -63,6 +79,9 @@ def train(
     the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
     2 something you gave is wrong, 3 no API answers.
     """
+    if trainer is not None:
+        print_job_file(trainer, one_file(file, config))
+        return
     document = with_flags(read_document(one_file(file, config)), values)
     if dry_run_only:
         show_dry_run(document, runs, api, json_output)
@@ -122,6 +141,15 @@ def submit_and_follow(
             return
         status = _watch(client, job, destination, words, json_output=json_output)
     raise typer.Exit(status)
+
+
+def print_job_file(trainer: str, script: Path | None) -> None:
+    """The job file of another trainer's script on stdout; what is left to settle on stderr."""
+    text, found = job_file_from(trainer, script)
+    sys.stdout.write(text)
+    words = console(json_output=True)
+    for sentence in found.todo:
+        words.print(f"to settle: {sentence}")
 
 
 def show_dry_run(document: JsonObject, runs: Path, api: str | None, json_output: bool) -> None:

@@ -23,7 +23,8 @@ def fork_spec(spec: Mapping[str, object], job_id: str, checkpoint: str, wanted: 
     document = _with_model(spec, job_id, checkpoint)
     document["name"] = wanted.name
     overrides = _nested(wanted.overrides)
-    taken = [name for name in ("model", "scratch", "warmstart") if name in _section(overrides, "model")]
+    fixed = ("model", "model_revision", "scratch", "warmstart")
+    taken = [name for name in fixed if name in _section(overrides, "model")]
     if taken:
         sentence = "the fork's model is the checkpoint; submit a new job for another one"
         raise bad_spec([(f"overrides.model.{name}", sentence) for name in taken])

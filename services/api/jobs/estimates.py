@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from services.api.jobs.hub import HubModel
 from services.api.jobs.policy_files import file_parameters
 from services.api.jobs.rates import EarlierJob, time_range
 from services.contracts.environment import EnvironmentInfo
@@ -32,13 +33,13 @@ _PROCESS_BYTES = 600_000_000
 def estimates(
     spec: JobSpec,
     environment: EnvironmentInfo,
-    files: Mapping[str, Path] | None,
+    files: Mapping[str, Path] | HubModel | None,
     earlier: Sequence[EarlierJob] = (),
 ) -> Estimates:
     """What the job will need.
 
     Args:
-        files: of the checkpoint that the job begins with; None: `model` says it.
+        files: of the checkpoint that the job begins with, or its model on the hub; None: `model` names a folder.
         earlier: jobs in the same environment that the time is estimated by.
     """
     parameters, shape = _policy(spec, environment, files)
@@ -135,7 +136,7 @@ def scratch_parameters(scratch: ScratchModel, vocabulary: int) -> int:
 
 
 def _policy(
-    spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | None
+    spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | HubModel | None
 ) -> tuple[int, dict[str, int]]:
     """Parameters, and hidden_size, num_hidden_layers and vocab_size."""
     if scratch := spec.model.scratch:
@@ -143,12 +144,17 @@ def _policy(
         vocabulary = len(words) + SCRATCH_SPECIAL_TOKENS
         shape = {**scratch.model_dump(include={"hidden_size", "num_hidden_layers"}), "vocab_size": vocabulary}
         return scratch_parameters(scratch, vocabulary), shape
+    if isinstance(files, HubModel):
+        return files.parameters, _shape(files.config)
     folder = Path(str(spec.model.model))
     paths = {path.name: path for path in folder.iterdir()} if files is None else files
     parameters = sum(file_parameters(path) for name, path in paths.items() if name.endswith(".safetensors"))
-    config: dict[str, object] = json.loads(paths["config.json"].read_bytes())
+    return parameters, _shape(json.loads(paths["config.json"].read_bytes()))
+
+
+def _shape(config: Mapping[str, object]) -> dict[str, int]:
     names = ("hidden_size", "num_hidden_layers", "vocab_size")
-    return parameters, {name: value for name in names if isinstance(value := config.get(name), int)}
+    return {name: value for name in names if isinstance(value := config.get(name), int)}
 
 
 def _weight_bytes(spec: JobSpec) -> int:

@@ -13,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.api.jobs.checks import environment_of
 from services.api.jobs.estimates import estimates, warnings
 from services.api.jobs.fitting import misfits, too_long
+from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
 from services.api.jobs.rates import EarlierJob, earlier_jobs
 from services.api.sql.database import Database
 from services.contracts.job import JobSpec, SpecError
-from services.contracts.references import referenced_checkpoint
+from services.contracts.references import hub_name, referenced_checkpoint
 from services.contracts.rest.catalogue import EnvironmentView
 from services.contracts.rest.jobs import DryRun
 
@@ -39,13 +40,23 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]], data_
     if environment is None or problems:
         raise SpecError(problems)
     earlier = asyncio.run(_earlier_jobs(data_dir, environment.id))
-    needs = estimates(spec, environment, None, earlier)
+    hub = _of_hub(spec)
+    needs = estimates(spec, environment, hub, earlier)
     problems, doubts = misfits(spec, needs, this_machine(data_dir))
     if problems:
         raise SpecError(problems)
     said = [*doubts, *too_long(spec, needs), *warnings(spec)]
     found = DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
     return dict(json.loads(found.model_dump_json()))
+
+
+def _of_hub(spec: JobSpec) -> HubModel | None:
+    if spec.model.model is None or (name := hub_name(spec.model.model)) is None:
+        return None
+    try:
+        return hub_model(name, spec.model.model_revision)
+    except HubProblem as problem:
+        raise SpecError([("model.model", str(problem))]) from None
 
 
 async def _earlier_jobs(data_dir: Path, environment: str) -> list[EarlierJob]:

@@ -124,7 +124,7 @@ def test_an_environment_is_explained_key_by_key(fake_api: FakeApi, gigpo: Gigpo)
     assert lines[-2:] == ["colour string (required)", "size integer from 1 5 Of a side."]
     assert gigpo("env", "show", "grid", "--json").document == environment()
     none = gigpo("env", "show", "maze")
-    assert (none.code, none.err) == (2, "gigpo: ID: want one of grid; got 'maze'\n")
+    assert (none.code, none.err) == (2, "gigpo: ID: want grid, got 'maze'\n")
 
 
 def test_the_doctor_says_what_to_do_and_ends_with_1_where_something_is_bad(
@@ -187,9 +187,9 @@ def test_up_and_down_speak_of_the_stack_that_is_there(gigpo: Gigpo, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("jobs", "lits"), "no such command 'lits', did you mean 'list'?"),
-        (("jobs", "list", "--limti", "3"), "no such option: --limti, did you mean --limit?"),
-        (("jobs", "show"), "missing argument 'JOB'; `gigpo jobs show --help` lists what there is"),
+        (("jobs", "lits"), "lits is no command; want one of cancel, "),
+        (("jobs", "list", "--limti", "3"), "--limti: unknown flag; did you mean --limit?"),
+        (("jobs", "show"), "JOB: want a value, none is given; `gigpo jobs show --help` lists what there is"),
         (("jobs", "list", "--limit", "many"), "got 'many'; `gigpo jobs list --help` lists what there is"),
     ],
 )

@@ -43,6 +43,10 @@ A_NAME = (
          "environment.environment?"),
         ({"environment": {"kwargs": {}}}, "environment.kwargs: unknown key, got {}; did you mean "
          "environment.environment_kwargs?"),
+        ({"training": {"save_steps": 5}}, "training.save_steps: unknown key, got 5; here checkpoint.checkpoint_every, "
+         "which counts batches, not optimizer steps"),
+        ({"model": {"scratch": {}, "lora_rank": 8}}, "model.lora_rank: unknown key, got 8; there is no LoRA and no "
+         "quantised training: all weights of the model are trained"),
         ({"model": {"scratch": {}, "path": "/m"}}, "model.path: unknown key, got '/m'; did you mean model.model?"),
     ],
 )  # fmt: skip
