@@ -9,9 +9,11 @@ import typer
 from gigpo.client.commands import (
     access,
     beginning,
+    changing,
     checkpoints,
     comparing,
     contract,
+    diagnosing,
     environments,
     evaluations,
     examination,
@@ -20,6 +22,7 @@ from gigpo.client.commands import (
     rollouts,
     stack,
     training,
+    watching,
 )
 from gigpo.client.commands.examination import takes_version
 from gigpo.client.errors import FAILED, OK, GigpoError
@@ -47,6 +50,10 @@ app.command(cls=JobCommand)(comparing.compare)
 app.command()(beginning.init)
 app.command()(overview.status)
 app.command()(overview.logs)
+app.command()(diagnosing.diagnose)
+app.command()(changing.changed)
+app.command()(changing.states)
+app.command()(watching.watch)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(checkpoints.app, name="checkpoints")

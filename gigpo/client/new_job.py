@@ -10,7 +10,7 @@ from gigpo.client.flags import key_help
 from gigpo.client.migration.translation import plain
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import SINGLE_TURN, flags
-from services.contracts.schema_words import kwargs_in_words
+from services.presentation.schema_words import kwargs_in_words
 
 _WIDTH = 100
 _SCRATCH = {
