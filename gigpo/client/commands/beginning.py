@@ -17,7 +17,7 @@ from gigpo.client.new_job import new_job, required_kwargs
 from gigpo.client.own_files import arriving_file
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Runs, console, says_errors
 
-NewFile = Annotated[Path, typer.Argument(metavar="[FILE]", help="The job file to write.")]
+NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="The job file to write.")]
 OfEnvironment = Annotated[
     str,
     typer.Option("--environment", help="Id, as `gigpo env list` shows it.", autocompletion=complete_environment),

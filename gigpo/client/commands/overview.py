@@ -38,7 +38,7 @@ def _complete_service(incomplete: str) -> list[str]:
 Service = Annotated[
     str | None,
     typer.Argument(
-        metavar="[SERVICE]",
+        metavar="SERVICE",
         help="What this service logged of the job, such as trainer, rollout, inference; without it the job's events.",
         autocompletion=_complete_service,
     ),
