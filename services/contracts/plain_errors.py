@@ -62,7 +62,7 @@ def in_words(problem: Mapping[str, Any]) -> str:
         return message
     if kind == "missing":
         return "want a value, none is given"
-    if kind == "literal_error":
+    if kind in ("literal_error", "enum"):
         return one_of(re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]], problem["input"])
     if kind == "string_pattern_mismatch":
         wanted = _PATTERNS.get(context["pattern"], "text of another form")  # nobody should have to read the pattern

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field, TypeAdapter, ValidationError
 
 from gigpo.client.flags import _field
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
+from services.contracts.plain_errors import in_words
+from services.contracts.states import JobState
 
 SMALL: dict[str, Any] = {"model": {"scratch": {}}, "rollout": {"max_completion_length": 8}}
 A_NAME = (
@@ -54,6 +57,20 @@ def test_a_wrong_value_gets_a_sentence_in_plain_words(changes: dict[str, Any], s
     with pytest.raises(SpecError) as refused:
         parse_spec({**SMALL, **changes})
     assert str(refused.value) == sentence
+
+
+def test_a_name_of_an_enumeration_is_one_of_its_names() -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(JobState).validate_python("RUNING")
+    assert in_words(refused.value.errors()[0]) == (
+        "want one of PENDING, QUEUED, RUNNING, PAUSED, SUCCEEDED, FAILED, CANCELLED, got 'RUNING'; did you mean RUNNING?"
+    )
+
+
+def test_a_pattern_is_never_shown() -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(Annotated[str, Field(pattern=r"^j[0-9a-f]{1,31}$")]).validate_python("x")
+    assert in_words(refused.value.errors()[0]) == "want text of another form, got 'x'"
 
 
 def test_a_missing_section_is_asked_for() -> None:
