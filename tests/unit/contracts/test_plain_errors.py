@@ -63,7 +63,8 @@ def test_a_name_of_an_enumeration_is_one_of_its_names() -> None:
     with pytest.raises(ValidationError) as refused:
         TypeAdapter(JobState).validate_python("RUNING")
     assert in_words(refused.value.errors()[0]) == (
-        "want one of PENDING, QUEUED, RUNNING, PAUSED, SUCCEEDED, FAILED, CANCELLED, got 'RUNING'; did you mean RUNNING?"
+        "want one of PENDING, QUEUED, RUNNING, PAUSED, SUCCEEDED, FAILED, CANCELLED, got 'RUNING'; "
+        "did you mean RUNNING?"
     )
 
 
