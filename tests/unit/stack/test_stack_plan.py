@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.stack.main import main
 from services.stack.plan import stack_stages
 from services.stack.settings import Settings
 
@@ -60,3 +61,18 @@ def test_the_api_knows_whether_vllm_is_there(tmp_path: Path, installed: bool) ->
     engines = json.loads(rest[-1].variables({"env": "127.0.0.1:1"})["API_ENGINES"])
     assert ("vllm" in engines) is installed
     assert rest[0].variables({}).get("INFERENCE_VLLM_PYTHON") == (str(python) if installed else None)
+
+
+@pytest.mark.parametrize(
+    ("port", "said"),
+    [
+        ("abc", "stack: STACK_API_PORT: want a whole number, got 'abc'\n"),
+        ("70000", "stack: STACK_API_PORT: want a number <= 65535, got '70000'\n"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_plain_words(
+    port: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STACK_API_PORT", port)
+    monkeypatch.setenv("STACK_DATA_DIR", str(tmp_path))
+    assert (main(), capsys.readouterr().err) == (2, said)
