@@ -18,6 +18,7 @@ from gigpo.client.errors import FAILED, OK, BadInput
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
 from gigpo.client.migration import TRAINERS, job_file_from
+from gigpo.client.migration.translation import document as job_document
 from gigpo.client.models import Job, JsonObject
 from gigpo.client.results import Destination, other_owner, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
@@ -36,7 +37,8 @@ From = Annotated[
         "--from",
         metavar="|".join(TRAINERS),
         autocompletion=values_of("from", TRAINERS),
-        help="FILE is a shell script of this trainer, or - for stdin: print the job file that it means, train nothing.",
+        help="FILE is a shell script of this trainer, or - for stdin: print the job file that it means, train nothing. "
+        "With --dry-run: check that job.",
     ),
 ]
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="Watch the job and write its results at its end.")]
@@ -79,14 +81,17 @@ def train(
     the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
     2 something you gave is wrong, 3 no API answers.
     """
-    if trainer is not None:
-        print_job_file(trainer, one_file(file, config))
+    path = one_file(file, config)
+    if trainer is not None and not dry_run_only:
+        if values:
+            raise BadInput(f"--{next(iter(values))}: --from prints a job file alone; give it with that file")
+        print_job_file(trainer, path)
         return
-    document = with_flags(read_document(one_file(file, config)), values)
+    document = with_flags(translated_document(trainer, path) if trainer else read_document(path), values)
     if dry_run_only:
         show_dry_run(document, runs, api, json_output)
         return
-    if one_file(file, config) is None:
+    if path is None:
         console(json_output).print(
             "no job file is named: the default job runs; `gigpo init` writes a file to begin with"
         )
@@ -145,6 +150,12 @@ def submit_and_follow(
             return
         status = _watch(client, job, destination, words, json_output=json_output)
     raise typer.Exit(status)
+
+
+def translated_document(trainer: str, script: Path | None) -> JsonObject:
+    """What another trainer's script means, as a job's document."""
+    _, found = job_file_from(trainer, script)
+    return job_document(found.settings)
 
 
 def print_job_file(trainer: str, script: Path | None) -> None:

@@ -98,6 +98,7 @@ def test_a_script_of_verl_agent_is_the_job_that_it_describes(tmp_path: Path) -> 
     assert job["algorithm"] | {"loss_type": "bnpo"} == {
         "advantage_estimator": "gigpo", "gigpo_step_advantage_weight": 0.5, "gamma": 0.9, "norm": "mean_std",
         "invalid_action_penalty": 0.2, "beta": 0.01, "kl_estimator": "k3", "entropy_coef": 0.001, "loss_type": "bnpo",
+        "kl_in_reward": False,
         "rollout_importance_sampling_mode": None,
     }  # fmt: skip
     assert job["rollout"] == {
@@ -173,6 +174,11 @@ def test_the_job_file_passes_the_dry_run_and_says_what_is_left(fake_api: FakeApi
     assert yaml.safe_load(shown.out)["environment"]["environment"] == "no_such_world"
     (tmp_path / "job.yaml").write_text(shown.out)
     assert gigpo("train", "job.yaml", "--dry-run").code == 0
+    assert gigpo("train", "--from", "ms-swift", "run.sh", "--dry-run", "--environment", "grid").code == 0
+    assert fake_api.body()["environment"] == {"environment": "grid", "max_turns": 3, "max_prompt_tokens": 2048}
+    assert gigpo("train", "--from", "ms-swift", "run.sh", "--seed", "3").err == (
+        "gigpo: --seed: --from prints a job file alone; give it with that file\n"
+    )
     assert gigpo("train", "--from", "ms-swift").err == (
         "gigpo: --from ms-swift: want a shell script after it, or - for stdin\n"
     )
