@@ -70,7 +70,8 @@ def with_flags(document: Mapping[str, JsonValue], values: Mapping[str, str]) -> 
     if "advantage_estimator" in values and isinstance(algorithm := changed.get("algorithm"), dict):
         changed["algorithm"] = keys_of_estimator(values["advantage_estimator"], algorithm)
     for name, value in values.items():
-        _put(changed, paths[name], _scalar(name, value))
+        mapping, _, key = name.partition(".")
+        _put(changed, (*paths[mapping], *([key] if key else [])), _scalar(name, value))
     return changed
 
 

@@ -18,20 +18,28 @@ from gigpo.client.document import default_document
 from services.contracts.job import JobSpec, flags
 
 PREFIX = "flag_"
+INSIDE, _INSIDE_PARAMETER = "--inside-mapping", "inside_mapping"
+"""The option that carries `MAPPING.KEY=VALUE`; `JobCommand` writes it for `--MAPPING.KEY VALUE`."""
 
 
 def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` an option for each leaf of the spec; its parameter `values` gets those that were given.
 
-    `values` is a dict of flag name -> text, as typed.
+    `values` is a dict of flag name -> text, as typed; `environment_kwargs.size` names a key inside a mapping.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [parameter for parameter in signature.parameters.values() if parameter.name != "values"]
+    inside = Annotated[list[str] | None, typer.Option(INSIDE, hidden=True)]
     options = [_option(name, path) for name, path in flags().items()]
+    options.append(
+        inspect.Parameter(_INSIDE_PARAMETER, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=inside)
+    )
 
     @functools.wraps(command)
     def with_flags(**arguments: object) -> None:
-        values = {name: arguments.pop(PREFIX + name) for name in flags()}
+        given = [name for name in arguments if name.startswith(PREFIX)]
+        values = {name.removeprefix(PREFIX): arguments.pop(name) for name in given}
+        values |= dict(one.split("=", 1) for one in arguments.pop(_INSIDE_PARAMETER) or ())
         command(**arguments, values={name: value for name, value in values.items() if value is not None})
 
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in [*own, *options]]
@@ -45,6 +53,12 @@ def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
 def list_flags() -> frozenset[str]:
     """The keys that take several values."""
     return frozenset(name for name, path in flags().items() if _is_list(_field(path).annotation))
+
+
+@cache
+def mapping_flags() -> frozenset[str]:
+    """The keys whose value is a mapping with keys of its own."""
+    return frozenset(name for name, path in flags().items() if get_origin(_field(path).annotation) is dict)
 
 
 @cache

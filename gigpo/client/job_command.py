@@ -14,11 +14,12 @@ from typing import Any
 from typer.core import TyperCommand
 
 from gigpo.client.errors import BadInput
-from gigpo.client.flags import list_flags, switch_flags
+from gigpo.client.flags import INSIDE, list_flags, mapping_flags, switch_flags
 from services.contracts.foreign import foreign_name, synonyms
 from services.contracts.job import flags
 
 _ASSIGNMENT = re.compile(r"[+~]*([A-Za-z_]\w*(?:\.\w+)*)=(.*)", re.DOTALL)
+_INNER = re.compile(r"--([\w-]+)\.([\w.-]+)(?:=(.*))?", re.DOTALL)
 _NUMBER = re.compile(r"-\.?\d")
 _FILE_ENDINGS = (".yaml", ".yml", ".json", ".sh")
 _WIDEST = 100
@@ -28,17 +29,36 @@ _WIDEST = 100
 class JobCommand(TyperCommand):
     """A command with a flag for each key of a job file.
 
-    Understood beside `--key value`: several values after a list's flag, a switch without a value, and names of other
-    trainers that mean the same (`synonyms`).
+    Understood beside `--key value`: several values after a list's flag, a switch without a value, one key inside a
+    mapping (`--environment_kwargs.size 3`), and names of other trainers that mean the same (`synonyms`).
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
             _refuse_assignments(args, ctx.command_path)
-        return super().parse_args(ctx, list(_rewritten(args)))
+        args, inner = _without_inner(args)
+        return super().parse_args(ctx, [*inner, *_rewritten(args)])
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(_help_text(self, ctx))
+
+
+def _without_inner(args: list[str]) -> tuple[list[str], list[str]]:
+    """The other arguments, and those for one key inside a mapping (`--environment_kwargs.size 3`) in the form that
+    `flags` takes. Raises BadInput."""
+    kept, inner, waiting = list[str](), list[str](), list(args)
+    while waiting:
+        argument = waiting.pop(0)
+        found = _INNER.fullmatch(argument)
+        mapping = found[1].replace("-", "_") if found else ""
+        if found is None or mapping not in mapping_flags():
+            kept.append(argument)
+        elif found[3] is None and not waiting:
+            raise BadInput(f"{argument}: want a value after it, none is given")
+        else:
+            value = waiting.pop(0) if found[3] is None else found[3]
+            inner += [INSIDE, f"{mapping}.{found[2]}={value}"]
+    return kept, inner
 
 
 def _rewritten(args: list[str]) -> Iterator[str]:

@@ -74,6 +74,20 @@ def test_other_trainers_habits_reach_the_job(fake_api: FakeApi, gigpo: Gigpo) ->
     assert sent(fake_api)["algorithm"] == {"dynamic_sample": True}
 
 
+def test_one_key_inside_a_mapping_is_changed(fake_api: FakeApi, gigpo: Gigpo, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB.replace("grid", "{environment_kwargs: {size: [3], walls: [0]}}"))
+    fake_api.answers["POST /v1/jobs"] = {"spec": {}, "estimates": {}, "warnings": []}
+    done = gigpo(
+        "train", "job.yaml", "--dry-run", "--environment-kwargs.size", "[5]", "--environment_kwargs.goal=corner"
+    )
+    assert done.code == 0, done.err
+    assert sent(fake_api)["environment"] == {"environment_kwargs": {"size": [5], "walls": [0], "goal": "corner"}}
+    assert gigpo("train", "job.yaml", "--environment_kwargs.size").err == (
+        "gigpo: --environment_kwargs.size: want a value after it, none is given\n"
+    )
+    assert "--model.x: unknown flag" in gigpo("train", "job.yaml", "--model.x", "1").err
+
+
 def test_all_unknown_flags_are_in_one_message_each_with_the_right_one(fake_api: FakeApi, gigpo: Gigpo) -> None:
     done = gigpo(
         "train", "--rlhf-type", "grpo", "--save_steps=5", "--lora_rank", "8", "--gama", "1", "--zzz", "--seed", "1"
@@ -159,7 +173,7 @@ def test_no_flag_is_cut_in_a_help(
     command = typer.main.get_command(app)
     for word in path:
         command = command.commands[word]  # type: ignore[attr-defined]
-    names = [name for one in command.params for name in one.opts if name.startswith("--")]
+    names = [name for one in command.params for name in one.opts if not one.hidden and name[:2] == "--"]
     assert [name for name in names if name not in shown] == []
 
 
