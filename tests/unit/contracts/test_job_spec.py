@@ -58,8 +58,6 @@ def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(ch
         ({"rewards": {"reward_funcs": ["format"]}}, ["want use_gym_env: false with them", "got true and format"]),
         ({"environment": {"use_gym_env": False, "max_turns": 3}, "rewards": {"reward_funcs": ["format"]}},
          ["max_turns: want 1", "got 3"]),
-        ({"environment": {"use_gym_env": False, "environment_kwargs": {"rows": [{"prompt": "a"}]}},
-          "rewards": {"reward_funcs": ["format"]}}, ["scratch", "want `model` with rows"]),
         ({"algorithm": {"gigpo_step_advantage_weight": 2.0}},
          ["gigpo_step_advantage_weight: want advantage_estimator: gigpo or graphgpo with it", "grpo"]),
         ({"algorithm": {"advantage_estimator": "rloo"}, "rollout": {"num_generations": 1}},
