@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -47,7 +47,7 @@ def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
     names = [*flags(), DATASET]
 
     @functools.wraps(command)
-    def with_flags(**arguments: Any) -> None:
+    def with_flags(**arguments: object) -> None:
         values = {name: arguments.pop(PREFIX + name) for name in names}
         command(**arguments, values={name: value for name, value in values.items() if value is not None})
 
@@ -118,7 +118,7 @@ def _in_default_job(path: tuple[str, ...]) -> object:
 
 
 @cache
-def _default_job() -> dict[str, Any]:
+def _default_job() -> object:
     return default_document()
 
 

@@ -8,9 +8,11 @@ import typer
 
 from gigpo.client.commands import (
     access,
+    changing,
     checkpoints,
     comparing,
     contract,
+    diagnosing,
     environments,
     evaluations,
     examination,
@@ -18,6 +20,7 @@ from gigpo.client.commands import (
     rollouts,
     stack,
     training,
+    watching,
 )
 from gigpo.client.commands.examination import takes_version
 from gigpo.client.errors import FAILED, OK, GigpoError
@@ -42,6 +45,10 @@ app.callback()(takes_version)
 app.command(cls=JobCommand)(training.train)
 app.command(cls=JobCommand)(training.warmstart)
 app.command(cls=JobCommand)(comparing.compare)
+app.command()(diagnosing.diagnose)
+app.command()(changing.changed)
+app.command()(changing.states)
+app.command()(watching.watch)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(checkpoints.app, name="checkpoints")

@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     loss_s: float = Field(15.0, gt=0)
     """Time between two looks at whether Redis still has what it was given of each job; what is missing in two of them
     is given again."""
+    docs_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Where the documentation is read; the dashboard links to it."""
     max_body_bytes: int = Field(1 << 20, ge=1024)
     drain_s: int = Field(3, ge=0)
     """After SIGTERM open calls, event streams included, have this long to end."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
@@ -27,7 +28,7 @@ from services.contracts.foreign import foreign_name
 from services.contracts.plain_errors import NAME_PATTERN, in_words, meant, shown
 from services.contracts.references import hub_name
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
-from services.contracts.section import Section
+from services.contracts.section import Section, section_of
 from services.contracts.templates import template_names, template_of, unknown_template
 
 __all__ = ["Algorithm", "JobSpec", "Rewards", "SpecError", "flags", "parse_spec", "without_short_forms"]
@@ -148,7 +149,7 @@ class Environment(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _single_turn_defaults(cls, section: Any) -> Any:
+    def _single_turn_defaults(cls, section: object) -> object:
         if not isinstance(section, dict) or section.get("use_gym_env") is not False:
             return section
         return {"environment": SINGLE_TURN, "max_turns": 1, **section}
@@ -245,6 +246,8 @@ class Inference(Section):
 
     engine: Literal["vllm", "transformers"] = "vllm"
     """`vllm` is the fast one; `transformers` needs no second installation."""
+    deterministic: bool = False
+    """Sample each prompt as if it were alone, so that two runs of one spec are bit-equal, through kills too; slower."""
 
 
 TrackerName = Literal["mlflow", "wandb", "trackio"]
@@ -309,7 +312,7 @@ class JobSpec(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_forms(cls, document: Any) -> Any:
+    def _short_forms(cls, document: object) -> object:
         return without_short_forms(document) if isinstance(document, dict) else document
 
     @model_validator(mode="after")
@@ -322,8 +325,18 @@ class JobSpec(Section):
         comparing = "dynamic_sample" if self.algorithm.dynamic_sample else estimator
         if comparing != "grpo" and self.rollout.num_generations < 2:
             raise ValueError(f"num_generations: {comparing} compares episodes of a group, want >= 2, got 1")
+        if self.algorithm.compares_groups and self.training.minibatches > self.rollout.groups_per_batch:
+            raise ValueError(
+                f"minibatches: {self.algorithm.loss_type} deals a batch out by whole groups, want at most "
+                f"groups_per_batch = {self.rollout.groups_per_batch}, got {self.training.minibatches}"
+            )
         if self.model.warmstart and self.model.model:
             raise ValueError("warmstart: want it with `scratch` only, a model from a folder is trained as it is")
+        if self.inference.deterministic and self.rollout.max_staleness:
+            raise ValueError(
+                "deterministic: want max_staleness: 0 with it (else the version that samples depends on timing), "
+                f"got {self.rollout.max_staleness}"
+            )
         if self.prompt_and_response_tokens > self.max_model_len:
             raise ValueError(
                 f"max_prompt_tokens + max_completion_length: want <= {self.max_model_len} (max_position_embeddings), "
@@ -412,7 +425,7 @@ def parse_spec(document: object) -> JobSpec:
         raise SpecError([_sentence(problem) for problem in problems]) from None  # a misspelt key leaves others missing
 
 
-def _sentence(problem: Any) -> tuple[str, str]:
+def _sentence(problem: ErrorDetails) -> tuple[str, str]:
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return field, _unknown_key([str(part) for part in problem["loc"]], problem["input"])
@@ -423,7 +436,7 @@ def _unknown_key(path: list[str], value: object) -> str:
     section: type[BaseModel] | None = JobSpec
     for part in path[:-1]:
         found = section.model_fields.get(part) if section else None
-        section = _section_of(found.annotation) if found else None
+        section = section_of(found.annotation) if found else None
     known = {name: ".".join(place) for name, place in flags().items()}
     right = _OFTEN_MEANT.get(".".join(path)) or known.get(path[-1])
     row = None if right else foreign_name(path[-1]) or foreign_name(".".join(path))
@@ -454,9 +467,11 @@ _SHORT_FORMS = {"model": "model", "environment": "environment"}
 """Section -> its key that a text in its place stands for: `model: PATH`, `environment: ID`."""
 
 
-def without_short_forms(document: Mapping[str, Any]) -> dict[str, Any]:
+def without_short_forms(document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """The document with `model: PATH` and `environment: ID` written out as sections."""
-    short = {name: {key: document[name]} for name, key in _SHORT_FORMS.items() if isinstance(document.get(name), str)}
+    short: dict[str, JsonValue] = {
+        name: {key: document[name]} for name, key in _SHORT_FORMS.items() if isinstance(document.get(name), str)
+    }
     return {**document, **short}
 
 
@@ -468,11 +483,6 @@ def flags() -> dict[str, tuple[str, ...]]:
 def _leaves(section: type[BaseModel], path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     found: list[tuple[str, tuple[str, ...]]] = []
     for name, field in section.model_fields.items():
-        inner = _section_of(field.annotation)
+        inner = section_of(field.annotation)
         found += _leaves(inner, (*path, name)) if inner else [(name, (*path, name))]
     return found
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)

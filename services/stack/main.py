@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -29,7 +28,7 @@ def say(line: str) -> None:
 
 
 async def run_until_stopped(
-    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, Any]], settings: Settings
+    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, object]], settings: Settings
 ) -> int:
     """Start, say where, keep alive, stop. The first signal stops in order, the second one at once."""
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -71,7 +70,7 @@ def _stop_with_starter(stop: asyncio.Event) -> None:
 
 
 async def _start_and_watch(
-    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, Any]], settings: Settings
+    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, object]], settings: Settings
 ) -> None:
     await supervisor.start()
     write_record(settings.data_dir, record(supervisor.pids()))
@@ -86,7 +85,7 @@ async def run(settings: Settings) -> int:
     limits = RestartLimits(restarts=settings.restarts)
     supervisor = Supervisor(stack_stages(settings, valkey, redis_url), settings.data_dir / "logs", say, limits)
 
-    def record(pids: Mapping[str, int]) -> dict[str, Any]:
+    def record(pids: Mapping[str, int]) -> dict[str, object]:
         return {
             "pid": os.getpid(),
             "api_url": supervisor.addresses["api"],

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 LOCK, RECORD = "stack.lock", "stack.json"
 _TRIES, _BETWEEN_S = 20, 0.05
@@ -41,7 +41,7 @@ def held_folder(data_dir: Path) -> Iterator[None]:
             (data_dir / RECORD).unlink(missing_ok=True)
 
 
-def write_record(data_dir: Path, record: Mapping[str, Any]) -> None:
+def write_record(data_dir: Path, record: Mapping[str, object]) -> None:
     """Replace the record as a whole; only its owner can read it."""
     temporary = data_dir / f"{RECORD}.tmp"
     temporary.touch(mode=0o600)

@@ -18,7 +18,7 @@ from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, co
 from gigpo.client.stack import running_stack
 from services.contracts.plain_errors import one_of
 from services.contracts.rest.catalogue import EnvironmentView
-from services.contracts.schema_words import kwargs_in_words
+from services.presentation.schema_words import kwargs_in_words
 
 app = typer.Typer(no_args_is_help=True, help="What agents can act in.")
 for point in entry_points(group="gigpo.commands", name="env"):

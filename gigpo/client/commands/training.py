@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gigpo.client.commands.diagnosing import diagnosis_line
 from gigpo.client.commands.options import Force, ResultsFolder
 from gigpo.client.completion import values_of
 from gigpo.client.document import checked, read_document, submission, with_flags
@@ -184,6 +185,8 @@ def finish(client: GigpoClient, job: Job, destination: Destination, words: Conso
         words.print(summary_table(summary))
     if job.state != JobState.SUCCEEDED:
         words.print(f"the job {job.state.lower()}: {job.error or 'as you wished'}", style="red")
+    if (found := diagnosis_line(client, job.id)) is not None:
+        words.print(found)
     words.print(f"results: {folder}")
     if json_output:
         emit(job.model_dump(exclude={"spec"}) if summary is None else summary.model_dump(mode="json"))

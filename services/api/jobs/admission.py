@@ -23,6 +23,7 @@ from services.api.jobs.derived_specs import evaluation_spec, fork_spec, stored_s
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.jobs.estimates import estimates, warnings
 from services.api.jobs.fitting import misfits, too_long
+from services.api.jobs.gathered_words import WordsUnknown
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
 from services.api.jobs.queries import find
@@ -221,6 +222,8 @@ class Admission:
             of_rewards = refusal.startswith("reward_funcs: ")
             field = "rewards.reward_funcs" if of_rewards else "environment.environment_kwargs"
             raise bad_spec([(field, refusal.removeprefix("reward_funcs: "))])
+        if spec.model.scratch and not environment.vocabulary:
+            return await self._with_words(spec, environment)
         return environment
 
     async def _with_own_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
@@ -257,6 +260,23 @@ class Admission:
                 raise bad_spec(problems)
             doubts = [*tight, *doubts]
         return needs, doubts
+
+    async def _with_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
+        """The environment with a vocabulary that playing it gave. Raises Problem 422 where there is no end of words."""
+        splits = (spec.environment.train_split, spec.environment.eval_split)
+        practice = spec.model.warmstart.warmstart_environment_kwargs if spec.model.warmstart else {}
+        words: set[str] = set()
+        try:
+            for overrides in ({}, practice) if practice else ({},):
+                kwargs = environment.kwargs(spec, overrides=overrides)
+                words |= {*await self._environments.words(environment.id, kwargs, splits)}
+        except WordsUnknown as why:
+            sentence = (
+                f"a policy from scratch needs every word of its environment. {environment.id} has no vocabulary(), and "
+                f"{why}. Add vocabulary() to its class, or give the job a `model`"
+            )
+            raise bad_spec([("model.scratch", sentence)]) from None
+        return environment.model_copy(update={"vocabulary": sorted(words)})
 
     async def _store(
         self,

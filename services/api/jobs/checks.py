@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
@@ -19,8 +18,8 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.plain_errors import meant, shown
 from services.contracts.rest.catalogue import EnvironmentView
-from services.contracts.schema_words import values_in_words
 from services.contracts.templates import template_names, unknown_template
+from services.presentation.schema_words import values_in_words
 
 Problems = list[tuple[str, str]]
 """(field, sentence) pairs."""
@@ -47,7 +46,7 @@ def environment_of(
     return view.info, problems + _environment_problems(spec, view.info)
 
 
-def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]]) -> list[str]:
+def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, object]]) -> list[str]:
     """What keeps the spec from running with these environments, as sentences; the client asks before it starts a stack.
 
     Args:
@@ -76,13 +75,10 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     if estimator in STEP_ESTIMATORS and not info.gives_anchors:
         message = f"{estimator} needs an environment that gives anchors, {info.id} gives none; want grpo or rloo"
         problems.append(("algorithm.advantage_estimator", message))
-    if spec.model.scratch and not info.vocabulary:
-        message = f"a policy from scratch needs an environment with a vocabulary, {info.id} has none; want `model`"
-        problems.append(("model.scratch", message))
     return problems
 
 
-def _unstorable(value: Any, path: str = "") -> Problems:
+def _unstorable(value: object, path: str = "") -> Problems:
     """What JSON can say and no database keeps: integers over 64 bits, NUL, and halves of surrogate pairs."""
     if isinstance(value, dict):
         inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
@@ -97,7 +93,7 @@ def _unstorable(value: Any, path: str = "") -> Problems:
     return []
 
 
-def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInfo) -> Problems:
+def _kwargs_problems(field: str, kwargs: Mapping[str, object], info: EnvironmentInfo) -> Problems:
     return list(_against_schema(field, json.dumps(kwargs, sort_keys=True), json.dumps(info.kwargs_schema), info.id))
 
 
@@ -109,7 +105,7 @@ def _against_schema(field: str, kwargs_json: str, schema_json: str, environment:
     return tuple(problem for error in errors for problem in _kwargs_sentences(field, error, environment, schema))
 
 
-def _kwargs_sentences(field: str, error: ValidationError, environment: str, schema: Mapping[str, Any]) -> Problems:
+def _kwargs_sentences(field: str, error: ValidationError, environment: str, schema: Mapping[str, object]) -> Problems:
     path = ".".join([field, *(str(part) for part in error.absolute_path)])
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
@@ -121,7 +117,7 @@ def _kwargs_sentences(field: str, error: ValidationError, environment: str, sche
     return [(path, f"environment {environment} wants {_wanted(error, schema)}, got {shown(error.instance)}")]
 
 
-def _unknown_kwarg(key: str, known: Mapping[str, Any], environment: str) -> str:
+def _unknown_kwarg(key: str, known: Mapping[str, object], environment: str) -> str:
     names = ", ".join(sorted(known)) or "none"
     return f"unknown key of environment {environment}, known: {names}{meant(key, known)}"
 
@@ -137,7 +133,7 @@ _BOUNDS = {
 """JSON schema's keyword -> what it asks for, beside the type."""
 
 
-def _wanted(error: ValidationError, schema: Mapping[str, Any]) -> str:
+def _wanted(error: ValidationError, schema: Mapping[str, object]) -> str:
     """What should stand in the place of the wrong value: `list of integer from 1 to 12`."""
     wanted = error.schema if isinstance(error.schema, dict) else {}
     if error.validator == "pattern" and (description := wanted.get("description")):

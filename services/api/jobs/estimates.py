@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from services.api.jobs.hub import HubModel
 from services.api.jobs.policy_files import file_parameters
@@ -153,7 +152,7 @@ def _policy(
     return parameters, _shape(json.loads(paths["config.json"].read_bytes()))
 
 
-def _shape(config: Mapping[str, Any]) -> dict[str, int]:
+def _shape(config: Mapping[str, object]) -> dict[str, int]:
     names = ("hidden_size", "num_hidden_layers", "vocab_size")
     return {name: value for name in names if isinstance(value := config.get(name), int)}
 

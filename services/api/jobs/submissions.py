@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import Insert, and_, insert, literal, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -37,7 +36,7 @@ def new_job_id() -> str:
     return f"j{time.time_ns() // 1_000_000:0{_HEX_MS}x}{secrets.token_hex(_HEX_RANDOM)}"
 
 
-def body_sha(*body: Any) -> str:
+def body_sha(*body: object) -> str:
     """Hex digest of JSON values, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
@@ -93,6 +92,9 @@ class NewJob:
             metrics=None,
             summary=None,
             event_id="0-0",
+            tags=[],
+            notes=None,
+            archived=False,
         )
 
 

@@ -46,7 +46,7 @@ class Problem(Exception):
         self.status, self.detail, self.headers = status, _encodable(detail), headers or {}
         self.errors = [(_encodable(field), _encodable(message)) for field, message in errors or []]
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """The problem as JSON values."""
         return ProblemDetails(
             title=HTTPStatus(self.status).phrase,

@@ -104,7 +104,7 @@ SHARED: tuple[Foreign, ...] = (
             " cast_lm_head_to_fp32 fp16 tf32 full_determinism use_logits_to_keep use_cpu"),
     *absent("mixtures of experts are not trained here", "router_aux_loss_coef experts_impl router_replay_mode"),
     *absent(NO_HUB, "push_to_hub hub_model_id hub_private_repo hub_token hub_strategy use_hf"),
-    *absent("a model is loaded as its folder says", "model_init_kwargs"),
+    *absent("the model's own configuration decides", "model_init_kwargs"),
     *absent("the tokenizer's chat template decides; --prompt_form and --prompt_template choose the words of a step",
             "chat_template_kwargs enable_thinking preserve_thinking add_non_thinking_prefix template agent_template"
             " response_prefix template_backend chat_template_path"),

@@ -22,7 +22,6 @@ SWIFT: tuple[Foreign, ...] = (
     instead("global_batch_size", "groups_per_batch", "which counts groups of num_generations episodes"),
     instead("lr_warmup_fraction", "warmup_batches", "a number of batches, not a share"),
     instead("recompute_granularity", "gradient_checkpointing"),
-    *absent("the KL to the reference is a term of the loss, weighed by --beta, with every estimator", "kl_in_reward"),
     *absent("rewards come from the environment or from reward_funcs; there are no reward models", "reward_model"
             " reward_model_plugin reward_model_type reward_model_revision reward_adapters"),
     *absent("distillation is not done here", "teacher_adapters teacher_model_type teacher_model_revision"
@@ -35,7 +34,6 @@ SWIFT: tuple[Foreign, ...] = (
             " rpo_alpha ld_alpha desirable_weight undesirable_weight center_rewards_coefficient chord_sft_dataset"
             " chord_sft_per_device_train_batch_size chord_mu_warmup_steps chord_mu_decay_steps chord_mu_peak"
             " chord_mu_valley chord_enable_phi_function"),
-    *absent("the loss `real` is not among the losses of jobs yet; want one of --loss_type", "real_tau"),
     *absent("a prompt that is too long is cut in a fixed order, never left out"
             " (docs/prompts.md)", "truncation_strategy"),
     *absent(NO_LORA, "tuner_type tuner_backend freeze_parameters freeze_parameters_regex freeze_parameters_ratio"
@@ -62,7 +60,7 @@ SWIFT: tuple[Foreign, ...] = (
 
 SWIFT_SAME = spaced(
     "model torch_dtype system max_turns use_gym_env use_chat_template seed learning_rate lr_scheduler_type"
-    " weight_decay"
+    " weight_decay kl_in_reward model_revision real_tau"
     " max_grad_norm gradient_checkpointing temperature num_generations max_completion_length beta loss_type epsilon"
     " epsilon_high delta tau_pos tau_neg fipo_decay_rate fipo_clip_range fipo_clip_high_only fipo_safety_threshold"
     " importance_sampling_level advantage_estimator scale_rewards dynamic_sample max_resample_times overlong_filter"

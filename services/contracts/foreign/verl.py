@@ -84,8 +84,9 @@ VERL: tuple[Foreign, ...] = (
     *absent("evaluations sample as training does, at"
             " --temperature", _under(f"{_ROLLOUT}.val_kwargs", "temperature do_sample n")),
     *absent(NO_NUCLEUS, _under(_ROLLOUT, "top_k top_p val_kwargs.top_k val_kwargs.top_p")),
-    *absent("the KL to the reference is a term of the loss, weighed by --beta", "algorithm.use_kl_in_reward"
-            " algorithm.kl_penalty algorithm.kl_ctrl.kl_coef algorithm.kl_ctrl.type"),
+    instead("algorithm.use_kl_in_reward", "kl_in_reward"),
+    instead("algorithm.kl_ctrl.kl_coef", "beta"),
+    *absent("the KL in the reward is k1's and has one weight, --beta", "algorithm.kl_penalty algorithm.kl_ctrl.type"),
     *absent(NO_CRITIC, "trainer.critic_warmup algorithm.lam critic.optim.lr critic.model.path"
             " critic.ppo_micro_batch_size_per_gpu critic.model.use_remove_padding trainer.max_critic_ckpt_to_keep"
             " critic.model.enable_gradient_checkpointing critic.model.fsdp_config.param_offload"

@@ -17,6 +17,7 @@ from services.contracts.events import Phase
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
+from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words
 from services.ledger import GroupRecord, Ledger, RecordUnreadable
 from services.ledger.active_jobs import activate
@@ -122,7 +123,7 @@ async def load_job(redis: Redis, job: str) -> tuple[JobSpec, EnvironmentInfo]:
     if spec is None or environment is None:
         raise JobFailed(f"job {job}: its spec or environment is not in Redis")
     try:
-        return JobSpec.model_validate_json(spec), EnvironmentInfo.model_validate_json(environment)
+        return read_spec(spec), EnvironmentInfo.model_validate_json(environment)
     except ValueError as error:
         raise JobFailed(f"job {job}: its spec can't be read: {error}") from error
 

@@ -16,7 +16,7 @@ SWIFT_EXAMPLES = """
     report_to external_plugins vllm_tensor_parallel_size sleep_level per_device_eval_batch_size split_dataset_ratio
     vllm_server_host vllm_server_port offload_optimizer offload_model lr micro_batch_size global_batch_size
     steps_per_generation multi_turn_scheduler lora_rank lora_alpha attn_impl target_modules top_p top_k
-    save_only_model bf16 gym_env kl_in_reward merge_lora reward_model gradient_checkpointing_kwargs loss_scale
+    save_only_model bf16 gym_env merge_lora reward_model gradient_checkpointing_kwargs loss_scale
     move_model_batches async_generate vllm_server_pass_dataset packing padding_free truncation_strategy max_steps
     log_entropy log_rollout_offpolicy_metrics router_replay_mode generation_batch_size sync_ref_model
 """.split()  # noqa: SIM905

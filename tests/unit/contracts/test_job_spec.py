@@ -62,6 +62,8 @@ def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(ch
          ["gigpo_step_advantage_weight: want advantage_estimator: gigpo or graphgpo with it", "grpo"]),
         ({"algorithm": {"advantage_estimator": "rloo"}, "rollout": {"num_generations": 1}},
          ["num_generations", "want >= 2, got 1"]),
+        ({"algorithm": {"loss_type": "real"}, "rollout": {"groups_per_batch": 4, "max_completion_length": 8}},
+         ["minibatches: real deals a batch out by whole groups, want at most groups_per_batch = 4, got 8"]),
         ({"algorithm": {"anchor_similarity": 0.8}}, ["anchor_similarity: want", STEP_LEVEL]),
         ({"algorithm": {"anchor_state": "exact"}}, ["anchor_state: want", STEP_LEVEL]),
         ({"algorithm": {"advantage_estimator": "gigpo", "anchor_similarity": 0.8, "anchor_state": "exact"}},

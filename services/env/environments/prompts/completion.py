@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from pydantic import JsonValue
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Completion:
     """Length of the response, tokens, the stop token included; 0: not known, as when a person plays."""
     prompt: str
     solution: str | None = None
-    row: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, JsonValue] = field(default_factory=dict)
     """The prompt's whole row, further columns included."""
 
 
