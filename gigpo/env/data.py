@@ -27,7 +27,7 @@ def _folder_below_root(name: Path, info: ValidationInfo) -> Path:
         return _kept_folder(kept[1], (info.context or {}).get("files_root"))
     root = (info.context or {}).get("data_root")
     if root is None:
-        raise ValueError("this service serves no files: its operator sets ENV_SERVICE_DATA_ROOT")
+        raise ValueError("this service has no folders of data (ENV_SERVICE_DATA_ROOT); name a file of yours as ./FILE")
     root = Path(root).resolve()
     folder = (root / name).resolve()  # links are followed first, so that none leads out
     if not folder.is_relative_to(root):
