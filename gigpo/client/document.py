@@ -17,7 +17,9 @@ from gigpo.client.models import JsonObject
 from gigpo.client.own_data import DATASET, PLACE, dataset, with_found_files
 from gigpo.client.yaml_keys import BadYaml, load_yaml
 from services.contracts.algorithm import keys_of_estimator
+from services.contracts.foreign import foreign_name
 from services.contracts.job import SINGLE_TURN, JobSpec, SpecError, flags, parse_spec, without_short_forms
+from services.contracts.plain_errors import meant
 from services.contracts.references import hub_name, hub_refusal, referenced_checkpoint
 
 NO_FLAGS: Mapping[str, str] = {}
@@ -114,7 +116,9 @@ def overrides(changes: Sequence[str]) -> JsonObject:
             raise BadInput(f"--set: want KEY=VALUE such as learning_rate=3e-4, got {change!r}")
         path = paths.get(key) or next((place for place in paths.values() if ".".join(place) == key), None)
         if path is None:
-            raise BadInput(f"--set {key}: unknown key; `gigpo train --help` lists the known ones")
+            row = foreign_name(key)
+            hint = f"; {row.sentence}" if row else meant(key.rpartition(".")[2], paths)
+            raise BadInput(f"--set {key}: unknown key{hint or '; `gigpo train --help` lists the known ones'}")
         _put(changed, path, _scalar(f"set {key}", value))
     return changed
 

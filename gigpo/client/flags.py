@@ -97,6 +97,11 @@ def _field(path: tuple[str, ...]) -> FieldInfo:
     return section.model_fields[path[-1]]
 
 
+def key_help(name: str) -> str:
+    """What a key is, in one line."""
+    return " ".join((_field(flags()[name]).description or "").split())
+
+
 def _help(field: FieldInfo, path: tuple[str, ...]) -> str:
     """What the key is, and what it is without the flag: the default job's value, and that of a file without the key."""
     text = " ".join((field.description or "").split())

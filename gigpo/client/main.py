@@ -8,6 +8,7 @@ import typer
 
 from gigpo.client.commands import (
     access,
+    beginning,
     changing,
     checkpoints,
     comparing,
@@ -17,6 +18,7 @@ from gigpo.client.commands import (
     evaluations,
     examination,
     jobs,
+    overview,
     rollouts,
     stack,
     training,
@@ -39,12 +41,15 @@ app = typer.Typer(
     "`gigpo COMMAND --help` explains each command with examples.",
     epilog="Exit codes: 0 done, 1 a job failed, 2 something you gave is wrong, 3 no API answers, 130 interrupted. "
     "With --json stdout holds one JSON document (`jobs logs`: one a line) and words for people go to stderr. "
-    "`gigpo --install-completion` completes commands and flags in your shell.",
+    "`gigpo --install-completion` completes commands, flags, values and jobs in your shell.",
 )
 app.callback()(takes_version)
 app.command(cls=JobCommand)(training.train)
 app.command(cls=JobCommand)(training.warmstart)
 app.command(cls=JobCommand)(comparing.compare)
+app.command()(beginning.init)
+app.command()(overview.status)
+app.command()(overview.logs)
 app.command()(diagnosing.diagnose)
 app.command()(changing.changed)
 app.command()(changing.states)

@@ -86,6 +86,10 @@ def train(
     if dry_run_only:
         show_dry_run(document, runs, api, json_output)
         return
+    if one_file(file, config) is None:
+        console(json_output).print(
+            "no job file is named: the default job runs; `gigpo init` writes a file to begin with"
+        )
     destination = Destination(runs, output, force)
     submit_and_follow(document, destination, api, follow_job=follow_job, json_output=json_output)
 
