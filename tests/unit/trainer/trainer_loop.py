@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import AnyBody, CheckpointSaved
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.jobfolder import JobFolder
@@ -284,7 +285,7 @@ def fake_loop(folder: Path, spec: JobSpec | None = None) -> Loop:
     """A loop without any I/O but that of `folder`."""
     spec, script, ledger = spec or loop_spec(), Script(), FakeLedger()
     parts: dict[str, Any] = {
-        "environment": SimpleNamespace(max_turns=4),
+        "environment": EnvironmentInfo(id="grid"),
         "settings": SimpleNamespace(),
         "redis": EmptyRedis(),
         "ledger": ledger,
