@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
+from collections.abc import Mapping
 
 import grpc
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
@@ -60,13 +60,13 @@ class EnvironmentCatalogue:
         """As `ask`; the answer may be some seconds old."""
         return await self._lists.get(None)
 
-    async def opening_problem(self, environment: str, kwargs: dict[str, Any], split: str) -> str | None:
+    async def opening_problem(self, environment: str, kwargs: Mapping[str, object], split: str) -> str | None:
         """Open one session and close it again: what the environment says against these kwargs; None: nothing.
 
         A service that is full or slow says nothing: what can't be known now shows when the job runs.
         """
         try:
-            return await self._opened.get((environment, json.dumps(kwargs, sort_keys=True), split))
+            return await self._opened.get((environment, json.dumps(dict(kwargs), sort_keys=True), split))
         except _Unknown:
             return None
 
@@ -88,7 +88,7 @@ class EnvironmentCatalogue:
             raise _Unknown from error
         return None
 
-    async def words(self, environment: str, kwargs: dict[str, Any], splits: tuple[str, ...]) -> tuple[str, ...]:
+    async def words(self, environment: str, kwargs: Mapping[str, object], splits: tuple[str, ...]) -> tuple[str, ...]:
         """Every word of an environment that names no vocabulary, found by playing it.
 
         Raises:

@@ -8,9 +8,12 @@ import json
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 T = TypeVar("T")
 
@@ -129,7 +132,7 @@ def bench(
         _emit(figures)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def _run(work: Coroutine[object, None, T]) -> T:
     """Run to the end; what the service refuses and what cannot be started is one sentence and a status."""
     import grpc
 
@@ -151,7 +154,7 @@ def _failure(sentence: str, status: int) -> typer.Exit:
     return typer.Exit(status)
 
 
-def _kwargs(text: str) -> dict[str, Any] | None:
+def _kwargs(text: str) -> "dict[str, JsonValue] | None":
     """The object that was given; None: none was."""
     if not text:
         return None
@@ -164,11 +167,11 @@ def _kwargs(text: str) -> dict[str, Any] | None:
     return found
 
 
-def _words(json_output: bool) -> Any:
+def _words(json_output: bool) -> TextIO:
     """Where words for people go."""
     return sys.stderr if json_output else sys.stdout
 
 
-def _emit(document: Any) -> None:
+def _emit(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     sys.stdout.flush()

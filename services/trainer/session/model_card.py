@@ -19,8 +19,9 @@ from services.contracts.intervals import wilson_interval
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import ContractError
-from services.contracts.summary import EVALUATION_LABELS, EvaluationResult
+from services.contracts.summary import EvaluationResult
 from services.contracts.templates import reply_tags, template_file, template_text
+from services.presentation.evaluations import EVALUATION_LABELS
 from services.trainer.learner.files import write_text
 from services.trainer.storage.progress import Progress
 

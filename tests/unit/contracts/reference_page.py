@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from services.contracts.job import JobSpec, ScratchModel, WarmStart
-from services.contracts.schema_words import kwargs_in_words
 from services.contracts.section import Section
+from services.presentation.schema_words import kwargs_in_words
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference.md"
 HEAD = """# YAML reference
