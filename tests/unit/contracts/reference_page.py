@@ -30,6 +30,8 @@ environment:
   max_turns: 12
 algorithm:
   advantage_estimator: gigpo
+rollout:
+  max_completion_length: 6
 ```
 
 `gigpo train --dry-run FILE` checks a document without running it. [The quickstart](quickstart.md) tells which values to
