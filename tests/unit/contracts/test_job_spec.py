@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
+from tests.unit.contracts.reference_page import PAGE, reference
 
 SMALL = {"model": {"scratch": {}}}
 STEP_LEVEL = "want advantage_estimator: gigpo, graphgpo or hgpo with it, got advantage_estimator: grpo"
@@ -252,3 +253,9 @@ def test_any_document_is_a_spec_or_a_spec_error(document):
     else:
         found = [("", "it is one")]
     assert found
+
+
+def test_the_reference_of_the_documentation_is_made_from_the_spec() -> None:
+    page = PAGE.read_text("utf-8")
+    assert page == reference(), "write it anew: python -m tests.unit.contracts.reference_page"
+    assert [name for name in flags() if f"`{name}`" not in page and name != "name"] == []
