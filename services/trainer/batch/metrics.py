@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.contracts.json_records import RECORD
 from services.contracts.messages import STEP_GROUP_BINS
 from services.contracts.metrics import REWARD
 from services.contracts.policy import PolicyAck
@@ -71,7 +72,7 @@ def batch_record(
 def append_record(path: Path, record: dict[str, float]) -> None:
     """Add a line to metrics.jsonl."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps(RECORD.versioned(record)) + "\n")
 
 
 def cut_records(path: Path, lines: int) -> None:
