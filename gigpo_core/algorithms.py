@@ -67,9 +67,15 @@ class FipoOptions:
         Bounds(gt=0),
     ] = 0.2
     fipo_clip_high_only: Annotated[
-        bool, Beside(("fipo_clip_range",), lambda bound: bound is not None, "a number for fipo_clip_range")
+        bool,
+        "fipo: the influence weight is never below 1.",
+        Beside(("fipo_clip_range",), lambda bound: bound is not None, "a number for fipo_clip_range"),
     ] = True
-    fipo_safety_threshold: Annotated[float | None, Bounds(ge=0)] = 4.0
+    fipo_safety_threshold: Annotated[
+        float | None,
+        "fipo: a token with A < 0 whose ratio is above this has an influence weight of at most 1; None: no such bound.",
+        Bounds(ge=0),
+    ] = 4.0
 
 
 @dataclass(frozen=True)

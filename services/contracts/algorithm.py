@@ -7,7 +7,7 @@ What means nothing together is refused here, so that a job never finds out at it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, create_model, model_validator
 
@@ -29,6 +29,7 @@ __all__ = [
     "keys_of_estimator",
 ]
 
+T = TypeVar("T")
 STEP_ESTIMATORS = frozenset(name for name, row in ESTIMATORS.items() if row.step_level)
 """Estimators with a step level: they need an environment whose states recur."""
 KL_IN_REWARD = frozenset(name for name, row in ESTIMATORS.items() if row.kl_in_reward)
@@ -175,7 +176,7 @@ def advantage_values(algorithm: Algorithm, rewards: Rewards | None = None) -> di
     }
 
 
-def keys_of_estimator(estimator: str, algorithm: Mapping[str, Any]) -> dict[str, Any]:
+def keys_of_estimator(estimator: str, algorithm: Mapping[str, T]) -> dict[str, T]:
     """The section without the keys that only other estimators have."""
 
     def kept(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from redis.asyncio import Redis
@@ -41,7 +41,7 @@ class Playbook:
         """Longest episode of the group, steps."""
         return group.max_turns or self.spec.environment.max_turns
 
-    def kwargs(self, group: OpenedGroup) -> dict[str, Any]:
+    def kwargs(self, group: OpenedGroup) -> dict[str, object]:
         """What the group's sessions are opened with."""
         return self.environment.kwargs(self.spec, max_turns=group.max_turns, overrides=group.environment_kwargs)
 

@@ -70,9 +70,15 @@ def batch_record(
 
 
 def append_record(path: Path, record: dict[str, float]) -> None:
-    """Add a line to metrics.jsonl."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(RECORD.versioned(record)) + "\n")
+    """Add a line to metrics.jsonl. OSError: the disk refuses it; nothing of the line is left."""
+    with path.open("ab") as file:
+        end = file.tell()
+        try:
+            file.write(json.dumps(RECORD.versioned(record)).encode() + b"\n")
+            file.flush()
+        except OSError:
+            os.ftruncate(file.fileno(), end)
+            raise
 
 
 def cut_records(path: Path, lines: int) -> None:

@@ -16,6 +16,7 @@ from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.rows import rows_of
 from services.trainer.replicas.publish import publish_policy
 from services.trainer.session.session import Session
+from services.trainer.session.writing import written
 from services.trainer.storage.folders import write_durably
 
 
@@ -71,8 +72,11 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     publish_s = time.monotonic() - published
     timing = Timing(wait_s, train_s, publish_s, served)
     record = {"at_unix_s": time.time(), **batch_record(batch, learner, timing, session.spec.rewards.reward_funcs)}
-    write_durably(session.folder.rollouts(batch.number), packed([group.encoded for group in batch.groups]))
-    append_record(session.folder.metrics, record)
+    payload = packed([group.encoded for group in batch.groups])
+    await written(
+        session, f"batch {batch.number}", lambda: write_durably(session.folder.rollouts(batch.number), payload)
+    )
+    await written(session, "metrics.jsonl", lambda: append_record(session.folder.metrics, record))
     session.progress.metrics_lines += 1
     session.progress.spend("training", wait_s + train_s + publish_s)
     session.progress.wait(

@@ -36,7 +36,7 @@ from services.trainer.learner.state import (
     restore_weights,
     write_state,
 )
-from services.trainer.learner.supervise import Progress, supervise
+from services.trainer.learner.supervise import Supervising, supervise
 from services.trainer.learner.update import (
     Columns,
     accumulate_gradient,
@@ -91,18 +91,16 @@ class Learner:
         """The current policy."""
         return self._scorer.model
 
-    def supervise(
-        self,
-        pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
-        warmstart: WarmStart,
-        progress: Progress | None = None,
-    ) -> dict[str, float]:
+    def supervise(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], warmstart: WarmStart) -> Supervising:
         """Raise the likelihood of the responses given their prompts; then optimizer and reference start afresh.
 
-        What `progress` raises ends the warm start and leaves the policy half-way: make the learner anew.
+        A warm start that is not driven to its end leaves the policy half-way: make the learner anew.
 
         Args:
             pairs: (prompt_ids, response_ids), the stop token included; drawn from with replacement.
+
+        Yields:
+            (optimizer step from 1, mean negative log-likelihood per token) after each step.
 
         Returns:
             `warmstart_nll_first`, `warmstart_nll` (means of the first and last 25 steps, nats per token),
@@ -114,7 +112,7 @@ class Learner:
         if not pairs or not all(prompt and response for prompt, response in pairs):
             raise RowsError(f"want pairs of a prompt and a response, got {len(pairs)} pairs or an empty one")
         rows = TokenRows([prompt for prompt, _ in pairs], [response for _, response in pairs])
-        report = supervise(self._scorer, rows, warmstart, self._generator, progress)
+        report = yield from supervise(self._scorer, rows, warmstart, self._generator)
         self._start_afresh()
         return report
 
@@ -245,7 +243,7 @@ class Learner:
         """
         with whole_folder(folder) as unfinished:
             shutil.copytree(self.folder, unfinished, ignore=shutil.ignore_patterns(*NOT_EXPORTED), dirs_exist_ok=True)
-            config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            config: dict[str, object] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
             config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
             config["dtype"] = self.spec.model.torch_dtype
             write_text(unfinished / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")

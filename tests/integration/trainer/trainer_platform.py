@@ -176,7 +176,7 @@ class ScriptedRollout:
                     await self._play(group)
 
     async def _play(self, group: OpenedGroup) -> None:
-        attempt = await self._ledger.start(group.group_id, "scripted")
+        attempt = (await self._ledger.start(group.group_id, "scripted")).number
         if group.purpose == "train" and self._faults.get(group.cursor, 0) > 0:
             self._faults[group.cursor] -= 1
             await self._ledger.fail(group.group_id, attempt, "the environment was lost")

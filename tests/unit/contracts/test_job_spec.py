@@ -29,13 +29,13 @@ def problem(document: object) -> tuple[str, str]:
             {"algorithm": {"gigpo_step_advantage_weight": -1}},
             "algorithm.gigpo_step_advantage_weight",
             "-1",
-            "greater than",
+            ">= 0",
         ),
-        ({"algorithm": {"advantage_estimator": "ppo"}}, "algorithm.advantage_estimator", "'ppo'", "'gigpo'"),
+        ({"algorithm": {"advantage_estimator": "ppo"}}, "algorithm.advantage_estimator", "'ppo'", "gigpo"),
         ({"training": {"learning_rate": float("inf")}}, "training.learning_rate", "inf", "finite"),
-        ({"environment": {"max_turns": "many"}}, "environment.max_turns", "'many'", "integer"),
-        ({"name": "My Job"}, "name", "'My Job'", "pattern"),
-        ({"training": {"seed": 1 << 31}}, "training.seed", str(1 << 31), "less than"),
+        ({"environment": {"max_turns": "many"}}, "environment.max_turns", "'many'", "whole number"),
+        ({"name": "My Job"}, "name", "'My Job'", "small letters"),
+        ({"training": {"seed": 1 << 31}}, "training.seed", str(1 << 31), "a number < 2147483648"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(changes, field, came, wanted):
