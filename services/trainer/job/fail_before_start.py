@@ -43,7 +43,7 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
     progress = progress or Progress()
     progress.started_unix_s = progress.started_unix_s or time.time()
     summary = job_summary(job, spec, JobState.FAILED, progress, results or [], balance, checkpoint=None)
-    with suppress(OSError):  # the events say the same; a redelivery finds the wish and ends the job again
+    with suppress(OSError):  # the events say the same; a redelivery finds the command and ends the job again
         write_durably(folder.summary, summary.model_dump_json(indent=2).encode())
     await tell_end(events, summary, error)
 
