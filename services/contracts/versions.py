@@ -1,4 +1,5 @@
-"""Versions of what is written down: every kind of message, the archives and the learner's state count for themselves.
+"""Versions of what is written down: every kind of message, the archives, the learner's state and each kind of JSON
+object in a job's folder count for themselves.
 
 A format's version is 1 plus the number of its upgrades; upgrade n makes the form of version n + 1 of one of version n.
 So everything that was ever written stays readable. What a change of a format needs:

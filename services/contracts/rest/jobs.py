@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.rest.base import Document, Named, Request
-from services.contracts.states import TERMINAL, JobState, Wish
+from services.contracts.states import TERMINAL, Command, JobState
 
 JobKind = Literal["training", "evaluation"]
 JOB_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -46,7 +46,7 @@ class JobView(Document):
     kind: Named[JobKind]
     name: str | None
     state: Named[JobState]
-    wish: Named[Wish]
+    wish: Named[Command]
     """What the user wants: run, pause or cancel."""
     phase: str | None
     environment: str

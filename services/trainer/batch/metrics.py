@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.contracts.json_records import RECORD
 from services.contracts.messages import STEP_GROUP_BINS
 from services.contracts.metrics import REWARD
 from services.contracts.policy import PolicyAck
@@ -74,7 +75,7 @@ def append_record(path: Path, record: dict[str, float]) -> None:
     with path.open("ab") as file:
         end = file.tell()
         try:
-            file.write(json.dumps(record).encode() + b"\n")
+            file.write(json.dumps(RECORD.versioned(record)).encode() + b"\n")
             file.flush()
         except OSError:
             os.ftruncate(file.fileno(), end)

@@ -29,7 +29,7 @@ from services.contracts.rest.jobs import (
     JobPage,
     JobRemains,
 )
-from services.contracts.states import JobState, Wish
+from services.contracts.states import Command, JobState
 from services.contracts.summary import JobSummary
 
 SUBMIT_PATH = "/v1/jobs"
@@ -158,19 +158,19 @@ async def show_summary(job: FoundJob) -> JobSummary:
 @router.post("/{job_id}:cancel", status_code=202, responses=responses(404, 409))
 async def cancel_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
     """End a job at its next step boundary; at once when nobody works on it."""
-    return await _command(job_id, parts, caller, Wish.CANCEL)
+    return await _command(job_id, parts, caller, Command.CANCEL)
 
 
 @router.post("/{job_id}:pause", status_code=202, responses=responses(404, 409))
 async def pause_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
     """Finish the step, write a checkpoint, and leave the job until it is resumed."""
-    return await _command(job_id, parts, caller, Wish.PAUSE)
+    return await _command(job_id, parts, caller, Command.PAUSE)
 
 
 @router.post("/{job_id}:resume", status_code=202, responses=responses(404, 409))
 async def resume_job(job_id: JobId, parts: Parts, caller: Asking) -> JobDetail:
     """Go on with a paused job, or take a pause back that was not reached yet."""
-    return await _command(job_id, parts, caller, Wish.RUN)
+    return await _command(job_id, parts, caller, Command.RUN)
 
 
 @router.post(
@@ -206,7 +206,7 @@ def _removal(parts: Container) -> Removal:
     return Removal(parts.database, parts.redis, parts.settings.data_dir)
 
 
-async def _command(job_id: str, parts: Container, caller: Asking, wish: Wish) -> JobDetail:
-    detail = await jobs.command(parts.database, caller, job_id, wish)
+async def _command(job_id: str, parts: Container, caller: Asking, wanted: Command) -> JobDetail:
+    detail = await jobs.command(parts.database, caller, job_id, wanted)
     parts.reconciler.wake()
     return detail
