@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, computed_field
 
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.rest.base import Document, Named, Request
+from services.contracts.rest.base import DEPRECATED, Document, Named, Page, Request
 from services.contracts.states import TERMINAL, JobState, Wish
 
 JobKind = Literal["training", "evaluation"]
@@ -81,12 +81,14 @@ class JobDetail(JobView):
     """Resolved: every default written out."""
 
 
-class JobPage(Document):
+class JobPage(Page[JobView]):
     """Some jobs, newest first."""
 
-    jobs: list[JobView]
-    next_cursor: str | None
-    """Give it as `cursor` for the next page; null: this is the last."""
+    @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
+    @property
+    def jobs(self) -> list[JobView]:
+        """The same as `items`."""
+        return self.items
 
 
 class Estimates(Document):

@@ -45,6 +45,7 @@ GET /v1/jobs/{job_id}/checkpoints/{name}/export
 GET /v1/jobs/{job_id}/checkpoints/{name}/files/{file}
 GET /v1/jobs/{job_id}/evaluations
 GET /v1/jobs/{job_id}/events
+GET /v1/jobs/{job_id}/log
 GET /v1/jobs/{job_id}/metrics
 GET /v1/jobs/{job_id}/rollouts
 GET /v1/jobs/{job_id}/rollouts/{group_id}
