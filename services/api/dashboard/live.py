@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from typing import TypeVar
 
 from fastapi.sse import ServerSentEvent
 
@@ -28,7 +28,9 @@ LOOK_S = 1.0
 """Shortest time between two looks at SQL for one page."""
 
 
-async def job_updates(parts: Container, caller: Caller, job_id: str, after: str) -> AsyncIterator[ServerSentEvent]:
+async def job_updates(
+    parts: Container, caller: Caller, job_id: str, after: str
+) -> AsyncGenerator[ServerSentEvent, None]:
     """Server-sent events of a job's page: `points`, `evaluations`, `warnings` and `head` as HTML; `end` is the last."""
     position = stream_position(after)
     with parts.news.follow(job_id) as follower:
@@ -53,7 +55,7 @@ async def job_updates(parts: Container, caller: Caller, job_id: str, after: str)
 
 async def list_updates(
     parts: Container, caller: Caller, wanted: JobFilter, limit: int
-) -> AsyncIterator[ServerSentEvent]:
+) -> AsyncGenerator[ServerSentEvent, None]:
     """Server-sent events of the list of jobs: `row` for one that changed, `rows` at first and when others are in it."""
     shown: dict[str, str] = {}
     with parts.news.follow("") as follower:  # of no job: it hears the end of the process alone
@@ -70,13 +72,13 @@ async def list_updates(
             await _next_look(follower)
 
 
-def message(name: str, content: Any, id_: str | None = None) -> ServerSentEvent:
+def message(name: str, content: object, id_: str | None = None) -> ServerSentEvent:
     """One server-sent event with JSON in it, null too: browsers do not hear of an event without data."""
     return ServerSentEvent(raw_data=json.dumps(content), event=name, id=id_)
 
 
-def _news(rows: Sequence[EventRow]) -> list[tuple[str, Any]]:
-    points = [point(row.data) for row in rows if row.kind == Kind.METRICS]
+def _news(rows: Sequence[EventRow]) -> list[tuple[str, object]]:
+    points = [point({"at_unix_s": row.at_unix_s, **row.data}) for row in rows if row.kind == Kind.METRICS]
     evaluations = held_out([row.data for row in rows if row.kind == Kind.EVALUATION])
     return [(name, found) for name, found in (("points", points), ("evaluations", evaluations)) if found]
 
@@ -89,6 +91,6 @@ async def _next_look(follower: Follower) -> None:
         await asyncio.sleep(max(LOOK_S - (time.monotonic() - began), 0.0))
 
 
-async def _whole(asking: Coroutine[Any, Any, T]) -> T:
+async def _whole(asking: Coroutine[object, None, T]) -> T:
     """A question to SQL, to its end: who goes away in the middle of it must not take the connection along."""
     return await asyncio.shield(asyncio.create_task(asking))

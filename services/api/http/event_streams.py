@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
 from fastapi import Response
 from fastapi.routing import APIRoute
 from fastapi.sse import ServerSentEvent
+from pydantic import JsonValue
 from starlette.datastructures import Headers
 from starlette.routing import Match
 from starlette.types import Scope
@@ -18,6 +19,20 @@ from services.api.sql.tables import EventRow
 from services.api.sync import feed
 
 MEDIA_TYPE = "text/event-stream"
+
+
+def answers_events(body: str | None = None) -> dict[str, JsonValue]:
+    """The documentation of a stream as the answer of a route.
+
+    Args:
+        body: the schema of the events' data in the document; None: any JSON.
+    """
+    data: dict[str, JsonValue] = {"type": "string", "contentMediaType": "application/json"}
+    if body is not None:
+        data["contentSchema"] = {"$ref": f"#/components/schemas/{body}"}
+    # `itemSchema`, of OpenAPI 3.2, describes one event; FastAPI adds the fields `event`, `id` and `retry` to it
+    event: JsonValue = {"type": "object", "required": ["data", "event", "id"], "properties": {"data": data}}
+    return {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "itemSchema": event}}}
 
 
 class AcceptsStream(APIRoute):
@@ -35,7 +50,7 @@ async def never_stored(response: Response) -> None:
 
 async def event_stream(
     parts: Container, job_id: str, after: str, kind: str | None = None, *, wait: bool = True
-) -> AsyncIterator[ServerSentEvent]:
+) -> AsyncGenerator[ServerSentEvent, None]:
     """A job's events, each with its stream id as `id`, its kind as `event`, and JSON {kind, at_unix_s, data}."""
     rows = feed.followed_events(parts.database, parts.news, job_id, after, kind=kind, wait=wait)
     async with aclosing(rows) as following:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Sequence
 
 from sqlalchemy import select, tuple_
 
@@ -17,6 +16,8 @@ from services.api.sync.stream_ids import Position, stream_position
 from services.contracts.events import Kind, RepeatedWarning, summarized
 from services.contracts.states import TERMINAL
 
+Row = dict[str, object]
+"""JSON values by column."""
 PAGE = 500
 POLL_S = 1.0
 """Another process may have stored the news, so SQL is looked at once a second anyway."""
@@ -27,7 +28,7 @@ WARNINGS_READ = 2_000
 
 async def followed_events(
     database: Database, news: News, job_id: str, after: str, *, kind: str | None = None, wait: bool = True
-) -> AsyncIterator[EventRow]:
+) -> AsyncGenerator[EventRow, None]:
     """The job's events later than stream id `after`, those of one kind or all; ends when the job has ended, or without
     `wait` behind the newest event."""
     position = stream_position(after)
@@ -93,14 +94,19 @@ async def stored_events(database: Database, job_id: str, position: Position) -> 
     return state is None or state in TERMINAL, rows
 
 
-async def metrics(database: Database, job_id: str) -> list[dict[str, Any]]:
+async def metrics(database: Database, job_id: str) -> list[Row]:
     """One row a batch in order of batch; a batch that was trained again after a crash counts once, the last time."""
     rows = await _of_kind(database, job_id, Kind.METRICS)
     by_batch = {row.data.get("batch"): {"at_unix_s": row.at_unix_s, **row.data} for row in rows}
-    return sorted(by_batch.values(), key=lambda one: one.get("batch") or 0)
+    return sorted(by_batch.values(), key=_batch)
 
 
-async def evaluations(database: Database, job_id: str) -> list[dict[str, Any]]:
+def _batch(row: Row) -> float:
+    batch = row.get("batch")
+    return batch if isinstance(batch, int | float) else 0
+
+
+async def evaluations(database: Database, job_id: str) -> list[Row]:
     """In order of time; an evaluation that was repeated after a crash counts once, the last time."""
     rows = await _of_kind(database, job_id, Kind.EVALUATION)
     return list({(row.data.get("label"), row.data.get("version")): row.data for row in rows}.values())
@@ -125,7 +131,7 @@ async def _of_kind(database: Database, job_id: str, kind: Kind) -> list[EventRow
         return list((await session.scalars(query)).all())
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
+def as_csv(rows: list[Row]) -> str:
     """Rows of one or more sets of columns as CSV with a header; a missing value is an empty cell."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     columns.sort(key=lambda column: column != "batch")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    JsonValue,
     PlainSerializer,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -36,11 +37,11 @@ class Page(Document, Generic[T]):
     """Give it as `cursor` for the next page; null: this is the last. It means nothing else."""
 
 
-DEPRECATED: dict[str, Any] = {"deprecated": True}
+DEPRECATED: dict[str, JsonValue] = {"deprecated": True}
 """In the schema of a field that is still there for those who know the last version."""
 
 
-def _known_or_text(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
+def _known_or_text(value: object, known: ValidatorFunctionWrapHandler) -> object:
     try:
         return known(value)
     except ValidationError:

@@ -10,7 +10,7 @@ import yaml
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from services.api.dashboard import curves, live
+from services.api.dashboard import comparison, live
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.http.app_parts import Parts
 from services.api.http.event_streams import never_stored
@@ -34,19 +34,14 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
     """Warnings, and curves over batches."""
     metrics = await feed.metrics(parts.database, job.id)
     evaluations = await feed.evaluations(parts.database, job.id)
-    document = {
-        "panels": curves.panel_documents(),
-        "runs": [
-            {"name": job.name or job.id, "rows": curves.points(metrics), "held_out": curves.held_out(evaluations)}
-        ],
-    }
+    run = comparison.run_document([job], [comparison.Told(metrics, evaluations)])
     over = job.state in TERMINAL
     return await page(
         request,
         "job.html",
         job=job_view(job),
         tab="overview",
-        document=document,
+        document=comparison.document(PANELS, [run], [job.id], "each"),
         panels=PANELS,
         warnings=await feed.warnings(parts.database, job.id),
         latest=metrics[-TABLE_ROWS:][::-1],

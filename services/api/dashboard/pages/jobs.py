@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.api.dashboard import live
@@ -73,6 +74,12 @@ async def job_list(
         cursor=cursor,
         next_cursor=rows[PAGE - 1].id if len(rows) > PAGE else None,
     )
+
+
+@router.get("/jobs")
+async def short_of_a_job() -> RedirectResponse:
+    """Where somebody arrives who cuts the end off a job's address."""
+    return RedirectResponse("/", 307)
 
 
 @router.get("/live", response_class=EventSourceResponse, dependencies=[Depends(never_stored)])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import JsonValue
 
 from services.api.http.app_parts import Parts
-from services.api.http.event_streams import MEDIA_TYPE, AcceptsStream, event_stream, never_stored
+from services.api.http.event_streams import AcceptsStream, answers_events, event_stream, never_stored
 from services.api.http.routes.collections import Wanted
 from services.api.http.routes.parameters import BEGINNING, STREAM_ID, AfterEvent, FoundJob
 from services.api.rest.problems import responses
@@ -24,17 +25,14 @@ from services.contracts.summary import EvaluationResult
 PREFIX = "/v1/jobs/{job_id}"
 router = APIRouter(prefix=PREFIX, tags=["feed"])
 
-_BODY = {"contentMediaType": "application/json", "contentSchema": {"$ref": "#/components/schemas/EventBody"}}
-_EVENT = {"required": ["data", "event", "id"], "properties": {"data": {"type": "string", **_BODY}}}
-_STREAM = {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "itemSchema": {"type": "object", **_EVENT}}}}
-"""`itemSchema`, of OpenAPI 3.2, describes one event; FastAPI adds the fields `event`, `id` and `retry` to it."""
+_STREAM = answers_events("EventBody")
 
 
 @router.get(
     "/events",
     response_class=EventSourceResponse,
     dependencies=[Depends(never_stored)],
-    responses={**responses(404, 422), 200: {**_STREAM}},
+    responses={**responses(404, 422), 200: _STREAM},
 )
 async def follow_events(
     job: FoundJob,
@@ -80,10 +78,10 @@ async def _headers_of_a_stream(
 @router.get(
     "/metrics",
     dependencies=[Depends(_headers_of_a_stream)],
-    response_model=MetricsPage | list[dict[str, Any]],
+    response_model=MetricsPage | list[dict[str, JsonValue]],
     responses={
         **responses(404, 422),
-        200: {"content": {"text/csv": {"schema": {"type": "string"}}, **_STREAM["content"]}},
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}, **answers_events("EventBody")["content"]}},
     },
 )
 async def show_metrics(
