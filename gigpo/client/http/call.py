@@ -94,10 +94,11 @@ def reads_page(field: str, shape: type[T]) -> Callable[[httpx.Response], Page[T]
 
     An API of the last version had the entries in `field`, or was a list of all of them, and some named `next_offset`.
     """
-    body, entries_of = reads(JsonValue), TypeAdapter(list[shape])  # type: ignore[arg-type, valid-type]
+    body: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+    entries_of = TypeAdapter(list[shape])  # type: ignore[valid-type]
 
     def read(answer: httpx.Response) -> Page[T]:
-        page = body(answer)
+        page = body.validate_json(answer.content)
         if isinstance(page, list):
             return Page(entries_of.validate_python(page, extra="ignore"), {})
         if not isinstance(page, dict):

@@ -21,8 +21,8 @@ from services.api.sync import feed
 MEDIA_TYPE = "text/event-stream"
 
 
-def answers_events(body: str | None = None) -> dict[str, JsonValue]:
-    """The documentation of a stream as the answer of a route.
+def stream_content(body: str | None = None) -> dict[str, JsonValue]:
+    """A stream in the documentation of an answer, by its media type.
 
     Args:
         body: the schema of the events' data in the document; None: any JSON.
@@ -32,7 +32,7 @@ def answers_events(body: str | None = None) -> dict[str, JsonValue]:
         data["contentSchema"] = {"$ref": f"#/components/schemas/{body}"}
     # `itemSchema`, of OpenAPI 3.2, describes one event; FastAPI adds the fields `event`, `id` and `retry` to it
     event: JsonValue = {"type": "object", "required": ["data", "event", "id"], "properties": {"data": data}}
-    return {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "itemSchema": event}}}
+    return {MEDIA_TYPE: {"schema": {"type": "string"}, "itemSchema": event}}
 
 
 class AcceptsStream(APIRoute):

@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import JsonValue
 
 from services.api.http.app_parts import Parts
-from services.api.http.event_streams import AcceptsStream, answers_events, event_stream, never_stored
+from services.api.http.event_streams import AcceptsStream, event_stream, never_stored, stream_content
 from services.api.http.routes.collections import Wanted
 from services.api.http.routes.parameters import BEGINNING, STREAM_ID, AfterEvent, FoundJob
 from services.api.rest.problems import responses
@@ -25,7 +25,7 @@ from services.contracts.summary import EvaluationResult
 PREFIX = "/v1/jobs/{job_id}"
 router = APIRouter(prefix=PREFIX, tags=["feed"])
 
-_STREAM = answers_events("EventBody")
+_STREAM = {"content": stream_content("EventBody")}
 
 
 @router.get(
@@ -81,7 +81,7 @@ async def _headers_of_a_stream(
     response_model=MetricsPage | list[dict[str, JsonValue]],
     responses={
         **responses(404, 422),
-        200: {"content": {"text/csv": {"schema": {"type": "string"}}, **answers_events("EventBody")["content"]}},
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}, **stream_content("EventBody")}},
     },
 )
 async def show_metrics(

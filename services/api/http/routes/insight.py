@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.api.artifacts.storage import job_folder
 from services.api.http.app_parts import Container, Parts
-from services.api.http.event_streams import answers_events, never_stored
+from services.api.http.event_streams import never_stored, stream_content
 from services.api.http.routes.parameters import TEXT, FoundJob
 from services.api.insight.gathering import diagnose
 from services.api.insight.live_steps import Known, live_steps
@@ -128,7 +128,7 @@ async def _steps(
     "/watches/{watch_id}",
     response_class=EventSourceResponse,
     dependencies=[Depends(never_stored)],
-    responses={**responses(404, 422), 200: answers_events()},
+    responses={**responses(404, 422), 200: {"content": stream_content()}},
 )
 async def follow_watch(
     steps: Annotated[AsyncGenerator[ServerSentEvent, None], Depends(_steps)],
