@@ -25,8 +25,9 @@ from gigpo.client.commands import (
     watching,
 )
 from gigpo.client.commands.examination import takes_version
-from gigpo.client.errors import FAILED, OK, GigpoError
+from gigpo.client.errors import BAD_INPUT, FAILED, OK, GigpoError
 from gigpo.client.job_command import JobCommand
+from gigpo.client.missing import missing_package
 from gigpo.client.wrong_call import sentence
 
 app = typer.Typer(
@@ -80,6 +81,11 @@ def main() -> None:
     except GigpoError as error:
         sys.stderr.write(f"gigpo: {error}\n")
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (missing := missing_package(error)) is None:
+            raise
+        sys.stderr.write(f"gigpo: {missing}\n")
+        sys.exit(BAD_INPUT)
     except typer.Abort:
         sys.stderr.write("gigpo: nothing was done\n")
         sys.exit(FAILED)

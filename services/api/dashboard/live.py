@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import TypeVar
+
+from fastapi.sse import ServerSentEvent
 
 from services.api.dashboard.curves import held_out, point
 from services.api.dashboard.rendering import fragment
@@ -24,17 +26,18 @@ from services.contracts.events import Kind
 T = TypeVar("T")
 LOOK_S = 1.0
 """Shortest time between two looks at SQL for one page."""
-KEEPALIVE_LOOKS = 15
 
 
-async def job_updates(parts: Container, caller: Caller, job_id: str, after: str) -> AsyncIterator[bytes]:
+async def job_updates(
+    parts: Container, caller: Caller, job_id: str, after: str
+) -> AsyncGenerator[ServerSentEvent, None]:
     """Server-sent events of a job's page: `points`, `evaluations`, `warnings` and `head` as HTML; `end` is the last."""
-    position, quiet = stream_position(after), 0
+    position = stream_position(after)
     with parts.news.follow(job_id) as follower:
         while not follower.over:
             ended, rows = await _whole(feed.stored_events(parts.database, job_id, position))
             if rows:
-                position, quiet = rows[-1].position, 0
+                position = rows[-1].position
                 for name, content in _news(rows):
                     yield message(name, content)
                 if any(row.kind == Kind.WARNING for row in rows):
@@ -42,8 +45,6 @@ async def job_updates(parts: Container, caller: Caller, job_id: str, after: str)
                     yield message("warnings", fragment("macros.html", "warning_list", warnings))
                 view = job_view(await _whole(jobs.find(parts.database, caller, job_id)))
                 yield message("head", fragment("macros.html", "job_head", view), rows[-1].stream_id)
-            elif (quiet := quiet + 1) % KEEPALIVE_LOOKS == 0:
-                yield b": still here\n\n"
             if len(rows) == feed.PAGE:
                 continue
             if ended:
@@ -52,10 +53,11 @@ async def job_updates(parts: Container, caller: Caller, job_id: str, after: str)
             await _next_look(follower)
 
 
-async def list_updates(parts: Container, caller: Caller, wanted: JobFilter, limit: int) -> AsyncIterator[bytes]:
+async def list_updates(
+    parts: Container, caller: Caller, wanted: JobFilter, limit: int
+) -> AsyncGenerator[ServerSentEvent, None]:
     """Server-sent events of the list of jobs: `row` for one that changed, `rows` at first and when others are in it."""
     shown: dict[str, str] = {}
-    quiet = 0
     with parts.news.follow("") as follower:  # of no job: it hears the end of the process alone
         while not follower.over:
             rows = await _whole(jobs.page(parts.database, caller, wanted, limit=limit, cursor=None))
@@ -66,17 +68,13 @@ async def list_updates(parts: Container, caller: Caller, wanted: JobFilter, limi
                 for job_id, html in now.items():
                     if html != shown[job_id]:
                         yield message("row", {"id": f"row-{job_id}", "html": html})
-            quiet = quiet + 1 if now == shown else 0
-            if quiet % KEEPALIVE_LOOKS == KEEPALIVE_LOOKS - 1:
-                yield b": still here\n\n"
             shown = now
             await _next_look(follower)
 
 
-def message(name: str, content: object, id_: str | None = None) -> bytes:
-    """One server-sent event with JSON in it."""
-    head = f"id: {id_}\n" if id_ else ""
-    return f"{head}event: {name}\ndata: {json.dumps(content)}\n\n".encode()
+def message(name: str, content: object, id_: str | None = None) -> ServerSentEvent:
+    """One server-sent event with JSON in it, null too: browsers do not hear of an event without data."""
+    return ServerSentEvent(raw_data=json.dumps(content), event=name, id=id_)
 
 
 def _news(rows: Sequence[EventRow]) -> list[tuple[str, object]]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import RedirectResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.api.dashboard import live
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.http.app_parts import Parts
+from services.api.http.event_streams import never_stored
 from services.api.http.routes.parameters import TEXT, Cursor
 from services.api.jobs import queries as jobs
 from services.api.jobs.job_view import job_view
@@ -24,9 +28,8 @@ from services.contracts.states import JobState
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 PAGE = 50
-EVENT_STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 Field = Annotated[str, Query(max_length=64, pattern=TEXT)]
-StateField = Literal["", "PENDING", "QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
+StateField = Literal[""] | JobState
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Filter:
     @property
     def wanted(self) -> JobFilter:
         kind: JobKind | None = self.kind or None
-        state = JobState(self.state) if self.state else None
+        state = self.state or None
         return JobFilter(state, self.name or None, self.environment or None, self.estimator or None, kind)
 
 
@@ -79,8 +82,9 @@ async def short_of_a_job() -> RedirectResponse:
     return RedirectResponse("/", 307)
 
 
-@router.get("/live")
-async def job_list_live(parts: Parts, caller: Asking, chosen: Chosen) -> StreamingResponse:
+@router.get("/live", response_class=EventSourceResponse, dependencies=[Depends(never_stored)])
+async def job_list_live(parts: Parts, caller: Asking, chosen: Chosen) -> AsyncIterator[ServerSentEvent]:
     """What changes in the first page of the list."""
-    updates = live.list_updates(parts, caller, chosen.wanted, PAGE)
-    return StreamingResponse(updates, media_type="text/event-stream", headers=EVENT_STREAM)
+    async with aclosing(live.list_updates(parts, caller, chosen.wanted, PAGE)) as updates:
+        async for update in updates:
+            yield update
