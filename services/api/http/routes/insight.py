@@ -120,8 +120,8 @@ async def follow_watch(
     and what the job's stored rollouts know of that state), `step` (reply, action, reward), `ended` or `failed`."""
     watch = await find_watch(parts.redis, parts.database, caller, job, watch_id)
     folder = job_folder(parts.settings.data_dir, job.id)
-    played = await asyncio.to_thread(parts.states.known, job.id, folder, KNOWN_BATCHES)
-    stream = live_steps(parts.redis, parts.database, parts.news, watch, Known(played), after)
+    known = await asyncio.to_thread(lambda: Known(parts.states.known(job.id, folder, KNOWN_BATCHES)))
+    stream = live_steps(parts.redis, parts.database, parts.news, watch, known, after)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)
 
