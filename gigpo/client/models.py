@@ -26,7 +26,7 @@ from services.contracts.rest.insight import (
 )
 from services.contracts.rest.insight import StateView as State
 from services.contracts.rest.insight import WatchView as Watch
-from services.contracts.rest.jobs import JobView
+from services.contracts.rest.jobs import JobRemains, JobView
 from services.contracts.rest.rollouts import AnchorAction, RolloutDetail, StepMember, Visit
 from services.contracts.rest.rollouts import AnchorState as Anchor
 from services.contracts.rest.rollouts import EpisodeView as Episode
@@ -49,6 +49,7 @@ __all__ = [
     "Figure",
     "Finding",
     "Job",
+    "JobRemains",
     "JsonObject",
     "MovedAction",
     "MovedState",
@@ -77,6 +78,8 @@ class Job(JobView):
 
     spec: JsonObject | None = None
     """Resolved; None in lists."""
+    warnings: list[str] = Field(default_factory=list)
+    """Of a submission: what of the job may not fit the machine."""
 
 
 class Event(Document):

@@ -10,6 +10,7 @@ from services.contracts import ids
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup, Step
 from services.contracts.observation import KeyedObservation
 from services.contracts.sampling import SampledTokens
+from services.ledger import Attempt
 from services.rollout.actors import Actor
 from services.rollout.errors import ModelFault
 from services.rollout.playbook import Playbook
@@ -24,7 +25,7 @@ class Seat:
     """One episode's place: which of the group's, in which attempt, on which session."""
 
     group: OpenedGroup
-    attempt: int
+    attempt: Attempt
     k: int
     lease: str
     sentence: str | None = None
@@ -108,9 +109,9 @@ class EpisodePlay:
             await self._onlooker.reached(index, observation, prompt.ids)
         item = GenerateItem(
             self._prompt_ids,
-            ids.sampling_seed(seat.episode_id, index, seat.attempt),
+            ids.sampling_seed(seat.episode_id, index, seat.attempt.draw),
             # two jobs of one spec have the same group ids
-            item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt}",
+            item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt.number}",
         )
         job, group = self._playbook.job_id, seat.group
         ask = Ask(job, group.group_id, item, group.min_version, self._playbook.sampling)
@@ -169,7 +170,7 @@ class EpisodePlay:
             group_id=seat.group.group_id,
             episode_id=seat.episode_id,
             k=seat.k,
-            attempt=seat.attempt,
+            attempt=seat.attempt.number,
             task=first.task,
             steps=self._steps,
             won=last is not None and last.won,

@@ -12,7 +12,7 @@ import structlog
 
 from services.contracts.messages import OpenedGroup
 from services.contracts.observation import KeyedObservation
-from services.ledger import MoveRefused
+from services.ledger import Attempt, MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
 from services.rollout.episode import EpisodePlay, Seat
 from services.rollout.errors import AttemptFailed
@@ -73,7 +73,7 @@ class Player:
         try:
             await self._play_attempt(group, attempt)
         except MoveRefused as refused:
-            log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt, why=str(refused))
+            log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt.number, why=str(refused))
 
     async def show(self, group: OpenedGroup, onlooker: Onlooker) -> None:
         """Play one episode for an onlooker alone: nothing is stored, and the ledger knows nothing of it.
@@ -81,15 +81,16 @@ class Player:
         Raises:
             AttemptFailed, Unwatched.
         """
-        opened = await self._environments.open(self._opening(group, 0))
+        unrecorded = Attempt(0, 1)
+        opened = await self._environments.open(self._opening(group, unrecorded))
         try:
-            sentence = await self._other_task(group, 0) if group.task_view == "shuffled" else None
-            seat = Seat(group, 0, 0, opened.leases[0], sentence)
+            sentence = await self._other_task(group, unrecorded) if group.task_view == "shuffled" else None
+            seat = Seat(group, unrecorded, 0, opened.leases[0], sentence)
             await self._episode_play(seat, self._actors["policy"], onlooker).play(opened.observation)
         finally:
             self._environments.release(opened.leases)
 
-    async def _play_attempt(self, group: OpenedGroup, attempt: int) -> None:
+    async def _play_attempt(self, group: OpenedGroup, attempt: Attempt) -> None:
         try:
             await self._play_episodes(group, attempt)
         except Exception as error:
@@ -100,13 +101,14 @@ class Player:
             log.warning(
                 "an attempt failed",
                 group_id=group.group_id,
-                attempt=attempt,
+                attempt=attempt.number,
                 cause=cause,
                 exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
             )
-            await self._ledger.fail(group.group_id, attempt, cause)
+            redraw = isinstance(decisive, AttemptFailed) and decisive.redraw
+            await self._ledger.fail(group.group_id, attempt.number, cause, redraw=redraw)
 
-    async def _play_episodes(self, group: OpenedGroup, attempt: int) -> None:
+    async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
         opened = await self._environments.open(self._opening(group, attempt))
         try:
             sentence = await self._other_task(group, attempt) if group.task_view == "shuffled" else None
@@ -132,7 +134,7 @@ class Player:
     def _episode_play(self, seat: Seat, actor: Actor, onlooker: Onlooker | None) -> EpisodePlay:
         return EpisodePlay(self._playbook, seat, actor, self._environments, self._worker, onlooker=onlooker)
 
-    async def _other_task(self, group: OpenedGroup, attempt: int) -> str:
+    async def _other_task(self, group: OpenedGroup, attempt: Attempt) -> str:
         """The task sentence of the world that `sentence_seed` names."""
         if group.sentence_seed is None:
             raise AttemptFailed("task_view: shuffled needs a sentence_seed, got none")
@@ -140,8 +142,8 @@ class Player:
         self._environments.release(other.leases)
         return other.observation.task
 
-    def _opening(self, group: OpenedGroup, attempt: int, *, other_world: bool = False) -> Opening:
-        key = f"{self._playbook.job_id}/{group.group_id}/{attempt}/{self._worker}"
+    def _opening(self, group: OpenedGroup, attempt: Attempt, *, other_world: bool = False) -> Opening:
+        key = f"{self._playbook.job_id}/{group.group_id}/{attempt.number}/{self._worker}"
         return Opening(
             key=f"{key}/other" if other_world else key,
             environment=self._playbook.spec.environment.environment,

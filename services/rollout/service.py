@@ -10,7 +10,6 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -65,7 +64,7 @@ class RolloutWorker:
         self._warnings = Warnings(redis, "rollout")
         self._plays = Plays(redis)
 
-    def detail(self) -> dict[str, Any]:
+    def detail(self) -> dict[str, object]:
         """What the worker's heartbeat says of it."""
         return {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
 

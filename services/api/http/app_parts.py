@@ -76,6 +76,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             engines=settings.engines,
             trackers=settings.trackers,
             wake=reconciler.wake,
+            runs_here=settings.runs_here,
+            hub_models=settings.hub_models,
         )
         security = security_of(settings, database, log)
         meter = StorageMeter(database, settings.data_dir, log)

@@ -17,6 +17,7 @@ from services.api.sql.tables import JobRow
 from services.api.sync import feed
 from services.contracts.archive import Group
 from services.contracts.rest.insight import Diagnosis
+from services.contracts.summary import JobSummary
 from services.ledger import Ledger, RecordUnreadable
 
 NEWEST_BATCHES, ENOUGH_GROUPS = 3, 64
@@ -66,8 +67,8 @@ def newest_groups(archive: RolloutArchive, folder: Path) -> list[Group]:
 async def _ledger(redis: Redis, job: JobRow) -> tuple[int, dict[str, int]]:
     """Groups opened, and dropped by reason; 0 where nobody knows. An ended job's summary has both."""
     if job.summary is not None:
-        ledger = job.summary.get("ledger", {})
-        return int(ledger.get("opened", 0)), dict(ledger.get("dropped", {}))
+        ledger = JobSummary.model_validate(job.summary).ledger
+        return ledger.opened, ledger.dropped
     try:
         balance = await Ledger(redis, job.id).balance()
     except (RecordUnreadable, RedisError, OSError):

@@ -54,7 +54,7 @@ async def begin_watch(
         Problem: 404, there is no such checkpoint; 409, the job has none yet; 422; 429, too many wait already.
     """
     seed = secrets.randbelow(1 << ids.SEED_BITS) if wanted.seed is None else wanted.seed
-    split = wanted.split or job.spec["environment"]["eval_split"]
+    split = wanted.split or str(job.environment_section["eval_split"])
     if job.state == JobState.RUNNING and wanted.checkpoint is None:
         watch_id = await _play_beside(redis, job, seed, split)
         return WatchView(watch_id=watch_id, job_id=job.id, player_job=job.id, checkpoint=None, seed=seed, split=split)
@@ -129,7 +129,7 @@ async def _play_beside(redis: Redis, job: JobRow, seed: int, split: str) -> str:
         split=split,
         n=1,
         min_version=0,
-        task_view=job.spec["environment"].get("task_view", "shown"),
+        task_view=str(job.environment_section.get("task_view", "shown")),
         sentence_seed=ids.task_seed(seed, "eval", 1),
     )
     async with redis.pipeline(transaction=True) as pipe:

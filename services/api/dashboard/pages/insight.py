@@ -170,7 +170,7 @@ async def _watch_page(job: JobRow, request: Request, parts: Container, watch_id:
         watch_id=watch_id,
         checkpoints=(await asyncio.to_thread(checkpoint_names, folder))[::-1],
         beside=job.state == JobState.RUNNING,
-        split=job.spec["environment"]["eval_split"],
+        split=str(job.environment_section["eval_split"]),
     )
 
 

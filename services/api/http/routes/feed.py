@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from pydantic import JsonValue
 
 from services.api.http.app_parts import Container, Parts
 from services.api.http.routes.parameters import BEGINNING, AfterEvent, FoundJob
@@ -39,7 +40,7 @@ async def follow_events(
 
 @router.get(
     "/metrics",
-    response_model=list[dict[str, Any]],
+    response_model=list[dict[str, JsonValue]],
     responses={
         **responses(404, 422),
         200: {"content": {"text/csv": {"schema": {"type": "string"}}, **STREAM["content"]}},
