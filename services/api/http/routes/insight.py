@@ -120,8 +120,8 @@ async def _steps(
     """The events of the watch of the path. Raises Problem 404 before any of them."""
     watch = await find_watch(parts.redis, parts.database, caller, job, watch_id)
     folder = job_folder(parts.settings.data_dir, job.id)
-    played = await asyncio.to_thread(parts.states.known, job.id, folder, KNOWN_BATCHES)
-    return live_steps(parts.redis, parts.database, parts.news, watch, Known(played), after)
+    known = await asyncio.to_thread(lambda: Known(parts.states.known(job.id, folder, KNOWN_BATCHES)))
+    return live_steps(parts.redis, parts.database, parts.news, watch, known, after)
 
 
 @router.get(
