@@ -1,4 +1,4 @@
-"""The settings of advantage estimation, checked once when they are made."""
+"""The settings of advantage estimation, checked once at construction."""
 
 from __future__ import annotations
 

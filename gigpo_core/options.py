@@ -1,8 +1,8 @@
-"""Every option of advantages and losses, written once: type, range, default, meaning. Free of torch.
+"""The one definition of every option of advantages and losses: type, range, default, meaning. Free of torch.
 
 The configurations of this package, a job's section `algorithm`, its flags, its checks and the table in
-docs/algorithms.md are made from these classes. Which estimator or loss heeds an option says `gigpo_core.algorithms`.
-The fields stand in the order in which a job's document lists them.
+docs/algorithms.md are made from these classes. `gigpo_core.algorithms` says which estimator or loss uses an option. The
+order of the fields is the order in a job's document.
 """
 
 from __future__ import annotations

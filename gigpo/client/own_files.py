@@ -1,8 +1,8 @@
-"""Files and folders that gigpo writes where users keep theirs: put there by rename, and nothing of the user's removed.
+"""Writes files and folders into the user's folders, each by rename, and never removes the user's own files.
 
-A folder that gigpo has filled holds a marker, `.gigpo.json`: of which kind it is (a checkpoint, results, a comparison),
-and name -> SHA-256 of each file as gigpo wrote it. A file is gigpo's own while it still has that content. Only own
-files are replaced or removed unasked, and only by files of their kind.
+A folder that gigpo has written holds a marker, `.gigpo.json`, with its kind (a checkpoint, results, a comparison) and
+name -> SHA-256 of each file as gigpo wrote it. A file belongs to gigpo while it still has that content. Without being
+asked, gigpo replaces or removes only its own files, and only with files of the same kind.
 """
 
 from __future__ import annotations

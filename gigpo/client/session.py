@@ -1,4 +1,4 @@
-"""What every command shares: which API, which folder, how to speak, and one place where errors become exit codes."""
+"""The parts that all commands share: the API, the folder, the output, and the translation of errors into exit codes."""
 
 from __future__ import annotations
 

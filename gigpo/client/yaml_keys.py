@@ -1,4 +1,4 @@
-"""YAML in which a key that is given twice is an error: of two values one would be lost without a word."""
+"""YAML in which a repeated key is an error; otherwise one of its two values would be lost silently."""
 
 from __future__ import annotations
 

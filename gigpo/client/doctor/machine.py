@@ -1,4 +1,4 @@
-"""Does the machine have what a stack needs: a port, disk, memory?"""
+"""Checks that the machine has a free port, disk and memory for a stack."""
 
 from __future__ import annotations
 

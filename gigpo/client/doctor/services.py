@@ -1,4 +1,4 @@
-"""Do Redis and the API answer?"""
+"""Checks that Redis and the API answer."""
 
 from __future__ import annotations
 

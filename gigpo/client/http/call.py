@@ -1,4 +1,4 @@
-"""A call of the API before it is sent, and what its answer means."""
+"""A call of the API: its request, and the parsing of its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job leaves: rollouts, anchors, checkpoints."""
+"""Artifacts of a job: rollouts, anchors, checkpoints."""
 
 from __future__ import annotations
 
