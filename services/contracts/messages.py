@@ -1,8 +1,8 @@
 """Messages on the streams: msgspec structs as msgpack. Arrays travel as little-endian bytes, never as pickles.
 
 Every payload starts with the schema version of its kind. `decode` reads every version ever written and refuses newer
-ones; see `versions` for what needs a new version and what does not. A part of a message (`Step`, `GenerateItem`,
-`Generated`) has no version of its own: where it changes, the messages that hold it get a new one.
+ones; `versions` explains which changes need a new version. A part of a message (`Step`, `GenerateItem`, `Generated`)
+has no version of its own: when it changes, the messages that hold it get a new version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a spec names a policy that another job made: `job:<job id>/<checkpoint>`."""
+"""References to another job's policy in a spec: `job:<job id>/<checkpoint>`."""
 
 from __future__ import annotations
 

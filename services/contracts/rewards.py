@@ -1,4 +1,4 @@
-"""Reward functions of single-turn jobs: which, how they are weighed, and what they are told.
+"""Reward functions of single-turn jobs: their names, weights and parameters.
 
 Names, formulas and defaults are ms-swift's; docs/prompts.md has them with their sources.
 """

@@ -1,7 +1,7 @@
-"""transformers in this process behind the engine port: for machines where vLLM does not install, chosen explicitly.
+"""The engine port on transformers in this process: for machines where vLLM cannot be installed; chosen explicitly.
 
-One batch at a time on one thread, which is watched: however long a batch takes, it may while it goes on. torch is
-imported when the engine first starts.
+It samples one batch at a time on one thread. A watch ends a batch that makes no progress, not one that is slow. torch
+is imported when the engine first starts.
 """
 
 from __future__ import annotations

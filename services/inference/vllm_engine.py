@@ -1,9 +1,9 @@
-"""vLLM behind the engine port: supervises one server and speaks its HTTP API.
+"""The engine port on vLLM: supervises one server and uses its HTTP API.
 
-Sampling goes through our plugin's batched route, weight updates through vLLM's own four phases (pause keeping
-requests, start, update, finish with the version, resume); only the transfer backend's name and what it is told differ
-between files on a CPU and NCCL or IPC on GPUs.
-No answer has a limit of its own: `watch.Watch` tells a dead server from a slow one.
+Sampling uses our plugin's batched route, weight updates use vLLM's own phases (pause keeping requests, start, update,
+finish with the version, resume). Only the transfer backend's name and arguments differ between files on a CPU and NCCL
+or IPC on GPUs.
+Answers have no time limit: `watch.Watch` tells a dead server from a slow one.
 """
 
 from __future__ import annotations

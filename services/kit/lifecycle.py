@@ -1,4 +1,4 @@
-"""How a process lives: announce its address, beat, stop on SIGTERM or SIGINT."""
+"""The life of a service process: announce its address, send heartbeats, stop on SIGTERM or SIGINT."""
 
 from __future__ import annotations
 

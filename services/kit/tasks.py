@@ -1,4 +1,4 @@
-"""Background tasks: none outlives its block, and none ends without the block that relies on it."""
+"""Background tasks: they end with the block that started them, and the block ends when one of them fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads one job's opened groups and has them played, as many at a time as there are slots."""
+"""Reads one job's opened groups and plays as many at a time as there are free slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment service over gRPC: one channel, steps of a moment in one StepBatch, leases kept alive and let go."""
+"""The environment service over gRPC: one channel, concurrent steps in one StepBatch, leases renewed and closed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Inference through Redis: prompts of a moment in one request per replica, answers from this worker's own stream.
+"""Inference through Redis: concurrent prompts share one request per replica, answers come on this worker's own stream.
 
-A prompt whose replica dies, or asks to be asked again, is sent to a live replica under the same item id, here and
-nowhere else. A replica that lives and owes the answer may take as long as it needs: it watches its engine itself, and
-asking another one would have the same prompt sampled twice.
+This module does all retries: a prompt whose replica dies, or answers with a retryable error, is sent to a live replica
+under the same item id. A live replica that owes an answer may take as long as it needs, because it watches its own
+engine, and a second request would sample the same prompt twice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The rollout worker: finds the active jobs, plays their groups, drains.
 
-consumer.py reads a job's groups, player.py plays one, episode.py one of its episodes; environments.py and inference.py
-are the two outside things that an episode alternates between.
+consumer.py reads a job's groups, player.py plays a group, episode.py plays an episode; environments.py and inference.py
+talk to the two services that an episode calls in turn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A scene as text: the job's template rendered, and the tokenizer's chat template around it."""
+"""Renders a scene as text: the job's template, and the tokenizer's chat template around it."""
 
 from __future__ import annotations
 

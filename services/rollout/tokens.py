@@ -1,6 +1,6 @@
-"""A policy's tokenizer as the rollout needs it: text to ids for prompts, ids to text for the environment only.
+"""A policy's tokenizer: text to ids for prompts, ids to text for the environment only.
 
-What an engine sampled is stored as it came and never encoded again.
+Sampled tokens are stored as the engine returned them and never encoded again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Weight transfer backend `file`: a checkpoint's safetensors files on a shared file system.
 
-A model that runs eagerly is made anew (see rebuild.py). One with captured graphs, which read the tensors where they
-were, is loaded in place by vLLM's layerwise reload. Unlike vLLM's own backends it does not synchronise an accelerator
-where there is none.
+A model that runs eagerly is built again (see rebuild.py). A model with captured graphs, which read the tensors at fixed
+addresses, is loaded in place by vLLM's layerwise reload. Unlike vLLM's own backends this one does not synchronise an
+accelerator on machines without one.
 """
 
 from __future__ import annotations
