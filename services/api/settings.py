@@ -1,4 +1,4 @@
-"""How the API is set: environment variables API_*."""
+"""Settings of the API: environment variables API_*."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checkpoints that a job leaves on shared storage."""
+"""A job's checkpoints on shared storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last resort: a defect of ours becomes a problem that says nothing of its inside, and a line in the log."""
+"""The last resort: an unexpected error becomes a problem without internal details, and a line in the log."""
 
 from __future__ import annotations
 

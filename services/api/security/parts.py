@@ -1,4 +1,4 @@
-"""What the guard needs, made once when the process starts."""
+"""The objects that the guard uses, created when the process starts."""
 
 from __future__ import annotations
 

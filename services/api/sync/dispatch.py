@@ -1,4 +1,4 @@
-"""How the trainer is told: what a job is (Redis), that it is there (Celery), what the user wants (Redis)."""
+"""Dispatches jobs to the trainer: the spec and the user's command through Redis, the task through Celery."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The second scoring stage: advantages whose scale spans the batch, when the batch is cut.
+"""The second scoring stage: computes advantages whose scale spans the batch, when the batch is cut.
 
-Groups are scored alone when they are complete; only here are those of one batch together. The result replaces the
-groups' scores, so the manifest holds its hash, a successor that replays the manifest must find the same bytes, and the
-archive shows the advantages that were trained.
+A complete group is first scored alone; all groups of a batch are together only here. The result replaces the groups'
+scores, so the manifest holds its hash, a successor that replays the manifest must compute the same bytes, and the
+archive shows the trained advantages.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The Celery worker's parent process: it says that it is ready, beats, and passes a stop on to its child.
+"""The Celery worker's parent process: announces that it is ready, sends heartbeats, and passes a stop on to its child.
 
-A child that does not come up, or keeps dying, is told of: in the heartbeat, and to the jobs that wait for it.
+It reports a child that does not start or keeps dying in its heartbeat and as a warning to the waiting jobs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A scored group as the ledger holds it, with all that training, archive and manifest need of it."""
+"""The payloads of a scored group in the ledger, which training, archive and manifest use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether anything of a job can be played, as far as its first groups tell. No I/O."""
+"""Judges from a job's first groups whether the job can be played at all. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session from what is durable: the newest complete checkpoint, the ledger, and the batches assigned since."""
+"""Restores a session from durable state: the newest complete checkpoint, the ledger, and the batches assigned since."""
 
 from __future__ import annotations
 

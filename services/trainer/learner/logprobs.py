@@ -1,4 +1,4 @@
-"""Log-probabilities of response tokens under a policy, with as little forward work as gives the exact answer.
+"""Log-probabilities of response tokens under a policy, exact and with the least forward work.
 
 Sequences are padded on the right and attention is causal, so no real token sees a pad and no mask is needed; the head
 runs on response positions only; equal sequences are forwarded once (`gigpo_core.plan_micro_batches`).

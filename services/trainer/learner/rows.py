@@ -1,4 +1,4 @@
-"""One row = one agent step with its advantage: what the ledger's payloads come down to for the optimizer."""
+"""Rows for the optimizer, made from the ledger's payloads: one row is one agent step with its advantage."""
 
 from __future__ import annotations
 

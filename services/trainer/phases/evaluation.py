@@ -1,4 +1,4 @@
-"""Evaluations: sampled success on a panel of held-out tasks while one policy version is pinned."""
+"""Evaluations: sampled success of one pinned policy version on a panel of held-out tasks."""
 
 from __future__ import annotations
 

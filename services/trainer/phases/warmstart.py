@@ -1,4 +1,4 @@
-"""The format warm start: a random admissible actor plays, the policy learns how a reply looks; then the gate."""
+"""The format warm start: random admissible actions are played, and the policy learns the reply format; the gate."""
 
 from __future__ import annotations
 

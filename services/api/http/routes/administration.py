@@ -1,4 +1,4 @@
-"""Keys, projects and the audit log; and who the caller is."""
+"""Keys, projects, the audit log, and the caller's own identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job says while it runs: events as a stream, metrics and evaluations as tables."""
+"""The feed of a job: events as a stream, metrics and evaluations as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the agent did: rollouts with the advantages of every step, and the states where episodes met."""
+"""Rollouts with the advantages of every step, and the anchor states that several episodes visited."""
 
 from __future__ import annotations
 
