@@ -1,7 +1,7 @@
 """Any Gymnasium environment with discrete or text actions, shown as text.
 
-Boards rendered as "ansi" lose their colour codes; what a colour said is told in words below the board, and lines that
-name the last action are dropped, so that a state looks the same however it was reached.
+Colour codes of boards rendered as "ansi" are replaced by words below the board, and lines that name the last action are
+dropped, so that a state has the same text however it was reached.
 
 Transcript (id FrozenLake-v1, options {"is_slippery": false}):
 

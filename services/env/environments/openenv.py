@@ -5,9 +5,9 @@ Transcript (OpenEnv's echo template; action "message", show ["echoed_message"]):
     Echo environment ready!         hello
     hello                           reward 0.5
 
-Anchors: the text of the fields in `anchor`, else of those in `show`. OpenEnv has no task sets: the two splits are two
-ranges of seeds, and a server that ignores its seed shows one task. What the server does (rewards, determinism, whether
-states recur) is the server's; `deterministic` says that it can be relied on. Licence of the protocol's code: BSD-3.
+Anchors: the text of the fields in `anchor`, otherwise of those in `show`. OpenEnv has no task sets: the two splits are
+two ranges of seeds, and a server that ignores its seed shows one task. The server decides about rewards, determinism
+and recurring states; `deterministic` declares that it is deterministic. Licence of the protocol's code: BSD-3.
 """
 
 import contextlib

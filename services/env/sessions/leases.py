@@ -1,4 +1,4 @@
-"""Leases and groups: who may step what, until when. No clock, no processes, no network in here."""
+"""Leases and groups: the right to step a session, and its expiry. No clock, no processes, no network in here."""
 
 import asyncio
 from collections import Counter

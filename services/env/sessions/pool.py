@@ -1,4 +1,4 @@
-"""Which crew of worker processes serves an environment: light ones share the standing one, every other has its own."""
+"""The pool of crews: light environments share the standing crew, every other environment has its own."""
 
 import asyncio
 import logging

@@ -1,7 +1,7 @@
-"""The use cases: open groups, step, renew, close. Opens nothing itself: sessions, clock and ids are handed in.
+"""The use cases: open groups, step, renew, close. Sessions, clock and ids are passed in.
 
-What must hold here: a repeated call gives the same answer, and an episode that was lost never gets a reward. A lost
-session of a deterministic environment is rebuilt by replaying its actions; each observation must come out as before.
+Invariants: a repeated call gives the same answer, and a lost episode never gets a reward. A lost session of a
+deterministic environment is rebuilt by replaying its actions; every observation must be the same as before.
 """
 
 import asyncio

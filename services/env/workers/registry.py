@@ -1,4 +1,4 @@
-"""Where environments come from: installed packages register them by entry point, settings may name more."""
+"""The registry of environments: installed packages register them by entry point, settings may name more."""
 
 import re
 from collections.abc import Mapping

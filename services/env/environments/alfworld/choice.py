@@ -1,4 +1,4 @@
-"""Which game a seed names: what a job can say about games, and the one that follows from it."""
+"""Chooses the game of a seed from a job's kwargs."""
 
 import random
 from collections.abc import Mapping

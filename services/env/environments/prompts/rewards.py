@@ -1,7 +1,7 @@
-"""Reward functions: what a reply is worth, one number each.
+"""Reward functions: each scores a reply with one number.
 
-A plugin is a function of one `Completion`, registered by an entry point of the group `gigpo.rewards`; its name is what
-a job's `reward_funcs` calls it. An exception out of one is an environment's fault, never a reward.
+A plugin is a function of one `Completion`, registered by an entry point of the group `gigpo.rewards`. A job's
+`reward_funcs` uses the entry point's name. An exception in one is a fault of the environment, never a reward.
 """
 
 import math
