@@ -172,7 +172,9 @@ class EstimatorOptions:
         Bounds(ge=0),
         ForJobs(default=0.1),
         Beside(
-            ("scale_rewards",), lambda scale: scale != "gdpo", "another scale_rewards (gdpo scales functions apart)"
+            ("scale_rewards",),
+            lambda scale: scale != "gdpo",
+            "another scale_rewards (gdpo scales each function separately)",
         ),
     ] = 0.0
     anchor_state: Annotated[

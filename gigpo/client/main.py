@@ -50,7 +50,7 @@ app.command()(examination.version)
 
 
 def main() -> None:
-    """Run the command and end the process with its exit code; a wrong call is told in one sentence."""
+    """Run the command and end the process with its exit code; a wrong call is reported in one sentence."""
     try:
         status = app(standalone_mode=False, prog_name="gigpo")
     except typer.TyperException as error:
@@ -58,7 +58,7 @@ def main() -> None:
             sys.stderr.write(f"gigpo: {_sentence(error)}\n")
         sys.exit(error.exit_code)
     except typer.Abort:
-        sys.stderr.write("gigpo: nothing was done\n")
+        sys.stderr.write("gigpo: aborted, nothing was changed\n")
         sys.exit(FAILED)
     sys.exit(status or OK)
 

@@ -91,7 +91,7 @@ def connected(runs: Path, api_url: str | None) -> Iterator[GigpoClient]:
     if api_url is None:
         stack = running_stack(runs)
         if stack is None:
-            raise NoStack(f"no stack is up in {runs}; `gigpo up` starts one, --api names one elsewhere")
+            raise NoStack(f"no stack is running in {runs}; start one with `gigpo up`, or name another API with --api")
         api_url = stack.api_url
     with GigpoClient(api_url, api_key()) as client:
         yield client
@@ -111,7 +111,7 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
         stack = running_stack(runs)
         if stack is None:
             require_environment(spec)
-            words.print(f"no stack is up in {runs}: starting one, which takes some seconds")
+            words.print(f"no stack is running in {runs}: starting one, which takes some seconds")
             stack = started = start_stack(runs)
         api_url = stack.api_url
     with GigpoClient(api_url, api_key()) as client:

@@ -64,7 +64,7 @@ def _is_held(folder: Path) -> bool:
 def stack_command() -> list[str]:
     """The command of a stack in the foreground. Raises NoStack when this installation is the client alone."""
     if find_spec("services.stack") is None or find_spec("uvicorn") is None:
-        raise NoStack("this installation is the client alone: pip install 'gigpo-platform[embedded]', or name an API")
+        raise NoStack("only the client is installed here: run pip install 'gigpo-platform[embedded]', or name an API")
     return [sys.executable, "-m", "services.stack.main"]
 
 
@@ -101,7 +101,7 @@ def start_stack(runs: Path) -> RunningStack:
             raise NoStack(f"the stack ended with {process.returncode}; the end of {log}:\n{_tail(log, begin)}")
         time.sleep(_POLL_S)
     process.terminate()
-    raise NoStack(f"the stack was not up within {START_S:g} s; the end of {log}:\n{_tail(log, begin)}")
+    raise NoStack(f"the stack did not start within {START_S:g} s; the end of {log}:\n{_tail(log, begin)}")
 
 
 def stop_stack(runs: Path, stack: RunningStack) -> bool:

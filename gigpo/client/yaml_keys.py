@@ -21,7 +21,7 @@ class _Loader(yaml.SafeLoader):
             line = key.start_mark.line + 1
             if key.value in lines:
                 first = lines[key.value]
-                raise KeyTwice(f"line {line}: the key {key.value!r} is there already, on line {first}; want it once")
+                raise KeyTwice(f"line {line}: the key {key.value!r} repeats the one on line {first}; want it once")
             lines[key.value] = line
         return super().construct_mapping(node, deep)
 

@@ -286,7 +286,7 @@ class JobSpec(Section):
         if comparing != "grpo" and self.rollout.num_generations < 2:
             raise ValueError(f"num_generations: {comparing} compares episodes of a group, want >= 2, got 1")
         if self.model.warmstart and self.model.model:
-            raise ValueError("warmstart: want it with `scratch` only, a model from a folder is trained as it is")
+            raise ValueError("warmstart: want it with `scratch` only; a model from a folder needs no warm start")
         if self.prompt_and_response_tokens > self.max_model_len:
             raise ValueError(
                 f"max_prompt_tokens + max_completion_length: want <= {self.max_model_len} (max_position_embeddings), "
@@ -318,13 +318,15 @@ class JobSpec(Section):
             known = ", ".join(BUILT_IN_REWARDS)
             raise ValueError(f"reward_funcs: want at least one with use_gym_env: false, such as {known}; got none")
         if self.algorithm.scale_rewards == "gdpo" and not functions:
-            raise ValueError("scale_rewards: gdpo scales reward functions apart, want reward_funcs with it, got none")
+            raise ValueError(
+                "scale_rewards: gdpo scales each reward function separately, want reward_funcs with it, got none"
+            )
         if not gym and environment.max_turns != 1:
             raise ValueError(f"max_turns: want 1 with use_gym_env: false, got {environment.max_turns}")
         own_rows = sorted({"data", "rows"} & environment.environment_kwargs.keys())
         if not gym and self.model.scratch and own_rows:
             raise ValueError(
-                f"scratch: its tokenizer knows the words of generated sums alone, want `model` with {own_rows[0]}"
+                f"scratch: its tokenizer knows only the words of generated sums, want `model` with {own_rows[0]}"
             )
         return self
 
@@ -335,7 +337,9 @@ class JobSpec(Section):
         for key, kwargs in given.items():
             for name, place in (("max_turns", "environment.max_turns"), ("rewards", "the section rewards")):
                 if name in kwargs:
-                    raise ValueError(f"{key}.{name}: want it in {place}, which sessions are told from, got it here")
+                    raise ValueError(
+                        f"{key}.{name}: want it in {place}, which the environment's sessions use, got it here"
+                    )
         return self
 
     @property

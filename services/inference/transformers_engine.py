@@ -99,7 +99,7 @@ class TransformersEngine:
 
     async def update(self, manifest: PolicyManifest) -> float:
         if self._model is None or self._served is None or self._served.base_sha != manifest.base_sha:
-            raise UpdateRejected(f"version {manifest.version} is of another base than the one being served")
+            raise UpdateRejected(f"version {manifest.version}belongs to another base model than the served version")
         await self._on_thread(lambda: verify(manifest, self._data_dir))
         return await self._swap(self._model, manifest)
 

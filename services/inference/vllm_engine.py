@@ -94,7 +94,7 @@ class VllmEngine:
 
     async def update(self, manifest: PolicyManifest) -> float:
         if self._model is None or not _same_model(self._model, manifest):
-            raise UpdateRejected(f"version {manifest.version} is of another base than the one being served")
+            raise UpdateRejected(f"version {manifest.version}belongs to another base model than the served version")
         await self._verify(manifest)
         return await self._swap(manifest)
 
@@ -118,7 +118,7 @@ class VllmEngine:
             raise
         except httpx.HTTPError as error:
             self._model = None
-            raise EngineFailed(f"vLLM broke off while sampling: {type(error).__name__}: {error}") from error
+            raise EngineFailed(f"vLLM closed the connection while sampling: {type(error).__name__}: {error}") from error
         if missing:
             self._model = None
             raise EngineFailed(f"vLLM ended its answer with {missing} of {len(prompts)} prompts missing")
@@ -145,7 +145,9 @@ class VllmEngine:
     async def _launch(self, manifest: PolicyManifest) -> None:
         settings = self._settings
         if not settings.python.exists():
-            raise EngineFailed(f"no vLLM environment at {settings.python}: make it, or ask for the transformers engine")
+            raise EngineFailed(
+                f"no vLLM environment at {settings.python}: run `make install-vllm`, or choose the transformers engine"
+            )
         cuda = on_cuda(settings.device)
         process = self._process = VllmProcess(settings.log)
         model = whole_model(manifest, process.socket.parent / "model")
@@ -277,5 +279,5 @@ def _outcome(row: _Row) -> Outcome:
         versions[start:end] = array("i", [int(version)] * (end - start))
         covered += end - start
     if covered != len(versions):
-        raise EngineFailed(f"vLLM named the version of {covered} of {len(versions)} tokens")
+        raise EngineFailed(f"vLLM gave the policy version of {covered} of {len(versions)} tokens")
     return SampledTokens(response_ids, logprobs, pack_int32(versions), finish_reason)

@@ -43,7 +43,7 @@ async def first_failure(loops: Collection[asyncio.Task[None]]) -> None:
         name = task.get_coro().__qualname__  # type: ignore[union-attr]
         error = None if task.cancelled() else task.exception()
         log.error("a background task ended", task=name, error=repr(error), exc_info=error)
-        raise error or LoopEnded(f"{name} ended, which was to run for ever")
+        raise error or LoopEnded(f"the background task {name} ended, although it should run for ever")
 
 
 @asynccontextmanager

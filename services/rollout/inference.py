@@ -97,7 +97,7 @@ class RedisInference:
             except _NoAnswer as error:
                 unanswered += 1
                 cause = str(error)
-                await self._warnings.count(ask.job_id, f"a prompt is asked again: {cause}")
+                await self._warnings.count(ask.job_id, f"a prompt is retried: {cause}")
             else:
                 if not generated.error:
                     return _sampled(generated, replica)
@@ -107,7 +107,7 @@ class RedisInference:
                 refused_since = refused_since or loop.time()
             impatient = refused_since is not None and loop.time() + pause > refused_since + self._limits.replica_wait_s
             if unanswered >= self._limits.generate_attempts or impatient:
-                raise InferenceFault(f"asked {len(tried)} times, last: {cause}")
+                raise InferenceFault(f"a prompt was sent {len(tried)} times without an answer, the last time: {cause}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 

@@ -112,7 +112,7 @@ class RolloutWorker:
             await self._warnings.once(job_id, "stop tokens", playbook.tokens.warning)
         ledger = Ledger(self._redis, job_id)
         player = Player(playbook, ledger, self._environments, self._inference, self._worker, warnings=self._warnings)
-        log.info("a job is played", job_id=job_id, template=playbook.prompts.wording.template.name)
+        log.info("started playing a job", job_id=job_id, template=playbook.prompts.wording.template.name)
         return GroupConsumer(
             self._redis,
             job_id,
@@ -129,7 +129,7 @@ class RolloutWorker:
             await ended([served.reading])
         if served.consumer is not None:
             await served.consumer.abandon()
-        log.info("a job is left", job_id=job_id)
+        log.info("stopped playing a job", job_id=job_id)
 
     async def _drain(self) -> None:
         served = [job for job in self._jobs.values() if job.consumer is not None]

@@ -29,8 +29,8 @@ def port(wanted: int, own_url: str | None) -> Finding:
         with socket.create_server(("127.0.0.1", wanted)):
             return ok(name, "free")
     except OSError as error:
-        todo = "nothing, the stack takes another one; STACK_API_PORT chooses it"
-        return warning(name, f"taken: {error.strerror}", todo)
+        todo = "nothing, the stack uses another port; STACK_API_PORT sets it"
+        return warning(name, f"not free: {error.strerror}", todo)
 
 
 def disk(folder: Path) -> Finding:
@@ -53,7 +53,7 @@ def memory(meminfo: Path = Path("/proc/meminfo")) -> Finding:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         available = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
-        return warning("memory", "this system does not say how much is available", "see to it that 4 GB are")
+        return warning("memory", "this system does not say how much is available", "make sure that 4 GB are free")
     what = f"{available / _GB:,.1f} GB available, {os.cpu_count()} CPU cores"
     if available < MEMORY_BAD:
         return bad("memory", what, "end other programs: the default stack takes 2 to 3 GB")

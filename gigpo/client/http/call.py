@@ -66,7 +66,7 @@ class Call(Generic[T]):
             return self.parse(answer)
         except (ValidationError, ValueError) as error:
             where = f"{self.method} {answer.url.path}"
-            raise BadAnswer(f"{where}: the answer is not this API's: {_first_line(error)}") from error
+            raise BadAnswer(f"{where}: the answer does not come from this API: {_first_line(error)}") from error
 
 
 @dataclass(frozen=True)

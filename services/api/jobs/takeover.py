@@ -181,7 +181,7 @@ def _link(source: str | Path, target: str | Path) -> None:
     try:
         os.link(source, target)
     except FileNotFoundError as error:
-        raise Problem(409, f"{Path(source).parent.name} is being removed: ask again") from error
+        raise Problem(409, f"{Path(source).parent.name} is being removed: try again") from error
     except OSError:  # another file system, or another owner
         shutil.copyfile(source, target)
 

@@ -76,7 +76,7 @@ class Dispatcher:
                         producer=producer,
                     )
         except KombuError as error:
-            raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error
+            raise BrokerFailed(f"jobs {job_ids} could not be added to the trainer's queue: {error}") from error
 
     async def announced(self) -> set[str]:
         """The jobs of which the queue or a worker has a message. Raises QueueUnreadable."""

@@ -79,7 +79,7 @@ class GymnasiumKwargs(EnvironmentKwargs):
     @model_validator(mode="after")
     def _shown_as_text(self) -> Self:
         if "render_mode" in self.options:
-            raise ValueError("options: render_mode is not the job's to choose, observations are text")
+            raise ValueError("options: render_mode cannot be set, because observations are text")
         return self
 
 

@@ -193,7 +193,7 @@ def _start(jar: Path) -> "JavaGateway":
             enable_auth=True,
         )
     except (Py4JError, OSError, ValueError) as error:
-        raise InfraFault(f"no JVM could be started for {jar.name}; has the worker room for it? {error}") from error
+        raise InfraFault(f"no JVM could be started for {jar.name}; the worker may lack memory: {error}") from error
     logging.getLogger("py4j").setLevel(
         logging.CRITICAL
     )  # it logs each lost connection with a trace; InfraFault says it

@@ -33,7 +33,7 @@ def kept_invisible(redis_url: str, delivery_tag: str, every_s: float, log: Bound
                 try:
                     redis.zadd(UNACKED_INDEX, {delivery_tag: time.time()}, xx=True)
                 except RedisError as error:  # it may come back; if not, the message is delivered again
-                    log.warning("the message could not be kept", error=repr(error))
+                    log.warning("the lease of the message could not be renewed", error=repr(error))
 
     thread = threading.Thread(target=ending_the_process(refresh), name="kept-invisible", daemon=True)
     thread.start()

@@ -70,7 +70,7 @@ async def _beat(redis_url: str, name: str, stop: threading.Event, complaint: Cal
             while not stop.is_set():
                 trouble = complaint()
                 if trouble and trouble != last:
-                    log.warning("the child is in trouble", trouble=trouble)
+                    log.warning("the child does not start or keeps dying", trouble=trouble)
                 last = trouble
                 with suppress(
                     RedisError, RuntimeError

@@ -46,7 +46,7 @@ async def forget_takes(redis: Redis, job: str) -> None:
 def _sentence(count: int) -> str:
     return (
         f"no progress: trainers took the job up {count} times in a row without a new batch, evaluation or group, and "
-        "ended without a word; the trainer's log and the machine's memory may say why"
+        "ended without an error; look at the trainer's log and the machine's memory for the cause"
     )
 
 

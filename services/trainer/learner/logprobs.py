@@ -140,7 +140,9 @@ class Scorer:
             wanted = model(input_ids=ids, use_cache=False).logits
             got = model.get_output_embeddings()(self._hidden(ids))
         if not torch.allclose(wanted, got, atol=1e-4):
-            raise LearnerError(f"{type(self.model).__name__}: its logits are not its head on its last hidden state")
+            raise LearnerError(
+                f"{type(self.model).__name__}: its logits differ from its head applied to its last hidden state"
+            )
 
     def _hidden(self, ids: Tensor) -> Tensor:
         hidden: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state

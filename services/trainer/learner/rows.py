@@ -66,7 +66,7 @@ def _ordered_steps(episodes: Sequence[Episode], group_id: str) -> list[tuple[str
         raise RowsError(f"group {group_id}: episode {strangers[0]} belongs to another group")
     placed = {(episode.k, step.step_index): step for episode in episodes for step in episode.steps}
     if len(placed) != sum(len(episode.steps) for episode in episodes):
-        raise RowsError(f"group {group_id}: an episode or a step is there twice")
+        raise RowsError(f"group {group_id}: an episode or a step occurs twice")
     return [(f"episode {group_id}/{k} step {i}", placed[k, i]) for k, i in sorted(placed)]
 
 

@@ -77,7 +77,7 @@ def verified_progress(folder: Path) -> Progress:
     except (OSError, ValueError, AttributeError, msgspec.MsgspecError) as error:
         if isinstance(error, CheckpointBroken):
             raise
-        raise CheckpointBroken(f"{folder.name}: half-written: {error}") from error
+        raise CheckpointBroken(f"{folder.name}: incomplete: {error}") from error
 
 
 def newest_complete(folder: Path) -> tuple[Path | None, Progress, dict[Path, str]]:

@@ -28,7 +28,7 @@ async def follow_events(
     job: FoundJob,
     parts: Parts,
     after: AfterEvent = BEGINNING,
-    follow: Annotated[bool, Query(description="False: the stream ends behind the newest event.")] = True,
+    follow: Annotated[bool, Query(description="False: the stream ends after the newest event.")] = True,
 ) -> StreamingResponse:
     """Server-sent events from the beginning, or from after `Last-Event-ID`; the stream ends after the job's last.
 
@@ -50,8 +50,8 @@ async def show_metrics(
     job: FoundJob,
     parts: Parts,
     after: AfterEvent = BEGINNING,
-    format: Annotated[Literal["json", "csv"], Query(description="Of the table.")] = "json",
-    accept: Annotated[str | None, Header(description="With `text/event-stream` each row as it comes.")] = None,
+    format: Annotated[Literal["json", "csv"], Query(description="Format of the table.")] = "json",
+    accept: Annotated[str | None, Header(description="With `text/event-stream`, rows are streamed.")] = None,
 ) -> Response:
     """One row a batch, as JSON or CSV; with `Accept: text/event-stream` each as it comes, as `/events` does."""
     if EVENT_STREAM in (accept or ""):

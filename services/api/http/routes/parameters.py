@@ -28,9 +28,9 @@ IdempotencyKey = Annotated[
         examples=["3f1c7c0e-train-corner"],
     ),
 ]
-Cursor = Annotated[str | None, Query(pattern=r"^j[0-9a-f]{1,31}$", description="`next_cursor` of the page before.")]
-PageLimit = Annotated[int, Query(ge=1, le=200, description="Most entries of one page.")]
-Offset = Annotated[int, Query(ge=0, le=1 << 31, description="`next_offset` of the page before.")]
+Cursor = Annotated[str | None, Query(pattern=r"^j[0-9a-f]{1,31}$", description="`next_cursor` of the previous page.")]
+PageLimit = Annotated[int, Query(ge=1, le=200, description="Largest number of entries on a page.")]
+Offset = Annotated[int, Query(ge=0, le=1 << 31, description="`next_offset` of the previous page.")]
 
 
 async def _found(job_id: JobId, parts: Parts, caller: Asking) -> JobRow:

@@ -49,7 +49,7 @@ def reward_functions(settings: Rewards) -> list[RewardFunction]:
     """
     for name, setting in LENGTHS.items():
         if name in settings.reward_funcs and getattr(settings, setting) is None:
-            raise KwargsError(f"{setting}: {name} wants it, tokens, got none")
+            raise KwargsError(f"{setting}: {name} needs a number of tokens, got none")
     built_in = _built_in(settings)
     return [built_in.get(name) or _plugin(name) for name in settings.reward_funcs]
 

@@ -90,7 +90,7 @@ class FileWeightTransfer(WeightTransferEngine[FileRoot, FilePath]):
 
     def _files(self, folder: Path) -> list[Path]:
         if self.root is None:
-            raise PermissionError("no root: init_weight_transfer_engine comes first")
+            raise PermissionError("no root is set: call init_weight_transfer_engine first")
         files = [file.resolve(strict=True) for file in sorted(folder.resolve(strict=True).glob("*.safetensors"))]
         if not files:
             raise FileNotFoundError(f"no *.safetensors in {folder}")
