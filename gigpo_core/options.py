@@ -138,7 +138,9 @@ def _option(field: Field[object], hint: object) -> Option:
 class EstimatorOptions:
     """How a group's episodes and steps are compared."""
 
-    advantage_estimator: Annotated[str, ForJobs()] = "grpo"
+    advantage_estimator: Annotated[
+        str, "How episodes and steps are compared: gigpo, hgpo and graphgpo also compare steps from one state."
+    ] = "grpo"
     gigpo_step_advantage_weight: Annotated[
         float,
         "omega >= 0: weight of the step-level advantage. With 0 the step level is still computed and shown.",
@@ -177,6 +179,17 @@ class EstimatorOptions:
             "another scale_rewards (gdpo scales each function separately)",
         ),
     ] = 0.0
+    kl_in_reward: Annotated[
+        bool | None,
+        "Whether beta times the KL to the reference policy (k1, summed over the step's tokens) is taken from each "
+        "step's reward; then it is not in the loss. None: true for rloo and reinforce_plus_plus, else false.",
+        Beside(("beta",), lambda beta: beta > 0, "beta > 0"),
+        Beside(
+            ("scale_rewards",),
+            lambda scale: scale != "gdpo",
+            "another scale_rewards (gdpo scales each function separately)",
+        ),
+    ] = None
     anchor_state: Annotated[
         AnchorState,
         "What names a state: its anchor text, as the paper groups, or the exact state of the environment.",
@@ -208,7 +221,9 @@ class SamplingOptions:
 class LossOptions:
     """How an advantage moves the policy."""
 
-    loss_type: Annotated[str, ForJobs(default="bnpo")] = "grpo"
+    loss_type: Annotated[
+        str, "The policy loss, and what its sum over tokens is divided by.", ForJobs(default="bnpo")
+    ] = "grpo"
     epsilon: Annotated[float, "Clip range below 1.", Bounds(ge=0), ForJobs(bounds=Bounds(gt=0, lt=1))] = 0.2
     epsilon_high: Annotated[
         float | None,
@@ -221,9 +236,11 @@ class LossOptions:
         ImportanceLevel, "Whose ratio is clipped: each token's, or the response's (GSPO)."
     ] = "token"
     beta: Annotated[
-        float, "Weight of the KL to the reference policy in the loss; 0 = no reference model.", Bounds(ge=0)
+        float, "Weight of the KL to the reference policy, in loss or reward; 0 = no reference model.", Bounds(ge=0)
     ] = 0.04
-    kl_estimator: Annotated[KlEstimator, Beside(("beta",), lambda beta: beta > 0, "beta > 0")] = "k3"
+    kl_estimator: Annotated[
+        KlEstimator, "Estimator of the KL in the loss.", Beside(("beta",), lambda beta: beta > 0, "beta > 0")
+    ] = "k3"
     entropy_coef: Annotated[float, "Weight of an entropy bonus.", Bounds(ge=0)] = 0.0
 
 
@@ -257,6 +274,7 @@ class CorrectionOptions:
     ] = None
     rollout_importance_sampling_threshold: Annotated[
         float,
+        "Correction weights above this are cut to it, or to 0 with a mask mode.",
         Bounds(ge=0),
         ForJobs(bounds=Bounds(gt=1)),
         Beside(

@@ -31,7 +31,7 @@ def _meaning(option: Option) -> str:
 def _values(option: Option) -> str:
     tables: dict[str, Mapping[str, Row]] = {"advantage_estimator": ESTIMATORS, "loss_type": LOSSES}
     if option.name in tables:
-        return ", ".join(name for name, row in tables[option.name].items() if row.in_jobs)
+        return ", ".join(tables[option.name])
     words = _words(option.type)
     bounds = option.jobs.bounds or option.bounds
     return words if bounds is None else f"{words} {bounds}"
@@ -48,7 +48,7 @@ def _words(kind: object) -> str:
 
 def _heeding(option: str) -> str:
     rows = [*ESTIMATORS.items(), *LOSSES.items()]
-    return ", ".join(name for name, row in rows if row.in_jobs and row.has(option)) or "all"
+    return ", ".join(name for name, row in rows if row.has(option)) or "all"
 
 
 def _plain(value: object) -> str:

@@ -13,11 +13,13 @@ from services.contracts.events import (
     BatchTrained,
     CheckpointSaved,
     Evaluated,
+    Kind,
     PhaseBegan,
     StateReached,
     Warned,
     read,
 )
+from services.contracts.pace import Pace, duration, phase_line, phase_words, progress_words
 from services.contracts.summary import EvaluationResult
 
 FIGURES: dict[str, tuple[str, str]] = {
@@ -67,9 +69,15 @@ def follow(client: GigpoClient, job: Job, console: Console) -> Job:
 
 
 def _follow_plain(client: GigpoClient, job: Job, console: Console) -> None:
-    last = None
+    last, pace, told = None, Pace(job.total_batches), ""
     for event in client.events(job.id):
-        line = event_line(event, job.total_batches)
+        pace.hear(event.kind, event.at_unix_s, event.data)
+        line, progress = event_line(event, job.total_batches), pace.progress
+        if event.kind == Kind.PHASE and progress is not None:
+            tenth = f"{progress.what} {10 * progress.done // progress.total}"
+            line, told = None if tenth == told else f"phase {progress_words(progress)}", tenth
+        elif event.kind == Kind.METRICS and progress is not None and progress.left_s is not None:
+            line = f"{line}  {duration(progress.left_s)} left"
         if line is not None and line != last:  # every segment says that it runs
             console.print(line)
             last = line
@@ -82,7 +90,7 @@ def event_line(event: Event, total_batches: int) -> str | None:
             why = error or reason
             return f"state {state}" + (f": {why}" if why else "")
         case PhaseBegan() as began:
-            return f"phase {phase_words(began)}"
+            return f"phase {phase_line(began)}"
         case BatchTrained(record=record):
             return f"batch {_done(record)}/{total_batches}  {figures(record)}"
         case Evaluated(result=result):
@@ -100,11 +108,6 @@ def warning_line(warning: Warned) -> str:
     return f"warning: {warning.message}{times}"
 
 
-def phase_words(began: PhaseBegan) -> str:
-    """`training`, or `evaluation before`."""
-    return " ".join(str(word) for word in (began.phase, began.detail.get("label")) if word)
-
-
 def _done(metrics: Mapping[str, object]) -> int:
     """Batches done: `batch` counts from 0."""
     batch = metrics.get("batch")
@@ -118,28 +121,35 @@ def _follow_live(client: GigpoClient, job: Job, console: Console) -> None:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[figures]}"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(job.phase or job.state.lower(), total=job.total_batches, figures="")
+        task = progress.add_task(job.phase or job.state.lower(), total=job.total_batches, figures="", left="")
         handle = _live_handler(progress, task, job.total_batches)
         for event in client.events(job.id):
             handle(event)
 
 
 def _live_handler(progress: Progress, task: TaskID, total_batches: int) -> Callable[[Event], None]:
+    pace = Pace(total_batches)
+
     def handle(event: Event) -> None:
+        pace.hear(event.kind, event.at_unix_s, event.data)
         printed = False
         match read(event.kind, event.data):
             case BatchTrained(record=record):
-                progress.update(task, completed=_done(record), figures=figures(record))
+                progress.update(task, completed=_done(record), total=total_batches, figures=figures(record))
             case PhaseBegan() as began:
                 progress.update(task, description=phase_words(began))
             case StateReached(state=state, error=error, reason=reason):
-                progress.update(task, description=state.lower())
+                progress.update(task, description=state.lower(), left="")
                 printed = bool(error or reason)
             case Evaluated() | Warned():
                 printed = True
+        if event.kind in (Kind.PHASE, Kind.METRICS) and (now := pace.progress) is not None:
+            left = "" if now.left_s is None else f"{duration(now.left_s)} left"
+            progress.update(task, description=now.what, completed=now.done, total=now.total, left=left)
         if printed:
             progress.console.print(event_line(event, total_batches))
 

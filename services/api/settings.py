@@ -64,12 +64,17 @@ class Settings(BaseSettings):
     """Where calls are counted. `redis`: together by all API processes; while it does not answer, each counts alone."""
     model_roots: list[Path] = []
     """Folders that models and data may lie in. None set: any folder while no keys are wanted, else none."""
+    hub_models: bool = False
+    """Jobs may name models of the Hugging Face hub, which the trainer fetches; HF_ENDPOINT and HF_TOKEN are read by API
+    and trainer."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
     trackers: Annotated[TrackerNames, NoDecode] = []
     """Trackers besides TensorBoard that are installed where the trainer runs: mlflow, wandb, trackio, with commas."""
     expected_services: list[str] = ["rollout", "inference", "advantage", "trainer"]
     """Health wants a heartbeat of each."""
+    runs_here: bool = False
+    """Trainer and engines run on this machine: a job that can never fit it is refused."""
     env_timeout_s: float = Field(5.0, gt=0)
     """Longest wait for the environment service."""
     reconcile_s: float = Field(1.0, gt=0)
@@ -77,6 +82,8 @@ class Settings(BaseSettings):
     loss_s: float = Field(15.0, gt=0)
     """Time between two looks at whether Redis still has what it was given of each job; what is missing in two of them
     is given again."""
+    docs_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Where the documentation is read; the dashboard links to it."""
     max_body_bytes: int = Field(1 << 20, ge=1024)
     drain_s: int = Field(3, ge=0)
     """After SIGTERM open calls, event streams included, have this long to end."""

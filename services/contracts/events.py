@@ -41,6 +41,7 @@ class Phase(StrEnum):
     """What a running job is doing."""
 
     WAITING = "waiting"
+    FETCH = "fetch"
     WARMSTART = "warmstart"
     PUBLISH = "publish"
     EVALUATION = "evaluation"

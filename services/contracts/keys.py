@@ -122,6 +122,22 @@ def playing_refusals(job: str) -> str:
     return f"{{{job}}}:playing:refusals"
 
 
+def plays(job: str) -> str:
+    """List api -> rollout of `OpenedGroup`: to be played beside the job's groups because somebody wants to watch. It
+    expires."""
+    return f"{{{job}}}:plays"
+
+
+def watch(job: str, watch_id: str) -> str:
+    """Stream rollout -> api of `services.contracts.watching`, one episode's steps; it is there while it is watched."""
+    return f"{{{job}}}:watch:{watch_id}"
+
+
+def watched(job: str) -> str:
+    """String: id of the watch that is told what the job's evaluation plays. It expires."""
+    return f"{{{job}}}:watched"
+
+
 def takes(job: str) -> str:
     """Hash: how often trainers took the job up in a row without anything new, and the position they found."""
     return f"{{{job}}}:takes"
@@ -130,6 +146,11 @@ def takes(job: str) -> str:
 def control(job: str) -> str:
     """String: what the user wants of a running job, `run`, `pause` or `cancel`; checked at every step boundary."""
     return f"{{{job}}}:control"
+
+
+def deleted(job: str) -> str:
+    """String with a time to live: the job was deleted; a trainer that still gets a message of it does nothing."""
+    return f"{{{job}}}:deleted"
 
 
 def requests_stream(replica: str) -> str:
@@ -155,3 +176,28 @@ def adopter(replica: str) -> str:
 def service_heartbeat(service: str, instance: str) -> str:
     """Key with a time to live: the instance is alive; its value is a `Heartbeat` as JSON."""
     return f"services:alive:{service}:{instance}"
+
+
+LASTING = (
+    spec,
+    environment,
+    base,
+    epoch,
+    ledger,
+    live,
+    manifests,
+    groups_stream,
+    episodes_stream,
+    scored_stream,
+    events_stream,
+    warned,
+    policy,
+    policy_acks,
+    policy_refusals,
+    troubles,
+    last_trouble,
+    playing_refusals,
+    takes,
+    control,
+)
+"""Every key of a job that stays when the job has ended; those of its groups go with the groups."""

@@ -99,7 +99,7 @@ class TransformersEngine:
 
     async def update(self, manifest: PolicyManifest) -> float:
         if self._model is None or self._served is None or self._served.base_sha != manifest.base_sha:
-            raise UpdateRejected(f"version {manifest.version}belongs to another base model than the served version")
+            raise UpdateRejected(f"version {manifest.version} belongs to another base model than the served version")
         await self._on_thread(lambda: verify(manifest, self._data_dir))
         return await self._swap(self._model, manifest)
 
@@ -112,10 +112,10 @@ class TransformersEngine:
             yield [(index, Refusal(reason)) for index, reason in refused]
         odd = {index for index, _ in refused}
         rest = [(index, prompt) for index, prompt in enumerate(prompts) if index not in odd]
-        if rest:
-            work = partial(model.sample, [prompt for _, prompt in rest], sampling)
+        for batch in [[one] for one in rest] if served.deterministic else [rest] if rest else []:
+            work = partial(model.sample, [prompt for _, prompt in batch], sampling)
             completions = await self._on_thread(work, "sampling", owes_tokens=True)
-            yield [(index, completion) for (index, _), completion in zip(rest, completions, strict=True)]
+            yield [(index, completion) for (index, _), completion in zip(batch, completions, strict=True)]
 
     async def healthy(self) -> bool:
         return self._model is not None and self._watch is not None and not self._watch.failure

@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
+from gigpo.client.completion import complete_environment
 from gigpo.client.errors import BadAnswer, BadInput
 from gigpo.client.models import JsonObject
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.stack import running_stack
+from services.contracts.plain_errors import one_of
 from services.contracts.rest.catalogue import EnvironmentView
-from services.contracts.schema_words import kwargs_in_words
+from services.presentation.schema_words import kwargs_in_words
 
 app = typer.Typer(no_args_is_help=True, help="What agents can act in.")
 for point in entry_points(group="gigpo.commands", name="env"):
@@ -57,7 +59,9 @@ def list_environments(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output
 @app.command("show")
 @says_errors
 def show_environment(
-    environment: Annotated[str, typer.Argument(metavar="ID", help="See `gigpo env list`.")],
+    environment: Annotated[
+        str, typer.Argument(metavar="ID", help="See `gigpo env list`.", autocompletion=complete_environment)
+    ],
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
@@ -69,7 +73,7 @@ def show_environment(
     found = _found(runs, api)
     by_id = {view.info.id: (view, one) for view, one in zip(_views(found), found, strict=True)}
     if environment not in by_id:
-        raise BadInput(f"ID: want one of {', '.join(by_id)}; got {environment!r}")
+        raise BadInput(f"ID: {one_of(by_id, environment)}")
     view, document = by_id[environment]
     if json_output:
         emit(document)

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from services.contracts.schema_words import kwargs_in_words
+from services.contracts.pace import duration
+from services.presentation.schema_words import kwargs_in_words
 
 DASH = "–"
 NOTHING_SERVED = -1
@@ -46,17 +47,9 @@ def size(count: int) -> str:
     return f"{value:.3g} {_BYTES[unit]}"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds in the largest unit, below ten of it with the next smaller one too: 4.2 s, 3 min 20 s, 26 min."""
-    if seconds is None:
-        return DASH
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    for unit, length, smaller, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
-        if seconds >= length:
-            whole, rest = divmod(seconds, length)
-            return f"{whole:.0f} {unit}" + (f" {rest // part:.0f} {smaller}" if whole < 10 else "")
-    return f"{seconds:.0f} s"
+def duration_or_dash(seconds: float | None) -> str:
+    """As `services.contracts.pace.duration`; a dash for none."""
+    return DASH if seconds is None else duration(seconds)
 
 
 def ago(unix_s: float | None, now: float | None = None) -> str:
@@ -94,7 +87,7 @@ FILTERS = {
     "signed": signed,
     "percent": percent,
     "size": size,
-    "duration": duration,
+    "duration": duration_or_dash,
     "ago": ago,
     "instant": instant,
 }

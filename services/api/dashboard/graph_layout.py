@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.api.dashboard.anchor_graph import SOLVED, UNSOLVED, AnchorGraph, GraphState, Transition
-from services.api.dashboard.graph_edges import Edge, edge_of, with_labels_apart
+from services.api.dashboard.graph_edges import Box, Edge, edge_of, with_labels_apart
 
 MOST_STATES = 160
 """More circles than this nobody can read; the most visited stay, and the table has them all."""
@@ -65,8 +65,9 @@ def drawing(graph: AnchorGraph) -> Drawing:
     }
     nodes = _nodes(shown, places)
     radius = {node.label: node.radius for node in nodes}
-    edges = with_labels_apart([edge_of(one, places, radius, column) for one in links])
     width = 2 * MARGIN + max(len(columns) - 1, 0) * column
+    boxes = [_box(node) for node in nodes]
+    edges = with_labels_apart([edge_of(one, places, radius, column) for one in links], boxes, width, height)
     axis = sorted({(places[state.label][0], state.depth) for state in shown})
     return Drawing(width, height, nodes, edges, tuple(axis), len(graph.states) - len(shown))
 
@@ -108,6 +109,13 @@ def _nodes(states: Sequence[GraphState], places: Mapping[int, tuple[float, float
     ]
     endings = [Node(label, *places[label], 13, 0, 0, None) for label in (SOLVED, UNSOLVED) if label in places]
     return (*nodes, *endings)
+
+
+def _box(node: Node) -> Box:
+    side = 2 * node.radius + 4
+    if node.state is not None:
+        return Box(node.x, node.y, side, side)
+    return Box(node.x, node.y + 8, 64, side + 16)  # its name stands below it
 
 
 def _shade(value: float, low: float, high: float) -> int:

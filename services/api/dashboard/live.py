@@ -80,7 +80,7 @@ def message(name: str, content: object, id_: str | None = None) -> bytes:
 
 
 def _news(rows: Sequence[EventRow]) -> list[tuple[str, object]]:
-    points = [point(row.data) for row in rows if row.kind == Kind.METRICS]
+    points = [point({"at_unix_s": row.at_unix_s, **row.data}) for row in rows if row.kind == Kind.METRICS]
     evaluations = held_out([row.data for row in rows if row.kind == Kind.EVALUATION])
     return [(name, found) for name, found in (("points", points), ("evaluations", evaluations)) if found]
 

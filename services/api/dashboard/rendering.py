@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from redis.exceptions import RedisError
+from starlette.types import Scope
 
 from services.api.dashboard.formats import FILTERS
 from services.api.http.app_parts import Container
@@ -59,7 +60,7 @@ async def page(request: Request, template: str, /, *, status: int = 200, **value
     """A whole page. `redis_down` tells the template to say that running jobs are not being followed."""
     parts: Container = request.app.state.container
     html = _templates.get_template(template).render(
-        request=request,
+        path=request.url.path,
         caller=request.state.caller,
         with_login=parts.security.keys_wanted,
         redis_down=await _redis_is_down(parts),
@@ -74,6 +75,14 @@ async def _redis_is_down(parts: Container) -> bool:
     except (RedisError, OSError, TimeoutError):
         return True
     return False
+
+
+def error_html(scope: Scope, problem: Mapping[str, Any]) -> str:
+    """The page of a problem, also for a caller that nobody knows; it asks nothing that may be away."""
+    known = scope.get("state", {}).get("caller")
+    return _templates.get_template("error.html").render(
+        path=scope["path"], caller=known, with_login=False, redis_down=False, problem=problem, title=problem["title"]
+    )
 
 
 class PageRoute(APIRoute):

@@ -10,6 +10,7 @@ from services.contracts.job import JobSpec, SpecError, parse_spec
 from services.contracts.references import checkpoint_reference
 from services.contracts.rest.evaluations import EvaluationRequest
 from services.contracts.rest.jobs import ForkRequest
+from services.contracts.stored_spec import upgraded_spec
 
 
 def fork_spec(spec: Mapping[str, object], job_id: str, checkpoint: str, wanted: ForkRequest) -> JobSpec:
@@ -22,7 +23,8 @@ def fork_spec(spec: Mapping[str, object], job_id: str, checkpoint: str, wanted: 
     document = _with_model(spec, job_id, checkpoint)
     document["name"] = wanted.name
     overrides = _nested(wanted.overrides)
-    taken = [name for name in ("model", "scratch", "warmstart") if name in _section(overrides, "model")]
+    fixed = ("model", "model_revision", "scratch", "warmstart")
+    taken = [name for name in fixed if name in _section(overrides, "model")]
     if taken:
         sentence = "the fork's model is the checkpoint; submit a new job for another one"
         raise bad_spec([(f"overrides.model.{name}", sentence) for name in taken])
@@ -61,7 +63,7 @@ def evaluation_spec(spec: Mapping[str, object], job_id: str, checkpoint: str, wa
 def stored_spec(spec: Mapping[str, object], job_id: str) -> JobSpec:
     """The spec of a job that is to be retried. Raises Problem 409 for one that would be refused today."""
     try:
-        return parse_spec(spec)
+        return parse_spec(upgraded_spec(spec))
     except SpecError as error:
         raise unknown_spec("retry", job_id, error) from None
 
@@ -76,7 +78,7 @@ def unknown_spec(verb: str, job_id: str, error: SpecError) -> Problem:
 
 
 def _with_model(spec: Mapping[str, object], job_id: str, checkpoint: str) -> dict[str, object]:
-    document = copy.deepcopy(dict(spec))
+    document = copy.deepcopy(upgraded_spec(spec))
     document["model"] = {
         "model": checkpoint_reference(job_id, checkpoint),
         "torch_dtype": _section(document, "model")["torch_dtype"],

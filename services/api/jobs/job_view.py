@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.api.sql.tables import JobRow
 from services.contracts.rest.jobs import JobDetail, JobView
 
@@ -11,9 +13,9 @@ def job_view(row: JobRow) -> JobView:
     return JobView.model_validate(_fields(row))
 
 
-def job_detail(row: JobRow) -> JobDetail:
-    """The full view of a job."""
-    return JobDetail.model_validate({**_fields(row), "spec": row.spec})
+def job_detail(row: JobRow, warnings: Sequence[str] = ()) -> JobDetail:
+    """The full view of a job, and what its submission is warned of."""
+    return JobDetail.model_validate({**_fields(row), "spec": row.spec, "warnings": list(warnings)})
 
 
 def _fields(row: JobRow) -> dict[str, object]:

@@ -54,6 +54,8 @@ class NewJob:
     """`body_sha` of what was asked for."""
     kind: JobKind = "training"
     origin: Origin | None = None
+    warnings: Sequence[str] = ()
+    """What the answer says besides the job."""
     id: str = field(default_factory=new_job_id)
 
     @property
@@ -90,6 +92,9 @@ class NewJob:
             metrics=None,
             summary=None,
             event_id="0-0",
+            tags=[],
+            notes=None,
+            archived=False,
         )
 
 
@@ -190,7 +195,7 @@ async def _insert(session: AsyncSession, jobs: Sequence[NewJob]) -> list[Answer 
             continue
         row = job.row()
         session.add(row)
-        body = job_detail(row).model_dump_json()
+        body = job_detail(row, job.warnings).model_dump_json()
         outcomes.append(Answer(job.id, body, new=True))
         if job.key is not None:
             known[job.scope] = _key_row(job, body, row.created_unix_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.contracts.rest.access import DEFAULT_PROJECT
@@ -55,6 +55,26 @@ class JobRow(Base):
     summary: Mapped[dict[str, object] | None]
     event_id: Mapped[str] = mapped_column(String(40))
     """Last event of the job's stream that is stored here."""
+    tag_line: Mapped[str] = mapped_column("tags", String(640), server_default="")
+    """The tags with a space before and behind each, ` a b `, so that each can be looked for; empty: none."""
+    notes: Mapped[str | None] = mapped_column(Text)
+    archived: Mapped[bool] = mapped_column(Boolean, server_default=false())
+
+    @property
+    def tags(self) -> list[str]:
+        """Words of the user's."""
+        return self.tag_line.split()
+
+    @tags.setter
+    def tags(self, words: list[str]) -> None:
+        self.tag_line = " ".join(["", *words, ""]) if words else ""
+
+    @property
+    def environment_section(self) -> dict[str, object]:
+        """`environment` of the spec: what the job wants of its environment."""
+        section = self.spec["environment"]
+        assert isinstance(section, dict)
+        return section
 
     @property
     def is_evaluation(self) -> bool:

@@ -207,6 +207,7 @@ class GymnasiumAdapter(Environment):
             won=self._won(float(reward), terminated=bool(terminated), truncated=bool(truncated)),
             terminated=bool(terminated),
             truncated=bool(truncated),
+            action_valid=True,
         )
 
     def state(self) -> object | None:

@@ -104,6 +104,7 @@ class MiniGrid(Environment):
             won=won,
             terminated=bool(terminated),
             truncated=bool(truncated),
+            action_valid=True,  # in capitals too
         )
 
     def state(self) -> object:

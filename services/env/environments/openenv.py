@@ -98,7 +98,7 @@ class OpenEnv(Environment):
         self._seen = self._observation(observed)
         reward, done = _number(observed.get("reward")), bool(observed.get("done"))
         won = done and reward >= self.kwargs.won_reward
-        return Outcome(observation=self._seen, reward=reward, terminated=done, won=won)
+        return Outcome(observation=self._seen, reward=reward, terminated=done, won=won, action_valid=True)
 
     def close(self) -> None:
         connection = getattr(self, "_socket", None)

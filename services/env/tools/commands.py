@@ -90,7 +90,8 @@ def new(
 ) -> None:
     """Make a package with an environment to fill in: pyproject with its entry point, the class, and a test.
 
-    `pip install -e NAME` registers it, `gigpo env check NAME` checks it.
+    `pip install --no-deps -e NAME` registers it, `gigpo env check NAME` checks it, and `gigpo train NAME/job.yaml`
+    trains in it.
     """
     from services.env.tools.scaffold import ScaffoldError, make_package
 
@@ -100,7 +101,7 @@ def new(
         raise typer.BadParameter(str(error)) from error
     words = _words(json_output)
     words.write("".join(f"{file}\n" for file in files))
-    words.write(f"next: pip install -e {folder / name} && gigpo env check {name} && gigpo env play {name}\n")
+    words.write(f"next: pip install --no-deps -e {folder / name} && gigpo env check {name} && gigpo env play {name}\n")
     if json_output:
         _emit({"name": name, "folder": str(folder / name), "files": [str(file) for file in files]})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,13 +20,11 @@ MAX_GRAD_NORM = 1.0
 REPORT_STEPS = 25
 """Steps over which the first and the last likelihood are averaged."""
 
-Progress = Callable[[int, float], None]
-"""Called with (optimizer step from 1, mean negative log-likelihood per token) while the warm start runs."""
+Supervising = Generator[tuple[int, float], None, dict[str, float]]
+"""Yields (optimizer step from 1, mean negative log-likelihood per token); returns the report."""
 
 
-def supervise(
-    scorer: Scorer, rows: TokenRows, warmstart: WarmStart, generator: torch.Generator, progress: Progress | None
-) -> dict[str, float]:
+def supervise(scorer: Scorer, rows: TokenRows, warmstart: WarmStart, generator: torch.Generator) -> Supervising:
     """Take `warmstart_steps` steps on rows drawn with replacement; see `Learner.supervise`."""
     weights = [weight for weight in scorer.model.parameters() if weight.requires_grad]
     optimizer = AdamW(weights, betas=BETAS, weight_decay=0.0, fused=True)
@@ -36,8 +34,7 @@ def supervise(
         drawn = torch.randint(len(rows.prompts), (warmstart.warmstart_batch_size,), generator=generator)
         history.append(_accumulate(scorer, rows.select(drawn)))
         step_weights(optimizer, weights, MAX_GRAD_NORM)
-        if progress is not None:
-            progress(step + 1, history[-1])
+        yield step + 1, history[-1]
     return {
         "warmstart_nll_first": _mean(history[:REPORT_STEPS]),
         "warmstart_nll": _mean(history[-REPORT_STEPS:]),

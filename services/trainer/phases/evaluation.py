@@ -20,7 +20,9 @@ from services.trainer.groups.payloads import Payload
 from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import rows_of
 from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.phases.phase_progress import PhaseProgress
 from services.trainer.session.session import Session
+from services.trainer.session.writing import written
 from services.trainer.storage.folders import write_durably
 
 Label = Literal["before", "after", "during", "task_hidden", "task_shuffled", "random_actor"]
@@ -66,10 +68,12 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
     names = [group.group_id for group in groups]
     stored = find_result(session.evaluations, label, chosen.version)
     if stored is None:
-        await session.events.phase(Phase.EVALUATION, label=label, version=chosen.version)
+        details = {"label": label, "version": chosen.version}
+        progress = PhaseProgress(session.events, Phase.EVALUATION, len(groups), "episodes", **details)
+        await progress.reached(0)
         what = f"evaluation {label}"
         playable = chosen.actor != "random" or await gather(session, groups[:1], what)
-        payloads = await gather(session, groups, what) if playable else []
+        payloads = await gather(session, groups, what, progress.reached) if playable else []
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
             cause = session.playability.last_cause or "no cause is known"
@@ -78,9 +82,11 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         await warn_of_mismatch(session, what, mismatch_kl)
         stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl)
         path = session.folder.evaluation_rollouts(label, chosen.version)
-        write_durably(path, packed([group.encoded for group in payloads]))
+        archive = packed([group.encoded for group in payloads])
+        await written(session, what, lambda: write_durably(path, archive))
+        results = [*session.evaluations, stored]
+        await written(session, what, lambda: write_results(session.folder, results))
         session.evaluations.append(stored)
-        write_results(session.folder, session.evaluations)
         await session.events.add(Evaluated(result=stored))
         await session.tracking.evaluation(stored)
     await consume_gathered(session, Settlement(SettlementKind.EVALUATION, chosen.round), names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.contracts.messages import OpenedGroup
 from services.ledger import GroupState, MoveRefused
@@ -20,10 +20,16 @@ CHUNK = 256
 """Groups moved by one script: a longer one would hold up everybody else on the server."""
 
 
-async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> list[Payload]:
+async def gather(
+    session: Session,
+    groups: Sequence[OpenedGroup],
+    what: str,
+    arrived_so_far: Callable[[int], Awaitable[None]] | None = None,
+) -> list[Payload]:
     """Open groups, wait until each is scored, and return their payloads in the order given.
 
-    A group that was dropped is left out. One that is consumed already counts as dropped.
+    A group that was dropped is left out. One that is consumed already counts as dropped. `arrived_so_far` is told how
+    many are scored or dropped, whenever that has changed.
 
     Raises:
         JobFailed: nothing arrived for batch_timeout_s, or nothing can be played.
@@ -50,6 +56,8 @@ async def gather(session: Session, groups: Sequence[OpenedGroup], what: str) -> 
         states |= arrived
         await note_arrivals(session, arrived, groups[0].purpose, first)
         missing -= arrived.keys()
+        if arrived and arrived_so_far is not None:
+            await arrived_so_far(len(groups) - len(missing))
         await session.commands.check()
     there = [group.group_id for group in groups if states[group.group_id] in (GroupState.SCORED, GroupState.ASSIGNED)]
     if len(there) < len(groups):

@@ -13,8 +13,9 @@ from services.contracts.summary import EvaluationResult
 from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.settlement import Settlement, SettlementKind
-from services.trainer.learner.rows import supervised_pairs
+from services.trainer.learner.rows import Pair, supervised_pairs
 from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.phases.phase_progress import PhaseProgress
 from services.trainer.session.saving import save_checkpoint
 from services.trainer.session.session import Session
 
@@ -29,12 +30,11 @@ async def warm_start(session: Session, warmstart: WarmStart) -> None:
     if session.progress.warmstarted:
         return
     started = time.monotonic()
-    await session.events.phase(Phase.WARMSTART, rows=warmstart.warmstart_rows)
     payloads = await _gather_steps(session, warmstart)
     pairs = supervised_pairs([episode for payload in payloads for episode in payload.episodes])
     if not pairs:
         raise JobFailed("warm start: the random actor played no valid step")
-    report = session.learner.supervise(pairs[: warmstart.warmstart_rows], warmstart)
+    report = await _learn(session, warmstart, pairs[: warmstart.warmstart_rows])
     session.progress.warmstarted = True
     session.progress.spend("warmstart", time.monotonic() - started)
     await session.events.phase(Phase.WARMSTART, **report)
@@ -47,10 +47,17 @@ async def _gather_steps(session: Session, warmstart: WarmStart) -> list[Payload]
     payloads: list[Payload] = []
     steps = cursor = 0
     length = float(session.spec.environment.max_turns)
+    rows = warmstart.warmstart_rows
+    progress = PhaseProgress(session.events, Phase.WARMSTART, rows, "steps played", doing="playing", rows=rows)
+    await progress.reached(0)
+
+    async def arrived_so_far(episodes: int) -> None:
+        await progress.reached(steps + int(episodes * length))
+
     while steps < warmstart.warmstart_rows:
         count = math.ceil((warmstart.warmstart_rows - steps) / length)
         wave = [random_group(session, warmstart, at) for at in range(cursor, cursor + count)]
-        arrived = await gather(session, wave, "warm start")
+        arrived = await gather(session, wave, "warm start", arrived_so_far)
         if not arrived:
             raise JobFailed(f"warm start: none of {count} episodes could be played: {session.playability.last_cause}")
         cursor += count
@@ -58,6 +65,20 @@ async def _gather_steps(session: Session, warmstart: WarmStart) -> list[Payload]
         steps = sum(len(episode.steps) for payload in payloads for episode in payload.episodes)
         length = max(steps / len(payloads), 1.0)
     return payloads
+
+
+async def _learn(session: Session, warmstart: WarmStart, pairs: list[Pair]) -> dict[str, float]:
+    total = warmstart.warmstart_steps
+    progress = PhaseProgress(session.events, Phase.WARMSTART, total, "optimizer steps", doing="learning")
+    await progress.reached(0)
+    steps = session.learner.supervise(pairs, warmstart)
+    while True:
+        try:
+            done, _ = next(steps)
+        except StopIteration as end:
+            report: dict[str, float] = end.value
+            return report
+        await progress.reached(done)
 
 
 def random_group(session: Session, warmstart: WarmStart, cursor: int) -> OpenedGroup:

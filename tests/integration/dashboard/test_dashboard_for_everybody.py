@@ -24,8 +24,11 @@ PAGES = {
     "anchors": "/jobs/{job}/anchors/{group}",
     "results": "/jobs/{job}/results",
     "spec": "/jobs/{job}/spec",
+    "docs": "/docs",
+    "missing job": "/jobs/nope",
+    "missing page": "/nowhere/at/all",
 }
-RULES = ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,9 @@ def test_no_page_breaks_a_rule_of_accessibility_or_scrolls_sideways(visitor: Vis
     page = visitor.open(path.format(job=job, group=group_id(1)))
     broken = Axe().run(page, options={"runOnly": RULES}).response["violations"]
     assert {one["id"]: [node["html"][:200] for node in one["nodes"]] for one in broken} == {}
+    assert page.locator("h1").count() == 1
     assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    visitor.complaints[:] = [one for one in visitor.complaints if "404" not in one]  # Chromium logs the answer
 
 
 def test_the_keyboard_skips_to_the_content_and_the_theme_is_kept(visitor: Visitor, job: str) -> None:
@@ -90,4 +95,52 @@ def test_a_page_that_is_not_there_says_so(visitor: Visitor) -> None:
     page = visitor.open("/jobs/nope")
     expect(page.get_by_role("heading", name="Not Found")).to_be_visible()
     expect(page.get_by_text("no job 'nope'")).to_be_visible()
+    visitor.open("/nowhere")
+    expect(page.get_by_text("There is no page at /nowhere.")).to_be_visible()
+    page.get_by_role("main").get_by_role("link", name="Documentation").click()
+    expect(page.get_by_role("heading", name="Documentation")).to_be_visible()
+    visitor.open("/jobs")
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
     visitor.complaints[:] = [one for one in visitor.complaints if "404" not in one]  # Chromium logs the answer
+
+
+def test_programs_get_problems_as_json_and_browsers_as_pages(api: ApiProcess) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    with httpx.Client(base_url=api.url, timeout=30) as http:
+        for path, headers, status, kind in (
+            ("/nowhere", {}, 404, "application/problem+json"),
+            ("/nowhere", browser, 404, "text/html; charset=utf-8"),
+            ("/v1/nowhere", browser, 404, "application/problem+json"),
+            ("/v1/jobs/nope", browser, 404, "application/problem+json"),
+            ("/nowhere", {**browser, "Host": "rebound.example"}, 403, "text/html; charset=utf-8"),
+        ):
+            answer = http.get(path, headers=headers)
+            assert (answer.status_code, answer.headers["content-type"]) == (status, kind), (path, headers)
+            assert "default-src" in answer.headers["content-security-policy"]
+            assert len(answer.content) == int(answer.headers["content-length"])
+        refused = http.put("/jobs/new", headers=browser)
+        assert (refused.status_code, refused.headers["content-type"]) == (405, "text/html; charset=utf-8")
+
+
+def test_the_explorer_finds_and_tries_an_operation(visitor: Visitor, job: str) -> None:
+    page = visitor.open("/docs")
+    page.get_by_label("Find").fill("list job")
+    expect(page.get_by_text(" found")).to_be_visible()
+    operation = page.locator("#show_job")
+    expect(operation).to_be_hidden()
+    page.get_by_label("Find").fill("")
+    operation.locator("summary").click()
+    operation.get_by_label("job_id").fill(job)
+    operation.get_by_role("button", name="Try it").click()
+    expect(operation.get_by_role("status")).to_have_text(f"GET /v1/jobs/{job}: 200 OK")
+    expect(operation.get_by_label("Answer of show_job")).to_contain_text('"name": "everything"')
+
+
+@pytest.mark.parametrize("visitor", [NARROW], indirect=True, ids=["narrow"])
+def test_every_tab_of_a_job_can_be_seen_on_a_phone(visitor: Visitor, job: str) -> None:
+    page = visitor.open(f"/jobs/{job}")
+    for tab in page.get_by_role("navigation", name="Job").get_by_role("link").all():
+        box = tab.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390

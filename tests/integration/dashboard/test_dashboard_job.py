@@ -128,7 +128,7 @@ def test_a_rollout_shows_both_advantages_of_every_step(visitor: Visitor, api: Ap
     shown.locator("summary").click()
     expect(shown.get_by_label("Prompt of step 3")).to_contain_text("3 4 5")
     other = next(one for one in step["step_group_members"] if (one["k"], one["step_index"]) != (2, 3))
-    shown.get_by_role("link", name=f"episode {other['k']}, step {other['step_index']}", exact=True).click()
+    shown.get_by_role("link", name=re.compile(f"episode {other['k']}, step {other['step_index']}$")).click()
     expect(page.locator(f"#e{other['k']}s{other['step_index']} .inside")).to_be_visible()
     expect(page.locator(".step.same")).to_have_count(len(step["step_group_members"]))
 
@@ -158,19 +158,6 @@ def test_the_anchor_view_tells_actions_apart_and_needs_no_mouse(
     expect(page.locator("#all-states tbody tr")).to_have_count(len(told))
     page.get_by_label("Group of batch 0").select_option(index=2)
     expect(page).to_have_url(re.compile(group_id(2)))
-
-
-def test_jobs_are_compared_on_the_same_axes(visitor: Visitor, api: ApiProcess, http: httpx.Client) -> None:
-    jobs = [submitted(http, name) for name in ("one", "two")]
-    for job, success in zip(jobs, (0.25, 0.75), strict=True):
-        for batch in range(3):
-            api.say(job, "metrics", **metrics(batch, success))
-    page = visitor.open("/compare")
-    for name in ("one", "two"):
-        page.get_by_role("checkbox", name=re.compile(f"^{name}")).check()
-    page.get_by_role("button", name="Compare").click()
-    picture = page.get_by_role("img", name=re.compile("^Success"))
-    expect(picture).to_have_attribute("aria-label", re.compile("25 % at batch 2.*75 % at batch 2|75 %.*25 %"))
 
 
 def test_results_show_evaluations_and_hand_out_checkpoints(
@@ -230,3 +217,14 @@ def test_a_job_without_warnings_shows_no_list(visitor: Visitor, http: httpx.Clie
     expect(page.get_by_role("heading", name="quiet")).to_be_visible()
     expect(page.get_by_text("Warnings")).to_be_hidden()
     http.post(f"/v1/jobs/{job}:cancel")
+
+
+def test_a_penalty_is_not_green(visitor: Visitor, api: ApiProcess, http: httpx.Client) -> None:
+    job = submitted(http, "penalties")
+    write_walks(folder_of(api, job), groups=1, groups_per_batch=1, episodes=8, steps=6, penalty=-0.25)
+    page = visitor.open(f"/jobs/{job}/rollouts/{group_id(0)}")
+    colours = "(sign) => [...document.querySelectorAll('.reward')].filter((one) => one.textContent.startsWith(sign))"
+    colours += ".map((one) => getComputedStyle(one).color)"
+    gains, penalties = set(page.evaluate(colours, "+")), set(page.evaluate(colours, "−"))
+    assert (len(gains), len(penalties)) == (1, 1)
+    assert not gains & penalties

@@ -22,13 +22,19 @@ PROMPT = pack_int32(list(range(3, 43)))
 """40 tokens, about what the default job's prompts have."""
 
 
-def write_walks(folder: Path, *, groups: int, groups_per_batch: int, episodes: int, steps: int, seed: int = 0) -> int:
-    """Archives under `folder/rollouts`, every walk of exactly `steps` steps; returns how many steps there are."""
+def write_walks(
+    folder: Path, *, groups: int, groups_per_batch: int, episodes: int, steps: int, seed: int = 0, penalty: float = 0.0
+) -> int:
+    """Archives under `folder/rollouts`, every walk of exactly `steps` steps; returns how many steps there are.
+
+    Args:
+        penalty: reward of every first step.
+    """
     rng = random.Random(seed)
     (folder / "rollouts").mkdir(parents=True, exist_ok=True)
     for batch, first in enumerate(range(0, groups, groups_per_batch)):
         cursors = range(first, min(first + groups_per_batch, groups))
-        payload = msgspec.msgpack.encode([_group(cursor, batch, episodes, steps, rng) for cursor in cursors])
+        payload = msgspec.msgpack.encode([_group(cursor, batch, episodes, steps, rng, penalty) for cursor in cursors])
         (folder / "rollouts" / f"batch-{batch:05d}.msgpack.zlib").write_bytes(zlib.compress(payload, 1))
     return groups * episodes * steps
 
@@ -38,18 +44,21 @@ def group_id(cursor: int) -> str:
     return f"t{cursor:015x}"
 
 
-def _group(cursor: int, batch: int, episodes: int, steps: int, rng: random.Random) -> tuple[bytes, list[bytes]]:
-    played = [_episode(cursor, batch, k, steps, rng) for k in range(episodes)]
+def _group(
+    cursor: int, batch: int, episodes: int, steps: int, rng: random.Random, penalty: float
+) -> tuple[bytes, list[bytes]]:
+    played = [_episode(cursor, batch, k, steps, rng, penalty) for k in range(episodes)]
     return encode(_scored(cursor, played)), [encode(episode) for episode in played]
 
 
-def _episode(cursor: int, batch: int, k: int, steps: int, rng: random.Random) -> Episode:
+def _episode(cursor: int, batch: int, k: int, steps: int, rng: random.Random, penalty: float) -> Episode:
     x, y, taken = cursor % SIDE, 0, []
     for index in range(steps):
         action, (dx, dy) = rng.choice(list(MOVES.items()))
         taken.append(_step(index, f"at {x} {y} .", action, batch, won=False))
         x, y = min(max(x + dx, 0), SIDE - 1), min(max(y + dy, 0), SIDE - 1)
     won = x + y >= SIDE
+    taken[0] = msgspec.structs.replace(taken[0], reward=penalty)
     taken[-1] = msgspec.structs.replace(taken[-1], reward=float(won))
     return Episode(
         group_id=group_id(cursor),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.api.dashboard.curves import MOST_POINTS, held_out, point, points, wilson_interval
-from services.api.dashboard.formats import ago, duration, in_words, number, percent, signed, size
+from services.api.dashboard.curves import MOST_POINTS, held_out, point, points, thinned
+from services.api.dashboard.formats import ago, in_words, number, percent, signed, size
 from services.api.dashboard.spec_text import DEFAULT_SPEC, field_problems, line_of, yaml_problem
+from services.contracts.intervals import wilson_interval
 from services.contracts.job import parse_spec
 
 yaml = pytest.importorskip("yaml")
@@ -25,7 +26,6 @@ def test_signs_shares_sizes_and_times_have_their_units() -> None:
     assert [signed(0.25), signed(-0.5), signed(0.0), signed(None)] == ["+0.25", "−0.5", "0", "–"]
     assert [percent(0.473), percent(1.0), percent(None)] == ["47.3 %", "100.0 %", "–"]
     assert [size(0), size(999), size(346_128), size(2_000_000_000)] == ["0 B", "999 B", "346 kB", "2 GB"]
-    assert [duration(4.2), duration(59), duration(200), duration(1_613)] == ["4.2 s", "59 s", "3 min 20 s", "26 min"]
     assert [ago(1_000.0, 1_030.0), ago(1_000.0, 1_300.0), ago(None)] == ["just now", "5 min ago", "–"]
 
 
@@ -51,12 +51,25 @@ def test_a_point_holds_what_charts_show_and_a_band_where_episodes_are_known() ->
 
 
 def test_long_curves_are_thinned_and_keep_their_end() -> None:
-    rows = [{"batch": batch} for batch in range(10_001)]
-    thin = points(rows)
+    rows = points([{"batch": batch} for batch in range(10_001)])
+    thin = thinned(rows)
     assert len(thin) <= MOST_POINTS
-    assert thin[-1]["batch"] == 10_000
-    assert points(rows[:5]) == rows[:5]
-    assert points([]) == []
+    assert (thin[0]["batch"], thin[-1]["batch"]) == (0, 10_000)
+    assert thinned(rows[:5]) == rows[:5]
+    assert thinned([]) == []
+
+
+def test_a_part_of_a_long_curve_has_every_batch_and_the_totals_of_the_whole() -> None:
+    rows = points([{"batch": batch, "env_steps": 10, "tokens": 3} for batch in range(10_001)])
+    part = thinned(rows, 4_000, 4_100)
+    assert [row["batch"] for row in part] == list(range(4_000, 4_101))
+    assert (part[0]["env_steps_so_far"], part[0]["tokens_so_far"]) == (40_010, 12_003)
+
+
+def test_a_point_knows_how_long_its_job_had_run() -> None:
+    rows = [{"batch": 0, "at_unix_s": 130.0}, {"batch": 1, "at_unix_s": 142.0}]
+    assert [row["elapsed_s"] for row in points(rows, 100.0)] == [30.0, 42.0]
+    assert [row["elapsed_s"] for row in points(rows)] == [0.0, 12.0]
 
 
 def test_only_the_policy_itself_is_drawn_as_held_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.api.dashboard.anchor_graph import SOLVED, UNSOLVED, anchor_graph
+from services.api.dashboard.graph_edges import Box
 from services.api.dashboard.graph_layout import MOST_STATES, drawing
 from services.contracts.rest.rollouts import AnchorAction, AnchorState, Visit
 
@@ -74,6 +75,20 @@ def test_time_runs_from_left_to_right_and_no_two_circles_touch() -> None:
             if first is not second:
                 assert abs(first.x - second.x) + abs(first.y - second.y) > first.radius + second.radius
     assert len(drawn.edges) == 5
+
+
+def test_no_label_lies_on_a_node_or_on_another_label_of_its_state() -> None:
+    names = [f"put the thing {n} south" for n in range(5)]
+    start = state(0, **{name: [visit(n, 0, 0.1 * n, n + 1, won=True)] for n, name in enumerate(names)})
+    others = [state(n + 1, east=[visit(n, 1, 0.0, None, won=True)], back=[visit(n, 2, 0.0, 0)]) for n in range(5)]
+    drawn = drawing(anchor_graph([start, *others]))
+    for edge in drawn.edges:
+        for node in drawn.nodes:
+            circle = Box(node.x, node.y, 2 * node.radius, 2 * node.radius)
+            assert edge.label.overlap(circle) == 0, (edge.transition.action, node.label)
+        for other in drawn.edges:
+            if other is not edge and other.transition.source == edge.transition.source:
+                assert edge.label.overlap(other.label) == 0, (edge.transition, other.transition)
 
 
 def test_shades_go_from_the_lowest_to_the_highest_return() -> None:

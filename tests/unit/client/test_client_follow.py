@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from gigpo.client import GigpoClient, Job
-from gigpo.client.follow import env_steps_per_s, evaluation_line, event_line, figures, follow, phase_words, warning_line
+from gigpo.client.follow import env_steps_per_s, evaluation_line, event_line, figures, follow, warning_line
 from gigpo.client.models import Event
 from services.contracts.events import PhaseBegan, Warned
+from services.contracts.pace import phase_words
 from services.contracts.summary import EvaluationResult
 from tests.unit.client.both_clients import AT_ONCE
 from tests.unit.client.fake_api import FakeApi, evaluation, job
@@ -52,6 +53,28 @@ def test_elsewhere_a_line_is_printed_once_however_often_it_is_said(fake_api: Fak
     ]
 
 
+def learning(done: int) -> tuple[str, dict[str, Any]]:
+    return "phase", {"phase": "warmstart", "doing": "learning", "done": done, "total": 100, "unit": "optimizer steps"}
+
+
+def test_elsewhere_the_warm_start_is_told_in_tenths_with_the_time_that_is_left(fake_api: FakeApi) -> None:
+    fake_api.says("j1", *(learning(done) for done in range(0, 101, 5)), ("phase", {"phase": "training", "batch": 0}))
+    _, written = watched(fake_api, terminal=False)
+    lines = written.splitlines()
+    assert len(lines) == 12
+    assert lines[0] == "phase warmstart learning 0/100 optimizer steps"
+    assert lines[5].startswith("phase warmstart learning 50/100 optimizer steps, ")
+    assert lines[5].endswith(" left")
+    assert lines[-1] == "phase training 0/3 batches"
+
+
+def test_a_terminal_shows_how_far_the_warm_start_is(fake_api: FakeApi) -> None:
+    fake_api.says("j1", learning(0), learning(40))
+    _, written = watched(fake_api, terminal=True)
+    for words in ("warmstart learning", "40/100", " left"):
+        assert words in written, words
+
+
 def test_a_job_that_has_ended_is_not_watched(fake_api: FakeApi) -> None:
     ended, written = watched(fake_api, terminal=False, state="FAILED")
     assert (ended.state, written, fake_api.requests) == ("FAILED", "", [])
@@ -82,6 +105,10 @@ def test_a_terminal_shows_a_bar_and_keeps_what_matters_above_it(fake_api: FakeAp
     ("told", "line"),
     [
         (event("phase", phase="evaluation", label="before"), "phase evaluation before"),
+        (
+            event("phase", phase="warmstart", doing="learning", done=180, total=500, unit="steps"),
+            "phase warmstart learning 180/500 steps",
+        ),
         (event("phase", phase="training", label=None), "phase training"),
         (event("checkpoint", name="b000002"), "checkpoint b000002"),
         (event("checkpoint"), "checkpoint"),

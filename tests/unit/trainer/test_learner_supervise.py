@@ -9,6 +9,7 @@ from services.contracts.job import WarmStart
 from services.trainer.learner.errors import RowsError
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.rows import Pair
+from services.trainer.learner.supervise import Supervising
 
 WARMSTART = WarmStart(warmstart_steps=120, warmstart_batch_size=32, warmstart_learning_rate=1e-2)
 VERBS, PLACES = (4, 5, 6), (9, 10, 11)
@@ -24,10 +25,22 @@ def replies(number: int) -> list[Pair]:
     return pairs
 
 
+def whole(warming: Supervising, seen: list[tuple[int, float]] | None = None) -> dict[str, float]:
+    """Drive the warm start to its end; its report."""
+    while True:
+        try:
+            step = next(warming)
+        except StopIteration as end:
+            report: dict[str, float] = end.value
+            return report
+        if seen is not None:
+            seen.append(step)
+
+
 def test_the_warm_start_teaches_the_form_of_a_reply(tmp_path: Path) -> None:
     learner = Learner(job_spec(), scratch_folder(tmp_path / "base"))
     seen: list[tuple[int, float]] = []
-    report = learner.supervise(replies(400), WARMSTART, lambda step, nll: seen.append((step, nll)))
+    report = whole(learner.supervise(replies(400), WARMSTART), seen)
     assert [step for step, _ in seen] == list(range(1, 121))
     assert report["warmstart_steps"] == 120
     assert report["warmstart_rows"] == 400
@@ -47,7 +60,7 @@ def test_one_seed_warms_to_the_same_bits(tmp_path: Path) -> None:
     few = WARMSTART.model_copy(update={"warmstart_steps": 3})
     learners = [Learner(job_spec(seed=seed), base) for seed in (1, 1, 2)]
     for learner in learners:
-        learner.supervise(replies(50), few)
+        whole(learner.supervise(replies(50), few))
     one, same, other = (weights_of(learner.model) for learner in learners)
     assert same_bits(one, same)
     assert not same_bits(one, other)
@@ -55,27 +68,14 @@ def test_one_seed_warms_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_training_starts_afresh_from_the_warm_policy(tmp_path: Path) -> None:
     learner = Learner(job_spec(beta=0.1, minibatches=1), scratch_folder(tmp_path / "base"))
-    learner.supervise(replies(50), WARMSTART.model_copy(update={"warmstart_steps": 5}))
+    whole(learner.supervise(replies(50), WARMSTART.model_copy(update={"warmstart_steps": 5})))
     assert learner.optimizer_steps == 0
     assert learner.train_batch(random_rows(6), 0)["kl"] == pytest.approx(0.0, abs=1e-6)
     assert learner.optimizer_steps == 1
-
-
-def test_progress_can_end_the_warm_start(tmp_path: Path) -> None:
-    class Cancelled(Exception):
-        pass
-
-    def cancel(step: int, _: float) -> None:
-        if step == 2:
-            raise Cancelled
-
-    learner = Learner(job_spec(), scratch_folder(tmp_path / "base"))
-    with pytest.raises(Cancelled):
-        learner.supervise(replies(50), WARMSTART, cancel)
 
 
 @pytest.mark.parametrize("pairs", [[], [((3,), ())], [((), (3,))]])
 def test_nothing_to_learn_from_is_refused(tmp_path: Path, pairs: list[Pair]) -> None:
     learner = Learner(job_spec(), scratch_folder(tmp_path / "base"))
     with pytest.raises(RowsError, match="want pairs of a prompt and a response"):
-        learner.supervise(pairs, WARMSTART)
+        whole(learner.supervise(pairs, WARMSTART))

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from services.contracts.events import AnyBody, CheckpointSaved
-from services.contracts.job import JobSpec, parse_spec
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.events import AnyBody, CheckpointSaved, PhaseBegan
+from services.contracts.job import JobSpec, WarmStart, parse_spec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState, MoveRefused, StaleEpoch
@@ -21,7 +22,8 @@ from services.trainer.groups.arrivals import ARRIVED
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import Playability
 from services.trainer.groups.training_queue import TrainingQueue
-from services.trainer.learner.rows import Row
+from services.trainer.learner.rows import Pair, Row
+from services.trainer.learner.supervise import Supervising
 from services.trainer.session.consumption import Consumption
 from services.trainer.session.session import Session
 from services.trainer.storage.checkpoint import newest_complete
@@ -185,13 +187,14 @@ class FakeStored:
 
 
 class FakeEvents(Events):
-    """Keeps the warnings and the names of the checkpoints."""
+    """Keeps the warnings, the phases and the names of the checkpoints."""
 
     def __init__(self) -> None:
         super().__init__(None, JOB)  # type: ignore[arg-type]
         self.warnings: list[str] = []
         self.counted: list[str] = []
         self.checkpoints: list[str] = []
+        self.phases: list[PhaseBegan] = []
 
     async def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -205,6 +208,8 @@ class FakeEvents(Events):
     async def add(self, body: AnyBody) -> None:
         if isinstance(body, CheckpointSaved):
             self.checkpoints.append(body.name)
+        if isinstance(body, PhaseBegan):
+            self.phases.append(body)
 
 
 class FakeLearner:
@@ -212,9 +217,20 @@ class FakeLearner:
 
     def __init__(self) -> None:
         self.mismatch_kl = 0.0
+        self.scored_rows = 0
+        """How many rows were asked for their divergence."""
+
+    def divergence(self, rows: Sequence[Row]) -> list[float]:
+        first, self.scored_rows = self.scored_rows, self.scored_rows + len(rows)
+        return [0.1 * (first + place) for place in range(len(rows))]
 
     def mismatch(self, rows: Sequence[Row]) -> dict[str, float]:
         return {"mismatch_kl": self.mismatch_kl}
+
+    def supervise(self, pairs: Sequence[Pair], warmstart: WarmStart) -> Supervising:
+        for done in range(1, warmstart.warmstart_steps + 1):
+            yield done, 0.5
+        return {"warmstart_nll": 0.5, "warmstart_rows": float(len(pairs))}
 
     def export(self, folder: Path) -> None:
         (folder / "config.json").write_text("{}")
@@ -284,7 +300,7 @@ def fake_loop(folder: Path, spec: JobSpec | None = None) -> Loop:
     """A loop without any I/O but that of `folder`."""
     spec, script, ledger = spec or loop_spec(), Script(), FakeLedger()
     parts: dict[str, Any] = {
-        "environment": SimpleNamespace(max_turns=4),
+        "environment": EnvironmentInfo(id="grid"),
         "settings": SimpleNamespace(),
         "redis": EmptyRedis(),
         "ledger": ledger,

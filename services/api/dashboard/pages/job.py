@@ -8,7 +8,7 @@ import yaml
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.api.dashboard import curves, live
+from services.api.dashboard import comparison, live
 from services.api.dashboard.pages.jobs import EVENT_STREAM
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.http.app_parts import Parts
@@ -18,8 +18,8 @@ from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem
 from services.api.sync import feed
 from services.api.sync.stream_ids import stream_position
-from services.contracts.panels import PANELS
 from services.contracts.states import TERMINAL
+from services.presentation.panels import PANELS
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 
@@ -32,19 +32,14 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
     """Warnings, and curves over batches."""
     metrics = await feed.metrics(parts.database, job.id)
     evaluations = await feed.evaluations(parts.database, job.id)
-    document = {
-        "panels": curves.panel_documents(),
-        "runs": [
-            {"name": job.name or job.id, "rows": curves.points(metrics), "held_out": curves.held_out(evaluations)}
-        ],
-    }
+    run = comparison.run_document([job], [comparison.Told(metrics, evaluations)])
     over = job.state in TERMINAL
     return await page(
         request,
         "job.html",
         job=job_view(job),
         tab="overview",
-        document=document,
+        document=comparison.document(PANELS, [run], [job.id], "each"),
         panels=PANELS,
         warnings=await feed.warnings(parts.database, job.id),
         latest=metrics[-TABLE_ROWS:][::-1],

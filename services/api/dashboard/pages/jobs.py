@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from services.api.dashboard import live
 from services.api.dashboard.rendering import PageRoute, page
@@ -71,6 +71,12 @@ async def job_list(
         cursor=cursor,
         next_cursor=rows[PAGE - 1].id if len(rows) > PAGE else None,
     )
+
+
+@router.get("/jobs")
+async def short_of_a_job() -> RedirectResponse:
+    """Where somebody arrives who cuts the end off a job's address."""
+    return RedirectResponse("/", 307)
 
 
 @router.get("/live")

@@ -1,50 +1,32 @@
-// Draws panels with Chart.js: one small chart each, in the page's own colours.
-import { bandSets, heldOutSets, lineSet } from "./datasets.js";
-
-const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
-
-function resolved(name) {
-  const probe = document.createElement("i"); // light-dark() is resolved only where it is used
-  probe.style.color = `var(${name})`;
-  document.body.append(probe);
-  const value = getComputedStyle(probe).color;
-  probe.remove();
-  return value;
-}
-
-function readColours() {
-  return {
-    series: [0, 1, 2, 3, 4, 5].map((n) => resolved(`--series-${n}`)),
-    shades: [0, 1, 2, 3, 4].map((n) => resolved(`--shade-${n}`)),
-    ink: resolved("--ink"),
-    soft: resolved("--soft"),
-    line: resolved("--line"),
-    surface: resolved("--surface"),
-  };
-}
-
-export const text = (panel, value) => {
-  if (value === undefined || value === null) return "–";
-  if (panel.share) return `${short.format(100 * value)} %`;
-  return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : short.format(value);
-};
+// Draws panels with Chart.js: one small chart each, in the page's own colours, over one x axis.
+import { AXES, merged, placeOfVersion } from "./axes.js";
+import { cursorPlugin, nearest } from "./cursor.js";
+import { bandSets, ghostSet, heldOutSets, lineSet, points, smoothed } from "./datasets.js";
+import { colours, configuration, text } from "./chart_style.js";
 
 export class Curves {
-  constructor(root, panels, runs) {
-    this.root = root;
-    this.panels = panels;
-    this.runs = runs;
+  /** `settings`: {axis, smoothing, logarithmic, calm, hidden: Set}; `more(low, high)` gives all runs' rows of a range. */
+  constructor(root, { panels, runs }, settings, more) {
+    Object.assign(this, { root, panels, runs, settings, more });
     this.charts = new Map();
+    this.range = null; // [low, high] on the x axis; null: all
+    this.cursor = null;
+    this.plugin = cursorPlugin(this);
     this.watcher = new IntersectionObserver((seen) => this.draw(seen), { rootMargin: "200px" });
     this.rebuild();
     document.addEventListener("theme", () => this.rebuild());
   }
 
+  get axis() {
+    return AXES[this.settings.axis];
+  }
+
+  get several() {
+    return this.runs.length > 1;
+  }
+
   rebuild() {
-    this.colours = readColours();
-    Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
-    Chart.defaults.font.size = 11;
-    Chart.defaults.color = this.colours.soft;
+    this.colours = colours();
     for (const chart of this.charts.values()) chart.destroy();
     this.charts.clear();
     for (const panel of this.panels) {
@@ -60,7 +42,7 @@ export class Curves {
     for (const { isIntersecting, target } of seen) {
       const panel = this.panels.find((one) => one.key === target.dataset.panel);
       if (!isIntersecting || this.charts.has(panel.key)) continue;
-      this.charts.set(panel.key, new Chart(target.querySelector("canvas"), this.configuration(panel)));
+      this.charts.set(panel.key, new Chart(target.querySelector("canvas"), configuration(this, panel)));
     }
   }
 
@@ -68,11 +50,10 @@ export class Curves {
     return this.root.querySelector(`[data-panel="${panel.key}"]`);
   }
 
-  /** Later batches of the one run on the page; a batch that comes again replaces itself. */
+  /** Later batches of the one run on the page. */
   add(rows) {
-    const known = new Map(this.runs[0].rows.map((row) => [row.batch, row]));
-    for (const row of rows) known.set(row.batch, row);
-    this.runs[0].rows = [...known.values()].sort((a, b) => a.batch - b.batch);
+    this.runs[0].rows = merged(this.runs[0], rows);
+    this.runs[0].batches = Math.max(this.runs[0].batches, this.runs[0].rows.at(-1).batch + 1);
     this.refresh();
   }
 
@@ -86,86 +67,89 @@ export class Curves {
       this.describe(panel, this.figure(panel));
       const chart = this.charts.get(panel.key);
       if (!chart) continue;
-      this.datasets(panel).forEach((set, n) => {
-        if (chart.data.datasets[n]) chart.data.datasets[n].data = set.data;
-        else chart.data.datasets.push(set);
-      });
+      const fresh = configuration(this, panel);
+      chart.data.datasets = fresh.data.datasets;
+      chart.options = fresh.options;
       chart.update("none");
     }
   }
 
+  /** Show a part of the x axis, or all of it; where rows were left out, those of the part are fetched. */
+  async choose(low, high) {
+    this.range = low === undefined || low === null ? null : [low, high];
+    this.refresh();
+    document.dispatchEvent(new CustomEvent("range", { detail: this.range }));
+    if (!this.range || !this.runs.some((run) => run.rows.length < run.batches)) return;
+    const inside = this.runs.flatMap((run) => run.rows.filter((row) => this.axis.of(row) >= low && this.axis.of(row) <= high));
+    const batches = inside.map((row) => row.batch);
+    const [first, last] = inside.length ? [Math.min(...batches), Math.max(...batches)] : [Math.floor(low), Math.ceil(high)];
+    const stride = Math.ceil(Math.max(...this.runs.map((run) => run.batches / run.rows.length)));
+    const found = await this.more(Math.max(first - stride, 0), last + stride);
+    found.forEach((rows, n) => (this.runs[n].rows = merged(this.runs[n], rows)));
+    this.refresh();
+  }
+
+  /** Put the cursor of all charts at `x`; the one under the pointer has its own tooltip. */
+  point(x, under) {
+    this.cursor = x;
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(() => {
+      for (const chart of this.charts.values()) {
+        if (chart !== under) {
+          const found = x === null ? [] : nearest(chart, x);
+          chart.tooltip.setActiveElements(found, { x: 0, y: 0 });
+        }
+        chart.draw();
+      }
+    });
+  }
+
   hasValues(panel) {
-    const held = panel.key === "success" && this.runs.some((run) => run.held_out.length);
-    return held || this.runs.some((run) => run.rows.some((row) => row[panel.series[0][0]] !== undefined));
+    const held = panel.series[0][0] === "success" && this.runs.some((run) => run.held_out.length);
+    return held || this.runs.some((run) => run.rows.some((row) => panel.series.some(([metric]) => row[metric] !== undefined)));
   }
 
   datasets(panel) {
-    if (this.runs.length > 1) {
-      const [metric] = panel.series[0];
-      return this.runs.map((run, n) => lineSet(run.rows, metric, run.name, this.colours.series[n], n));
-    }
-    const [run] = this.runs;
-    const stacked = panel.kind === "stack";
-    const palette = panel.key === "sizes" ? this.colours.shades : this.colours.series;
-    const lines = panel.series.map(([metric, label], n) => lineSet(run.rows, metric, label, palette[n], n, stacked));
-    if (panel.kind !== "band") return lines;
-    const [metric] = panel.series[0];
-    return [...lines, ...bandSets(run.rows, metric, palette[0]), ...heldOutSets(run.held_out, this.colours.ink)];
+    const sizes = panel.key === "sizes" ? this.colours.shades : this.colours.series;
+    return this.runs.flatMap((run, r) =>
+      panel.series.flatMap(([metric, label], s) => {
+        const order = this.several ? r : s;
+        const colour = sizes[order % sizes.length];
+        return this.lines(panel, run, metric, this.several ? run.name : label, colour, order);
+      }),
+    );
   }
 
-  configuration(panel) {
-    const { line, ink, surface } = this.colours;
-    const stacked = panel.kind === "stack" && this.runs.length === 1;
-    const several = this.runs.length > 1 || panel.series.length > 1 || panel.kind === "band";
-    return {
-      type: "line",
-      data: { datasets: this.datasets(panel) },
-      options: {
-        animation: false,
-        maintainAspectRatio: false,
-        parsing: false,
-        normalized: true,
-        interaction: { mode: "nearest", axis: "x", intersect: false },
-        scales: {
-          x: { type: "linear", bounds: "data", grid: { display: false }, border: { color: line }, ticks: { precision: 0, maxTicksLimit: 7, maxRotation: 0, includeBounds: false } },
-          y: {
-            stacked,
-            beginAtZero: panel.share || stacked || ["length", "throughput", "staleness", "serving", "attempts"].includes(panel.key),
-            max: panel.share && (stacked || panel.key === "success") ? 1 : undefined,
-            grid: { color: line },
-            border: { display: false },
-            ticks: { maxTicksLimit: 5, callback: (value) => text(panel, value) },
-          },
-        },
-        plugins: {
-          legend: {
-            display: several,
-            position: "bottom",
-            align: "start",
-            labels: { usePointStyle: true, pointStyle: stacked ? "rectRounded" : "line", boxWidth: 18, boxHeight: 7, padding: 10, filter: (item) => !item.text.startsWith("_") },
-          },
-          tooltip: {
-            backgroundColor: ink,
-            titleColor: surface,
-            bodyColor: surface,
-            boxPadding: 4,
-            filter: (item) => !item.dataset.label.startsWith("_"),
-            callbacks: {
-              title: (items) => (items.length ? `batch ${short.format(items[0].parsed.x)}` : ""),
-              label: (item) => `${item.dataset.label} ${text(panel, item.raw.y)}${item.raw.error ? ` ± ${text(panel, item.raw.error)}` : ""}`,
-            },
-          },
-        },
-      },
-    };
+  lines(panel, run, metric, label, colour, order) {
+    const stacked = panel.kind === "stack";
+    const raw = points(run.rows, metric, this.axis);
+    const found = [lineSet(smoothed(raw, this.settings.smoothing), label, colour, order, stacked)];
+    if (this.settings.smoothing && !stacked) found.push(ghostSet(raw, colour));
+    if (!stacked && run.rows.some((row) => row[`${metric}_low`] !== undefined)) {
+      const [low, high] = ["low", "high"].map((end) => points(run.rows, `${metric}_${end}`, this.axis));
+      found.push(...bandSets(smoothed(low, this.settings.smoothing), smoothed(high, this.settings.smoothing), colour));
+    }
+    if (metric === "success" && run.held_out.length) {
+      const place = (version) => placeOfVersion(run.rows, version, this.axis);
+      const [name, ink] = this.several ? [`_${label}: held out`, colour] : ["held out", this.colours.ink];
+      found.push(...heldOutSets(run.held_out, name, ink, place));
+    }
+    return found;
+  }
+
+  /** Columns and rows of what a panel shows. */
+  table(panel) {
+    const columns = ["run", "batch", "env_steps", "tokens", "elapsed_s", ...panel.series.map(([metric]) => metric)];
+    const shown = (row) => !this.range || (this.axis.of(row) >= this.range[0] && this.axis.of(row) <= this.range[1]);
+    const line = (run, row) => [run.name, row.batch, row.env_steps_so_far, row.tokens_so_far, row.elapsed_s, ...panel.series.map(([metric]) => row[metric])];
+    return [columns, this.runs.flatMap((run) => run.rows.filter(shown).map((row) => line(run, row)))];
   }
 
   describe(panel, figure) {
-    figure.hidden = !this.hasValues(panel);
+    figure.hidden = this.settings.hidden.has(panel.key) || !this.hasValues(panel);
     const [metric] = panel.series[0];
-    const of = (run) => run.rows.filter((row) => row[metric] !== undefined);
-    const latest = this.runs.map((run) => [run.name, of(run).at(-1)]).filter(([, row]) => row);
-    const words = latest.map(([name, row]) => `${this.runs.length > 1 ? `${name} ` : ""}${text(panel, row[metric])} at batch ${row.batch}`);
+    const latest = this.runs.map((run) => [run.name, run.rows.findLast((row) => row[metric] !== undefined)]).filter(([, row]) => row);
+    const words = latest.map(([name, row]) => `${this.several ? `${name} ` : ""}${text(panel, row[metric])} at batch ${row.batch}`);
     figure.querySelector("output").textContent = latest.length === 1 && panel.kind !== "stack" ? text(panel, latest[0][1][metric]) : "";
     figure.querySelector("canvas").setAttribute("aria-label", `${panel.title}, ${panel.unit}: ${words.join("; ") || "no batch yet"}`);
   }

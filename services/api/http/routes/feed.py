@@ -19,11 +19,11 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["feed"])
 
 EVENT_STREAM = "text/event-stream"
 _EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("id", "event", "data")}}
-_STREAM = {"content": {EVENT_STREAM: {"schema": _EVENT}}}
+STREAM = {"content": {EVENT_STREAM: {"schema": _EVENT}}}
 """The schema is that of one event."""
 
 
-@router.get("/events", response_class=StreamingResponse, responses={**responses(404, 422), 200: {**_STREAM}})
+@router.get("/events", response_class=StreamingResponse, responses={**responses(404, 422), 200: {**STREAM}})
 async def follow_events(
     job: FoundJob,
     parts: Parts,
@@ -43,7 +43,7 @@ async def follow_events(
     response_model=list[dict[str, JsonValue]],
     responses={
         **responses(404, 422),
-        200: {"content": {"text/csv": {"schema": {"type": "string"}}, **_STREAM["content"]}},
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}, **STREAM["content"]}},
     },
 )
 async def show_metrics(
