@@ -1,4 +1,4 @@
-"""Every leaf of the job spec as an option of a command: `--gamma 0.9`, grouped by section, with its own help."""
+"""Makes every leaf of the job spec an option of a command: `--gamma 0.9`, grouped by section, with its own help."""
 
 from __future__ import annotations
 

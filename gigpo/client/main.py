@@ -70,7 +70,7 @@ app.command()(examination.version)
 
 
 def main() -> None:
-    """Run the command and end the process with its exit code; a wrong call is told in one message."""
+    """Run the command and end the process with its exit code; a wrong call is reported in one message."""
     command = typer.main.get_command(app)
     try:
         status = command.main(sys.argv[1:], prog_name="gigpo", standalone_mode=False)
@@ -87,7 +87,7 @@ def main() -> None:
         sys.stderr.write(f"gigpo: {missing}\n")
         sys.exit(BAD_INPUT)
     except typer.Abort:
-        sys.stderr.write("gigpo: nothing was done\n")
+        sys.stderr.write("gigpo: aborted, nothing was changed\n")
         sys.exit(FAILED)
     sys.exit(status or OK)
 

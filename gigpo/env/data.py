@@ -1,8 +1,8 @@
-"""Files of the operator that a job may name: all below one folder, ENV_SERVICE_DATA_ROOT.
+"""Data files that a job may name: the operator keeps them all below one folder, ENV_SERVICE_DATA_ROOT.
 
-A field of an environment's Kwargs is a `DataFolder`; a job names it relative to the root, the environment gets an
-absolute path. Without a root, and for what lies outside it, the kwargs are refused. A file that a user names for his
-job comes as `file:<hash>/<name>`, from the platform's own storage.
+A field of an environment's Kwargs is a `DataFolder`: the job gives a path relative to the root, the environment gets an
+absolute path. Kwargs are refused when no root is set or the path leads outside it. A file that a user sends with a job
+is named `file:<hash>/<name>` and comes from the platform's own storage.
 """
 
 import json

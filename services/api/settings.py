@@ -1,4 +1,4 @@
-"""How the API is set: environment variables API_*."""
+"""Settings of the API: environment variables API_*."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         for root in self.model_roots:
             real = root.resolve()
             if real.is_relative_to(ours) or ours.is_relative_to(real):
-                raise ValueError(f"API_MODEL_ROOTS: want folders apart from API_DATA_DIR ({ours}), got {root}")
+                raise ValueError(f"API_MODEL_ROOTS: want folders outside API_DATA_DIR ({ours}), got {root}")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""How the environment service is set: environment variables ENV_SERVICE_*."""
+"""Settings of the environment service: environment variables ENV_SERVICE_*."""
 
 import json
 from pathlib import Path

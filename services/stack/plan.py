@@ -1,4 +1,4 @@
-"""Which services make up a stack, in which order, with which settings."""
+"""The plan of a stack: its services, their order and their settings."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_rows_of_ones_own_train_a_given_model_and_a_baseline_that_cannot_be_had_
     model = str(folder.path / "runs" / "grpo" / "checkpoint")
     said = folder.gigpo("train", "rows.yaml", "--model", model, "--name", "rows", "--engine", "transformers")
     cause = "actor random: the environment names no admissible actions"
-    left_out = f"evaluation random_actor: not one of 8 episodes could be played: {cause}; this baseline is left out"
+    left_out = f"evaluation random_actor: none of 8 episodes could be played: {cause}; this baseline is left out"
     assert left_out in " ".join(said.split())
     summary = json.loads((folder.path / "runs" / "rows" / "summary.json").read_text())
     assert summary["state"] == "SUCCEEDED"

@@ -1,4 +1,4 @@
-"""A call of the API before it is sent, and what its answer means."""
+"""A call of the API: its request, and the parsing of its answer."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Call(Generic[T]):
             return self.parse(answer)
         except (ValidationError, ValueError) as error:
             where = f"{self.method} {answer.url.path}"
-            raise BadAnswer(f"{where}: the answer is not this API's: {_first_line(error)}") from error
+            raise BadAnswer(f"{where}: the answer does not come from this API: {_first_line(error)}") from error
 
 
 @dataclass(frozen=True)

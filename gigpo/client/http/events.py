@@ -1,4 +1,4 @@
-"""Server-sent events: how a job's are asked for, and bytes into events."""
+"""Server-sent events: requests a job's events and parses the bytes."""
 
 from __future__ import annotations
 

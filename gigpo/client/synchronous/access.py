@@ -1,4 +1,4 @@
-"""Keys, projects, and the record of what was done."""
+"""Keys, projects, and the audit log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every group of calls stands on: one call, a list, an answer that is read as it comes."""
+"""The base of every group of calls: a single call, a paged list, a streamed answer."""
 
 from __future__ import annotations
 

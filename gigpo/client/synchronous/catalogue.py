@@ -1,4 +1,4 @@
-"""What jobs can name, and how the installation is."""
+"""The catalogue: environments and algorithms that jobs can name, and the health of the installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs: submit, look, steer, begin again, listen."""
+"""Jobs: submit, show, command, retry, fork, follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of a batch where episodes met: what was done there, and what came of it."""
+"""The anchor states of a batch that several episodes visited, with the actions taken there and their returns."""
 
 from __future__ import annotations
 

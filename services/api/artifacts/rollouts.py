@@ -1,4 +1,4 @@
-"""Trained groups, read from the trainer's archive: what the agent saw and did, and why each step got its advantage."""
+"""Trained groups, read from the trainer's archive: observations, actions, and the reasons for each step's advantage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an open page is sent while things change: only what is new, at most one look a second."""
+"""Sends an open page the changes since the last event that it has, at most once a second."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _news(rows: Sequence[EventRow]) -> list[tuple[str, object]]:
 
 
 async def _next_look(follower: Follower) -> None:
-    """Wait until there is news, and never less than `LOOK_S` but at the end of the process."""
+    """Wait `LOOK_S`; return early when the process ends."""
     began = time.monotonic()
     await follower.listen(LOOK_S)
     if not follower.over:

@@ -1,4 +1,4 @@
-"""What a request handler may use: made once when the process starts, closed when it ends."""
+"""The objects that request handlers use: created when the process starts, closed when it ends."""
 
 from __future__ import annotations
 

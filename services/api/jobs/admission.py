@@ -1,8 +1,8 @@
 """The use cases that make a job: submit, retry, fork, evaluate.
 
-A submitted job belongs to its caller's project, one that is made from another job to that job's.
-What a new job takes over from another one lies in its folder before the job is stored, so that an acknowledged job
-needs nothing of the other one any more.
+A submitted job belongs to its caller's project; a job that is made from another one belongs to that job's project.
+Everything that a new job takes over is copied into its folder before the job is stored, so that an acknowledged job no
+longer needs the other one.
 """
 
 from __future__ import annotations

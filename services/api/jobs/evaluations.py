@@ -1,4 +1,4 @@
-"""Evaluations: jobs of kind `evaluation`, seen as what they measure."""
+"""Evaluations: views of the jobs of kind `evaluation`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all documents share."""
+"""Base classes of all REST documents."""
 
 from __future__ import annotations
 

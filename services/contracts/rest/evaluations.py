@@ -1,4 +1,4 @@
-"""Evaluations as documents: a pinned policy, a panel of tasks, and what was measured."""
+"""Evaluations as documents: a pinned policy, a panel of tasks, and the results."""
 
 from __future__ import annotations
 

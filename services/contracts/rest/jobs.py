@@ -1,4 +1,4 @@
-"""Jobs as documents: what is asked for, and what is shown of them."""
+"""Jobs as documents: requests, and the views that answer them."""
 
 from __future__ import annotations
 

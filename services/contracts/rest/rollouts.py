@@ -1,4 +1,4 @@
-"""Rollouts and anchors as documents: what the agent saw and did, and why each step got its advantage."""
+"""Rollouts and anchors as documents: the agent's observations and actions, and how each step got its advantage."""
 
 from __future__ import annotations
 

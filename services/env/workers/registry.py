@@ -1,4 +1,4 @@
-"""Where environments come from: installed packages register them by entry point, settings may name more."""
+"""The registry of environments: installed packages register them by entry point, settings may name more."""
 
 import re
 from collections.abc import Mapping
@@ -124,7 +124,7 @@ class Registry:
         try:
             found: object = attrgetter(parts[2])(import_module(parts[1]))
             if not (isinstance(found, type) and issubclass(found, Environment)):
-                raise UnavailableError(environment_id, f"{reference} is no Environment class")
+                raise UnavailableError(environment_id, f"{reference} is not an Environment class")
             if options := self._options.get(environment_id):  # a class of its own: another id may have the same one
                 found = type(found.__name__, (found,), {**_told_of(found), "options": options})
         except UnavailableError:

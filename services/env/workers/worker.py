@@ -1,7 +1,7 @@
-"""A worker process: environment code runs here and nowhere else.
+"""A worker process: the only place where environment code runs.
 
-Started by `process.py` as `python -m services.env.workers.worker FD CONFIG`. Reads orders from the socket, answers in
-frames, ends when the socket closes. It never decides about rewards for its own failures: it says what failed.
+`process.py` starts it as `python -m services.env.workers.worker FD CONFIG`. It reads orders from the socket, answers in
+frames, and ends when the socket closes. It never gives a reward for its own failures; it reports them.
 """
 
 import ctypes

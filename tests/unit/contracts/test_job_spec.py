@@ -110,7 +110,7 @@ def test_a_combination_that_makes_no_sense_is_refused_in_one_sentence(changes, w
     [
         ({"reward_funcs": ["format", "format"]}, ["reward_funcs: want names, each once"]),
         ({"reward_funcs": ["format"], "reward_weights": [1, 2]}, ["reward_weights: want 1, one per function, got 2"]),
-        ({"reward_funcs": ["soft_overlong"]}, ["soft_cache_length: soft_overlong wants it"]),
+        ({"reward_funcs": ["soft_overlong"]}, ["soft_cache_length: soft_overlong needs a number"]),
         (
             {"reward_funcs": ["soft_overlong"], "soft_max_length": 4, "soft_cache_length": 5},
             ["at most soft_max_length = 4"],

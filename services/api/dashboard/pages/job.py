@@ -1,4 +1,4 @@
-"""One job: its curves while they grow, and its spec."""
+"""One job: its live curves and its spec."""
 
 from __future__ import annotations
 

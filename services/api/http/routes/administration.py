@@ -1,4 +1,4 @@
-"""Keys, projects and the audit log; and who the caller is."""
+"""Keys, projects, the audit log, and the caller's own identity."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ async def set_quotas(project_id: ProjectId, wanted: Quotas, parts: Parts) -> Pro
 @router.get("/audit")
 async def list_audit_entries(
     parts: Parts,
-    limit: Annotated[int, Query(ge=1, le=500, description="Most entries of one page.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=500, description="Largest number of entries on a page.")] = 100,
     cursor: Annotated[
-        str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the page before.")
+        str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the previous page.")
     ] = None,
 ) -> AuditPage:
     """Every attempt to change something, newest first."""

@@ -1,4 +1,4 @@
-"""What jobs can name, and whether the installation is well."""
+"""The catalogue: environments and algorithms that jobs can name, and the health of the installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policies that a job leaves: look, take away, delete."""
+"""A job's checkpoints: list, download, delete."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def list_evaluations(
     parts: Parts,
     caller: Asking,
     job_id: Annotated[
-        str | None, Query(max_length=32, pattern=TEXT, description="Only those of this job's policies.")
+        str | None, Query(max_length=32, pattern=TEXT, description="Only evaluations of this job's policies.")
     ] = None,
     limit: PageLimit = 50,
     cursor: Cursor = None,

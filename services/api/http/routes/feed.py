@@ -1,4 +1,4 @@
-"""What a job says while it runs: events as a stream, metrics and evaluations as tables."""
+"""The feed of a job: events as a stream, metrics and evaluations as tables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def follow_events(
     job: FoundJob,
     parts: Parts,
     after: AfterEvent = BEGINNING,
-    follow: Annotated[bool, Query(description="False: the stream ends behind the newest event.")] = True,
+    follow: Annotated[bool, Query(description="False: the stream ends after the newest event.")] = True,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events from the beginning, or from after `Last-Event-ID`; the stream ends after the job's last.
 
@@ -88,7 +88,7 @@ async def show_metrics(
     job: FoundJob,
     parts: Parts,
     wanted: Wanted,
-    format: Annotated[Literal["json", "csv"], Query(description="Of the table; `csv`: all of it.")] = "json",
+    format: Annotated[Literal["json", "csv"], Query(description="Format of the table; `csv`: all of it.")] = "json",
 ) -> Response:
     """One row a batch, as JSON or CSV; with `Accept: text/event-stream` each as it comes, as `/events` does."""
     rows = await feed.metrics(parts.database, job.id)

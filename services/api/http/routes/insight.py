@@ -31,8 +31,8 @@ OfPurpose = Annotated[Purpose, Query(description="Of which rollouts; of evaluati
 Batch = Annotated[int | None, Query(ge=0, le=1 << 31, description="Number of a batch; of evaluations the version.")]
 Width = Annotated[int, Query(ge=1, le=MOST_BATCHES, description="Stored batches that are taken together.")]
 MinVisits = Annotated[int, Query(ge=1, le=1 << 31, description="Only states that were visited so often.")]
-PageLimit = Annotated[int, Query(ge=1, le=200, description="Most entries of one page.")]
-Position = Annotated[str | None, Query(pattern=r"^\d{1,9}$", description="`next_cursor` of the page before.")]
+PageLimit = Annotated[int, Query(ge=1, le=200, description="Largest number of entries on a page.")]
+Position = Annotated[str | None, Query(pattern=r"^\d{1,9}$", description="`next_cursor` of the previous page.")]
 
 WatchId = Annotated[str, Path(pattern=r"^[wj][0-9a-f]{1,31}$", description="Id of the watch.")]
 AfterStep = Annotated[

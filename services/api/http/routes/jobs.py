@@ -1,4 +1,4 @@
-"""Jobs: submit, list, look, command."""
+"""Jobs: submit, list, show, command."""
 
 from __future__ import annotations
 

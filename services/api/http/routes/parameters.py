@@ -28,8 +28,8 @@ IdempotencyKey = Annotated[
         examples=["3f1c7c0e-train-corner"],
     ),
 ]
-Cursor = Annotated[str | None, Query(pattern=r"^j[0-9a-f]{1,31}$", description="`next_cursor` of the page before.")]
-PageLimit = Annotated[int, Query(ge=1, le=200, description="Most entries of one page.")]
+Cursor = Annotated[str | None, Query(pattern=r"^j[0-9a-f]{1,31}$", description="`next_cursor` of the previous page.")]
+PageLimit = Annotated[int, Query(ge=1, le=200, description="Largest number of entries on a page.")]
 
 
 async def _found(job_id: JobId, parts: Parts, caller: Asking) -> JobRow:

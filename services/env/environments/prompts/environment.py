@@ -1,11 +1,11 @@
-"""One prompt, one reply: the reply is the action, and reward functions say what it is worth.
+"""One prompt, one reply: the reply is the action, and reward functions score it.
 
 Transcript (a generated sum; reward_funcs: accuracy):
 
     3 plus 4                                        7          reward 1, won
     3 plus 4                                        8          reward 0
 
-The anchor is the prompt. There is nothing to compare between states, so gigpo is refused.
+The anchor is the prompt. Its states cannot be compared, so gigpo is refused.
 """
 
 import random

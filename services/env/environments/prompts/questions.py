@@ -1,4 +1,4 @@
-"""The prompts: of a data folder, of the job itself, or generated sums; and which of them are held out."""
+"""The prompts, from a data folder, from the job itself, or generated sums, and their split into training and test."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping

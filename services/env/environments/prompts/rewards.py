@@ -1,8 +1,8 @@
-"""Reward functions: what a reply is worth, one number each.
+"""Reward functions: each scores a reply with one number.
 
-A plugin is a function of one `Completion`, registered by an entry point of the group `gigpo.rewards`; its name is what
-a job's `reward_funcs` calls it. A function may also be in a file that came with the job. An exception out of one is an
-environment's fault, never a reward.
+A plugin is a function of one `Completion`, registered by an entry point of the group `gigpo.rewards`. A job's
+`reward_funcs` uses the entry point's name. A function may also be in a file that came with the job. An exception in one
+is a fault of the environment, never a reward.
 """
 
 import math
@@ -37,7 +37,7 @@ def reward_functions(settings: Rewards, files_root: str | None = None) -> list[R
     """
     for name, setting in LENGTHS.items():
         if name in settings.reward_funcs and getattr(settings, setting) is None:
-            raise KwargsError(f"{setting}: {name} wants it, tokens, got none")
+            raise KwargsError(f"{setting}: {name} needs a number of tokens, got none")
     built_in = _built_in(settings)
     return [built_in.get(name) or _brought(name, files_root) for name in settings.reward_funcs]
 
