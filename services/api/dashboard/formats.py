@@ -69,6 +69,11 @@ def instant(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
 
 
+def clock(unix_s: float) -> str:
+    """Day and time in UTC, as a log has it."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def in_words(detail: Mapping[str, Any]) -> str:
     """A nested mapping as one line of its leaves; what is empty, 0 or -1 (no policy version yet) is left out."""
     found = []
@@ -91,5 +96,6 @@ FILTERS = {
     "duration": duration_or_dash,
     "ago": ago,
     "instant": instant,
+    "clock": clock,
 }
 """What the templates know, by name."""
