@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from services.contracts.panels import PANELS, Panel
 from services.contracts.summary import EvaluationResult
+from services.presentation.panels import PANELS, Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

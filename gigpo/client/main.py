@@ -20,7 +20,8 @@ from gigpo.client.commands import (
     stack,
     training,
 )
-from gigpo.client.errors import FAILED, OK
+from gigpo.client.errors import BAD_INPUT, FAILED, OK
+from gigpo.client.missing import missing_package
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,6 +58,12 @@ def main() -> None:
         if error.format_message():  # without: the help was shown
             sys.stderr.write(f"gigpo: {_sentence(error)}\n")
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        sentence = missing_package(error)
+        if sentence is None:
+            raise
+        sys.stderr.write(f"gigpo: {sentence}\n")
+        sys.exit(BAD_INPUT)
     except typer.Abort:
         sys.stderr.write("gigpo: nothing was done\n")
         sys.exit(FAILED)

@@ -13,7 +13,7 @@ from services.contracts.rest.base import Document
 from services.contracts.rest.checkpoints import CheckpointFile
 from services.contracts.rest.checkpoints import CheckpointView as Checkpoint
 from services.contracts.rest.evaluations import EvaluationView as Evaluation
-from services.contracts.rest.jobs import JobView
+from services.contracts.rest.jobs import JobRemains, JobView
 from services.contracts.rest.rollouts import AnchorAction, RolloutDetail, StepMember, Visit
 from services.contracts.rest.rollouts import AnchorState as Anchor
 from services.contracts.rest.rollouts import EpisodeView as Episode
@@ -32,6 +32,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Job",
+    "JobRemains",
     "JsonObject",
     "NewKey",
     "Project",

@@ -11,7 +11,8 @@ import yaml
 from pydantic import JsonValue
 
 from gigpo.client.models import Job
-from services.contracts.summary import EVALUATION_LABELS, EvaluationResult, JobSummary
+from services.contracts.summary import EvaluationResult, JobSummary
+from services.presentation.evaluations import EVALUATION_LABELS
 
 STYLE = """
 :root { color-scheme: light dark; }

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from gigpo.client.document import require_environment, require_model_folder
 from gigpo.client.errors import BAD_INPUT, INTERRUPTED, GigpoError, NoStack
-from gigpo.client.stack import RunningStack, running_stack, start_stack, stop_stack
+from gigpo.client.stack import RunningStack, running_stack, stack_command, start_stack, stop_stack
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.job import JobSpec
 from services.contracts.states import JobState
@@ -110,6 +110,7 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
         require_model_folder(spec)
         stack = running_stack(runs)
         if stack is None:
+            stack_command()
             require_environment(spec)
             words.print(f"no stack is up in {runs}: starting one, which takes some seconds")
             stack = started = start_stack(runs)

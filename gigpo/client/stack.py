@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gigpo.client.errors import NoStack
+from gigpo.client.missing import how_to_install
 
 START_S = 900.0
 """Longest wait for a stack to be up: three stages, each of which may take minutes on a busy machine; ten seconds are
@@ -64,7 +65,8 @@ def _is_held(folder: Path) -> bool:
 def stack_command() -> list[str]:
     """The command of a stack in the foreground. Raises NoStack when this installation is the client alone."""
     if find_spec("services.stack") is None or find_spec("uvicorn") is None:
-        raise NoStack("this installation is the client alone: pip install 'gigpo-platform[embedded]', or name an API")
+        here = f"{how_to_install()} brings a stack"
+        raise NoStack(f"this installation is the client alone: {here}, --api URL names an API elsewhere")
     return [sys.executable, "-m", "services.stack.main"]
 
 

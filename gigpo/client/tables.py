@@ -9,7 +9,8 @@ from rich.table import Table
 from gigpo.client.compare import Row
 from gigpo.client.comparison_report import cells, header
 from gigpo.client.report import number_text, summary_rows
-from services.contracts.summary import EVALUATION_LABELS, EvaluationResult, JobSummary
+from services.contracts.summary import EvaluationResult, JobSummary
+from services.presentation.evaluations import EVALUATION_LABELS
 
 
 def summary_table(summary: JobSummary) -> Table:

@@ -94,3 +94,20 @@ class JobFolder:
     def final(self) -> Path:
         """The trained policy in Hugging Face format."""
         return self.root / FINAL
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Everything that the platform writes there, whether it is there or not."""
+        return (
+            self.base,
+            self.policies,
+            self.checkpoints,
+            self.archives,
+            self.metrics,
+            self.evaluations,
+            self.origin,
+            self.tensorboard,
+            self.tracking,
+            self.summary,
+            self.final,
+        )

@@ -132,6 +132,11 @@ def control(job: str) -> str:
     return f"{{{job}}}:control"
 
 
+def deleted(job: str) -> str:
+    """String with a time to live: the job was deleted; a trainer that still gets a message of it does nothing."""
+    return f"{{{job}}}:deleted"
+
+
 def requests_stream(replica: str) -> str:
     """Stream rollout -> inference of `GenerateRequest`."""
     return f"{{inference:{replica}}}:requests"
@@ -155,3 +160,28 @@ def adopter(replica: str) -> str:
 def service_heartbeat(service: str, instance: str) -> str:
     """Key with a time to live: the instance is alive; its value is a `Heartbeat` as JSON."""
     return f"services:alive:{service}:{instance}"
+
+
+LASTING = (
+    spec,
+    environment,
+    base,
+    epoch,
+    ledger,
+    live,
+    manifests,
+    groups_stream,
+    episodes_stream,
+    scored_stream,
+    events_stream,
+    warned,
+    policy,
+    policy_acks,
+    policy_refusals,
+    troubles,
+    last_trouble,
+    playing_refusals,
+    takes,
+    control,
+)
+"""Every key of a job that stays when the job has ended; those of its groups go with the groups."""

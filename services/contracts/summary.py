@@ -9,23 +9,12 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-EVALUATION_LABELS = {
-    "before": "before training",
-    "during": "during training",
-    "after": "after training",
-    "pinned": "the pinned policy",
-    "task_hidden": "the same policy, task hidden",
-    "task_shuffled": "another task's sentence shown",
-    "random_actor": "random admissible actions",
-}
-"""What an `EvaluationResult.label` is called where people read it."""
-
-
 class EvaluationResult(Section):
     """Sampled success on a panel of held-out tasks at one pinned policy version."""
 
     label: str
-    """A key of `EVALUATION_LABELS`."""
+    """`before`, `during` or `after` training, a baseline such as `task_hidden`, or `pinned`: measured as a job of its
+    own."""
     version: int
     episodes: int
     success: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
 from pydantic import JsonValue
@@ -12,9 +12,11 @@ from gigpo.client.errors import ApiRefused, NotFound
 from gigpo.client.http.call import Call, get, given, once, reads
 from gigpo.client.http.events import EventParser, stream_of
 from gigpo.client.http.retries import wait_or_raise
-from gigpo.client.models import DryRun, Event, Job, JsonObject
+from gigpo.client.models import DryRun, Event, Job, JobRemains, JsonObject
 from gigpo.client.synchronous.base import Calls
 from services.contracts.summary import EvaluationResult, JobSummary
+
+_JOB = "/v1/jobs/{job_id}"
 
 
 class JobCalls(Calls):
@@ -57,6 +59,8 @@ class JobCalls(Calls):
         parent_job: str | None = None,
         created_after: float | None = None,
         created_before: float | None = None,
+        tag: str | None = None,
+        archived: str | None = None,
     ) -> Iterator[Job]:
         """Jobs, newest first, page by page as they are wanted.
 
@@ -65,6 +69,7 @@ class JobCalls(Calls):
             kind: `training` or `evaluation`.
             parent_job: whose retries, forks and evaluations.
             created_after, created_before: Unix seconds, inclusive and exclusive.
+            archived: `no` (the default), `yes`: archived jobs alone, or `any`.
         """
         query = {
             "state": state,
@@ -75,6 +80,8 @@ class JobCalls(Calls):
             "parent_job": parent_job,
             "created_after": created_after,
             "created_before": created_before,
+            "tag": tag,
+            "archived": archived,
         }
         return self._entries("/v1/jobs", "jobs", Job, query, limit=limit)
 
@@ -87,6 +94,40 @@ class JobCalls(Calls):
             if not newest:
                 raise
         return self.job(newest[0].id)
+
+    def change_job(
+        self,
+        job_id: str,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
+        archived: bool | None = None,
+    ) -> Job:
+        """Note something on a job; what is None stays as it is.
+
+        Args:
+            tags: all that the job is to have; an empty list takes them away.
+            notes: an empty text takes them away.
+            archived: True: lists leave the job out.
+
+        Raises:
+            Conflict: a job that has not ended can't be archived.
+        """
+        body = given(name=name, tags=None if tags is None else list(tags), notes=notes, archived=archived)
+        return self._perform(Call("PATCH", _JOB, reads(Job), names={"job_id": job_id}, body=body))
+
+    def remains(self, job_id: str) -> JobRemains:
+        """What a deletion of the job would take away, and what it would leave. Raises NotFound."""
+        return self._perform(get(f"{_JOB}/remains", JobRemains, job_id=job_id))
+
+    def delete_job(self, job_id: str) -> JobRemains | None:
+        """Delete an ended job; gives what went, or None when the answer to that was lost.
+
+        Raises:
+            Conflict: the job has not ended, or a trainer is still ending it.
+        """
+        return self._perform(Call("DELETE", _JOB, _remains, names={"job_id": job_id}))
 
     def cancel(self, job_id: str) -> Job:
         """End the job at its next step boundary. Raises Conflict when it has ended otherwise."""
@@ -184,6 +225,10 @@ class JobCalls(Calls):
         except NotFound:
             self.job(job_id)  # no such job is another thing than no summary yet
             return None
+
+
+def _remains(answer: httpx.Response) -> JobRemains | None:
+    return None if answer.status_code == 204 else reads(JobRemains)(answer)
 
 
 def _command(job_id: str, verb: str) -> Call[Job]:

@@ -21,7 +21,8 @@ _CHECKPOINT = re.compile(r"b[0-9]{6,}")
 """Named by the batches that it holds; the trainer sets broken ones aside under another name."""
 _HASHES = "hashes.json"
 """Of all files of a checkpoint, the trainer's own too; no part of the Hugging Face folder."""
-_DELETED = ".deleted"
+DELETED = ".deleted"
+"""How a folder is called at the end whose removal has begun."""
 _CHUNK_BYTES = 1 << 20
 _END = bytes(2 * tarfile.BLOCKSIZE)
 
@@ -74,7 +75,7 @@ def delete_checkpoint(folder: Path, name: str, *, ended: bool) -> None:
     names = [one for one in checkpoint_names(folder) if one != FINAL]
     if not ended and name in names[-1:]:
         raise Problem(409, f"cannot delete checkpoint {name}: its job has not ended and would go on from it")
-    aside = path.with_name(f".{name}{_DELETED}")
+    aside = path.with_name(f".{name}{DELETED}")
     try:
         path.rename(aside)  # at once, so that nobody finds half of it
     except OSError as error:
@@ -82,9 +83,9 @@ def delete_checkpoint(folder: Path, name: str, *, ended: bool) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def deleted_checkpoints(jobs: Path) -> list[Path]:
-    """What is left of checkpoints of all jobs whose removal a process began and did not end."""
-    return [path for place in ("j*", "j*/checkpoints") for path in jobs.glob(f"{place}/.*{_DELETED}")]
+def deleted_folders(jobs: Path) -> list[Path]:
+    """What is left of jobs and checkpoints whose removal a process began and did not end."""
+    return [path for place in ("", "j*/", "j*/checkpoints/") for path in jobs.glob(f"{place}.*{DELETED}")]
 
 
 def tar_stream(files: Mapping[str, Path], top: str) -> tuple[int, Iterator[bytes]]:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from services.api.dashboard import curves
 from services.api.sql.tables import JobRow
-from services.contracts.panels import Panel
+from services.presentation.panels import Panel
 
 Seeds = Literal["mean", "each"]
 SEED = "training.seed"

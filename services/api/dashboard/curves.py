@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
-from services.contracts.panels import PANELS, Panel
+from services.presentation.panels import PANELS, Panel
 
 MOST_POINTS = 600
 """A curve on a page has no more points than this: it is drawn some 400 pixels wide. Zooming in brings the others."""

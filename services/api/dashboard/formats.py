@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from services.contracts.pace import duration
-from services.contracts.schema_words import kwargs_in_words
+from services.presentation.pace import duration
+from services.presentation.schema_words import kwargs_in_words
 
 DASH = "–"
 NOTHING_SERVED = -1
@@ -49,7 +49,7 @@ def size(count: int) -> str:
 
 
 def duration_or_dash(seconds: float | None) -> str:
-    """As `services.contracts.pace.duration`; a dash for none."""
+    """As `services.presentation.pace.duration`; a dash for none."""
     return DASH if seconds is None else duration(seconds)
 
 

@@ -18,8 +18,8 @@ from services.contracts.events import (
     Warned,
     read,
 )
-from services.contracts.pace import phase_line, phase_words
 from services.contracts.summary import EvaluationResult
+from services.presentation.pace import phase_line, phase_words
 
 SHOWN = {
     "": "everything but batches",

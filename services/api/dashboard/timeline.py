@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from services.contracts.events import CheckpointSaved, Evaluated, PhaseBegan, StateReached, Warned, read
-from services.contracts.pace import duration
 from services.contracts.states import JobState
+from services.presentation.pace import duration
 
 WIDTH, ROW = 1000.0, 26.0
 """Of the drawing, in its own units."""

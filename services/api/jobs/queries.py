@@ -30,6 +30,8 @@ class JobFilter:
     """Unix seconds, inclusive."""
     created_before: float | None = None
     """Unix seconds, exclusive."""
+    tag: str | None = None
+    archived: bool | None = False
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """As SQL."""
@@ -40,12 +42,15 @@ class JobFilter:
             JobRow.advantage_estimator: self.advantage_estimator,
             JobRow.kind: self.kind,
             JobRow.parent_job: self.parent_job,
+            JobRow.archived: self.archived,
         }
         found = [column == value for column, value in equal.items() if value is not None]
         if self.created_after is not None:
             found.append(JobRow.created_unix_s >= self.created_after)
         if self.created_before is not None:
             found.append(JobRow.created_unix_s < self.created_before)
+        if self.tag is not None:
+            found.append(JobRow.tag_line.contains(f" {self.tag} ", autoescape=True))
         return found
 
 

@@ -91,6 +91,9 @@ class NewJob:
             metrics=None,
             summary=None,
             event_id="0-0",
+            tags=[],
+            notes=None,
+            archived=False,
         )
 
 

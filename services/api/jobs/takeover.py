@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from structlog.stdlib import BoundLogger
 
-from services.api.artifacts.storage import checkpoint_files, checkpoint_names, deleted_checkpoints
+from services.api.artifacts.storage import checkpoint_files, checkpoint_names, deleted_folders
 from services.api.rest.problems import Problem
 from services.contracts.archive import ArchiveName
 from services.contracts.jobfolder import FINAL, JobFolder
@@ -187,9 +187,10 @@ async def keep_swept(jobs: Path, log: BoundLogger) -> None:
 
 
 def sweep(jobs: Path, before_unix_s: float) -> list[Path]:
-    """Remove what was begun before that time and never became a job's folder, since its process died, and checkpoints
-    that were deleted, whenever that was; gives what it was."""
-    found = [path for path in jobs.glob(".j*") if _touched_unix_s(path) < before_unix_s] + deleted_checkpoints(jobs)
+    """Remove what was begun before that time and never became a job's folder, since its process died, and jobs and
+    checkpoints that were deleted, whenever that was; gives what it was."""
+    abandoned = {path for path in jobs.glob(".j*") if _touched_unix_s(path) < before_unix_s}
+    found = sorted(abandoned.union(deleted_folders(jobs)))
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.contracts.rest.access import DEFAULT_PROJECT
@@ -57,6 +57,19 @@ class JobRow(Base):
     summary: Mapped[dict[str, Any] | None]
     event_id: Mapped[str] = mapped_column(String(40))
     """Last event of the job's stream that is stored here."""
+    tag_line: Mapped[str] = mapped_column("tags", String(640), server_default="")
+    """The tags with a space before and behind each, ` a b `, so that each can be looked for; empty: none."""
+    notes: Mapped[str | None] = mapped_column(Text)
+    archived: Mapped[bool] = mapped_column(Boolean, server_default=false())
+
+    @property
+    def tags(self) -> list[str]:
+        """Words of the user's."""
+        return self.tag_line.split()
+
+    @tags.setter
+    def tags(self, words: list[str]) -> None:
+        self.tag_line = " ".join(["", *words, ""]) if words else ""
 
     @property
     def is_evaluation(self) -> bool:

@@ -39,6 +39,12 @@ async def announced_jobs(redis: Redis) -> set[str]:
     return await asyncio.to_thread(_named_in, waiting, held)
 
 
+async def held_jobs(redis: Redis) -> set[str]:
+    """Ids of the jobs of which a worker holds a message: it is at work on them. Raises QueueUnreadable."""
+    held = await cast(Awaitable[list[bytes]], redis.hvals(UNACKED))
+    return await asyncio.to_thread(_named_in, [], held)
+
+
 def _named_in(waiting: list[bytes], held: list[bytes]) -> set[str]:
     try:
         arguments = [waiting_arguments(message) for message in waiting] + [held_arguments(entry) for entry in held]

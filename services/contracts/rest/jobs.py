@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.rest.base import Document, Named, Request
 from services.contracts.states import TERMINAL, JobState, Wish
 
 JobKind = Literal["training", "evaluation"]
+JOB_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+TAG = r"^[a-z0-9][a-z0-9._:/=+-]{0,31}$"
+MOST_TAGS, NOTES_CHARACTERS = 16, 4_000
+
+
+def _once_each(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("want text without NUL characters, got one with")
+    return text
 
 
 class Origin(Document):
@@ -49,6 +62,12 @@ class JobView(Document):
     error: str | None
     metrics: dict[str, JsonValue] | None
     """Of the last batch."""
+    tags: list[str] = Field(default_factory=list)
+    """Words of the user's, to find jobs by."""
+    notes: str | None = None
+    """What the user wrote about it."""
+    archived: bool = False
+    """Whether lists leave it out unless they are asked for archived jobs."""
 
     @property
     def ended(self) -> bool:
@@ -107,5 +126,41 @@ class ForkRequest(Request):
         default_factory=dict, examples=[{"training.learning_rate": 3e-5, "algorithm": {"beta": 0.0}}]
     )
     """What differs in the spec, by dotted keys or nested sections."""
-    name: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    name: str | None = Field(None, pattern=JOB_NAME)
     """Name of the new job."""
+
+
+class JobChanges(Request):
+    """What a user changes of a job. Fields that are left out stay as they are.
+
+    The schema names no defaults: a client that sends the default of a field would change it.
+    """
+
+    name: str | None = Field(default_factory=lambda: None, pattern=JOB_NAME)
+    """Null: the job has no name. Results and tracked runs that bear the old name keep it."""
+    tags: Annotated[list[Annotated[str, StringConstraints(pattern=TAG)]], AfterValidator(_once_each)] = Field(
+        default_factory=list, max_length=MOST_TAGS, examples=[["baseline", "seed:0"]]
+    )
+    """All tags of the job from now on."""
+    notes: Annotated[str, AfterValidator(_without_nul)] | None = Field(
+        default_factory=lambda: None, max_length=NOTES_CHARACTERS
+    )
+    """Null: none."""
+    archived: bool = Field(default_factory=bool)
+    """True: lists leave the job out. 409 for a job that has not ended."""
+
+
+class JobRemains(Document):
+    """What the deletion of a job takes away, and what it leaves."""
+
+    job_id: str
+    events: int
+    """Stored events that go with the job: states, metrics, evaluations, warnings."""
+    folder: str
+    """The job's folder below the platform's data folder."""
+    files: list[str]
+    """What goes of the folder's entries: policies, checkpoints, rollouts, metrics."""
+    size_bytes: int
+    """Of these files; those that another job links to still take their space."""
+    kept: list[str]
+    """Entries of the folder that the platform did not write. They stay where they are, and so does the folder."""

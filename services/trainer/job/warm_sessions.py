@@ -59,6 +59,8 @@ class WarmSessions:
     async def _run(self, job: str, continues: int | None) -> Continuation | None:
         if self._redis is None:
             self._redis = connect(self._settings.redis_url)
+        if await self._redis.exists(keys.deleted(job)):
+            return None
         folder = made_folder(self._settings.data_dir, job)
         if (summary := ended_summary(folder)) is not None:
             await tell_end(Events(self._redis, job), summary)  # it may have died before it told

@@ -73,7 +73,7 @@ class Fuzzer:
             "--request-timeout", "60", "--generation-database", "none", "--report", "ndjson",
             "--report-ndjson-path", str(report), *headers, *arguments,
         ]  # fmt: skip
-        ids = {"FUZZ_JOB": self._job, "FUZZ_GROUP": GROUP}
+        ids = {"FUZZ_JOB": self._job, "FUZZ_DELETED_JOB": f"{self._job}0", "FUZZ_GROUP": GROUP}
         done = subprocess.run(command, cwd=self._work, env={**os.environ, **ids}, capture_output=True, text=True)
         return Outcome(done.returncode, done.stdout + done.stderr, _answers(report))
 

@@ -35,6 +35,8 @@ def made(api: ApiProcess, http: httpx.Client) -> Made:
             write_job_files(folder(api, job))
         if state != "QUEUED":
             api.say(job, "state", state="RUNNING")
+            if state == "PAUSED":  # one that nobody asked for is taken back at once
+                http.post(f"/v1/jobs/{job}:pause").raise_for_status()
             if state != "RUNNING":
                 api.say(job, "state", state=state)
             until(http, job, state)

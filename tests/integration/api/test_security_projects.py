@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from redis import Redis
 from services.contracts import keys
 from tests.integration.api.job_leftovers import GROUP, leave_results, summary
 from tests.integration.api.keyed_api import SPEC, KeyedApi
+from tests.integration.api.submitting import until
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ RULES = {
     "POST /v1/evaluations": Rule("submit", "404", {"job_id": "{job_id}"}),
     "GET /v1/evaluations/{job_id}": Rule("read", "404", others={"job_id": "evaluation"}),
     f"GET {JOB}": READ,
+    f"PATCH {JOB}": Rule("submit", "404", {"tags": ["mine"]}),
+    f"DELETE {JOB}": Rule("submit", "404", others={"job_id": "spare"}),
+    f"GET {JOB}/remains": READ,
     f"GET {JOB}/summary": READ,
     f"GET {JOB}/events": READ,
     f"GET {JOB}/metrics": READ,
@@ -76,6 +79,8 @@ class Teams:
     keyed: KeyedApi
     ids: dict[str, str]
     queued: str
+    spare: str
+    """A job that has ended and that nothing else asks for."""
     evaluation: str
     clients: dict[str, httpx.Client]
 
@@ -83,7 +88,8 @@ class Teams:
         method, _, path = name.partition(" ")
         rule, ids = RULES[name], dict(self.ids)
         if "job_id" in rule.others:
-            ids["job_id"] = {"queued": self.queued, "evaluation": self.evaluation}[rule.others["job_id"]]
+            others = {"queued": self.queued, "spare": self.spare, "evaluation": self.evaluation}
+            ids["job_id"] = others[rule.others["job_id"]]
         body = rule.body and {key: ids["job_id"] if value == "{job_id}" else value for key, value in rule.body.items()}
         return self.clients[who].request(method, path.format(**ids), json=body if rule.body is not None else None)
 
@@ -98,7 +104,7 @@ def teams(keyed: KeyedApi) -> Iterator[Teams]:
         "submitter": keyed.new_key("submit", project="alpha")["key"],
     }
     clients = {name: keyed.client(key) for name, key in held.items()}
-    job, queued, evaluation = _work(keyed, clients["alpha"])
+    job, queued, spare, evaluation = _work(keyed, clients["alpha"])
     victim = keyed.new_key("read", project="alpha")["id"]
     ids = {
         "job_id": job,
@@ -109,23 +115,22 @@ def teams(keyed: KeyedApi) -> Iterator[Teams]:
         "key_id": victim,
         "project_id": "alpha",
     }
-    yield Teams(keyed, ids, queued, evaluation, {**clients, "admin": keyed.admin})
+    yield Teams(keyed, ids, queued, spare, evaluation, {**clients, "admin": keyed.admin})
     for client in clients.values():
         client.close()
 
 
-def _work(keyed: KeyedApi, alpha: httpx.Client) -> tuple[str, str, str]:
-    """A failed job with results and a summary, one in the queue, and an evaluation of the first."""
-    job, queued = (alpha.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"] for _ in range(2))
+def _work(keyed: KeyedApi, alpha: httpx.Client) -> tuple[str, str, str, str]:
+    """A failed job with results and a summary, one in the queue, a failed one, and an evaluation of the first."""
+    job, queued, spare = (alpha.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"] for _ in range(3))
     leave_results(keyed.api.data_dir, job)
     keyed.api.say(job, "metrics", batch=0, success=0.5)
     keyed.api.say(job, "summary", **summary(job))
-    keyed.api.say(job, "state", state="FAILED", error="out of memory")
-    deadline = time.monotonic() + 30
-    while alpha.get(f"/v1/jobs/{job}").json()["state"] != "FAILED" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    for failed in (job, spare):
+        keyed.api.say(failed, "state", state="FAILED", error="out of memory")
+        until(alpha, failed, "FAILED")
     evaluation = alpha.post("/v1/evaluations", json={"job_id": job, "checkpoint": "final"}).raise_for_status()
-    return job, queued, evaluation.json()["id"]
+    return job, queued, spare, evaluation.json()["id"]
 
 
 def test_every_call_of_the_document_has_a_rule(teams: Teams) -> None:

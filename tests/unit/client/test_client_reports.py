@@ -12,7 +12,8 @@ from gigpo.client.models import Event, Job
 from gigpo.client.report import number_text, report_html, summary_rows
 from gigpo.client.tables import evaluations_table
 from services.contracts.states import JobState
-from services.contracts.summary import EVALUATION_LABELS, EvaluationResult, JobSummary, LedgerSummary
+from services.contracts.summary import EvaluationResult, JobSummary, LedgerSummary
+from services.presentation.evaluations import EVALUATION_LABELS
 from tests.unit.client.both_clients import job
 
 JOB = Job.model_validate(job(name="demo", state="SUCCEEDED", spec={"model": {"scratch": {}}}))

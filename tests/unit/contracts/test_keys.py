@@ -21,3 +21,8 @@ def test_every_key_of_a_job_has_its_one_hash_tag():
 def test_no_two_keys_share_a_name():
     made = [function(*["x", "y"][: len(inspect.signature(function).parameters)]) for function in functions().values()]
     assert len(set(made)) == len(made)
+
+
+def test_a_deletion_knows_every_key_of_a_job():
+    of_jobs = {f for f in functions().values() if list(inspect.signature(f).parameters) == ["job"]}
+    assert of_jobs - set(keys.LASTING) == {keys.deleted}

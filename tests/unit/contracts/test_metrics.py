@@ -3,7 +3,7 @@
 from collections import Counter
 
 from services.contracts.metrics import METRICS
-from services.contracts.panels import PANELS
+from services.presentation.panels import PANELS
 from tests.unit.contracts.metrics_page import PAGE, written
 
 

@@ -18,8 +18,8 @@ from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem
 from services.api.sync import feed
 from services.api.sync.stream_ids import stream_position
-from services.contracts.panels import PANELS
 from services.contracts.states import TERMINAL
+from services.presentation.panels import PANELS
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 

@@ -17,7 +17,7 @@ from services.api.jobs.job_view import job_view
 from services.api.jobs.queries import JobFilter
 from services.api.rest.caller import Asking
 from services.api.sync import feed
-from services.contracts.summary import EVALUATION_LABELS
+from services.presentation.evaluations import EVALUATION_LABELS
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 

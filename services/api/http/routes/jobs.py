@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -11,16 +11,29 @@ from services.api.http.app_parts import Container, Parts
 from services.api.http.routes.parameters import TEXT, Cursor, FoundJob, IdempotencyKey, JobId, PageLimit
 from services.api.jobs import queries as jobs
 from services.api.jobs.admission import Call
+from services.api.jobs.annotations import annotate
 from services.api.jobs.job_view import job_detail, job_view
+from services.api.jobs.removal import Removal
 from services.api.jobs.submissions import Answer, body_sha
 from services.api.rest.caller import Asking
 from services.api.rest.problems import not_found, responses
 from services.contracts.job import JobSpec
-from services.contracts.rest.jobs import DryRun, ForkRequest, JobDetail, JobKind, JobPage
+from services.contracts.rest.jobs import (
+    TAG,
+    DryRun,
+    ForkRequest,
+    JobChanges,
+    JobDetail,
+    JobKind,
+    JobPage,
+    JobRemains,
+)
 from services.contracts.states import JobState, Wish
 from services.contracts.summary import JobSummary
 
 SUBMIT_PATH = "/v1/jobs"
+Archived = Literal["no", "yes", "any"]
+_ARCHIVED: dict[Archived, bool | None] = {"no": False, "yes": True, "any": None}
 router = APIRouter(prefix=SUBMIT_PATH, tags=["jobs"])
 
 
@@ -82,12 +95,23 @@ async def list_jobs(
     ] = None,
     created_after: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, inclusive.")] = None,
     created_before: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, exclusive.")] = None,
+    tag: Annotated[str | None, Query(pattern=TAG, description="Only jobs with this tag.")] = None,
+    archived: Annotated[Archived, Query(description="Whether archived jobs are shown.")] = "no",
     limit: PageLimit = 50,
     cursor: Cursor = None,
 ) -> JobPage:
     """Jobs, newest first."""
     wanted = jobs.JobFilter(
-        state, name, environment, advantage_estimator, kind, parent_job, created_after, created_before
+        state,
+        name,
+        environment,
+        advantage_estimator,
+        kind,
+        parent_job,
+        created_after,
+        created_before,
+        tag,
+        _ARCHIVED[archived],
     )
     rows = await jobs.page(parts.database, caller, wanted, limit=limit + 1, cursor=cursor)
     more = len(rows) > limit
@@ -98,6 +122,28 @@ async def list_jobs(
 async def show_job(job: FoundJob) -> JobDetail:
     """One job with its resolved spec."""
     return job_detail(job)
+
+
+@router.patch("/{job_id}", responses=responses(404, 409))
+async def change_job(job_id: JobId, changes: JobChanges, parts: Parts, caller: Asking) -> JobDetail:
+    """Change a job's name, tags or notes, or whether lists show it."""
+    return await annotate(parts.database, caller, job_id, changes)
+
+
+@router.get("/{job_id}/remains", responses=responses(404))
+async def show_remains(job_id: JobId, parts: Parts, caller: Asking) -> JobRemains:
+    """What a deletion of the job would take away, and what it would leave."""
+    return await _removal(parts).remains(caller, job_id)
+
+
+@router.delete("/{job_id}", responses=responses(404, 409, 503))
+async def delete_job(job_id: JobId, parts: Parts, caller: Asking) -> JobRemains:
+    """Delete an ended job with its events, checkpoints and rollouts; answers what went.
+
+    Retries, forks and evaluations of the job, and files in its folder that the platform did not write, stay.
+    409 while the job has not ended.
+    """
+    return await _removal(parts).delete(caller, job_id)
 
 
 @router.get("/{job_id}/summary", responses=responses(404))
@@ -153,6 +199,10 @@ async def fork_job(
     """A new job whose policy begins as a checkpoint of this one, with a spec of its own."""
     call = Call(caller, idempotency_key, body_sha("fork", job.id, wanted.model_dump(mode="json")))
     return answered(await parts.admission.fork(call, job, wanted))
+
+
+def _removal(parts: Container) -> Removal:
+    return Removal(parts.database, parts.redis, parts.settings.data_dir)
 
 
 async def _command(job_id: str, parts: Container, caller: Asking, wish: Wish) -> JobDetail:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.contracts.pace import RECENT, Pace, Progress, duration, progress_words
+from services.presentation.pace import RECENT, Pace, Progress, duration, progress_words
 
 
 def test_a_phase_is_drawn_out_from_its_beginning() -> None:

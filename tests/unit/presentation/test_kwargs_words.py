@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from services.contracts.schema_words import LONGEST_DEFAULT, KwargWords, kwargs_in_words
+from services.presentation.schema_words import LONGEST_DEFAULT, KwargWords, kwargs_in_words
 
 
 class Part(BaseModel):
