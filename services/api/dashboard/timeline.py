@@ -22,9 +22,14 @@ _MOST_TICKS = 8
 class Told(Protocol):
     """An event as SQL holds it."""
 
-    kind: str
-    at_unix_s: float
-    data: Mapping[str, Any]
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def at_unix_s(self) -> float: ...
+
+    @property
+    def data(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from services.api.dashboard.rendering import PageRoute, page
 from services.api.http.app_parts import Parts
 from services.api.http.routes.parameters import FoundJob
 from services.api.jobs.job_view import job_view
+from services.api.jobs.progress import progress_of
 from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem
 from services.api.sync import feed
@@ -38,6 +39,7 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
         request,
         "job.html",
         job=job_view(job),
+        progress=(await progress_of(parts.database, [job])).get(job.id),
         tab="overview",
         document=comparison.document(PANELS, [run], [job.id], "each"),
         panels=PANELS,
