@@ -1,6 +1,6 @@
 # GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check proto client unit integration e2e extras fuzz clean
+.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check site proto client unit integration e2e extras fuzz clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -51,13 +51,17 @@ demo: install $(ENGINE_INSTALLED) ## train the default job; results in runs/demo
 
 test: install install-vllm install-openenv install-servers check unit integration e2e ## the whole gate
 
-check: install ## format, lint, types, import rules, generated code
+check: install ## format, lint, types, import rules, generated code, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/python scripts/synchronous_client.py --check
+	$(MAKE) site
+
+site: install ## the documentation as a site in build/site; a broken link or a page outside the menu fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 proto: install ## regenerate the gRPC code
 	$(BIN)/python proto/generate.py

@@ -67,9 +67,15 @@ class FipoOptions:
         Bounds(gt=0),
     ] = 0.2
     fipo_clip_high_only: Annotated[
-        bool, Beside(("fipo_clip_range",), lambda bound: bound is not None, "a number for fipo_clip_range")
+        bool,
+        "fipo: the influence weight is never below 1.",
+        Beside(("fipo_clip_range",), lambda bound: bound is not None, "a number for fipo_clip_range"),
     ] = True
-    fipo_safety_threshold: Annotated[float | None, Bounds(ge=0)] = 4.0
+    fipo_safety_threshold: Annotated[
+        float | None,
+        "fipo: a token with A < 0 whose ratio is above this has an influence weight of at most 1; None: no such bound.",
+        Bounds(ge=0),
+    ] = 4.0
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,6 @@ class Row:
     """The shared options that change it; an option that no row heeds is everybody's."""
     own: type | None = None
     """Dataclass of the options that only it has."""
-    in_jobs: bool = True
-    """Whether a job may ask for it."""
 
     def has(self, option: str) -> bool:
         """Whether the option changes it, its own ones and the heeded ones."""
@@ -134,7 +138,12 @@ class Loss(Row):
     clips: Literal["both", "cap", "no"] = "no"
     """both: the ratio is clipped on both sides; cap: its weight is capped at epsilon_high, which has no default."""
     whole_groups: bool = False
-    """The function compares whole rows of whole groups and returns one number, [] and not [T]."""
+    """The function compares whole rows of whole groups and returns one number, [] and not [T]. It heeds none of
+    `PER_TOKEN`, which every other loss heeds."""
+
+    def has(self, option: str) -> bool:
+        """Whether the option changes it."""
+        return super().has(option) or (option in PER_TOKEN and not self.whole_groups)
 
     @cached_property
     def policy_term(self) -> Callable[[PolicyTerms], Tensor]:
@@ -142,6 +151,14 @@ class Loss(Row):
         found: Callable[[PolicyTerms], Tensor] = self._loaded()
         return found
 
+
+PER_TOKEN = (
+    "top_entropy_quantile",
+    "rollout_importance_sampling_mode",
+    "rollout_importance_sampling_threshold",
+    "off_policy_sequence_mask_delta",
+)
+"""Options that weigh the policy term token by token."""
 
 _STEPS = ("gamma", "norm", "anchor_state", "anchor_similarity")
 _OMEGA = "gigpo_step_advantage_weight"
@@ -200,7 +217,7 @@ LOSSES: dict[str, Loss] = {
     "dapo": Loss("gigpo_core.losses:clipped", heeds=_CLIP, clips="both"),
     "cispo": Loss("gigpo_core.losses:cispo", heeds=("epsilon_high", "importance_sampling_level"), clips="cap"),
     "sapo": Loss("gigpo_core.losses:sapo", own=SapoOptions, reduction="grpo"),
-    "real": Loss("gigpo_core.losses:real", own=RealOptions, whole_groups=True, in_jobs=False),
+    "real": Loss("gigpo_core.losses:real", own=RealOptions, whole_groups=True),
     "fipo": Loss("gigpo_core.losses:fipo", heeds=_CLIP, own=FipoOptions, clips="both"),
 }
 """Loss -> its row; they differ in the term, the reduction, or both."""

@@ -32,11 +32,8 @@ class AdvantageConfig(OwnEstimatorOptions, EstimatorOptions):
 
     epsilon: float = 1e-6
     """Added to every standard deviation, reward units, > 0."""
-    kl_in_reward: bool | None = None
-    """Subtract beta * `StepBatch.kl` from the reward of each step before anything else.
-    None: True for rloo and reinforce_plus_plus where the batch has `kl`, else False."""
     beta: float = 0.04
-    """Weight of the KL term, >= 0."""
+    """Weight of `StepBatch.kl` where `kl_in_reward` holds, >= 0."""
     reward_weights: tuple[float, ...] | None = None
     """Weights of `StepBatch.reward_components`; None: all 1."""
 
@@ -86,8 +83,9 @@ class AdvantageConfig(OwnEstimatorOptions, EstimatorOptions):
         return self.scale in ("batch", "gdpo")
 
     def alone(self) -> AdvantageConfig:
-        """The same for a group that nobody is beside: what spans the batch is left unscaled."""
-        return replace(self, scale_rewards="none") if self.spans_batch else self
+        """The same for a group that nothing is beside: without the scale that spans the batch, and without the KL."""
+        scale = "none" if self.spans_batch else self.scale_rewards
+        return replace(self, scale_rewards=scale, kl_in_reward=False, beta=0.0)
 
     @property
     def step_weight(self) -> float:

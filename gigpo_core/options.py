@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable
 from dataclasses import Field, dataclass, fields
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from gigpo_core.errors import ConfigError
 
+T = TypeVar("T")
 Norm = Literal["mean", "mean_std"]
 EpisodeStatistics = Literal["per_episode", "per_step"]
 RewardScale = Literal["group", "batch", "none", "gdpo"]
@@ -68,7 +69,7 @@ class Beside:
 class ForJobs:
     """Where a job differs from this package: it is asked by people, the package by tests and other programs."""
 
-    default: Any = ...
+    default: object = ...
     """... : the same."""
     bounds: Bounds | None = None
 
@@ -80,7 +81,7 @@ class Option:
     name: str
     type: Any
     """Without metadata: `float`, `Literal[...]`, `float | None`."""
-    default: Any
+    default: object
     doc: str | None
     bounds: Bounds | None
     beside: tuple[Beside, ...]
@@ -101,7 +102,7 @@ class Option:
             raise ConfigError(f"{self.name}: want {'None or ' * optional}{number} {self.bounds}, got {value}")
 
 
-def _alternatives(kind: Any) -> list[Any]:
+def _alternatives(kind: object) -> list[object]:
     return [kind] if get_origin(kind) is Literal or not get_args(kind) else list(get_args(kind))
 
 
@@ -112,14 +113,14 @@ def options_of(part: type) -> tuple[Option, ...]:
     return tuple(_option(field, hints[field.name]) for field in fields(part) if _is_annotated(hints[field.name]))
 
 
-def _is_annotated(hint: Any) -> bool:
+def _is_annotated(hint: object) -> bool:
     return get_origin(hint) is Annotated
 
 
-def _option(field: Field[Any], hint: Any) -> Option:
+def _option(field: Field[object], hint: object) -> Option:
     kind, *metadata = get_args(hint)
 
-    def found(wanted: type) -> list[Any]:
+    def found(wanted: type[T]) -> list[T]:
         return [one for one in metadata if isinstance(one, wanted)]
 
     return Option(
@@ -137,7 +138,9 @@ def _option(field: Field[Any], hint: Any) -> Option:
 class EstimatorOptions:
     """How a group's episodes and steps are compared."""
 
-    advantage_estimator: Annotated[str, ForJobs()] = "grpo"
+    advantage_estimator: Annotated[
+        str, "How episodes and steps are compared: gigpo, hgpo and graphgpo also compare steps from one state."
+    ] = "grpo"
     gigpo_step_advantage_weight: Annotated[
         float,
         "omega >= 0: weight of the step-level advantage. With 0 the step level is still computed and shown.",
@@ -174,6 +177,15 @@ class EstimatorOptions:
             ("scale_rewards",), lambda scale: scale != "gdpo", "another scale_rewards (gdpo scales functions apart)"
         ),
     ] = 0.0
+    kl_in_reward: Annotated[
+        bool | None,
+        "Whether beta times the KL to the reference policy (k1, summed over the step's tokens) is taken from each "
+        "step's reward; then it is not in the loss. None: true for rloo and reinforce_plus_plus, else false.",
+        Beside(("beta",), lambda beta: beta > 0, "beta > 0"),
+        Beside(
+            ("scale_rewards",), lambda scale: scale != "gdpo", "another scale_rewards (gdpo scales functions apart)"
+        ),
+    ] = None
     anchor_state: Annotated[
         AnchorState,
         "What names a state: its anchor text, as the paper groups, or the exact state of the environment.",
@@ -205,7 +217,9 @@ class SamplingOptions:
 class LossOptions:
     """How an advantage moves the policy."""
 
-    loss_type: Annotated[str, ForJobs(default="bnpo")] = "grpo"
+    loss_type: Annotated[
+        str, "The policy loss, and what its sum over tokens is divided by.", ForJobs(default="bnpo")
+    ] = "grpo"
     epsilon: Annotated[float, "Clip range below 1.", Bounds(ge=0), ForJobs(bounds=Bounds(gt=0, lt=1))] = 0.2
     epsilon_high: Annotated[
         float | None,
@@ -218,9 +232,11 @@ class LossOptions:
         ImportanceLevel, "Whose ratio is clipped: each token's, or the response's (GSPO)."
     ] = "token"
     beta: Annotated[
-        float, "Weight of the KL to the reference policy in the loss; 0 = no reference model.", Bounds(ge=0)
+        float, "Weight of the KL to the reference policy, in loss or reward; 0 = no reference model.", Bounds(ge=0)
     ] = 0.04
-    kl_estimator: Annotated[KlEstimator, Beside(("beta",), lambda beta: beta > 0, "beta > 0")] = "k3"
+    kl_estimator: Annotated[
+        KlEstimator, "Estimator of the KL in the loss.", Beside(("beta",), lambda beta: beta > 0, "beta > 0")
+    ] = "k3"
     entropy_coef: Annotated[float, "Weight of an entropy bonus.", Bounds(ge=0)] = 0.0
 
 
@@ -254,6 +270,7 @@ class CorrectionOptions:
     ] = None
     rollout_importance_sampling_threshold: Annotated[
         float,
+        "Correction weights above this are cut to it, or to 0 with a mask mode.",
         Bounds(ge=0),
         ForJobs(bounds=Bounds(gt=1)),
         Beside(

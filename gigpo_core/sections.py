@@ -54,9 +54,7 @@ LOSS_OPTIONS: tuple[Option, ...] = (
 
 def job_options() -> tuple[Option, ...]:
     """The options of a job's section `algorithm`, in its order."""
-    rows: list[Row] = [*ESTIMATORS.values(), *LOSSES.values()]
-    hidden = {option.name for row in rows if row.own and not row.in_jobs for option in options_of(row.own)}
-    parts = (
+    return (
         *ESTIMATOR_OPTIONS,
         *options_of(SamplingOptions),
         *options_of(LossOptions),
@@ -65,4 +63,3 @@ def job_options() -> tuple[Option, ...]:
         *options_of(IterationOptions),
         *options_of(CorrectionOptions),
     )
-    return tuple(option for option in parts if option.name not in hidden)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Mapping
+from typing import Literal, get_args, get_origin
 
-from gigpo_core.algorithms import ESTIMATORS, LOSSES
+from gigpo_core.algorithms import ESTIMATORS, LOSSES, Row
 from gigpo_core.options import Option
 from gigpo_core.sections import job_options
 
@@ -28,25 +29,26 @@ def _meaning(option: Option) -> str:
 
 
 def _values(option: Option) -> str:
-    tables: dict[str, Any] = {"advantage_estimator": ESTIMATORS, "loss_type": LOSSES}
+    tables: dict[str, Mapping[str, Row]] = {"advantage_estimator": ESTIMATORS, "loss_type": LOSSES}
     if option.name in tables:
-        return ", ".join(name for name, row in tables[option.name].items() if row.in_jobs)
+        return ", ".join(tables[option.name])
     words = _words(option.type)
     bounds = option.jobs.bounds or option.bounds
     return words if bounds is None else f"{words} {bounds}"
 
 
-def _words(kind: Any) -> str:
+def _words(kind: object) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(map(str, get_args(kind)))
     if alternatives := get_args(kind):
         return " or ".join(map(_words, sorted(alternatives, key=lambda one: one is not type(None))))
-    return {bool: "true, false", float: "number", int: "integer", str: "text"}.get(kind, "null")
+    words: dict[object, str] = {bool: "true, false", float: "number", int: "integer", str: "text"}
+    return words.get(kind, "null")
 
 
 def _heeding(option: str) -> str:
     rows = [*ESTIMATORS.items(), *LOSSES.items()]
-    return ", ".join(name for name, row in rows if row.in_jobs and row.has(option)) or "all"
+    return ", ".join(name for name, row in rows if row.has(option)) or "all"
 
 
 def _plain(value: object) -> str:

@@ -13,6 +13,7 @@ from statistics import fmean
 from pydantic import JsonValue
 
 from gigpo.client.document import checked, section, submission
+from gigpo.client.errors import BadInput
 from gigpo.client.models import JsonObject
 from gigpo.client.statistics import Interval, mean_interval, paired_difference, steps_to_reach
 from services.contracts.algorithm import keys_of_estimator
@@ -82,6 +83,24 @@ def _spec(document: Mapping[str, JsonValue], name: str, estimator: str, seed: in
     changed["algorithm"] = {**algorithm, "advantage_estimator": estimator}
     changed["training"] = {**section(changed, "training"), "seed": seed}
     return submission(checked(changed))
+
+
+def earlier_job(folder: Path, cell: Cell) -> str | None:
+    """The job whose results an earlier call put there for this cell; None: there are none.
+
+    Raises BadInput when they are of another spec.
+    """
+    try:
+        stamp = json.loads((folder / "cell.json").read_text())
+        sha, job_id = str(stamp["sha"]), str(stamp.get("job", ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if sha != cell.sha:
+        raise BadInput(
+            f"{folder} holds results of another comparison, whose spec differs; give this one a --name of its own, or "
+            "--force, which replaces them"
+        )
+    return job_id
 
 
 def read_result(folder: Path, cell: Cell) -> Result | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -13,10 +14,13 @@ from pydantic import JsonValue
 
 from gigpo.client.errors import BadInput
 from gigpo.client.models import JsonObject
-from gigpo.client.yaml_keys import KeyTwice, load_yaml
+from gigpo.client.yaml_keys import BadYaml, load_yaml
 from services.contracts.algorithm import keys_of_estimator
-from services.contracts.job import JobSpec, SpecError, flags, parse_spec
-from services.contracts.references import referenced_checkpoint
+from services.contracts.job import JobSpec, SpecError, flags, parse_spec, without_short_forms
+from services.contracts.references import hub_name, hub_refusal, referenced_checkpoint
+
+IGNORED = "x-"
+"""Keys at the top of a job file that begin so are its author's."""
 
 
 def default_document() -> JsonObject:
@@ -27,20 +31,28 @@ def default_document() -> JsonObject:
 
 
 def read_document(path: Path | None) -> JsonObject:
-    """The file's mapping, or the default job for None. Raises BadInput."""
+    """The file's mapping, or the default job for None.
+
+    Keys at the top that begin with `x-` are a place for YAML anchors and are left out; `${VAR}` is an environment
+    variable; `model: PATH` and `environment: ID` become sections.
+
+    Raises:
+        BadInput.
+    """
     if path is None:
         return default_document()
     try:
-        document = load_yaml(path.read_text())
-    except KeyTwice as error:
+        document = load_yaml(path.read_text(), os.environ)
+    except BadYaml as error:
         raise BadInput(f"{path}: {error}") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not valid YAML: {_one_line(error)}") from error
+        raise BadInput(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
     if not isinstance(document, dict):
         raise BadInput(f"{path}: want a mapping of sections such as model and environment, got {_kind(document)}")
-    return document
+    own = {key: value for key, value in document.items() if not str(key).startswith(IGNORED)}
+    return without_short_forms(own)
 
 
 def with_flags(document: Mapping[str, JsonValue], values: Mapping[str, str]) -> JsonObject:
@@ -51,7 +63,7 @@ def with_flags(document: Mapping[str, JsonValue], values: Mapping[str, str]) -> 
     """
     changed, paths = copy.deepcopy(dict(document)), flags()
     if "model" in values and isinstance(model := changed.get("model"), dict):
-        for source in ("scratch", "warmstart"):
+        for source in ("scratch", "warmstart", "model_revision"):
             model.pop(source, None)
     if "advantage_estimator" in values and isinstance(algorithm := changed.get("algorithm"), dict):
         changed["algorithm"] = keys_of_estimator(values["advantage_estimator"], algorithm)
@@ -111,21 +123,38 @@ def submission(spec: JobSpec) -> JsonObject:
     return document
 
 
-def require_model_folder(spec: JobSpec) -> None:
-    """For a stack on this machine: refuse a model path that is no folder before anything is started."""
+def require_model_folder(spec: JobSpec, *, hub_models: bool = False) -> None:
+    """For a stack on this machine: refuse a model path that is no folder before anything is started.
+
+    `hub_models`: the stack may fetch models of the hub.
+    """
     if (folder := _model_folder(spec)) is not None and not folder.is_dir():
         raise BadInput(f"model.model: no such folder: {spec.model.model}")
+    on_hub = hub_name(spec.model.model) if folder is None and spec.model.model is not None else None
+    if on_hub is not None and not hub_models:
+        raise BadInput(f"model.model: {hub_refusal(on_hub)}")
+
+
+def hub_models_allowed() -> bool:
+    """Whether a stack that is started here lets jobs fetch models of the hub."""
+    return os.environ.get("API_HUB_MODELS", "").lower() in ("1", "true", "yes", "on", "t", "y")
 
 
 def _model_folder(spec: JobSpec) -> Path | None:
-    """The folder that `model.model` names; None: a model from scratch, or another job's checkpoint."""
+    """The folder that `model.model` names; None: a model from scratch, another job's checkpoint, or one on the hub.
+
+    What looks like a name on the hub is a folder where there is one.
+    """
     if spec.model.model is None:
         return None
     try:
         reference = referenced_checkpoint(spec.model.model)
     except ValueError as error:
         raise BadInput(f"model.model: {error}") from error
-    return Path(spec.model.model).expanduser() if reference is None else None
+    if reference is not None:
+        return None
+    folder = Path(spec.model.model).expanduser()
+    return None if hub_name(spec.model.model) is not None and not folder.exists() else folder
 
 
 def require_environment(spec: JobSpec) -> None:
@@ -133,12 +162,16 @@ def require_environment(spec: JobSpec) -> None:
 
     Who is installed answers: `gigpo.catalogue` lists environments, `gigpo.checks` compares a spec with such a list.
     """
-    catalogues, checks = entry_points(group="gigpo.catalogue"), entry_points(group="gigpo.checks")
-    if catalogues and checks:
-        found = [view for point in catalogues for view in point.load()()]
+    checks = entry_points(group="gigpo.checks")
+    if checks and (found := installed_environments()):
         problems = [sentence for point in checks for sentence in point.load()(spec, found)]
         if problems:
             raise BadInput("; ".join(problems))
+
+
+def installed_environments() -> list[JsonObject]:
+    """What can be opened on this machine; empty where no environments are installed."""
+    return [view for point in entry_points(group="gigpo.catalogue") for view in point.load()()]
 
 
 def _scalar(name: str, value: str) -> JsonValue:
@@ -147,13 +180,20 @@ def _scalar(name: str, value: str) -> JsonValue:
     try:
         given: JsonValue = load_yaml(value)
         return given
-    except KeyTwice as error:
+    except BadYaml as error:
         raise BadInput(f"--{name}: {error}") from error
     except yaml.YAMLError as error:
-        raise BadInput(f"--{name}: want a value in YAML or JSON, got {value!r}: {_one_line(error)}") from error
+        raise BadInput(f"--{name}: want a value in YAML or JSON, got {value!r}: {_yaml_problem(error)}") from error
 
 
-def _one_line(error: Exception) -> str:
+def _yaml_problem(error: Exception) -> str:
+    """Where the text stops to be YAML, and why."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark, why = error.problem_mark, error.problem or "what stands there cannot be read"
+        tab = "; indent with spaces, not with tabs" if "'\\t'" in why else ""
+        return f"line {mark.line + 1}, column {mark.column + 1}: {why}{tab}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8 text"
     return " ".join(str(error).split())
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from functools import cache
+from typing import Annotated, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from gigpo.client.completion import values_of
+from gigpo.client.document import default_document
 from services.contracts.job import JobSpec, flags
 
 PREFIX = "flag_"
@@ -26,7 +30,7 @@ def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
     options = [_option(name, path) for name, path in flags().items()]
 
     @functools.wraps(command)
-    def with_flags(**arguments: Any) -> None:
+    def with_flags(**arguments: object) -> None:
         values = {name: arguments.pop(PREFIX + name) for name in flags()}
         command(**arguments, values={name: value for name, value in values.items() if value is not None})
 
@@ -37,10 +41,32 @@ def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
     return with_flags
 
 
+@cache
+def list_flags() -> frozenset[str]:
+    """The keys that take several values."""
+    return frozenset(name for name, path in flags().items() if _is_list(_field(path).annotation))
+
+
+@cache
+def switch_flags() -> frozenset[str]:
+    """The keys that are true or false."""
+    return frozenset(name for name, path in flags().items() if _field(path).annotation is bool)
+
+
+def _is_list(annotation: object) -> bool:
+    return any(get_origin(kind) is list for kind in (annotation, *get_args(annotation)))
+
+
 def _option(name: str, path: tuple[str, ...]) -> inspect.Parameter:
     field = _field(path)
-    panel = f"Job: {'.'.join(path[:-1]) or 'general'}"
-    option = typer.Option(f"--{name}", help=_help(field), metavar=_values(field), rich_help_panel=panel)
+    panel = f"Keys of a job: {'.'.join(path[:-1]) or 'general'}"
+    option = typer.Option(
+        f"--{name}",
+        help=_help(field, path),
+        metavar=_values(field),
+        rich_help_panel=panel,
+        autocompletion=values_of(name, _choices(field)),
+    )
     annotation = Annotated[str | None, option]
     return inspect.Parameter(PREFIX + name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
@@ -54,14 +80,43 @@ def _field(path: tuple[str, ...]) -> FieldInfo:
     return section.model_fields[path[-1]]
 
 
-def _help(field: FieldInfo) -> str:
+def _help(field: FieldInfo, path: tuple[str, ...]) -> str:
+    """What the key is, and what it is without the flag: the default job's value, and that of a file without the key."""
     text = " ".join((field.description or "").split())
-    default = (
-        ""
-        if field.is_required() or field.default is None
-        else f"[spec default: {field.get_default(call_default_factory=True)}]"
-    )
-    return " ".join(part for part in (text, default.replace("[", "(").replace("]", ")")) if part)
+    of_spec = None if field.is_required() else field.get_default(call_default_factory=True)
+    runs = _in_default_job(path)
+    said = []
+    if runs is not None and runs != of_spec:
+        said.append(f"the default job has {_written(runs)}")
+    if of_spec is not None:
+        said.append(f"{'a file without it' if said else 'default'} {_written(of_spec)}")
+    return f"{text} ({', '.join(said)})" if said else text
+
+
+def _in_default_job(path: tuple[str, ...]) -> object:
+    value: object = _default_job()
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+@cache
+def _default_job() -> object:
+    return default_document()
+
+
+def _written(value: object) -> str:
+    """As it stands in a job file."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value) if isinstance(value, bool | dict | list) else str(value)
+
+
+def _choices(field: FieldInfo) -> list[str]:
+    kinds = [kind for one in _alternatives(field.annotation) for kind in (one, *get_args(one))]
+    if bool in kinds:
+        return ["true", "false"]
+    return [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
 
 
 def _values(field: FieldInfo) -> str:

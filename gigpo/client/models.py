@@ -13,6 +13,19 @@ from services.contracts.rest.base import Document
 from services.contracts.rest.checkpoints import CheckpointFile
 from services.contracts.rest.checkpoints import CheckpointView as Checkpoint
 from services.contracts.rest.evaluations import EvaluationView as Evaluation
+from services.contracts.rest.insight import ChangePage as Changes
+from services.contracts.rest.insight import (
+    Diagnosis,
+    Figure,
+    Finding,
+    MovedAction,
+    MovedState,
+    PlayedBatches,
+    StateAction,
+    StepPlace,
+)
+from services.contracts.rest.insight import StateView as State
+from services.contracts.rest.insight import WatchView as Watch
 from services.contracts.rest.jobs import JobRemains, JobView
 from services.contracts.rest.rollouts import AnchorAction, RolloutDetail, StepMember, Visit
 from services.contracts.rest.rollouts import AnchorState as Anchor
@@ -25,24 +38,35 @@ __all__ = [
     "AnchorAction",
     "ApiKey",
     "AuditEntry",
+    "Changes",
     "Checkpoint",
     "CheckpointFile",
+    "Diagnosis",
     "DryRun",
     "Episode",
     "Evaluation",
     "Event",
+    "Figure",
+    "Finding",
     "Job",
     "JobRemains",
     "JsonObject",
+    "MovedAction",
+    "MovedState",
     "NewKey",
+    "PlayedBatches",
     "Project",
     "ProjectUsage",
     "Quotas",
     "Rollout",
     "RolloutDetail",
+    "State",
+    "StateAction",
     "Step",
     "StepMember",
+    "StepPlace",
     "Visit",
+    "Watch",
     "Whoami",
 ]
 
@@ -54,6 +78,8 @@ class Job(JobView):
 
     spec: JsonObject | None = None
     """Resolved; None in lists."""
+    warnings: list[str] = Field(default_factory=list)
+    """Of a submission: what of the job may not fit the machine."""
 
 
 class Event(Document):

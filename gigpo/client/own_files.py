@@ -1,8 +1,8 @@
 """Files and folders that gigpo writes where users keep theirs: put there by rename, and nothing of the user's removed.
 
 A folder that gigpo has filled holds a marker, `.gigpo.json`: of which kind it is (a checkpoint, results, a comparison),
-and name -> SHA-256 of each file as gigpo wrote it. A file is gigpo's own while it still has that content. Only own
-files are replaced or removed unasked, and only by files of their kind.
+perhaps of which job, and name -> SHA-256 of each file as gigpo wrote it. A file is gigpo's own while it still has that
+content. Only own files are replaced or removed unasked, and only by files of their kind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from gigpo.client.errors import BadInput
 
@@ -56,6 +56,12 @@ def require_own(folder: Path, kind: Kind, *, force: bool = False, known: Digests
         )
 
 
+def owner(folder: Path, kind: Kind) -> str | None:
+    """The job whose files of this kind gigpo has put there; "" where that is not noted, None: there are none."""
+    marker = _marker(folder, kind)
+    return None if marker is None else str(marker.get("of", ""))
+
+
 def foreign(folder: Path, kind: Kind, known: Digests | None = None) -> list[str]:
     """Names in `folder` that are not gigpo's own, sorted; a subfolder that gigpo has filled is its own."""
     if not folder.is_dir():
@@ -66,11 +72,16 @@ def foreign(folder: Path, kind: Kind, known: Digests | None = None) -> list[str]
 
 
 @contextmanager
-def filling(folder: Path, kind: Kind, *, force: bool = False, known: Digests | None = None) -> Iterator[Path]:
+def filling(
+    folder: Path, kind: Kind, *, of: str = "", force: bool = False, known: Digests | None = None
+) -> Iterator[Path]:
     """A temporary folder to fill; when the block ends well its files are put into `folder`, else that is as it was.
 
     gigpo's own files of an earlier call that were not written again are removed: older weights would be read with the
     new ones.
+
+    Args:
+        of: the job whose files they are.
 
     Raises:
         BadInput: as `require_own`, or a subfolder has the name of a file, or another process fills the folder.
@@ -85,7 +96,7 @@ def filling(folder: Path, kind: Kind, *, force: bool = False, known: Digests | N
             with _held(arriving, folder):
                 try:
                     yield arriving
-                    _place(arriving, folder, kind)
+                    _place(arriving, folder, {"kind": kind, "of": of})
                 finally:
                     with suppress(OSError):
                         _empty(arriving)  # the lock goes last: a folder without it would be the user's
@@ -136,22 +147,22 @@ def arriving_file(target: Path, *, force: bool = False) -> Iterator[BinaryIO]:
                 path.rmdir()
 
 
-def _place(arriving: Path, folder: Path, kind: Kind) -> None:
+def _place(arriving: Path, folder: Path, head: Mapping[str, str]) -> None:
     """Put the files into the folder. The marker knows older and newer ones meanwhile, so an end at any point is mended
     by the next call."""
     files = {path.name: _digest(path) for path in sorted(arriving.iterdir()) if path.name != _LOCK}
     for name in files:
         if (folder / name).is_dir() and not (folder / name).is_symlink():
             raise BadInput(f"{folder / name}: want to write a file of this name, there is a folder")
-    noted = _noted(folder, kind)
+    noted = _noted(folder, head["kind"])
     stale = [name for name in noted if name not in files and _is_own(folder / name, noted[name])]
     both = {name: [*noted.get(name, ()), digest] for name, digest in files.items()}
-    _note(arriving, folder, {"kind": kind, "files": {**noted, **both}})
+    _note(arriving, folder, {**head, "files": {**noted, **both}})
     for name in stale:
         (folder / name).unlink()
     for name in files:
         (arriving / name).replace(folder / name)
-    _note(arriving, folder, {"kind": kind, "files": {name: [digest] for name, digest in files.items()}})
+    _note(arriving, folder, {**head, "files": {name: [digest] for name, digest in files.items()}})
 
 
 def _is_own(path: Path, digests: list[str]) -> bool:
@@ -176,14 +187,20 @@ def _holds_own_alone(folder: Path) -> bool:
     return bool(inside) and all(_is_own(path, []) for path in paths)
 
 
-def _noted(folder: Path, kind: Kind) -> dict[str, list[str]]:
+def _noted(folder: Path, kind: str) -> dict[str, list[str]]:
     """File name -> digests of a marker of this kind; empty where there is none."""
+    noted = (_marker(folder, kind) or {}).get("files", {})
+    return {name: [str(one) for one in digests] for name, digests in noted.items() if Path(name).name == name}
+
+
+def _marker(folder: Path, kind: str) -> dict[str, Any] | None:
+    """The marker of this kind; None: there is none, or it is not as gigpo writes it."""
     try:
         marker = json.loads((folder / MARKER).read_bytes())
-        noted = marker["files"] if marker["kind"] == kind else {}
-        return {name: [str(one) for one in digests] for name, digests in noted.items() if Path(name).name == name}
+        ours = marker["kind"] == kind and all(isinstance(one, list) for one in marker["files"].values())
+        return dict(marker) if ours else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return None
 
 
 def _note(arriving: Path, folder: Path, content: Mapping[str, object]) -> None:

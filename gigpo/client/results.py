@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import yaml
 
 from gigpo.client.curves import curves_png
+from gigpo.client.errors import BadInput
 from gigpo.client.models import Job
-from gigpo.client.own_files import MARKER, filling, remove_own, require_own
+from gigpo.client.own_files import Kind, filling, owner, remove_own, require_own
 from gigpo.client.report import report_html
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.summary import JobSummary
@@ -26,33 +28,57 @@ class Destination:
     runs: Path
     output: Path | None
     force: bool
-    """The folder may hold other files; those of the same name are replaced."""
+    """The folder may hold other files, and results of another job; what has the same name is replaced."""
 
-    def folder(self, called: str) -> Path:
-        """The folder of the job of this name, or id."""
-        return self.output or self.runs / called
+    def folder(self, name: str, job_id: str = "") -> Path:
+        """The folder of the job of this name, or id.
+
+        Where RUNS/<name> holds what another job left, it is RUNS/<name>.2, or the first free one after that; `output`
+        is taken as it is.
+        """
+        if self.output is not None:
+            return self.output
+        folders = (self.runs / (f"{name}.{number}" if number > 1 else name) for number in count(1))
+        return next(folder for folder in folders if self.force or not other_owner(folder, job_id))
 
 
-def require_results_folder(folder: Path, *, force: bool) -> bool:
-    """Check that results can be written there. Returns whether those of an earlier job would be replaced.
+def other_owner(folder: Path, *job_ids: str) -> str | None:
+    """Which job, other than these, left results or a checkpoint there, for a sentence; None: no other job did."""
+    places: list[tuple[Path, Kind]] = [(folder, "result"), (folder / CHECKPOINT, "checkpoint")]
+    owners = [found for place, kind in places if (found := owner(place, kind)) is not None and found not in job_ids]
+    return None if not owners else f"job {owners[0]}" if owners[0] else "an earlier job"
+
+
+def require_results_folder(folder: Path, *job_ids: str, force: bool) -> None:
+    """Check that results of a job can be written there, in place of those of these jobs.
 
     Raises:
-        BadInput: it, or `checkpoint` in it, holds anything that gigpo did not write, and `force` is not given.
+        BadInput: it, or `checkpoint` in it, holds anything that gigpo did not write, or results of other jobs, and
+            `force` is not given.
     """
     require_own(folder, "result", force=force)
     require_own(folder / CHECKPOINT, "checkpoint", force=force)
-    return (folder / MARKER).is_file()
+    if not force and (other := other_owner(folder, *job_ids)):
+        raise BadInput(f"{folder} holds results of {other}; name another folder, or give --force, which replaces them")
 
 
 def save_results(
-    client: GigpoClient, job: Job, folder: Path, *, force: bool = False, more: Mapping[str, str] | None = None
+    client: GigpoClient,
+    job: Job,
+    folder: Path,
+    *,
+    force: bool = False,
+    replaced: Sequence[str] = (),
+    more: Mapping[str, str] | None = None,
 ) -> JobSummary | None:
     """Write summary.json, metrics.jsonl, spec.yaml, curves.png, report.html and checkpoint/.
 
-    Those of an earlier job are replaced, or removed where this job has none: they must not pass for this one's.
+    This job's earlier ones are replaced. With `force` also another job's, which are removed where this job has none:
+    they must not pass for this one's.
 
     Args:
-        force: the folder may hold other files; those of the same name are replaced.
+        force: the folder may hold other files, and results of another job.
+        replaced: jobs whose results may be replaced too.
         more: name -> text of further files.
 
     Returns:
@@ -61,7 +87,7 @@ def save_results(
     Raises:
         BadInput: as `require_results_folder`.
     """
-    require_results_folder(folder, force=force)
+    require_results_folder(folder, job.id, *replaced, force=force)
     has_checkpoint = save_checkpoint(client, job.id, folder / CHECKPOINT, force=force)
     metrics = client.metrics(job.id)
     evaluations, summary, texts = client.evaluations(job.id), client.summary(job.id), dict(more or {})
@@ -73,7 +99,7 @@ def save_results(
     texts["spec.yaml"] = yaml.safe_dump(job.spec or {}, sort_keys=False)
     curves = curves_png(metrics, evaluations)
     texts["report.html"] = report_html(job, summary, evaluations, curves)
-    with filling(folder, "result", force=force) as arriving:
+    with filling(folder, "result", of=job.id, force=force) as arriving:
         for name, text in texts.items():
             (arriving / name).write_text(text)
         if curves is not None:

@@ -14,17 +14,40 @@ from typing import Annotated, ParamSpec
 import typer
 from rich.console import Console
 
-from gigpo.client.document import require_environment, require_model_folder
+from gigpo.client.document import hub_models_allowed, require_environment, require_model_folder
 from gigpo.client.errors import BAD_INPUT, INTERRUPTED, GigpoError, NoStack
-from gigpo.client.stack import RunningStack, running_stack, stack_command, start_stack, stop_stack
+from gigpo.client.stack import (
+    found_runs,
+    running_stack,
+    stack_command,
+    stack_holder,
+    stack_in_use,
+    start_stack,
+    stop_stack,
+)
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.job import JobSpec
 from services.contracts.states import JobState
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; words for people go to stderr.")]
+
+
+def _runs(context: typer.Context, parameter: typer.CallbackParam, given: Path) -> Path:
+    """Where none was named: the folder of the stack that is up here or in a folder above."""
+    source = context.get_parameter_source(parameter.name or "")
+    return found_runs(given) if source is not None and source.name.startswith("DEFAULT") else given
+
+
 Runs = Annotated[
     Path,
-    typer.Option("--runs", envvar="GIGPO_RUNS", metavar="FOLDER", help="Where results and the stack's data lie."),
+    typer.Option(
+        "--runs",
+        envvar="GIGPO_RUNS",
+        metavar="FOLDER",
+        callback=_runs,
+        help="Where results and the stack's data lie; not given: that of the stack that is up, here or in a folder "
+        "above.",
+    ),
 ]
 ApiUrl = Annotated[
     str | None,
@@ -91,37 +114,49 @@ def connected(runs: Path, api_url: str | None) -> Iterator[GigpoClient]:
     if api_url is None:
         stack = running_stack(runs)
         if stack is None:
-            raise NoStack(f"no stack is up in {runs}; `gigpo up` starts one, --api names one elsewhere")
+            raise NoStack(_no_stack(runs))
         api_url = stack.api_url
     with GigpoClient(api_url, api_key()) as client:
         yield client
 
 
+def _no_stack(runs: Path) -> str:
+    if stack_holder(runs) is not None:
+        return f"the stack of {runs} is not up yet; try again in some seconds"
+    return f"no stack is up in {runs}; `gigpo up` starts one, --api names one elsewhere"
+
+
 @contextmanager
 def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console) -> Iterator[GigpoClient]:
-    """A client of the named API, or of this folder's stack; one that is started here is stopped when nobody needs it.
+    """A client of the named API, or of this folder's stack, which is started when none is up.
+
+    A stack that was started like this is stopped by the last one who uses it, when no job needs it.
 
     Raises:
         BadInput: what this machine's installation would refuse, before anything is started.
         NoStack.
     """
-    started: RunningStack | None = None
-    if api_url is None:
-        require_model_folder(spec)
+    if api_url is not None:
+        with GigpoClient(api_url, api_key()) as client:
+            yield client
+        return
+    is_up = running_stack(runs) is not None
+    require_model_folder(spec, hub_models=is_up or hub_models_allowed())  # one that is up answers itself
+    if not is_up:
+        stack_command()
+        require_environment(spec)
+    with stack_in_use(runs) as can_be_stopped:
         stack = running_stack(runs)
         if stack is None:
-            stack_command()
-            require_environment(spec)
             words.print(f"no stack is up in {runs}: starting one, which takes some seconds")
-            stack = started = start_stack(runs)
-        api_url = stack.api_url
-    with GigpoClient(api_url, api_key()) as client:
-        try:
-            yield client
-        finally:
-            if started is not None and not has_work(client):
-                words.print("stopping the stack that was started for this job")
-                stop_stack(runs, started)
+            stack = start_stack(runs, words.print, temporary=True)
+        with GigpoClient(stack.api_url, api_key()) as client:
+            try:
+                yield client
+            finally:
+                if can_be_stopped() and not has_work(client):
+                    words.print("stopping the stack that was started for this job")
+                    stop_stack(runs, stack.pid)
 
 
 def has_work(client: GigpoClient) -> bool:

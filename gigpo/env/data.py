@@ -7,13 +7,14 @@ absolute path. Without a root, and for what lies outside it, the kwargs are refu
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError, ValidationInfo
 
 from gigpo.env.environment import KwargsError
 from gigpo.env.progress import allow_silence, report_each
 
+T = TypeVar("T")
 JSON_S_PER_BYTE = 2e-7
 """No file takes longer, seconds: parsing takes 4e-9 a byte on a quiet machine; disks may be slow."""
 
@@ -64,7 +65,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
                     raise KwargsError(f"data: {place} is no JSON: {error}") from error
 
 
-def checked(adapter: "TypeAdapter[Any]", value: Any, place: str) -> Any:
+def checked(adapter: "TypeAdapter[T]", value: object, place: str) -> T:
     """`value` as the adapter's type; KwargsError names the place, the field, and what came."""
     try:
         return adapter.validate_python(value)

@@ -63,7 +63,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     terminated: bool = False
     """The environment ended the episode (not a limit on turns: the service counts those itself)."""
     truncated: bool = False
-    action_valid: bool = True
+    action_valid: bool | None = None
+    """None: valid if the observation before named the action as admissible, or named none."""
 
 
 class EnvironmentKwargs(BaseModel):
@@ -132,7 +133,8 @@ class Environment(ABC):
 
     @abstractmethod
     def step(self, action: str) -> Outcome:
-        """Apply one action. An action that means nothing here is no error: answer `action_valid=False`."""
+        """Apply one action, whatever it is. One that means nothing here must not raise: the service takes it for an
+        invalid step if it is not admissible, or if `Outcome.action_valid` says so."""
 
     def answer(self, action: str, response_tokens: int) -> Outcome:
         """What the service calls; override it in place of `step` where it matters how long the agent's response was.
@@ -164,5 +166,6 @@ class Environment(ABC):
 
     @classmethod
     def vocabulary(cls) -> list[str]:
-        """Every word that texts and actions can contain, whatever the kwargs; empty: an open vocabulary."""
+        """Every word that texts and actions can contain, whatever the kwargs. Empty, the default: a job that trains a
+        policy from scratch gathers the words, by playing random admissible actions with the job's kwargs."""
         return []

@@ -13,17 +13,18 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from gigpo_core import AdvantageConfig, GigpoError
-from services.advantage.service import FinishedGroup, GroupFault, advantage_config, finished_group, score_groups
+from services.advantage.service import FinishedGroup, advantage_config, finished_group, score_groups
 from services.advantage.settings import Settings
 from services.contracts import keys
-from services.contracts.job import JobSpec
 from services.contracts.messages import CompleteGroup, ScoredGroup, decode
+from services.contracts.stored_spec import read_spec
 from services.kit.streams import Entry, StreamConsumer
 from services.kit.values import string_value
 from services.ledger import Ledger, LedgerSpoiled, MoveRefused
 from services.ledger.active_jobs import active_jobs
 from services.ledger.ledger import ADVANTAGE
 from services.ledger.warnings import Warnings
+from services.step_batch import GroupFault
 
 log = structlog.get_logger("advantage")
 
@@ -159,7 +160,7 @@ class Consumer:
             document = await string_value(self._redis, keys.spec(job))
             if document is None:
                 raise GroupFault(f"job {job} has no spec")
-            spec = JobSpec.model_validate_json(document)
+            spec = read_spec(document)
             self._configs[job] = advantage_config(spec.algorithm, spec.rewards)
         return self._configs[job]
 

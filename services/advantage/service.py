@@ -7,21 +7,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from torch import Tensor
 
-from gigpo_core import AdvantageConfig, Advantages, GroupDiagnostics, StepBatch, compute_advantages, group_diagnostics
+from gigpo_core import AdvantageConfig, Advantages, GroupDiagnostics, compute_advantages, group_diagnostics
 from services.contracts.algorithm import Algorithm, advantage_values
 from services.contracts.arrays import pack_float64, pack_int64
 from services.contracts.ids import Purpose
 from services.contracts.messages import STEP_GROUP_BINS, ContractError, Episode, ScoredGroup, Step, decode
 from services.contracts.rewards import Rewards
-
-
-class GroupFault(ValueError):
-    """The episodes of a group contradict each other: scoring them again won't help."""
+from services.step_batch import GroupFault, rows_in_order, step_batch
 
 
 @dataclass(frozen=True)
@@ -35,14 +30,11 @@ class FinishedGroup:
     """In order of k."""
     episodes_sha: str
 
-    def steps(self) -> list[Step]:
-        """The group's rows: ordered by (k, step_index)."""
-        return [step for episode in self.episodes for step in sorted(episode.steps, key=lambda step: step.step_index)]
-
 
 def advantage_config(algorithm: Algorithm, rewards: Rewards | None = None) -> AdvantageConfig:
     """What a job's sections mean for a group alone: all that its score depends on beside the episodes. Equal for jobs
-    that may be scored together. A scale that spans the batch is the trainer's, which scores the batch once more.
+    that may be scored together. A scale that spans the batch, and a KL in the reward, are left to the trainer, which
+    scores the batch once more.
     """
     return AdvantageConfig(**advantage_values(algorithm, rewards)).alone()
 
@@ -85,8 +77,8 @@ def score_groups(
     Raises:
         GigpoError, GroupFault: a group's rows are wrong; no group is scored then.
     """
-    rows = [group.steps() for group in groups]
-    batch = _step_batch(groups, rows, config, torch.device(device))
+    rows = [rows_in_order(group.episodes) for group in groups]
+    batch = step_batch([group.episodes for group in groups], len(config.reward_weights or ()), device=device)
     advantages = compute_advantages(batch, config)
     measured = _measured(group_diagnostics(batch, config, advantages, STEP_GROUP_BINS))
     columns = _Columns.of(advantages)
@@ -96,60 +88,6 @@ def score_groups(
         scored.append(_scored(group, columns, place, {**_counts(group, steps), **measured.get(position, NOTHING)}))
         start += len(steps)
     return scored
-
-
-def _step_batch(
-    groups: Sequence[FinishedGroup], rows: Sequence[list[Step]], config: AdvantageConfig, device: torch.device
-) -> StepBatch:
-    group_ids: list[int] = []
-    episode_ids: list[int] = []
-    success: list[bool] = []
-    episodes = 0
-    for position, group in enumerate(groups):
-        for episode in group.episodes:
-            group_ids += [position] * len(episode.steps)
-            episode_ids += [episodes] * len(episode.steps)
-            success += [episode.won] * len(episode.steps)  # who reads it asks whether any step says so
-            episodes += 1
-    steps = [step for group_steps in rows for step in group_steps]
-    components = _reward_components(steps, len(config.reward_weights or ()), device)
-    return StepBatch(
-        group_id=torch.tensor(group_ids, dtype=torch.int64, device=device),
-        episode_id=torch.tensor(episode_ids, dtype=torch.int64, device=device),
-        step_index=torch.tensor([step.step_index for step in steps], dtype=torch.int64, device=device),
-        anchor_key=_digests(steps, "anchor_key").to(device),
-        # the values of reward functions stand for the reward, which is their weighted sum
-        reward=torch.tensor(
-            [step.reward if components is None else 0.0 for step in steps], dtype=torch.float64, device=device
-        ),
-        action_valid=torch.tensor([step.action_valid for step in steps], dtype=torch.bool, device=device),
-        anchor_text=[step.anchor for step in steps],
-        success=torch.tensor(success, dtype=torch.bool, device=device),
-        reward_components=components,
-        state_key=_digests(steps, "state_key").to(device),
-    )
-
-
-def _reward_components(steps: Sequence[Step], functions: int, device: torch.device) -> Tensor | None:
-    """float64 [N, F]; None for jobs without reward functions."""
-    for step in steps:
-        if len(step.rewards) != functions:
-            raise GroupFault(f"rewards: want one for each of {functions} reward functions, got {len(step.rewards)}")
-    if not functions:
-        return None
-    values = torch.tensor([step.rewards for step in steps], dtype=torch.float64, device=device)
-    return values.view(-1, functions)
-
-
-def _digests(steps: Sequence[Step], name: Literal["anchor_key", "state_key"]) -> Tensor:
-    """int64 [N, 2] on the CPU: the digest of that name of each step."""
-    digests = [getattr(step, name) for step in steps]
-    for digest in digests:
-        if len(digest) != 16:
-            raise GroupFault(f"{name}: want 16 bytes, got {len(digest)}")
-    if not digests:
-        return torch.zeros(0, 2, dtype=torch.int64)
-    return torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.int64).view(-1, 2)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import reprlib
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +16,16 @@ from services.api.dashboard.error_pages import ErrorPages
 from services.api.dashboard.mounting import mount_dashboard
 from services.api.http import login
 from services.api.http.openapi import allowed_methods, document, operation_id
-from services.api.http.routes import administration, catalogue, checkpoints, evaluations, feed, jobs, rollouts
+from services.api.http.routes import (
+    administration,
+    catalogue,
+    checkpoints,
+    evaluations,
+    feed,
+    insight,
+    jobs,
+    rollouts,
+)
 from services.api.http.routes.jobs import SUBMIT_PATH
 from services.api.http.routes.parameters import only_known_query
 from services.api.http.unexpected_errors import Defects
@@ -27,8 +35,9 @@ from services.api.security.headers import SecurityHeaders
 from services.api.security.trail import AuditTrail
 from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
+from services.contracts.plain_errors import in_words
 
-ROUTERS = (jobs, feed, rollouts, checkpoints, evaluations, catalogue, administration)
+ROUTERS = (jobs, feed, rollouts, insight, checkpoints, evaluations, catalogue, administration)
 
 
 def build_app(settings: Settings, log: BoundLogger) -> FastAPI:
@@ -95,10 +104,8 @@ def _validation_problem(request: Request, error: RequestValidationError) -> Prob
     return bad_spec([(".".join(map(str, one["loc"][1:])), _sentence(one)) for one in error.errors()])
 
 
-def _sentence(error: dict[str, Any]) -> str:
+def _sentence(error: Mapping[str, object]) -> str:
+    """One problem as FastAPI reports it, in one sentence."""
     if error["type"] == "extra_forbidden":
         return "unknown key"
-    sentence = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] in {"missing", "value_error"}:  # nothing came, or the sentence says what
-        return sentence
-    return f"{sentence}, got {reprlib.repr(error['input'])}"
+    return in_words(error)

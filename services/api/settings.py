@@ -64,12 +64,17 @@ class Settings(BaseSettings):
     """Where calls are counted. `redis`: together by all API processes; while it does not answer, each counts alone."""
     model_roots: list[Path] = []
     """Folders that models and data may lie in. None set: any folder while no keys are wanted, else none."""
+    hub_models: bool = False
+    """Jobs may name models of the Hugging Face hub, which the trainer fetches; HF_ENDPOINT and HF_TOKEN are read by API
+    and trainer."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
     trackers: Annotated[TrackerNames, NoDecode] = []
     """Trackers besides TensorBoard that are installed where the trainer runs: mlflow, wandb, trackio, with commas."""
     expected_services: list[str] = ["rollout", "inference", "advantage", "trainer"]
     """Health wants a heartbeat of each."""
+    runs_here: bool = False
+    """Trainer and engines run on this machine: a job that can never fit it is refused."""
     env_timeout_s: float = Field(5.0, gt=0)
     """Longest wait for the environment service."""
     reconcile_s: float = Field(1.0, gt=0)

@@ -7,7 +7,7 @@ What means nothing together is refused here, so that a job never finds out at it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, create_model, model_validator
 
@@ -20,6 +20,7 @@ from services.contracts.section import Section
 
 __all__ = [
     "DISCOUNTING_ONE_STEP",
+    "KL_IN_REWARD",
     "STEP_ESTIMATORS",
     "Algorithm",
     "advantage_values",
@@ -28,8 +29,11 @@ __all__ = [
     "keys_of_estimator",
 ]
 
+T = TypeVar("T")
 STEP_ESTIMATORS = frozenset(name for name, row in ESTIMATORS.items() if row.step_level)
 """Estimators with a step level: they need an environment whose states recur."""
+KL_IN_REWARD = frozenset(name for name, row in ESTIMATORS.items() if row.kl_in_reward)
+"""Estimators that take the KL from the rewards where nobody says."""
 DISCOUNTING_ONE_STEP = frozenset(name for name, row in ESTIMATORS.items() if row.discounts_one_step)
 """Estimators that gamma changes even where episodes have one step."""
 
@@ -37,14 +41,9 @@ _TABLES: dict[str, Mapping[str, Row]] = {"advantage_estimator": ESTIMATORS, "los
 """The options that choose a row, and its table."""
 
 
-def _names(table: Mapping[str, Row]) -> tuple[str, ...]:
-    """What a job may ask for."""
-    return tuple(name for name, row in table.items() if row.in_jobs)
-
-
 def _owners(option: str, table: Mapping[str, Row]) -> frozenset[str]:
     """The rows that the option changes; none: the table says nothing about it, so it is everybody's."""
-    return frozenset(name for name in _names(table) if table[name].has(option))
+    return frozenset(name for name, row in table.items() if row.has(option))
 
 
 def _effects() -> Iterator[Effect]:
@@ -56,12 +55,22 @@ def _effects() -> Iterator[Effect]:
     for option in options:
         for beside in option.beside:
             yield Effect(option.name, beside.reads, beside.holds, beside.wanted)
+    yield Effect(
+        "kl_estimator",
+        ("kl_in_reward", "advantage_estimator"),
+        lambda asked, estimator: not _in_reward(asked, estimator),
+        "the KL in the loss (kl_in_reward: false)",
+    )
+
+
+def _in_reward(asked: bool | None, estimator: str) -> bool:
+    return estimator in KL_IN_REWARD if asked is None else asked
 
 
 def _field(option: Option) -> Any:
     """The option's type and field, as pydantic takes them."""
     table = _TABLES.get(option.name)
-    kind = Literal[_names(table)] if table else option.type
+    kind = Literal[tuple(table)] if table else option.type
     default = option.default if option.jobs.default is ... else option.jobs.default
     bounds = vars(option.jobs.bounds or option.bounds) if option.bounds else {}
     given = {name: bound for name, bound in bounds.items() if bound is not None}
@@ -123,30 +132,51 @@ class Algorithm(_Options):
             )
         return self
 
+    @property
+    def subtracts_kl(self) -> bool:
+        """Whether the KL to the reference policy is taken from the rewards, after defaults; otherwise `beta` weighs it
+        in the loss."""
+        return self.beta > 0 and _in_reward(self.kl_in_reward, self.advantage_estimator)
+
+    @property
+    def compares_groups(self) -> bool:
+        """Whether the loss needs whole groups together."""
+        return LOSSES[self.loss_type].whole_groups
+
 
 def estimator_summaries() -> dict[str, str]:
-    """Estimator -> what it compares, in a few words; those that a job may ask for."""
-    return {name: ESTIMATORS[name].summary for name in _names(ESTIMATORS)}
+    """Estimator -> what it compares, in a few words."""
+    return {name: row.summary for name, row in ESTIMATORS.items()}
 
 
 def config_values(algorithm: Algorithm, options: tuple[Option, ...]) -> dict[str, Any]:
-    """The section's values of these options by name; without those that no job has."""
-    return {one.name: getattr(algorithm, one.name) for one in options if one.name in Algorithm.model_fields}
+    """The section's values of these options by name; without those that its estimator and its loss do not heed, whose
+    defaults in `gigpo_core` have no effect."""
+    return {one.name: getattr(algorithm, one.name) for one in options if _heeded(one.name, algorithm)}
+
+
+def _heeded(option: str, algorithm: Algorithm) -> bool:
+    owners = ((getattr(algorithm, choice), _owners(option, table)) for choice, table in _TABLES.items())
+    return all(chosen in heeding for chosen, heeding in owners if heeding)
 
 
 def advantage_values(algorithm: Algorithm, rewards: Rewards | None = None) -> dict[str, Any]:
     """What a job's sections mean to `gigpo_core.AdvantageConfig`, by its names.
 
-    The KL stays out of the reward: `beta` weighs the k3 term in the loss. gdpo has no penalty: an unchanged default is
-    no request.
+    gdpo has no penalty: an unchanged default is no request.
     """
     values = config_values(algorithm, ESTIMATOR_OPTIONS)
     if algorithm.scale_rewards == "gdpo":
         values["invalid_action_penalty"] = 0.0
-    return {**values, "kl_in_reward": False, "reward_weights": (rewards.weights if rewards else ()) or None}
+    return {
+        **values,
+        "kl_in_reward": algorithm.subtracts_kl,
+        "beta": algorithm.beta if algorithm.subtracts_kl else 0.0,
+        "reward_weights": (rewards.weights if rewards else ()) or None,
+    }
 
 
-def keys_of_estimator(estimator: str, algorithm: Mapping[str, Any]) -> dict[str, Any]:
+def keys_of_estimator(estimator: str, algorithm: Mapping[str, T]) -> dict[str, T]:
     """The section without the keys that only other estimators have."""
 
     def kept(name: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,9 @@ def effective_with(option: str, choice: str, having: Iterable[str]) -> Effect:
     return Effect(option, (choice,), owners.__contains__, f"{choice}: {either(owners)}")
 
 
-def without_effect(effects: Iterable[Effect], values: Mapping[str, Any], changed: Callable[[str], bool]) -> str | None:
+def without_effect(
+    effects: Iterable[Effect], values: Mapping[str, object], changed: Callable[[str], bool]
+) -> str | None:
     """The sentence for the first option that was changed though nothing would come of it; None: there is none.
 
     A default is no request, so a spec with every default written out is as good as one without.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -71,8 +71,8 @@ class EnvironmentInfo(BaseModel):
         return suited_template(self.prompt_template, self.templates) if wanted == "auto" else wanted
 
     def kwargs(
-        self, spec: JobSpec, *, max_turns: int = 0, overrides: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+        self, spec: JobSpec, *, max_turns: int = 0, overrides: Mapping[str, object] | None = None
+    ) -> dict[str, object]:
         """What a job's sessions are opened with: horizon and rewards, where this environment can be told, then the
         spec's kwargs.
 
@@ -80,9 +80,9 @@ class EnvironmentInfo(BaseModel):
             max_turns: takes the place of the job's horizon when > 0.
             overrides: win over the spec's kwargs.
         """
-        known: Any = self.kwargs_schema.get("properties", {})
-        told: dict[str, Any] = {"max_turns": max_turns or spec.environment.max_turns}
+        known = self.kwargs_schema.get("properties")
+        told: dict[str, object] = {"max_turns": max_turns or spec.environment.max_turns}
         if not spec.environment.use_gym_env:
             told["rewards"] = spec.rewards.within(spec.rollout.max_completion_length).model_dump(mode="json")
-        told = {name: value for name, value in told.items() if name in known}
+        told = {name: value for name, value in told.items() if isinstance(known, dict) and name in known}
         return {**told, **spec.environment.environment_kwargs, **(overrides or {})}

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 from pydantic import ValidationError
@@ -42,6 +41,7 @@ class Phase(StrEnum):
     """What a running job is doing."""
 
     WAITING = "waiting"
+    FETCH = "fetch"
     WARMSTART = "warmstart"
     PUBLISH = "publish"
     EVALUATION = "evaluation"
@@ -53,9 +53,9 @@ class Phase(StrEnum):
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
     """Base of the typed contents; the tag is the event's kind."""
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         """The content as it travels: JSON values by name."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
+        found: dict[str, object] = msgspec.to_builtins(self)
         del found["kind"]
         return found
 
@@ -70,7 +70,7 @@ class Warned(Body, frozen=True, kw_only=True, tag=Kind.WARNING.value):
     count: int = 1
     """How often it happened so far; a later event of the same `cause_key` replaces this one."""
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         return {**super().data(), "message": self.message[:LONGEST_MESSAGE] or _WORDLESS}
 
 
@@ -98,20 +98,20 @@ class PhaseBegan(Body, frozen=True, kw_only=True, tag=Kind.PHASE.value):
 
     phase: str
     """A `Phase`."""
-    detail: Mapping[str, Any] = {}
+    detail: Mapping[str, object] = {}
     """Further facts by name, e.g. `label` and `version` of an evaluation."""
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         return {"phase": str(self.phase), **self.detail}
 
 
 class BatchTrained(Body, frozen=True, kw_only=True, tag=Kind.METRICS.value):
     """A batch was trained."""
 
-    record: Mapping[str, Any]
+    record: Mapping[str, object]
     """Its metrics by name; the same as its line of metrics.jsonl."""
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         return dict(self.record)
 
 
@@ -120,17 +120,17 @@ class Evaluated(Body, frozen=True, kw_only=True, tag=Kind.EVALUATION.value):
 
     result: EvaluationResult
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         return self.result.model_dump()
 
 
 class Summarized(Body, frozen=True, kw_only=True, tag=Kind.SUMMARY.value):
     """The job has ended; its state comes next."""
 
-    summary: Mapping[str, Any]
+    summary: Mapping[str, object]
     """A `JobSummary` as JSON."""
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         return dict(self.summary)
 
 
@@ -159,13 +159,13 @@ def encoded(body: Body) -> bytes:
     return encode(job_event(body))
 
 
-def read(kind: str, data: Mapping[str, Any]) -> AnyBody | None:
+def read(kind: str, data: Mapping[str, object]) -> AnyBody | None:
     """The content of an event, whoever wrote it and when; None: a kind or a content that is not known here."""
     reader = _READERS.get(kind)
     return None if reader is None else reader(data)
 
 
-def _state_reached(data: Mapping[str, Any]) -> StateReached | None:
+def _state_reached(data: Mapping[str, object]) -> StateReached | None:
     try:
         state = JobState(str(data.get("state")))
     except ValueError:
@@ -173,12 +173,12 @@ def _state_reached(data: Mapping[str, Any]) -> StateReached | None:
     return StateReached(state=state, error=_text(data.get("error")), reason=_text(data.get("reason")))
 
 
-def _phase_began(data: Mapping[str, Any]) -> PhaseBegan:
+def _phase_began(data: Mapping[str, object]) -> PhaseBegan:
     detail = {name: value for name, value in data.items() if name != "phase"}
     return PhaseBegan(phase=_text(data.get("phase")) or "", detail=detail)
 
 
-def _evaluated(data: Mapping[str, Any]) -> Evaluated | None:
+def _evaluated(data: Mapping[str, object]) -> Evaluated | None:
     known = {name: data[name] for name in EvaluationResult.model_fields if name in data}
     try:
         return Evaluated(result=EvaluationResult.model_validate(known))
@@ -186,16 +186,16 @@ def _evaluated(data: Mapping[str, Any]) -> Evaluated | None:
         return None
 
 
-def _checkpoint_saved(data: Mapping[str, Any]) -> CheckpointSaved:
+def _checkpoint_saved(data: Mapping[str, object]) -> CheckpointSaved:
     batch = data.get("batch")
     return CheckpointSaved(batch=batch if isinstance(batch, int) else 0, name=_text(data.get("name")) or "")
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def warned(data: Mapping[str, Any]) -> Warned:
+def warned(data: Mapping[str, object]) -> Warned:
     """The warning in an event's data, whoever wrote it; older ones of the inference service name it `text`."""
     message, count = data.get("message") or data.get("text") or _WORDLESS, data.get("count")
     service = data.get("service") or "platform"
@@ -204,7 +204,7 @@ def warned(data: Mapping[str, Any]) -> Warned:
     )
 
 
-_READERS: Mapping[str, Callable[[Mapping[str, Any]], AnyBody | None]] = {
+_READERS: Mapping[str, Callable[[Mapping[str, object]], AnyBody | None]] = {
     Kind.STATE: _state_reached,
     Kind.PHASE: _phase_began,
     Kind.METRICS: lambda data: BatchTrained(record=data),
@@ -220,7 +220,7 @@ def cause_key(message: str) -> str:
     return _VARYING.sub("#", message)[:200]
 
 
-def summarized(events: Iterable[tuple[float, Mapping[str, Any]]]) -> list[RepeatedWarning]:
+def summarized(events: Iterable[tuple[float, Mapping[str, object]]]) -> list[RepeatedWarning]:
     """Warnings grouped by service and cause, the newest first.
 
     Args:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 
@@ -16,5 +14,5 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Unique among the live instances of the service."""
     pid: int | None = None
     """Of its process, on its machine."""
-    detail: dict[str, Any] = {}
+    detail: dict[str, object] = {}
     """What it works on: each service's own words."""

@@ -43,6 +43,9 @@ def task_seed(seed: int, purpose: Purpose, cursor: int) -> int:
     return int.from_bytes(_digest("task", seed, purpose, cursor)[:8], "little") % (1 << SEED_BITS)
 
 
-def sampling_seed(episode: str, step_index: int, attempt: int) -> int:
-    """Sampling seed of one step, in [0, 2**31): distinct per episode, step and attempt, so no two rows share noise."""
-    return int.from_bytes(_digest("sample", episode, step_index, attempt)[:8], "little") % (1 << SEED_BITS)
+def sampling_seed(episode: str, step_index: int, draw: int) -> int:
+    """Sampling seed of one step, in [0, 2**31): distinct per episode, step and draw, so no two rows share noise.
+
+    An attempt that repeats one which the machinery cut short has the same draw, >= 1: it samples the same tokens.
+    """
+    return int.from_bytes(_digest("sample", episode, step_index, draw)[:8], "little") % (1 << SEED_BITS)

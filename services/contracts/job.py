@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,14 +20,18 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
+from services.contracts.foreign import foreign_name
+from services.contracts.plain_errors import NAME_PATTERN, in_words, meant, shown
+from services.contracts.references import hub_name
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
-from services.contracts.section import Section
+from services.contracts.section import Section, section_of
 from services.contracts.templates import template_names, template_of, unknown_template
 
-__all__ = ["Algorithm", "JobSpec", "Rewards", "SpecError", "flags", "parse_spec"]
+__all__ = ["Algorithm", "JobSpec", "Rewards", "SpecError", "flags", "parse_spec", "without_short_forms"]
 
 SINGLE_TURN = "prompts"
 """The environment of jobs with use_gym_env: false."""
@@ -39,10 +43,15 @@ class ScratchModel(Section):
     hidden_size: int = Field(64, ge=32, multiple_of=32)
     """Width; heads of 32 are the smallest that vLLM serves."""
     intermediate_size: int = Field(128, ge=1)
+    """Width of the feed-forward layers."""
     num_hidden_layers: int = Field(2, ge=1)
+    """Layers."""
     num_attention_heads: int = Field(2, ge=1)
+    """Attention heads of a layer; hidden_size / num_attention_heads is the size of a head."""
     max_position_embeddings: int = Field(256, ge=16)
+    """Longest prompt and response together, tokens."""
     initializer_range: float = Field(0.05, gt=0)
+    """Standard deviation of the random weights."""
 
     @model_validator(mode="after")
     def _head_size_is_served(self) -> ScratchModel:
@@ -69,7 +78,9 @@ class WarmStart(Section):
     warmstart_steps: int = Field(300, ge=1)
     """Optimizer steps."""
     warmstart_batch_size: int = Field(128, ge=1)
+    """Rows of an optimizer step."""
     warmstart_learning_rate: float = Field(2e-3, gt=0)
+    """Learning rate of the warm start, which rises over 30 steps and falls to a tenth."""
     warmstart_environment_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     """Overrides while the random actor plays, e.g. a practice mode that shows every kind of state."""
     warmstart_max_invalid: float = Field(0.03, ge=0, le=1)
@@ -80,16 +91,24 @@ class Model(Section):
     """Which policy is trained: a folder in Hugging Face format, or a new small one."""
 
     model: str | None = None
-    """Folder in Hugging Face format (config, tokenizer, safetensors)."""
+    """Folder in Hugging Face format (config, tokenizer, safetensors); job:<job id>/<checkpoint>; or, where the
+    installation allows it, OWNER/NAME on the Hugging Face hub."""
+    model_revision: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")
+    """Of a model on the hub: branch, tag or commit. A job holds the commit that it named at submission."""
     scratch: ScratchModel | None = None
     warmstart: WarmStart | None = None
     torch_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the weights, in training and sampling."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:
         if (self.model is None) == (self.scratch is None):
             raise ValueError(
                 "want exactly one of `model` (a folder in Hugging Face format) and `scratch` (a new small policy)"
+            )
+        if self.model_revision is not None and (self.model is None or hub_name(self.model) is None):
+            raise ValueError(
+                f"model_revision: want it with a model on the hub such as Qwen/Qwen3-0.6B, got {self.model}"
             )
         return self
 
@@ -100,13 +119,16 @@ class Environment(Section):
     environment: str = "grid"
     """Id, as `gigpo env list` shows it."""
     environment_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
+    """Settings of the environment, as JSON; `gigpo env show ID` lists its keys."""
     use_gym_env: bool = True
     """True: many turns in an environment. False: one reply to each prompt, scored by `reward_funcs`; the environment is
     `prompts` and max_turns 1 then."""
     max_turns: int = Field(20, ge=1)
     """Horizon of an episode, steps."""
     train_split: str = "train"
+    """Split of the tasks that are trained on."""
     eval_split: str = "test"
+    """Split of the tasks that evaluations use."""
     prompt_template: str = "auto"
     """How a step is put into words, as NAME/VERSION; `auto`: the template that suits the environment."""
     prompt_form: Literal["auto", "think", "plain"] = "auto"
@@ -127,7 +149,7 @@ class Environment(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _single_turn_defaults(cls, section: Any) -> Any:
+    def _single_turn_defaults(cls, section: object) -> object:
         if not isinstance(section, dict) or section.get("use_gym_env") is not False:
             return section
         return {"environment": SINGLE_TURN, "max_turns": 1, **section}
@@ -150,7 +172,9 @@ class Rollout(Section):
     num_generations: int = Field(8, ge=1)
     """Episodes per group."""
     groups_per_batch: int = Field(16, ge=1)
+    """Groups in a training batch; each plays one task num_generations times."""
     temperature: float = Field(1.0, gt=0)
+    """Sampling temperature, of training and evaluations."""
     max_completion_length: int = Field(512, ge=1)
     """Longest response, tokens."""
     max_staleness: int = Field(1, ge=0)
@@ -172,26 +196,34 @@ class Training(Section):
     )
 
     seed: int = Field(0, ge=0, lt=1 << 31)
+    """Seed of the tasks, the sampling and the weights from scratch."""
     total_batches: int = Field(60, ge=0, le=1_000_000_000)
     """Batches to train; each publishes one policy version. 0: warm start and evaluation only."""
     minibatches: int = Field(8, ge=1)
     """Optimizer steps a batch is split into, per iteration."""
     learning_rate: float = Field(1e-6, gt=0)
+    """Learning rate before lr_scheduler_type and warmup_batches scale it."""
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
+    """Path of the learning rate over the batches, from all of it to its lr_end_ratio."""
     lr_end_ratio: float = Field(0.0, ge=0, le=1)
     """Learning rate at the last batch as a share of the first."""
     warmup_batches: int = Field(0, ge=0)
+    """Batches over which the learning rate rises to its full value."""
     weight_decay: float = Field(0.0, ge=0)
+    """AdamW's weight decay."""
     max_grad_norm: float = Field(1.0, gt=0)
+    """Norm that gradients are clipped to."""
     microbatch_tokens: int = Field(16_384, ge=64)
     """Token budget of one forward and backward pass."""
     gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, more time."""
 
 
 class Evaluation(Section):
     """Held-out tasks, sampled at the rollout temperature, on a pinned policy version."""
 
     eval_episodes: int = Field(256, ge=1)
+    """Episodes of an evaluation."""
     eval_seed: int = Field(0, ge=0)
     """Seed of the panel of tasks; the same for every job that is to be compared."""
     eval_every: int = Field(0, ge=0)
@@ -206,12 +238,16 @@ class Checkpoint(Section):
     checkpoint_every: int = Field(10, ge=1)
     """Batches between checkpoints; also the length of a Celery segment."""
     checkpoint_keep: int = Field(2, ge=1)
+    """Checkpoints that are kept, the newest ones."""
 
 
 class Inference(Section):
     """Which engine samples."""
 
     engine: Literal["vllm", "transformers"] = "vllm"
+    """`vllm` is the fast one; `transformers` needs no second installation."""
+    deterministic: bool = False
+    """Sample each prompt as if it were alone, so that two runs of one spec are bit-equal, through kills too; slower."""
 
 
 TrackerName = Literal["mlflow", "wandb", "trackio"]
@@ -260,7 +296,7 @@ _BESIDE_TURNS = (
 class JobSpec(Section):
     """Everything a job needs, resolved: two equal specs train the same groups."""
 
-    name: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    name: str | None = Field(None, pattern=NAME_PATTERN)
     """What people call it; also the folder of its results."""
     model: Model
     environment: Environment = Environment()
@@ -274,6 +310,11 @@ class JobSpec(Section):
     tracking: Tracking = Tracking()
     limits: Limits = Limits()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, document: object) -> object:
+        return without_short_forms(document) if isinstance(document, dict) else document
+
     @model_validator(mode="after")
     def _combinations_are_supported(self) -> JobSpec:
         estimator, gym = self.algorithm.advantage_estimator, self.environment.use_gym_env
@@ -284,8 +325,18 @@ class JobSpec(Section):
         comparing = "dynamic_sample" if self.algorithm.dynamic_sample else estimator
         if comparing != "grpo" and self.rollout.num_generations < 2:
             raise ValueError(f"num_generations: {comparing} compares episodes of a group, want >= 2, got 1")
+        if self.algorithm.compares_groups and self.training.minibatches > self.rollout.groups_per_batch:
+            raise ValueError(
+                f"minibatches: {self.algorithm.loss_type} deals a batch out by whole groups, want at most "
+                f"groups_per_batch = {self.rollout.groups_per_batch}, got {self.training.minibatches}"
+            )
         if self.model.warmstart and self.model.model:
             raise ValueError("warmstart: want it with `scratch` only, a model from a folder is trained as it is")
+        if self.inference.deterministic and self.rollout.max_staleness:
+            raise ValueError(
+                "deterministic: want max_staleness: 0 with it (else the version that samples depends on timing), "
+                f"got {self.rollout.max_staleness}"
+            )
         if self.prompt_and_response_tokens > self.max_model_len:
             raise ValueError(
                 f"max_prompt_tokens + max_completion_length: want <= {self.max_model_len} (max_position_embeddings), "
@@ -379,25 +430,54 @@ def parse_spec(document: object) -> JobSpec:
         raise SpecError([_sentence(problem) for problem in problems]) from None  # a misspelt key leaves others missing
 
 
-def _sentence(problem: Any) -> tuple[str, str]:
+def _sentence(problem: ErrorDetails) -> tuple[str, str]:
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return field, _unknown_key([str(part) for part in problem["loc"]], problem["input"])
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return field, message
-    return field, f"{message}, got {problem['input']!r}"
+    return field, in_words(problem)
 
 
 def _unknown_key(path: list[str], value: object) -> str:
     section: type[BaseModel] | None = JobSpec
     for part in path[:-1]:
         found = section.model_fields.get(part) if section else None
-        section = _section_of(found.annotation) if found else None
-    close = get_close_matches(path[-1], section.model_fields if section else [], n=1)
-    elsewhere = [".".join(place) for name, place in flags().items() if name == path[-1]]
-    meant = f"did you mean {(close or elsewhere)[0]}?" if close or elsewhere else ""
-    return f"unknown key, got {value!r:.80}; {meant or '`gigpo train --help` lists the known ones'}"
+        section = section_of(found.annotation) if found else None
+    known = {name: ".".join(place) for name, place in flags().items()}
+    right = _OFTEN_MEANT.get(".".join(path)) or known.get(path[-1])
+    row = None if right else foreign_name(path[-1]) or foreign_name(".".join(path))
+    if row is not None:
+        return f"unknown key, got {shown(value)}; {row.told(known.get(row.ours or '', f'--{row.ours}'))}"
+    hint = f"; did you mean {right}?" if right else meant(path[-1], section.model_fields if section else [])
+    return f"unknown key, got {shown(value)}{hint or '; `gigpo train --help` lists the known ones'}"
+
+
+_OFTEN_MEANT = {
+    "environment.id": "environment.environment",
+    "environment.name": "environment.environment",
+    "environment.env": "environment.environment",
+    "environment.kwargs": "environment.environment_kwargs",
+    "environment.options": "environment.environment_kwargs",
+    "environment.settings": "environment.environment_kwargs",
+    "model.path": "model.model",
+    "model.name": "model.model",
+    "model.id": "model.model",
+    "model.folder": "model.model",
+    "env": "environment",
+    "environment.system_prompt": "environment.system",
+    "rewards.functions": "rewards.reward_funcs",
+}
+"""A path that reads well and is wrong -> the right one."""
+
+_SHORT_FORMS = {"model": "model", "environment": "environment"}
+"""Section -> its key that a text in its place stands for: `model: PATH`, `environment: ID`."""
+
+
+def without_short_forms(document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The document with `model: PATH` and `environment: ID` written out as sections."""
+    short: dict[str, JsonValue] = {
+        name: {key: document[name]} for name, key in _SHORT_FORMS.items() if isinstance(document.get(name), str)
+    }
+    return {**document, **short}
 
 
 def flags() -> dict[str, tuple[str, ...]]:
@@ -408,11 +488,6 @@ def flags() -> dict[str, tuple[str, ...]]:
 def _leaves(section: type[BaseModel], path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     found: list[tuple[str, tuple[str, ...]]] = []
     for name, field in section.model_fields.items():
-        inner = _section_of(field.annotation)
+        inner = section_of(field.annotation)
         found += _leaves(inner, (*path, name)) if inner else [(name, (*path, name))]
     return found
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)

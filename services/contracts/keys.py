@@ -122,6 +122,22 @@ def playing_refusals(job: str) -> str:
     return f"{{{job}}}:playing:refusals"
 
 
+def plays(job: str) -> str:
+    """List api -> rollout of `OpenedGroup`: to be played beside the job's groups because somebody wants to watch. It
+    expires."""
+    return f"{{{job}}}:plays"
+
+
+def watch(job: str, watch_id: str) -> str:
+    """Stream rollout -> api of `services.contracts.watching`, one episode's steps; it is there while it is watched."""
+    return f"{{{job}}}:watch:{watch_id}"
+
+
+def watched(job: str) -> str:
+    """String: id of the watch that is told what the job's evaluation plays. It expires."""
+    return f"{{{job}}}:watched"
+
+
 def takes(job: str) -> str:
     """Hash: how often trainers took the job up in a row without anything new, and the position they found."""
     return f"{{{job}}}:takes"

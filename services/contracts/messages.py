@@ -45,7 +45,7 @@ class OpenedGroup(Message, frozen=True, kw_only=True):
     """`shown`, `hidden` (task-blind) or `shuffled` (another task's sentence): what the prompt says of the task."""
     sentence_seed: int | None = None
     """Environment seed of the world whose task sentence the prompt carries when `shuffled`."""
-    environment_kwargs: dict[str, Any] = {}
+    environment_kwargs: dict[str, object] = {}
     """Overrides of the job's environment kwargs."""
     max_turns: int = 0
     """Overrides the job's horizon when > 0."""
@@ -182,10 +182,10 @@ class JobEvent(Message, frozen=True, kw_only=True):
     kind: str
     """A `Kind`; services/contracts/events.py has the struct of each."""
     at_unix_s: float
-    data: dict[str, Any]
+    data: dict[str, object]
 
 
-UPGRADES: dict[type[Message], tuple[Upgrade[dict[str, Any]], ...]] = {}
+UPGRADES: dict[type[Message], tuple[Upgrade[dict[str, object]], ...]] = {}
 """Kind -> its upgrades, each from the fields of one version to those of the next; see `versions`."""
 
 

@@ -39,8 +39,15 @@ class PolicyManifest(BaseModel):
     torch_dtype: str = "float32"
     max_model_len: int = Field(gt=0)
     """Longest prompt plus response, tokens."""
+    deterministic: bool = False
+    """A prompt's tokens and log-probabilities may not depend on the prompts that it meets in the engine."""
     probe: PolicyProbe | None = None
     """None: of a trainer that made none; then a replica has nothing to compare with."""
+
+    def same_start(self, other: PolicyManifest) -> bool:
+        """Whether one engine, once started, can serve both versions."""
+        fields = ("base_sha", "torch_dtype", "max_model_len", "deterministic")
+        return all(getattr(self, name) == getattr(other, name) for name in fields)
 
 
 class PolicyAck(BaseModel):

@@ -1,10 +1,11 @@
-"""How a spec names a policy that another job made: `job:<job id>/<checkpoint>`."""
+"""How a spec names a policy: a folder, `job:<job id>/<checkpoint>`, or `<owner>/<name>` on the Hugging Face hub."""
 
 from __future__ import annotations
 
 import re
 
 _REFERENCE = re.compile(r"job:([A-Za-z0-9][A-Za-z0-9._-]{0,31})/([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
+_HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 SCHEME = "job:"
 
 
@@ -24,3 +25,21 @@ def referenced_checkpoint(model: str) -> tuple[str, str] | None:
     if (parts := _REFERENCE.fullmatch(model)) is None:
         raise ValueError(f"want job:<job id>/<checkpoint>, got {model!r}")
     return parts[1], parts[2]
+
+
+def hub_name(model: str) -> str | None:
+    """The name on the hub that `model.model` is; None: it can be none. A relative path may look like one."""
+    return model if _HUB.fullmatch(model) and ".." not in model and "--" not in model else None
+
+
+def how_to_get(name: str) -> str:
+    """How a user gets a model of the hub himself."""
+    return f"`hf download {name} --local-dir DIR` fetches it, then want model: DIR"
+
+
+def hub_refusal(name: str) -> str:
+    """Why a name on the hub is refused where the operator has not allowed it, and what to do."""
+    return (
+        f"no such folder: {name}; names on the Hugging Face hub are not fetched here: {how_to_get(name)}; or start the "
+        "stack with API_HUB_MODELS=true"
+    )

@@ -73,6 +73,11 @@ class Rewards(Section):
         """`--reward_funcs accuracy,format` and `--reward_funcs "accuracy format"` are lists too."""
         return re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
 
+    @field_validator("reward_weights", mode="before")
+    @classmethod
+    def _weights_in_a_row(cls, value: object) -> object:
+        return re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _fit_together(self) -> Rewards:
         if len(set(self.reward_funcs)) < len(self.reward_funcs) or "" in self.reward_funcs:

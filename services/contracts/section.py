@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -28,3 +28,9 @@ class Section(BaseModel):
         """Whether the option differs from its default."""
         field = type(self).model_fields[option]
         return bool(getattr(self, option) != field.get_default(call_default_factory=True))
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that a field of this type holds; None: it is a leaf."""
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)

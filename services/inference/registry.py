@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from pydantic import ValidationError
 from redis.asyncio import Redis
+from redis.typing import EncodableT, FieldT
 
 from services.contracts import keys
 from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
@@ -129,7 +130,7 @@ class Registry:
         while entries := await self._head(source):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for _, fields in entries:  # as they are: what is no request is set aside by who reads it
-                    pipe.xadd(keys.requests_stream(self._replica), cast("dict[Any, Any]", fields))
+                    pipe.xadd(keys.requests_stream(self._replica), dict[FieldT, EncodableT](fields.items()))
                 await pipe.execute()
             ids = [entry_id for entry_id, _ in entries]
             await self._redis.xack(source, GROUP, *ids)

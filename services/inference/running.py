@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -105,5 +104,5 @@ async def _sign_off(redis: Redis, registry: Registry, name: str) -> None:
         await registry.forget(name)
 
 
-def _detail(replica: Replica) -> dict[str, Any]:
+def _detail(replica: Replica) -> dict[str, object]:
     return {"status": replica.status().model_dump(), "counters": asdict(replica.sampler.counters)}

@@ -174,7 +174,7 @@ class Replica:
         An update that gives other weights than the version's is followed by a start, which loads them another way.
         """
         engine = self.engine
-        if engine is not None and engine.name == manifest.engine and not broken and _one_base(self.served, manifest):
+        if engine is not None and engine.name == manifest.engine and not broken and self._can_update(manifest):
             pause_s = await engine.update(manifest)
             wrong = await wrong_weights(engine, manifest)
             if wrong is None:
@@ -255,6 +255,9 @@ class Replica:
         self.served = None  # nothing can be updated any more: the next look starts the engine
         self.sampler.refuse_all(f"no engine of {self.name} serves version {failed.version}")
 
+    def _can_update(self, manifest: PolicyManifest) -> bool:
+        return self.served is not None and self.served.same_start(manifest)
+
     async def _set_back(self, manifest: PolicyManifest, reason: str, *, final: bool) -> None:
         former = self._setback
         again = former is not None and former.manifest == manifest
@@ -293,8 +296,3 @@ class Replica:
 
 def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
-
-
-def _one_base(one: PolicyManifest | None, other: PolicyManifest) -> bool:
-    fields = ("base_sha", "torch_dtype", "max_model_len")
-    return one is not None and all(getattr(one, name) == getattr(other, name) for name in fields)

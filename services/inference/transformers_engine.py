@@ -112,10 +112,10 @@ class TransformersEngine:
             yield [(index, Refusal(reason)) for index, reason in refused]
         odd = {index for index, _ in refused}
         rest = [(index, prompt) for index, prompt in enumerate(prompts) if index not in odd]
-        if rest:
-            work = partial(model.sample, [prompt for _, prompt in rest], sampling)
+        for batch in [[one] for one in rest] if served.deterministic else [rest] if rest else []:
+            work = partial(model.sample, [prompt for _, prompt in batch], sampling)
             completions = await self._on_thread(work, "sampling", owes_tokens=True)
-            yield [(index, completion) for (index, _), completion in zip(rest, completions, strict=True)]
+            yield [(index, completion) for (index, _), completion in zip(batch, completions, strict=True)]
 
     async def healthy(self) -> bool:
         return self._model is not None and self._watch is not None and not self._watch.failure

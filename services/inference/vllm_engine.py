@@ -17,7 +17,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
@@ -84,7 +83,7 @@ class VllmEngine:
     async def start(self, manifest: PolicyManifest) -> None:
         """See the port. A server that runs another base, or that is not healthy, is replaced."""
         await self._verify(manifest)
-        if self._model is None or not _same_model(self._model, manifest) or not await self.healthy():
+        if self._model is None or not self._model.same_start(manifest) or not await self.healthy():
             await self.stop()
             await self._launch(manifest)
             await self._verify(manifest)  # a version may be superseded and deleted while a server starts
@@ -94,7 +93,7 @@ class VllmEngine:
             await self._swap(manifest)
 
     async def update(self, manifest: PolicyManifest) -> float:
-        if self._model is None or not _same_model(self._model, manifest):
+        if self._model is None or not self._model.same_start(manifest):
             raise UpdateRejected(f"version {manifest.version} is of another base than the one being served")
         await self._verify(manifest)
         return await self._swap(manifest)
@@ -154,7 +153,7 @@ class VllmEngine:
         launcher = [str(settings.python), "-m", "gigpo_vllm.serve", str(os.getpid()), "--uds", str(process.socket)]
         await process.spawn(
             [*launcher, *server_flags(whole, settings.limits, cuda=cuda)],
-            environment(self._key, settings.limits, cuda=cuda),
+            environment(self._key, manifest, settings.limits, cuda=cuda),
         )
         client = self._client = httpx.AsyncClient(
             base_url="http://vllm",
@@ -201,7 +200,7 @@ class VllmEngine:
     async def _verify(self, manifest: PolicyManifest) -> None:
         await asyncio.to_thread(verify, manifest, self._settings.data_dir)
 
-    async def _post(self, path: str, body: Mapping[str, Any] | None = None) -> None:
+    async def _post(self, path: str, body: Mapping[str, object] | None = None) -> None:
         client, watch = self._connection()
         try:
             async with watch.guard(f"answering {path}"):
@@ -232,11 +231,6 @@ class VllmEngine:
         if self._client is None or self._watch is None:
             raise EngineFailed("vLLM is not running")
         return self._client, self._watch
-
-
-def _same_model(one: PolicyManifest, other: PolicyManifest) -> bool:
-    fields = ("base_sha", "torch_dtype", "max_model_len")
-    return all(getattr(one, name) == getattr(other, name) for name in fields)
 
 
 async def _is_up(client: httpx.AsyncClient) -> bool:

@@ -46,6 +46,10 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
         "--shutdown-timeout": "5",
     }
     switches = ["--disable-log-stats", "--disable-uvicorn-access-log"]
+    if manifest.deterministic:
+        switches.append("--no-enable-prefix-caching")  # a cached prefix was computed in other company
+        if not cuda:
+            flags["--max-num-seqs"] = "1"  # batch invariance is for accelerators alone
     if cuda:
         flags["--gpu-memory-utilization"] = str(limits.gpu_memory)
     else:
@@ -57,7 +61,7 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
     return [*(part for pair in flags.items() for part in pair), *switches]
 
 
-def environment(api_key: str, limits: VllmLimits, *, cuda: bool) -> dict[str, str]:
+def environment(api_key: str, manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) -> dict[str, str]:
     """Variables for the server. The key goes here because any user can read a command line."""
     variables = {
         "VLLM_API_KEY": api_key,
@@ -68,6 +72,8 @@ def environment(api_key: str, limits: VllmLimits, *, cuda: bool) -> dict[str, st
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",  # the base is a folder; nothing is fetched
     }
+    if cuda and manifest.deterministic:
+        variables["VLLM_BATCH_INVARIANT"] = "1"  # compute capability 8.0 and more, says vLLM
     if not cuda:
         variables |= {"OMP_NUM_THREADS": str(limits.torch_threads), "TORCHDYNAMO_DISABLE": "1"}
         variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -31,20 +30,20 @@ def waiting_lists(queue: str) -> list[str]:
     return [queue, *(f"{queue}{_PRIORITY_SEPARATOR}{step}" for step in _PRIORITY_STEPS)]
 
 
-def waiting_arguments(message: bytes) -> list[Any]:
+def waiting_arguments(message: bytes) -> list[object]:
     """The positional arguments of the task in a message that waits. Raises ValueError: it is not a task's message."""
     return _arguments(msgspec.json.decode(message, type=_Message))
 
 
-def held_arguments(entry: bytes) -> list[Any]:
+def held_arguments(entry: bytes) -> list[object]:
     """The positional arguments of the task in an entry of `UNACKED`. Raises ValueError: it is not a task's entry."""
-    return _arguments(msgspec.json.decode(entry, type=tuple[_Message, Any, Any])[0])
+    return _arguments(msgspec.json.decode(entry, type=tuple[_Message, object, object])[0])
 
 
-def body_arguments(body: bytes | str) -> list[Any]:
+def body_arguments(body: bytes | str) -> list[object]:
     """The positional arguments in a task's body: JSON [arguments, keywords, options]. Raises ValueError."""
-    return msgspec.json.decode(body, type=tuple[list[Any], Mapping[str, Any], Any])[0]
+    return msgspec.json.decode(body, type=tuple[list[object], Mapping[str, object], object])[0]
 
 
-def _arguments(message: _Message) -> list[Any]:
+def _arguments(message: _Message) -> list[object]:
     return body_arguments(base64.b64decode(message.body))

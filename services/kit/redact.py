@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, MutableMapping
-from typing import Any
 
 HIDDEN = "[hidden]"
 _NAMES = re.compile(r"(?i)(authorization|cookie|passw|secret|token$|api[_-]?key|^key$|credential)")
@@ -16,7 +15,7 @@ _TEXTS = (
 )
 
 
-def redact_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def redact_secrets(_logger: object, _method: str, event: MutableMapping[str, object]) -> dict[str, object]:
     """A structlog processor: the event without secrets, at whatever depth. It comes after `format_exc_info`."""
     return {name: _hidden(name, value) for name, value in event.items()}
 
@@ -28,7 +27,7 @@ def redacted(text: str) -> str:
     return text
 
 
-def _hidden(name: str, value: Any) -> Any:
+def _hidden(name: str, value: object) -> object:
     if _NAMES.search(name) and value is not None:
         return HIDDEN
     if isinstance(value, str):

@@ -22,6 +22,7 @@ FIELD = b"p"
 """The one field of an entry: its payload."""
 
 T = TypeVar("T")
+R = TypeVar("R")
 RawEntry = tuple[bytes, Mapping[bytes, bytes]]
 """An id and its fields, as the server sends them."""
 _AS_IT_IS: Any = bytes
@@ -60,7 +61,7 @@ def payload_of(fields: Mapping[bytes, bytes]) -> bytes:
     return fields[FIELD]
 
 
-def by_stream(answer: Any) -> dict[bytes, list[RawEntry]]:
+def by_stream(answer: object) -> dict[bytes, list[RawEntry]]:
     """The answer of XREAD or XREADGROUP in either protocol's shape: stream -> its entries."""
     if not answer:
         return {}
@@ -158,7 +159,7 @@ class StreamConsumer(Generic[T]):
                     raise
             self._ready = True
 
-    async def _answer(self, command: Awaitable[Any]) -> Any:
+    async def _answer(self, command: Awaitable[R]) -> R | None:
         """The answer; None where the stream was deleted or replaced: it is made again on the next read."""
         try:
             return await command

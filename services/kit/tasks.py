@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
 
@@ -17,14 +16,14 @@ ASK_AGAIN_S = 0.1
 INTERRUPT_AGAIN_S = 5.0
 """Longer than cleaning up takes; one cancellation may get lost, see `ended`."""
 
-Loop = Callable[[], Coroutine[Any, Any, None]]
+Loop = Callable[[], Coroutine[object, None, None]]
 
 
 class LoopEnded(RuntimeError):
     """A loop that was to run for ever returned."""
 
 
-async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def ended(tasks: Iterable[asyncio.Task[object]]) -> None:
     """Cancel the tasks and return when all have ended, however they did.
 
     One cancellation may not be enough: on Python 3.11 `asyncio.wait_for`, through which redis-py sends every command,

@@ -1,10 +1,11 @@
 """The acknowledged rollout ledger, a library: the only code that moves a group from one state to the next."""
 
-from services.ledger.ledger import Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
+from services.ledger.ledger import Attempt, Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
 from services.ledger.records import Balance, GroupRecord, RecordUnreadable
 from services.ledger.states import DropReason, GroupState
 
 __all__ = [
+    "Attempt",
     "Balance",
     "DropReason",
     "GroupRecord",

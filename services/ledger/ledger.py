@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, cast
@@ -39,6 +40,16 @@ class StaleEpoch(RuntimeError):
     """A newer trainer holds the job; this one must stop without writing anything."""
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt to play a group."""
+
+    number: int
+    """>= 1; the newest one may write."""
+    draw: int
+    """>= 1; attempts of one draw sample with the same seeds, so a repeated one repeats what was cut short."""
+
+
 class Ledger:
     """The ledger of one job.
 
@@ -71,10 +82,11 @@ class Ledger:
         args = [epoch, name, group.purpose, group.cursor, group.n, max_attempts, encode(group)]
         return GroupState((await self._run("open", names, args)).decode())
 
-    async def start(self, group_id: str, worker: str) -> int:
-        """Begin an attempt, also in place of a dead worker's. Returns its number, >= 1. Raises MoveRefused."""
+    async def start(self, group_id: str, worker: str) -> Attempt:
+        """Begin an attempt, also in place of a dead worker's. Raises MoveRefused."""
         names = [keys.group(self.job, group_id), keys.episodes(self.job, group_id)]
-        return int(await self._run("start", names, [worker, uuid4().hex]))
+        number, draw = await self._run("start", names, [worker, uuid4().hex])
+        return Attempt(int(number), int(draw))
 
     async def record(self, episode: Episode, group: OpenedGroup) -> GroupState:
         """Store a finished episode; the group's last one makes it COMPLETE. Storing it again changes nothing.
@@ -88,8 +100,11 @@ class Ledger:
         args = [episode.attempt, episode.k, encode(episode), encode(complete), ROLLOUT]
         return GroupState((await self._run("record", names, args)).decode())
 
-    async def fail(self, group_id: str, attempt: int, cause: str) -> GroupState:
+    async def fail(self, group_id: str, attempt: int, cause: str, *, redraw: bool = False) -> GroupState:
         """Give an attempt up: the group is OPEN again, or DROPPED(infra) after the last one; the owner is told why.
+
+        Args:
+            redraw: the policy's actions may have caused the failure, so the next attempt samples others.
 
         Raises:
             MoveRefused: the attempt was replaced, or the group was dropped.
@@ -97,7 +112,7 @@ class Ledger:
         job = self.job
         names = [keys.group(job, group_id), keys.episodes(job, group_id), keys.groups_stream(job)]
         names += [keys.ledger(job), keys.live(job)]
-        args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S]
+        args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S, int(redraw)]
         state = GroupState((await self._run("fail", names, args)).decode())
         await Warnings(self._redis, "rollout").count(job, f"an attempt to play a group failed: {cause}")
         return state

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -18,7 +17,7 @@ from services.kit.values import texts
 
 @asynccontextmanager
 async def present(
-    redis: Redis, service: str, instance: str, detail: Callable[[], dict[str, Any]]
+    redis: Redis, service: str, instance: str, detail: Callable[[], dict[str, object]]
 ) -> AsyncIterator[None]:
     """Tell that this process is alive, with its `detail`, while the block runs. See `heartbeat` for its errors."""
 

@@ -29,7 +29,7 @@ def kwargs_in_words(schema: Mapping[str, Any]) -> list[KwargWords]:
     found = [
         KwargWords(
             name=name,
-            values=_values(one, schema),
+            values=values_in_words(one, schema),
             default="" if name in required else _short(json.dumps(one.get("default"), ensure_ascii=False)),
             description=one.get("description", ""),
         )
@@ -42,18 +42,19 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST_DEFAULT else f"{text[: LONGEST_DEFAULT - 1]}…"
 
 
-def _values(one: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+def values_in_words(one: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """What a part of the schema takes: `integer from 1 to 12`; `schema` has its `$defs`."""
     if "$ref" in one:
-        return _values(schema["$defs"][one["$ref"].rsplit("/", 1)[-1]], schema)
+        return values_in_words(schema["$defs"][one["$ref"].rsplit("/", 1)[-1]], schema)
     if "anyOf" in one:
-        return " or ".join(_values(choice, schema) for choice in one["anyOf"])
+        return " or ".join(values_in_words(choice, schema) for choice in one["anyOf"])
     if "enum" in one:
         return " or ".join(map(str, one["enum"]))
     if "const" in one:
         return str(one["const"])
     kind = one.get("type", "JSON")
     if kind == "array":
-        return f"list of {_values(one.get('items', {}), schema)}"
+        return f"list of {values_in_words(one.get('items', {}), schema)}"
     if kind == "object" and "properties" in one:
         return f"object of {', '.join(one['properties'])}"
     return " ".join([kind, *(f"{word} {one[bound]:g}" for bound, word in _BOUNDS if bound in one)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -24,7 +24,7 @@ class Coalescer(Generic[K, Q]):
     """
 
     def __init__(
-        self, send: Callable[[K, list[Q]], Coroutine[Any, Any, None]], *, max_size: int, delay_s: float
+        self, send: Callable[[K, list[Q]], Coroutine[object, None, None]], *, max_size: int, delay_s: float
     ) -> None:
         self._send, self._max_size, self._delay_s = send, max_size, delay_s
         self._waiting: dict[K, list[Q]] = {}

@@ -10,12 +10,14 @@ from services.contracts import ids
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup, Step
 from services.contracts.observation import KeyedObservation
 from services.contracts.sampling import SampledTokens
+from services.ledger import Attempt
 from services.rollout.actors import Actor
 from services.rollout.errors import ModelFault
 from services.rollout.playbook import Playbook
 from services.rollout.ports import Ask, Environments, Outcome
 from services.rollout.reply_format import Projected
 from services.rollout.templates import Scene
+from services.rollout.watching import Onlooker
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Seat:
     """One episode's place: which of the group's, in which attempt, on which session."""
 
     group: OpenedGroup
-    attempt: int
+    attempt: Attempt
     k: int
     lease: str
     sentence: str | None = None
@@ -40,10 +42,20 @@ class EpisodePlay:
 
     Args:
         worker: this process's name, kept with the episode.
+        onlooker: is told each step; None: nobody watches.
     """
 
-    def __init__(self, playbook: Playbook, seat: Seat, actor: Actor, environments: Environments, worker: str) -> None:
-        self._playbook, self._seat, self._actor = playbook, seat, actor
+    def __init__(
+        self,
+        playbook: Playbook,
+        seat: Seat,
+        actor: Actor,
+        environments: Environments,
+        worker: str,
+        *,
+        onlooker: Onlooker | None = None,
+    ) -> None:
+        self._playbook, self._seat, self._actor, self._onlooker = playbook, seat, actor, onlooker
         self._environments, self._worker = environments, worker
         self._steps: list[Step] = []
         self._history: deque[tuple[str, str]] = deque(maxlen=playbook.spec.environment.history_length)
@@ -51,14 +63,23 @@ class EpisodePlay:
         self._cut_prompts = 0
 
     async def play(self, first: KeyedObservation) -> Episode:
-        """The finished episode, from its first observation on. Raises AttemptFailed."""
+        """The finished episode, from its first observation on.
+
+        Raises:
+            AttemptFailed.
+            Unwatched: it is played to be watched, and nobody watches any more.
+        """
         observation, last = first, None
-        terminated = False
-        for index in range(self._playbook.horizon(self._seat.group)):
+        terminated, horizon = False, self._playbook.horizon(self._seat.group)
+        if self._onlooker is not None:
+            await self._onlooker.began(first, horizon)
+        for index in range(horizon):
             sampled = await self._respond(index, observation)
             projected = self._playbook.projection.project(self._playbook.tokens.reply_text(sampled.response_ids))
             outcome = await self._act(index, projected.action, len(sampled.response_ids) // 4)
             self._steps.append(self._step(index, sampled, observation, projected, outcome))
+            if self._onlooker is not None:
+                await self._onlooker.took(self._steps[-1])
             if outcome is None:
                 terminated = True
                 break
@@ -67,7 +88,10 @@ class EpisodePlay:
                 break
             self._history.append((observation.text, projected.action))
             observation = outcome.observation
-        return self._episode(first, last, terminated)
+        episode = self._episode(first, last, terminated)
+        if self._onlooker is not None:
+            await self._onlooker.finished(episode)
+        return episode
 
     async def _respond(self, index: int, observation: KeyedObservation) -> SampledTokens:
         seat = self._seat
@@ -81,11 +105,13 @@ class EpisodePlay:
         prompt = self._playbook.prompts.write(scene)
         self._prompt_ids = prompt.ids
         self._cut_prompts += prompt.cut
+        if self._onlooker is not None:
+            await self._onlooker.reached(index, observation, prompt.ids)
         item = GenerateItem(
             self._prompt_ids,
-            ids.sampling_seed(seat.episode_id, index, seat.attempt),
+            ids.sampling_seed(seat.episode_id, index, seat.attempt.draw),
             # two jobs of one spec have the same group ids
-            item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt}",
+            item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt.number}",
         )
         job, group = self._playbook.job_id, seat.group
         ask = Ask(job, group.group_id, item, group.min_version, self._playbook.sampling)
@@ -144,7 +170,7 @@ class EpisodePlay:
             group_id=seat.group.group_id,
             episode_id=seat.episode_id,
             k=seat.k,
-            attempt=seat.attempt,
+            attempt=seat.attempt.number,
             task=first.task,
             steps=self._steps,
             won=last is not None and last.won,

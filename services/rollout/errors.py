@@ -6,6 +6,9 @@ from services.contracts.faults import FaultClass
 class AttemptFailed(Exception):
     """This attempt cannot be finished; the message is the cause that the ledger keeps."""
 
+    redraw = False
+    """The policy's actions may have led here: the same ones again would fail again, so the next attempt draws anew."""
+
 
 class EnvironmentFault(AttemptFailed):
     """The environment service failed, or the environment's own code did.
@@ -16,6 +19,7 @@ class EnvironmentFault(AttemptFailed):
 
     def __init__(self, fault: FaultClass, message: str) -> None:
         super().__init__(f"environment {fault}: {message}")
+        self.redraw = fault == FaultClass.ENV_BUG
 
 
 class InferenceFault(AttemptFailed):
@@ -25,9 +29,13 @@ class InferenceFault(AttemptFailed):
 class PromptTooLong(AttemptFailed):
     """A prompt exceeds its token budget even when everything that may go is gone."""
 
+    redraw = True
+
 
 class NoAdmissibleActions(AttemptFailed):
     """The random actor plays, and the environment does not say which actions are admissible."""
+
+    redraw = True
 
 
 class ModelFault(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from redis.asyncio import Redis
@@ -14,6 +14,7 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.messages import OpenedGroup
 from services.contracts.sampling import Sampling
+from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words, reply_tags
 from services.rollout.errors import JobNotReady
 from services.rollout.prompts import PromptWriter, Wording
@@ -40,7 +41,7 @@ class Playbook:
         """Longest episode of the group, steps."""
         return group.max_turns or self.spec.environment.max_turns
 
-    def kwargs(self, group: OpenedGroup) -> dict[str, Any]:
+    def kwargs(self, group: OpenedGroup) -> dict[str, object]:
         """What the group's sessions are opened with."""
         return self.environment.kwargs(self.spec, max_turns=group.max_turns, overrides=group.environment_kwargs)
 
@@ -83,6 +84,4 @@ async def load_playbook(redis: Redis, data_dir: Path, job_id: str) -> Playbook:
     if spec is None or environment is None or base is None:
         raise JobNotReady(job_id)
     tokens = load_tokens(data_dir / base.decode())  # an absolute base stays as it is
-    return make_playbook(
-        job_id, JobSpec.model_validate_json(spec), EnvironmentInfo.model_validate_json(environment), tokens
-    )
+    return make_playbook(job_id, read_spec(spec), EnvironmentInfo.model_validate_json(environment), tokens)

@@ -6,18 +6,19 @@ Whatever fails on the way fails the attempt, with its cause; nothing but the env
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 
 from services.contracts.messages import OpenedGroup
 from services.contracts.observation import KeyedObservation
-from services.ledger import MoveRefused
+from services.ledger import Attempt, MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
 from services.rollout.episode import EpisodePlay, Seat
 from services.rollout.errors import AttemptFailed
 from services.rollout.playbook import Playbook
 from services.rollout.ports import Environments, EpisodeLedger, Inference, Opening, Warnings
+from services.rollout.watching import Onlooker
 
 log = structlog.get_logger("rollout")
 
@@ -36,6 +37,7 @@ class Player:
     Args:
         worker: this process's name, kept with every episode.
         warnings: tells the job's user; None: nobody is told.
+        watching: finds whoever watches the job's evaluation; None: nobody does.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Player:
         worker: str,
         *,
         warnings: Warnings | None = None,
+        watching: Callable[[], Awaitable[Onlooker | None]] | None = None,
     ) -> None:
+        self._watching = watching
         self._playbook, self._ledger, self._worker = playbook, ledger, worker
         self._environments, self._warnings = environments, warnings
         self._actors: dict[str, Actor] = {
@@ -69,9 +73,24 @@ class Player:
         try:
             await self._play_attempt(group, attempt)
         except MoveRefused as refused:
-            log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt, why=str(refused))
+            log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt.number, why=str(refused))
 
-    async def _play_attempt(self, group: OpenedGroup, attempt: int) -> None:
+    async def show(self, group: OpenedGroup, onlooker: Onlooker) -> None:
+        """Play one episode for an onlooker alone: nothing is stored, and the ledger knows nothing of it.
+
+        Raises:
+            AttemptFailed, Unwatched.
+        """
+        unrecorded = Attempt(0, 1)
+        opened = await self._environments.open(self._opening(group, unrecorded))
+        try:
+            sentence = await self._other_task(group, unrecorded) if group.task_view == "shuffled" else None
+            seat = Seat(group, unrecorded, 0, opened.leases[0], sentence)
+            await self._episode_play(seat, self._actors["policy"], onlooker).play(opened.observation)
+        finally:
+            self._environments.release(opened.leases)
+
+    async def _play_attempt(self, group: OpenedGroup, attempt: Attempt) -> None:
         try:
             await self._play_episodes(group, attempt)
         except Exception as error:
@@ -82,13 +101,14 @@ class Player:
             log.warning(
                 "an attempt failed",
                 group_id=group.group_id,
-                attempt=attempt,
+                attempt=attempt.number,
                 cause=cause,
                 exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
             )
-            await self._ledger.fail(group.group_id, attempt, cause)
+            redraw = isinstance(decisive, AttemptFailed) and decisive.redraw
+            await self._ledger.fail(group.group_id, attempt.number, cause, redraw=redraw)
 
-    async def _play_episodes(self, group: OpenedGroup, attempt: int) -> None:
+    async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
         opened = await self._environments.open(self._opening(group, attempt))
         try:
             sentence = await self._other_task(group, attempt) if group.task_view == "shuffled" else None
@@ -102,14 +122,19 @@ class Player:
         actor = self._actors.get(seat.group.actor)
         if actor is None:
             raise AttemptFailed(f"actor: want one of {sorted(self._actors)}, got {seat.group.actor!r}")
-        episode = await EpisodePlay(self._playbook, seat, actor, self._environments, self._worker).play(first)
+        may_be_watched = self._watching if seat.group.purpose == "eval" else None
+        onlooker = None if may_be_watched is None else await may_be_watched()
+        episode = await self._episode_play(seat, actor, onlooker).play(first)
         if episode.cut_prompts and self._warnings is not None:
             message = CUT.format(self._playbook.spec.environment.max_prompt_tokens)
             await self._warnings.once(self._playbook.job_id, "cut prompts", message)
         async with self._writing:
             await self._ledger.record(episode, seat.group)
 
-    async def _other_task(self, group: OpenedGroup, attempt: int) -> str:
+    def _episode_play(self, seat: Seat, actor: Actor, onlooker: Onlooker | None) -> EpisodePlay:
+        return EpisodePlay(self._playbook, seat, actor, self._environments, self._worker, onlooker=onlooker)
+
+    async def _other_task(self, group: OpenedGroup, attempt: Attempt) -> str:
         """The task sentence of the world that `sentence_seed` names."""
         if group.sentence_seed is None:
             raise AttemptFailed("task_view: shuffled needs a sentence_seed, got none")
@@ -117,8 +142,8 @@ class Player:
         self._environments.release(other.leases)
         return other.observation.task
 
-    def _opening(self, group: OpenedGroup, attempt: int, *, other_world: bool = False) -> Opening:
-        key = f"{self._playbook.job_id}/{group.group_id}/{attempt}/{self._worker}"
+    def _opening(self, group: OpenedGroup, attempt: Attempt, *, other_world: bool = False) -> Opening:
+        key = f"{self._playbook.job_id}/{group.group_id}/{attempt.number}/{self._worker}"
         return Opening(
             key=f"{key}/other" if other_world else key,
             environment=self._playbook.spec.environment.environment,

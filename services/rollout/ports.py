@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup
 from services.contracts.observation import KeyedObservation
 from services.contracts.sampling import SampledTokens, Sampling
-from services.ledger import GroupState
+from services.ledger import Attempt, GroupState
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Opening(msgspec.Struct, frozen=True):
     key: str
     """Idempotency key, unique per attempt."""
     environment: str
-    kwargs: dict[str, Any]
+    kwargs: dict[str, object]
     split: str
     seed: int
     n: int
@@ -85,14 +85,14 @@ class Inference(Protocol):
 class EpisodeLedger(Protocol):
     """The moves of the ledger that rollout makes; `services.ledger.Ledger` is the real one."""
 
-    async def start(self, group_id: str, worker: str) -> int:
+    async def start(self, group_id: str, worker: str) -> Attempt:
         """Begin an attempt. Raises MoveRefused."""
 
     async def record(self, episode: Episode, group: OpenedGroup) -> GroupState:
         """Store a finished episode. Raises MoveRefused."""
 
-    async def fail(self, group_id: str, attempt: int, cause: str) -> GroupState:
-        """Give an attempt up. Raises MoveRefused."""
+    async def fail(self, group_id: str, attempt: int, cause: str, *, redraw: bool = False) -> GroupState:
+        """Give an attempt up; the next one draws new noise or the same. Raises MoveRefused."""
 
 
 class Warnings(Protocol):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -22,11 +22,12 @@ from services.ledger.playability import accept_job, refuse_job
 from services.ledger.warnings import Warnings
 from services.rollout.consumer import GroupConsumer
 from services.rollout.errors import JobNotReady, TokenizerError
-from services.rollout.playbook import load_playbook
+from services.rollout.playbook import Playbook, load_playbook
 from services.rollout.player import Player
 from services.rollout.ports import Environments, Inference
 from services.rollout.settings import Settings
 from services.rollout.slots import EpisodeSlots
+from services.rollout.watching import Plays, onlooker_of
 
 log = structlog.get_logger("rollout")
 
@@ -40,6 +41,7 @@ class _ServedJob:
     def __init__(self) -> None:
         self.stop = asyncio.Event()
         self.consumer: GroupConsumer | None = None
+        self.playing: tuple[Playbook, Player] | None = None
         self.reading: asyncio.Task[None] | None = None
         self.trouble = ""
         """Why it cannot be played, said once."""
@@ -60,8 +62,9 @@ class RolloutWorker:
         self._slots = EpisodeSlots(settings.max_episodes)
         self._jobs: dict[str, _ServedJob] = {}
         self._warnings = Warnings(redis, "rollout")
+        self._plays = Plays(redis)
 
-    def detail(self) -> dict[str, Any]:
+    def detail(self) -> dict[str, object]:
         """What the worker's heartbeat says of it."""
         return {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
 
@@ -81,13 +84,19 @@ class RolloutWorker:
             served = self._jobs.get(job_id)
             if served is None or served.reading is None or served.reading.done():
                 await self._join(job_id)
+        for job_id, served in self._jobs.items():
+            if served.playing is not None:
+                playbook, player = served.playing
+                await self._plays.take(job_id, playbook.tokens, player.show)
 
     async def _join(self, job_id: str) -> None:
         served = self._jobs.setdefault(job_id, _ServedJob())
         if served.reading is not None and (failed := served.reading.exception()) is not None:
             log.error("reading a job's groups failed, starting again", job_id=job_id, error=repr(failed))
         try:
-            served.consumer = served.consumer or await self._consumer(job_id)
+            if served.consumer is None:
+                served.playing = await self._playing(job_id)
+                served.consumer = self._consumer(job_id, served.playing[1])
         except JobNotReady:
             return
         except Exception as error:  # noqa: BLE001 - other jobs go on; this one is tried again at every look
@@ -107,13 +116,23 @@ class RolloutWorker:
         if not isinstance(error, UNLUCKY):
             await refuse_job(self._redis, job_id, self._worker, sentence)
 
-    async def _consumer(self, job_id: str) -> GroupConsumer:
+    async def _playing(self, job_id: str) -> tuple[Playbook, Player]:
         playbook = await load_playbook(self._redis, Path(self._settings.data_dir), job_id)
         if playbook.tokens.warning is not None:
             await self._warnings.once(job_id, "stop tokens", playbook.tokens.warning)
-        ledger = Ledger(self._redis, job_id)
-        player = Player(playbook, ledger, self._environments, self._inference, self._worker, warnings=self._warnings)
+        player = Player(
+            playbook,
+            Ledger(self._redis, job_id),
+            self._environments,
+            self._inference,
+            self._worker,
+            warnings=self._warnings,
+            watching=partial(onlooker_of, self._redis, job_id, playbook.tokens),
+        )
         log.info("a job is played", job_id=job_id, template=playbook.prompts.wording.template.name)
+        return playbook, player
+
+    def _consumer(self, job_id: str, player: Player) -> GroupConsumer:
         return GroupConsumer(
             self._redis,
             job_id,
@@ -126,6 +145,7 @@ class RolloutWorker:
     async def _leave(self, job_id: str) -> None:
         """The job ended: nobody wants its groups any more."""
         served = self._jobs.pop(job_id)
+        await self._plays.leave(job_id)
         if served.reading is not None:
             await ended([served.reading])
         if served.consumer is not None:
@@ -135,6 +155,7 @@ class RolloutWorker:
     async def _drain(self) -> None:
         served = [job for job in self._jobs.values() if job.consumer is not None]
         log.info("draining", jobs=len(served), episodes=self._slots.taken)
+        await self._plays.leave()
         for job in served:
             job.stop.set()
         finishing = [job.consumer.finish() for job in served if job.consumer is not None]

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -23,9 +22,9 @@ class TokenizerFiles:
     """The JSON files of one folder, each read once; a file that is missing says nothing."""
 
     folder: Path
-    _documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _documents: dict[str, dict[str, object]] = field(default_factory=dict)
 
-    def document(self, file: str) -> dict[str, Any]:
+    def document(self, file: str) -> dict[str, object]:
         """A file's content; {}: there is no such file. TokenizerError: it holds no JSON object."""
         if file not in self._documents:
             path = self.folder / file
@@ -38,8 +37,9 @@ class TokenizerFiles:
         for name in SPECIAL_NAMES:
             tokens = (self.document(file).get(name) for file in TOKENIZER)
             token = next((token for token in tokens if token is not None), None)
-            if token is not None:
-                found[name] = token["content"] if isinstance(token, dict) else token
+            text = token.get("content") if isinstance(token, dict) else token
+            if isinstance(text, str):
+                found[name] = text
         return found
 
     def chat_template(self) -> str | None:
@@ -47,13 +47,13 @@ class TokenizerFiles:
         beside = self.folder / "chat_template.jinja"
         if beside.is_file():
             return beside.read_text("utf-8")
-        template: str | list[dict[str, str]] | None = self.document(TOKENIZER[0]).get("chat_template")
+        template = self.document(TOKENIZER[0]).get("chat_template")
         if isinstance(template, list):  # several named ones
-            return next((entry["template"] for entry in template if entry["name"] == "default"), None)
-        return template
+            template = next((entry["template"] for entry in template if entry["name"] == "default"), None)
+        return template if isinstance(template, str) else None
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _object(path: Path) -> dict[str, object]:
     try:
         found = json.loads(path.read_text("utf-8"))
     except ValueError as error:  # no JSON, or no UTF-8
@@ -93,7 +93,7 @@ def stop_tokens(files: TokenizerFiles, tokenizer: Tokenizer, chat: ChatTemplate 
     return StopTokens(tuple(ids), _disagreement(said, tokenizer))
 
 
-def _ids(named: Any) -> tuple[int, ...]:
+def _ids(named: object) -> tuple[int, ...]:
     found = named if isinstance(named, list) else [named]
     return tuple(token for token in found if isinstance(token, int) and token >= 0)
 

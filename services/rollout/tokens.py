@@ -73,6 +73,11 @@ class PolicyTokens:
         """
         return self.encode_quoting(lambda quote: frame(quote(text))) + pack_int32(self.stop_ids[:1])
 
+    def prompt_text(self, prompt_ids: bytes) -> str:
+        """A prompt as people read it, special tokens included."""
+        text: str = self._tokenizer.decode(unpack_int32(prompt_ids), skip_special_tokens=False)
+        return text
+
     def _encode(self, text: str, *, ends: bool = False) -> bytes:
         return pack_int32(self._tokenizer.encode(text, add_special_tokens=ends).ids)
 

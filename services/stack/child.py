@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from services.stack.process import die_with_parent
 
@@ -87,7 +86,7 @@ class Child:
         """
         waiting = asyncio.ensure_future(self._probed() if self.plan.probe else self._announced)
         ended = asyncio.create_task(self._process.wait())
-        first: set[asyncio.Future[Any]] = {waiting, ended}
+        first: set[asyncio.Future[str | None] | asyncio.Future[int]] = {waiting, ended}
         try:
             await asyncio.wait(first, timeout=self.plan.start_s, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done() and not ended.done():

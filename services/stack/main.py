@@ -8,11 +8,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
 from services.stack.plan import stack_stages
+from services.stack.ports import PortTaken, require_free_port
 from services.stack.record import AlreadyHeld, held_folder, write_record
 from services.stack.settings import Settings
 from services.stack.supervisor import RestartLimits, Supervisor
@@ -28,7 +28,7 @@ def say(line: str) -> None:
 
 
 async def run_until_stopped(
-    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, Any]], settings: Settings
+    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, object]], settings: Settings
 ) -> int:
     """Start, say where, keep alive, stop. The first signal stops in order, the second one at once."""
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -38,6 +38,8 @@ async def run_until_stopped(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled)
+    if settings.handover:
+        _stop_with_starter(stop)
     working = asyncio.create_task(_start_and_watch(supervisor, record, settings))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -55,8 +57,20 @@ async def run_until_stopped(
     return status
 
 
+def _stop_with_starter(stop: asyncio.Event) -> None:
+    """Stop when stdin ends without a word."""
+    loop = asyncio.get_running_loop()
+
+    def heard() -> None:
+        loop.remove_reader(sys.stdin.fileno())
+        if not os.read(sys.stdin.fileno(), 1):
+            stop.set()
+
+    loop.add_reader(sys.stdin.fileno(), heard)
+
+
 async def _start_and_watch(
-    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, Any]], settings: Settings
+    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, object]], settings: Settings
 ) -> None:
     await supervisor.start()
     write_record(settings.data_dir, record(supervisor.pids()))
@@ -71,7 +85,7 @@ async def run(settings: Settings) -> int:
     limits = RestartLimits(restarts=settings.restarts)
     supervisor = Supervisor(stack_stages(settings, valkey, redis_url), settings.data_dir / "logs", say, limits)
 
-    def record(pids: Mapping[str, int]) -> dict[str, Any]:
+    def record(pids: Mapping[str, int]) -> dict[str, object]:
         return {
             "pid": os.getpid(),
             "api_url": supervisor.addresses["api"],
@@ -84,15 +98,19 @@ async def run(settings: Settings) -> int:
 
 
 def main() -> int:
-    """Exit status: 0 stopped as asked, 1 a needed service did not start, 2 bad settings or folder in use."""
+    """Exit status: 0 stopped as asked, 1 a needed service did not start, 2 bad settings, or folder or port in use."""
     try:
         settings = Settings()
         with held_folder(settings.data_dir):
+            if settings.port_asked_for:
+                require_free_port(settings.api_port)
             return asyncio.run(run(settings))
     except ValidationError as error:
-        sys.stderr.write(f"stack: {error}\n")
-    except AlreadyHeld as held:
-        sys.stderr.write(f"stack: {held}\n")
+        problems = [(str(one["loc"][0]).upper(), one["msg"], one["input"]) for one in error.errors()]
+        sentences = [f"STACK_{field}: {message}, got {given!r}" for field, message, given in problems]
+        sys.stderr.write(f"stack: {'; '.join(sentences)}\n")
+    except (AlreadyHeld, PortTaken) as refusal:
+        sys.stderr.write(f"stack: {refusal}\n")
     return REFUSED
 
 

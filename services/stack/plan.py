@@ -50,8 +50,9 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
             **with_redis()(addresses),
             "ENV_ADDRESS": addresses["env"],
             "PORT": _port(addresses["api"]) if again else str(settings.api_port),
-            "PORT_OPTIONAL": str(not again),
+            "PORT_OPTIONAL": str(not again and not settings.port_asked_for),
             "ADDRESS_FILE": _address_file(data_dir, "api"),
+            "RUNS_HERE": "true",
             "ENGINES": json.dumps(_engines(settings)),
             "TRACKERS": ",".join(name for name in get_args(TrackerName) if find_spec(name)),
         }

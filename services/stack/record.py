@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 LOCK, RECORD = "stack.lock", "stack.json"
+_TRIES, _BETWEEN_S = 20, 0.05
+"""Who looks whether the folder is held shares the lock for a moment."""
 
 
 class AlreadyHeld(Exception):
@@ -22,14 +25,12 @@ def held_folder(data_dir: Path) -> Iterator[None]:
     """Hold `data_dir` (made when missing) while the block runs; the record is removed at its end.
 
     Raises:
-        AlreadyHeld: at once, when another process holds it.
+        AlreadyHeld: another process holds it.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyHeld(_holder(data_dir)) from None
+        if not _taken(lock):
+            raise AlreadyHeld(_holder(data_dir))
         (data_dir / RECORD).unlink(missing_ok=True)  # of a stack that was killed
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -40,12 +41,21 @@ def held_folder(data_dir: Path) -> Iterator[None]:
             (data_dir / RECORD).unlink(missing_ok=True)
 
 
-def write_record(data_dir: Path, record: Mapping[str, Any]) -> None:
+def write_record(data_dir: Path, record: Mapping[str, object]) -> None:
     """Replace the record as a whole; only its owner can read it."""
     temporary = data_dir / f"{RECORD}.tmp"
     temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(record, indent=2) + "\n")
     temporary.replace(data_dir / RECORD)
+
+
+def _taken(lock: IO[str]) -> bool:
+    for _ in range(_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_BETWEEN_S)
+    return False
 
 
 def _holder(data_dir: Path) -> str:

@@ -18,7 +18,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path("runs/.platform")
     """Everything the platform keeps: queue, database, logs, jobs."""
     api_port: int = Field(8400, ge=0, le=65535)
-    """Preferred; when it is taken the system gives another one."""
+    """When the default is taken the system gives another one; a port that was asked for is taken or refused."""
+    handover: bool = False
+    """Stop at the end of stdin, unless a word came before: who started the stack has gone before it was up."""
     redis_url: str = ""
     """A Redis of your own; empty: an embedded one with its data in `data_dir/valkey`."""
     vllm_python: Path | None = None
@@ -30,6 +32,11 @@ class Settings(BaseSettings):
     drain_s: float = Field(2.0, ge=0)
     """Time for groups under way when the stack stops; what is not finished is played again at the next start."""
     log_level: str = "INFO"
+
+    @property
+    def port_asked_for(self) -> bool:
+        """Whether this very port is wanted; 0 is any."""
+        return "api_port" in self.model_fields_set and self.api_port != 0
 
     def found_vllm_python(self) -> Path | None:
         """The interpreter that vLLM runs in, absolute; None: vLLM is not installed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from redis.asyncio import Redis
 
@@ -37,14 +37,14 @@ class Events:
             await self.phase(Phase.WAITING, reason=reason)
             await self.add(event)
 
-    async def _last(self) -> dict[str, Any] | None:
+    async def _last(self) -> dict[str, object] | None:
         newest = cast("list[RawEntry]", await self._redis.xrevrange(self._stream, count=1))
         try:
             return decode(payload_of(newest[0][1]), JobEvent).data
         except (ValueError, LookupError):  # nothing yet, or an entry that is no event
             return None
 
-    async def phase(self, phase: Phase, **detail: Any) -> None:
+    async def phase(self, phase: Phase, **detail: object) -> None:
         """What the job is doing."""
         await self.add(PhaseBegan(phase=phase, detail=detail))
 

@@ -136,7 +136,7 @@ def write_checkpoint(folder: Path) -> None:
 
 def save_checkpoint(learner: Learner, checkpoint: Path) -> None:
     """Train two batches and write everything but the hashes."""
-    rows = [Row((3, 4), (3 + k, 1), (-1.5, -1.5), (-1, -1), 1.0 - 2 * k) for k in range(2)]
+    rows = [Row((3, 4), (3 + k, 1), (-1.5, -1.5), (-1, -1), 1.0 - 2 * k, GROUP) for k in range(2)]
     for batch in range(2):
         learner.train_batch(rows, batch)
     learner.export(checkpoint)

@@ -107,7 +107,7 @@ class ArtifactCalls(Downloads):
             names = ", ".join(one.name for one in found) or "none"
             raise NotFound(404, f"no checkpoint {checkpoint!r} of job {job_id}, there are: {names}")
         known = _promised(wanted)
-        with filling(folder, "checkpoint", force=force, known=known) as arriving:
+        with filling(folder, "checkpoint", of=job_id, force=force, known=known) as arriving:
             _require_no_other_weights(folder, known)
             for file in wanted.files:
                 call = _file(job_id, checkpoint, file.name)

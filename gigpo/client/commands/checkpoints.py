@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from gigpo.client.commands.options import Force, JobName, Yes, confirm
 from gigpo.client.models import Job
+from gigpo.client.own_files import owner
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.times import clock
 
@@ -60,7 +62,7 @@ def download(
     """
     with connected(runs, api) as client:
         found = client.find(job)
-        folder = client.download_checkpoint(found.id, name, output or runs / _called(found) / name, force=force)
+        folder = client.download_checkpoint(found.id, name, output or _usual(runs, found, name), force=force)
     _written(folder, json_output)
 
 
@@ -106,6 +108,12 @@ def delete(
 
 def _called(job: Job) -> str:
     return job.name or job.id
+
+
+def _usual(runs: Path, job: Job, name: str) -> Path:
+    """RUNS/<job>/<name>, beside it where that holds another job's checkpoint."""
+    folders = (runs / (f"{_called(job)}.{number}" if number > 1 else _called(job)) / name for number in count(1))
+    return next(folder for folder in folders if owner(folder, "checkpoint") in (None, "", job.id))
 
 
 def _written(path: Path, json_output: bool) -> None:

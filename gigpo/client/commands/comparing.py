@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from gigpo.client.commands.options import Force
 from gigpo.client.commands.training import Config, File, one_file
-from gigpo.client.compare import Cell, Result, comparison_cells, comparison_rows, differences, read_result
+from gigpo.client.compare import Cell, Result, comparison_cells, comparison_rows, differences, earlier_job, read_result
 from gigpo.client.comparison_report import comparison_html, comparison_png, notes, rows_csv, rows_json
 from gigpo.client.document import checked, read_document, with_flags
 from gigpo.client.errors import BadInput, GigpoError
@@ -57,8 +58,9 @@ def compare(
     """Set estimators side by side: one job for each estimator and seed, everything else equal.
 
     Writes comparison.json, .csv, .png and .html to RUNS/<name>, and each job's results to a folder in it. Started
-    again it goes on with what is missing. --name names the comparison (default: compare). A folder that holds anything
-    else is refused without --force, which replaces files of the same name and removes none.
+    again it goes on with what is missing. --name names the comparison (default: compare). A folder with results of
+    another spec, or with anything else, is refused without --force, which replaces files of the same name and removes
+    no other one. Ctrl-C leaves its jobs running.
     """
     for name in CHOSEN_HERE:
         if name in values:
@@ -72,7 +74,7 @@ def compare(
     require_own(folder, "comparison", force=force)
     missing = [cell for cell in cells if read_result(folder / cell.name, cell) is None]
     for cell in missing:
-        require_results_folder(folder / cell.name, force=force)
+        require_results_folder(folder / cell.name, *_replaced(folder, cell, force=force), force=force)
     words.print(f"{len(cells)} jobs, {len(cells) - len(missing)} of them done before")
     failed = _run_missing(missing, destination, api, words) if missing else []
     results = [one for cell in cells if (one := read_result(folder / cell.name, cell)) is not None]
@@ -87,7 +89,11 @@ def _run_missing(cells: Sequence[Cell], destination: Destination, api: str | Non
     """Run the cells' jobs and write their results. Returns the names of those that did not succeed."""
     with platform_for(checked(cells[0].spec), destination.runs, api, words) as client:
         jobs = [(cell, _submitted(client, cell)) for cell in cells]
-        return [cell.name for cell, job in jobs if not _finished(client, cell, job, destination, words)]
+        try:
+            return [cell.name for cell, job in jobs if not _finished(client, cell, job, destination, words)]
+        except KeyboardInterrupt:
+            words.print("\nits jobs go on: the same `gigpo compare` goes on with them, `gigpo down` stops the stack")
+            raise
 
 
 def _submitted(client: GigpoClient, cell: Cell) -> Job:
@@ -104,9 +110,17 @@ def _submitted(client: GigpoClient, cell: Cell) -> Job:
 def _finished(client: GigpoClient, cell: Cell, job: Job, destination: Destination, words: Console) -> bool:
     words.print(f"{cell.name}: job {job.id}")
     ended = follow(client, job, words)
+    folder = destination.folder("")
+    earlier = _replaced(folder, cell, force=destination.force)
     stamp = {"cell.json": json.dumps({"sha": cell.sha, "job": job.id}) + "\n"}
-    save_results(client, ended, destination.folder("") / cell.name, force=destination.force, more=stamp)
+    save_results(client, ended, folder / cell.name, force=destination.force, replaced=earlier, more=stamp)
     return ended.state == JobState.SUCCEEDED
+
+
+def _replaced(folder: Path, cell: Cell, *, force: bool) -> tuple[str, ...]:
+    """Whose results those of the cell take the place of: its earlier job's, "" where that is not noted."""
+    earlier = None if force else earlier_job(folder / cell.name, cell)
+    return () if earlier is None else (earlier, "")
 
 
 def write_comparison(

@@ -11,11 +11,13 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
+from gigpo.client.completion import complete_environment
 from gigpo.client.errors import BadAnswer, BadInput, NoStack
 from gigpo.client.missing import how_to_install, missing_package
 from gigpo.client.models import JsonObject
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.stack import running_stack
+from services.contracts.plain_errors import one_of
 from services.contracts.rest.catalogue import EnvironmentView
 from services.presentation.schema_words import kwargs_in_words
 
@@ -58,7 +60,9 @@ def list_environments(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output
 @app.command("show")
 @says_errors
 def show_environment(
-    environment: Annotated[str, typer.Argument(metavar="ID", help="See `gigpo env list`.")],
+    environment: Annotated[
+        str, typer.Argument(metavar="ID", help="See `gigpo env list`.", autocompletion=complete_environment)
+    ],
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
     json_output: Json = False,
@@ -70,7 +74,7 @@ def show_environment(
     found = _found(runs, api)
     by_id = {view.info.id: (view, one) for view, one in zip(_views(found), found, strict=True)}
     if environment not in by_id:
-        raise BadInput(f"ID: want one of {', '.join(by_id)}; got {environment!r}")
+        raise BadInput(f"ID: {one_of(by_id, environment)}")
     view, document = by_id[environment]
     if json_output:
         emit(document)

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -45,7 +46,9 @@ def _findings(runs: Path, api: str | None) -> Iterator[Finding]:
         yield installation.torch()
         yield installation.vllm()
         yield services.redis(os.environ.get("STACK_REDIS_URL", ""))
-        yield machine.port(_wanted_port(), stack.api_url if stack else None)
+        wanted = _port_asked_for()
+        own_url = stack.api_url if stack else None
+        yield machine.port(wanted or DEFAULT_PORT, own_url, asked_for=wanted is not None)
         yield machine.memory()
     yield machine.disk(runs)
     yield from services.api(api or (stack.api_url if stack else None), api_key())
@@ -59,9 +62,24 @@ def _say(words: Console, finding: Finding) -> None:
         words.print(f"{'':19}-> {finding.todo}")
 
 
-def _wanted_port() -> int:
+def _port_asked_for() -> int | None:
     text = os.environ.get("STACK_API_PORT", "")
-    return int(text) if text.isdecimal() and int(text) else DEFAULT_PORT
+    return int(text) if text.isdecimal() and int(text) else None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gigpo {installed_version(installation.PACKAGE)}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+]
+
+
+def takes_version(version: Version = False) -> None:  # what it does is done by its option's callback
+    pass
 
 
 @says_errors

@@ -203,7 +203,7 @@ def follow_job(
     with connected(runs, api) as client:
         found = client.find(job)
         destination = Destination(runs, output, force)
-        require_results_folder(destination.folder(found.name or found.id), force=force)
+        require_results_folder(destination.folder(found.name or found.id, found.id), found.id, force=force)
         ended = follow(client, found, words)
         status = finish(client, ended, destination, words, json_output=json_output)
     raise typer.Exit(status)

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a name: the newest job of it.")]
+from gigpo.client.completion import complete_job
+
+JobName = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help="A job's id, or a name: the newest job of it.", autocompletion=complete_job),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the new job.")]
 ResultsFolder = Annotated[
@@ -15,7 +20,7 @@ ResultsFolder = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Write beside files that gigpo did not write, replacing those of the same name."),
+    typer.Option("--force", help="Write beside other files and over other results, replacing those of the same name."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 

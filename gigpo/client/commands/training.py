@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from gigpo.client.commands.diagnosing import diagnosis_line
 from gigpo.client.commands.options import Force, ResultsFolder
+from gigpo.client.completion import values_of
 from gigpo.client.document import checked, read_document, submission, with_flags
+from gigpo.client.dry_run import dry_run, show
 from gigpo.client.errors import FAILED, OK, BadInput
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
+from gigpo.client.migration import TRAINERS, job_file_from
 from gigpo.client.models import Job, JsonObject
-from gigpo.client.report import number_text
-from gigpo.client.results import Destination, require_results_folder, save_results
-from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, platform_for, says_errors
+from gigpo.client.results import Destination, other_owner, require_results_folder, save_results
+from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
 from gigpo.client.synchronous import GigpoClient
 from gigpo.client.tables import evaluations_table, summary_table
 from services.contracts.states import JobState
@@ -26,8 +30,17 @@ File = Annotated[
     typer.Argument(metavar="FILE", help="YAML job; without one the built-in default job (examples/default.yaml)."),
 ]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The same as the argument.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="|".join(TRAINERS),
+        autocompletion=values_of("from", TRAINERS),
+        help="FILE is a shell script of this trainer, or - for stdin: print the job file that it means, train nothing.",
+    ),
+]
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="Watch the job and write its results at its end.")]
-DryRunOnly = Annotated[bool, typer.Option("--dry-run", help="Check and estimate; submit nothing. Wants a running API.")]
+DryRunOnly = Annotated[bool, typer.Option("--dry-run", help="Check and estimate; submit and start nothing.")]
 
 
 @takes_job_flags
@@ -35,8 +48,9 @@ DryRunOnly = Annotated[bool, typer.Option("--dry-run", help="Check and estimate;
 def train(
     file: File = None,
     config: Config = None,
+    trainer: From = None,
     follow_job: Follow = True,
-    dry_run: DryRunOnly = False,
+    dry_run_only: DryRunOnly = False,
     output: ResultsFolder = None,
     force: Force = False,
     runs: Runs = DEFAULT_RUNS,
@@ -51,18 +65,25 @@ def train(
 
         gigpo train --advantage_estimator gigpo --use_gym_env true --gigpo_step_advantage_weight 1.0
 
-    gigpo train --dry-run my.yaml   checks, and estimates memory and tokens
+    gigpo train --dry-run my.yaml   checks, and estimates memory, disk, tokens and time, with a stack or without
     gigpo train my.yaml --name big --total_batches 500 --no-follow
+    gigpo train --from ms-swift run.sh > my.yaml   a script of another trainer as a job file
 
-    Results of an earlier job in that folder are replaced; a folder that holds anything else is refused without --force,
-    which replaces files of the same name and removes none.
+    Without FILE the built-in default job runs, examples/default.yaml: a small policy learns to fetch and carry.
+
+    Where RUNS/<name> holds results of an earlier job, they stay, and those of this one go to RUNS/<name>.2 and so on.
+    A folder --output that holds another job's results, or anything else, is refused without --force, which replaces
+    files of the same name and removes no other one.
 
     Without a running stack one is started, and stopped when the job has ended. Ctrl-C, or closing the terminal, leaves
     the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
     2 something you gave is wrong, 3 no API answers.
     """
+    if trainer is not None:
+        print_job_file(trainer, one_file(file, config))
+        return
     document = with_flags(read_document(one_file(file, config)), values)
-    if dry_run:
+    if dry_run_only:
         show_dry_run(document, runs, api, json_output)
         return
     destination = Destination(runs, output, force)
@@ -105,11 +126,15 @@ def submit_and_follow(
     spec, words = checked(document), console(json_output)
     if follow_job and (destination.output or spec.name):
         folder = destination.folder(spec.name or "")
-        if require_results_folder(folder, force=destination.force):
-            words.print(f"{folder} holds results of an earlier job, which those of this one will replace")
+        require_results_folder(folder, force=destination.force)
+        if other := other_owner(usual := destination.output or destination.runs / str(spec.name)):
+            what = "will replace them" if destination.force else f"go to {folder}"
+            words.print(f"{usual} holds results of {other}; those of this job {what}")
     with platform_for(spec, destination.runs, api, words) as client:
         job = client.submit(submission(spec))
         words.print(f"job {job.id} at {client.url}")
+        for warning in job.warnings:
+            words.print(f"warning: {warning}")
         if not follow_job:
             if json_output:
                 emit(job.model_dump())
@@ -118,18 +143,22 @@ def submit_and_follow(
     raise typer.Exit(status)
 
 
+def print_job_file(trainer: str, script: Path | None) -> None:
+    """The job file of another trainer's script on stdout; what is left to settle on stderr."""
+    text, found = job_file_from(trainer, script)
+    sys.stdout.write(text)
+    words = console(json_output=True)
+    for sentence in found.todo:
+        words.print(f"to settle: {sentence}")
+
+
 def show_dry_run(document: JsonObject, runs: Path, api: str | None, json_output: bool) -> None:
     """What the job would need, and what about it is allowed and seldom wanted."""
-    with connected(runs, api) as client:
-        found = client.dry_run(submission(checked(document)))
+    found = dry_run(checked(document), runs, api)
     if json_output:
         emit(found.model_dump())
-        return
-    words = console(json_output)
-    for name, value in found.estimates.items():
-        words.print(f"{name:>24}  {number_text(value)}")
-    for warning in found.warnings:
-        words.print(f"warning: {warning}")
+    else:
+        show(found, console(json_output))
 
 
 def _watch(client: GigpoClient, job: Job, destination: Destination, words: Console, *, json_output: bool) -> int:
@@ -143,7 +172,7 @@ def _watch(client: GigpoClient, job: Job, destination: Destination, words: Conso
 
 def finish(client: GigpoClient, job: Job, destination: Destination, words: Console, *, json_output: bool) -> int:
     """Write the results of an ended job and say where. Returns the exit code."""
-    folder = destination.folder(job.name or job.id)
+    folder = destination.folder(job.name or job.id, job.id)
     try:
         summary = save_results(client, job, folder, force=destination.force)
     except (BadInput, OSError):
@@ -156,6 +185,8 @@ def finish(client: GigpoClient, job: Job, destination: Destination, words: Conso
         words.print(summary_table(summary))
     if job.state != JobState.SUCCEEDED:
         words.print(f"the job {job.state.lower()}: {job.error or 'as you wished'}", style="red")
+    if (found := diagnosis_line(client, job.id)) is not None:
+        words.print(found)
     words.print(f"results: {folder}")
     if json_output:
         emit(job.model_dump(exclude={"spec"}) if summary is None else summary.model_dump(mode="json"))

@@ -16,10 +16,11 @@ MEMORY_WARN, MEMORY_BAD = 4 * _GB, 2 * _GB
 """The default stack takes 2 to 3 GB: 1.1 GB for vLLM's engine, the rest for the trainer and the small services."""
 
 
-def port(wanted: int, own_url: str | None) -> Finding:
+def port(wanted: int, own_url: str | None, *, asked_for: bool = False) -> Finding:
     """The API's preferred port.
 
     Args:
+        asked_for: the stack takes no other one.
         own_url: of this folder's stack, when it is up.
     """
     name = f"port {wanted}"
@@ -29,6 +30,8 @@ def port(wanted: int, own_url: str | None) -> Finding:
         with socket.create_server(("127.0.0.1", wanted)):
             return ok(name, "free")
     except OSError as error:
+        if asked_for:
+            return bad(name, f"taken: {error.strerror}", "choose another one with STACK_API_PORT, or end who has it")
         todo = "nothing, the stack takes another one; STACK_API_PORT chooses it"
         return warning(name, f"taken: {error.strerror}", todo)
 

@@ -49,3 +49,15 @@ def stream_of(job_id: str, after: str, *, follow: bool) -> Call[None]:
         headers={"Last-Event-ID": after, "Accept": "text/event-stream"},
         read_timeout_s=SILENCE_S,
     )
+
+
+def watch_stream_of(job_id: str, watch_id: str, after: str) -> Call[None]:
+    """Asks for what is told of a watched episode after the id `after`; empty: from its beginning."""
+    return Call(
+        "GET",
+        "/v1/jobs/{job_id}/watches/{watch_id}",
+        nothing,
+        names={"job_id": job_id, "watch_id": watch_id},
+        headers={"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})},
+        read_timeout_s=SILENCE_S,
+    )

@@ -118,14 +118,14 @@ class RolloutArchive:
 
     def batches(self, folder: Path) -> list[int]:
         """Numbers of the archived trained batches, in order."""
-        return [archive.batch for archive in _archives(folder) if archive.label is None]
+        return [archive.batch for archive in archives_of(folder) if archive.label is None]
 
     def page(
         self, folder: Path, wanted: RolloutFilter, *, offset: int, limit: int, newest_first: bool = False
     ) -> RolloutPage:
         """At most `limit` groups in order of batch and cursor, or the newest batch first; no file more than needed is
         read. Raises Problem 404 for a batch that is not archived."""
-        archives = _archives(folder)
+        archives = archives_of(folder)
         files = [archive for archive in archives if wanted.takes_file(archive)]
         if newest_first:
             files.reverse()
@@ -150,24 +150,24 @@ class RolloutArchive:
 
     def group(self, folder: Path, group_id: str) -> tuple[RolloutBrief, Group]:
         """One group, as lists show it and whole; its neighbours in the archive are not decoded. Raises Problem 404."""
-        for archive in reversed(_archives(folder)):
+        for archive in reversed(archives_of(folder)):
             for position, brief in enumerate(self._briefs_of(archive)):
                 if brief.group_id == group_id:
-                    with _readable(archive.path):
+                    with readable(archive.path):
                         return brief, decoded(encoded_groups(archive.path)[position])
         raise not_found("rollout", group_id)
 
     def groups(self, folder: Path, batch: int | None) -> tuple[int, list[Group]]:
         """A trained batch, None: the newest, and its groups. Raises Problem 404."""
-        files = {archive.batch: archive.path for archive in _archives(folder) if archive.label is None}
+        files = {archive.batch: archive.path for archive in archives_of(folder) if archive.label is None}
         number = max(files, default=None) if batch is None else batch
         if number is None or number not in files:
             raise not_found("archived batch", "newest" if number is None else str(number))
-        with _readable(files[number]):
+        with readable(files[number]):
             return number, read_archive(files[number])
 
     def _briefs_of(self, archive: Archive) -> list[RolloutBrief]:
-        with _readable(archive.path):
+        with readable(archive.path):
             state = archive.path.stat()  # a batch that is trained again is another file of the same name
             key = archive.path, state.st_mtime_ns, state.st_size
             if (kept := self._briefs.get(key)) is not None:
@@ -179,7 +179,7 @@ class RolloutArchive:
         return briefs
 
 
-def _archives(folder: Path) -> list[Archive]:
+def archives_of(folder: Path) -> list[Archive]:
     """Trained batches in order, then evaluations by version and label."""
     named = ((path, ArchiveName.of(path.name)) for path in JobFolder(folder).archives.glob("*.zlib"))
     found = [Archive(path, name.number, name.label) for path, name in named if name is not None]
@@ -187,7 +187,7 @@ def _archives(folder: Path) -> list[Archive]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except ContractError as error:

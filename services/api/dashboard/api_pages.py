@@ -66,7 +66,7 @@ class Chapter:
 
 def chapters(document: Mapping[str, Any]) -> list[Chapter]:
     """The document's operations in the order of its tags; those without a tag come last."""
-    found: dict[str, list[Operation]] = {tag["name"]: [] for tag in [*document["tags"], {"name": "other"}]}
+    found: dict[str, list[Operation]] = {name: [] for name in (*(tag["name"] for tag in document["tags"]), "other")}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             (tag,) = operation.get("tags", ["other"])

@@ -35,7 +35,7 @@ class Told:
 
     @property
     def env_steps(self) -> int:
-        return sum(one.get("env_steps", 0) for one in self.metrics)
+        return int(sum(steps for one in self.metrics if isinstance(steps := one.get("env_steps"), int | float)))
 
 
 @dataclass(frozen=True)

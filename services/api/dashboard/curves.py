@@ -6,20 +6,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
-from typing import Any
 
+from services.contracts.intervals import wilson_interval
 from services.presentation.panels import PANELS, Panel
 
 MOST_POINTS = 600
 """A curve on a page has no more points than this: it is drawn some 400 pixels wide. Zooming in brings the others."""
-_Z = 1.96
-"""Standard normal quantile of a 95 % interval."""
 _WHOLE = "_whole"
 """What a metric's name ends with that is the sum of a panel's parts."""
 
+_HELD_OUT = {"batch": "version", "success": "success", "error": "standard_error"}
+"""Of a point -> of an evaluation."""
+
 SUCCESS_ABOUT = "band: 95 %, or the range over seeds; dots are held out"
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
+Point = Mapping[str, float]
 
 _AXES = frozenset({"batch", "env_steps", "tokens", "at_unix_s"})
 """What the x axis is made of."""
@@ -27,7 +29,7 @@ _WANTED = frozenset(metric for panel in PANELS for metric, _ in panel.series) | 
 _SUMMED = tuple(panel for panel in PANELS if panel.kind == "stack" and not panel.share)
 
 
-def panel_documents(panels: Sequence[Panel] = PANELS) -> list[dict[str, Any]]:
+def panel_documents(panels: Sequence[Panel] = PANELS) -> list[dict[str, object]]:
     """The panels as JSON values."""
     return [asdict(panel) for panel in panels]
 
@@ -62,7 +64,7 @@ def point(row: Row) -> dict[str, float]:
     for panel in _SUMMED:
         if parts := [found[metric] for metric, _ in panel.series if metric in found]:
             found[panel.key + _WHOLE] = math.fsum(parts)
-    if "success" in found and (episodes := row.get("episodes")):
+    if "success" in found and isinstance(episodes := row.get("episodes"), int | float) and episodes:
         found["success_low"], found["success_high"] = wilson_interval(found["success"], episodes)
     return found
 
@@ -73,7 +75,7 @@ def points(rows: Sequence[Row], started_unix_s: float | None = None) -> list[dic
     Seconds are counted from `started_unix_s`, or from the first batch.
     """
     found, steps, tokens = [], 0.0, 0.0
-    began = started_unix_s if started_unix_s is not None else next((row.get("at_unix_s") for row in rows), None)
+    began = started_unix_s if started_unix_s is not None else next((point(row).get("at_unix_s") for row in rows), None)
     for one in map(point, rows):
         steps, tokens = steps + one.get("env_steps", 0), tokens + one.get("tokens", 0)
         elapsed = max(one["at_unix_s"] - began, 0.0) if began is not None and "at_unix_s" in one else 0.0
@@ -89,7 +91,7 @@ def thinned(rows: Sequence[dict[str, float]], low: int = 0, high: int | None = N
     return [*inside[: from_the_end[:1] != inside[:1]], *from_the_end]
 
 
-def mean_over_seeds(runs: Sequence[Sequence[Row]]) -> list[dict[str, float]]:
+def mean_over_seeds(runs: Sequence[Sequence[Point]]) -> list[dict[str, float]]:
     """The points of jobs that differ in their seed only as one run.
 
     Each batch has the mean over the runs that have trained it, and of every metric the smallest and largest value in
@@ -101,7 +103,7 @@ def mean_over_seeds(runs: Sequence[Sequence[Row]]) -> list[dict[str, float]]:
     return [_mean([rows[batch] for rows in by_batch]) for batch in shared]
 
 
-def _mean(rows: Sequence[Row]) -> dict[str, float]:
+def _mean(rows: Sequence[Point]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in sorted(set.union(*(set(row) for row in rows))):
         if name.endswith(("_low", "_high")):
@@ -113,23 +115,16 @@ def _mean(rows: Sequence[Row]) -> dict[str, float]:
     return {**found, "batch": int(found["batch"])}
 
 
-def wilson_interval(share: float, count: float) -> tuple[float, float]:
-    """The 95 % Wilson interval of a share observed in `count` trials; inside [0, 1] also at its ends."""
-    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z / (1 + _Z**2 / count) * math.sqrt(max(share * (1 - share), 0.0) / count + _Z**2 / (4 * count**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
-
-
-def held_out(evaluations: Sequence[Row]) -> list[dict[str, Any]]:
+def held_out(evaluations: Sequence[Row]) -> list[dict[str, float]]:
     """The evaluations of the policy itself, as points with one standard error."""
     return [
-        {"batch": one["version"], "success": one["success"], "error": one["standard_error"]}
+        {name: value for name, key in _HELD_OUT.items() if isinstance(value := one[key], int | float)}
         for one in evaluations
         if one.get("label") in {"before", "during", "after"}
     ]
 
 
-def mean_held_out(runs: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
+def mean_held_out(runs: Sequence[Sequence[Point]]) -> list[dict[str, float]]:
     """The held-out points that all runs have: their mean, and its standard error from those of the runs."""
     by_version = [{one["batch"]: one for one in found} for found in runs]
     shared = sorted(set.intersection(*map(set, by_version)) if by_version else ())

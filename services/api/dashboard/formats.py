@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from services.presentation.pace import duration
 from services.presentation.schema_words import kwargs_in_words
@@ -74,7 +73,7 @@ def clock(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def in_words(detail: Mapping[str, Any]) -> str:
+def in_words(detail: Mapping[str, object]) -> str:
     """A nested mapping as one line of its leaves; what is empty, 0 or -1 (no policy version yet) is left out."""
     found = []
     for name, value in detail.items():

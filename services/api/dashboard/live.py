@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from services.api.dashboard.curves import held_out, point
 from services.api.dashboard.rendering import fragment
@@ -83,13 +83,13 @@ async def list_updates(parts: Container, caller: Caller, asked: JobList) -> Asyn
             await _next_look(follower)
 
 
-def message(name: str, content: Any, id_: str | None = None) -> bytes:
+def message(name: str, content: object, id_: str | None = None) -> bytes:
     """One server-sent event with JSON in it."""
     head = f"id: {id_}\n" if id_ else ""
     return f"{head}event: {name}\ndata: {json.dumps(content)}\n\n".encode()
 
 
-def _news(rows: Sequence[EventRow]) -> list[tuple[str, Any]]:
+def _news(rows: Sequence[EventRow]) -> list[tuple[str, object]]:
     points = [point({"at_unix_s": row.at_unix_s, **row.data}) for row in rows if row.kind == Kind.METRICS]
     evaluations = held_out([row.data for row in rows if row.kind == Kind.EVALUATION])
     return [(name, found) for name, found in (("points", points), ("evaluations", evaluations)) if found]
@@ -103,6 +103,6 @@ async def _next_look(follower: Follower) -> None:
         await asyncio.sleep(max(LOOK_S - (time.monotonic() - began), 0.0))
 
 
-async def _whole(asking: Coroutine[Any, Any, T]) -> T:
+async def _whole(asking: Coroutine[object, None, T]) -> T:
     """A question to SQL, to its end: who goes away in the middle of it must not take the connection along."""
     return await asyncio.shield(asyncio.create_task(asking))

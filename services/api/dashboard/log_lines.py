@@ -74,7 +74,8 @@ def _line(kind: str, at: float, data: Mapping[str, Any]) -> Line:
             words = phase_line(began)
             return Line(at, kind, "trainer", words, phase_words(began) if "done" in began.detail else "")
         case BatchTrained(record=record):
-            failed = record.get("failed_attempts") or 0
+            told = record.get("failed_attempts")
+            failed = told if isinstance(told, int | float) else 0
             return Line(at, "trouble" if failed else kind, "trainer", _batch(record, failed))
         case Evaluated(result=result):
             return Line(at, kind, "trainer", _evaluation(result))

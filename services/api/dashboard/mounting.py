@@ -12,6 +12,7 @@ from services.api.dashboard.pages import (
     commands,
     compare,
     docs,
+    insight,
     job,
     jobs,
     log,
@@ -23,7 +24,7 @@ from services.api.dashboard.pages import (
 )
 from services.api.dashboard.rendering import ASSETS, STATIC
 
-PAGES = (jobs, submit, notes, job, commands, log, rollouts, results, compare, docs, system)
+PAGES = (jobs, submit, notes, job, commands, log, rollouts, insight, results, compare, docs, system)
 """In this order: `/jobs/new` is no job's page, and `notes` names its commands before `commands` takes any."""
 
 

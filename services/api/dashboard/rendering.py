@@ -50,13 +50,13 @@ _templates.globals.update(
 )
 
 
-def fragment(template: str, name: str, *values: Any) -> str:
+def fragment(template: str, name: str, *values: object) -> str:
     """What one macro of a template makes of `values`."""
     macro = getattr(_templates.get_template(template).module, name)
     return str(macro(*values)).strip()
 
 
-async def page(request: Request, template: str, /, *, status: int = 200, **values: Any) -> HTMLResponse:
+async def page(request: Request, template: str, /, *, status: int = 200, **values: object) -> HTMLResponse:
     """A whole page. `redis_down` tells the template to say that running jobs are not being followed."""
     parts: Container = request.app.state.container
     html = _templates.get_template(template).render(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import yaml
 
@@ -22,7 +21,7 @@ class FieldProblem:
     """Counted from 1; None: the field is not in the text."""
 
 
-def as_text(spec: Mapping[str, Any]) -> str:
+def as_text(spec: Mapping[str, object]) -> str:
     """A spec as YAML, its sections in the order that the model has them."""
     return yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True)
 

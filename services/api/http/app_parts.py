@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
 
 from services.api.artifacts.rollouts import RolloutArchive
+from services.api.insight.played import StateTables
 from services.api.jobs.admission import Admission
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.jobs.takeover import keep_swept
@@ -46,6 +47,7 @@ class Container:
     observer: Observer
     news: News
     rollouts: RolloutArchive
+    states: StateTables
     admission: Admission
     security: Security
 
@@ -74,6 +76,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             engines=settings.engines,
             trackers=settings.trackers,
             wake=reconciler.wake,
+            runs_here=settings.runs_here,
+            hub_models=settings.hub_models,
         )
         security = security_of(settings, database, log)
         meter = StorageMeter(database, settings.data_dir, log)
@@ -92,6 +96,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
                 observer,
                 news,
                 RolloutArchive(),
+                StateTables(),
                 admission,
                 security,
             )

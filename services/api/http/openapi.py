@@ -21,6 +21,7 @@ TAGS = {
     "jobs": "Submit, list and look; pause, resume, cancel, retry and fork.",
     "feed": "What a job says while it runs: events, metrics, its own evaluations.",
     "rollouts": "What the agent did, and why each step was rewarded.",
+    "insight": "What the figures mean, where the policy changed, and a checkpoint that plays while you watch.",
     "checkpoints": "The policies that a job leaves.",
     "evaluations": "Pinned policies measured on held-out tasks, as jobs of their own.",
     "catalogue": "What jobs can name, and whether the installation is well.",

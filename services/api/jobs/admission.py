@@ -22,7 +22,12 @@ from services.api.jobs.checks import environment_of, folder_problems
 from services.api.jobs.derived_specs import evaluation_spec, fork_spec, stored_spec
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.jobs.estimates import estimates, warnings
+from services.api.jobs.fitting import misfits, too_long
+from services.api.jobs.gathered_words import WordsUnknown
+from services.api.jobs.hub import HubModel, HubProblem, hub_model
+from services.api.jobs.machine import this_machine
 from services.api.jobs.queries import find
+from services.api.jobs.rates import earlier_jobs
 from services.api.jobs.submissions import Answer, NewJob, Submissions, first_answer
 from services.api.jobs.takeover import Policy, Taken, policy_of, training_of
 from services.api.rest.caller import Caller
@@ -32,9 +37,9 @@ from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
-from services.contracts.references import referenced_checkpoint
+from services.contracts.references import hub_name, hub_refusal, referenced_checkpoint
 from services.contracts.rest.evaluations import EvaluationRequest
-from services.contracts.rest.jobs import DryRun, ForkRequest, Origin
+from services.contracts.rest.jobs import DryRun, Estimates, ForkRequest, Origin
 from services.contracts.states import RETRIED, JobState
 
 
@@ -54,7 +59,13 @@ class Call:
 
 
 class Admission:
-    """Checks at the door, then a durable row. `wake` tells the reconciler that there is one."""
+    """Checks at the door, then a durable row.
+
+    Args:
+        wake: tells the reconciler that there is one.
+        runs_here: trainer and engines run on this machine, so that jobs must fit it.
+        hub_models: jobs may name models of the Hugging Face hub.
+    """
 
     def __init__(
         self,
@@ -66,19 +77,23 @@ class Admission:
         engines: Sequence[str],
         trackers: Sequence[str],
         wake: Callable[[], None],
+        runs_here: bool = False,
+        hub_models: bool = False,
     ) -> None:
         self._database, self._environments = database, environments
         self._data_dir, self._model_roots = data_dir, model_roots
         self._engines, self._trackers, self._wake = engines, trackers, wake
         self._submissions = Submissions(database)
+        self._runs_here, self._hub_models = runs_here, hub_models
 
     async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
         """What a submission would run. Raises Problem 422 as the submission would."""
+        spec, hub = await self._pinned(spec)
         policy = await self._named_policy(caller, spec)
         environment = await self._environment(caller, spec)
-        figures = await asyncio.to_thread(estimates, spec, environment, policy.files if policy else None)
-        document = spec.model_dump(mode="json")
-        return DryRun(spec=document, environment=environment, estimates=figures, warnings=warnings(spec))
+        needs, doubts = await self._fitting(spec, environment, policy, hub)
+        said = [*doubts, *warnings(spec)]
+        return DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
 
     async def submit(self, call: Call, spec: JobSpec) -> Answer:
         """Store a job.
@@ -87,14 +102,16 @@ class Admission:
             Problem: 422 names every field that keeps it from running; 409 for a key that was used otherwise.
         """
         try:
+            spec, hub = await self._pinned(spec)
             policy = await self._named_policy(call.caller, spec)
             environment = await self._environment(call.caller, spec)
+            _, doubts = await self._fitting(spec, environment, policy, hub, timed=False)
         except Problem:  # what fails now may have passed when the key was used first; storing looks for the key anyway
             if first := await self._first(call):
                 return first
             raise
         origin = Origin(kind="model", **policy.named) if policy else None
-        return await self._store(call, spec, environment, origin=origin, taken=policy)
+        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=doubts)
 
     async def retry(self, call: Call, job: JobRow) -> Answer:
         """A new job that goes on where a failed or cancelled one has its newest checkpoint. Raises Problem 409."""
@@ -141,10 +158,23 @@ class Admission:
             return None
         return await first_answer(self._database, call.caller, call.key, call.sha)
 
+    async def _pinned(self, spec: JobSpec) -> tuple[JobSpec, HubModel | None]:
+        """The spec with the commit that its model's name on the hub means now. Raises Problem 422."""
+        if spec.model.model is None or (name := hub_name(spec.model.model)) is None:
+            return spec, None
+        if not self._hub_models:
+            raise bad_spec([("model.model", hub_refusal(name))])
+        try:
+            found = await asyncio.to_thread(hub_model, name, spec.model.model_revision)
+        except HubProblem as problem:
+            raise bad_spec([("model.model", str(problem))]) from None
+        model = spec.model.model_copy(update={"model_revision": found.revision})
+        return spec.model_copy(update={"model": model}), found
+
     async def _named_policy(self, caller: Caller, spec: JobSpec) -> Policy | None:
-        """The checkpoint that `model.model` names; None: it is a folder of the installation, or a new policy."""
+        """The checkpoint that `model.model` names; None: it is a folder, a model on the hub, or a new policy."""
         model = spec.model.model
-        if model is None:
+        if model is None or spec.model.model_revision is not None:
             return None
         try:
             reference = referenced_checkpoint(model)
@@ -172,7 +202,51 @@ class Admission:
         refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
         if refusal is not None:
             raise bad_spec([("environment.environment_kwargs", refusal)])
+        if spec.model.scratch and not environment.vocabulary:
+            return await self._with_words(spec, environment)
         return environment
+
+    async def _fitting(
+        self,
+        spec: JobSpec,
+        environment: EnvironmentInfo,
+        policy: Policy | None,
+        hub: HubModel | None,
+        *,
+        timed: bool = True,
+    ) -> tuple[Estimates, list[str]]:
+        """What the job needs, and what of it may not fit; `timed`: its time too, which takes a look at earlier jobs.
+
+        Raises Problem 422 for what never can fit.
+        """
+        earlier = await earlier_jobs(self._database, self._data_dir, environment.id) if timed else []
+        files = policy.files if policy else None
+        needs = await asyncio.to_thread(estimates, spec, environment, hub or files, earlier)
+        doubts = too_long(spec, needs)
+        if self._runs_here:
+            machine = await asyncio.to_thread(this_machine, self._data_dir)
+            problems, tight = misfits(spec, needs, machine)
+            if problems:
+                raise bad_spec(problems)
+            doubts = [*tight, *doubts]
+        return needs, doubts
+
+    async def _with_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
+        """The environment with a vocabulary that playing it gave. Raises Problem 422 where there is no end of words."""
+        splits = (spec.environment.train_split, spec.environment.eval_split)
+        practice = spec.model.warmstart.warmstart_environment_kwargs if spec.model.warmstart else {}
+        words: set[str] = set()
+        try:
+            for overrides in ({}, practice) if practice else ({},):
+                kwargs = environment.kwargs(spec, overrides=overrides)
+                words |= {*await self._environments.words(environment.id, kwargs, splits)}
+        except WordsUnknown as why:
+            sentence = (
+                f"a policy from scratch needs every word of its environment. {environment.id} has no vocabulary(), and "
+                f"{why}. Add vocabulary() to its class, or give the job a `model`"
+            )
+            raise bad_spec([("model.scratch", sentence)]) from None
+        return environment.model_copy(update={"vocabulary": sorted(words)})
 
     async def _store(
         self,
@@ -183,6 +257,7 @@ class Admission:
         origin: Origin | None,
         taken: Taken | None,
         evaluation: bool = False,
+        doubts: Sequence[str] = (),
     ) -> Answer:
         new = NewJob(
             caller=call.caller,
@@ -192,6 +267,7 @@ class Admission:
             sha=call.sha,
             kind="evaluation" if evaluation else "training",
             origin=origin,
+            warnings=doubts,
         )
         return await asyncio.shield(asyncio.create_task(self._bring_and_store(new, taken)))
 

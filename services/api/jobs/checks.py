@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
@@ -17,8 +16,10 @@ from services.api.security.addresses import model_problem
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
+from services.contracts.plain_errors import meant, shown
 from services.contracts.rest.catalogue import EnvironmentView
 from services.contracts.templates import template_names, unknown_template
+from services.presentation.schema_words import values_in_words
 
 Problems = list[tuple[str, str]]
 """(field, sentence) pairs."""
@@ -36,8 +37,8 @@ def environment_of(
     known = {view.info.id: view for view in environments}
     view = known.get(spec.environment.environment)
     if view is None:
-        names = ", ".join(sorted(known)) or "none"
-        problems.append((_ID, f"unknown environment {spec.environment.environment!r}, known: {names}"))
+        names, asked = ", ".join(sorted(known)) or "none", spec.environment.environment
+        problems.append((_ID, f"unknown environment {asked!r}, known: {names}{meant(asked, known)}"))
         return None, problems
     if view.unavailable_reason:
         problems.append((_ID, f"{view.info.id} cannot be opened here: {view.unavailable_reason}"))
@@ -45,7 +46,7 @@ def environment_of(
     return view.info, problems + _environment_problems(spec, view.info)
 
 
-def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]]) -> list[str]:
+def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, object]]) -> list[str]:
     """What keeps the spec from running with these environments, as sentences; the client asks before it starts a stack.
 
     Args:
@@ -74,13 +75,10 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     if estimator in STEP_ESTIMATORS and not info.gives_anchors:
         message = f"{estimator} needs an environment that gives anchors, {info.id} gives none; want grpo or rloo"
         problems.append(("algorithm.advantage_estimator", message))
-    if spec.model.scratch and not info.vocabulary:
-        message = f"a policy from scratch needs an environment with a vocabulary, {info.id} has none; want `model`"
-        problems.append(("model.scratch", message))
     return problems
 
 
-def _unstorable(value: Any, path: str = "") -> Problems:
+def _unstorable(value: object, path: str = "") -> Problems:
     """What JSON can say and no database keeps: integers over 64 bits, NUL, and halves of surrogate pairs."""
     if isinstance(value, dict):
         inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
@@ -95,7 +93,7 @@ def _unstorable(value: Any, path: str = "") -> Problems:
     return []
 
 
-def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInfo) -> Problems:
+def _kwargs_problems(field: str, kwargs: Mapping[str, object], info: EnvironmentInfo) -> Problems:
     return list(_against_schema(field, json.dumps(kwargs, sort_keys=True), json.dumps(info.kwargs_schema), info.id))
 
 
@@ -103,17 +101,46 @@ def _kwargs_problems(field: str, kwargs: Mapping[str, Any], info: EnvironmentInf
 def _against_schema(field: str, kwargs_json: str, schema_json: str, environment: str) -> tuple[tuple[str, str], ...]:
     validator = Draft202012Validator(json.loads(schema_json))
     errors = validator.iter_errors(json.loads(kwargs_json))
-    return tuple(problem for error in errors for problem in _kwargs_sentences(field, error, environment))
+    schema = json.loads(schema_json)
+    return tuple(problem for error in errors for problem in _kwargs_sentences(field, error, environment, schema))
 
 
-def _kwargs_sentences(field: str, error: ValidationError, environment: str) -> Problems:
+def _kwargs_sentences(field: str, error: ValidationError, environment: str, schema: Mapping[str, object]) -> Problems:
     path = ".".join([field, *(str(part) for part in error.absolute_path)])
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
-        names = ", ".join(sorted(known)) or "none"
         unknown = [key for key in error.instance if key not in known]
-        return [(f"{path}.{key}", f"unknown key of environment {environment}, known: {names}") for key in unknown]
-    return [(path, f"{error.message}, as environment {environment} wants it")]
+        return [(f"{path}.{key}", _unknown_kwarg(key, known, environment)) for key in unknown]
+    if error.validator == "required" and isinstance(error.instance, dict) and isinstance(error.schema, dict):
+        missing = [key for key in error.schema.get("required", ()) if key not in error.instance]
+        return [(f"{path}.{key}", f"environment {environment} wants it, none is given") for key in missing]
+    return [(path, f"environment {environment} wants {_wanted(error, schema)}, got {shown(error.instance)}")]
+
+
+def _unknown_kwarg(key: str, known: Mapping[str, object], environment: str) -> str:
+    names = ", ".join(sorted(known)) or "none"
+    return f"unknown key of environment {environment}, known: {names}{meant(key, known)}"
+
+
+_BOUNDS = {
+    "minItems": "at least {} value(s)",
+    "maxItems": "at most {} values",
+    "minLength": "at least {} character(s)",
+    "maxLength": "at most {} characters",
+    "multipleOf": "a multiple of {}",
+    "uniqueItems": "values that differ",
+}
+"""JSON schema's keyword -> what it asks for, beside the type."""
+
+
+def _wanted(error: ValidationError, schema: Mapping[str, object]) -> str:
+    """What should stand in the place of the wrong value: `list of integer from 1 to 12`."""
+    wanted = error.schema if isinstance(error.schema, dict) else {}
+    if error.validator == "pattern" and (description := wanted.get("description")):
+        return f"another text ({str(description).rstrip('.')})"
+    if bound := _BOUNDS.get(str(error.validator)):
+        return bound.format(error.validator_value)
+    return values_in_words(wanted, schema)
 
 
 def _tracker_problems(spec: JobSpec, trackers: Sequence[str]) -> Problems:

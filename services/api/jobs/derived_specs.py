@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 from services.api.rest.problems import Problem, bad_spec
 from services.contracts.job import JobSpec, SpecError, parse_spec
 from services.contracts.references import checkpoint_reference
 from services.contracts.rest.evaluations import EvaluationRequest
 from services.contracts.rest.jobs import ForkRequest
+from services.contracts.stored_spec import upgraded_spec
 
 
-def fork_spec(spec: Mapping[str, Any], job_id: str, checkpoint: str, wanted: ForkRequest) -> JobSpec:
+def fork_spec(spec: Mapping[str, object], job_id: str, checkpoint: str, wanted: ForkRequest) -> JobSpec:
     """The job's spec with its checkpoint as model and the overrides in it.
 
     Raises:
@@ -23,7 +23,8 @@ def fork_spec(spec: Mapping[str, Any], job_id: str, checkpoint: str, wanted: For
     document = _with_model(spec, job_id, checkpoint)
     document["name"] = wanted.name
     overrides = _nested(wanted.overrides)
-    taken = [name for name in ("model", "scratch", "warmstart") if name in overrides.get("model", {})]
+    fixed = ("model", "model_revision", "scratch", "warmstart")
+    taken = [name for name in fixed if name in _section(overrides, "model")]
     if taken:
         sentence = "the fork's model is the checkpoint; submit a new job for another one"
         raise bad_spec([(f"overrides.model.{name}", sentence) for name in taken])
@@ -37,30 +38,32 @@ def fork_spec(spec: Mapping[str, Any], job_id: str, checkpoint: str, wanted: For
         ) from None
 
 
-def evaluation_spec(spec: Mapping[str, Any], job_id: str, checkpoint: str, wanted: EvaluationRequest) -> JobSpec:
+def evaluation_spec(spec: Mapping[str, object], job_id: str, checkpoint: str, wanted: EvaluationRequest) -> JobSpec:
     """A job that trains nothing and measures the checkpoint.
 
     Raises:
         Problem: 422, what is wanted does not fit; 409, the job's own spec would be refused today.
     """
     document = _with_model(spec, job_id, checkpoint)
-    known = _is_known(document)
-    document["name"] = wanted.name
-    document["training"]["total_batches"] = 0
-    evaluation = {"eval_episodes": wanted.eval_episodes, "eval_seed": wanted.eval_seed}
-    document["evaluation"] |= {name: value for name, value in evaluation.items() if value is not None}
-    document["evaluation"] |= {"eval_baselines": wanted.baselines, "eval_every": 0}
-    document["environment"]["eval_split"] = wanted.split or document["environment"]["eval_split"]
+    asked = {
+        "evaluation.eval_episodes": wanted.eval_episodes,
+        "evaluation.eval_seed": wanted.eval_seed,
+        "environment.eval_split": wanted.split or None,
+    }
+    changes = _nested(
+        {name: value for name, value in asked.items() if value is not None}
+        | {"training.total_batches": 0, "evaluation.eval_baselines": wanted.baselines, "evaluation.eval_every": 0}
+    )
     try:
-        return parse_spec(document)
+        return parse_spec(_merged(document, {**changes, "name": wanted.name}))
     except SpecError as error:
-        raise bad_spec(error.problems) if known else unknown_spec("evaluate", job_id, error) from None
+        raise bad_spec(error.problems) if _is_known(document) else unknown_spec("evaluate", job_id, error) from None
 
 
-def stored_spec(spec: Mapping[str, Any], job_id: str) -> JobSpec:
+def stored_spec(spec: Mapping[str, object], job_id: str) -> JobSpec:
     """The spec of a job that is to be retried. Raises Problem 409 for one that would be refused today."""
     try:
-        return parse_spec(spec)
+        return parse_spec(upgraded_spec(spec))
     except SpecError as error:
         raise unknown_spec("retry", job_id, error) from None
 
@@ -74,28 +77,34 @@ def unknown_spec(verb: str, job_id: str, error: SpecError) -> Problem:
     )
 
 
-def _with_model(spec: Mapping[str, Any], job_id: str, checkpoint: str) -> dict[str, Any]:
-    document = copy.deepcopy(dict(spec))
+def _with_model(spec: Mapping[str, object], job_id: str, checkpoint: str) -> dict[str, object]:
+    document = copy.deepcopy(upgraded_spec(spec))
     document["model"] = {
         "model": checkpoint_reference(job_id, checkpoint),
-        "torch_dtype": document["model"]["torch_dtype"],
+        "torch_dtype": _section(document, "model")["torch_dtype"],
     }
     return document
 
 
-def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _section(document: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """A section of a spec; empty where it has none."""
+    section = document.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _nested(overrides: Mapping[str, object]) -> dict[str, object]:
     """Dotted keys as sections: {"training.seed": 1} -> {"training": {"seed": 1}}."""
-    document: dict[str, Any] = {}
+    document: dict[str, object] = {}
     for key, value in overrides.items():
         *sections, leaf = key.split(".")
-        inner: Any = {leaf: value}
+        inner: dict[str, object] = {leaf: value}
         for section in reversed(sections):
             inner = {section: inner}
         document = _merged(document, inner)
     return document
 
 
-def _merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(document: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
     merged = dict(document)
     for key, value in overrides.items():
         mine = merged.get(key)
@@ -103,7 +112,7 @@ def _merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
     return merged
 
 
-def _is_known(document: Mapping[str, Any]) -> bool:
+def _is_known(document: Mapping[str, object]) -> bool:
     try:
         parse_spec(document)
     except SpecError:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
+from collections.abc import Mapping
 
 import grpc
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
+from services.api.jobs.gathered_words import WordsUnknown, gathered_words
 from services.api.jobs.ttl_cache import Remembered
 from services.api.rest.problems import Problem
 from services.contracts.environment import EnvironmentInfo
@@ -42,6 +43,7 @@ class EnvironmentCatalogue:
         self._opened = Remembered[tuple[str, str, str], str | None](
             self._open, keep_s=_KEEP_OPENED_S, worth_keeping=lambda refusal: refusal is None
         )
+        self._words = Remembered[tuple[str, str, tuple[str, ...]], tuple[str, ...]](self._gather, keep_s=_KEEP_OPENED_S)
 
     async def ask(self) -> list[EnvironmentView]:
         """Everything that the service knows now, in order of id. Raises Problem 503 when it does not answer."""
@@ -58,13 +60,13 @@ class EnvironmentCatalogue:
         """As `ask`; the answer may be some seconds old."""
         return await self._lists.get(None)
 
-    async def opening_problem(self, environment: str, kwargs: dict[str, Any], split: str) -> str | None:
+    async def opening_problem(self, environment: str, kwargs: Mapping[str, object], split: str) -> str | None:
         """Open one session and close it again: what the environment says against these kwargs; None: nothing.
 
         A service that is full or slow says nothing: what can't be known now shows when the job runs.
         """
         try:
-            return await self._opened.get((environment, json.dumps(kwargs, sort_keys=True), split))
+            return await self._opened.get((environment, json.dumps(dict(kwargs), sort_keys=True), split))
         except _Unknown:
             return None
 
@@ -85,6 +87,24 @@ class EnvironmentCatalogue:
                 return error.details()
             raise _Unknown from error
         return None
+
+    async def words(self, environment: str, kwargs: Mapping[str, object], splits: tuple[str, ...]) -> tuple[str, ...]:
+        """Every word of an environment that names no vocabulary, found by playing it.
+
+        Raises:
+            WordsUnknown.
+            Problem: 503, the service is full or does not answer.
+        """
+        return await self._words.get((environment, json.dumps(kwargs, sort_keys=True), splits))
+
+    async def _gather(self, wanted: tuple[str, str, tuple[str, ...]]) -> tuple[str, ...]:
+        try:
+            return tuple(await gathered_words(self._stub, *wanted))
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _REFUSALS:
+                raise WordsUnknown(str(error.details())) from error
+            sentence = f"the environment service has no room to gather the words of {wanted[0]}: {error.code().name}"
+            raise Problem(503, sentence, headers={"Retry-After": "5"}) from error
 
     async def close(self) -> None:
         await self._channel.close(grace=None)

@@ -1,17 +1,17 @@
-"""What a job will need, from its spec alone: upper bounds where a length is not known before, and what looks unwise."""
+"""What a job will need: upper bounds where a length is not known before; and what looks unwise."""
 
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Mapping
-from math import prod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from services.api.jobs.hub import HubModel
+from services.api.jobs.policy_files import file_parameters
+from services.api.jobs.rates import EarlierJob, time_range
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel
-from services.contracts.rest.jobs import Estimates
+from services.contracts.rest.jobs import Estimates, Range
 from services.contracts.templates import plain_words
 
 FLOAT32_BYTES = 4
@@ -21,32 +21,82 @@ SCRATCH_SPECIAL_TOKENS = 3
 """What a policy from scratch has in its vocabulary beside the words of environment and template."""
 _ACTIVATIONS_PER_TOKEN_AND_LAYER = 16
 """Numbers kept for the backward pass per token, layer and hidden unit: attention's and the MLP's inputs and outputs."""
-_MOST_HEADER_BYTES = 100 << 20
-"""Longest header that safetensors itself reads."""
+_STEP_BYTES, _TOKEN_BYTES, _ARCHIVED_STEP_BYTES = 1_000, 8, 700
+"""Of a step without its tokens, of a token, and of a step on disk: a group of some 100 short steps takes 103 kB, packed
+70 kB."""
+_KEPT_POLICIES = 3
+"""Published versions that lie on disk together."""
+_PROCESS_BYTES = 600_000_000
+"""A process with torch, before it does anything."""
 
 
-def estimates(spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | None) -> Estimates:
+def estimates(
+    spec: JobSpec,
+    environment: EnvironmentInfo,
+    files: Mapping[str, Path] | HubModel | None,
+    earlier: Sequence[EarlierJob] = (),
+) -> Estimates:
     """What the job will need.
 
     Args:
-        files: of the checkpoint that the job begins with; None: `model` says it.
+        files: of the checkpoint that the job begins with, or its model on the hub; None: `model` names a folder.
+        earlier: jobs in the same environment that the time is estimated by.
     """
     parameters, shape = _policy(spec, environment, files)
-    weight_bytes = FLOAT32_BYTES if spec.model.torch_dtype == "float32" else FLOAT32_BYTES // 2
-    copies = 4 + (spec.algorithm.beta > 0)  # weights, gradients, two moments, the reference policy
-    steps = spec.rollout.groups_per_batch * spec.rollout.num_generations * spec.environment.max_turns
-    state_bytes = 3 * FLOAT32_BYTES * parameters
-    return Estimates(
+    policy_bytes = parameters * _weight_bytes(spec)
+    prompt, response = spec.environment.max_prompt_tokens, spec.rollout.max_completion_length
+    episodes = spec.rollout.groups_per_batch * spec.rollout.num_generations
+    steps = episodes * spec.environment.max_turns
+    all_steps = steps * spec.training.total_batches
+    checkpoint_bytes = spec.checkpoint.checkpoint_keep * (policy_bytes + 3 * FLOAT32_BYTES * parameters) + policy_bytes
+    queued = (spec.rollout.max_staleness + 1) * steps
+    time = time_range(spec, parameters, episodes * spec.training.total_batches, earlier)
+    needs = Estimates(
         parameters=parameters,
-        trainer_memory_bytes=copies * parameters * weight_bytes + _activation_bytes(spec, shape),
-        engine_memory_bytes=parameters * weight_bytes + ENGINE_CACHE_BYTES,
-        prompt_tokens_per_batch=steps * spec.environment.max_prompt_tokens,
-        response_tokens_per_batch=steps * spec.rollout.max_completion_length,
+        trainer_memory_bytes=_copies(spec) * policy_bytes + _activation_bytes(spec, shape),
+        engine_memory_bytes=policy_bytes + ENGINE_CACHE_BYTES,
+        prompt_tokens_per_batch=steps * prompt,
+        response_tokens_per_batch=steps * response,
         env_steps_per_batch=steps,
-        env_steps=steps * spec.training.total_batches,
-        checkpoint_bytes=spec.checkpoint.checkpoint_keep * (parameters * weight_bytes + state_bytes)
-        + parameters * weight_bytes,
+        env_steps=all_steps,
+        checkpoint_bytes=checkpoint_bytes,
+        queue_memory_bytes=queued * (_STEP_BYTES + _TOKEN_BYTES * (prompt + response)),
+        disk_bytes=checkpoint_bytes + _KEPT_POLICIES * policy_bytes + all_steps * _ARCHIVED_STEP_BYTES,
+        time_s=time[0] if time else None,
     )
+    ranges = _ranges(spec, needs, policy_bytes)
+    return needs.model_copy(update={"ranges": {**ranges, "time_s": time[1]} if time else ranges})
+
+
+def _ranges(spec: JobSpec, needs: Estimates, policy_bytes: int) -> dict[str, Range]:
+    """How far each estimate may be off: below `low` the job cannot work."""
+    trainer, engine, queue = needs.trainer_memory_bytes, needs.engine_memory_bytes, needs.queue_memory_bytes
+    episodes = spec.rollout.groups_per_batch * spec.rollout.num_generations
+    return {
+        "trainer_memory_bytes": Range(
+            low=_copies(spec) * policy_bytes,
+            high=1.5 * trainer + _PROCESS_BYTES,
+            basis="from weights, gradients and moments alone to half as much again and the process itself",
+        ),
+        "engine_memory_bytes": Range(
+            low=policy_bytes,
+            high=1.2 * engine + 2 * _PROCESS_BYTES,
+            basis="from the weights alone to a fifth more and the engine's processes",
+        ),
+        "queue_memory_bytes": Range(
+            low=episodes * _STEP_BYTES, high=2 * queue, basis="from one step an episode to long texts in every step"
+        ),
+        "disk_bytes": Range(
+            low=needs.checkpoint_bytes,
+            high=needs.disk_bytes + 4 * needs.env_steps * _ARCHIVED_STEP_BYTES,
+            basis="from the checkpoints alone to long texts in every rollout",
+        ),
+        "env_steps": Range(
+            low=episodes * spec.training.total_batches,
+            high=needs.env_steps,
+            basis="from one step an episode to every episode at its longest",
+        ),
+    }
 
 
 def warnings(spec: JobSpec) -> list[str]:
@@ -85,19 +135,8 @@ def scratch_parameters(scratch: ScratchModel, vocabulary: int) -> int:
     return vocabulary * hidden + scratch.num_hidden_layers * layer + hidden
 
 
-def file_parameters(path: Path) -> int:
-    """Numbers in a safetensors file, read from its header; 0 for a file that is none."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
-        try:
-            header = json.loads(file.read(min(length, _MOST_HEADER_BYTES)) or b"{}")
-        except ValueError:
-            return 0
-    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-
-
 def _policy(
-    spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | None
+    spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | HubModel | None
 ) -> tuple[int, dict[str, int]]:
     """Parameters, and hidden_size, num_hidden_layers and vocab_size."""
     if scratch := spec.model.scratch:
@@ -105,12 +144,26 @@ def _policy(
         vocabulary = len(words) + SCRATCH_SPECIAL_TOKENS
         shape = {**scratch.model_dump(include={"hidden_size", "num_hidden_layers"}), "vocab_size": vocabulary}
         return scratch_parameters(scratch, vocabulary), shape
+    if isinstance(files, HubModel):
+        return files.parameters, _shape(files.config)
     folder = Path(str(spec.model.model))
     paths = {path.name: path for path in folder.iterdir()} if files is None else files
     parameters = sum(file_parameters(path) for name, path in paths.items() if name.endswith(".safetensors"))
-    config: dict[str, Any] = json.loads(paths["config.json"].read_bytes())
+    return parameters, _shape(json.loads(paths["config.json"].read_bytes()))
+
+
+def _shape(config: Mapping[str, object]) -> dict[str, int]:
     names = ("hidden_size", "num_hidden_layers", "vocab_size")
-    return parameters, {name: value for name in names if isinstance(value := config.get(name), int)}
+    return {name: value for name in names if isinstance(value := config.get(name), int)}
+
+
+def _weight_bytes(spec: JobSpec) -> int:
+    return FLOAT32_BYTES if spec.model.torch_dtype == "float32" else FLOAT32_BYTES // 2
+
+
+def _copies(spec: JobSpec) -> int:
+    """Weights, gradients, two moments, the reference policy."""
+    return 4 + (spec.algorithm.beta > 0)
 
 
 def _activation_bytes(spec: JobSpec, shape: Mapping[str, int]) -> int:

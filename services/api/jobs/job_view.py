@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from services.api.sql.tables import JobRow
 from services.contracts.rest.jobs import JobDetail, JobView
@@ -10,14 +10,14 @@ from services.contracts.rest.jobs import JobDetail, JobView
 
 def job_view(row: JobRow) -> JobView:
     """The brief view of a job."""
-    return JobView(**_fields(row))
+    return JobView.model_validate(_fields(row))
 
 
-def job_detail(row: JobRow) -> JobDetail:
-    """The full view of a job."""
-    return JobDetail(**_fields(row), spec=row.spec)
+def job_detail(row: JobRow, warnings: Sequence[str] = ()) -> JobDetail:
+    """The full view of a job, and what its submission is warned of."""
+    return JobDetail.model_validate({**_fields(row), "spec": row.spec, "warnings": list(warnings)})
 
 
-def _fields(row: JobRow) -> dict[str, Any]:
+def _fields(row: JobRow) -> dict[str, object]:
     columns = (name for name in JobView.model_fields if name != "environment")
     return {"environment": row.environment_id, **{name: getattr(row, name) for name in columns}}

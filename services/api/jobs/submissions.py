@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import Insert, and_, insert, literal, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -37,7 +36,7 @@ def new_job_id() -> str:
     return f"j{time.time_ns() // 1_000_000:0{_HEX_MS}x}{secrets.token_hex(_HEX_RANDOM)}"
 
 
-def body_sha(*body: Any) -> str:
+def body_sha(*body: object) -> str:
     """Hex digest of JSON values, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
@@ -55,6 +54,8 @@ class NewJob:
     """`body_sha` of what was asked for."""
     kind: JobKind = "training"
     origin: Origin | None = None
+    warnings: Sequence[str] = ()
+    """What the answer says besides the job."""
     id: str = field(default_factory=new_job_id)
 
     @property
@@ -194,7 +195,7 @@ async def _insert(session: AsyncSession, jobs: Sequence[NewJob]) -> list[Answer 
             continue
         row = job.row()
         session.add(row)
-        body = job_detail(row).model_dump_json()
+        body = job_detail(row, job.warnings).model_dump_json()
         outcomes.append(Answer(job.id, body, new=True))
         if job.key is not None:
             known[job.scope] = _key_row(job, body, row.created_unix_s)

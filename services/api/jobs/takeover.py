@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 from structlog.stdlib import BoundLogger
 
@@ -33,12 +33,20 @@ ABANDONED_S, SWEEP_S = 24 * 3600.0, 3600.0
 """A folder that nobody has touched for a day is nobody's, however slow the storage; looked for once an hour."""
 
 
+class Source(TypedDict):
+    """What is taken over, by the names of `Origin`."""
+
+    job_id: str
+    checkpoint: str | None
+    version: int | None
+
+
 class Taken(Protocol):
     """A policy, or a whole training."""
 
     @property
-    def named(self) -> dict[str, Any]:
-        """job_id, checkpoint and version, as `Origin` names them."""
+    def named(self) -> Source:
+        """Job, checkpoint and version."""
 
     def bring(self, folder: Path) -> None:
         """Into the new job's folder, wholly or not at all. Raises Problem 409 when it was pruned meanwhile."""
@@ -54,7 +62,7 @@ class Policy:
     files: Mapping[str, Path]
 
     @property
-    def named(self) -> dict[str, Any]:
+    def named(self) -> Source:
         return {"job_id": self.job_id, "checkpoint": self.checkpoint, "version": self.version}
 
     def bring(self, folder: Path) -> None:
@@ -79,7 +87,7 @@ class Training:
         return JobFolder(self.folder).base.is_dir()
 
     @property
-    def named(self) -> dict[str, Any]:
+    def named(self) -> Source:
         return {"job_id": self.job_id, "checkpoint": self.checkpoint, "version": self.version}
 
     def bring(self, folder: Path) -> None:

@@ -46,7 +46,7 @@ class Problem(Exception):
         self.status, self.detail, self.headers = status, _encodable(detail), headers or {}
         self.errors = [(_encodable(field), _encodable(message)) for field, message in errors or []]
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """The problem as JSON values."""
         return ProblemDetails(
             title=HTTPStatus(self.status).phrase,
@@ -111,7 +111,7 @@ _DETAILS = {
     409: "cannot pause job j1a2126c436f8acbfa: want a job that has not ended, got state SUCCEEDED",
     413: "want a body of at most 1048576 bytes, got 2097152",
     415: "want a body that is not compressed, got 'gzip'",
-    422: "training.learning_rate: Input should be greater than 0, got -1",
+    422: "training.learning_rate: want a number > 0, got -1",
     429: "more calls than the project may make: ask again in 2 s",
     500: "the request failed; the log of the API says why",
     503: "the environment service at 127.0.0.1:50051 does not answer: UNAVAILABLE",

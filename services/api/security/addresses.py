@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from services.api.rest.caller import Caller
 from services.contracts.job import JobSpec
@@ -47,7 +48,7 @@ def model_problem(model: str, roots: Sequence[Path] | None) -> str | None:
     return None
 
 
-def data_problems(spec: JobSpec, roots: Sequence[Path] | None, schema: Mapping[str, Any]) -> Problems:
+def data_problems(spec: JobSpec, roots: Sequence[Path] | None, schema: Mapping[str, JsonValue]) -> Problems:
     """What an environment may not be pointed at: addresses, and folders outside of the model roots.
 
     Args:
@@ -56,12 +57,12 @@ def data_problems(spec: JobSpec, roots: Sequence[Path] | None, schema: Mapping[s
     sections = {"environment.environment_kwargs": spec.environment.environment_kwargs}
     if warmstart := spec.model.warmstart:
         sections["model.warmstart.warmstart_environment_kwargs"] = warmstart.warmstart_environment_kwargs
-    properties = schema.get("properties", {})
+    properties = schema.get("properties")
     texts = [
         text
         for section, kwargs in sections.items()
         for name, value in kwargs.items()
-        if properties.get(name, {}).get("format") not in _NO_DATA_FORMATS
+        if _format(properties, name) not in _NO_DATA_FORMATS
         for text in _strings(f"{section}.{name}", value)
     ]
     found: Problems = []
@@ -71,6 +72,12 @@ def data_problems(spec: JobSpec, roots: Sequence[Path] | None, schema: Mapping[s
         elif roots is not None and _PATH.match(text) and not _inside(Path(text), [root.resolve() for root in roots]):
             found.append((path, f"want a path in one of the model roots, got {text[:_SHOWN]!r}"))
     return found
+
+
+def _format(properties: JsonValue, name: str) -> JsonValue:
+    """The `format` that a JSON schema's properties give one of them; None: they give none."""
+    found = properties.get(name) if isinstance(properties, dict) else None
+    return found.get("format") if isinstance(found, dict) else None
 
 
 def _files(folder: Path, roots: Sequence[Path]) -> Iterator[Path]:
@@ -86,7 +93,7 @@ def _inside(path: Path, roots: Sequence[Path]) -> bool:
     return path.is_absolute() and any(real.is_relative_to(root) for root in roots)
 
 
-def _strings(field: str, value: Any) -> Iterator[tuple[str, str]]:
+def _strings(field: str, value: object) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield field, value
     elif isinstance(value, Mapping):

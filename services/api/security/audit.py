@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,10 +17,10 @@ class AuditLog:
 
     def __init__(self, database: Database, log: BoundLogger) -> None:
         self._database, self._log = database, log
-        self._batch: list[dict[str, Any]] = []
+        self._batch: list[dict[str, object]] = []
         self._committing = asyncio.Lock()
 
-    async def add(self, entry: dict[str, Any]) -> None:
+    async def add(self, entry: dict[str, object]) -> None:
         """Returns when the entry (columns of `AuditRow`) is committed, or, with an error in the log, could not be."""
         batch = self._batch
         batch.append(entry)
@@ -31,7 +30,7 @@ class AuditLog:
             self._batch = []
             await self._commit(batch)
 
-    async def _commit(self, batch: list[dict[str, Any]]) -> None:
+    async def _commit(self, batch: list[dict[str, object]]) -> None:
         try:
             async with self._database.write() as session:
                 await session.execute(insert(AuditRow), batch)

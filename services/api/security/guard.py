@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import MutableMapping
 from contextlib import suppress
-from typing import Any
 from urllib.parse import urlencode
 
 from fastapi.responses import RedirectResponse, Response
@@ -37,11 +36,11 @@ class Guard:
             return
         connection = HTTPConnection(scope)
         security: Security = scope["app"].state.container.security
-        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        state: MutableMapping[str, object] = scope.setdefault("state", {})
         state["caller"] = None
         try:
-            state["caller"] = await _caller(connection, security)
-            await _admit(connection, security, state["caller"])
+            caller = state["caller"] = await _caller(connection, security)
+            await _admit(connection, security, caller)
             self._check_body(connection)
         except Problem as problem:
             await _refuse(connection, problem)(scope, receive, send)

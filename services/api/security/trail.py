@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -36,7 +35,7 @@ class AuditTrail:
         await self._app(scope, receive, send_logged)
 
 
-def _entry(connection: HTTPConnection, security: Security, answer: Message) -> dict[str, Any]:
+def _entry(connection: HTTPConnection, security: Security, answer: Message) -> dict[str, object]:
     caller: Caller | None = connection.scope.get("state", {}).get("caller")
     path = connection.scope["path"].replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL keeps no NUL
     made = Headers(raw=answer["headers"]).get("location")

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from copy import copy
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 from sqlalchemy import URL, Connection, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import QueuePool
 
@@ -48,9 +49,10 @@ class Database:
         self._turn = asyncio.Lock() if self.is_sqlite else nullcontext()
         """SQLite has one writer; who waits for it in SQLite sleeps up to 100 ms at a time, who waits here does not."""
         self._caller: Caller | None = None
-        kind: dict[str, Any] = {"expire_on_commit": False, "sync_session_class": ScopedSession}
-        self._readers = async_sessionmaker(self._engine, **kind)
-        self._writers = async_sessionmaker(self._engine.execution_options(writes=True), **kind)
+        self._readers, self._writers = (
+            async_sessionmaker(engine, expire_on_commit=False, sync_session_class=ScopedSession)
+            for engine in (self._engine, self._engine.execution_options(writes=True))
+        )
 
     @property
     def is_sqlite(self) -> bool:
@@ -106,11 +108,11 @@ class Database:
         await self._engine.dispose()
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
+def _set_up_sqlite(connection: DBAPIConnection, _record: object) -> None:
     connection.isolation_level = None  # the driver's own BEGIN comes too late; `_begin_sqlite` says when
     cursor = connection.cursor()
     # FULL: what was acknowledged survives a power cut too; submissions share a transaction, so it costs little

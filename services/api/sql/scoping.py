@@ -7,9 +7,9 @@ named in no rule can't be touched through one at all, so a new table is closed u
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import ClauseElement, ColumnElement, TableClause, TextClause, UpdateBase, event, select
+from sqlalchemy import ClauseElement, ColumnElement, ScalarSelect, TableClause, TextClause, UpdateBase, event, select
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, with_loader_criteria
 from sqlalchemy.sql import visitors
 
@@ -20,7 +20,7 @@ from services.api.sql.tables import Base, EventRow, IdempotencyRow, JobRow
 Rule = Callable[[str], ColumnElement[bool]]
 
 
-def _jobs_of(project: str) -> Any:
+def _jobs_of(project: str) -> ScalarSelect[str]:
     return select(JobRow.id).where(JobRow.project_id == project).scalar_subquery()
 
 
@@ -67,7 +67,7 @@ def _confine(state: ORMExecuteState) -> None:
 
 
 @event.listens_for(ScopedSession, "before_flush")
-def _refuse_additions(session: Session, _context: UOWTransaction, _instances: Any) -> None:
+def _refuse_additions(session: Session, _context: UOWTransaction, _instances: object) -> None:
     caller: Caller | None = session.info.get(_INFO)
     if caller is not None and caller.sees is not None and session.new:
         raise OutOfScope(f"project {caller.sees} adds rows through `Submissions` alone, got {list(session.new)!r}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -11,7 +9,7 @@ from services.contracts.rest.access import DEFAULT_PROJECT
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: JSON, float: Float}  # noqa: RUF012 - SQLAlchemy's own form
+    type_annotation_map = {dict[str, object]: JSON, float: Float}  # noqa: RUF012 - SQLAlchemy's own form
 
 
 class JobRow(Base):
@@ -39,22 +37,22 @@ class JobRow(Base):
     """How many of those were done; less than `dispatch_wanted` while one is left."""
     parent_job: Mapped[str | None] = mapped_column(String(32))
     """The job that this one retries, was forked from, or evaluates."""
-    origin: Mapped[dict[str, Any] | None]
+    origin: Mapped[dict[str, object] | None]
     """`services.contracts.rest.jobs.Origin`: what of its parent the job begins with."""
     environment_id: Mapped[str] = mapped_column(String(128), server_default="")
     advantage_estimator: Mapped[str] = mapped_column(String(16), server_default="")
     seed: Mapped[int] = mapped_column(BigInteger, server_default="0")
     total_batches: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    spec: Mapped[dict[str, Any]]
-    environment: Mapped[dict[str, Any]]
+    spec: Mapped[dict[str, object]]
+    environment: Mapped[dict[str, object]]
     created_unix_s: Mapped[float]
     started_unix_s: Mapped[float | None]
     finished_unix_s: Mapped[float | None]
     phase: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None] = mapped_column(String(4000))
-    metrics: Mapped[dict[str, Any] | None]
+    metrics: Mapped[dict[str, object] | None]
     """Of the last batch."""
-    summary: Mapped[dict[str, Any] | None]
+    summary: Mapped[dict[str, object] | None]
     event_id: Mapped[str] = mapped_column(String(40))
     """Last event of the job's stream that is stored here."""
     tag_line: Mapped[str] = mapped_column("tags", String(640), server_default="")
@@ -72,6 +70,13 @@ class JobRow(Base):
         self.tag_line = " ".join(["", *words, ""]) if words else ""
 
     @property
+    def environment_section(self) -> dict[str, object]:
+        """`environment` of the spec: what the job wants of its environment."""
+        section = self.spec["environment"]
+        assert isinstance(section, dict)
+        return section
+
+    @property
     def is_evaluation(self) -> bool:
         return self.kind == "evaluation"
 
@@ -87,7 +92,7 @@ class EventRow(Base):
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
     at_unix_s: Mapped[float]
-    data: Mapped[dict[str, Any]]
+    data: Mapped[dict[str, object]]
 
     @property
     def stream_id(self) -> str:

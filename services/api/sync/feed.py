@@ -6,7 +6,6 @@ import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import String, cast, select, tuple_
@@ -18,6 +17,8 @@ from services.api.sync.stream_ids import Position, stream_position
 from services.contracts.events import Kind, RepeatedWarning, summarized
 from services.contracts.states import TERMINAL
 
+Row = dict[str, object]
+"""JSON values by column."""
 PAGE = 500
 POLL_S = 1.0
 """Another process may have stored the news, so SQL is looked at once a second anyway."""
@@ -94,14 +95,19 @@ def _one_sent(row: EventRow) -> bytes:
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (row.stream_id.encode(), row.kind.encode(), body)
 
 
-async def metrics(database: Database, job_id: str) -> list[dict[str, Any]]:
+async def metrics(database: Database, job_id: str) -> list[Row]:
     """One row a batch in order of batch; a batch that was trained again after a crash counts once, the last time."""
     rows = await events_of(database, job_id, [Kind.METRICS])
     by_batch = {row.data.get("batch"): {"at_unix_s": row.at_unix_s, **row.data} for row in rows}
-    return sorted(by_batch.values(), key=lambda one: one.get("batch") or 0)
+    return sorted(by_batch.values(), key=_batch)
 
 
-async def evaluations(database: Database, job_id: str) -> list[dict[str, Any]]:
+def _batch(row: Row) -> float:
+    batch = row.get("batch")
+    return batch if isinstance(batch, int | float) else 0
+
+
+async def evaluations(database: Database, job_id: str) -> list[Row]:
     """In order of time; an evaluation that was repeated after a crash counts once, the last time."""
     rows = await events_of(database, job_id, [Kind.EVALUATION])
     return list({(row.data.get("label"), row.data.get("version")): row.data for row in rows}.values())
@@ -148,7 +154,7 @@ async def newest_events(
         return list((await session.scalars(newest)).all())
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
+def as_csv(rows: list[Row]) -> str:
     """Rows of one or more sets of columns as CSV with a header; a missing value is an empty cell."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     columns.sort(key=lambda column: column != "batch")

@@ -10,10 +10,10 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
+from redis.typing import KeyT, StreamIdT
 from sqlalchemy import or_, select
 from sqlalchemy.orm import defer
 from structlog.stdlib import BoundLogger
@@ -88,7 +88,8 @@ class Observer:
     async def _read(self, streams: Mapping[str, str]) -> dict[bytes, list[RawEntry]]:
         """What is new in the streams; a value of another type in the place of one, which fails all, is set aside."""
         try:
-            return by_stream(await self._redis.xread(cast("dict[Any, Any]", streams), count=READ_COUNT, block=BLOCK_MS))
+            after = dict[KeyT, StreamIdT](streams.items())
+            return by_stream(await self._redis.xread(after, count=READ_COUNT, block=BLOCK_MS))
         except ResponseError as error:
             if not is_wrong_type(error):
                 raise
@@ -164,7 +165,7 @@ class Observer:
             event = decode(payload_of(fields), JobEvent)
             if not math.isfinite(event.at_unix_s):
                 raise ValueError(f"at_unix_s: want a time, got {event.at_unix_s}")
-            return JobEvent(kind=_storable(event.kind[:16]), at_unix_s=event.at_unix_s, data=_storable(event.data))
+            return JobEvent(kind=_text(event.kind[:16]), at_unix_s=event.at_unix_s, data=_object(event.data))
         except (ValueError, RecursionError) as error:  # ContractError and MalformedEntry are ValueErrors
             self._log.warning("event_unreadable", job=job_id, id=entry_id, error=str(error))
             self._refused.append((job_id, entry_id, str(error)))
@@ -199,17 +200,25 @@ class Observer:
             job.error = (reached.error or "the job failed without a word")[:_ERROR_CHARACTERS]
 
 
-def _storable(value: Any) -> Any:
+def _storable(value: object) -> object:
     """The value with null for numbers that JSON cannot hold, and text without NUL, which PostgreSQL cannot."""
     if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return _text(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {_storable(str(name)): _storable(inner) for name, inner in value.items()}
+        return _object(value)
     if isinstance(value, list):
         return [_storable(inner) for inner in value]
-    return value if value is None or isinstance(value, int) else _storable(repr(value))
+    return value if value is None or isinstance(value, int) else _text(repr(value))
+
+
+def _object(value: Mapping[str, object]) -> dict[str, object]:
+    return {_text(str(name)): _storable(inner) for name, inner in value.items()}
+
+
+def _text(value: str) -> str:
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _position(entry_id: str) -> Position | None:

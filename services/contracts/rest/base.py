@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -28,7 +28,7 @@ class Request(Document):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-def _known_or_text(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
+def _known_or_text(value: object, known: ValidatorFunctionWrapHandler) -> object:
     try:
         return known(value)
     except ValidationError:

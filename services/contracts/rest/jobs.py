@@ -79,6 +79,8 @@ class JobDetail(JobView):
 
     spec: dict[str, JsonValue]
     """Resolved: every default written out."""
+    warnings: list[str] = Field(default_factory=list)
+    """In the answer to a submission: what of the job may not fit the machine; else empty."""
 
 
 class JobPage(Document):
@@ -87,6 +89,14 @@ class JobPage(Document):
     jobs: list[JobView]
     next_cursor: str | None
     """Give it as `cursor` for the next page; null: this is the last."""
+
+
+class Range(Document):
+    """Between which figures an estimate lies, and what it rests on."""
+
+    low: float
+    high: float
+    basis: str
 
 
 class Estimates(Document):
@@ -104,6 +114,14 @@ class Estimates(Document):
     """All training batches; evaluations and the warm start not counted."""
     checkpoint_bytes: int
     """All checkpoints that are kept at a time, and the final policy."""
+    queue_memory_bytes: int
+    """Groups that wait to be trained, in Redis."""
+    disk_bytes: int
+    """Checkpoints, published policies, and the rollouts of every batch."""
+    time_s: float | None = None
+    """From the start to the end; null: no earlier job here was like it."""
+    ranges: dict[str, Range] = Field(default_factory=dict)
+    """Field -> how far it may be off; a field that is not here is exact."""
 
 
 class DryRun(Document):

@@ -79,6 +79,10 @@ def plain_words(template: str, brought: Mapping[str, str] = NONE) -> list[str]:
     return _MARKUP.sub(" ", _text(template, "plain", brought)).split()
 
 
-def _text(template: str, form: str, brought: Mapping[str, str]) -> str:
-    file = template_file(template, form, brought)
+def template_text(file: str, brought: Mapping[str, str] = NONE) -> str:
+    """The text of a known file."""
     return brought[file] if file in brought else template_files()[file]
+
+
+def _text(template: str, form: str, brought: Mapping[str, str]) -> str:
+    return template_text(template_file(template, form, brought), brought)

@@ -115,7 +115,7 @@ def coloured(colours: list[str], codes: str) -> list[str]:
     return [*colours, next(named, "marked")]
 
 
-def value_text(value: Any) -> str:
+def value_text(value: object) -> str:
     """An observation without a board, in words and numbers."""
     if isinstance(value, str):
         return value
@@ -193,7 +193,7 @@ class GymnasiumAdapter(Environment):
     def step(self, action: str) -> Outcome:
         action = action.strip()
         if action in self._actions:
-            chosen: Any = self._actions[action]
+            chosen: int | str = self._actions[action]
         elif not self._actions and self._env.action_space.contains(action):
             chosen = action
         else:
@@ -207,6 +207,7 @@ class GymnasiumAdapter(Environment):
             won=self._won(float(reward), terminated=bool(terminated), truncated=bool(truncated)),
             terminated=bool(terminated),
             truncated=bool(truncated),
+            action_valid=True,
         )
 
     def state(self) -> object | None:
@@ -225,7 +226,7 @@ class GymnasiumAdapter(Environment):
         threshold = self._env.spec.reward_threshold if self._env.spec else None
         return (terminated or truncated) and threshold is not None and self._score >= threshold
 
-    def _make(self, **drawn: object) -> "tuple[gymnasium.Env[Any, Any], bool]":
+    def _make(self, **drawn: object) -> "tuple[gymnasium.Env[object, int | str], bool]":
         """The environment, and whether it draws boards of text."""
         import gymnasium
 
@@ -260,7 +261,7 @@ class GymnasiumAdapter(Environment):
             raise KwargsError(f"action_names: want {len(numbers)}, got {len(names)}")
         return {str(number): number for number in numbers} | dict(zip(names, numbers, strict=False))
 
-    def _observation(self, seen: Any) -> Observation:
+    def _observation(self, seen: object) -> Observation:
         rendered = self._env.render() if self._has_board else None
         text = board_text(rendered) if isinstance(rendered, str) else value_text(seen)
         first = {number: word for word, number in self._actions.items()}  # a name comes after its number and wins

@@ -14,9 +14,14 @@ from collections.abc import Callable
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from gigpo.env.environment import Capabilities, CostClass, Environment, HomeLost, InfraFault
+
+if TYPE_CHECKING:
+    from py4j.java_gateway import JavaGateway, JavaObject
+
+T = TypeVar("T")
 
 OPTIONS = (
     "-Xmx768m",
@@ -51,7 +56,7 @@ class Engine:
         self._package = package
         self._jar = jar
         self._interface = interface
-        self._gateway: Any = None
+        self._gateway: JavaGateway | None = None
         self._kept: dict[str, list[Game]] = defaultdict(list)
 
     def new_game(self) -> "Game":
@@ -71,7 +76,7 @@ class Engine:
         """Process id of the JVM that the next game will be in, while there is one."""
         return None if self._gateway is None else int(self._gateway.java_process.pid)
 
-    def ask(self, gateway: Any, method: Callable[..., Any], *arguments: Any) -> Any:
+    def ask(self, gateway: "JavaGateway", method: Callable[..., T], *arguments: object) -> T:
         """The method's answer. HomeLost: the JVM is gone; the next game gets another."""
         from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
 
@@ -86,7 +91,7 @@ class Engine:
             self._end(gateway)
             raise HomeLost(f"the JVM of {self._jar} is gone: {error}") from error
 
-    def keep(self, name: str, game: "Game", gateway: Any) -> bool:
+    def keep(self, name: str, game: "Game", gateway: "JavaGateway") -> bool:
         """Hold a game ready, unless its JVM is gone or there are enough; whether it is held."""
         if gateway is not self._gateway or sum(map(len, self._kept.values())) >= MOST_KEPT:
             return False
@@ -98,7 +103,7 @@ class Engine:
         if self._gateway is not None:
             self._end(self._gateway)
 
-    def _end(self, gateway: Any) -> None:
+    def _end(self, gateway: "JavaGateway") -> None:
         if self._gateway is gateway:
             self._gateway = None
             self._kept.clear()
@@ -112,13 +117,13 @@ class Engine:
 class Game:
     """One game in a JVM: `game("step", "look")` calls its method `step`."""
 
-    def __init__(self, engine: Engine, gateway: Any, interface: Any) -> None:
+    def __init__(self, engine: Engine, gateway: "JavaGateway", interface: "JavaObject") -> None:
         self._engine = engine
         self._gateway = gateway
         self._interface = interface
         self._sound = True
 
-    def __call__(self, method: str, *arguments: Any) -> Any:
+    def __call__(self, method: str, *arguments: object) -> Any:
         """What the method answers; HomeLost: the JVM is gone."""
         sound, self._sound = self._sound, False
         answer = self._engine.ask(self._gateway, getattr(self._interface, method), *arguments)
@@ -174,7 +179,7 @@ class JavaEnvironment(Environment):
         return "" if shutil.which("java") else NO_JAVA
 
 
-def _start(jar: Path) -> Any:
+def _start(jar: Path) -> "JavaGateway":
     from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
     from py4j.protocol import Py4JError
 

@@ -12,12 +12,17 @@ Transcript (id BabyAI-GoToObj-v0, seed 0, train; the mission is the task: go to 
 import contextlib
 import io
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import Field
 
 from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.env.environments.splits import reset_within
+
+if TYPE_CHECKING:
+    from minigrid.core.world_object import Door, WorldObj
+    from minigrid.envs.babyai.core.verifier import Instr
+    from minigrid.minigrid_env import MiniGridEnv
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done")
 """In the order of MiniGrid's numbers."""
@@ -75,7 +80,7 @@ class MiniGrid(Environment):
             self._env = gymnasium.make(kwargs.id, disable_env_checker=True)
         except (gymnasium.error.Error, ImportError) as error:
             raise KwargsError(f"id: {kwargs.id} cannot be made: {error}") from error
-        self._grid: Any = self._env.unwrapped
+        self._grid = cast("MiniGridEnv", self._env.unwrapped)
         """MiniGrid's own object, whose attributes are the state."""
 
     def reset(self, seed: int, split: str) -> Observation:
@@ -99,6 +104,7 @@ class MiniGrid(Environment):
             won=won,
             terminated=bool(terminated),
             truncated=bool(truncated),
+            action_valid=True,  # in capitals too
         )
 
     def state(self) -> object:
@@ -143,7 +149,7 @@ class MiniGrid(Environment):
     def _seen(self) -> Iterator[str]:
         """The heading; things in view, the nearest first; walls straight ahead and to the sides; what is carried."""
         grid = self._grid
-        view, visible = grid.gen_obs_grid()
+        view, visible = grid.gen_obs_grid()  # type: ignore[no-untyped-call,unused-ignore]
         middle, front = view.width // 2, view.height - 1
         yield f"You face {COMPASS[grid.agent_dir]}"
         found = []
@@ -177,19 +183,20 @@ class MiniGrid(Environment):
         return "\n".join(" ".join(line) for line in lines)
 
 
-def door_state(door: Any) -> str:
-    """open, closed or locked."""
+def door_state(thing: "WorldObj") -> str:
+    """Whether a door is open, closed or locked."""
+    door = cast("Door", thing)
     return "open" if door.is_open else "locked" if door.is_locked else "closed"
 
 
-def can_toggle(thing: Any, carried: Any) -> bool:
+def can_toggle(thing: "WorldObj", carried: "WorldObj | None") -> bool:
     """Whether toggling changes it: a box opens, a door too unless it is locked and the key is not at hand."""
-    if thing.type == "door" and thing.is_locked:
+    if thing.type == "door" and door_state(thing) == "locked":
         return carried is not None and carried.type == "key" and bool(carried.color == thing.color)
     return thing.type in ("door", "box")
 
 
-def named(thing: Any) -> str:
+def named(thing: "WorldObj") -> str:
     """ "a red ball", "an open blue door", "a wall", "lava"."""
     if thing.type in ("wall", "lava"):
         return "a wall" if thing.type == "wall" else "lava"
@@ -203,7 +210,7 @@ def placed(ahead: int, aside: int) -> str:
     return " and ".join(f"{count} {'step' if count == 1 else 'steps'} {way}" for count, way in parts if count)
 
 
-def tile(thing: Any) -> str:
+def tile(thing: "WorldObj | None") -> str:
     """A cell in two characters: what it is and its colour."""
     if thing is None:
         return EMPTY
@@ -211,7 +218,7 @@ def tile(thing: Any) -> str:
     return symbol + COLOURS[thing.color]
 
 
-def thing_state(thing: Any) -> object:
+def thing_state(thing: "WorldObj | None") -> object:
     """Everything that tells two things apart, what a box hides included."""
     if thing is None:
         return None
@@ -219,7 +226,7 @@ def thing_state(thing: Any) -> object:
     return (thing.type, thing.color, door, thing_state(getattr(thing, "contains", None)))
 
 
-def progress(instruction: Any) -> object:
+def progress(instruction: "Instr | None") -> object:
     """How far a BabyAI instruction is fulfilled: what its verifiers remember."""
     if instruction is None:
         return None

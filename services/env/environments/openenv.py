@@ -16,7 +16,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue
@@ -89,14 +89,16 @@ class OpenEnv(Environment):
 
     def step(self, action: str) -> Outcome:
         data = self._action(action)
-        answer = {"type": "error"} if data is None else self._asked({"type": "step", "data": data})
+        answer: dict[str, JsonValue] = (
+            {"type": "error"} if data is None else self._asked({"type": "step", "data": data})
+        )
         if data is None or _error_code(answer) == "VALIDATION_ERROR":
             return Outcome(observation=self._seen, action_valid=False)
         observed = _observed(answer, "step")
         self._seen = self._observation(observed)
-        reward, done = float(observed.get("reward") or 0.0), bool(observed.get("done"))
+        reward, done = _number(observed.get("reward")), bool(observed.get("done"))
         won = done and reward >= self.kwargs.won_reward
-        return Outcome(observation=self._seen, reward=reward, terminated=done, won=won)
+        return Outcome(observation=self._seen, reward=reward, terminated=done, won=won, action_valid=True)
 
     def close(self) -> None:
         connection = getattr(self, "_socket", None)
@@ -136,13 +138,13 @@ class OpenEnv(Environment):
         finally:
             threading.stack_size(usual)
 
-    def _asked(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _asked(self, message: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """The server's answer to one message. InfraFault: there is none."""
         from websockets.exceptions import ConnectionClosed, WebSocketException
 
         try:
             with contextlib.suppress(ConnectionClosed):  # then it may have said why before it closed
-                self._socket.send(json.dumps(message))
+                self._socket.send(json.dumps(dict(message)))
             answer = json.loads(self._socket.recv(self.kwargs.timeout_s))
         except (OSError, WebSocketException) as error:
             raise InfraFault(f"{self.kwargs.url} was lost in {message['type']}: {error!r}") from error
@@ -152,7 +154,7 @@ class OpenEnv(Environment):
             raise InfraFault(f"{self.kwargs.url}: {answer['data']}")
         return answer
 
-    def _action(self, words: str) -> dict[str, Any] | None:
+    def _action(self, words: str) -> dict[str, JsonValue] | None:
         """The action as the server wants it; None: the words are none."""
         if self.kwargs.action:
             return {self.kwargs.action: words}
@@ -162,7 +164,7 @@ class OpenEnv(Environment):
             return None
         return action if isinstance(action, dict) else None
 
-    def _observation(self, observed: dict[str, Any]) -> Observation:
+    def _observation(self, observed: Mapping[str, JsonValue]) -> Observation:
         fields = observed.get("observation")
         if not isinstance(fields, dict):
             raise TypeError(f"observation: want an object, got {fields!r:.80}")
@@ -171,7 +173,7 @@ class OpenEnv(Environment):
         return Observation(text=shown, anchor=anchor, task=self.kwargs.task)
 
 
-def _shown(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
+def _shown(fields: Mapping[str, JsonValue], names: tuple[str, ...]) -> str:
     """The named fields, one a line; without names all but the metadata, as JSON."""
     if not names:
         return json.dumps({name: value for name, value in fields.items() if name != "metadata"}, sort_keys=True)
@@ -179,12 +181,19 @@ def _shown(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
     return "\n".join(value if isinstance(value, str) else json.dumps(value, sort_keys=True) for value in values)
 
 
-def _error_code(answer: Mapping[str, Any]) -> str:
+def _number(value: JsonValue) -> float:
+    """A reward as the server sent it, which is 0 where it sent none. TypeError: it is no number."""
+    if isinstance(value, dict | list):
+        raise TypeError(f"reward: want a number, got {value!r:.80}")
+    return float(value or 0.0)
+
+
+def _error_code(answer: Mapping[str, JsonValue]) -> str:
     data = answer.get("data")
     return str(data.get("code", "")) if answer.get("type") == "error" and isinstance(data, dict) else ""
 
 
-def _observed(answer: dict[str, Any], asked: str) -> dict[str, Any]:
+def _observed(answer: Mapping[str, JsonValue], asked: str) -> dict[str, JsonValue]:
     data = answer.get("data")
     if answer.get("type") != "observation" or not isinstance(data, dict):
         raise RuntimeError(f"the server answered {asked} with {answer!r:.500}")

@@ -9,7 +9,7 @@ Transcript (game coin, options numLocations 2 and includeDoors 0, train, seed 1)
 """
 
 import json
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from pydantic import Field
 
@@ -32,6 +32,13 @@ class TextWorldExpressKwargs(EnvironmentKwargs):
         description='The game\'s own parameters, such as {"numLocations": 5}; a wrong name is answered with the list.',
     )
     max_turns: int = Field(50, ge=1, le=100_000, description="The episode is truncated after this many steps.")
+
+
+class Told(TypedDict):
+    """What the engine answers about a state, as far as it is read here."""
+
+    observation: str
+    validActions: list[str]
 
 
 class TextWorldExpress(JavaEnvironment):
@@ -84,6 +91,6 @@ class TextWorldExpress(JavaEnvironment):
             raise KwargsError(f"options: {refused}")
         return game
 
-    def _observe(self, told: dict[str, Any]) -> Observation:
+    def _observe(self, told: Told) -> Observation:
         self._actions = tuple(sorted(set(told["validActions"])))
         return Observation(text=told["observation"].strip(), task=self._task, admissible_actions=self._actions)

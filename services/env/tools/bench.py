@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import JsonValue
 
 from services.env.settings import Settings
 from services.env.tools.bench_load import Load, Service, Taken, served
@@ -30,12 +31,16 @@ THINK_S = 0.064
 OWN_STEPS = 1000
 
 
+Figures = dict[str, JsonValue]
+"""Figures by name; null: it could not be measured."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is measured. `hold_s` 0: holding is not."""
 
     environment: str
-    kwargs: Mapping[str, Any] | None
+    kwargs: Mapping[str, JsonValue] | None
     sessions: int
     latency_sessions: int
     seconds: float
@@ -48,7 +53,7 @@ class Plan:
         return SESSIONS_HELD_PER_CORE * _cores() if self.hold_s else 0
 
 
-async def measure(plan: Plan) -> dict[str, Any]:
+async def measure(plan: Plan) -> Figures:
     """Every figure. Latency is that of a step, from sending it to having its answer: the environment's own time is in
     it, and told as env_step_ms.
 
@@ -73,7 +78,7 @@ async def measure(plan: Plan) -> dict[str, Any]:
         }
 
 
-async def _throughput(service: Service, task: Task, plan: Plan) -> dict[str, Any]:
+async def _throughput(service: Service, task: Task, plan: Plan) -> Figures:
     """Steps a second, ours (on a stream, and in batches as the rollout service sends them) and OpenEnv's in turns."""
     ours, batched, theirs = Taken(), Taken(), Taken()
     async with Load(service, task, plan.sessions) as load:
@@ -89,7 +94,7 @@ async def _throughput(service: Service, task: Task, plan: Plan) -> dict[str, Any
         except OpenEnvMissingError as error:
             ours.add(await load.run(plan.seconds))
             batched.add(await load.run(plan.seconds, batched=True))
-            compared: dict[str, Any] = {"openenv_steps_per_s": None, "openenv": str(error)}
+            compared: Figures = {"openenv_steps_per_s": None, "openenv": str(error)}
         else:
             compared = {
                 "openenv_steps_per_s": theirs.per_second,
@@ -97,11 +102,11 @@ async def _throughput(service: Service, task: Task, plan: Plan) -> dict[str, Any
                 "ratio": ours.per_second / theirs.per_second,
                 "openenv_load_cpu_ms_per_step": theirs.cpu_ms_per_step("load"),
             }
-    cpu = {f"{name}_cpu_ms_per_step": ours.cpu_ms_per_step(name) for name in ours.cpu_s}
+    cpu: Figures = {f"{name}_cpu_ms_per_step": ours.cpu_ms_per_step(name) for name in ours.cpu_s}
     return {"steps_per_s": ours.per_second, "batched_steps_per_s": batched.per_second, **compared, **cpu}
 
 
-async def _latency(service: Service, task: Task, plan: Plan) -> dict[str, Any]:
+async def _latency(service: Service, task: Task, plan: Plan) -> Figures:
     """Of a step: with every session in a hurry, so that steps wait for each other, and at the pace of agents."""
     async with Load(service, task, plan.latency_sessions) as load:
         await load.run(WARM_UP_S)
@@ -117,7 +122,7 @@ async def _latency(service: Service, task: Task, plan: Plan) -> dict[str, Any]:
     }
 
 
-async def _holding(service: Service, task: Task, plan: Plan) -> dict[str, Any]:
+async def _holding(service: Service, task: Task, plan: Plan) -> Figures:
     """Open sessions, keep them for a while, then step each: how many answered, and the memory that they took."""
     async with Load(service, task, plan.held) as load:
         await load.keep(plan.hold_s)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from typing import Self
 
 import grpc
 import psutil
@@ -165,7 +165,7 @@ class Load:
 
     async def _drive(self, taken: Taken, later: asyncio.TaskGroup, *, until: float, think_s: float) -> None:
         """Send and receive on one stream. What needs no waiting goes out in one message, the rest in its own time."""
-        stream = cast(Any, self._client.stub).StepStream()
+        stream = self._client.stub.StepStream(None)
         writing = asyncio.Lock()
 
         async def send(sessions: Sequence[_Session]) -> None:
@@ -179,7 +179,9 @@ class Load:
         await send(list(self._by_lease.values()))
         unanswered = len(self._by_lease)
         while unanswered:
-            results = (await stream.read()).results
+            answer = await stream.read()
+            assert isinstance(answer, env_pb2.StepBatchResponse), "the service ended the stream"
+            results = answer.results
             now = time.perf_counter()
             sessions = [self._answered(result, taken, now) for result in results]
             if now > until:
@@ -199,9 +201,8 @@ class Load:
 
     async def _drive_batch(self, sessions: list[_Session], taken: Taken, *, until: float) -> None:
         """Send a batch, wait for it, send the next."""
-        stub = cast(Any, self._client.stub)
         while True:
-            results = (await stub.StepBatch(self._steps(sessions), timeout=CALL_TIMEOUT_S)).results
+            results = (await self._client.stub.StepBatch(self._steps(sessions), timeout=CALL_TIMEOUT_S)).results
             now = time.perf_counter()
             sessions = [self._answered(result, taken, now) for result in results]
             if now > until:

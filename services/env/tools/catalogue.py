@@ -1,7 +1,8 @@
 """What this installation can open, told without a service: the same words as `GET /v1/environments`."""
 
 import asyncio
-from typing import Any
+
+from pydantic import JsonValue
 
 from services.contracts.environment import EnvironmentInfo
 from services.env.edge.translation import environment_message
@@ -9,7 +10,7 @@ from services.env.settings import Settings
 from services.env.workers.listing import installed
 
 
-def local_catalogue() -> list[dict[str, Any]]:
+def local_catalogue() -> list[dict[str, JsonValue]]:
     """Every environment that is registered here, in order of id."""
     return [
         {

@@ -176,7 +176,7 @@ async def vocabulary_covers_the_texts(subject: Subject) -> str:
     """Every word that is shown or can be said is in the vocabulary, where one is given."""
     words = set(subject.entry.vocabulary)
     if not words:
-        raise NotClaimed("an open vocabulary")
+        raise NotClaimed("no vocabulary(): a job that trains from scratch gathers the words by playing")
     for episode in await subject.played() + await subject.played(1):
         for seen in episode.observations:
             for text in (seen.text, seen.task, *seen.admissible_actions):

@@ -8,9 +8,12 @@ import json
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 T = TypeVar("T")
 
@@ -87,7 +90,8 @@ def new(
 ) -> None:
     """Make a package with an environment to fill in: pyproject with its entry point, the class, and a test.
 
-    `pip install -e NAME` registers it, `gigpo env check NAME` checks it.
+    `pip install --no-deps -e NAME` registers it, `gigpo env check NAME` checks it, and `gigpo train NAME/job.yaml`
+    trains in it.
     """
     from services.env.tools.scaffold import ScaffoldError, make_package
 
@@ -97,7 +101,7 @@ def new(
         raise typer.BadParameter(str(error)) from error
     words = _words(json_output)
     words.write("".join(f"{file}\n" for file in files))
-    words.write(f"next: pip install -e {folder / name} && gigpo env check {name} && gigpo env play {name}\n")
+    words.write(f"next: pip install --no-deps -e {folder / name} && gigpo env check {name} && gigpo env play {name}\n")
     if json_output:
         _emit({"name": name, "folder": str(folder / name), "files": [str(file) for file in files]})
 
@@ -128,7 +132,7 @@ def bench(
         _emit(figures)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def _run(work: Coroutine[object, None, T]) -> T:
     """Run to the end; what the service refuses and what cannot be started is one sentence and a status."""
     import grpc
 
@@ -150,7 +154,7 @@ def _failure(sentence: str, status: int) -> typer.Exit:
     return typer.Exit(status)
 
 
-def _kwargs(text: str) -> dict[str, Any] | None:
+def _kwargs(text: str) -> "dict[str, JsonValue] | None":
     """The object that was given; None: none was."""
     if not text:
         return None
@@ -163,11 +167,11 @@ def _kwargs(text: str) -> dict[str, Any] | None:
     return found
 
 
-def _words(json_output: bool) -> Any:
+def _words(json_output: bool) -> TextIO:
     """Where words for people go."""
     return sys.stderr if json_output else sys.stdout
 
 
-def _emit(document: Any) -> None:
+def _emit(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     sys.stdout.flush()

@@ -7,6 +7,7 @@ from enum import Enum
 
 import grpc
 from gigpo_proto.env.v1 import env_pb2
+from pydantic import JsonValue
 
 from services.env.tools import checks
 from services.env.tools.local import EnvClient, Task, local_service, status_text
@@ -60,7 +61,7 @@ class Finding:
 
 
 async def check_environments(
-    wanted: Sequence[str], report: Callable[[Finding], None], *, kwargs: Mapping[str, object] | None = None
+    wanted: Sequence[str], report: Callable[[Finding], None], *, kwargs: Mapping[str, JsonValue] | None = None
 ) -> list[Finding]:
     """Check the environments of these ids, or all where none is named.
 
@@ -89,7 +90,7 @@ async def check_environments(
 async def _check(
     client: EnvClient,
     entry: env_pb2.EnvironmentInfo,
-    kwargs: Mapping[str, object] | None,
+    kwargs: Mapping[str, JsonValue] | None,
     found: Callable[[Finding], None],
 ) -> None:
     if entry.unavailable_reason:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import grpc
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
+from pydantic import JsonValue
 
 from services.env.edge.server import MAX_MESSAGE_BYTES, running_server
 from services.env.settings import Settings
@@ -30,7 +31,7 @@ class Task:
     """What names one initial state."""
 
     environment: str
-    kwargs: Mapping[str, object]
+    kwargs: Mapping[str, JsonValue]
     split: str = ""
     seed: int = 0
 

@@ -5,15 +5,53 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TextIO, TypedDict
 
 from gigpo_proto.env.v1 import env_pb2
+from pydantic import JsonValue
 
 from services.env.tools.local import EnvClient, Task, local_service
 
 SHOWN_ACTIONS = 60
 """More admissible actions than this are not listed."""
 QUIT = {"quit", "exit"}
+
+
+class ObservationDocument(TypedDict):
+    """What the agent saw. Digests are hexadecimal."""
+
+    text: str
+    anchor: str
+    anchor_key: str
+    state_key: str
+    task: str
+    admissible_actions: list[str]
+
+
+class StepDocument(TypedDict):
+    """One action and what came of it."""
+
+    action: str
+    observation: ObservationDocument
+    reward: float
+    score: float
+    won: bool
+    terminated: bool
+    truncated: bool
+    action_valid: bool
+
+
+class Transcript(TypedDict):
+    """An episode from its first observation on."""
+
+    environment: str
+    kwargs: dict[str, JsonValue]
+    split: str
+    seed: int
+    first: ObservationDocument
+    steps: list[StepDocument]
+    score: float
+    won: bool
 
 
 class Lines:
@@ -49,9 +87,9 @@ class Lines:
 
 
 async def play_episode(
-    environment: str, kwargs: Mapping[str, Any] | None, *, split: str, seed: int, words: TextIO
-) -> dict[str, Any]:
-    """Show and ask until the episode or the input ends; what was done, as a document.
+    environment: str, kwargs: Mapping[str, JsonValue] | None, *, split: str, seed: int, words: TextIO
+) -> Transcript:
+    """Show and ask until the episode or the input ends, and return what was done.
 
     Args:
         kwargs: None: the environment's first example.
@@ -66,7 +104,7 @@ async def play_episode(
             words.write(f"task: {first.task}\n")
         steps = await _steps(client, group.leases[0], first, words)
         await client.close(group.leases)
-    last = steps[-1] if steps else {"score": 0.0, "won": False}
+
     return {
         "environment": environment,
         "kwargs": dict(task.kwargs),
@@ -74,19 +112,19 @@ async def play_episode(
         "seed": seed,
         "first": _document(first),
         "steps": steps,
-        "score": last["score"],
-        "won": last["won"],
+        "score": steps[-1]["score"] if steps else 0.0,
+        "won": bool(steps) and steps[-1]["won"],
     }
 
 
-async def _chosen_kwargs(client: EnvClient, environment: str) -> Mapping[str, Any]:
+async def _chosen_kwargs(client: EnvClient, environment: str) -> Mapping[str, JsonValue]:
     entries = {entry.id: entry for entry in await client.environments()}
     examples = json.loads(entries[environment].example_kwargs_json) if environment in entries else []
     return dict(examples[0]) if examples else {}
 
 
-async def _steps(client: EnvClient, lease: str, seen: env_pb2.Observation, words: TextIO) -> list[dict[str, Any]]:
-    steps: list[dict[str, Any]] = []
+async def _steps(client: EnvClient, lease: str, seen: env_pb2.Observation, words: TextIO) -> list[StepDocument]:
+    steps: list[StepDocument] = []
     lines = Lines(sys.stdin.fileno())
     while True:
         _show(seen, words)
@@ -135,7 +173,7 @@ async def _asked(seen: env_pb2.Observation, lines: Lines, words: TextIO) -> str 
     return text
 
 
-def _document(seen: env_pb2.Observation) -> dict[str, Any]:
+def _document(seen: env_pb2.Observation) -> ObservationDocument:
     return {
         "text": seen.text,
         "anchor": seen.anchor,
@@ -146,7 +184,7 @@ def _document(seen: env_pb2.Observation) -> dict[str, Any]:
     }
 
 
-def _step_document(action: str, outcome: env_pb2.Outcome) -> dict[str, Any]:
+def _step_document(action: str, outcome: env_pb2.Outcome) -> StepDocument:
     return {
         "action": action,
         "observation": _document(outcome.observation),

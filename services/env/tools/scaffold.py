@@ -13,6 +13,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 FILES = {
     "pyproject.toml": "pyproject.toml.txt",
     "README.md": "README.md.txt",
+    "job.yaml": "job.yaml.txt",
     "{name}/__init__.py": "init.py.txt",
     "{name}/environment.py": "environment.py.txt",
     "{name}/templates/{name}.v1.think.jinja": "think.jinja.txt",

@@ -3,7 +3,6 @@
 import asyncio
 import statistics
 import time
-from typing import Any
 
 import grpc
 import psutil
@@ -22,7 +21,7 @@ LEASES = 256
 SETTLE_S = 30.0
 
 
-async def soak(cycles: int, *, workers: int = 2, episodes_per_worker: int = 5_000) -> dict[str, Any]:
+async def soak(cycles: int, *, workers: int = 2, episodes_per_worker: int = 5_000) -> dict[str, float]:
     """Open, step and close so many sessions, each by calls of its own, over environments in turn.
 
     Returns memory (resident, service and workers, MiB) as medians of the second and the last tenth of the run and their

@@ -3,8 +3,8 @@
 import io
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +35,7 @@ def findings_table(findings: Sequence[Finding]) -> str:
     return _text(table)
 
 
-def findings_document(findings: Sequence[Finding]) -> dict[str, Any]:
+def findings_document(findings: Sequence[Finding]) -> dict[str, JsonValue]:
     """Counts by result, and every finding."""
     return {
         **{result.name.lower(): sum(one.result is result for one in findings) for result in Result},
@@ -43,7 +43,7 @@ def findings_document(findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def figures_table(figures: Mapping[str, Any]) -> str:
+def figures_table(figures: Mapping[str, JsonValue]) -> str:
     """One line a figure."""
     table = Table("figure", "", box=None, header_style="bold")
     for name, value in figures.items():
@@ -51,5 +51,5 @@ def figures_table(figures: Mapping[str, Any]) -> str:
     return _text(table)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: JsonValue) -> str:
     return f"{value:,.0f}" if isinstance(value, float) else str(value)

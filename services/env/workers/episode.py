@@ -50,6 +50,7 @@ class Episode:
         self._origin: tuple[int, str] = (0, "")
         self._actions: list[str] = []
         self._score = 0.0
+        self._admissible: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -72,6 +73,7 @@ class Episode:
         if not isinstance(outcome, Outcome):
             raise ContractError(f"step: want an Outcome, got {came(outcome)}")
         self._actions.append(action)
+        valid = self._valid(action, outcome.action_valid)
         reward = number("reward", outcome.reward)
         score = self._score + reward if outcome.score is None else outcome.score
         self._score = number("score", score)
@@ -87,7 +89,7 @@ class Episode:
             won=flag("won", outcome.won),
             terminated=terminated,
             truncated=not terminated and (truncated or out_of_turns),
-            action_valid=flag("action_valid", outcome.action_valid),
+            action_valid=valid,
             rewards=numbers("rewards", outcome.rewards),
         )
 
@@ -95,11 +97,18 @@ class Episode:
         """Free what the environment holds."""
         self._environment.close()
 
+    def _valid(self, action: str, said: bool | None) -> bool:
+        """What the author says; where that is nothing, whether the action was among those shown last."""
+        if said is None:
+            return not self._admissible or action in self._admissible
+        return flag("action_valid", said)
+
     def _keyed(self, field: str, observation: Observation) -> KeyedObservation:
         """With its keys and the digest of all of it. ContractError: a part of it is not what it must be."""
         if not isinstance(observation, Observation):
             raise ContractError(f"{field}: want an Observation, got {came(observation)}")
         shown, anchor, task, actions = _checked(observation)
+        self._admissible = actions
         state = self._environment.state()
         if state is None:
             state = (self._origin, self._actions)

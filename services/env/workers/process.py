@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -70,7 +69,7 @@ class WorkerProcess:
         self._outbox: list[Order] = []
         self._stopping = False
         self._hung = False
-        self._last_tick: tuple[Any, ...] = ()
+        self._last_tick: tuple[object, ...] = ()
         self._ticked_at = time.monotonic()
         self._reading = asyncio.create_task(self._read())
 

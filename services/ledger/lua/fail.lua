@@ -1,7 +1,8 @@
 -- An attempt failed: GENERATING -> OPEN while fewer than max_attempts have failed, else -> DROPPED(infra). Attempts that
 -- a pause, a drain or a dead worker cut short were begun and did not fail: they do not count here.
 -- KEYS: group, episodes, groups stream, ledger, live
--- ARGV: attempt, cause, consumer group of the groups stream, group id, seconds a dropped record is kept. Returns the state.
+-- ARGV: attempt, cause, consumer group of the groups stream, group id, seconds a dropped record is kept,
+--       1: the next attempt draws new noise. Returns the state.
 local g = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'max_attempts', 'message', 'opened', 'purpose')
 if g[1] ~= 'GENERATING' then return redis.error_reply('REFUSED ' .. (g[1] or 'UNKNOWN')) end
 if g[2] ~= ARGV[1] then return redis.error_reply('REFUSED attempt ' .. g[2] .. ' replaced attempt ' .. ARGV[1]) end
@@ -9,6 +10,7 @@ redis.call('XACK', KEYS[3], ARGV[3], g[4])
 redis.call('XDEL', KEYS[3], g[4])
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[1], 'cause', ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'redrawn', ARGV[6])
 if redis.call('HINCRBY', KEYS[1], 'failed', 1) < tonumber(g[3]) then
   redis.call('HINCRBY', KEYS[4], 'retried', 1)
   local id = redis.call('XADD', KEYS[3], '*', 'p', g[5])

@@ -16,6 +16,8 @@ from services.trainer.batch.drops import last_trouble, note_arrivals
 from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import FIRST_GROUPS
+from services.trainer.learner.errors import LearnerError
+from services.trainer.learner.rows import rows_of
 from services.trainer.replicas.room import check_room
 from services.trainer.session.deadline import Deadline
 from services.trainer.session.session import Session
@@ -28,6 +30,11 @@ class Batch:
     number: int
     """Also the policy version that trains it."""
     groups: list[Payload]
+    kl: list[list[float]] | None = None
+    """Of each group, of each of its rows: the KL that was taken from the reward, see `Learner.divergence`; None: none
+    was. In the manifest, because another machine may round it differently."""
+    scoring_s: float = 0.0
+    """Seconds that the trainer itself took to score the groups once more; no wait for them."""
 
     @property
     def group_ids(self) -> list[str]:
@@ -44,7 +51,8 @@ class Batch:
             }
             for group in self.groups
         ]
-        return json.dumps({"batch": self.number, "groups": groups}, sort_keys=True)
+        kl = {} if self.kl is None else {"kl": self.kl}
+        return json.dumps({"batch": self.number, "groups": groups, **kl}, sort_keys=True)
 
 
 def training_group(session: Session, cursor: int) -> OpenedGroup:
@@ -114,27 +122,48 @@ async def load_manifest(session: Session, number: int, manifest: str) -> Batch:
     Raises:
         JobFailed: the stored payloads are not those of the manifest.
     """
-    named = json.loads(manifest)["groups"]
+    assigned = json.loads(manifest)
+    named, kl = assigned["groups"], assigned.get("kl")
     groups = await session.stored.load([group["id"] for group in named])
-    batch = Batch(number, as_trained(groups, session.spec))
+    batch = Batch(number, as_trained(groups, session.spec, kl), kl)
     if json.loads(batch.manifest())["groups"] != named:
         raise JobFailed(f"batch {number}: the stored groups are not those of its manifest")
     return batch
 
 
-def as_trained(groups: Sequence[Payload], spec: JobSpec) -> list[Payload]:
+def as_trained(groups: Sequence[Payload], spec: JobSpec, kl: list[list[float]] | None = None) -> list[Payload]:
     """The groups of a batch with the scores that it is trained with.
+
+    Args:
+        kl: see `Batch.kl`.
 
     Raises:
         JobFailed: they cannot be scored together.
     """
     # torch comes with it, and only the pool's child may load that
+    from services.step_batch import GroupFault
     from services.trainer.batch.second_stage import scored_together
 
     try:
-        return scored_together(groups, spec)
-    except GigpoError as error:
+        return scored_together(groups, spec, kl)
+    except (GigpoError, GroupFault) as error:
         raise JobFailed(f"the batch cannot be scored: {error}") from error
+
+
+def _divergence(session: Session, groups: Sequence[Payload]) -> list[list[float]] | None:
+    """The KL of each group's rows under the weights that the batch will be trained from; None where no reward has it.
+
+    Raises:
+        JobFailed: a group's rows can't be read.
+    """
+    if not session.spec.algorithm.subtracts_kl:
+        return None
+    try:
+        rows = [rows_of(group.episodes, group.scored) for group in groups]
+        values = iter(session.learner.divergence([row for group in rows for row in group]))
+    except LearnerError as error:
+        raise JobFailed(f"the KL of the batch cannot be computed: {error}") from error
+    return [[next(values) for _ in group] for group in rows]
 
 
 async def _note_arrivals(session: Session) -> bool:
@@ -165,7 +194,9 @@ async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Ba
             session.queue.lose(group.group_id)
     if too_old or flat:
         return None
-    batch = Batch(number, as_trained(groups, session.spec))
+    began = time.monotonic()
+    kl = _divergence(session, groups)
+    batch = Batch(number, as_trained(groups, session.spec, kl), kl, time.monotonic() - began)
     await session.ledger.assign(session.epoch, number, batch.manifest(), batch.group_ids)
     session.queue.cut(batch.group_ids)
     return batch

@@ -55,6 +55,7 @@ def batch_record(
         **_advantage_levels(sums, steps),
         **_step_groups(batch, sums, steps),
         **learner,
+        **({} if batch.kl is None else {"kl": sum(map(sum, batch.kl)) / max(tokens, 1)}),
         "staleness_mean": sum(ages) / len(ages),
         "staleness_max": max(ages),
         "tokens": tokens,
@@ -68,9 +69,15 @@ def batch_record(
 
 
 def append_record(path: Path, record: dict[str, float]) -> None:
-    """Add a line to metrics.jsonl."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    """Add a line to metrics.jsonl. OSError: the disk refuses it; nothing of the line is left."""
+    with path.open("ab") as file:
+        end = file.tell()
+        try:
+            file.write(json.dumps(record).encode() + b"\n")
+            file.flush()
+        except OSError:
+            os.ftruncate(file.fileno(), end)
+            raise
 
 
 def cut_records(path: Path, lines: int) -> None:

@@ -1,75 +1,72 @@
-"""The second scoring stage: advantages whose scale spans the batch, when the batch is cut.
+"""The second scoring stage, when a batch is cut: advantages whose scale spans the batch, or whose rewards hold the KL.
 
-Groups are scored alone when they are complete; only here are those of one batch together. The result replaces the
-groups' scores, so the manifest holds its hash, a successor that replays the manifest must find the same bytes, and the
-archive shows the advantages that were trained.
+Groups are scored alone when they are complete; only here are those of one batch together, and beside the reference
+policy. The result replaces the groups' scores, so the manifest holds its hash, a successor that replays the manifest
+must find the same bytes, and the archive shows the advantages that were trained.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import torch
 from torch import Tensor
 
-from gigpo_core import AdvantageConfig, StepBatch, compute_advantages
+from gigpo_core import AdvantageConfig, compute_advantages
 from services.contracts.algorithm import advantage_values
 from services.contracts.job import JobSpec
-from services.contracts.messages import Episode, Step, encode
+from services.contracts.messages import encode
+from services.step_batch import step_batch
 from services.trainer.groups.payloads import Payload
 
+Divergences = Sequence[Sequence[float]]
+"""Of each group in order, of each of its rows: the k1 estimate of the KL to the reference policy, nats."""
 
-def scored_together(groups: Sequence[Payload], spec: JobSpec) -> list[Payload]:
-    """The groups of a batch with the advantages that they have in it; unchanged where no scale spans the batch.
 
-    A pure function of the stored episodes and the spec: equal groups in equal order give equal bytes.
+def scored_together(groups: Sequence[Payload], spec: JobSpec, kl: Divergences | None = None) -> list[Payload]:
+    """The groups of a batch with the advantages that they have in it; unchanged where nothing is left to this stage.
+
+    A pure function of the stored episodes, the spec and `kl`: equal groups in equal order give equal bytes.
+
+    Args:
+        kl: wanted where the spec takes the KL from the rewards.
 
     Raises:
-        GigpoError: a group's rows are wrong.
+        GigpoError, GroupFault: a group's rows are wrong, or the KL is wanted and not there.
     """
     config = AdvantageConfig(**advantage_values(spec.algorithm, spec.rewards))
-    if not config.spans_batch:
+    if not (config.spans_batch or config.subtracts_kl):
         return list(groups)
-    batch = _step_batch([group.episodes for group in groups], functions=len(spec.rewards.reward_funcs))
+    flat = None if kl is None else [value for group in kl for value in group]
+    batch = step_batch([group.episodes for group in groups], len(spec.rewards.reward_funcs), kl=flat)
     found = compute_advantages(batch, config)
     sizes = [sum(len(episode.steps) for episode in group.episodes) for group in groups]
-    parts = zip(groups, torch.split(found.advantage, sizes), torch.split(found.episode_advantage, sizes), strict=True)
-    return [_rescored(group, advantage, episode) for group, advantage, episode in parts]
+    columns = {name: torch.split(getattr(found, name), sizes) for name in COLUMNS}
+    return [
+        _rescored(group, {name: parts[place] for name, parts in columns.items()}, config.step_weight)
+        for place, group in enumerate(groups)
+    ]
 
 
-def _rescored(group: Payload, advantage: Tensor, episode: Tensor) -> Payload:
-    scored = msgspec.structs.replace(
-        group.scored,
-        advantage=_bytes(advantage),
-        episode_advantage=_bytes(episode),
-        diagnostics={**group.scored.diagnostics, "abs_episode_advantage_sum": float(episode.abs().sum())},
-    )
+COLUMNS = ("advantage", "episode_advantage", "step_advantage", "step_return")
+"""What this stage replaces: columns of `Advantages` and of `ScoredGroup`."""
+
+
+def _rescored(group: Payload, columns: dict[str, Tensor], step_weight: float) -> Payload:
+    """The group with these columns; what else was measured of it, such as the spread of its returns, stays."""
+    step = columns["step_advantage"]
+    sums = {
+        "useful_anchor_rows": float((step != 0).sum()),
+        "abs_episode_advantage_sum": float(columns["episode_advantage"].abs().sum()),
+        "abs_step_advantage_sum": float((step_weight * step).abs().sum()),
+    }
+    packed: dict[str, Any] = {name: _bytes(column) for name, column in columns.items()}
+    scored = msgspec.structs.replace(group.scored, **packed, diagnostics={**group.scored.diagnostics, **sums})
     return Payload(encode(scored), group.episode_payloads, scored, group.episodes)
 
 
 def _bytes(column: Tensor) -> bytes:
     return struct.pack(f"<{len(column)}d", *column.tolist())
-
-
-def _step_batch(groups: Sequence[Sequence[Episode]], functions: int) -> StepBatch:
-    """The rows in order of (group, k, step_index). Estimators without a step level compare no states."""
-    episodes = [(number, episode) for number, group in enumerate(groups) for episode in group]
-    rows: list[tuple[int, int, Step]] = [
-        (group, number, step)
-        for number, (group, episode) in enumerate(episodes)
-        for step in sorted(episode.steps, key=lambda step: step.step_index)
-    ]
-    components = torch.tensor([step.rewards for *_, step in rows], dtype=torch.float64).view(len(rows), functions)
-    # the values of reward functions stand for the reward, which is their weighted sum
-    rewards = [0.0 if functions else step.reward for *_, step in rows]
-    return StepBatch(
-        group_id=torch.tensor([group for group, *_ in rows], dtype=torch.int64),
-        episode_id=torch.tensor([number for _, number, _ in rows], dtype=torch.int64),
-        step_index=torch.tensor([step.step_index for *_, step in rows], dtype=torch.int64),
-        anchor_key=torch.zeros(len(rows), 2, dtype=torch.int64),
-        reward=torch.tensor(rewards, dtype=torch.float64),
-        action_valid=torch.tensor([step.action_valid for *_, step in rows], dtype=torch.bool),
-        reward_components=components if functions else None,
-    )

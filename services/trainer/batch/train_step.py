@@ -16,6 +16,7 @@ from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.rows import rows_of
 from services.trainer.replicas.publish import publish_policy
 from services.trainer.session.session import Session
+from services.trainer.session.writing import written
 from services.trainer.storage.folders import write_durably
 
 
@@ -27,7 +28,7 @@ async def train_next_batch(session: Session) -> None:
     """
     started = time.monotonic()
     batch = await next_batch(session)
-    await train_batch(session, batch, time.monotonic() - started)
+    await train_batch(session, batch, time.monotonic() - started - batch.scoring_s)
 
 
 async def manifests_to_replay(session: Session) -> dict[int, str]:
@@ -57,7 +58,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     """Take the optimizer steps of an assigned batch and publish the next version."""
     started = time.monotonic()
     learner = _learn(session, batch)
-    train_s = time.monotonic() - started
+    train_s = time.monotonic() - started + batch.scoring_s
     await warn_of_mismatch(session, f"batch {batch.number}", learner.get("current_mismatch_kl"))
     session.progress.batch += 1
     session.consumption.trained(batch.number, batch.group_ids)
@@ -71,8 +72,11 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     publish_s = time.monotonic() - published
     timing = Timing(wait_s, train_s, publish_s, served)
     record = {"at_unix_s": time.time(), **batch_record(batch, learner, timing, session.spec.rewards.reward_funcs)}
-    write_durably(session.folder.rollouts(batch.number), packed([group.encoded for group in batch.groups]))
-    append_record(session.folder.metrics, record)
+    payload = packed([group.encoded for group in batch.groups])
+    await written(
+        session, f"batch {batch.number}", lambda: write_durably(session.folder.rollouts(batch.number), payload)
+    )
+    await written(session, "metrics.jsonl", lambda: append_record(session.folder.metrics, record))
     session.progress.metrics_lines += 1
     session.progress.spend("training", wait_s + train_s + publish_s)
     session.progress.wait(
@@ -96,7 +100,7 @@ def _learn(session: Session, batch: Batch) -> dict[str, float]:
     totals.env_steps += sum(len(episode.steps) for group in batch.groups for episode in group.episodes)
     totals.sampled_tokens += sum(group.sampled_tokens for group in batch.groups)
     totals.trained_tokens += int(learner["trained_tokens"])
-    totals.zero_advantage_tokens += sum(len(row.response_ids) for row in rows if row.advantage == 0.0)
+    totals.zero_advantage_tokens += sum(len(row.response_ids) for row in rows) - int(learner["trained_tokens"])
     totals.trained_steps += len(rows)
     totals.optimizer_steps = session.learner.optimizer_steps
     totals.stale_max = max(totals.stale_max, *(staleness(group, batch.number) for group in batch.groups))

@@ -7,10 +7,14 @@ its API: the version is pinned, and a test kills children of a real worker.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool
+
+if TYPE_CHECKING:
+    from billiard.process import Process  # type: ignore[import-untyped]
+    from celery.worker import WorkController
 
 STEADY_S = 60.0
 """A child that was up for so long starts the count of deaths in a row anew."""
@@ -57,7 +61,7 @@ class PatientPool(AsynPool):  # type: ignore[misc]
     def _is_steady(self) -> bool:
         return self.up is not None and time.monotonic() - self.up > STEADY_S
 
-    def _create_worker_process(self, i: int) -> Any:
+    def _create_worker_process(self, i: int) -> Process:
         self.born, self.up = time.monotonic(), None
         return super()._create_worker_process(i)
 
@@ -77,7 +81,7 @@ class PatientTaskPool(TaskPool):  # type: ignore[misc]
     Pool = PatientPool
 
 
-def patient_pool(worker: Any) -> PatientPool:
+def patient_pool(worker: WorkController) -> PatientPool:
     """The pool of a Celery worker that is ready or shuts down; the worker keeps it inside its `TaskPool`."""
     pool = worker.pool._pool
     assert isinstance(pool, PatientPool)

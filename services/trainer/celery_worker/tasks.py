@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 from functools import cache
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
-from celery import shared_task
+from celery import Task, shared_task
 from celery.exceptions import Reject
 from celery.signals import worker_process_init
 from kombu.exceptions import KombuError
@@ -30,8 +30,8 @@ _draining = False
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
-def prepare_child(**_: Any) -> None:
-    """In the child, before its first task: logging, and the parent's word that the worker drains."""
+def prepare_child(**_: object) -> None:
+    """Before the child's first task, set up its log and the signal by which its parent announces a drain."""
     configure_logging("trainer", Settings().log_level)
     signal.signal(signal.SIGUSR2, _drain)
 
@@ -55,7 +55,7 @@ def warm_sessions() -> WarmSessions:
 
 
 @shared_task(name=RUN_SEGMENT, bind=True)  # type: ignore[untyped-decorator]
-def run_segment(task: Any, job_id: str, continues: int | None = None) -> None:
+def run_segment(task: Task, job_id: str, continues: int | None = None) -> None:
     """Train a job; enqueue it again where it is to be left.
 
     A message that comes again is sent anew: should its former holder still live, it acknowledges under the old tag,
@@ -72,7 +72,7 @@ def run_segment(task: Any, job_id: str, continues: int | None = None) -> None:
         raise Reject(repr(error), requeue=True) from error
 
 
-def _following(task: Any, job: str, continues: int | None) -> Continuation | None:
+def _following(task: Task, job: str, continues: int | None) -> Continuation | None:
     if task.request.delivery_info.get("redelivered"):
         return Continuation(None, HANDED_OVER)
     settings = Settings()

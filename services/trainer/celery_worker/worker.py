@@ -11,7 +11,6 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import structlog
 from celery import Celery
@@ -44,12 +43,12 @@ def run_worker(app: Celery, settings: Settings) -> int:
     beating = threading.Thread(target=beat, name="heartbeat", daemon=True)
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
-    def ready(**_: Any) -> None:
+    def ready(**_: object) -> None:
         beating.start()
         announce("trainer", None, settings.address_file)
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
-    def shutting_down(**_: Any) -> None:
+    def shutting_down(**_: object) -> None:
         for pid in patient_pool(worker).child_pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR2)
@@ -62,7 +61,7 @@ def run_worker(app: Celery, settings: Settings) -> int:
 
 
 async def _beat(redis_url: str, name: str, stop: threading.Event, complaint: Callable[[], str | None]) -> None:
-    def detail() -> dict[str, Any]:
+    def detail() -> dict[str, object]:
         return {"trouble": trouble} if (trouble := complaint()) else {}
 
     async with connect(redis_url) as redis:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -109,7 +109,7 @@ class Arrivals:
                     await self._drop(epoch, group_id, cause)
 
 
-def _state(value: Any) -> GroupState | RecordUnreadable:
+def _state(value: bytes | Exception) -> GroupState | RecordUnreadable:
     if isinstance(value, ResponseError):
         return RecordUnreadable(str(value))
     if isinstance(value, Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
+from services.contracts.events import Phase
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
+from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words
 from services.ledger import GroupRecord, Ledger, RecordUnreadable
 from services.ledger.active_jobs import activate
@@ -40,6 +43,7 @@ from services.trainer.session.session import Session
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import STATE, newest_complete, replayable_from, set_broken_aside
 from services.trainer.storage.folders import made_folder
+from services.trainer.storage.hub import fetched, hub_store
 from services.trainer.trackers.tracking import start_tracking
 
 
@@ -54,6 +58,7 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
     ledger, events, folder = Ledger(redis, job), Events(redis, job), made_folder(settings.data_dir, job)
     spec, environment = await load_job(redis, job)
     epoch = await ledger.claim_epoch()
+    await _fetch_base(spec, settings, folder, events)
     build_base(spec, environment, folder.base)
     checkpoint, progress, skipped = newest_complete(folder.checkpoints)
     for broken, reason in skipped.items():
@@ -118,9 +123,23 @@ async def load_job(redis: Redis, job: str) -> tuple[JobSpec, EnvironmentInfo]:
     if spec is None or environment is None:
         raise JobFailed(f"job {job}: its spec or environment is not in Redis")
     try:
-        return JobSpec.model_validate_json(spec), EnvironmentInfo.model_validate_json(environment)
+        return read_spec(spec), EnvironmentInfo.model_validate_json(environment)
     except ValueError as error:
         raise JobFailed(f"job {job}: its spec can't be read: {error}") from error
+
+
+async def _fetch_base(spec: JobSpec, settings: Settings, folder: JobFolder, events: Events) -> None:
+    """Make the base of a model on the hub; the others, and one that is there, are left alone. Raises JobFailed."""
+    name, revision = spec.model.model, spec.model.model_revision
+    if name is None or revision is None or folder.base.exists():
+        return
+
+    async def tell(done: int, total: int) -> None:
+        await events.phase(Phase.FETCH, label=f"{name} {100 * done // total} % of {total / 1e6:,.0f} MB")
+
+    source = await fetched(name, revision, hub_store(settings.data_dir), tell)
+    with whole_folder(folder.base) as unfinished:
+        await asyncio.to_thread(shutil.copytree, source, unfinished, dirs_exist_ok=True)
 
 
 def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path) -> None:

@@ -102,8 +102,8 @@ async def _run(session: Session) -> bool:
     trained = 0
     while session.progress.batch < session.spec.training.total_batches:
         late = time.monotonic() - begun > session.settings.segment_s
-        if trained and (late or trained == session.spec.checkpoint.checkpoint_every):
-            await save_checkpoint(session)
+        due = trained >= session.spec.checkpoint.checkpoint_every
+        if trained and (late or due) and await save_checkpoint(session):
             return True
         await session.commands.check()
         await _evaluate_in_between(session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from statistics import fmean
 
 import msgspec
@@ -18,7 +19,9 @@ from services.ledger import Balance, DropReason, Ledger, LedgerSpoiled, RecordUn
 from services.ledger.active_jobs import deactivate
 from services.trainer.events import Events
 from services.trainer.phases.evaluation import find_result
+from services.trainer.session.model_card import write_card
 from services.trainer.session.session import Session
+from services.trainer.session.writing import disk_cause, written
 from services.trainer.storage.checkpoint import write_hashes
 from services.trainer.storage.folders import write_durably
 from services.trainer.storage.progress import Progress
@@ -78,10 +81,9 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
         StaleEpoch: a newer trainer holds the job; it is not ours to end.
     """
     await session.commands.check_epoch()
-    trained = session.progress.batch > 0 or session.progress.warmstarted
-    if trained:
-        session.learner.export(session.folder.final)
-        write_hashes(session.folder.final)
+    exported = False
+    if session.progress.batch > 0 or session.progress.warmstarted:
+        exported = await _last_write(session, state, "the trained policy", lambda: _export(session))
         await session.consumption.finished()
     balance = await close_ledger(session.ledger, session.epoch, session.events)
     await deactivate(session.redis, session.job)
@@ -93,11 +95,31 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
         session.progress,
         session.evaluations,
         balance,
-        checkpoint=session.folder.final.name if trained else None,
+        checkpoint=session.folder.final.name if exported else None,
     )
     await session.tracking.close(state)
-    write_durably(session.folder.summary, summary.model_dump_json(indent=2).encode())
+    payload = summary.model_dump_json(indent=2).encode()
+    await _last_write(session, state, "summary.json", lambda: write_durably(session.folder.summary, payload))
     await tell_end(session.events, summary, error)
+
+
+async def _last_write(session: Session, state: JobState, what: str, write: Callable[[], None]) -> bool:
+    """Write what a job leaves; whether it was written. A job that succeeds waits for a disk that refuses it."""
+    if state is JobState.SUCCEEDED:
+        await written(session, what, write)
+        return True
+    try:
+        write()
+    except OSError as error:  # it ends all the same, as it was told to
+        await session.events.warn(f"{what} cannot be written: {disk_cause(error)}")
+        return False
+    return True
+
+
+def _export(session: Session) -> None:
+    session.learner.export(session.folder.final)
+    write_card(session.folder.final, session.card)
+    write_hashes(session.folder.final)
 
 
 async def close_ledger(ledger: Ledger, epoch: int, events: Events) -> Balance:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -18,17 +19,29 @@ READABLE = 0o644
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
-    """Write a safetensors file; return its hex sha256. Tensors must be contiguous and share no memory."""
+    """Write a safetensors file; return its hex sha256. Tensors must be contiguous and share no memory.
+
+    Raises:
+        OSError: the disk refuses it; nothing is left of it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(dict(tensors), temporary, metadata={"format": "pt", **(metadata or {})})
-    return _publish(temporary, path)
+    try:
+        save_file(dict(tensors), temporary, metadata={"format": "pt", **(metadata or {})})
+        return _publish(temporary, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> str:
     """Write a UTF-8 file; return its hex sha256."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    return _publish(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        return _publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

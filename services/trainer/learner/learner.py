@@ -15,10 +15,13 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
+from gigpo_core import LossConfig
+from gigpo_core.kl import kl_estimate
+from gigpo_core.tokens import row_sums
 from services.contracts.job import JobSpec, WarmStart
 from services.contracts.policy import PolicyProbe
 from services.trainer.learner.agreement import disagreement
-from services.trainer.learner.errors import RowsError, StateError
+from services.trainer.learner.errors import LearnerError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
 from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
 from services.trainer.learner.policy import load_policy, save_weights
@@ -128,11 +131,25 @@ class Learner:
         """
         return mismatch(self._columns(rows), self.spec.algorithm.rollout_importance_sampling_threshold)
 
+    def divergence(self, rows: Sequence[Row]) -> list[float]:
+        """The k1 estimate of the KL to the reference policy of each row under the current weights: the sum over its
+        tokens of log pi - log reference, nats, of any sign. Trains nothing.
+
+        Raises:
+            LearnerError: the job has no reference, because beta is 0.
+        """
+        tokens = TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
+        current, _ = self._scorer.constants(tokens)
+        k1 = kl_estimate(current.double(), self._under_reference(tokens).double(), "k1")
+        sums: list[float] = row_sums(k1, tokens.token_row, len(rows)).tolist()
+        return sums
+
     def train_batch(self, rows: Sequence[Row], batch_index: int) -> dict[str, float]:
         """Take the batch's optimizer steps; `batch_index` 0..total_batches-1 is the version trained.
 
-        Rows with an advantage of exactly 0 are left out whatever beta and entropy_coef are, and every mean of the
-        loss (KL and entropy too) is over the rows that are kept; if none is kept, the weights stay as they are.
+        Rows with an advantage of exactly 0 are left out whatever beta and entropy_coef are (see `Columns.teaching`),
+        and every mean of the loss (KL and entropy too) is over the rows that are kept; if none is kept, the weights
+        stay as they are.
 
         Returns:
             What `mismatch` returns over all rows; `current_mismatch_kl`, its `mismatch_kl` over the rows that this
@@ -149,17 +166,18 @@ class Learner:
         training, algorithm = self.spec.training, self.spec.algorithm
         everything = self._columns(rows)
         agreement = self._agreement(everything, rows, batch_index)
-        columns = everything.select(everything.advantage.nonzero()[:, 0])
-        if self._reference is not None:
-            reference, _ = replace(self._scorer, model=self._reference).constants(columns.rows)
-            columns = replace(columns, reference=reference)
+        loss = loss_config(self.spec)
+        columns = everything.select(everything.teaching(loss))
+        if loss.beta > 0:
+            columns = replace(columns, reference=self._under_reference(columns.rows))
         rate = learning_rate(training, batch_index)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+        whole = columns.group if loss.row.whole_groups else None
         steps = [
-            self._step(columns.select(part))
+            self._step(columns.select(part), loss)
             for _ in range(algorithm.num_iterations)
-            for part in minibatch_rows(len(columns.advantage), training.minibatches, self._generator)
+            for part in minibatch_rows(len(columns.advantage), training.minibatches, self._generator, whole)
         ]
         return {
             **mismatch(everything, algorithm.rollout_importance_sampling_threshold),
@@ -225,7 +243,7 @@ class Learner:
         """
         with whole_folder(folder) as unfinished:
             shutil.copytree(self.folder, unfinished, ignore=shutil.ignore_patterns(*NOT_EXPORTED), dirs_exist_ok=True)
-            config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            config: dict[str, object] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
             config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
             config["dtype"] = self.spec.model.torch_dtype
             write_text(unfinished / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
@@ -245,6 +263,12 @@ class Learner:
         self._optimizer = AdamW(groups, lr=self.spec.training.learning_rate, betas=BETAS, fused=True)
         self._reference = _frozen_copy(self.model) if self._beta > 0 else None
 
+    def _under_reference(self, rows: TokenRows) -> Tensor:
+        """float32 [T]: the log-probabilities of the response tokens under the reference policy."""
+        if self._reference is None:
+            raise LearnerError("beta: want more than 0 for a reference policy, got 0")
+        return replace(self._scorer, model=self._reference).constants(rows)[0]
+
     def _columns(self, rows: Sequence[Row]) -> Columns:
         if not rows:
             raise RowsError("want the rows of a batch, got none")
@@ -261,8 +285,8 @@ class Learner:
         disagreement(kl, self.spec.model.torch_dtype)
         return {"current_mismatch_kl": kl}
 
-    def _step(self, minibatch: Columns) -> dict[str, float]:
-        measured = accumulate_gradient(self._scorer, minibatch, loss_config(self.spec), token_mask(self.spec))
+    def _step(self, minibatch: Columns, loss: LossConfig) -> dict[str, float]:
+        measured = accumulate_gradient(self._scorer, minibatch, loss, token_mask(self.spec))
         weights = list(self.model.parameters())
         measured["grad_norm"] = step_weights(self._optimizer, weights, self.spec.training.max_grad_norm)
         self.optimizer_steps += 1

@@ -71,9 +71,19 @@ class TokenRows:
         first = (torch.cumsum(self.response_length, 0) - self.response_length)[rows]
         return spans(first, self.response_length[rows])
 
-    def plan(self, token_budget: int) -> list[MicroBatch]:
-        """Micro-batches of rows of like length, each different sequence once."""
-        return plan_micro_batches(self.prompts, self.responses, token_budget=token_budget, layout="padded")
+    def plan(self, token_budget: int, group: Tensor | None = None) -> list[MicroBatch]:
+        """Micro-batches of rows of like length, each different sequence once.
+
+        Args:
+            group: int64 [N]: rows of one group share a micro-batch, whatever the budget; None: they need not.
+        """
+        return plan_micro_batches(
+            self.prompts,
+            self.responses,
+            token_budget=token_budget,
+            layout="padded",
+            row_group=None if group is None else group.tolist(),
+        )
 
 
 def spans(first: Tensor, length: Tensor) -> Tensor:

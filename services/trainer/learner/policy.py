@@ -10,9 +10,10 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from services.contracts.mismatch import Dtype
 from services.trainer.learner.errors import PolicyFolderError
 from services.trainer.learner.scratch import build_scratch
-from services.trainer.learner.weights import WEIGHTS, Dtype, save_weights
+from services.trainer.learner.weights import WEIGHTS, save_weights
 
 __all__ = ["WEIGHTS", "Dtype", "build_scratch", "load_policy", "policy_device", "save_weights"]
 

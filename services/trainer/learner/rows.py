@@ -28,6 +28,8 @@ class Row:
     """[R], policy version that sampled each token."""
     advantage: float
     """A of the step, for every token of the response."""
+    group_id: str
+    """The group whose episodes the step is compared with."""
     finished: bool = True
     """False: the response was cut at max_completion_length."""
 
@@ -43,7 +45,8 @@ def rows_of(episodes: Sequence[Episode], scored: ScoredGroup) -> list[Row]:
     advantages = unpack_float64(scored.advantage)
     if len(advantages) != len(steps):
         raise RowsError(f"group {scored.group_id}: want {len(steps)} advantages, one per step, got {len(advantages)}")
-    return [_row(name, step, advantage) for (name, step), advantage in zip(steps, advantages, strict=True)]
+    named = zip(steps, advantages, strict=True)
+    return [_row(name, step, advantage, scored.group_id) for (name, step), advantage in named]
 
 
 def supervised_pairs(episodes: Sequence[Episode]) -> list[Pair]:
@@ -56,7 +59,8 @@ def supervised_pairs(episodes: Sequence[Episode]) -> list[Pair]:
     for episode in episodes:
         for step in sorted(episode.steps, key=lambda step: step.step_index):
             if step.action_valid:
-                row = _row(f"episode {episode.episode_id} step {step.step_index}", step, 0.0)
+                name = f"episode {episode.episode_id} step {step.step_index}"
+                row = _row(name, step, 0.0, episode.group_id)
                 pairs.append((row.prompt_ids, row.response_ids))
     return pairs
 
@@ -70,13 +74,14 @@ def _ordered_steps(episodes: Sequence[Episode], group_id: str) -> list[tuple[str
     return [(f"episode {group_id}/{k} step {i}", placed[k, i]) for k, i in sorted(placed)]
 
 
-def _row(name: str, step: Step, advantage: float) -> Row:
+def _row(name: str, step: Step, advantage: float, group_id: str) -> Row:
     row = Row(
         prompt_ids=tuple(unpack_int32(step.prompt_ids)),
         response_ids=tuple(unpack_int32(step.response_ids)),
         rollout_logprobs=tuple(unpack_float32(step.logprobs)),
         versions=tuple(unpack_int32(step.versions)),
         advantage=advantage,
+        group_id=group_id,
         finished=step.finish_reason != "length",
     )
     if not row.prompt_ids or not row.response_ids:

@@ -90,7 +90,7 @@ def _tokenizer(words: list[str]) -> Tokenizer:
     return tokenizer
 
 
-def _tokenizer_config(spec: ScratchModel) -> dict[str, Any]:
+def _tokenizer_config(spec: ScratchModel) -> dict[str, object]:
     return {
         # transformers 5 answers `AutoTokenizer` for model type qwen2 with its byte-level Qwen2Tokenizer whatever class
         # stands here, and would silently cut the words to pieces. An entry in `auto_map` switches that rule off; as no

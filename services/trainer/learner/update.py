@@ -60,6 +60,8 @@ class Columns:
     """float32 [T]: the same under the weights before the first optimizer step."""
     finished: Tensor
     """bool [N]: False where the response was cut."""
+    group: Tensor
+    """int64 [N]: the group of each row, numbered by first appearance."""
     reference: Tensor | None = None
     """float32 [T]: under the reference policy; None when beta is 0."""
     entropy: Tensor | None = None
@@ -78,11 +80,20 @@ class Columns:
             rollout=self.rollout[at],
             old=self.old[at],
             finished=self.finished[rows],
+            group=self.group[rows],
             reference=_part(self.reference, at),
             entropy=_part(self.entropy, at),
             counted=_part(self.counted, at),
             weight=_part(self.weight, at),
         )
+
+    def teaching(self, loss: LossConfig) -> Tensor:
+        """int64 [M], ascending: the rows whose advantage is not 0; where the loss compares the rows of a group, every
+        row of a group that has such a one."""
+        teaches = self.advantage != 0
+        if loss.row.whole_groups:
+            teaches = torch.isin(self.group, self.group[teaches])
+        return teaches.nonzero()[:, 0]
 
 
 def _part(column: Tensor | None, at: Tensor) -> Tensor | None:
@@ -120,21 +131,24 @@ def columns_of(rows: Sequence[Row], scorer: Scorer, entropy: Entropy = "skip") -
     """The batch with old log-probabilities under the scorer's weights; no reference yet."""
     tokens = TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
     old, spreads = scorer.constants(tokens, entropy)
+    groups = {name: number for number, name in enumerate(dict.fromkeys(row.group_id for row in rows))}
     return Columns(
         rows=tokens,
         advantage=torch.tensor([row.advantage for row in rows], dtype=torch.float64),
         rollout=torch.tensor([value for row in rows for value in row.rollout_logprobs], dtype=torch.float32),
         old=old,
         finished=torch.tensor([row.finished for row in rows], dtype=torch.bool),
+        group=torch.tensor([groups[row.group_id] for row in rows], dtype=torch.int64),
         entropy=spreads,
     )
 
 
 def loss_config(spec: JobSpec) -> LossConfig:
-    """The job's loss in gigpo_core's words."""
-    return LossConfig(
-        **config_values(spec.algorithm, LOSS_OPTIONS), max_completion_length=spec.rollout.max_completion_length
-    )
+    """The job's loss in gigpo_core's words; a KL that is in the reward is not in the loss."""
+    values = config_values(spec.algorithm, LOSS_OPTIONS)
+    if spec.algorithm.subtracts_kl:
+        values["beta"] = 0.0
+    return LossConfig(**values, max_completion_length=spec.rollout.max_completion_length)
 
 
 def mismatch(columns: Columns, threshold: float) -> dict[str, float]:
@@ -150,8 +164,19 @@ def mismatch(columns: Columns, threshold: float) -> dict[str, float]:
     return {name: measured[source] for source, name in MISMATCH_METRICS.items()}
 
 
-def minibatch_rows(number: int, minibatches: int, generator: torch.Generator) -> list[Tensor]:
-    """A random partition of rows 0..number-1 into at most `minibatches` parts of nearly equal size, none empty."""
+def minibatch_rows(
+    number: int, minibatches: int, generator: torch.Generator, group: Tensor | None = None
+) -> list[Tensor]:
+    """A random partition of rows 0..number-1 into at most `minibatches` parts of nearly equal size, none empty.
+
+    Args:
+        group: int64 [number]: rows of one group stay together, and the parts are of nearly as many groups; None: rows
+            are dealt one by one.
+    """
+    if group is not None:
+        names, index = torch.unique(group, return_inverse=True)
+        parts = minibatch_rows(len(names), minibatches, generator)
+        return [torch.isin(index, part).nonzero()[:, 0] for part in parts]
     order = torch.randperm(number, generator=generator)
     return [part for part in torch.tensor_split(order, minibatches) if len(part)]
 
@@ -161,7 +186,8 @@ def accumulate_gradient(
 ) -> dict[str, float]:
     """Add the gradient of the minibatch's loss to the weights' gradients, micro-batch by micro-batch.
 
-    The token budget decides memory, not the result: every share is divided by the minibatch's totals.
+    The token budget decides memory, not the result: every share is divided by the minibatch's totals. A loss that
+    compares whole groups takes one that is larger than the budget at once all the same.
 
     Returns:
         `loss`, `policy_loss` (without KL and entropy), and means over tokens: `kl`, `policy_kl`, `entropy`,
@@ -171,10 +197,11 @@ def accumulate_gradient(
         LearnerError: the loss is not finite.
     """
     columns = mask.on(columns)
-    totals = batch_totals(columns.rows.token_row, len(columns.advantage), columns.counted)
+    group = columns.group if loss.row.whole_groups else None
+    totals = batch_totals(columns.rows.token_row, len(columns.advantage), columns.counted, group)
     shares: list[Tensor] = []
     names: tuple[str, ...] = ()
-    for micro in columns.rows.plan(scorer.token_budget):
+    for micro in columns.rows.plan(scorer.token_budget, group):
         tokens = _token_batch(scorer, columns, micro, "gradient" if loss.entropy_coef > 0 else "value")
         objective = policy_objective(tokens, loss, totals)
         objective.loss.backward()  # type: ignore[no-untyped-call]
@@ -218,6 +245,7 @@ def _token_batch(scorer: Scorer, columns: Columns, micro: MicroBatch, entropy: E
         "old_log_prob": on_device(columns.old[at], device),
         "token_row": on_device(micro.token_row, device),
         "advantage": on_device(columns.advantage[micro.row], device),
+        "row_group": on_device(columns.group[micro.row], device),
         "rollout_log_prob": on_device(columns.rollout[at], device),
     }
     reference, counted, weight = map(part, (columns.reference, columns.counted, columns.weight))

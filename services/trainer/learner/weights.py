@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from services.contracts.mismatch import Dtype
 from services.trainer.learner.files import write_tensors
-
-Dtype = Literal["float32", "bfloat16"]
 
 WEIGHTS = "model.safetensors"
 """The one file weights are written to."""

@@ -22,6 +22,7 @@ from services.trainer.learner.rows import rows_of
 from services.trainer.phases.one_off_groups import consume_gathered, gather
 from services.trainer.phases.phase_progress import PhaseProgress
 from services.trainer.session.session import Session
+from services.trainer.session.writing import written
 from services.trainer.storage.folders import write_durably
 
 Label = Literal["before", "after", "during", "task_hidden", "task_shuffled", "random_actor"]
@@ -81,9 +82,11 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         await warn_of_mismatch(session, what, mismatch_kl)
         stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl)
         path = session.folder.evaluation_rollouts(label, chosen.version)
-        write_durably(path, packed([group.encoded for group in payloads]))
+        archive = packed([group.encoded for group in payloads])
+        await written(session, what, lambda: write_durably(path, archive))
+        results = [*session.evaluations, stored]
+        await written(session, what, lambda: write_results(session.folder, results))
         session.evaluations.append(stored)
-        write_results(session.folder, session.evaluations)
         await session.events.add(Evaluated(result=stored))
         await session.tracking.evaluation(stored)
     await consume_gathered(session, Settlement(SettlementKind.EVALUATION, chosen.round), names)

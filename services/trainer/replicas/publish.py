@@ -22,6 +22,7 @@ from services.trainer.replicas.refusals import last_refusal, raise_when_refused
 from services.trainer.replicas.room import check_room
 from services.trainer.session.deadline import Deadline
 from services.trainer.session.session import Session
+from services.trainer.session.writing import written
 
 ACK_POLL_S = 0.02
 """A small model is served 50 ms after its manifest is seen."""
@@ -54,7 +55,7 @@ async def publish_policy(session: Session) -> PolicyAck:
     await session.commands.check_epoch()
     version = session.progress.batch
     if await _published_version(session) < version:
-        manifest = _write(session, version)
+        manifest = await written(session, f"policy version {version}", lambda: _write(session, version))
         script = session.redis.register_script(_PUBLISH)
         names = [keys.epoch(session.job), keys.policy(session.job)]
         if not await script(keys=names, args=[session.epoch, manifest.model_dump_json()]):
@@ -86,6 +87,7 @@ def _write(session: Session, version: int) -> PolicyManifest:
         engine=spec.inference.engine,
         torch_dtype=spec.model.torch_dtype,
         max_model_len=spec.max_model_len,
+        deterministic=spec.inference.deterministic,
         probe=session.learner.probe(),
     )
 

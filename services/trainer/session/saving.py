@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from services.contracts.events import CheckpointSaved
+from services.trainer.session.model_card import write_card
 from services.trainer.session.session import Session
+from services.trainer.session.writing import disk_cause
 from services.trainer.storage.checkpoint import prune_checkpoints, replayable_from, write_checkpoint
 
 
-async def save_checkpoint(session: Session) -> Path:
+async def save_checkpoint(session: Session) -> bool:
     """Write a checkpoint. Once it is durable, free the payloads that the checkpoint before it does not need either.
+
+    Returns:
+        False: the disk refuses it. The job's user is told, and the checkpoint before it stays the newest.
 
     Raises:
         StaleEpoch: a newer trainer holds the job.
@@ -23,11 +27,16 @@ async def save_checkpoint(session: Session) -> Path:
     progress.ledger = {name: value for name, value in balance.items() if isinstance(value, int)}
     checkpoints, keep = session.folder.checkpoints, session.spec.checkpoint.checkpoint_keep
     folder = checkpoints / f"b{number:06d}"
-    write_checkpoint(folder, session.learner, progress)
+    try:
+        write_checkpoint(folder, session.learner, progress, lambda unfinished: write_card(unfinished, session.card))
+    except OSError as error:
+        message = f"checkpoint {folder.name} is skipped, the one before it stays the newest: {disk_cause(error)}"
+        await session.events.warn(message)
+        return False
     await session.consumption.saved(number, replayable_from(checkpoints, number, keep))
     prune_checkpoints(checkpoints, keep)
     await session.events.add(CheckpointSaved(batch=number, name=folder.name))
-    return folder
+    return True
 
 
 async def save_if_new(session: Session) -> None:

@@ -20,6 +20,7 @@ from services.trainer.groups.playability import Playability
 from services.trainer.groups.training_queue import TrainingQueue
 from services.trainer.session.commands import Commands
 from services.trainer.session.consumption import Consumption
+from services.trainer.session.model_card import Subject
 from services.trainer.settings import Settings
 from services.trainer.storage.progress import Progress
 from services.trainer.trackers.tracking import Tracking
@@ -58,3 +59,8 @@ class Session:
     """Durable results, oldest first."""
     started: asyncio.Event = field(default_factory=asyncio.Event)
     """Version 0 is served and measured: training may begin."""
+
+    @property
+    def card(self) -> Subject:
+        """What the model card of a checkpoint is written from now."""
+        return Subject(self.job, self.spec, self.environment, self.folder, self.progress, self.evaluations)

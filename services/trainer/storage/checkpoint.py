@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 HASHES, STATE, PROGRESS = "hashes.json", "trainer", "progress.json"
 
 
-def write_checkpoint(folder: Path, learner: Learner, progress: Progress) -> None:
-    """Make `folder` a checkpoint; it is complete or not there at all."""
+def write_checkpoint(
+    folder: Path, learner: Learner, progress: Progress, describe: Callable[[Path], None] = lambda _: None
+) -> None:
+    """Make `folder` a checkpoint; it is complete or not there at all. `describe` adds the files for its readers."""
     with whole_folder(folder) as unfinished:
         learner.export(unfinished)
+        describe(unfinished)
         learner.save(unfinished / STATE)
         write_durably(unfinished / STATE / PROGRESS, encode_progress(progress))
         write_hashes(unfinished)

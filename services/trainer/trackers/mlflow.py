@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from mlflow.entities import Metric, Param
 from mlflow.environment_variables import MLFLOW_TRACKING_URI
@@ -26,7 +25,7 @@ class Mlflow:
         default_uri: where runs go when MLFLOW_TRACKING_URI says nothing.
     """
 
-    def __init__(self, job: str, name: str, project: str, parameters: Mapping[str, Any], default_uri: str) -> None:
+    def __init__(self, job: str, name: str, project: str, parameters: Mapping[str, object], default_uri: str) -> None:
         self._client = MlflowClient(tracking_uri=MLFLOW_TRACKING_URI.get() or default_uri)
         experiment = self._experiment(project)
         found = self._client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job}'", max_results=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any
 
 from services.contracts.job import JobSpec, flags
 from services.contracts.jobfolder import JobFolder
@@ -106,11 +105,11 @@ def openers(spec: JobSpec, folder: JobFolder) -> dict[str, Callable[[], Tracker]
     return {"tensorboard": tensorboard, **{chosen: by_name[chosen] for chosen in spec.tracking.trackers}}
 
 
-def spec_parameters(spec: JobSpec) -> dict[str, Any]:
+def spec_parameters(spec: JobSpec) -> dict[str, object]:
     """Flag name -> value of every leaf that is set, as JSON values."""
-    document, found = spec.model_dump(mode="json"), dict[str, Any]()
+    document, found = spec.model_dump(mode="json"), dict[str, object]()
     for name, path in flags().items():
-        value: Any = document
+        value: object = document
         for part in path:
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 import trackio
 
@@ -15,7 +14,7 @@ from services.trainer.trackers.row import Row
 class Trackio:
     """The job's run."""
 
-    def __init__(self, name: str, project: str, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, project: str, parameters: Mapping[str, object]) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # it greets, and stdout is not for that
             self._run = trackio.init(
                 project=project,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import wandb
 
@@ -15,7 +14,7 @@ from services.trainer.trackers.row import Row
 class Wandb:
     """The job's run; its files lie in `folder`."""
 
-    def __init__(self, job: str, name: str, project: str, parameters: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, job: str, name: str, project: str, parameters: Mapping[str, object], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(
             project=project,

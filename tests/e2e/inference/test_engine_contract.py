@@ -119,6 +119,27 @@ async def test_a_response_ends_where_the_model_ends(engine: Engine) -> None:
     assert completion.finish_reason == "length"
 
 
+@pytest.mark.parametrize("name", REAL)
+async def test_a_deterministic_engine_gives_a_prompt_the_same_bits_in_any_company(
+    name: str, makers: dict[str, Callable[[], Engine]], policies: Policies
+) -> None:
+    manifest = policies.version(0, engine=name).model_copy(update={"deterministic": True})
+    prompts = [Prompt(packed(prompt_ids(number, 3 + number % 20)), number) for number in range(24)]
+    companies = [prompts, prompts[::-1], *([one] for one in prompts[:6]), prompts[6:12] * 2]
+    engine = makers[name]()
+    try:
+        await engine.start(manifest)
+        found: dict[Prompt, set[SampledTokens]] = {prompt: set() for prompt in prompts}
+        for company in companies:
+            async for outcomes in engine.generate(company, SAMPLING):
+                for index, outcome in outcomes:
+                    assert isinstance(outcome, SampledTokens)
+                    found[company[index]].add(outcome)
+    finally:
+        await engine.stop()
+    assert {len(kinds) for kinds in found.values()} == {1}
+
+
 @pytest.mark.parametrize(
     "ids", [[], prompt_ids(1, MAX_MODEL_LEN), [3, 96]], ids=["empty", "too long", "outside the vocabulary"]
 )

@@ -68,7 +68,7 @@ async def complete(redis: Redis, job: str, name: str, episodes: list[Episode], c
 
 
 async def activate(redis: Redis, job: str, estimator: str = "gigpo") -> None:
-    await redis.set(keys.spec(job), spec(estimator).model_dump_json(exclude_unset=True))
+    await redis.set(keys.spec(job), spec(estimator).model_dump_json())
     await redis.sadd(keys.ACTIVE_JOBS, job)
 
 

@@ -114,10 +114,10 @@ def test_a_fork_has_the_checkpoint_as_its_model_and_a_spec_of_its_own(
         ({"checkpoint": "b000009"}, 404, None, "b000009"),
         ({"checkpoint": "../../x"}, 404, None, "no checkpoint"),
         ({"overrides": {"training.sed": 1}}, 422, "overrides.training.sed", "unknown key"),
-        ({"overrides": {"training.seed": -1}}, 422, "overrides.training.seed", "greater than or equal"),
+        ({"overrides": {"training.seed": -1}}, 422, "overrides.training.seed", "want a number >= 0"),
         ({"overrides": {"model": {"model": "/etc"}}}, 422, "overrides.model.model", "the fork's model"),
         ({"overrides": {"environment.environment": "none"}}, 422, "environment.environment", "known: absent"),
-        ({"name": "No Name"}, 422, "name", "pattern"),
+        ({"name": "No Name"}, 422, "name", "small letters"),
         ({"chekpoint": "final"}, 422, "chekpoint", "unknown key"),
     ],
 )

@@ -87,7 +87,7 @@ BAD = {
     "negative weight": (
         spec(algorithm={"advantage_estimator": "gigpo", "gigpo_step_advantage_weight": -1}),
         "algorithm.gigpo_step_advantage_weight",
-        "greater than or equal to 0",
+        "want a number >= 0, got -1",
     ),
     "missing model": ({"model": {"model": "/no/such/folder"}}, "model.model", "no such folder"),
     "scratch without vocabulary": (spec(environment={"environment": "open"}), "model.scratch", "vocabulary"),

@@ -17,14 +17,48 @@ from tests.integration.api.api_process import ApiProcess, running_api
 
 ROOT = Path(__file__).parents[3]
 ALLOWED, FORBIDDEN = "ws://127.0.0.1:9", "ws://127.0.0.1:10"
+OF_ONES_OWN = """
+import random
+from gigpo.env import Environment, EnvironmentKwargs, Observation, Outcome
+
+
+class Kwargs(EnvironmentKwargs):
+    \"\"\"What a job can set.\"\"\"
+
+    highest: int = 3
+    endless: bool = False
+    named: bool = True
+
+
+class Guess(Environment):
+    \"\"\"Guess a number.\"\"\"
+
+    Kwargs = Kwargs
+
+    def reset(self, seed, split):
+        self.number = random.Random(f"{split}/{seed}").randint(1, self.kwargs.highest)
+        return self.seen(f"of {split}" if not self.kwargs.endless else f"word{split}{seed}")
+
+    def step(self, action):
+        won = action == f"guess {self.number}"
+        return Outcome(observation=self.seen(f"it was {self.number}"), reward=won, won=won, terminated=True)
+
+    def seen(self, text):
+        actions = tuple(f"guess {n + 1}" for n in range(self.kwargs.highest))
+        return Observation(text=text, task="find it", admissible_actions=actions if self.kwargs.named else ())
+"""
 OPENENV = {"ENV_SERVICE_OPTIONS": json.dumps({"openenv": {"allowed": ["127.0.0.1:9"]}})}
 
 
 @pytest.fixture(scope="module")
-def real_env() -> Iterator[str]:
+def real_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("environments")
+    (folder / "guess_module.py").write_text(OF_ONES_OWN)
+    own = {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps({"guess": "guess_module:Guess"})}
     process = subprocess.Popen(
         [sys.executable, "-m", "services.env.main"],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "ENV_SERVICE_DRAIN_S": "0", **OPENENV},
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "ENV_SERVICE_DRAIN_S": "0", **OPENENV, **own},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -137,3 +171,43 @@ def test_a_prompt_may_begin_like_an_address(http: httpx.Client, model: str, prom
     environment = {**example["environment"], "environment_kwargs": {"rows": rows}}
     answer = http.post("/v1/jobs?dry_run=true", json={**example, "model": {"model": model}, "environment": environment})
     assert answer.status_code == 200, answer.text
+
+
+def words_of(http: httpx.Client, default: dict[str, object], **kwargs: object) -> httpx.Response:
+    environment = {"environment": "guess", "environment_kwargs": kwargs}
+    model = {"scratch": {}, "warmstart": {}}
+    return http.post("/v1/jobs?dry_run=true", json={**default, "model": model, "environment": environment})
+
+
+@pytest.mark.parametrize("highest", [3, 40])
+def test_the_words_of_an_environment_without_vocabulary_are_gathered_with_the_jobs_kwargs(
+    http: httpx.Client, default: dict[str, object], highest: int
+) -> None:
+    answer = words_of(http, default, highest=highest)
+    assert answer.status_code == 200, answer.text
+    numbers = {str(number + 1) for number in range(highest)}
+    shown = {"of", "train", "test", "it", "was", "find", "guess"}
+    assert answer.json()["environment"]["vocabulary"] == sorted(numbers | shown)
+    assert answer.json()["estimates"]["parameters"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"), [({"endless": True}, "new ones never ended"), ({"named": False}, "no admissible actions")]
+)
+def test_an_environment_whose_words_cannot_be_gathered_is_refused_with_what_to_do(
+    http: httpx.Client, default: dict[str, object], kwargs: dict[str, object], words: str
+) -> None:
+    answer = words_of(http, default, **kwargs)
+    assert answer.status_code == 422, answer.text
+    (problem,) = answer.json()["errors"]
+    assert problem["field"] == "model.scratch"
+    assert words in problem["message"]
+    assert problem["message"].endswith("Add vocabulary() to its class, or give the job a `model`")
+
+
+def test_the_words_of_a_practice_mode_are_gathered_too(http: httpx.Client, default: dict[str, object]) -> None:
+    model = {"scratch": {}, "warmstart": {"warmstart_environment_kwargs": {"highest": 7}}}
+    spec = {**default, "model": model, "environment": {"environment": "guess"}}
+    answer = http.post("/v1/jobs?dry_run=true", json=spec)
+    assert answer.status_code == 200, answer.text
+    assert "7" in answer.json()["environment"]["vocabulary"]

@@ -147,7 +147,7 @@ def test_a_new_package_installs_passes_its_test_and_conforms(gigpo, tmp_path):
     made = gigpo("new", "tic_tac", "--json")
     assert made.returncode == 0, made.stderr
     package, target = tmp_path / "tic_tac", tmp_path / "target"
-    assert {Path(file).name for file in json.loads(made.stdout)["files"]} >= {"pyproject.toml", "environment.py"}
+    assert {Path(file).name for file in json.loads(made.stdout)["files"]} >= {"environment.py", "job.yaml"}
     assert gigpo("new", "tic_tac").returncode == 2
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target"]
     subprocess.run([sys.executable, *install, str(target), str(package)], check=True, timeout=150)

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, decode
 from services.kit.streams import StreamConsumer
-from services.ledger import DropReason, GroupState, Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
+from services.ledger import Attempt, DropReason, GroupState, Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
 from services.ledger.ledger import ADVANTAGE, KEEP_RECORD_S, ROLLOUT, TRAINER
 
 JOB = "job_1"
@@ -37,7 +37,7 @@ def scores(name: str = "g1", sha: str = "aa") -> ScoredGroup:
 
 
 async def play(ledger: Ledger, group: OpenedGroup) -> None:
-    attempt = await ledger.start(group.group_id, "w")
+    attempt = (await ledger.start(group.group_id, "w")).number
     for k in range(group.n):
         await ledger.record(episode(k, attempt, group.group_id), group)
 
@@ -52,7 +52,7 @@ async def test_a_group_goes_from_open_to_consumed_and_leaves_nothing_behind(redi
     ledger = Ledger(redis, JOB)
     epoch, group = await ledger.claim_epoch(), opened()
     assert await ledger.open(epoch, group, 3) is GroupState.OPEN
-    attempt = await ledger.start("g1", "w")
+    attempt = (await ledger.start("g1", "w")).number
     assert await ledger.record(episode(1, attempt), group) is GroupState.GENERATING
     assert await ledger.record(episode(0, attempt), group) is GroupState.COMPLETE
     assert [decode(raw, Episode).k for raw in await ledger.episodes_of("g1")] == [0, 1]
@@ -82,7 +82,7 @@ async def test_records_of_ended_groups_expire_and_those_of_live_ones_do_not(redi
     await ledger.assign(epoch, 0, "{}", ["consumed"])
     await ledger.consume(epoch, 0, ["consumed"])
     await ledger.drop(epoch, "dropped", DropReason.STALE)
-    await ledger.fail("failed", await ledger.start("failed", "w"), "the world is gone")
+    await ledger.fail("failed", (await ledger.start("failed", "w")).number, "the world is gone")
     left_s = {name: await redis.ttl(keys.group(JOB, name)) for name in ("consumed", "dropped", "failed", "live")}
     assert left_s.pop("live") == -1, "it never expires"
     assert all(0 < seconds <= KEEP_RECORD_S for seconds in left_s.values()), left_s
@@ -137,9 +137,9 @@ async def test_a_new_attempt_fences_the_one_before(redis: Redis):
     ledger = Ledger(redis, JOB)
     group = opened()
     await ledger.open(await ledger.claim_epoch(), group, 3)
-    first = await ledger.start("g1", "slow")
+    first = (await ledger.start("g1", "slow")).number
     await ledger.record(episode(0, first), group)
-    second = await ledger.start("g1", "fast")
+    second = (await ledger.start("g1", "fast")).number
     assert second == first + 1
     with pytest.raises(MoveRefused, match="attempt 2 replaced attempt 1"):
         await ledger.record(episode(1, first), group)
@@ -151,9 +151,9 @@ async def test_a_new_attempt_fences_the_one_before(redis: Redis):
 async def test_failed_attempts_are_retried_then_dropped_as_infra(redis: Redis):
     ledger = Ledger(redis, JOB)
     await ledger.open(await ledger.claim_epoch(), opened(), 2)
-    assert await ledger.fail("g1", await ledger.start("g1", "w"), "env lost") is GroupState.OPEN
+    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.OPEN
     assert await redis.xlen(keys.groups_stream(JOB)) == 1
-    assert await ledger.fail("g1", await ledger.start("g1", "w"), "env lost") is GroupState.DROPPED
+    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.DROPPED
     record, balance = await ledger.record_of("g1"), await ledger.balance()
     assert record is not None
     assert (record.reason, record.cause) == ("infra", "env lost")
@@ -168,16 +168,29 @@ async def test_an_attempt_that_was_cut_short_is_no_failed_one(redis: Redis):
     await ledger.open(await ledger.claim_epoch(), opened(), 2)
     for _ in range(5):
         await ledger.start("g1", "w")
-    assert await ledger.fail("g1", await ledger.start("g1", "w"), "env lost") is GroupState.OPEN
-    assert await ledger.fail("g1", await ledger.start("g1", "w"), "env lost") is GroupState.DROPPED
+    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.OPEN
+    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.DROPPED
 
 
 async def test_a_start_that_the_connection_repeats_is_one_attempt(redis: Redis):
     ledger = Ledger(redis, JOB)
     await ledger.open(await ledger.claim_epoch(), opened(), 2)
     names, args = [keys.group(JOB, "g1"), keys.episodes(JOB, "g1")], ["w", "one call"]
-    assert [int(await ledger._run("start", names, args)) for _ in range(2)] == [1, 1]
-    assert await ledger.start("g1", "w") == 2
+    assert [await ledger._run("start", names, args) for _ in range(2)] == [[1, 1], [1, 1]]
+    assert await ledger.start("g1", "w") == Attempt(2, 1)
+
+
+async def test_an_attempt_repeats_the_draw_of_the_one_before_unless_that_asked_for_another(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    await ledger.open(await ledger.claim_epoch(), opened(), 9)
+    assert await ledger.start("g1", "killed") == Attempt(1, 1)
+    assert await ledger.start("g1", "w") == Attempt(2, 1)
+    await ledger.fail("g1", 2, "env lost")
+    assert await ledger.start("g1", "w") == Attempt(3, 1)
+    await ledger.fail("g1", 3, "the environment raised", redraw=True)
+    assert await ledger.start("g1", "w") == Attempt(4, 2)
+    await ledger.fail("g1", 4, "env lost")
+    assert await ledger.start("g1", "w") == Attempt(5, 2)
 
 
 async def test_a_batch_is_assigned_wholly_or_not_at_all(redis: Redis):
@@ -226,7 +239,7 @@ async def test_a_group_can_be_dropped_from_every_live_state_and_from_no_other(re
     epoch, group = await ledger.claim_epoch(), opened()
     await ledger.open(epoch, group, 3)
     if upto >= 1:
-        attempt = await ledger.start("g1", "w")
+        attempt = (await ledger.start("g1", "w")).number
     if upto >= 2:
         for k in range(2):
             await ledger.record(episode(k, attempt), group)
@@ -255,7 +268,7 @@ async def test_any_order_of_moves_keeps_the_balance(redis: Redis):
             if move == "open":
                 await ledger.open(epoch, opened(name), 2)
             elif move == "start":
-                attempts[name] = await ledger.start(name, "w")
+                attempts[name] = (await ledger.start(name, "w")).number
             elif move == "record":
                 await ledger.record(episode(rng.randrange(2), attempts.get(name, 1), name), opened(name))
             elif move == "fail":

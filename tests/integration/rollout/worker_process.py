@@ -40,7 +40,7 @@ class WorkedJob:
         """Write what the api and the trainer write, and make the job active."""
         self.epoch = await self.ledger.claim_epoch()
         info = EnvironmentInfo(id=self.spec.environment.environment, kwargs_schema=MAX_TURNS)
-        await self._redis.set(keys.spec(self.job_id), self.spec.model_dump_json(exclude_unset=True))
+        await self._redis.set(keys.spec(self.job_id), self.spec.model_dump_json())
         await self._redis.set(keys.environment(self.job_id), info.model_dump_json())
         await self._redis.sadd(keys.ACTIVE_JOBS, self.job_id)
         if base:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -89,6 +90,53 @@ async def test_a_child_killed_with_assigned_batches_is_replayed_to_the_same_weig
         replayed = [event for event in await events(redis, "job_b") if event.data.get("phase") == "replay"]
         assert [event.data["batch"] for event in replayed] == [held_at - 1]
     await assert_same_end(redis, tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("longest_file", "sentence"), [(1.5, "checkpoint b000002 is skipped"), (0.0, "policy version 2 cannot be written")]
+)
+async def test_a_disk_that_takes_nothing_for_a_while_costs_time_and_no_job(
+    redis: Redis, redis_url: str, tmp_path: Path, undisturbed: Path, longest_file: float, sentence: str
+):
+    """The kernel refuses files longer than so many policies; 1.5: a policy can be written, a checkpoint cannot."""
+    with trainer_process(redis_url, tmp_path) as trainer:
+        async with surroundings(redis, redis_url, "job_b") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
+            await until_event(redis, "job_b", "metrics", batch=0)
+            policy = next((tmp_path / "jobs/job_b/policy").glob("v*/*.safetensors"))
+            (child,) = children(trainer)
+            soft, hard = resource.prlimit(child, resource.RLIMIT_FSIZE)
+            resource.prlimit(child, resource.RLIMIT_FSIZE, (int(longest_file * policy.stat().st_size), hard))
+            rollout.held_from = 9
+            await until_warning(redis, "job_b", sentence)
+            resource.prlimit(child, resource.RLIMIT_FSIZE, (soft, hard))
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    await assert_same_end(redis, tmp_path, undisturbed)
+
+
+async def test_a_job_whose_disk_takes_nothing_can_be_cancelled(redis: Redis, redis_url: str, tmp_path: Path):
+    with trainer_process(redis_url, tmp_path) as trainer:
+        async with surroundings(redis, redis_url, "job_b") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
+            await until_event(redis, "job_b", "metrics", batch=0)
+            (child,) = children(trainer)
+            _, hard = resource.prlimit(child, resource.RLIMIT_FSIZE)
+            resource.prlimit(child, resource.RLIMIT_FSIZE, (0, hard))
+            rollout.held_from = NO_CURSOR
+            await until_warning(redis, "job_b", "policy version 2 cannot be written")
+            await redis.set(keys.control("job_b"), "cancel")
+            assert await until_state(redis, "job_b", "CANCELLED", "FAILED") == "CANCELLED"
+    await until_warning(redis, "job_b", "summary.json cannot be written")
+
+
+async def until_warning(redis: Redis, job: str, sentence: str) -> None:
+    while not any(
+        sentence in str(event.data.get("message")) for event in await events(redis, job) if event.kind == "warning"
+    ):
+        await asyncio.sleep(0.05)
 
 
 async def test_a_worker_killed_whole_is_succeeded_by_another_one(

@@ -55,7 +55,7 @@ class PlayedArrivals(Arrivals):
         answer, ledger = self._script.answer(group), self._watched
         record = await ledger.record_of(group.group_id)
         while not answer.silent and record is not None and record.state is GroupState.OPEN:
-            attempt = await ledger.start(group.group_id, "w")
+            attempt = (await ledger.start(group.group_id, "w")).number
             if answer.cause is not None:
                 await ledger.fail(group.group_id, attempt, answer.cause)
             else:

@@ -46,7 +46,7 @@ async def failing(
             await play(rollout, group)
             return
         ledger = Ledger(redis, group.job_id)
-        await ledger.fail(group.group_id, await ledger.start(group.group_id, "failing"), cause)
+        await ledger.fail(group.group_id, (await ledger.start(group.group_id, "failing")).number, cause)
 
     monkeypatch.setattr(ScriptedRollout, "_play", fail)
     async with surroundings(redis, redis_url, "job_a") as rollout:

@@ -176,7 +176,7 @@ class ScriptedRollout:
                     await self._play(group)
 
     async def _play(self, group: OpenedGroup) -> None:
-        attempt = await self._ledger.start(group.group_id, "scripted")
+        attempt = (await self._ledger.start(group.group_id, "scripted")).number
         if group.purpose == "train" and self._faults.get(group.cursor, 0) > 0:
             self._faults[group.cursor] -= 1
             await self._ledger.fail(group.group_id, attempt, "the environment was lost")
@@ -206,7 +206,7 @@ async def submit(redis: Redis, redis_url: str, job: str, spec: JobSpec, *, prior
     """What the API does with an accepted job; its own messages have priority 9, the lowest."""
     environment = EnvironmentInfo(id="scripted", vocabulary=VOCABULARY)
     await redis.set(keys.environment(job), environment.model_dump_json())
-    await redis.set(keys.spec(job), spec.model_dump_json(exclude_unset=True))
+    await redis.set(keys.spec(job), spec.model_dump_json())
     await redis.set(keys.control(job), "run")
     await enqueue(redis_url, job, priority=priority)
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from gigpo_core import AdvantageConfig
 from services.advantage.service import (
     FinishedGroup,
-    GroupFault,
     advantage_config,
     finished_group,
     score_groups,
@@ -23,6 +22,7 @@ from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.job import Algorithm
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
 from services.contracts.rewards import Rewards
+from services.step_batch import GroupFault
 
 GIGPO = AdvantageConfig(advantage_estimator="gigpo", gamma=0.5, norm="mean", invalid_action_penalty=0.1)
 
@@ -183,6 +183,14 @@ def test_a_group_without_steps_gets_empty_columns():
 def test_contradicting_episodes_are_refused(payloads: list[bytes], sentence: str):
     with pytest.raises(GroupFault, match=sentence):
         finished_group("g", "train", 0, payloads)
+
+
+def test_a_group_alone_is_scored_without_the_kl_whatever_its_weight():
+    """So jobs that differ in it alone are scored together."""
+    configs = [advantage_config(Algorithm(advantage_estimator="rloo", beta=beta)) for beta in (0.1, 0.2)]
+    assert configs[0] == configs[1]
+    (scored,) = score_groups([group_of("g", [[step(0, 1, 1.0)], [step(0, 1, 0.0)]])], configs[0])
+    assert doubles(scored.advantage) == [1.0, -1.0]
 
 
 def test_the_algorithm_section_arrives_whole_and_the_kl_stays_in_the_loss():

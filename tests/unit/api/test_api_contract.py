@@ -39,16 +39,22 @@ PATCH /v1/jobs/{job_id}
 DELETE /v1/jobs/{job_id}
 GET /v1/jobs/{job_id}/remains
 GET /v1/jobs/{job_id}/anchors
+GET /v1/jobs/{job_id}/changes
 GET /v1/jobs/{job_id}/checkpoints
 DELETE /v1/jobs/{job_id}/checkpoints/{name}
 GET /v1/jobs/{job_id}/checkpoints/{name}/export
 GET /v1/jobs/{job_id}/checkpoints/{name}/files/{file}
+GET /v1/jobs/{job_id}/diagnosis
 GET /v1/jobs/{job_id}/evaluations
 GET /v1/jobs/{job_id}/events
 GET /v1/jobs/{job_id}/metrics
 GET /v1/jobs/{job_id}/rollouts
 GET /v1/jobs/{job_id}/rollouts/{group_id}
+GET /v1/jobs/{job_id}/states
 GET /v1/jobs/{job_id}/summary
+POST /v1/jobs/{job_id}/watches
+DELETE /v1/jobs/{job_id}/watches/{watch_id}
+GET /v1/jobs/{job_id}/watches/{watch_id}
 POST /v1/jobs/{job_id}:cancel
 POST /v1/jobs/{job_id}:fork
 POST /v1/jobs/{job_id}:pause
@@ -113,7 +119,7 @@ def test_every_body_and_answer_has_an_example_that_fits_its_schema(document: dic
                 assert problem is None, f"{where}: {problem}"
                 shown[kind] += 1
     assert EXAMPLES.keys() <= described
-    assert shown["body"] == 7
+    assert shown["body"] == 8
     assert shown["answer"] > len(described)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.api.dashboard.curves import MOST_POINTS, held_out, point, points, thinned, wilson_interval
+from services.api.dashboard.curves import MOST_POINTS, held_out, point, points, thinned
 from services.api.dashboard.formats import ago, in_words, number, percent, signed, size
 from services.api.dashboard.spec_text import DEFAULT_SPEC, field_problems, line_of, yaml_problem
+from services.contracts.intervals import wilson_interval
 from services.contracts.job import parse_spec
 
 yaml = pytest.importorskip("yaml")

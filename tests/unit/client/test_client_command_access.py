@@ -124,7 +124,7 @@ def test_an_environment_is_explained_key_by_key(fake_api: FakeApi, gigpo: Gigpo)
     assert lines[-2:] == ["colour string (required)", "size integer from 1 5 Of a side."]
     assert gigpo("env", "show", "grid", "--json").document == environment()
     none = gigpo("env", "show", "maze")
-    assert (none.code, none.err) == (2, "gigpo: ID: want one of grid; got 'maze'\n")
+    assert (none.code, none.err) == (2, "gigpo: ID: want grid, got 'maze'\n")
 
 
 def test_the_doctor_says_what_to_do_and_ends_with_1_where_something_is_bad(
@@ -166,10 +166,18 @@ def test_up_and_down_speak_of_the_stack_that_is_there(gigpo: Gigpo, monkeypatch:
     assert (none.code, none.err) == (3, "gigpo: no stack is up in runs\n")
     stack, stopped = RunningStack(7, "http://127.0.0.1:8400"), [True, False]
     monkeypatch.setattr("gigpo.client.commands.stack.running_stack", lambda _: stack)
+    monkeypatch.setattr("gigpo.client.commands.stack.stack_holder", lambda _: 7)
     monkeypatch.setattr("gigpo.client.commands.stack.stop_stack", lambda *_: stopped.pop(0))
     assert gigpo("up", "--detach").out == "a stack is up already: process 7, API http://127.0.0.1:8400\n"
     document = {"pid": 7, "api_url": "http://127.0.0.1:8400", "data_dir": "elsewhere/.platform"}
     assert gigpo("up", "-d", "--json", "--runs", "elsewhere").document == document
+    assert gigpo("up", "-d", "--port", "8400").code == 0
+    for detach in ((), ("-d",)):
+        other = gigpo("up", *detach, "--port", "84")
+        assert (other.code, other.err) == (
+            2,
+            "gigpo: --port: want 84, a stack is up on http://127.0.0.1:8400 already; `gigpo down` stops it\n",
+        )
     down = gigpo("down", "--json")
     assert (down.document, down.err) == ({"pid": 7, "stopped": True}, "the stack is down\n")
     still = gigpo("down")
@@ -179,9 +187,9 @@ def test_up_and_down_speak_of_the_stack_that_is_there(gigpo: Gigpo, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("jobs", "lits"), "no such command 'lits', did you mean 'list'?"),
-        (("jobs", "list", "--limti", "3"), "no such option: --limti, did you mean --limit?"),
-        (("jobs", "show"), "missing argument 'JOB'; `gigpo jobs show --help` lists what there is"),
+        (("jobs", "lits"), "lits is no command; want one of cancel, "),
+        (("jobs", "list", "--limti", "3"), "--limti: unknown flag; did you mean --limit?"),
+        (("jobs", "show"), "JOB: want a value, none is given; `gigpo jobs show --help` lists what there is"),
         (("jobs", "list", "--limit", "many"), "got 'many'; `gigpo jobs list --help` lists what there is"),
     ],
 )

@@ -17,7 +17,7 @@ from gigpo.client.document import checked, default_document
 from gigpo.client.errors import BadInput
 from gigpo.client.follow import FIGURES
 from tests.unit.client.both_clients import problem
-from tests.unit.client.fake_api import FakeApi, Gigpo, evaluation, job, summary
+from tests.unit.client.fake_api import FakeApi, Gigpo, command_line, evaluation, job, summary
 
 SPEC: dict[str, Any] = {
     "model": {"scratch": {}},
@@ -136,6 +136,22 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_watch_it(
     assert not (tmp_path / "runs").exists()
 
 
+def test_ctrl_c_leaves_a_comparison_s_jobs_and_says_how_to_go_on(
+    fake_api: FakeApi, gigpo: Gigpo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finishes(fake_api)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gigpo.client.commands.comparing.follow", interrupted)
+    done = gigpo("compare", "job.yaml", "--estimators", "gigpo", "--seeds", "0")
+    assert (done.code, done.out.splitlines()[-1]) == (
+        130,
+        "its jobs go on: the same `gigpo compare` goes on with them, `gigpo down` stops the stack",
+    )
+
+
 def test_results_that_cannot_be_written_cost_nothing(fake_api: FakeApi, gigpo: Gigpo, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
@@ -148,7 +164,35 @@ def test_results_that_cannot_be_written_cost_nothing(fake_api: FakeApi, gigpo: G
     assert gigpo("train", "job.yaml", "--output", "mine", "--force").code == 0
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
     again = gigpo("train", "job.yaml", "--output", "mine", "--force")
-    assert "mine holds results of an earlier job, which those of this one will replace" in again.out.splitlines()
+    assert "mine holds results of job j1; those of this job will replace them" in again.out.splitlines()
+
+
+def test_results_of_an_earlier_job_stay(fake_api: FakeApi, gigpo: Gigpo, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for job_id, folder in (("j1", "demo"), ("j2", "demo.2"), ("j3", "demo.3")):
+        finishes(fake_api, job_id, name="demo")
+        fake_api.answers[f"GET /v1/jobs/{job_id}/summary"] = summary(job_id=job_id)
+        done = gigpo("train", "job.yaml", "--name", "demo")
+        assert (done.code, done.out.splitlines()[-1]) == (0, f"results: runs/{folder}")
+        said = f"runs/demo holds results of job j1; those of this job go to runs/{folder}"
+        assert (said in done.out.splitlines()) == (job_id != "j1")
+    written = {path.parent.name: json.loads(path.read_text())["job_id"] for path in runs.glob("*/summary.json")}
+    assert written == {"demo": "j1", "demo.2": "j2", "demo.3": "j3"}
+    assert gigpo("jobs", "follow", "j2").out.splitlines()[-1] == "results: runs/demo.2"  # its own
+    refused = gigpo("train", "job.yaml", "--output", "runs/demo")
+    assert (refused.code, refused.err) == (
+        2,
+        "gigpo: runs/demo holds results of job j1; name another folder, or give --force, which replaces them\n",
+    )
+    assert gigpo("jobs", "follow", "j3", "--output", "runs/demo").code == 2
+    assert gigpo("train", "job.yaml", "--name", "demo", "--force").out.splitlines()[-1] == "results: runs/demo"
+    assert json.loads((runs / "demo" / "summary.json").read_text())["job_id"] == "j3"
+
+
+def test_a_checkpoint_of_another_job_of_the_name_stays(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    for job_id, folder in (("j1", "demo"), ("j1", "demo"), ("j2", "demo.2")):
+        finishes(fake_api, job_id, name="demo")
+        assert gigpo("checkpoints", "download", job_id).out == f"written: runs/{folder}/final\n"
 
 
 def test_a_warm_start_trains_no_batch(fake_api: FakeApi, gigpo: Gigpo) -> None:
@@ -179,7 +223,7 @@ def test_a_dry_run_shows_estimates_and_warnings_and_submits_nothing(fake_api: Fa
     [
         (("train", "job.yaml", "--config", "job.yaml"), "want one job file, got job.yaml and --config job.yaml"),
         (("train", "none.yaml"), "none.yaml: cannot be read: No such file or directory"),
-        (("train", "job.yaml", "--seed", "many"), "training.seed: Input should be a valid integer"),
+        (("train", "job.yaml", "--seed", "many"), "training.seed: want a whole number, got 'many'"),
         (("train", "job.yaml", "--environment_kwargs", "{a: "), "--environment_kwargs: want a value in YAML or JSON"),
         (("compare", "job.yaml", "--seed", "1"), "--seed: a comparison chooses it; use --estimators and --seeds"),
         (("compare", "job.yaml", "--seeds", "1,x"), "--seeds: want numbers such as 0,1,2, got '1,x'"),
@@ -228,7 +272,13 @@ def test_a_comparison_writes_its_files_and_runs_only_what_is_missing(
     assert [row[:2] for row in rows[1:]] == [["rloo", "2"], ["gigpo", "2"]]
     assert "rloo is unscaled" in done.out
 
-    (folder / "gigpo-s1" / "cell.json").write_text(json.dumps({"sha": "another spec"}))
+    (folder / "gigpo-s1" / "cell.json").write_text(json.dumps({"sha": "another spec", "job": "j1"}))
+    refused = gigpo(*arguments)
+    assert (refused.code, refused.err) == (
+        2,
+        "gigpo: runs/c/gigpo-s1 holds results of another comparison, whose spec differs; give this one a --name of its "
+        "own, or --force, which replaces them\n",
+    )
     again = gigpo(*arguments, "--force")
     assert again.out.splitlines()[0] == "4 jobs, 3 of them done before"
     assert len([one for one in fake_api.requests if one.method == "POST"]) == 5
@@ -268,3 +318,56 @@ def test_the_live_line_knows_every_figure_by_its_word() -> None:
         "tokens_per_s",
         "env_steps_per_s",
     ]
+
+
+@pytest.fixture
+def no_stack(
+    fake_api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Gigpo:
+    """`gigpo` where no API is named and no stack is up."""
+    monkeypatch.chdir(tmp_path)
+    return command_line(fake_api, monkeypatch, capsys, known=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: {scratch: {}}\nrolout: {}\n", "rolout: unknown key"),
+        ("model: [", "job.yaml: not valid YAML"),
+        ("model: {scratch: {}}\nenvironment: {environment: gird}\nrollout: {max_completion_length: 6}\n",
+         "environment.environment: unknown environment 'gird'"),
+        ("model: {model: nowhere}\n", "model.model: no such folder: nowhere"),
+        ("model: {scratch: {hidden_size: 65536, num_attention_heads: 512, num_hidden_layers: 99}}\n"
+         "rollout: {max_completion_length: 6}\n", "model.scratch: the trainer needs "),
+    ],
+)  # fmt: skip
+def test_a_dry_run_without_a_stack_looks_at_the_job(
+    no_stack: Gigpo, fake_api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    described = {"id": "grid", "vocabulary": ["go"]}
+    known = [{"info": described, "unavailable_reason": ""}]
+    monkeypatch.setattr("gigpo.client.dry_run.installed_environments", lambda: known)
+    (tmp_path / "job.yaml").write_text(text)
+    refused = no_stack("train", "job.yaml", "--dry-run")
+    assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)
+    assert refused.err.startswith(f"gigpo: {words}")
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(SPEC))
+    shown = no_stack("train", "job.yaml", "--dry-run")
+    assert (shown.code, shown.rows[0][0]) == (0, "parameters")
+    assert ["time", "unknown,"] in [row[:2] for row in shown.rows]
+    assert fake_api.requests == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_client_alone_checks_the_job_file(no_stack: Gigpo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gigpo.client.dry_run.find_spec", lambda _: None)
+    shown = no_stack("train", "job.yaml", "--dry-run")
+    assert (shown.code, shown.out) == (
+        0,
+        "warning: no API is up and this installation is the client alone: nothing but the job file is checked\n",
+    )
+
+
+def test_what_a_submission_is_warned_of_is_shown(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    finishes(fake_api, warnings=["model.scratch: rather large"])
+    assert gigpo("train", "job.yaml", "--no-follow").out.splitlines()[1] == "warning: model.scratch: rather large"

@@ -109,6 +109,15 @@ def test_both_clients_have_the_same_calls() -> None:
 
     assert calls(AsyncGigpoClient) == calls(GigpoClient)
     coroutines = {name for name in CALLS if inspect.iscoroutinefunction(getattr(AsyncGigpoClient, name))}
-    assert set(CALLS) - coroutines == {"anchors", "audit", "evaluation_jobs", "events", "jobs", "rollouts"}
+    assert set(CALLS) - coroutines == {
+        "anchors",
+        "audit",
+        "evaluation_jobs",
+        "events",
+        "jobs",
+        "rollouts",
+        "states",
+        "watch_steps",
+    }
     assert "async" not in (GigpoClient.__doc__ or "")
     assert "async with AsyncGigpoClient(" in (AsyncGigpoClient.__doc__ or "")

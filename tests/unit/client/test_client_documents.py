@@ -96,15 +96,15 @@ def test_a_document_is_not_changed_by_flags() -> None:
 BAD_VALUES = {
     "negative weight": (
         {"gigpo_step_advantage_weight": "-1"},
-        "gigpo_step_advantage_weight.*greater than or equal to 0",
+        "gigpo_step_advantage_weight: want a number >= 0, got -1",
     ),
     "gigpo without environment": ({"use_gym_env": "false"}, "gigpo needs use_gym_env: true"),
     "unknown estimator": (
         {"advantage_estimator": "ppo"},
-        "advantage_estimator.*'rloo', 'reinforce_plus_plus', 'gigpo', 'hgpo'",
+        "advantage_estimator: want one of .*rloo, reinforce_plus_plus, gigpo, hgpo.*got 'ppo'",
     ),
     "broken YAML": ({"environment_kwargs": "{a: "}, "--environment_kwargs: want a value in YAML or JSON"),
-    "no number": ({"seed": "many"}, "training.seed.*integer"),
+    "no number": ({"seed": "many"}, "training.seed: want a whole number, got 'many'"),
 }
 
 
@@ -136,8 +136,61 @@ def test_changes_of_a_fork_are_named_by_flag_or_by_path() -> None:
             overrides([change])
 
 
-BAD_FILES = {
-    "no YAML": ("model: [", "not valid YAML"),
+def test_variables_of_the_environment_stand_in_a_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEED", "7")
+    monkeypatch.setenv("WHO", "ann")
+    monkeypatch.setenv("EMPTY", "")
+    monkeypatch.delenv("NOBODY", raising=False)
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        "name: ${WHO}-run  # ${NOBODY} in a comment is no variable\n"
+        "model: {scratch: {}}\n"
+        "environment:\n"
+        "  environment_kwargs:\n"
+        "    size: ${SEED}\n"
+        "    text: '${SEED}'\n"
+        "    default: ${NOBODY:-0.5}\n"
+        "    empty: ${EMPTY:-x}\n"
+        "    plain: $$1 $${SEED} $SEED\n"
+    )
+    assert read_document(path) == {
+        "name": "ann-run",
+        "model": {"scratch": {}},
+        "environment": {
+            "environment_kwargs": {
+                "size": 7, "text": "7", "default": 0.5, "empty": "x", "plain": "$$1 ${SEED} $SEED"
+            }
+        },
+    }  # fmt: skip
+
+
+def test_flags_are_the_shells_to_fill_in() -> None:
+    assert with_flags({}, {"environment_kwargs": "{a: '${HOME}'}"}) == {
+        "environment": {"environment_kwargs": {"a": "${HOME}"}}
+    }
+
+
+def test_a_job_file_has_room_for_anchors_and_short_forms(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("x-small: &small {seed: 3}\nmodel: /m\nenvironment: grid\ntraining: {<<: *small, seed: 4}\n")
+    assert read_document(path) == {
+        "model": {"model": "/m"},
+        "environment": {"environment": "grid"},
+        "training": {"seed": 4},
+    }
+    changed = checked(with_flags(read_document(path), {"torch_dtype": "bfloat16", "max_turns": "9"}))
+    assert (changed.model.model, changed.environment.environment) == ("/m", "grid")
+
+
+BAD_FILES: dict[str, tuple[str | bytes, str]] = {
+    "a variable that is not set": (
+        "model: m\nname: ${NOBODY_SET_THIS}-x\n",
+        "job.yaml: line 2: NOBODY_SET_THIS is not set",
+    ),
+    "no variable": ("model: ${a b}\n", r"line 1: want \$\{NAME\} or \$\{NAME:-default\}, got \$\{a b\}"),
+    "a tab": ("model:\n\tscratch: {}\n", "line 2, column 1: .*indent with spaces, not with tabs"),
+    "bytes": (b"\xff\xfe\x00", "byte 0 is not UTF-8 text"),
+    "no YAML": ("model: [", "not valid YAML: line 1, column 9: "),
     "a list": ("- 1\n", "want a mapping.*got list"),
     "empty": ("", "got nothing"),
     "unknown key": ("modle: {}\nmodel: {scratch: {}}\n", "^modle: unknown key, got {}; did you mean model"),
@@ -152,7 +205,7 @@ BAD_FILES = {
 def test_a_bad_file_gets_one_sentence(name: str, tmp_path: Path) -> None:
     text, sentence = BAD_FILES[name]
     path = tmp_path / "job.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(BadInput, match=sentence) as refused:
         checked(read_document(path))
     assert "\n" not in str(refused.value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -61,9 +63,20 @@ class Stacks:
         self.noted: list[str] = []
         stack = RunningStack(7, "http://here:1")
         monkeypatch.setattr(session, "running_stack", lambda _: stack if up else None)
-        monkeypatch.setattr(session, "start_stack", lambda _: self.noted.append("start") or stack)
+        monkeypatch.setattr(session, "start_stack", self._start)
         monkeypatch.setattr(session, "stop_stack", lambda *_: self.noted.append("stop"))
         monkeypatch.setattr(session, "has_work", lambda _: works)
+        monkeypatch.setattr(session, "stack_in_use", self._in_use)
+        self._stack, self._temporary = stack, False
+
+    def _start(self, *_: object, temporary: bool) -> RunningStack:
+        self.noted.append("start")
+        self._temporary = temporary
+        return self._stack
+
+    @contextmanager
+    def _in_use(self, _: Path) -> Iterator[Callable[[], bool]]:
+        yield lambda: self._temporary
 
 
 @pytest.mark.parametrize(

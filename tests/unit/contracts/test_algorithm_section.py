@@ -16,10 +16,7 @@ from gigpo_core.table import markdown
 from services.advantage.service import advantage_config
 from services.contracts.algorithm import STEP_ESTIMATORS, Algorithm, advantage_values, keys_of_estimator
 from services.contracts.job import parse_spec
-from services.trainer.learner.update import loss_config
-
-UNSERVED = {"real"}
-"""It needs whole groups in one micro-batch; refused at submission."""
+from services.trainer.learner.update import loss_config, token_mask
 
 
 def choices(name: str) -> tuple[str, ...]:
@@ -49,6 +46,9 @@ SECTIONS = st.fixed_dictionaries(
         "fipo_clip_range": st.sampled_from([None, 0.2]),
         "kl_estimator": st.sampled_from(["k1", "k2", "k3"]),
         "off_policy_sequence_mask_delta": st.sampled_from([None, 0.1]),
+        "top_entropy_quantile": st.sampled_from([1.0, 0.2]),
+        "real_tau": st.sampled_from([0.5, 1.0]),
+        "kl_in_reward": st.sampled_from([None, True, False]),
     },
 )
 
@@ -64,18 +64,21 @@ def test_whatever_is_accepted_can_be_computed(section: dict[str, Any]) -> None:
     others = scaled if algorithm.scale_rewards == "gdpo" else {}
     spec = parse_spec({"model": {"model": "/m"}, "algorithm": section, **others})
     AdvantageConfig(**advantage_values(spec.algorithm, spec.rewards))
-    assert loss_config(spec).loss_type == algorithm.loss_type
+    loss = loss_config(spec)
+    assert loss.loss_type == algorithm.loss_type
+    assert loss.beta == (0.0 if algorithm.subtracts_kl else algorithm.beta)  # the KL is in one place
+    token_mask(spec)
 
 
-def test_every_estimator_and_loss_is_served_but_those_that_need_more_than_their_rows() -> None:
-    assert set(choices("advantage_estimator")) == set(get_args(Estimator)) - UNSERVED
-    assert set(choices("loss_type")) == set(get_args(LossType)) - UNSERVED
+def test_every_estimator_and_loss_is_served() -> None:
+    assert choices("advantage_estimator") == get_args(Estimator)
+    assert choices("loss_type") == get_args(LossType)
 
 
-@pytest.mark.parametrize("name", sorted(UNSERVED))
-def test_what_is_not_served_is_refused_and_the_served_ones_are_named(name: str) -> None:
+@pytest.mark.parametrize("choice", ["advantage_estimator", "loss_type"])
+def test_an_unknown_name_is_refused_and_the_known_ones_are_named(choice: str) -> None:
     with pytest.raises(ValidationError, match=r"'rloo'|'dapo'"):
-        Algorithm.model_validate({"loss_type" if name == "real" else "advantage_estimator": name})
+        Algorithm.model_validate({choice: "unknown"})
 
 
 EVERY_ESTIMATORS_KEYS = {

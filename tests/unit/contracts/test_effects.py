@@ -21,6 +21,9 @@ GIGPO, HGPO, SAPO, FIPO = (
     {"loss_type": "fipo"},
 )
 CISPO = {"loss_type": "cispo", "epsilon_high": 5.0}
+REAL = {"loss_type": "real"}
+RLOO = {"advantage_estimator": "rloo"}
+PER_TOKEN = "bnpo, cispo, dapo, dr_grpo, fipo, grpo or sapo"
 
 
 def estimator(came: str, wanted: str) -> str:
@@ -58,6 +61,11 @@ ALGORITHM: list[tuple[str, Any, dict[str, Any], str, dict[str, Any]]] = [
     ("delta", 4.0, CISPO, loss("cispo", CLIPPED), {}),
     ("importance_sampling_level", "sequence", SAPO, loss("sapo", "bnpo, cispo, dapo, dr_grpo, fipo or grpo"), CISPO),
     ("kl_estimator", "k1", {"beta": 0.0}, "want beta > 0 with it, got beta: 0", {}),
+    ("kl_estimator", "k1", {"kl_in_reward": True}, "got kl_in_reward: true and advantage_estimator: grpo", {}),
+    ("kl_estimator", "k1", RLOO, "got kl_in_reward: null and advantage_estimator: rloo",
+     {**RLOO, "kl_in_reward": False}),
+    ("kl_in_reward", True, {"beta": 0.0}, "want beta > 0 with it, got beta: 0", GIGPO),
+    ("kl_in_reward", True, {"scale_rewards": "gdpo"}, "got scale_rewards: gdpo", {"scale_rewards": "batch"}),
     ("tau_pos", 2.0, {}, loss("bnpo", "sapo"), SAPO),
     ("tau_neg", 2.0, {}, loss("bnpo", "sapo"), SAPO),
     ("fipo_decay_rate", 8.0, {}, loss("bnpo", "fipo"), FIPO),
@@ -65,6 +73,11 @@ ALGORITHM: list[tuple[str, Any, dict[str, Any], str, dict[str, Any]]] = [
     ("fipo_clip_high_only", False, {}, loss("bnpo", "fipo"), FIPO),
     ("fipo_clip_high_only", False, {**FIPO, "fipo_clip_range": None}, "got fipo_clip_range: null", FIPO),
     ("fipo_safety_threshold", None, {}, loss("bnpo", "fipo"), FIPO),
+    ("real_tau", 1.0, {}, loss("bnpo", "real"), REAL),
+    ("top_entropy_quantile", 0.2, REAL, loss("real", PER_TOKEN), {}),
+    ("off_policy_sequence_mask_delta", 0.1, REAL, loss("real", PER_TOKEN), {}),
+    ("rollout_importance_sampling_mode", "token_mask", REAL, loss("real", PER_TOKEN), SAPO),
+    ("rollout_importance_sampling_threshold", 3.0, REAL, loss("real", PER_TOKEN), SAPO),
     ("rollout_importance_sampling_threshold", 3.0, {"rollout_importance_sampling_mode": None},
      "want a rollout_importance_sampling_mode with it, got rollout_importance_sampling_mode: null", {}),
 ]  # fmt: skip

@@ -33,12 +33,9 @@ def test_task_seeds_depend_on_seed_purpose_and_cursor_only_and_differ():
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-def test_sampling_seeds_differ_by_episode_step_and_attempt():
+def test_sampling_seeds_differ_by_episode_step_and_draw():
     seeds = {
-        sampling_seed(episode_id("g", k), step, attempt)
-        for k in range(16)
-        for step in range(20)
-        for attempt in (1, 2, 3)
+        sampling_seed(episode_id("g", k), step, draw) for k in range(16) for step in range(20) for draw in (1, 2, 3)
     }
     assert len(seeds) == 16 * 20 * 3
 

@@ -47,7 +47,7 @@ def test_a_new_option_is_checked_like_every_other(toys: dict[str, Any]) -> None:
     assert "sign_strength: want advantage_estimator: sign with it, got advantage_estimator: grpo" in toys["beside"]
     assert "linear_slope: want loss_type: linear with it, got loss_type: bnpo" in toys["loss_beside"]
     assert "gamma: want advantage_estimator: gigpo, graphgpo or hgpo with it" in toys["unheeded"]
-    assert "less than or equal to 8, got 9.0" in toys["range"]
+    assert "want a number <= 8, got 9.0" in toys["range"]
 
 
 def test_a_new_option_stands_in_the_table_of_the_documentation(toys: dict[str, Any]) -> None:

@@ -165,6 +165,24 @@ def test_a_wrong_field_of_an_outcome_is_the_environments_bug(sessions, fields, s
     assert answer.message.startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("shown", "said", "valid"),
+    [
+        ((), None, True),
+        (("go", "stay"), None, True),
+        (("stay",), None, False),
+        (("stay",), True, True),
+        (("go",), False, False),
+    ],
+)
+def test_an_outcome_that_does_not_say_is_valid_where_the_action_was_admissible_or_nobody_knows(
+    sessions, shown, said, valid
+):
+    after = Outcome(observation=seen(admissible_actions=("other",)), action_valid=said)
+    answer = stepped(sessions(first=seen(admissible_actions=shown), outcome=after))
+    assert answer.action_valid is valid
+
+
 @pytest.mark.parametrize("value", [None, (FINE, 1.0, True, False, {}), 3])
 def test_what_is_no_outcome_is_named(sessions, value):
     answer = stepped(sessions(outcome=value))

@@ -31,18 +31,29 @@ def test_a_gpu_gets_a_share_of_memory_and_compiles() -> None:
     flags = server_flags(any_manifest(0), VllmLimits(gpu_memory=0.5), cuda=True)
     assert value(flags, "--gpu-memory-utilization") == "0.5"
     assert not {"--enforce-eager", "--kv-cache-memory-bytes", "--block-size"} & set(flags)
-    assert "TORCHDYNAMO_DISABLE" not in environment("key", VllmLimits(), cuda=True)
+    assert "TORCHDYNAMO_DISABLE" not in environment("key", any_manifest(0), VllmLimits(), cuda=True)
 
 
 def test_the_server_gets_no_port_and_its_key_is_on_no_command_line() -> None:
     flags = server_flags(any_manifest(0), VllmLimits(), cuda=False)
     assert not {"--port", "--host", "--api-key"} & set(flags)
-    assert environment("secret", VllmLimits(), cuda=False)["VLLM_API_KEY"] == "secret"
+    assert environment("secret", any_manifest(0), VllmLimits(), cuda=False)["VLLM_API_KEY"] == "secret"
 
 
 def test_the_client_and_not_the_server_ends_idle_connections() -> None:
-    kept_s = int(environment("key", VllmLimits(), cuda=False)["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"])
+    kept_s = int(environment("key", any_manifest(0), VllmLimits(), cuda=False)["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"])
     assert kept_s > 100 * (httpx.Limits().keepalive_expiry or 0)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("cuda", [False, True])
+def test_a_deterministic_job_samples_each_prompt_as_if_it_were_alone(cuda: bool, deterministic: bool) -> None:
+    manifest = any_manifest(0).model_copy(update={"deterministic": deterministic})
+    flags = server_flags(manifest, VllmLimits(), cuda=cuda)
+    variables = environment("key", manifest, VllmLimits(), cuda=cuda)
+    assert ("--no-enable-prefix-caching" in flags) == deterministic
+    assert (value(flags, "--max-num-seqs") == "1") == (deterministic and not cuda)
+    assert ("VLLM_BATCH_INVARIANT" in variables) == (deterministic and cuda)
 
 
 @pytest.mark.parametrize(("device", "cuda"), [("cpu", False), ("cuda", True)])

@@ -12,7 +12,7 @@ from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.observation import KeyedObservation
 from services.contracts.sampling import SampledTokens
-from services.ledger import GroupState, MoveRefused
+from services.ledger import Attempt, GroupState, MoveRefused
 from services.rollout.errors import EnvironmentFault
 from services.rollout.ports import Ask, OpenedSessions, Opening, Outcome
 
@@ -143,19 +143,20 @@ class FakeLedger:
     max_attempts: int = 3
     states: dict[str, GroupState] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    draws: dict[str, int] = field(default_factory=dict)
     causes: dict[str, str] = field(default_factory=dict)
     stored: dict[str, dict[int, Episode]] = field(default_factory=dict)
 
     def open(self, group: OpenedGroup) -> None:
         self.states[group.group_id] = GroupState.OPEN
 
-    async def start(self, group_id: str, worker: str) -> int:
+    async def start(self, group_id: str, worker: str) -> Attempt:
         await asyncio.sleep(0)
         if self.states.get(group_id) not in (GroupState.OPEN, GroupState.GENERATING):
             raise MoveRefused(f"{self.states.get(group_id)}")
         self.states[group_id], self.stored[group_id] = GroupState.GENERATING, {}
         self.attempts[group_id] = self.attempts.get(group_id, 0) + 1
-        return self.attempts[group_id]
+        return Attempt(self.attempts[group_id], self.draws.get(group_id, 1))
 
     async def record(self, episode: Episode, group: OpenedGroup) -> GroupState:
         await asyncio.sleep(0)
@@ -165,9 +166,10 @@ class FakeLedger:
             self.states[group.group_id] = GroupState.COMPLETE
         return self.states[group.group_id]
 
-    async def fail(self, group_id: str, attempt: int, cause: str) -> GroupState:
+    async def fail(self, group_id: str, attempt: int, cause: str, *, redraw: bool = False) -> GroupState:
         await asyncio.sleep(0)
         self._check(group_id, attempt)
+        self.draws[group_id] = self.draws.get(group_id, 1) + redraw
         self.stored[group_id], self.causes[group_id] = {}, cause
         left = attempt < self.max_attempts
         self.states[group_id] = GroupState.OPEN if left else GroupState.DROPPED

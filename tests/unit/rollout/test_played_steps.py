@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from services.contracts.faults import FaultClass
 from services.contracts.ids import episode_id, sampling_seed
 from services.ledger import GroupState
-from services.rollout.errors import InferenceFault
+from services.rollout.errors import EnvironmentFault, InferenceFault, NoAdmissibleActions, PromptTooLong
 from services.rollout.player import Player
 from services.rollout.ports import Ask, Outcome
 from tests.unit.rollout.fakes import FakeEnvironments, FakeInference, FakeLedger, digest
@@ -21,10 +22,22 @@ class TakesAnything(FakeEnvironments):
         return msgspec.structs.replace(await super().step(lease, seq, action, response_tokens), action_valid=True)
 
 
-async def test_every_attempt_samples_with_seeds_of_its_own(stages):
+REDRAWN = [
+    EnvironmentFault(FaultClass.ENV_BUG, "KeyError: 'door'"),
+    PromptTooLong("900 tokens"),
+    NoAdmissibleActions("none"),
+]
+REPEATED = [
+    EnvironmentFault(FaultClass.INFRA, "the service restarted"),
+    InferenceFault("asked 4 times"),
+    KeyError("ours"),
+]
+
+
+@pytest.mark.parametrize(("fault", "draw"), [*((one, 2) for one in REDRAWN), *((one, 1) for one in REPEATED)])
+async def test_an_attempt_repeats_the_noise_unless_the_policy_may_have_caused_the_failure(stages, fault, draw):
     stage, ledger = stages(), FakeLedger()
     inference = FakeInference(encoded_replies(stage.playbook, ["go left", "go right"]))
-    fault = InferenceFault("asked 4 times")
     inference.fault = lambda ask: fault if ask.item.item_id == f"{JOB}/{episode_id(group.group_id, 1)}:1:1" else None
     player, group = Player(stage.playbook, ledger, FakeEnvironments(), inference, "w1"), stage.group(n=3)
     ledger.open(group)
@@ -34,14 +47,14 @@ async def test_every_attempt_samples_with_seeds_of_its_own(stages):
     first, second = [[ask for ask in inference.asks if ask.item.item_id.endswith(f":{attempt}")] for attempt in (1, 2)]
     assert first
     assert second
-    assert len({ask.item.seed for ask in inference.asks}) == len(inference.asks)
-    assert all(ask.item.seed == seed_in(ask) for ask in inference.asks)
+    assert all(ask.item.seed == seed_in(ask, 1) for ask in first)
+    assert all(ask.item.seed == seed_in(ask, draw) for ask in second)
 
 
-def seed_in(ask: Ask) -> int:
-    """The seed of the episode, step and attempt that the item's id names."""
-    episode, index, attempt = ask.item.item_id.removeprefix(f"{JOB}/").split(":")
-    return sampling_seed(episode, int(index), int(attempt))
+def seed_in(ask: Ask, draw: int) -> int:
+    """The seed of that draw for the episode and step that the item's id names."""
+    episode, index, _ = ask.item.item_id.removeprefix(f"{JOB}/").split(":")
+    return sampling_seed(episode, int(index), draw)
 
 
 async def test_the_anchor_groups_steps_and_the_state_is_the_environments_own(stages):

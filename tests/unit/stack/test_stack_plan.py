@@ -23,8 +23,9 @@ def test_environments_come_before_those_who_need_their_address(tmp_path: Path) -
     ]
 
 
-def test_a_restarted_service_gets_the_port_it_had(tmp_path: Path) -> None:
-    (env,), rest = stack_stages(settings(tmp_path, api_port=8400), None, "redis://x")
+def test_a_restarted_service_gets_the_port_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STACK_API_PORT", raising=False)
+    (env,), rest = stack_stages(Settings(data_dir=tmp_path), None, "redis://x")
     assert env.variables({})["ENV_SERVICE_PORT"] == "0"
     assert env.variables({"env": "127.0.0.1:4711"})["ENV_SERVICE_PORT"] == "4711"
     api = rest[-1]
@@ -32,6 +33,14 @@ def test_a_restarted_service_gets_the_port_it_had(tmp_path: Path) -> None:
     assert (first["API_PORT"], first["API_PORT_OPTIONAL"]) == ("8400", "True")  # any other port will do
     again = api.variables({"env": "127.0.0.1:1", "api": "http://127.0.0.1:4712"})
     assert (again["API_PORT"], again["API_PORT_OPTIONAL"]) == ("4712", "False")
+
+
+def test_a_port_that_was_asked_for_is_the_api_s_or_nobody_s(tmp_path: Path) -> None:
+    _, rest = stack_stages(settings(tmp_path, api_port=8400), None, "redis://x")
+    api = rest[-1].variables({"env": "127.0.0.1:1"})
+    assert (api["API_PORT"], api["API_PORT_OPTIONAL"]) == ("8400", "False")
+    _, rest = stack_stages(settings(tmp_path, api_port=0), None, "redis://x")
+    assert rest[-1].variables({"env": "127.0.0.1:1"})["API_PORT_OPTIONAL"] == "True"
 
 
 def test_everybody_gets_the_same_redis_and_few_threads(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ EARLIER = -1
 
 
 def row(prompt: Sequence[int], response: Sequence[int], advantage: float, logprob: float = -2.5) -> Row:
-    """A row whose tokens an earlier version sampled with one log-probability."""
-    return Row(tuple(prompt), tuple(response), (logprob,) * len(response), (EARLIER,) * len(response), advantage)
+    """A row of group `g` whose tokens an earlier version sampled with one log-probability."""
+    return Row(tuple(prompt), tuple(response), (logprob,) * len(response), (EARLIER,) * len(response), advantage, "g")
 
 
 def naive_logits(model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int]) -> Tensor:

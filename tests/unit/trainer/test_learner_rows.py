@@ -67,7 +67,7 @@ def test_rows_stand_by_episode_and_step_whatever_came_first() -> None:
     episodes = [an_episode(1, [a_step(0)]), an_episode(0, [a_step(1), a_step(0)])]
     rows = rows_of(episodes, scores(0.1, 0.2, 0.3))
     assert [(row.response_ids[0], row.advantage) for row in rows] == [(10, 0.1), (11, 0.2), (10, 0.3)]
-    assert rows[0] == Row((5, 6), (10, 1), (-0.5, -0.25), (3, 4), 0.1)
+    assert rows[0] == Row((5, 6), (10, 1), (-0.5, -0.25), (3, 4), 0.1, "t1")
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,38 @@ def test_the_reference_is_where_training_began_and_pulls_back(base: Path) -> Non
     assert moved[10.0] < 0.5 * moved[0.01]
 
 
+def test_the_divergence_of_a_row_is_the_sum_over_its_tokens_of_plain_forwards(base: Path) -> None:
+    learner = Learner(job_spec(beta=0.1, kl_in_reward=True, learning_rate=1e-2, microbatch_tokens=64), base)
+    rows = random_rows(9, repeats=4)
+    assert learner.divergence(rows) == [0.0] * 13  # the policy is the reference still
+    for batch in range(3):
+        learner.train_batch(random_rows(8, seed=batch), batch)
+    before = weights_of(learner.model)
+    with torch.no_grad():
+        moved = naive_logprobs(learner.model, rows) - naive_logprobs(load_policy(base), rows)
+    wanted = [float(part.sum()) for part in moved.split([len(one.response_ids) for one in rows])]
+    assert learner.divergence(rows) == pytest.approx(wanted, abs=1e-4)
+    assert max(map(abs, wanted)) > 0.01
+    assert same_bits(weights_of(learner.model), before)
+
+
+def test_a_kl_that_is_in_the_reward_is_not_in_the_loss(base: Path) -> None:
+    rows = random_rows(8)
+    weights = []
+    for leaves in ({"beta": 0.5, "kl_in_reward": True}, {"beta": 0.0}, {"beta": 0.5}):
+        learner = Learner(job_spec(**leaves), base)
+        for batch in range(2):
+            learner.train_batch(rows, batch)
+        weights.append(weights_of(learner.model))
+    assert same_bits(weights[0], weights[1])
+    assert not same_bits(weights[0], weights[2])
+
+
+def test_a_job_without_a_reference_has_no_divergence(base: Path) -> None:
+    with pytest.raises(LearnerError, match="beta: want more than 0 for a reference policy, got 0"):
+        Learner(job_spec(), base).divergence(random_rows(2))
+
+
 def test_weight_decay_spares_biases_and_norms(base: Path) -> None:
     learner = Learner(job_spec(weight_decay=1.0, learning_rate=1e-2, lr_scheduler_type="constant"), base)
     before = weights_of(learner.model)

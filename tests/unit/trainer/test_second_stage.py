@@ -1,7 +1,9 @@
-"""Advantages whose scale spans the batch: hand-worked, against plain loops, and the same bytes on a replay."""
+"""Advantages whose scale spans the batch, or whose rewards hold the KL: hand-worked, against plain loops, and the same
+bytes on a replay."""
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 from statistics import fmean, stdev
@@ -16,11 +18,12 @@ from services.contracts.job import JobSpec, SpecError, parse_spec
 from services.contracts.messages import Step
 from services.trainer.batch.batches import Batch, as_trained
 from services.trainer.batch.second_stage import scored_together
+from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload, payload_of
 from services.trainer.learner.rows import rows_of
 
 EPSILON = 1e-6
-RPP = {"advantage_estimator": "reinforce_plus_plus", "invalid_action_penalty": 0.0}
+RPP = {"advantage_estimator": "reinforce_plus_plus", "invalid_action_penalty": 0.0, "beta": 0.0}
 BATCH = {"scale_rewards": "batch", "invalid_action_penalty": 0.0}
 GDPO = {"scale_rewards": "gdpo"}
 
@@ -113,10 +116,137 @@ def test_a_group_has_other_advantages_in_other_company():
     assert alone != beside
 
 
-@pytest.mark.parametrize("algorithm", [{}, {"advantage_estimator": "gigpo"}, {"advantage_estimator": "rloo"}])
+@pytest.mark.parametrize(
+    "algorithm", [{}, {"advantage_estimator": "gigpo"}, {"advantage_estimator": "rloo", "beta": 0.0}]
+)
 def test_groups_that_are_scored_alone_stay_as_they_are(algorithm: dict[str, Any]):
     groups = groups_of([1.0, 0.0], [4.0, 0.0])
     assert scored_together(groups, spec_of(algorithm)) == groups
+
+
+KL = 0.25
+"""beta of the jobs below."""
+
+
+def divergences(groups: list[Payload], rng: random.Random) -> list[list[float]]:
+    return [[rng.gauss(0.0, 1.0) for episode in group.episodes for _ in episode.steps] for group in groups]
+
+
+def episodes_by_anchor(rng: random.Random, name: str, cursor: int) -> Payload:
+    """A group of four episodes of one to four steps in three states."""
+
+    def acted(index: int) -> Step:
+        anchor = rng.choice("abc")
+        key = anchor.encode() * 16
+        one = step(index, reward=rng.choice([0.0, 1.0, -2.0]), valid=rng.random() < 0.8)
+        return msgspec.structs.replace(one, anchor=anchor, anchor_key=key, state_key=key)
+
+    return payload(name, cursor, [[acted(index) for index in range(rng.randrange(1, 5))] for _ in range(4)])
+
+
+def by_hand(group: Payload, kl: list[float], estimator: str, penalty: float) -> list[float]:
+    """The advantages of a group's rows, by loops over dictionaries, with gamma 0.9 and F_norm 1."""
+    taken = iter(kl)
+    rewards = [[one.reward - KL * next(taken) for one in episode.steps] for episode in group.episodes]
+    lost = [[penalty * (not one.action_valid) for one in episode.steps] for episode in group.episodes]
+    count = len(rewards)
+    totals = [[sum(of) - fee for fee in fees] for of, fees in zip(rewards, lost, strict=True)]
+    returns = [
+        [sum(0.9**later * reward for later, reward in enumerate(of[at:])) - fees[at] for at in range(len(of))]
+        for of, fees in zip(rewards, lost, strict=True)
+    ]
+    mean = fmean(own[0] for own in totals)
+    episode_level = [[total - mean for total in own] for own in totals]
+    if estimator == "rloo":
+        return [count / (count - 1) * value for own in episode_level for value in own]
+    if estimator == "grpo":
+        return [value for own in episode_level for value in own]
+    states: dict[str, list[float]] = {}
+    for episode, own in zip(group.episodes, returns, strict=True):
+        for one, value in zip(episode.steps, own, strict=True):
+            states.setdefault(one.anchor, []).append(value)
+    return [
+        level + (value - fmean(states[one.anchor]) if len(states[one.anchor]) > 1 else 0.0)
+        for episode, levels, own in zip(group.episodes, episode_level, returns, strict=True)
+        for one, level, value in zip(episode.steps, levels, own, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("estimator", ["grpo", "rloo", "gigpo"])
+def test_the_kl_is_taken_from_the_reward_before_every_baseline(estimator: str, seed: int):
+    rng = random.Random(seed)
+    groups = [episodes_by_anchor(rng, f"g{cursor}", cursor) for cursor in range(3)]
+    kl = divergences(groups, rng)
+    penalty = 0.1 if estimator == "gigpo" else 0.0
+    section = {"advantage_estimator": estimator, "beta": KL, "kl_in_reward": True, "invalid_action_penalty": penalty}
+    section |= {"gamma": 0.9} if estimator == "gigpo" else {}
+    scored = scored_together(groups, spec_of(section), kl)
+    for group, own, before in zip(scored, kl, groups, strict=True):
+        got = [row.advantage for row in rows_of(group.episodes, group.scored)]
+        assert got == pytest.approx(by_hand(before, own, estimator, penalty), rel=1e-9, abs=1e-12)
+
+
+def test_reinforce_plus_plus_divides_by_the_deviation_of_rewards_that_hold_the_kl():
+    groups, rng = groups_of([1.0, 0.0, 3.0], [4.0, 0.0, 0.5]), random.Random(0)
+    kl = divergences(groups, rng)
+    scored = scored_together(groups, spec_of({**RPP, "beta": KL}), kl)
+    totals = [
+        [sum(one.reward for one in episode.steps) - KL * sum(own[2 * k : 2 * k + 2])
+         for k, episode in enumerate(group.episodes)]
+        for group, own in zip(groups, kl, strict=True)
+    ]  # fmt: skip
+    centred = [total - fmean(own) for own in totals for total in own]
+    wanted = [value / (stdev(centred) + EPSILON) for value in centred]
+    assert [value for group in advantages(scored) for value in group] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_step_columns_and_their_sums_are_those_with_the_kl():
+    rng = random.Random(1)
+    groups = [episodes_by_anchor(rng, "g", 0)]
+    section = {"advantage_estimator": "gigpo", "beta": KL, "kl_in_reward": True, "gigpo_step_advantage_weight": 2.0}
+    (group,) = scored_together(groups, spec_of(section), divergences(groups, rng))
+    rows = sum(len(episode.steps) for episode in group.episodes)
+    whole, episode, level = (
+        struct.unpack(f"<{rows}d", column)
+        for column in (group.scored.advantage, group.scored.episode_advantage, group.scored.step_advantage)
+    )
+    assert whole == pytest.approx([one + 2.0 * other for one, other in zip(episode, level, strict=True)])
+    assert group.scored.diagnostics["abs_step_advantage_sum"] == pytest.approx(2.0 * sum(map(abs, level)))
+    assert group.scored.diagnostics["useful_anchor_rows"] == sum(value != 0 for value in level) > 0
+    assert group.scored.step_return != groups[0].scored.step_return
+
+
+@pytest.mark.parametrize(
+    ("section", "subtracts"),
+    [
+        ({"advantage_estimator": "rloo"}, True),
+        ({"advantage_estimator": "reinforce_plus_plus"}, True),
+        ({"advantage_estimator": "rloo", "kl_in_reward": False}, False),
+        ({"advantage_estimator": "rloo", "beta": 0.0}, False),
+        ({"advantage_estimator": "gigpo"}, False),
+        ({"advantage_estimator": "gigpo", "kl_in_reward": True}, True),
+    ],
+)
+def test_the_kl_is_in_the_reward_where_the_estimator_has_it_there_or_the_job_says_so(
+    section: dict[str, Any], subtracts: bool
+):
+    assert spec_of(section).algorithm.subtracts_kl is subtracts
+
+
+def test_a_batch_without_the_kl_that_its_rewards_need_is_refused():
+    with pytest.raises(JobFailed, match="kl_in_reward: the batch has no kl to subtract"):
+        as_trained(groups_of([1.0, 0.0]), spec_of({"advantage_estimator": "rloo"}))
+
+
+def test_the_manifest_holds_the_kl_to_the_last_bit():
+    groups, spec = groups_of([1.0, 0.0], [4.0, 0.0]), spec_of({"advantage_estimator": "rloo"})
+    kl = divergences(groups, random.Random(2))
+    cut = Batch(3, as_trained(groups, spec, kl), kl)
+    stored = json.loads(cut.manifest())["kl"]
+    assert stored == kl
+    assert Batch(3, as_trained(groups, spec, stored), stored).manifest() == cut.manifest()
+    assert "kl" not in json.loads(Batch(3, groups).manifest())
 
 
 def test_what_archives_and_metrics_show_is_what_is_trained():

@@ -175,5 +175,5 @@ def test_trackers_are_named_as_a_list_or_with_commas(given: Any):
 
 
 def test_an_unknown_tracker_is_refused():
-    with pytest.raises(SpecError, match=r"tracking.trackers.0: Input should be 'mlflow', 'wandb' or 'trackio'"):
+    with pytest.raises(SpecError, match=r"tracking.trackers.0: want one of mlflow, wandb, trackio, got"):
         parse_spec({"model": {"scratch": {}}, "tracking": {"trackers": "tensorbord"}})

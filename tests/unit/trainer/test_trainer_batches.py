@@ -84,6 +84,11 @@ def test_a_record_adds_the_groups_up():
     assert (record["kl"], record["mismatch_kl"]) == (0.25, 0.001)
 
 
+def test_a_record_shows_the_kl_of_the_rewards_per_token():
+    scored = replace(batch(), kl=[[0.5, -0.25, 1.0], [4.25]])  # of 11 tokens
+    assert batch_record(scored, {"kl": 0.0}, Timing(1.0, 2.0, 1.0))["kl"] == pytest.approx(0.5)
+
+
 def test_everything_in_a_record_is_a_listed_metric_and_everything_listed_is_in_a_record():
     learner = dict.fromkeys((metric.name for metric in METRICS if metric.learner), 1.0)
     ack = PolicyAck(replica="r", version=5, engine="fake", load_s=0.5, pause_s=0.25)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.contracts.job import WarmStart
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState, StaleEpoch
-from services.trainer.batch.batches import next_batch, open_due_groups, training_group
+from services.trainer.batch.batches import load_manifest, next_batch, open_due_groups, training_group
 from services.trainer.errors import JobFailed, PauseRequested
 from services.trainer.groups.playability import FIRST_GROUPS
 from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.job.restore import catch_up, consume_leftovers
+from services.trainer.learner.rows import rows_of
 from services.trainer.phases.one_off_groups import consume_gathered, gather
 from services.trainer.phases.warmstart import random_group
 from services.trainer.session.saving import save_checkpoint
@@ -55,6 +57,22 @@ async def test_groups_are_opened_as_far_ahead_as_they_stay_fresh(loop: Loop, sta
     await open_due_groups(loop.session)
     assert loop.session.queue.cursors == list(range(opened))
     assert await states(loop, opened - 1, opened) == [GroupState.OPEN, None]
+
+
+async def test_a_batch_is_assigned_with_the_kl_of_its_rewards_and_trained_again_with_the_same(tmp_path: Path):
+    loop = fake_loop(tmp_path, loop_spec(advantage_estimator="rloo", beta=2.0))
+    batch = await next_batch(loop.session)
+    rows = 2 * 8  # groups of eight episodes of one step
+    learner: Any = loop.session.learner
+    assert [value for group in batch.kl or [] for value in group] == pytest.approx([0.1 * row for row in range(rows)])
+    advantages = [row.advantage for group in batch.groups for row in rows_of(group.episodes, group.scored)]
+    centred = [8 / 7 * -2.0 * 0.1 * (row % 8 - 3.5) for row in range(rows)]  # all returns are equal but for the KL
+    assert advantages == pytest.approx(centred)
+    assert batch.scoring_s > 0
+    again = await load_manifest(loop.session, 0, loop.ledger.stored[0])
+    assert again.manifest() == batch.manifest()
+    assert [group.scores for group in again.groups] == [group.scores for group in batch.groups]
+    assert learner.scored_rows == rows  # the second time they were not asked for
 
 
 async def test_a_batch_is_assigned_with_its_manifest(loop: Loop):

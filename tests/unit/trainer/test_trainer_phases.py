@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from services.trainer.batch.batches import next_batch
 from services.trainer.batch.mismatch import warn_of_mismatch
 from services.trainer.errors import JobFailed, NothingPlayed
 from services.trainer.phases.evaluation import Label, evaluate, panel, panel_groups
+from services.trainer.session import writing
 from services.trainer.session.saving import save_checkpoint, save_if_new
 from services.trainer.storage.checkpoint import newest_complete
 from tests.unit.trainer.trainer_loop import Answer, Loop, fake_loop
@@ -122,3 +124,38 @@ async def test_a_checkpoint_says_which_groups_are_under_way(loop: Loop):
     assert loop.session.events.checkpoints == ["b000001"]
     progress = newest_complete(loop.session.folder.checkpoints)[1]
     assert (progress.batch, progress.waiting, progress.next_cursor, progress.lost) == (1, [3, 4], 5, 1)
+
+
+async def test_a_checkpoint_that_the_disk_refuses_is_skipped_and_told(loop: Loop):
+    checkpoints = loop.session.folder.checkpoints
+    checkpoints.parent.mkdir(parents=True, exist_ok=True)
+    checkpoints.write_text("a file stands where the folder is to be made")
+    await train(loop, 1)
+    assert not await save_checkpoint(loop.session)
+    assert "checkpoint b000001 is skipped" in loop.session.events.warnings[-1]
+    assert loop.session.events.checkpoints == []
+    assert not loop.session.consumption.is_saved(1)
+    checkpoints.unlink()
+    assert await save_checkpoint(loop.session)
+    assert loop.session.events.checkpoints == ["b000001"]
+
+
+async def test_a_write_that_the_job_needs_is_tried_until_the_disk_takes_it(loop: Loop, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writing, "FIRST_PAUSE_S", 0.001)
+    answers: list[OSError | int] = [OSError(28, "No space left", "x"), OSError(28, "No space left", "x"), 7]
+
+    def write() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    assert await writing.written(loop.session, "metrics.jsonl", write) == 7
+    assert [text for text in loop.session.events.warnings if "metrics.jsonl" in text] == [
+        "metrics.jsonl cannot be written: No space left: x; the job waits and tries again"
+    ]
+
+
+def test_a_copied_folder_s_error_names_its_first_cause():
+    error = shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'"), ("c", "d", "other")])
+    assert writing.disk_cause(error) == "[Errno 28] No space left on device: 'b'"

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import AnyBody, CheckpointSaved, PhaseBegan
 from services.contracts.job import JobSpec, WarmStart, parse_spec
 from services.contracts.jobfolder import JobFolder
@@ -216,6 +217,12 @@ class FakeLearner:
 
     def __init__(self) -> None:
         self.mismatch_kl = 0.0
+        self.scored_rows = 0
+        """How many rows were asked for their divergence."""
+
+    def divergence(self, rows: Sequence[Row]) -> list[float]:
+        first, self.scored_rows = self.scored_rows, self.scored_rows + len(rows)
+        return [0.1 * (first + place) for place in range(len(rows))]
 
     def mismatch(self, rows: Sequence[Row]) -> dict[str, float]:
         return {"mismatch_kl": self.mismatch_kl}
@@ -293,7 +300,7 @@ def fake_loop(folder: Path, spec: JobSpec | None = None) -> Loop:
     """A loop without any I/O but that of `folder`."""
     spec, script, ledger = spec or loop_spec(), Script(), FakeLedger()
     parts: dict[str, Any] = {
-        "environment": SimpleNamespace(max_turns=4),
+        "environment": EnvironmentInfo(id="grid"),
         "settings": SimpleNamespace(),
         "redis": EmptyRedis(),
         "ledger": ledger,

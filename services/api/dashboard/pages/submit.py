@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from fastapi import APIRouter, Query, Request, Response
@@ -21,6 +21,7 @@ from services.api.jobs.submissions import body_sha
 from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem
 from services.contracts.job import SpecError, parse_spec
+from services.contracts.rest.catalogue import EnvironmentView
 from services.contracts.rest.jobs import DryRun, ForkRequest
 
 router = APIRouter(prefix="/jobs", route_class=PageRoute, include_in_schema=False)
@@ -87,8 +88,8 @@ async def _editor(
     )
 
 
-async def _environments(parts: Container) -> list[Any]:
+async def _environments(parts: Container) -> list[EnvironmentView]:
     try:
-        return list(await parts.environments.list())
+        return await parts.environments.list()
     except Problem:  # the form can be filled without the list; a check will say that the service is away
         return []

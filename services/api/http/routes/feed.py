@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from pydantic import JsonValue
 
 from services.api.http.app_parts import Container, Parts
 from services.api.http.routes.parameters import BEGINNING, AfterEvent, FoundJob
@@ -18,11 +19,11 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["feed"])
 
 EVENT_STREAM = "text/event-stream"
 _EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("id", "event", "data")}}
-_STREAM = {"content": {EVENT_STREAM: {"schema": _EVENT}}}
+STREAM = {"content": {EVENT_STREAM: {"schema": _EVENT}}}
 """The schema is that of one event."""
 
 
-@router.get("/events", response_class=StreamingResponse, responses={**responses(404, 422), 200: {**_STREAM}})
+@router.get("/events", response_class=StreamingResponse, responses={**responses(404, 422), 200: {**STREAM}})
 async def follow_events(
     job: FoundJob,
     parts: Parts,
@@ -39,10 +40,10 @@ async def follow_events(
 
 @router.get(
     "/metrics",
-    response_model=list[dict[str, Any]],
+    response_model=list[dict[str, JsonValue]],
     responses={
         **responses(404, 422),
-        200: {"content": {"text/csv": {"schema": {"type": "string"}}, **_STREAM["content"]}},
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}, **STREAM["content"]}},
     },
 )
 async def show_metrics(

@@ -18,6 +18,7 @@ from services.api.jobs.submissions import Answer, body_sha
 from services.api.rest.caller import Asking
 from services.api.rest.problems import not_found, responses
 from services.contracts.job import JobSpec
+from services.contracts.rest.base import Document
 from services.contracts.rest.jobs import (
     TAG,
     DryRun,
@@ -37,7 +38,7 @@ _ARCHIVED: dict[Archived, bool | None] = {"no": False, "yes": True, "any": None}
 router = APIRouter(prefix=SUBMIT_PATH, tags=["jobs"])
 
 
-def created(view: Any) -> dict[int | str, dict[str, Any]]:
+def created(view: type[Document]) -> dict[int | str, dict[str, Any]]:
     """The documentation of a call that makes a job: 201, and 200 when its Idempotency-Key was there before."""
     location = {"Location": {"description": "Path of the new job.", "schema": {"type": "string"}}}
     return {

@@ -29,7 +29,7 @@ class RealHousehold:
         data: what a file game.tw-pddl holds: `pddl_domain`, `pddl_problem`, `grammar`.
     """
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
+    def __init__(self, data: Mapping[str, str]) -> None:
         self._engine = _idle.pop() if _idle else _new_engine()
         self._engine.load(data)
         self._state = self._engine.reset()
@@ -74,16 +74,16 @@ def _new_engine() -> Any:
     return wrappers.AlfredDemangler(import_module("textworld.envs").PddlEnv(infos))
 
 
-def game_data(game: Game) -> dict[str, Any]:
+def game_data(game: Game) -> dict[str, str]:
     """A game that was drawn here, as the real engine loads it."""
     info = import_module("alfworld.info")
     grammar = Path(info.ALFRED_TWL2_PATH).read_text().replace("UNKNOWN GOAL", game.task)
     return {"pddl_domain": Path(info.ALFRED_PDDL_PATH).read_text(), "pddl_problem": problem(game), "grammar": grammar}
 
 
-def file_data(path: Path) -> dict[str, Any]:
+def file_data(path: Path) -> dict[str, str]:
     """What a file game.tw-pddl holds."""
-    data: dict[str, Any] = json.loads(path.read_text())
+    data: dict[str, str] = json.loads(path.read_text())
     return data
 
 

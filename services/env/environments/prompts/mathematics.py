@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from services.env.environments.prompts.wording import CODE, CURRENCY_NAME, changes, is_neutral, with_codes
+
+if TYPE_CHECKING:
+    from sympy import Basic
 
 TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 NUMBER = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?|[+-]?\.\d+")
@@ -297,13 +300,13 @@ def _verified(wanted: str, given: str) -> bool:
     return "%" in wanted + given or _close(gold[0], found[0])
 
 
-def _parsed(text: str) -> list[Any]:
+def _parsed(text: str) -> list[Basic | str]:
     """What math-verify reads; its own limits would turn what takes too long into a wrong answer."""
     from math_verify import LatexExtractionConfig, parse
     from math_verify.parser import NormalizationConfig
 
     reading = NormalizationConfig(units=False, malformed_operators=True, nits=True)  # 3m is not 3
-    found: list[Any] = parse(
+    found: list[Basic | str] = parse(
         rf"\boxed{{{text}}}",
         [LatexExtractionConfig(normalization_config=reading)],
         fallback_mode="no_fallback",
@@ -312,7 +315,7 @@ def _parsed(text: str) -> list[Any]:
     return found
 
 
-def _constant(expression: Any) -> Any:
+def _constant(expression: Basic | str) -> Basic | str:
     """An expression whose only variable is i, with the imaginary unit for it."""
     from sympy import Expr, I, Symbol
 
@@ -321,7 +324,7 @@ def _constant(expression: Any) -> Any:
     return expression.subs({one: I for one in expression.free_symbols if isinstance(one, Symbol)})
 
 
-def _too_large(expression: Any) -> bool:
+def _too_large(expression: Basic | str) -> bool:
     """Whether to compute it could take all time and memory: a tower of powers, a huge factorial, a sum to a billion."""
     from sympy import Abs, Add, E, Integral, Pow, Product, Sum, binomial, exp, factorial, log, postorder_traversal
 
@@ -343,11 +346,11 @@ def _too_large(expression: Any) -> bool:
     return False
 
 
-def _close(gold: Any, found: Any) -> bool:
+def _close(gold: Basic | str, found: Basic | str) -> bool:
     """Whether two constants are equal but for rounding: math-verify takes all below 1e-15 for zero."""
     from sympy import Expr, Float
 
-    if not all(isinstance(one, Expr) and one.is_number for one in (gold, found)):
+    if not (isinstance(gold, Expr) and isinstance(found, Expr) and gold.is_number and found.is_number):
         return True
     gold, found = gold.doit(), found.doit()
     if gold == found:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
 
 from gigpo.env.data import checked, read_jsonl
 from gigpo.env.environment import KwargsError
@@ -73,7 +73,7 @@ class Question:
     solution: str | None = None
     choices: tuple[str, ...] = ()
     """Every reply that counts as valid; empty: any does."""
-    row: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @staticmethod
     def of(row: Row) -> "Question":

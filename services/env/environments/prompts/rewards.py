@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any
+
+from pydantic import JsonValue
 
 from gigpo.env.environment import KwargsError
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
@@ -33,7 +34,7 @@ class Completion:
     """Length of the response, tokens, the stop token included; 0: not known, as when a person plays."""
     prompt: str
     solution: str | None = None
-    row: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, JsonValue] = field(default_factory=dict)
     """The prompt's whole row, further columns included."""
 
 

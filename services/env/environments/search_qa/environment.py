@@ -92,10 +92,16 @@ class SearchQa(Environment):
         if found[1] == "search":
             self._shown = self._library.search(said, self.kwargs.top_k)
             self._seen.update(self._shown)
-            return Outcome(observation=self._observation(self._information()))
+            return Outcome(observation=self._observation(self._information()), action_valid=True)
         right = exact_match(said, self._question.answers)
         worth = float(right) if self.kwargs.reward == "exact_match" else f1(said, self._question.answers)
-        return Outcome(observation=self._observation(self._information()), reward=worth, won=right, terminated=True)
+        return Outcome(
+            observation=self._observation(self._information()),
+            reward=worth,
+            won=right,
+            terminated=True,
+            action_valid=True,
+        )
 
     def state(self) -> object:
         return (self._question.text, self._shown, sorted(self._seen))

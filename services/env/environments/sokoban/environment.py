@@ -79,7 +79,11 @@ class Sokoban(Environment):
         won = room.solved(after)
         lost = self.kwargs.end_on_deadlock and bool(after.boxes & room.dead)
         return Outcome(
-            observation=self._observation(), reward=self._reward(before, after), won=won, terminated=won or lost
+            observation=self._observation(),
+            reward=self._reward(before, after),
+            won=won,
+            terminated=won or lost,
+            action_valid=True,  # in capitals too
         )
 
     def state(self) -> object:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
@@ -111,15 +111,15 @@ def read_products(folder: Path, count: int, goals: Goals, order: GoalOrder) -> l
     return list(products.values())
 
 
-class _Records:
+class _Records(Generic[T]):
     """A file of asin -> record; each record is checked when it is wanted."""
 
-    def __init__(self, path: Path, adapter: "TypeAdapter[Any]") -> None:
+    def __init__(self, path: Path, adapter: "TypeAdapter[T]") -> None:
         self._name, self._adapter, self._found = path.name, adapter, read_json(path)
         if not isinstance(self._found, dict):
             raise KwargsError(f"data: {self._name}: want asin -> record, got {type(self._found).__name__}")
 
-    def find(self, asin: str) -> Any:
+    def find(self, asin: str) -> T | None:
         """The record; None where there is none. KwargsError: it is spoilt."""
         if asin not in self._found:
             return None

@@ -1,0 +1,68 @@
+"""What a job would need, before it is submitted: asked of an API, or of this installation when none is up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gigpo.client.document import hub_models_allowed, installed_environments, require_model_folder, submission
+from gigpo.client.errors import BadInput
+from gigpo.client.models import DryRun
+from gigpo.client.report import number_text
+from gigpo.client.session import connected
+from gigpo.client.stack import data_dir, running_stack
+from services.contracts.job import JobSpec, SpecError, parse_spec
+
+_OFFLINE = "services.api.jobs.offline"
+
+
+def dry_run(spec: JobSpec, runs: Path, api: str | None) -> DryRun:
+    """Check the job and estimate its needs; nothing is submitted or started.
+
+    Asks the named API, or the stack that is up in `runs`, else this installation. Where that is the client alone, only
+    the spec is checked, and a warning says so.
+
+    Raises:
+        BadInput: the job cannot run.
+        NoStack: the named API does not answer.
+    """
+    if api is not None or running_stack(runs) is not None:
+        with connected(runs, api) as client:
+            return client.dry_run(submission(spec))
+    require_model_folder(spec, hub_models=hub_models_allowed())
+    document = submission(spec)
+    if not _whole_platform():
+        said = "no API is up and this installation is the client alone: nothing but the job file is checked"
+        return DryRun(spec=spec.model_dump(mode="json"), warnings=[said])
+    plan = import_module(_OFFLINE).offline_dry_run
+    try:
+        return DryRun.model_validate(plan(parse_spec(document), installed_environments(), data_dir(runs)))
+    except SpecError as error:
+        raise BadInput(str(error)) from error
+
+
+def show(found: DryRun, words: Console) -> None:
+    """Each estimate with how far it may be off, then the warnings."""
+    figures = {name: value for name, value in found.estimates.items() if name != "ranges" and value is not None}
+    ranges = found.estimates.get("ranges")
+    known: Mapping[str, Any] = ranges if isinstance(ranges, Mapping) else {}
+    for name, value in figures.items():
+        words.print(f"{name:>25}  {number_text(value)}{_uncertainty(known.get(name))}")
+    if known:
+        basis = known["time_s"]["basis"] if "time_s" in known else "unknown, no earlier job here was like this one"
+        words.print(f"{'time':>25}  {basis}")
+    for warning in found.warnings:
+        words.print(f"warning: {warning}")
+
+
+def _uncertainty(one: Any) -> str:
+    return f"  ({number_text(round(one['low']))} to {number_text(round(one['high']))})" if one else ""
+
+
+def _whole_platform() -> bool:
+    return all(find_spec(name) is not None for name in ("services.api", "sqlalchemy", "jsonschema"))

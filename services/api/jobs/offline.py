@@ -1,0 +1,72 @@
+"""A dry run without a stack: the same checks and estimates, asked of what is installed on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.api.jobs.checks import environment_of
+from services.api.jobs.estimates import estimates, warnings
+from services.api.jobs.fitting import misfits, too_long
+from services.api.jobs.hub import HubModel, HubProblem, hub_model
+from services.api.jobs.machine import this_machine
+from services.api.jobs.rates import EarlierJob, earlier_jobs
+from services.api.sql.database import Database
+from services.contracts.job import JobSpec, SpecError
+from services.contracts.references import hub_name, referenced_checkpoint
+from services.contracts.rest.catalogue import EnvironmentView
+from services.contracts.rest.jobs import DryRun
+
+
+def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]], data_dir: Path) -> dict[str, Any]:
+    """`DryRun` as JSON values.
+
+    Args:
+        catalogue: `EnvironmentView`s as JSON values.
+        data_dir: of a stack that is down; the time is estimated by its earlier jobs.
+
+    Raises:
+        SpecError: what keeps the job from running here, as far as it shows without a stack.
+    """
+    if spec.model.model is not None and referenced_checkpoint(spec.model.model) is not None:
+        raise SpecError([("model.model", "a job's checkpoint is known to the stack alone; `gigpo up` starts it")])
+    views = [EnvironmentView.model_validate(one) for one in catalogue]
+    environment, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
+    if environment is None or problems:
+        raise SpecError(problems)
+    earlier = asyncio.run(_earlier_jobs(data_dir, environment.id))
+    hub = _of_hub(spec)
+    needs = estimates(spec, environment, hub, earlier)
+    problems, doubts = misfits(spec, needs, this_machine(data_dir))
+    if problems:
+        raise SpecError(problems)
+    said = [*doubts, *too_long(spec, needs), *warnings(spec)]
+    found = DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
+    return dict(json.loads(found.model_dump_json()))
+
+
+def _of_hub(spec: JobSpec) -> HubModel | None:
+    if spec.model.model is None or (name := hub_name(spec.model.model)) is None:
+        return None
+    try:
+        return hub_model(name, spec.model.model_revision)
+    except HubProblem as problem:
+        raise SpecError([("model.model", str(problem))]) from None
+
+
+async def _earlier_jobs(data_dir: Path, environment: str) -> list[EarlierJob]:
+    file = data_dir / "platform.sqlite"
+    if not file.is_file():
+        return []
+    database = Database(f"sqlite+aiosqlite:///{file.resolve()}")
+    try:
+        return await earlier_jobs(database, data_dir, environment)
+    except SQLAlchemyError:  # of another version
+        return []
+    finally:
+        await database.close()

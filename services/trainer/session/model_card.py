@@ -1,0 +1,206 @@
+"""The model card of a checkpoint: README.md with Hugging Face's metadata, and the prompt template beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+
+from tokenizers import Tokenizer
+
+from services.contracts.archive import decoded, encoded_groups
+from services.contracts.arrays import unpack_int32
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.intervals import wilson_interval
+from services.contracts.job import JobSpec
+from services.contracts.jobfolder import JobFolder
+from services.contracts.messages import ContractError
+from services.contracts.summary import EvaluationResult
+from services.contracts.templates import reply_tags, template_file, template_text
+from services.presentation.evaluations import EVALUATION_LABELS
+from services.trainer.learner.files import write_text
+from services.trainer.storage.progress import Progress
+
+CARD = "README.md"
+_PAGE = Template((Path(__file__).with_name("model_card.txt")).read_text("utf-8"))
+_EXTENDS = re.compile(r'{%-?\s*extends\s+"([^"]+)"')
+_POLICY = ("before", "during", "after")
+"""Evaluations of the policy itself."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a card tells about."""
+
+    job: str
+    spec: JobSpec
+    environment: EnvironmentInfo
+    folder: JobFolder
+    progress: Progress
+    evaluations: Sequence[EvaluationResult]
+
+    @property
+    def form(self) -> str:
+        """`think` or `plain`, as the rollout service chooses it."""
+        wanted = self.spec.environment
+        if wanted.prompt_form != "auto":
+            return wanted.prompt_form
+        return "think" if wanted.use_chat_template and self.has_chat_template else "plain"
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the policy's tokenizer has one."""
+        base = self.folder.base
+        if (base / "chat_template.jinja").is_file():
+            return True
+        config = base / "tokenizer_config.json"
+        return config.is_file() and bool(json.loads(config.read_bytes()).get("chat_template"))
+
+
+def write_card(folder: Path, subject: Subject) -> None:
+    """Write the card of a policy, and the template files that its prompts are made from, into its folder."""
+    for name, text in _template_files(subject).items():
+        write_text(folder / name, text)
+    write_text(folder / CARD, model_card(subject))
+
+
+def model_card(subject: Subject) -> str:
+    """The card as Markdown, metadata first."""
+    spec, progress = subject.spec, subject.progress
+    prompt = _example_prompt(subject)
+    template = subject.environment.template(spec)
+    tags = reply_tags(template, subject.form, subject.environment.templates)
+    return _PAGE.substitute(
+        metadata=_metadata(subject),
+        name=_name(subject),
+        environment=subject.environment.id,
+        about=subject.environment.description,
+        start="random weights" if spec.model.scratch else Path(str(spec.model.model)).name,
+        estimator=spec.algorithm.advantage_estimator,
+        batches=f"{progress.batch} of {spec.training.total_batches}",
+        env_steps=f"{progress.totals.env_steps:,}",
+        seed=spec.training.seed,
+        engine=spec.inference.engine,
+        job=subject.job,
+        version=version("gigpo-platform"),
+        results=_results(subject.evaluations),
+        template=_wording(subject),
+        action=_action(tags),
+        snippet=_snippet(prompt, tags, spec),
+        spec=json.dumps(_shown(spec), indent=2, ensure_ascii=False),
+    )
+
+
+def _name(subject: Subject) -> str:
+    return subject.spec.name or subject.job
+
+
+def _metadata(subject: Subject) -> str:
+    """Front matter; JSON is YAML."""
+    newest = next((one for one in reversed(subject.evaluations) if one.label in _POLICY), None)
+    found: dict[str, object] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["reinforcement-learning", "gigpo", "llm-agent", subject.environment.id],
+    }
+    if newest is not None:
+        metric = {"type": "success_rate", "name": f"success, {newest.episodes} episodes", "value": newest.success}
+        task = {"type": "reinforcement-learning", "name": "multi-turn agent"}
+        data = {"type": subject.environment.id, "name": f"{subject.environment.id}, split {newest.split}"}
+        found["model-index"] = [
+            {"name": _name(subject), "results": [{"task": task, "dataset": data, "metrics": [metric]}]}
+        ]
+    return "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in found.items())
+
+
+def _results(evaluations: Sequence[EvaluationResult]) -> str:
+    if not evaluations:
+        return "It has not been evaluated yet."
+    rows = [
+        "| policy | batches | episodes | success | 95 % interval | steps | invalid actions |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in evaluations:
+        low, high = wilson_interval(one.success, one.episodes)
+        label = EVALUATION_LABELS.get(one.label, one.label)
+        rows.append(
+            f"| {label} | {one.version} | {one.episodes} of split {one.split} | {one.success:.3f} "
+            f"| {low:.3f} to {high:.3f} | {one.length_mean:.1f} | {one.invalid_share:.1%} |"
+        )
+    return "\n".join(rows)
+
+
+def _template_files(subject: Subject) -> Mapping[str, str]:
+    """The template's file and those that it extends, by name."""
+    brought, found = subject.environment.templates, dict[str, str]()
+    wanted = [template_file(subject.environment.template(subject.spec), subject.form, brought)]
+    while wanted:
+        name = wanted.pop()
+        found[name] = template_text(name, brought)
+        wanted += [other for other in _EXTENDS.findall(found[name]) if other not in found]
+    return found
+
+
+def _wording(subject: Subject) -> str:
+    file = next(iter(_template_files(subject)))
+    said = (
+        f"A prompt is written by the Jinja template `{file}` in this folder (`trim_blocks`, `lstrip_blocks`) from the "
+        "task, the observation and the admissible actions"
+    )
+    if subject.spec.environment.history_length:
+        said += f", and the last {subject.spec.environment.history_length} turns"
+    if subject.has_chat_template and subject.spec.environment.use_chat_template:
+        return f"{said}. The tokenizer's chat template is put around it, as one user message."
+    return f"{said}. No chat template is put around it."
+
+
+def _action(tags: Sequence[str]) -> str:
+    if not tags:
+        return "The whole reply is the action."
+    return f"The action is what the last {' or '.join(f'<{tag}>...</{tag}>' for tag in tags)} of the reply encloses."
+
+
+def _example_prompt(subject: Subject) -> str | None:
+    """The first prompt of the newest evaluation, as text; None: nothing was evaluated yet."""
+    for one in reversed(subject.evaluations):
+        path = subject.folder.evaluation_rollouts(one.label, one.version)
+        if one.label in _POLICY and path.is_file():
+            try:
+                _, episodes = decoded(encoded_groups(path)[0])
+            except (ContractError, IndexError):
+                return None
+            ids = unpack_int32(episodes[0].steps[0].prompt_ids)
+            tokenizer = Tokenizer.from_file(str(subject.folder.base / "tokenizer.json"))
+            text: str = tokenizer.decode(ids, skip_special_tokens=False)
+            return text
+    return None
+
+
+def _snippet(prompt: str | None, tags: Sequence[str], spec: JobSpec) -> str:
+    """A program that plays one turn."""
+    found = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'folder = "."  # this folder',
+        "policy, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)",
+        f"prompt = {prompt!r}" if prompt is not None else 'prompt = "..."  # as the template writes it',
+        'inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False, return_token_type_ids=False)',
+        f"settings = dict(do_sample=True, temperature={spec.rollout.temperature}, top_k=0, top_p=1.0)",
+        f"output = policy.generate(**inputs, max_new_tokens={spec.rollout.max_completion_length}, **settings)",
+        'reply = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()',
+    ]
+    if len(tags) == 1:
+        found += [f'reply = reply.rpartition("<{tags[0]}>")[2].partition("</{tags[0]}>")[0].strip()']
+    return "\n".join([*found, "print(reply)"])
+
+
+def _shown(spec: JobSpec) -> dict[str, object]:
+    """The job as it can be submitted again; a model's folder by its name alone, which says nothing of the machine."""
+    document: dict[str, dict[str, object]] = spec.model_dump(mode="json", exclude_unset=True)
+    if spec.model.model and not spec.model.model.startswith("job:"):
+        document["model"]["model"] = Path(spec.model.model).name
+    return dict(document)

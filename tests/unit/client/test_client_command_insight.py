@@ -1,0 +1,93 @@
+"""`gigpo diagnose`, `changed`, `states`: what they ask for and what they print."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from services.api.http.examples import EXAMPLES
+from tests.unit.client.fake_api import FakeApi, Gigpo, job
+from tests.unit.client.test_client_command_train import finishes
+
+DIAGNOSIS, CHANGES, STATES = (
+    EXAMPLES[name]["answers"]["200"]["application/json"] for name in ("diagnose_job", "list_changes", "list_states")
+)
+WELL = {**DIAGNOSIS, "findings": []}
+
+
+def test_a_diagnosis_shows_figures_meaning_and_advice(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    fake_api.has(job(name="demo"))
+    fake_api.answers["GET /v1/jobs/j1/diagnosis"] = DIAGNOSIS
+    lines = gigpo("diagnose", "j1").out.splitlines()
+    assert lines[0] == "1 of 5 checks found something in 24 batches and 48 stored groups"
+    assert lines[2] == "problem: Most groups are equal (equal_groups)"
+    assert lines[3].startswith("  no_advantage_share: 0.8125  (share of groups")
+    assert lines[-1].startswith("  What to do: No episode of these groups wins: raise num_generations")
+    assert gigpo("diagnose", "j1", "--json").document == DIAGNOSIS
+
+
+def test_a_job_that_is_well_is_said_to_be(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    fake_api.has(job())
+    fake_api.answers["GET /v1/jobs/j1/diagnosis"] = WELL
+    done = gigpo("diagnose", "j1")
+    assert (done.code, done.out) == (0, "nothing found: 5 checks on 24 batches and 48 stored groups\n")
+
+
+def test_training_ends_with_its_findings_in_one_line(fake_api: FakeApi, gigpo: Gigpo, tmp_path: Any) -> None:
+    finishes(fake_api, name="demo")
+    for answer, expected in (
+        (DIAGNOSIS, ["diagnosis: most groups are equal; `gigpo diagnose j1` says what to do"]),
+        (WELL, []),
+        (None, []),
+    ):
+        fake_api.answers["GET /v1/jobs/j1/diagnosis"] = answer
+        done = gigpo("jobs", "follow", "j1", "--output", "results")
+        assert done.code == 0, done.err
+        assert [line for line in done.out.splitlines() if line.startswith("diagnosis")] == expected
+
+
+def test_changes_show_what_was_done_then_and_now(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    fake_api.has(job())
+    fake_api.answers |= {
+        "GET /v1/jobs/j1/changes": CHANGES,
+        "GET /v1/jobs/j1/states": {**STATES, "next_cursor": None},
+    }
+    done = gigpo("changed", "j1", "--batches", "2", "19", "--width", "3", "--min-visits", "4", "--limit", "7")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == "from job j1a2126c436f8acbfa, training batches 0-1: 256 episodes, success 0.07"
+    assert lines[2].startswith("61 states were visited often enough in both; the choice moved by 0.43 on average")
+    moved = next(line for line in lines if "go east 0% → go east 95%" in line)
+    assert "5 → 20" in moved
+    assert lines[-1].split()[:7] == ["0.294", "0.393", "10", "go", "east", "go", "south"]
+    queries = [dict(one.url.params) for one in fake_api.requests[-2:]]
+    assert queries[0] == {"from_batch": "2", "to_batch": "19", "width": "3", "min_visits": "4", "limit": "7"}
+    assert queries[1] == {"to_batch": "19", "width": "3", "min_visits": "4", "sort": "regret", "limit": "7"}
+
+
+def test_two_jobs_are_compared_by_name(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    fake_api.has(job(), job(id="j2", name="baseline"))
+    fake_api.answers |= {
+        "GET /v1/jobs/j1/changes": {**CHANGES, "compared": 0, "items": []},
+        "GET /v1/jobs/j1/states": {**STATES, "items": [], "next_cursor": None},
+    }
+    done = gigpo("changed", "j1", "--with", "j2")
+    assert "no state recurs" in done.out
+    sent = next(one for one in fake_api.requests if one.url.path.endswith("/changes"))
+    assert dict(sent.url.params)["with_job"] == "j2"
+    refused = gigpo("changed", "j1", "--with", "j2", "--batches", "1", "2")
+    assert (refused.code, refused.err) == (2, "gigpo: --batches: want it for one job alone, got --with too\n")
+
+
+def test_states_are_searched(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    fake_api.has(job())
+    page: dict[str, Any] = copy.deepcopy(STATES)
+    page["next_cursor"] = None
+    page["items"][0] |= {"regret": None, "best_action": None}
+    fake_api.answers["GET /v1/jobs/j1/states"] = page
+    done = gigpo("states", "j1", "--text", "phone", "--sort", "visits")
+    assert done.rows[1][:3] == ["–", "0.393", "10"]
+    assert fake_api.query() == {
+        "width": "10", "sort": "visits", "text": "phone", "min_visits": "5", "limit": "20",
+    }  # fmt: skip
+    assert gigpo("states", "j1", "--json").document == page["items"]
