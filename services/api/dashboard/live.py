@@ -15,7 +15,8 @@ from services.api.dashboard.rendering import fragment
 from services.api.http.app_parts import Container
 from services.api.jobs import queries as jobs
 from services.api.jobs.job_view import job_view
-from services.api.jobs.queries import JobFilter
+from services.api.jobs.listing import JobList, listed
+from services.api.jobs.progress import progress_of
 from services.api.rest.caller import Caller
 from services.api.sql.tables import EventRow
 from services.api.sync import feed
@@ -43,8 +44,10 @@ async def job_updates(
                 if any(row.kind == Kind.WARNING for row in rows):
                     warnings = await _whole(feed.warnings(parts.database, job_id))
                     yield message("warnings", fragment("macros.html", "warning_list", warnings))
-                view = job_view(await _whole(jobs.find(parts.database, caller, job_id)))
-                yield message("head", fragment("macros.html", "job_head", view), rows[-1].stream_id)
+                job = await _whole(jobs.find(parts.database, caller, job_id))
+                progress = await _whole(progress_of(parts.database, [job]))
+                head = fragment("macros.html", "job_head", job_view(job), progress.get(job_id))
+                yield message("head", head, rows[-1].stream_id)
             if len(rows) == feed.PAGE:
                 continue
             if ended:
@@ -53,15 +56,21 @@ async def job_updates(
             await _next_look(follower)
 
 
-async def list_updates(
-    parts: Container, caller: Caller, wanted: JobFilter, limit: int
-) -> AsyncGenerator[ServerSentEvent, None]:
-    """Server-sent events of the list of jobs: `row` for one that changed, `rows` at first and when others are in it."""
+async def list_updates(parts: Container, caller: Caller, asked: JobList) -> AsyncGenerator[ServerSentEvent, None]:
+    """Server-sent events of the list of jobs: `row` for one that changed, `rows` at first and when others are in it,
+    `total` with how many there are."""
     shown: dict[str, str] = {}
+    total = 0
     with parts.news.follow("") as follower:  # of no job: it hears the end of the process alone
         while not follower.over:
-            rows = await _whole(jobs.page(parts.database, caller, wanted, limit=limit, cursor=None))
-            now = {row.id: fragment("macros.html", "job_row", job_view(row)) for row in rows}
+            found = await _whole(listed(parts.database, caller, asked))
+            progress = await _whole(progress_of(parts.database, found.rows))
+            now = {
+                row.id: fragment("macros.html", "job_row", job_view(row), progress.get(row.id)) for row in found.rows
+            }
+            if found.total != total:
+                total = found.total
+                yield message("total", total)
             if list(now) != list(shown):
                 yield message("rows", "".join(now.values()))
             else:

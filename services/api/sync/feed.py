@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import AsyncGenerator, Sequence
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import String, cast, select, tuple_
 
 from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, JobRow
@@ -96,7 +96,7 @@ async def stored_events(database: Database, job_id: str, position: Position) -> 
 
 async def metrics(database: Database, job_id: str) -> list[Row]:
     """One row a batch in order of batch; a batch that was trained again after a crash counts once, the last time."""
-    rows = await _of_kind(database, job_id, Kind.METRICS)
+    rows = await events_of(database, job_id, [Kind.METRICS])
     by_batch = {row.data.get("batch"): {"at_unix_s": row.at_unix_s, **row.data} for row in rows}
     return sorted(by_batch.values(), key=_batch)
 
@@ -108,7 +108,7 @@ def _batch(row: Row) -> float:
 
 async def evaluations(database: Database, job_id: str) -> list[Row]:
     """In order of time; an evaluation that was repeated after a crash counts once, the last time."""
-    rows = await _of_kind(database, job_id, Kind.EVALUATION)
+    rows = await events_of(database, job_id, [Kind.EVALUATION])
     return list({(row.data.get("label"), row.data.get("version")): row.data for row in rows}.values())
 
 
@@ -121,14 +121,36 @@ async def warnings(database: Database, job_id: str) -> list[RepeatedWarning]:
     return summarized((row.at_unix_s, row.data) for row in reversed(rows))[:MOST_WARNINGS]
 
 
-async def _of_kind(database: Database, job_id: str, kind: Kind) -> list[EventRow]:
+async def events_of(database: Database, job_id: str, kinds: Sequence[str]) -> list[EventRow]:
+    """All events of these kinds, the oldest first."""
     query = (
         select(EventRow)
-        .where(EventRow.job_id == job_id, EventRow.kind == kind.value)
+        .where(EventRow.job_id == job_id, EventRow.kind.in_([str(kind) for kind in kinds]))
         .order_by(EventRow.ms, EventRow.seq)
     )
     async with database.read() as session:
         return list((await session.scalars(query)).all())
+
+
+async def newest_events(
+    database: Database,
+    job_id: str,
+    kinds: Sequence[str],
+    *,
+    text: str = "",
+    before: Position | None = None,
+    limit: int = PAGE,
+) -> list[EventRow]:
+    """At most `limit` events of these kinds, the newest first: those whose data hold the text, in any case, and that
+    are older than the position."""
+    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.kind.in_(kinds))
+    if text:
+        query = query.where(cast(EventRow.data, String).icontains(text, autoescape=True))
+    if before is not None:
+        query = query.where(tuple_(EventRow.ms, EventRow.seq) < before)
+    async with database.read() as session:
+        newest = query.order_by(EventRow.ms.desc(), EventRow.seq.desc()).limit(limit)
+        return list((await session.scalars(newest)).all())
 
 
 def as_csv(rows: list[Row]) -> str:

@@ -16,6 +16,7 @@ from services.api.http.app_parts import Parts
 from services.api.http.event_streams import never_stored
 from services.api.http.routes.parameters import BEGINNING, FoundJob
 from services.api.jobs.job_view import job_view
+from services.api.jobs.progress import progress_of
 from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem
 from services.api.sync import feed
@@ -40,6 +41,7 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
         request,
         "job.html",
         job=job_view(job),
+        progress=(await progress_of(parts.database, [job])).get(job.id),
         tab="overview",
         document=comparison.document(PANELS, [run], [job.id], "each"),
         panels=PANELS,
