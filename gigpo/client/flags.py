@@ -1,4 +1,4 @@
-"""Every leaf of the job spec as an option of a command: `--gamma 0.9`, grouped by section, with its own help."""
+"""Makes every leaf of the job spec an option of a command: `--gamma 0.9`, grouped by section, with its own help."""
 
 from __future__ import annotations
 
@@ -15,11 +15,33 @@ from pydantic.fields import FieldInfo
 
 from gigpo.client.completion import values_of
 from gigpo.client.document import default_document
+from gigpo.client.own_data import DATASET
 from services.contracts.job import JobSpec, flags
 
 PREFIX = "flag_"
 INSIDE, _INSIDE_PARAMETER = "--inside-mapping", "inside_mapping"
 """The option that carries `MAPPING.KEY=VALUE`; `JobCommand` writes it for `--MAPPING.KEY VALUE`."""
+_INSIDE = inspect.Parameter(
+    _INSIDE_PARAMETER,
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[list[str] | None, typer.Option(INSIDE, hidden=True)],
+)
+_DATASET = inspect.Parameter(
+    PREFIX + DATASET,
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Option(
+            f"--{DATASET}",
+            metavar="FILE",
+            help="Prompts of yours: a file of JSON lines, or a folder with train.jsonl and perhaps test.jsonl; stands "
+            "for data in environment_kwargs.",
+            rich_help_panel="Keys of a job: environment",
+        ),
+    ],
+)
 
 
 def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -29,17 +51,13 @@ def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
     """
     signature = inspect.signature(command, eval_str=True)
     own = [parameter for parameter in signature.parameters.values() if parameter.name != "values"]
-    inside = Annotated[list[str] | None, typer.Option(INSIDE, hidden=True)]
-    options = [_option(name, path) for name, path in flags().items()]
-    options.append(
-        inspect.Parameter(_INSIDE_PARAMETER, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=inside)
-    )
+    options = [*(_option(name, path) for name, path in flags().items()), _DATASET, _INSIDE]
 
     @functools.wraps(command)
     def with_flags(**arguments: object) -> None:
-        given = [name for name in arguments if name.startswith(PREFIX)]
+        given, inside = [name for name in arguments if name.startswith(PREFIX)], arguments.pop(_INSIDE_PARAMETER)
         values = {name.removeprefix(PREFIX): arguments.pop(name) for name in given}
-        values |= dict(one.split("=", 1) for one in arguments.pop(_INSIDE_PARAMETER) or ())
+        values |= dict(str(one).split("=", 1) for one in inside) if isinstance(inside, list) else {}
         command(**arguments, values={name: value for name, value in values.items() if value is not None})
 
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in [*own, *options]]

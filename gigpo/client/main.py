@@ -25,8 +25,9 @@ from gigpo.client.commands import (
     watching,
 )
 from gigpo.client.commands.examination import takes_version
-from gigpo.client.errors import FAILED, OK, GigpoError
+from gigpo.client.errors import BAD_INPUT, FAILED, OK, GigpoError
 from gigpo.client.job_command import JobCommand
+from gigpo.client.missing import missing_package
 from gigpo.client.wrong_call import sentence
 
 app = typer.Typer(
@@ -69,7 +70,7 @@ app.command()(examination.version)
 
 
 def main() -> None:
-    """Run the command and end the process with its exit code; a wrong call is told in one message."""
+    """Run the command and end the process with its exit code; a wrong call is reported in one message."""
     command = typer.main.get_command(app)
     try:
         status = command.main(sys.argv[1:], prog_name="gigpo", standalone_mode=False)
@@ -80,8 +81,13 @@ def main() -> None:
     except GigpoError as error:
         sys.stderr.write(f"gigpo: {error}\n")
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (missing := missing_package(error)) is None:
+            raise
+        sys.stderr.write(f"gigpo: {missing}\n")
+        sys.exit(BAD_INPUT)
     except typer.Abort:
-        sys.stderr.write("gigpo: nothing was done\n")
+        sys.stderr.write("gigpo: aborted, nothing was changed\n")
         sys.exit(FAILED)
     sys.exit(status or OK)
 

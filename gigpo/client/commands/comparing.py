@@ -68,7 +68,7 @@ def compare(
         if name in values:
             raise BadInput(f"--{name}: a comparison chooses it; use --estimators and --seeds")
     names, numbers = _estimators(estimators), _seeds(seeds)
-    document = with_flags(read_document(one_file(file, config)), values)
+    document = with_flags(read_document(one_file(file, config), values), values)
     title = str(values.get("name", "compare"))
     cells = comparison_cells(document, title, names, numbers)
     words, folder = console(json_output), runs / title

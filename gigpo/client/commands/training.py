@@ -87,7 +87,8 @@ def train(
             raise BadInput(f"--{next(iter(values))}: --from prints a job file alone; give it with that file")
         print_job_file(trainer, path)
         return
-    document = with_flags(translated_document(trainer, path) if trainer else read_document(path), values)
+    document = translated_document(trainer, path) if trainer else read_document(path, values)
+    document = with_flags(document, values)
     if dry_run_only:
         show_dry_run(document, runs, api, json_output)
         return
@@ -118,7 +119,7 @@ def warmstart(
     when more than warmstart_max_invalid of its actions are invalid on fresh tasks. The checkpoint is a folder in
     Hugging Face format, and `gigpo train --model FOLDER` starts from it.
     """
-    document = with_flags(read_document(one_file(file, config)), {**values, "total_batches": "0"})
+    document = with_flags(read_document(one_file(file, config), values), {**values, "total_batches": "0"})
     if checked(document).model.warmstart is None:
         raise BadInput("model.warmstart: the job has none, so there is nothing to make")
     submit_and_follow(document, Destination(runs, output, force), api, follow_job=True, json_output=json_output)

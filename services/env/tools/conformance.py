@@ -1,4 +1,4 @@
-"""Whether an environment keeps the contract: every check in `checks.py`, on a real service with two workers."""
+"""Runs every check of `checks.py` on an environment, on a real service with two workers."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence

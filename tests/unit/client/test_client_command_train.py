@@ -159,7 +159,7 @@ def test_results_that_cannot_be_written_cost_nothing(fake_api: FakeApi, gigpo: G
     for arguments in (("train", "job.yaml"), ("jobs", "follow", "j1")):
         refused = gigpo(*arguments, "--output", "mine")
         assert (refused.code, refused.err.count("\n")) == (2, 1)
-        assert "mine holds other things than a gigpo result: notes.txt" in refused.err
+        assert "mine contains other files than a gigpo result: notes.txt" in refused.err
     assert not [request for request in fake_api.requests if request.method == "POST"]
     assert gigpo("train", "job.yaml", "--output", "mine", "--force").code == 0
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
