@@ -152,7 +152,8 @@ def _prompts(job: Translation, given: Given) -> None:
         job.put("environment_kwargs", kwargs, _flag("dataset", given))
         job.settle(
             "environment_kwargs",
-            f"{stem}/train.jsonl from {_flag('dataset', given)}, below ENV_SERVICE_DATA_ROOT (docs/prompts.md)",
+            f"{stem}/train.jsonl from {_flag('dataset', given)}, beside the job file or below "
+            f"ENV_SERVICE_DATA_ROOT (docs/prompts.md)",
         )
     if "max_turns" in given:
         job.left.append((_flag("max_turns", given), "turns are an environment's (use_gym_env: true)"))
@@ -161,7 +162,10 @@ def _prompts(job: Translation, given: Given) -> None:
     others = [name for name in functions if name not in BUILT_IN_REWARDS]
     job.put("reward_funcs", known or ["accuracy"], _flag("reward_funcs", given) if functions else "")
     if others or not functions:
-        job.settle("reward_funcs", f"{' '.join(others) or 'a reward'} as an installed plugin (docs/prompts.md)")
+        job.settle(
+            "reward_funcs",
+            f"{' '.join(others) or 'a reward'} as FILE.py:FUNCTION or an installed plugin (docs/prompts.md)",
+        )
     if (weights := given.get("reward_weights")) and len(weights) == len(functions):
         kept = [typed(one) for name, one in zip(functions, weights, strict=True) if name in known]
         job.put("reward_weights", kept or [1.0], _flag("reward_weights", given))
