@@ -1,4 +1,4 @@
-"""How far a running job is in what it does, and how long that will take, from its events alone."""
+"""The progress of a running job's phase and its remaining time, computed from the job's events alone."""
 
 from __future__ import annotations
 

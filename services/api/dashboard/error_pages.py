@@ -1,4 +1,4 @@
-"""Problems as pages for whoever looks at them in a browser; programs, and everything under `/v1/`, get them as JSON."""
+"""Problems as pages for browsers. Programs, and all paths under `/v1/`, get JSON."""
 
 from __future__ import annotations
 

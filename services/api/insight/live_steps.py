@@ -1,4 +1,4 @@
-"""The steps of a watch as server-sent events, each state with what the job's stored rollouts say of it."""
+"""The steps of a watched episode as server-sent events, each state with statistics from the job's stored rollouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub at the door: which commit a name means now, and how large it is."""
+"""Models of the Hugging Face hub at submission: resolves a name to its current commit and size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dry run without a stack: the same checks and estimates, asked of what is installed on this machine."""
+"""A dry run without a stack: the same checks and estimates on this machine's installation."""
 
 from __future__ import annotations
 
