@@ -136,7 +136,7 @@ def test_the_doctor_says_what_to_do_and_ends_with_1_where_something_is_bad(
     well = gigpo("doctor")
     assert well.code == 0, well.out
     assert "ok      packages   all [here]" in well.out.splitlines()
-    assert "ok      api        http://api is well: redis" in well.out.splitlines()
+    assert "ok      api        http://api is healthy: redis" in well.out.splitlines()
     monkeypatch.setattr("gigpo.client.doctor.installation.packages", lambda: bad("packages", "one is old", "renew it"))
     ill = gigpo("doctor")
     assert ill.code == 1
