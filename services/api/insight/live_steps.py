@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -117,5 +117,5 @@ def _event(position: str, shown: AnyShown, known: Known, task: str) -> bytes:
         seen = known.of(task, shown.anchor)
         data["seen"] = None if seen is None else seen.model_dump(mode="json")
     ms = int(position.partition("-")[0] or 0)
-    body: dict[str, Any] = {"kind": kind, "at_unix_s": ms / 1000, "data": data}
+    body: dict[str, object] = {"kind": kind, "at_unix_s": ms / 1000, "data": data}
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (position.encode(), kind.encode(), msgspec.json.encode(body))

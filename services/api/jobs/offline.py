@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,7 +22,7 @@ from services.contracts.rest.catalogue import EnvironmentView
 from services.contracts.rest.jobs import DryRun
 
 
-def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]], data_dir: Path) -> dict[str, Any]:
+def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], data_dir: Path) -> dict[str, object]:
     """`DryRun` as JSON values.
 
     Args:
