@@ -16,7 +16,15 @@ from rich.console import Console
 
 from gigpo.client.document import hub_models_allowed, require_environment, require_model_folder
 from gigpo.client.errors import BAD_INPUT, INTERRUPTED, GigpoError, NoStack
-from gigpo.client.stack import found_runs, running_stack, stack_holder, stack_in_use, start_stack, stop_stack
+from gigpo.client.stack import (
+    found_runs,
+    running_stack,
+    stack_command,
+    stack_holder,
+    stack_in_use,
+    start_stack,
+    stop_stack,
+)
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.job import JobSpec
 from services.contracts.states import JobState
@@ -135,6 +143,7 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
     is_up = running_stack(runs) is not None
     require_model_folder(spec, hub_models=is_up or hub_models_allowed())  # one that is up answers itself
     if not is_up:
+        stack_command()
         require_environment(spec)
     with stack_in_use(runs) as can_be_stopped:
         stack = running_stack(runs)

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     hub_models: bool = False
     """Jobs may name models of the Hugging Face hub, which the trainer fetches; HF_ENDPOINT and HF_TOKEN are read by API
     and trainer."""
+    user_files: bool = False
+    """Also callers with a key may name files for their jobs, such as reward functions; they must lie in the model
+    roots, and functions run in the environments' workers. Without keys everybody may."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
     trackers: Annotated[TrackerNames, NoDecode] = []

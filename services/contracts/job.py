@@ -373,11 +373,6 @@ class JobSpec(Section):
             )
         if not gym and environment.max_turns != 1:
             raise ValueError(f"max_turns: want 1 with use_gym_env: false, got {environment.max_turns}")
-        own_rows = sorted({"data", "rows"} & environment.environment_kwargs.keys())
-        if not gym and self.model.scratch and own_rows:
-            raise ValueError(
-                f"scratch: its tokenizer knows only the words of generated sums, want `model` with {own_rows[0]}"
-            )
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.contracts.messages import STEP_GROUP_BINS
+from services.contracts.metric_readings import READINGS
 
 
 @dataclass(frozen=True)
@@ -126,5 +127,8 @@ METRICS = (
 
 def metric_table() -> str:
     """The fields as a table in Markdown."""
-    rows = [f"| `{one.name}` | {one.unit} | {one.about} | {one.panel or ''} |" for one in METRICS]
-    return "\n".join(["| field | unit | | panel |", "|---|---|---|---|", *rows]) + "\n"
+    rows = [
+        f"| `{one.name}` | {one.unit} | {one.about} | {READINGS.get(one.name, '')} | {one.panel or ''} |"
+        for one in METRICS
+    ]
+    return "\n".join(["| field | unit | what it is | how to read it | panel |", "|---|---|---|---|---|", *rows]) + "\n"

@@ -44,8 +44,8 @@ class Rewards(Section):
     )
 
     reward_funcs: list[str] = Field(default_factory=list)
-    """Reward functions, at least one with use_gym_env: false: accuracy, format, cosine, repetition, soft_overlong, or
-    the name of an installed plugin."""
+    """Reward functions, at least one with use_gym_env: false: accuracy, format, cosine, repetition, soft_overlong, the
+    name of an installed plugin, or a function of a file of yours as my_reward.py:score."""
     reward_weights: list[float] | None = None
     """One weight per function, in their order; all 1 where none are given."""
     cosine_min_len_value_wrong: float = -0.5

@@ -1,4 +1,5 @@
-"""Versions of stored formats. Every kind of message, the archives and the learner's state have their own number.
+"""Versions of stored formats. Every kind of message, the archives, the learner's state and each kind of JSON object in
+a job's folder have their own number.
 
 A format's version is 1 plus the number of its upgrades; upgrade n turns version n into version n + 1. So everything
 that was ever written stays readable. To change a format:

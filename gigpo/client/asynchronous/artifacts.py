@@ -76,7 +76,7 @@ class ArtifactCalls(Downloads):
 
     async def checkpoints(self, job_id: str) -> list[Checkpoint]:
         """Complete checkpoints, the final one last."""
-        return await self._perform(get(_FOLDER, list[Checkpoint], job_id=job_id))
+        return await self._all(_FOLDER, Checkpoint, job_id=job_id)
 
     async def download(self, job_id: str, checkpoint: str, file: str, target: Path, *, force: bool = False) -> Path:
         """Write one file of a checkpoint to `target`; there is a whole file or none.

@@ -26,6 +26,7 @@ from services.api.artifacts.storage import checkpoint_files, checkpoint_names, d
 from services.api.rest.problems import Problem
 from services.contracts.archive import ArchiveName
 from services.contracts.jobfolder import FINAL, JobFolder
+from services.contracts.json_records import EVALUATION
 from services.contracts.origin import TakenOver
 
 _NUMBERED = re.compile(r"[bv](\d{6,})")
@@ -163,7 +164,7 @@ def _bring_evaluations(source: JobFolder, target: JobFolder, version: int) -> No
     """Those of versions that the checkpoint holds; the trainer finds them and measures nothing twice."""
     if source.evaluations.is_file():
         results = json.loads(source.evaluations.read_bytes())
-        kept = [result for result in results if result["version"] <= version]
+        kept = [result for result in results if EVALUATION.fields(result)["version"] <= version]
         target.evaluations.write_text(json.dumps(kept, indent=2))
 
 

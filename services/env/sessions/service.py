@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from services.contracts.faults import FaultClass
+from services.contracts.plain_errors import meant
 from services.env.sessions.errors import (
     BadRequestError,
     DivergedError,
@@ -294,7 +295,9 @@ class EnvService:
         """Sessions of it that may live at once; 0: no limit of its own."""
         entries = {entry.id: entry for entry in await self._sessions.describe()}
         if environment not in entries:
-            raise UnknownEnvironmentError(f"unknown environment {environment!r}; known: {', '.join(entries)}")
+            raise UnknownEnvironmentError(
+                f"unknown environment {environment!r}; known: {', '.join(entries)}{meant(environment, entries)}"
+            )
         if reason := entries[environment].unavailable_reason:  # no worker is to import it
             raise UnknownEnvironmentError(f"environment {environment!r}: {reason}")
         limit = self._limits.max_sessions.get(environment, entries[environment].max_sessions)

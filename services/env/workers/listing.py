@@ -34,6 +34,7 @@ def worker_config(settings: Settings) -> WorkerConfig:
         str(settings.data_root.resolve()) if settings.data_root else None,
         settings.pass_env,
         _import_folder(settings.extra_environments.values()),
+        str(settings.files_root.resolve()) if settings.files_root else None,
     )
 
 
