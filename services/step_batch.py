@@ -1,5 +1,5 @@
-"""Episodes as the rows that `gigpo_core` compares: for the advantage service, which scores a group when it is complete,
-and for the trainer, which scores a batch's groups together."""
+"""Turns episodes into the rows that `gigpo_core` compares. The advantage service uses it to score a complete group, the
+trainer to score the groups of a batch together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shell completes: values of flags, jobs, and environments. Nothing that is asked may fail or take long."""
+"""Shell completion: values of flags, jobs, and environments. Every lookup is quick, and a failure completes nothing."""
 
 from __future__ import annotations
 

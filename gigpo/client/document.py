@@ -209,7 +209,7 @@ def _scalar(name: str, value: str) -> JsonValue:
 def _yaml_problem(error: Exception) -> str:
     """Where the text stops to be YAML, and why."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark, why = error.problem_mark, error.problem or "what stands there cannot be read"
+        mark, why = error.problem_mark, error.problem or "the text there cannot be parsed"
         tab = "; indent with spaces, not with tabs" if "'\\t'" in why else ""
         return f"line {mark.line + 1}, column {mark.column + 1}: {why}{tab}"
     if isinstance(error, UnicodeDecodeError):

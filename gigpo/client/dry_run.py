@@ -1,4 +1,4 @@
-"""What a job would need, before it is submitted: asked of an API, or of this installation when none is up."""
+"""Estimates a job before its submission: asks an API, or this installation when no API is running."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dry_run(spec: JobSpec, runs: Path, api: str | None) -> DryRun:
     require_model_folder(spec, hub_models=hub_models_allowed())
     document = submission(spec)
     if not _whole_platform():
-        said = "no API is up and this installation is the client alone: nothing but the job file is checked"
+        said = "no API is running and only the client is installed here: nothing but the job file is checked"
         return DryRun(spec=spec.model_dump(mode="json"), warnings=[said])
     plan = import_module(_OFFLINE).offline_dry_run
     try:

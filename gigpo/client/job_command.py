@@ -1,4 +1,4 @@
-"""The command line of what takes a job's keys as flags: other trainers' habits are understood, help is never cut."""
+"""The class of commands that take a job's keys as flags: it knows flags of other trainers, and never truncates help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a command line that cannot be: every unknown flag in one message, each with the right one."""
+"""Messages for wrong command lines: all unknown flags in one message, each with the right flag."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def _no_command(name: str, group: Any) -> str:
     known = sorted(getattr(group, "commands", {}))
     at_top = "train" in known
     if at_top and name in _FOREIGN_COMMANDS:
-        return f"{name} is no command; want {_FOREIGN_COMMANDS[name]}"
-    return f"{name} is no command; want one of {', '.join(known)}{meant(name, known)}"
+        return f"{name} is not a command; want {_FOREIGN_COMMANDS[name]}"
+    return f"{name} is not a command; want one of {', '.join(known)}{meant(name, known)}"
 
 
 def _hint(parameter: Any) -> str:

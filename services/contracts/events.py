@@ -20,7 +20,7 @@ from services.contracts.summary import EvaluationResult
 
 LONGEST_MESSAGE = 2_000
 """Characters of a warning; a longer one is cut: upstream errors may hold whole stack traces."""
-_WORDLESS = "a warning without words"
+_WORDLESS = "a warning without a message"
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[a-z]?(?=[a-f]*\d)[0-9a-f]{8,}\b|\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 """Ids, addresses and numbers."""
 

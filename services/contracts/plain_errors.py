@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a value, in our own words: what is wanted and what came."""
+"""Translates pydantic's errors into our sentences: the wanted value and the one that came."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _WANTED = {
     "dict_type": "a mapping of keys to values",
     "model_type": "a mapping of keys to values",
     "model_attributes_type": "a mapping of keys to values",
-    "invalid-json-value": "a value that JSON has",
+    "invalid-json-value": "a JSON value",
     "none_required": "null",
 }
 """pydantic's type of an error -> the wanted value; names in braces are of the error's context."""

@@ -1,7 +1,7 @@
 """The stored copy of a job's spec, in SQL and in Redis: one release writes it and another may read it.
 
-A stored copy has every option of its release written out. So an option that is missing tells that the copy is older
-than the option, and a key that nobody here knows that it is newer.
+A stored copy holds every option of its release. So a copy without an option is older than the option, and a copy with
+an unknown key comes from a newer release.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An episode that is told step by step while somebody watches it: JSON on `{job}:watch:{id}`, rollout -> api."""
+"""The messages of a watched episode, published step by step: JSON on `{job}:watch:{id}`, rollout -> api."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ STAMP = ".gigpo-stamp"
 CANNOT = 3
 ALTERNATIVE = (
     "vLLM does not install here ({reason}). Jobs can sample with the transformers engine instead, slower and without "
-    "a server of its own: set `inference: {engine: transformers}` in the job. Nothing chooses it by itself."
+    "a server of its own: set `inference: {engine: transformers}` in the job. It is never chosen automatically."
 )
 
 

@@ -87,7 +87,7 @@ class Watch:
         if self._silent_s >= patience.stall_s:
             self.fail(f"it gave no sign of life for {patience.stall_s:g} s")
         elif self._idle_s >= patience.token_s:
-            self.fail(f"it lives but sampled no token for {patience.token_s:g} s")
+            self.fail(f"it is alive but sampled no token for {patience.token_s:g} s")
 
     def fail(self, why: str) -> None:
         """The engine counts as dead from now on: whoever waits for it is told."""

@@ -1,1 +1,1 @@
-"""How figures and documents are called and drawn where people read them: in the dashboard and in the client."""
+"""Names and drawing of figures and documents for people, shared by the dashboard and the client."""

@@ -1,4 +1,4 @@
-"""What evaluations are called."""
+"""Names of evaluations for people."""
 
 from __future__ import annotations
 

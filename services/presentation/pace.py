@@ -1,11 +1,10 @@
-"""How far a running job is in what it does, and how long that will take, from its events alone."""
+"""The progress of a running job's phase and its remaining time, computed from the job's events alone."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from services.contracts.events import BatchTrained, Phase, PhaseBegan, StateReached, read
 from services.contracts.states import JobState
@@ -41,7 +40,7 @@ class Pace:
         self._phase: Progress | None = None
         self._training = False
 
-    def hear(self, kind: str, at_unix_s: float, data: Mapping[str, Any]) -> None:
+    def hear(self, kind: str, at_unix_s: float, data: Mapping[str, object]) -> None:
         """One more event."""
         match read(kind, data):
             case BatchTrained(record=record) if isinstance(batch := record.get("batch"), int):

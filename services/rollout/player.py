@@ -67,7 +67,7 @@ class Player:
         claims the group next. No lease outlives the call.
 
         Raises:
-            MoveRefused: the group was past playing before it began.
+            MoveRefused: the group was already played or dropped before this attempt began.
         """
         attempt = await self._ledger.start(group.group_id, self._worker)
         try:

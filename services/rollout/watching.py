@@ -1,4 +1,4 @@
-"""Episodes that somebody watches: told step by step, and played beside the job's groups where that was asked for."""
+"""Watched episodes: publishes their steps, and plays requested episodes beside the job's groups."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Onlooker:
         except RedisError as error:
             if self._needed:
                 raise Unwatched(str(error)) from error
-            log.warning("a watched step could not be told", stream=self._stream, error=repr(error))
+            log.warning("a watched step could not be published", stream=self._stream, error=repr(error))
             return
         if entry is None and self._needed:
             raise Unwatched("nobody watches any more")
@@ -111,7 +111,7 @@ async def onlooker_of(redis: Redis, job_id: str, tokens: PolicyTokens) -> Onlook
     try:
         watch_id = await string_value(redis, keys.watched(job_id))
     except RedisError as error:
-        log.warning("it is not known who watches", job_id=job_id, error=repr(error))
+        log.warning("the watchers could not be read", job_id=job_id, error=repr(error))
         return None
     if not watch_id:
         return None
@@ -133,7 +133,7 @@ class Plays:
             try:
                 group = decode(payload, OpenedGroup)
             except ContractError as error:
-                log.warning("a play to be watched cannot be read", job_id=job_id, error=str(error))
+                log.warning("a request for a watched episode cannot be read", job_id=job_id, error=str(error))
                 continue
             onlooker = Onlooker(self._redis, keys.watch(job_id, group.group_id), tokens, needed=True)
             task = asyncio.create_task(_played(play, group, onlooker))

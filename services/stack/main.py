@@ -52,7 +52,7 @@ async def run_until_stopped(
     for task in (working, stopping):
         task.cancel()
     await asyncio.gather(working, stopping, return_exceptions=True)
-    say("stopping; a second signal kills")
+    say("stopping; a second signal kills all services")
     await supervisor.stop(hurry)
     say("stopped")
     return status

@@ -1,4 +1,4 @@
-"""The port that was asked for: free, or taken by whom."""
+"""Checks that a requested port is free, and names the process that uses it otherwise."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def memory(meminfo: Path = Path("/proc/meminfo")) -> Finding:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         available = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
-        return warning("memory", "this system does not say how much is available", "make sure that 4 GB are free")
+        return warning("memory", "this system does not report the available memory", "make sure that 4 GB are free")
     what = f"{available / _GB:,.1f} GB available, {os.cpu_count()} CPU cores"
     if available < MEMORY_BAD:
         return bad("memory", what, "end other programs: the default stack takes 2 to 3 GB")

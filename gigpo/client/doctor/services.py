@@ -62,7 +62,7 @@ def api(url: str | None, key: str | None) -> list[Finding]:
                 findings.append(bad("key", "the API requires a valid key" if key else "the API requires a key", todo))
             return findings
     except GigpoError as error:
-        todo = "`gigpo up` starts one; `--api` or GIGPO_API_URL names one elsewhere"
+        todo = "start one with `gigpo up`, or name another API with --api or GIGPO_API_URL"
         return [bad("api", str(error), todo)]
 
 
@@ -73,4 +73,4 @@ def _health(url: str, status: str, checks: dict[str, str]) -> Finding:
         return bad("api", f"{url}: {said}", "look into RUNS/.platform/logs; `gigpo down`, then `gigpo up` starts anew")
     if status != "ok":  # what is wrong is said to known callers alone
         return bad("api", f"{url} is {status}", "a key of this installation in GIGPO_API_KEY shows what is wrong")
-    return ok("api", f"{url} is well: {', '.join(checks)}")
+    return ok("api", f"{url} is healthy: {', '.join(checks)}")

@@ -1,4 +1,4 @@
-"""Other trainers' scripts as job files."""
+"""Translates other trainers' scripts into job files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The one command of a shell script that starts a training: its words, with the script's own variables filled in.
+"""Finds the training command of a shell script, and fills in the script's own variables.
 
-Nothing is run. What a shell would have to compute stays as it is written.
+Nothing is run. Expressions that a shell would have to compute stay as they are written.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def _flag(name: str, given: Given) -> str:
     return " ".join([f"--{name}", *given[name]]).replace("\n", " ")
 
 
-def _one(given: Given, name: str, default: Any = None) -> Any:
+def _one(given: Given, name: str, default: object = None) -> Any:
     return typed(given[name][0]) if given.get(name) else default
 
 
@@ -146,7 +146,7 @@ def _prompts(job: Translation, given: Given) -> None:
     names = given.get("dataset", [])
     if names:
         stem = PurePosixPath(names[0].partition("#")[0]).name.removesuffix(".jsonl") or "prompts"
-        kwargs: dict[str, Any] = {"data": stem}
+        kwargs: dict[str, object] = {"data": stem}
         if (ratio := _one(given, "split_dataset_ratio")) is not None:
             kwargs["split_dataset_ratio"] = ratio
         job.put("environment_kwargs", kwargs, _flag("dataset", given))

@@ -1,4 +1,4 @@
-"""A script's settings on their way into a job file: each with where it is from, and what could not be taken."""
+"""Translates a script into a job file: the source of each value, and the settings without a counterpart."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from gigpo.client.migration.script import Command
 from gigpo.client.migration.swift import job_name
@@ -54,7 +54,7 @@ _DIRECT = {
 
 class _World(NamedTuple):
     environment: str
-    kwargs: dict[str, Any]
+    kwargs: dict[str, object]
     eval_split: str
     comment: str
 

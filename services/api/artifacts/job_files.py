@@ -1,4 +1,4 @@
-"""The folder of a job that is deleted: what the platform wrote there goes, everything else stays."""
+"""Deletes a job's files: those that the platform wrote into its folder. All other files stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page wants it: operations by tag, with what they take and what they answer."""
+"""The OpenAPI document for a page: operations by tag, with their parameters and answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs beside each other: which of them differ in their seed only, and in what their specs differ."""
+"""Compares jobs: groups those that differ only in their seed, and lists the differences of their specs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Problems as pages for whoever looks at them in a browser; programs, and everything under `/v1/`, get them as JSON."""
+"""Problems as pages for browsers. Programs, and all paths under `/v1/`, get JSON."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -50,7 +49,7 @@ def _is_problem(start: Message) -> bool:
     return Headers(raw=start["headers"]).get("content-type", "").startswith(MEDIA_TYPE)
 
 
-async def _send_page(scope: Scope, start: Message, problem: dict[str, Any], send: Send) -> None:
+async def _send_page(scope: Scope, start: Message, problem: dict[str, object], send: Send) -> None:
     page = error_html(scope, problem).encode()
     headers = MutableHeaders(raw=list(start["headers"]))
     headers["content-type"], headers["content-length"] = "text/html; charset=utf-8", str(len(page))

@@ -77,7 +77,7 @@ async def _redis_is_down(parts: Container) -> bool:
     return False
 
 
-def error_html(scope: Scope, problem: Mapping[str, Any]) -> str:
+def error_html(scope: Scope, problem: Mapping[str, object]) -> str:
     """The page of a problem, also for a caller that nobody knows; it asks nothing that may be away."""
     known = scope.get("state", {}).get("caller")
     return _templates.get_template("error.html").render(

@@ -19,13 +19,13 @@ ANYWHERE = (401, 403, 422, 429, 500)
 WITH_BODY = (400, 413, 415)
 """What is said of a body before any route reads it."""
 TAGS = {
-    "jobs": "Submit, list and look; pause, resume, cancel, retry and fork.",
-    "feed": "What a job says while it runs: events, metrics, its own evaluations.",
-    "rollouts": "What the agent did, and why each step was rewarded.",
-    "insight": "What the figures mean, where the policy changed, and a checkpoint that plays while you watch.",
-    "checkpoints": "The policies that a job leaves.",
+    "jobs": "Submit, list and show; pause, resume, cancel, retry and fork.",
+    "feed": "The feed of a running job: events, metrics, its own evaluations.",
+    "rollouts": "Rollouts of the agent, and the reason for each step's advantage.",
+    "insight": "Diagnosis of a job, changes of its policy, and episodes that you watch.",
+    "checkpoints": "Checkpoints of a job's policy.",
     "evaluations": "Pinned policies measured on held-out tasks, as jobs of their own.",
-    "catalogue": "What jobs can name, and whether the installation is well.",
+    "catalogue": "Environments and algorithms for jobs, and the health of the installation.",
     "administration": "Keys, projects and the audit log.",
 }
 OPEN_PATHS = frozenset({"/healthz"})

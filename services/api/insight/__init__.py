@@ -1,1 +1,1 @@
-"""What figures mean: the diagnosis of a job, what changed between two jobs, and a policy that plays to be watched."""
+"""Insight into jobs: the diagnosis of a job, changes between two jobs, and watched episodes."""

@@ -1,4 +1,4 @@
-"""Do states recur, and what keeps them apart? Anchors of stored groups, with and without their numbers."""
+"""Checks whether states recur or differ only in a counter: compares stored anchors with and without their numbers."""
 
 from __future__ import annotations
 

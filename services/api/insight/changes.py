@@ -1,4 +1,4 @@
-"""Where a policy's choice moved between two tables of states, and where it errs. Pure functions."""
+"""Finds states in which a policy's choice changed between two tables, and states in which it errs. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The diagnosis of a job: every check on one body of evidence. No storage, no transport."""
+"""The diagnosis of a job: runs every check on the same evidence. No storage, no transport."""
 
 from __future__ import annotations
 

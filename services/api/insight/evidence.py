@@ -1,4 +1,4 @@
-"""What a diagnosis rests on: everything that a job has said of itself, read before and changed by nobody."""
+"""The evidence of a diagnosis: everything that a job has recorded, as immutable values."""
 
 from __future__ import annotations
 

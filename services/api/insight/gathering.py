@@ -1,4 +1,4 @@
-"""Gathers what a diagnosis rests on: from SQL, from the job's archives, and from the ledger of a running job."""
+"""Gathers the evidence of a diagnosis from SQL, from the job's archives, and from the ledger of a running job."""
 
 from __future__ import annotations
 

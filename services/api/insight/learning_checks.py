@@ -1,4 +1,4 @@
-"""Does the policy learn, and does it keep what it learned? Pure functions of the metrics of batches."""
+"""Checks that the policy learns and does not forget. Pure functions of the metrics of batches."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def not_a_number(evidence: Evidence) -> Finding | None:
                 return finding(
                     "not_a_number",
                     "problem",
-                    "The loss is no number any more",
+                    "The loss is not a finite number",
                     [figure(name, str(value), f"first in batch {row.get('batch')}")],
                     meaning=f"{name} has no finite value since batch {row.get('batch')}, so the weights are lost.",
                     advice="Fork the job from a checkpoint before that batch with a smaller learning_rate or "
@@ -97,7 +97,7 @@ def success_stays_zero(evidence: Evidence) -> Finding | None:
             figure("batches", float(len(success)), f"without one episode won; limit {ZERO_AFTER}"),
             figure("return_mean", evidence.recent("return_mean") or 0.0, "reward per episode, newest batches"),
         ],
-        meaning="Chance alone does not win these tasks, so there is no success to learn from.",
+        meaning="Random play does not win these tasks, so there is no success to learn from.",
         advice="Begin with easier tasks or a warm start, raise max_turns and num_generations, or reward steps on the "
         "way; `gigpo env check` shows what a random actor reaches.",
     )
@@ -172,7 +172,7 @@ def drifts_away(evidence: Evidence) -> Finding | None:
         "warning",
         "The policy drifts far from its reference",
         [figure("kl", kl, f"nats per token, newest batches; limit {FAR_NATS}"), figure("beta", beta, "its weight")],
-        meaning="The policy says what the reference would hardly ever say, without having learned the task.",
+        meaning="The policy's replies are very unlikely under the reference, and it has not learned the task.",
         advice="Raise beta or lower learning_rate; look at the replies under Rollouts.",
     )
 
@@ -196,7 +196,7 @@ def steps_too_large(evidence: Evidence) -> Finding | None:
         "warning",
         "Each batch changes the policy too much",
         figures,
-        meaning="A batch moves the policy further than its samples can vouch for, which often ends in a collapse.",
+        meaning="A batch moves the policy further than its samples support, which often ends in a collapse.",
         advice="Lower learning_rate, num_iterations or minibatches.",
     )
 
@@ -214,7 +214,7 @@ def learning_rate_zero(evidence: Evidence) -> Finding | None:
     return finding(
         "learning_rate_zero",
         "problem",
-        "The policy is not moved any more",
+        "The policy does not change any more",
         [
             figure("batches", float(idle), f"behind the warm-up, with less than {RATE_LEFT:g} of learning_rate"),
             figure("learning_rate", rates[-1], f"newest batch; the job's is {peak:g}"),

@@ -1,9 +1,9 @@
-"""The steps of a watch as server-sent events, each state with what the job's stored rollouts say of it."""
+"""The steps of a watched episode as server-sent events, each state with statistics from the job's stored rollouts."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from fastapi.sse import ServerSentEvent
@@ -115,5 +115,5 @@ def _event(position: str, shown: AnyShown, known: Known, task: str) -> ServerSen
         seen = known.of(task, shown.anchor)
         data["seen"] = None if seen is None else seen.model_dump(mode="json")
     ms = int(position.partition("-")[0] or 0)
-    body: dict[str, Any] = {"kind": kind, "at_unix_s": ms / 1000, "data": data}
+    body: dict[str, object] = {"kind": kind, "at_unix_s": ms / 1000, "data": data}
     return ServerSentEvent(raw_data=msgspec.json.encode(body).decode(), event=kind, id=position)

@@ -1,4 +1,4 @@
-"""Do samples reach the trainer fresh and whole, and what do evaluations say? Pure functions."""
+"""Checks of the pipeline: fresh and complete samples, agreement of engine and trainer, evaluations. Pure functions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def warm_start_fails(evidence: Evidence) -> Finding | None:
                 "warmstart_rows", float(evidence.setting("model.warmstart.warmstart_rows", 0)), "steps learned from"
             ),
         ],
-        meaning="The policy's replies are no valid actions on fresh tasks, so training may not begin.",
+        meaning="The policy's replies are not valid actions on fresh tasks, so the job does not start to train.",
         advice="Raise warmstart_steps and warmstart_rows; warmstart_environment_kwargs can show every kind of state.",
     )
 
@@ -77,7 +77,7 @@ def engine_mismatch(evidence: Evidence) -> Finding | None:
         "warning",
         "Engine and trainer disagree",
         [figure("current_mismatch_kl", mismatch, f"nats per token on equal weights; limit {limit:g}")],
-        meaning="The engine samples with other probabilities than the trainer reckons with, so gradients are wrong.",
+        meaning="The engine samples with other probabilities than the trainer computes, so gradients are wrong.",
         advice="Use one torch_dtype for both, set rollout_importance_sampling_mode, or try the other engine.",
     )
 
@@ -96,7 +96,7 @@ def groups_lost(evidence: Evidence) -> Finding | None:
             figure("dropped_infra", lost, f"share of opened groups; limit {MANY_LOST}"),
             figure("failed_attempts", failed, f"per trained group, newest batches; limit {MANY_FAILED}"),
         ],
-        meaning="Infrastructure fails while groups are played, so time is lost and hard tasks may be missing.",
+        meaning="Infrastructure fails while groups are played, which costs time and may remove hard tasks.",
         advice="Read the job's warnings for the cause, and `gigpo doctor`.",
     )
 
@@ -112,7 +112,7 @@ def learned_by_heart(evidence: Evidence) -> Finding | None:
     return finding(
         "learned_by_heart",
         "warning",
-        "Training tasks are learned by heart",
+        "Training tasks are memorised",
         [
             figure("success", trained, "share of training episodes, newest batches"),
             figure("held_out", held_out["success"], f"share of held-out episodes; limit {BY_HEART} below"),
@@ -155,8 +155,8 @@ def task_not_read(evidence: Evidence) -> Finding | None:
             figure("after", after["success"], "share of held-out episodes, task shown"),
             figure("task_hidden", hidden["success"], "the same, task hidden"),
         ],
-        meaning="The policy does as well when it is not told its task, so the environment does not ask for it.",
-        advice="If tasks are meant to differ, let the wanted goal show in nothing but the task's sentence.",
+        meaning="The policy does equally well without its task, so the environment does not require reading it.",
+        advice="If tasks should differ, show the goal only in the task's sentence.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables of states, read from the archives of jobs and kept in memory while they are looked at."""
+"""Tables of states, read from the archives of jobs and cached in memory."""
 
 from __future__ import annotations
 

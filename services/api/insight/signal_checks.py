@@ -1,4 +1,4 @@
-"""Does a batch carry anything to learn from? Groups, states, replies and prompts. Pure functions."""
+"""Checks that a batch has a learning signal: groups, states, replies and prompts. Pure functions."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def states_never_recur(evidence: Evidence) -> Finding | None:
         ],
         meaning="Episodes of a group go through different states, so the step level adds next to nothing to the "
         "episode level.",
-        advice="Take what does not matter for the decision out of the anchor, raise num_generations, or use grpo.",
+        advice="Remove details that do not affect the decision from the anchor, raise num_generations, or use grpo.",
     )
 
 
@@ -131,7 +131,7 @@ def invalid_actions(evidence: Evidence) -> Finding | None:
             figure("invalid_share", share, f"share of steps, newest batches; limit {MANY_INVALID}"),
             *(figure(f"action {action[:80]!r}", times / len(steps), "share of steps") for action, times in frequent),
         ],
-        meaning=f"{share:.0%} of the replies are no action that the environment knows, so most steps change nothing.",
+        meaning=f"{share:.0%} of the replies are not actions of the environment, so most steps change nothing.",
         advice="Look at the replies under Rollouts; a warm start, a prompt_template that names the form of a reply, "
         "or a larger max_completion_length helps, and invalid_action_penalty teaches it.",
     )
@@ -153,7 +153,7 @@ def replies_cut(evidence: Evidence) -> Finding | None:
             figure("cut_replies", cut / total, f"share of steps, cut and invalid; limit {MANY_CUT_REPLIES}"),
             figure("max_completion_length", float(longest), "tokens"),
         ],
-        meaning="Replies end because they are too long, before they have said their action.",
+        meaning="Replies are cut at max_completion_length before they name their action.",
         advice="Raise max_completion_length, or ask in the system message for shorter thoughts.",
     )
 
@@ -171,7 +171,7 @@ def prompts_cut(evidence: Evidence) -> Finding | None:
             figure("cut_prompt_share", share, f"share of steps, newest batches; limit {MANY_CUT_PROMPTS}"),
             figure("max_prompt_tokens", float(evidence.setting("environment.max_prompt_tokens", 0)), "tokens"),
         ],
-        meaning="The policy sees only the beginning of these observations, and may decide without what matters.",
+        meaning="The policy sees only the beginning of these observations and may miss the part that matters.",
         advice="Raise max_prompt_tokens, or lower history_length.",
     )
 

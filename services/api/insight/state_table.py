@@ -1,7 +1,7 @@
-"""What was done in each state, over whole batches: how often, and what came of it. No storage, no transport.
+"""The table of states over whole batches: the actions of each state, their counts and returns. No I/O.
 
-A state is an anchor under its task: the policy decides by both, so what is met in another group, batch or job is the
-same state.
+A state is an anchor with its task, because the policy decides by both. Equal states of other groups, batches or jobs
+are the same state.
 """
 
 from __future__ import annotations

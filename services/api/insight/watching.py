@@ -1,8 +1,8 @@
-"""Watching: one episode played for somebody who looks, step by step, with what is known of each state beside it.
+"""Watched episodes: an episode that is played for a user and shown step by step, with statistics of each state.
 
-A running job plays it beside its training, on the replica that serves it: nothing is stored, and its ledger knows
-nothing of it. Any other policy plays it as an evaluation of one episode, a job of its own, so that a replica loads the
-checkpoint and everything is accounted for as always.
+A running job plays it beside its training, on the replica that serves the job: nothing is stored, and the ledger does
+not count it. Any other policy plays it as an evaluation of one episode, in its own job, so that a replica loads the
+checkpoint and quotas count as usual.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ async def keep_watch(redis: Redis, watch: Watch) -> bool:
 
 async def _play_beside(redis: Redis, job: JobRow, seed: int, split: str) -> str:
     if await redis.llen(keys.plays(job.id)) >= MOST_WAITING:
-        sentence = f"want at most {MOST_WAITING} watched episodes that wait, ask again in {RETRY_S} s"
+        sentence = f"want at most {MOST_WAITING} watched episodes that wait, try again in {RETRY_S} s"
         raise Problem(429, sentence, headers={"Retry-After": str(RETRY_S)})
     watch = Watch(_PLAY + secrets.token_hex(10)[:19], job.id)
     group = OpenedGroup(

@@ -1,4 +1,4 @@
-"""What users note on a job: its name, tags, notes, and whether lists show it."""
+"""Annotations of a job by users: its name, tags, notes, and whether it is archived."""
 
 from __future__ import annotations
 

@@ -169,5 +169,5 @@ def folder_problems(model: str, data_dir: Path, roots: Sequence[Path] | None) ->
     if not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
     if missing:
-        return [("model.model", f"{model} is no model in Hugging Face format, it lacks {', '.join(missing)}")]
+        return [("model.model", f"{model} is not a model in Hugging Face format, it lacks {', '.join(missing)}")]
     return []

@@ -103,13 +103,13 @@ def warnings(spec: JobSpec) -> list[str]:
     """Sentences about settings that are allowed and seldom wanted."""
     rollout, training, evaluation = spec.rollout, spec.training, spec.evaluation
     found = {
-        "num_generations: 1 episode a group has nothing to be compared with, every advantage is 0": (
+        "num_generations: with 1 episode per group there is nothing to compare, so every advantage is 0": (
             rollout.num_generations == 1
         ),
         f"minibatches: {training.minibatches} of a batch of {rollout.groups_per_batch} groups are small": (
             training.minibatches > rollout.groups_per_batch * rollout.num_generations
         ),
-        "rollout_importance_sampling_mode: without it staleness biases the gradient": (
+        "rollout_importance_sampling_mode: without one, staleness biases the gradient": (
             rollout.max_staleness > 0 and spec.algorithm.rollout_importance_sampling_mode is None
         ),
         f"warmup_batches: {training.warmup_batches} is not less than total_batches {training.total_batches}": (
@@ -117,10 +117,10 @@ def warnings(spec: JobSpec) -> list[str]:
         ),
         f"eval_episodes: {evaluation.eval_episodes} leave a standard error of up to "
         f"{0.5 / evaluation.eval_episodes**0.5:.2f}": evaluation.eval_episodes < 64,
-        "checkpoint_every: the job ends before its first checkpoint, a crash starts it anew": (
+        "checkpoint_every: the job ends before its first checkpoint, so a crash restarts it from the beginning": (
             training.total_batches > 1 and spec.checkpoint.checkpoint_every > training.total_batches
         ),
-        f"learning_rate: {training.learning_rate:g} will hardly move a policy from scratch": (
+        f"learning_rate: {training.learning_rate:g} will hardly change a policy from scratch": (
             spec.model.scratch is not None and training.total_batches > 0 and training.learning_rate < 1e-5
         ),
     }

@@ -1,4 +1,4 @@
-"""A job's needs held against the machine: refused where it can never fit, warned of where it may not."""
+"""Compares a job's needs with the machine: refuses a job that can never fit, and warns of one that may not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of an environment that names no vocabulary: gathered by playing it with random admissible actions.
+"""Gathers the words of an environment without a vocabulary by playing it with random admissible actions.
 
 A policy from scratch has a word tokenizer, so its words must be known before it is made. Seeds and choices are fixed:
 the same environment and kwargs give the same words.

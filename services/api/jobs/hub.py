@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub at the door: which commit a name means now, and how large it is."""
+"""Models of the Hugging Face hub at submission: resolves a name to its current commit and size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -31,7 +30,7 @@ class HubModel:
     revision: str
     """Hex digits of the commit."""
     parameters: int
-    config: dict[str, Any]
+    config: dict[str, object]
 
 
 def hub_model(name: str, revision: str | None) -> HubModel:

@@ -1,4 +1,4 @@
-"""What the machine has on which trainer and engines run, where they run beside the API."""
+"""The resources of the machine, when trainer and engines run on the same machine as the API."""
 
 from __future__ import annotations
 

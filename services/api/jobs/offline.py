@@ -1,4 +1,4 @@
-"""A dry run without a stack: the same checks and estimates, asked of what is installed on this machine."""
+"""A dry run without a stack: the same checks and estimates on this machine's installation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,7 +25,7 @@ from services.contracts.rest.catalogue import EnvironmentView
 from services.contracts.rest.jobs import DryRun
 
 
-def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]], data_dir: Path) -> dict[str, Any]:
+def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], data_dir: Path) -> dict[str, object]:
     """`DryRun` as JSON values.
 
     Args:

@@ -1,4 +1,4 @@
-"""How large a policy is, from the headers of its files."""
+"""The size of a policy, from the headers of its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a job will take: as long as earlier jobs here that were like it."""
+"""Estimates how long a job will take from earlier, similar jobs of this installation."""
 
 from __future__ import annotations
 

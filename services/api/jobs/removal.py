@@ -1,7 +1,7 @@
-"""Deleting an ended job: its rows, its names in Redis, and what the platform wrote into its folder.
+"""Deletes an ended job: its rows, its Redis keys, and the files that the platform wrote into its folder.
 
-What was made from the job (retries, forks, evaluations) has its own files and stays; so do results that were downloaded
-and what trackers outside hold.
+Jobs that were made from it (retries, forks, evaluations) have their own files and stay; so do downloaded results and
+the data of external trackers.
 """
 
 from __future__ import annotations

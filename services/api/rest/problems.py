@@ -112,7 +112,7 @@ _DETAILS = {
     413: "want a body of at most 1048576 bytes, got 2097152",
     415: "want a body that is not compressed, got 'gzip'",
     422: "training.learning_rate: want a number > 0, got -1",
-    429: "more calls than the project may make: ask again in 2 s",
+    429: "too many calls with key abc: want at most 100 per 1 second, call again in 2 s",
     500: "the request failed; the log of the API has the cause",
     503: "the environment service at 127.0.0.1:50051 does not answer: UNAVAILABLE",
 }
@@ -121,7 +121,7 @@ _REASONS = {
     400: "The body cannot be parsed.",
     401: "The key is missing or unknown.",
     403: "The key does not allow it, or the project's quota does not.",
-    404: "There is no such thing in the caller's project.",
+    404: "The caller's project does not have it.",
     409: "The current state does not allow it; the detail names the state.",
     413: "The body is too long.",
     415: "The body is compressed.",

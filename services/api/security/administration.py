@@ -27,7 +27,7 @@ async def create_key(database: Database, wanted: NewKeyRequest) -> CreatedKey:
     """Make a key. Raises Problem 422 for an unknown project or an expiry that has passed."""
     now = time.time()
     if wanted.expires_unix_s is not None and wanted.expires_unix_s <= now:
-        sentence = f"want a time to come, got {wanted.expires_unix_s:g}, now it is {now:.0f}"
+        sentence = f"want a time in the future, got {wanted.expires_unix_s:g}, now it is {now:.0f}"
         raise Problem(422, f"expires_unix_s: {sentence}", errors=[("expires_unix_s", sentence)])
     made = new_key()
     row = KeyRow(

@@ -66,7 +66,7 @@ async def admit(session: AsyncSession, row: ProjectRow | None, spec: JobSpec) ->
 def _fit(project: str, name: str, quota: int | None, used: int, asked: int) -> None:
     if quota is None or used + asked <= quota:
         return
-    sentence = f"project {project}: want at most {quota} ({name}), {used} are used and {asked} more were asked for"
+    sentence = f"project {project}: want at most {quota} ({name}), {used} are used and {asked} more were requested"
     passes = name == "max_concurrent_jobs" and quota > 0
     headers = {"Retry-After": str(_RETRY_AFTER_S)} if passes else {}
     raise Problem(429 if passes else 403, sentence, errors=[(name, sentence)], headers=headers)

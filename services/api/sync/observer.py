@@ -197,7 +197,7 @@ class Observer:
         if observed in TERMINAL:
             job.finished_unix_s, job.phase = at_unix_s, None
         if observed == JobState.FAILED:
-            job.error = (reached.error or "the job failed without a word")[:_ERROR_CHARACTERS]
+            job.error = (reached.error or "the job failed without an error message")[:_ERROR_CHARACTERS]
 
 
 def _storable(value: object) -> object:

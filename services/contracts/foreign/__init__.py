@@ -1,4 +1,4 @@
-"""Names of other trainers' settings: which of ours each is, or why there is none and what to use instead."""
+"""Settings of other trainers: the name of ours for each, or the reason why it has none, and the alternative."""
 
 from services.contracts.foreign.row import Foreign
 from services.contracts.foreign.table import SOURCES, Source, foreign_name, synonyms

@@ -1,4 +1,4 @@
-"""What ms-swift and TRL have in common: transformers' training arguments, vLLM's options, and GRPO's own."""
+"""Settings that ms-swift and TRL share: transformers' training arguments, vLLM's options, and GRPO's own."""
 
 from __future__ import annotations
 

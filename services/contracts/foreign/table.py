@@ -1,4 +1,4 @@
-"""The tables of all trainers, and how a name is looked up in them."""
+"""The tables of all trainers, and the lookup of a name."""
 
 from __future__ import annotations
 

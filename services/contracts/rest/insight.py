@@ -1,4 +1,4 @@
-"""What a job's figures mean, as documents: findings of the diagnosis, changed states, episodes that are watched."""
+"""Insight as documents: findings of the diagnosis, changed states, watched episodes."""
 
 from __future__ import annotations
 

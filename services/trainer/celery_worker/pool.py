@@ -42,12 +42,12 @@ class PatientPool(AsynPool):  # type: ignore[misc]
     def complaint(self) -> str | None:
         """A sentence when the child does not come up or keeps dying; None: all is well."""
         if self._waiting_to_start and time.monotonic() - self.born > SLOW_START_S:
-            return f"the trainer's process has not come up within {SLOW_START_S:g} s; is the machine too busy?"
+            return f"the trainer's process has not started within {SLOW_START_S:g} s; the machine may be too busy"
         if self.deaths < DEATHS_TOLD or self._is_steady():
             return None
         return (
             f"the trainer's process died at least {DEATHS_TOLD} times in a row, the last time with exit status "
-            f"{self.exit_status}; it is started again after pauses of up to {LONGEST_PAUSE_S:g} s"
+            f"{self.exit_status}; it is restarted after pauses of up to {LONGEST_PAUSE_S:g} s"
         )
 
     def child_pids(self) -> list[int]:

@@ -17,9 +17,7 @@ def disagreement(mismatch_kl: float, dtype: Dtype) -> str | None:
     """
     if mismatch_kl <= WARN_ABOVE[dtype]:
         return None
-    measured = (
-        f"engine and trainer differ by {mismatch_kl:.3g} nats a token (mean KL) on what the current version sampled"
-    )
+    measured = f"engine and trainer differ by {mismatch_kl:.3g} nats a token (mean KL) on tokens of the current version"
     if mismatch_kl <= END_ABOVE[dtype]:
         return f"{measured}, want at most {WARN_ABOVE[dtype]:g} in {dtype}: the engine may serve other weights"
     raise MismatchError(

@@ -1,4 +1,4 @@
-"""How far a phase is, told often enough for somebody who watches and seldom enough for a log."""
+"""Publishes the progress of a phase, often enough for a viewer and seldom enough for a log."""
 
 from __future__ import annotations
 

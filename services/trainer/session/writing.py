@@ -1,4 +1,4 @@
-"""Writes that the job cannot go on without: tried again while the disk refuses them."""
+"""Writes that a job cannot continue without: they are retried while the disk refuses them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def written(session: Session, what: str, write: Callable[[], T]) -> T:
         except OSError as error:
             cause = disk_cause(error)
         if cause != told:
-            await session.events.warn(f"{what} cannot be written: {cause}; the job waits and tries again")
+            await session.events.warn(f"{what} cannot be written: {cause}; the job retries until it works")
             told = cause
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -1,4 +1,4 @@
-"""A model of the Hugging Face hub, fetched for a job: the commit that the job names, safetensors alone, no code."""
+"""Fetches a model of the Hugging Face hub for a job: the job's commit, safetensors only, no code."""
 
 from __future__ import annotations
 

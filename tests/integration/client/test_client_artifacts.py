@@ -267,5 +267,5 @@ def test_doctor_and_version_answer_in_words_and_in_json(api: ApiProcess, gigpo: 
     assert set(findings) == {"python", "packages", "disk", "api"}
     nobody = gigpo("doctor", "--api", "http://127.0.0.1:9")
     assert nobody.returncode == 1
-    assert "-> `gigpo up` starts one" in nobody.stdout
+    assert "-> start one with `gigpo up`" in nobody.stdout
     assert json.loads(gigpo("version", "--json").stdout)["services"] is True

@@ -136,7 +136,7 @@ def test_the_doctor_says_what_to_do_and_ends_with_1_where_something_is_bad(
     well = gigpo("doctor")
     assert well.code == 0, well.out
     assert "ok      packages   all [here]" in well.out.splitlines()
-    assert "ok      api        http://api is well: redis" in well.out.splitlines()
+    assert "ok      api        http://api is healthy: redis" in well.out.splitlines()
     monkeypatch.setattr("gigpo.client.doctor.installation.packages", lambda: bad("packages", "one is old", "renew it"))
     ill = gigpo("doctor")
     assert ill.code == 1
@@ -187,7 +187,7 @@ def test_up_and_down_speak_of_the_stack_that_is_there(gigpo: Gigpo, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("jobs", "lits"), "lits is no command; want one of cancel, "),
+        (("jobs", "lits"), "lits is not a command; want one of cancel, "),
         (("jobs", "list", "--limti", "3"), "--limti: unknown flag; did you mean --limit?"),
         (("jobs", "show"), "JOB: want a value, none is given; `gigpo jobs show --help` lists what there is"),
         (("jobs", "list", "--limit", "many"), "got 'many'; `gigpo jobs list --help` lists what there is"),

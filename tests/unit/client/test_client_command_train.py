@@ -364,7 +364,7 @@ def test_the_client_alone_checks_the_job_file(no_stack: Gigpo, monkeypatch: pyte
     shown = no_stack("train", "job.yaml", "--dry-run")
     assert (shown.code, shown.out) == (
         0,
-        "warning: no API is up and this installation is the client alone: nothing but the job file is checked\n",
+        "warning: no API is running and only the client is installed here: nothing but the job file is checked\n",
     )
 
 

@@ -10,10 +10,10 @@ from gigpo.client.doctor.services import _health
 @pytest.mark.parametrize(
     ("status", "checks", "words"),
     [
-        ("ok", {"redis": "ok"}, "is well"),
+        ("ok", {"redis": "ok"}, "is healthy"),
         ("degraded", {}, "is degraded"),
         ("degraded", {"redis": "away", "database": "ok"}, "redis: away"),
     ],
 )
-def test_an_api_that_is_degraded_is_never_well(status: str, checks: dict[str, str], words: str) -> None:
+def test_an_api_that_is_degraded_is_never_healthy(status: str, checks: dict[str, str], words: str) -> None:
     assert words in str(_health("http://x", status, checks))

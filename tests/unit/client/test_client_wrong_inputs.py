@@ -66,7 +66,7 @@ CALLS = {
     "a flag without a value": ("train job.yaml --gamma", "--gamma: want a value after it, none is given;"),
     "a trainer that is not read": ("train --from openrlhf run.sh", "--from: want one of ms-swift, verl-agent,"
                         " got 'openrlhf'"),
-    "a command of another tool": ("sft --model m", "sft is no command; want `gigpo warmstart`"),
+    "a command of another tool": ("sft --model m", "sft is not a command; want `gigpo warmstart`"),
     "a change that is none": ("jobs fork j1 --set gama=0.9", "--set gama: unknown key; did you mean gamma?"),
     "a broken mapping": ("train job.yaml --environment_kwargs {size", "--environment_kwargs: want a value in"
                         " YAML or JSON, got "),

@@ -52,7 +52,7 @@ def test_an_event_travels_as_its_kind_and_the_fields_that_say_something(body, ki
         ({"message": "no service"}, Warned(service="platform", message="no service")),
         ({"service": "trainer", "message": "m", "count": 8}, Warned(service="trainer", message="m", count=8)),
         ({"service": "trainer", "message": "m", "count": "8"}, Warned(service="trainer", message="m")),
-        ({}, Warned(service="platform", message="a warning without words")),
+        ({}, Warned(service="platform", message="a warning without a message")),
     ],
 )
 def test_a_warning_of_any_age_is_read(data, read):
@@ -60,7 +60,7 @@ def test_a_warning_of_any_age_is_read(data, read):
 
 
 def test_a_warning_is_never_empty_and_never_a_book():
-    assert job_event(Warned(service="s", message="")).data["message"] == "a warning without words"
+    assert job_event(Warned(service="s", message="")).data["message"] == "a warning without a message"
     assert len(job_event(Warned(service="s", message="x" * 10_000)).data["message"]) == LONGEST_MESSAGE
 
 

@@ -66,7 +66,7 @@ async def test_an_engine_that_lives_and_samples_nothing_is_hung() -> None:
     engine.live(599, turns=1)
     assert engine.watch.failure == ""
     engine.live(1, turns=1)
-    with pytest.raises(EngineFailed, match="it lives but sampled no token for 600 s"):
+    with pytest.raises(EngineFailed, match="it is alive but sampled no token for 600 s"):
         await sampling
 
 

@@ -152,7 +152,7 @@ async def test_a_write_that_the_job_needs_is_tried_until_the_disk_takes_it(loop:
 
     assert await writing.written(loop.session, "metrics.jsonl", write) == 7
     assert [text for text in loop.session.events.warnings if "metrics.jsonl" in text] == [
-        "metrics.jsonl cannot be written: No space left: x; the job waits and tries again"
+        "metrics.jsonl cannot be written: No space left: x; the job retries until it works"
     ]
 
 

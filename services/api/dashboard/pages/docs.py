@@ -1,4 +1,4 @@
-"""What can be read here: every metric, and the REST API with a form to try it."""
+"""Documentation pages: every metric, and the REST API with a form to try it."""
 
 from __future__ import annotations
 

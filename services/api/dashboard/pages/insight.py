@@ -1,4 +1,4 @@
-"""What a job's figures mean: its diagnosis, what changed, its states over whole batches; and a policy that plays."""
+"""Insight pages of a job: its diagnosis, changes of the policy, states over whole batches, and a watched episode."""
 
 from __future__ import annotations
 

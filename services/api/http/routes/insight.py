@@ -1,4 +1,4 @@
-"""What a job's figures mean: its diagnosis, its states, what changed, and an episode that is watched."""
+"""Insight into a job: its diagnosis, its states, changes of the policy, and watched episodes."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ from services.contracts.rest.rollouts import Purpose
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["insight"])
 
-OfPurpose = Annotated[Purpose, Query(description="Of which rollouts; of evaluations those in which the policy plays.")]
-Batch = Annotated[int | None, Query(ge=0, le=1 << 31, description="Number of a batch; of evaluations the version.")]
-Width = Annotated[int, Query(ge=1, le=MOST_BATCHES, description="Stored batches that are taken together.")]
-MinVisits = Annotated[int, Query(ge=1, le=1 << 31, description="Only states that were visited so often.")]
+OfPurpose = Annotated[Purpose, Query(description="Which rollouts; of evaluations, those that the policy played.")]
+Batch = Annotated[
+    int | None, Query(ge=0, le=1 << 31, description="Number of a batch; for evaluations, the policy version.")
+]
+Width = Annotated[int, Query(ge=1, le=MOST_BATCHES, description="Number of stored batches that are combined.")]
+MinVisits = Annotated[int, Query(ge=1, le=1 << 31, description="Only states that were visited at least this often.")]
 PageLimit = Annotated[int, Query(ge=1, le=200, description="Largest number of entries on a page.")]
 Position = Annotated[str | None, Query(pattern=r"^\d{1,9}$", description="`next_cursor` of the previous page.")]
 
 WatchId = Annotated[str, Path(pattern=r"^[wj][0-9a-f]{1,31}$", description="Id of the watch.")]
 AfterStep = Annotated[
-    str, Header(alias="Last-Event-ID", pattern=r"^([0-9]{1,18}-[0-9]{1,9})?$", description="Go on behind this event.")
+    str, Header(alias="Last-Event-ID", pattern=r"^([0-9]{1,18}-[0-9]{1,9})?$", description="Continue after this event.")
 ]
 KNOWN_BATCHES = 20
 """Newest stored batches that say what is known of a watched state."""
@@ -57,11 +59,10 @@ async def list_states(
     from_batch: Batch = None,
     to_batch: Batch = None,
     width: Width = 10,
-    sort: Annotated[Sort, Query(description="What comes first: the largest regret, most visits, least return.")] = (
-        "regret"
-    ),
+    sort: Annotated[Sort, Query(description="Order: largest regret, most visits or least return first.")] = ("regret"),
     text: Annotated[
-        str | None, Query(max_length=200, pattern=TEXT, description="Only states whose task or anchor holds this.")
+        str | None,
+        Query(max_length=200, pattern=TEXT, description="Only states whose task or anchor contains this text."),
     ] = None,
     min_visits: MinVisits = 5,
     limit: PageLimit = 50,
@@ -81,7 +82,7 @@ async def list_changes(
     parts: Parts,
     caller: Asking,
     with_job: Annotated[
-        str | None, Query(max_length=32, pattern=TEXT, description="What is compared with: the newest batches of it.")
+        str | None, Query(max_length=32, pattern=TEXT, description="Job to compare with, by its newest batches.")
     ] = None,
     from_batch: Batch = None,
     to_batch: Batch = None,

@@ -48,7 +48,7 @@ router = APIRouter(prefix=SUBMIT_PATH, tags=["jobs"])
 
 def created(view: type[Document]) -> dict[int | str, dict[str, Any]]:
     """The documentation of a call that makes a job: 201, and 200 when its Idempotency-Key was there before."""
-    location = {"Location": {"description": "Path of the new job.", "schema": {"type": "string"}}}
+    location = {"Location": {"description": "URL path of the new job.", "schema": {"type": "string"}}}
     return {
         201: {"model": view, "description": "Stored.", "headers": location},
         200: {"model": view, "description": "The answer that the Idempotency-Key had before.", "headers": location},
@@ -107,7 +107,7 @@ async def list_jobs(
     created_after: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, inclusive.")] = None,
     created_before: Annotated[float | None, Query(allow_inf_nan=False, description="Unix seconds, exclusive.")] = None,
     tag: Annotated[str | None, Query(pattern=TAG, description="Only jobs with this tag.")] = None,
-    archived: Annotated[Archived, Query(description="Whether archived jobs are shown.")] = "no",
+    archived: Annotated[Archived, Query(description="Show archived jobs too.")] = "no",
     limit: PageLimit = 50,
     cursor: Cursor = None,
 ) -> JobPage:

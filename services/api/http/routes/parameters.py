@@ -46,7 +46,7 @@ AfterEvent = Annotated[
     Header(
         alias="Last-Event-ID",
         pattern=STREAM_ID,
-        description="Go on after the event of this id.",
+        description="Continue after the event with this id.",
         examples=["1795605451797-0"],
     ),
 ]

@@ -1,4 +1,4 @@
-"""What users note on jobs: tags, notes, and whether lists show it."""
+"""Annotations of jobs by users: tags, notes, and whether the job is archived."""
 
 from __future__ import annotations
 
