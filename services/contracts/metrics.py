@@ -1,7 +1,7 @@
-"""The metrics of a batch: every field of its record, said once.
+"""The metrics of a batch: the one definition of every field of its record.
 
-`metrics.jsonl`, the `metrics` events and the REST API hold a record by these names; the panels of dashboard and client
-and the table in docs/metrics.md are made from them. What an earlier version did not measure is missing in its records.
+`metrics.jsonl`, the `metrics` events and the REST API use these names. The panels of dashboard and client and the table
+in docs/metrics.md are made from them. Records of earlier versions lack the metrics that came later.
 """
 
 from __future__ import annotations

@@ -59,8 +59,6 @@ def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(ch
         ({"rewards": {"reward_funcs": ["format"]}}, ["want use_gym_env: false with them", "got true and format"]),
         ({"environment": {"use_gym_env": False, "max_turns": 3}, "rewards": {"reward_funcs": ["format"]}},
          ["max_turns: want 1", "got 3"]),
-        ({"environment": {"use_gym_env": False, "environment_kwargs": {"rows": [{"prompt": "a"}]}},
-          "rewards": {"reward_funcs": ["format"]}}, ["scratch", "want `model` with rows"]),
         ({"algorithm": {"gigpo_step_advantage_weight": 2.0}},
          ["gigpo_step_advantage_weight: want advantage_estimator: gigpo or graphgpo with it", "grpo"]),
         ({"algorithm": {"advantage_estimator": "rloo"}, "rollout": {"num_generations": 1}},
@@ -112,7 +110,7 @@ def test_a_combination_that_makes_no_sense_is_refused_in_one_sentence(changes, w
     [
         ({"reward_funcs": ["format", "format"]}, ["reward_funcs: want names, each once"]),
         ({"reward_funcs": ["format"], "reward_weights": [1, 2]}, ["reward_weights: want 1, one per function, got 2"]),
-        ({"reward_funcs": ["soft_overlong"]}, ["soft_cache_length: soft_overlong wants it"]),
+        ({"reward_funcs": ["soft_overlong"]}, ["soft_cache_length: soft_overlong needs a number"]),
         (
             {"reward_funcs": ["soft_overlong"], "soft_max_length": 4, "soft_cache_length": 5},
             ["at most soft_max_length = 4"],
