@@ -181,6 +181,15 @@ def test_every_link_of_a_page_leads_to_a_file_and_heading(page: str) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.endswith("/README.md") and page.startswith("services")]
+)
+def test_every_file_that_the_page_of_a_service_names_is_there(page: str) -> None:
+    home = (ROOT / page).parent
+    for name in re.findall(r"`([\w/]+\.py)`", PAGES[page]):
+        assert (ROOT / name).is_file() or list(home.rglob(name)), f"{page}: {name}"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_key_of_a_job_that_a_page_shows_as_a_flag_is_one(page: str) -> None:
     shown = {flag for flag in re.findall(r"`--([a-z]+_[a-z_]+)", PAGES[page])}
