@@ -47,6 +47,7 @@ RULES = {
     f"GET {JOB}/remains": READ,
     f"GET {JOB}/summary": READ,
     f"GET {JOB}/events": READ,
+    f"GET {JOB}/log": READ,
     f"GET {JOB}/metrics": READ,
     f"GET {JOB}/evaluations": READ,
     f"GET {JOB}/rollouts": READ,
