@@ -18,6 +18,8 @@ MANY_FAILED = 0.1
 BY_HEART = 0.2
 SEES_TASK = 0.9
 """Share of its success that a policy keeps with its task hidden, if it does not need to read it."""
+FEW_BATCHES = 10
+"""Fewer are not expected to teach anything."""
 CLEARLY = 2.0
 """Standard errors of a difference that is no chance."""
 
@@ -125,7 +127,7 @@ def learned_by_heart(evidence: Evidence) -> Finding | None:
 def no_better_than_chance(evidence: Evidence) -> Finding | None:
     """A trained policy that a random actor equals."""
     after, chance = evidence.evaluations.get("after"), evidence.evaluations.get("random_actor")
-    if after is None or chance is None or not evidence.metrics or _above(after, chance):
+    if after is None or chance is None or len(evidence.metrics) < FEW_BATCHES or _above(after, chance):
         return None
     return finding(
         "no_better_than_chance",

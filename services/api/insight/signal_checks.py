@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from services.api.insight.anchor_counter import later_visits_met, nearest_anchors
+from services.api.insight.anchor_counter import Met, counts_steps, later_visits_met, nearest_anchors
 from services.api.insight.evidence import Evidence, figure, finding
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.arrays import unpack_float64
@@ -16,6 +16,8 @@ FEW_MET = 0.1
 """Share of later steps whose state was met again: below it the step level compares next to nothing."""
 MET_WITHOUT_NUMBERS = 0.3
 """The same with all numbers masked: where it rises so far, the numbers are what keeps states apart."""
+LOST_BY_COUNTING = 0.1
+"""Share of later steps whose state would be met again without a number that counts the steps."""
 ALL_INVALID, MANY_INVALID = 0.9, 0.3
 MANY_CUT_REPLIES = 0.3
 MANY_CUT_PROMPTS = 0.05
@@ -74,7 +76,7 @@ def anchors_hold_a_counter(evidence: Evidence) -> Finding | None:
     if evidence.setting("algorithm.advantage_estimator") not in STEP_ESTIMATORS:
         return None
     met = later_visits_met(evidence.groups)
-    if met is None or met.as_they_are >= FEW_MET or met.without_numbers < MET_WITHOUT_NUMBERS:
+    if met is None or not (_numbers_hide_states(met) or _steps_are_counted(evidence, met)):
         return None
     nearest = nearest_anchors(evidence.groups)
     texts = [] if nearest is None else nearest.figures()
@@ -83,7 +85,7 @@ def anchors_hold_a_counter(evidence: Evidence) -> Finding | None:
         "problem",
         "Anchors hold a counter",
         [
-            figure("met_again", met.as_they_are, f"share of later steps whose state was met again; limit {FEW_MET}"),
+            figure("met_again", met.as_they_are, "share of later steps whose state was met again"),
             figure("met_without_numbers", met.without_numbers, "the same, all numbers in the anchors masked"),
             *texts,
         ],
@@ -94,12 +96,22 @@ def anchors_hold_a_counter(evidence: Evidence) -> Finding | None:
     )
 
 
+def _numbers_hide_states(met: Met) -> bool:
+    """Next to no state is met again, and many would be without their numbers: ids, times."""
+    return met.as_they_are < FEW_MET and met.without_numbers >= MET_WITHOUT_NUMBERS
+
+
+def _steps_are_counted(evidence: Evidence, met: Met) -> bool:
+    """A number moves in one direction with every step, and states are lost by it."""
+    return met.without_numbers - met.as_they_are >= LOST_BY_COUNTING and counts_steps(evidence.groups)
+
+
 def states_never_recur(evidence: Evidence) -> Finding | None:
     """A step-level estimator whose later states are hardly ever met twice, numbers or not."""
     if evidence.setting("algorithm.advantage_estimator") not in STEP_ESTIMATORS:
         return None
     met = later_visits_met(evidence.groups)
-    if met is None or met.as_they_are >= FEW_MET or met.without_numbers >= MET_WITHOUT_NUMBERS:
+    if met is None or met.as_they_are >= FEW_MET or anchors_hold_a_counter(evidence) is not None:
         return None
     nearest = nearest_anchors(evidence.groups)
     return finding(

@@ -133,6 +133,36 @@ def test_anchors_that_hold_a_counter_are_found_with_the_difference_of_two() -> N
     assert shown["difference"] == "1 → 4"
 
 
+def stepping(name: str, *, places: int = 5, steps: int = 24, episodes: int = 3) -> Group:
+    """States on which a number stands: `step` counts, `left` counts down, `room` names where one is."""
+
+    def number(k: int, at: int) -> int:
+        return {"step": at, "left": 30 - at, "room": (at * (k + 1)) % 7}[name]
+
+    texts = [
+        [f"room {chr(97 + (at * (k + 1)) % places)} {name} {number(k, at)} of 30" for at in range(steps)]
+        for k in range(episodes)
+    ]
+    return group_of([played(anchors, won=k == 0) for k, anchors in enumerate(texts)], advantage=0.5)
+
+
+@pytest.mark.parametrize("name", ["step", "left"])
+def test_a_counter_of_steps_is_found_though_states_of_one_step_still_meet(name: str) -> None:
+    group = stepping(name)
+    made = found(Evidence(spec=SPEC, metrics=batches(), groups=[group]))
+    assert set(made) == {"anchors_hold_a_counter"}
+    assert float(figures(made["anchors_hold_a_counter"])["met_again"]) > 0.1
+
+
+def test_a_number_that_belongs_to_the_state_is_no_counter() -> None:
+    assert codes(batches(), [stepping("room")]) == set()
+
+
+def test_a_counter_that_costs_no_state_is_no_trouble() -> None:
+    same = [played([f"hall {at}" for at in range(12)], won=k == 0) for k in range(8)]
+    assert codes(batches(), [group_of(same, advantage=0.5)]) == set()
+
+
 def test_states_that_recur_hold_no_counter() -> None:
     recurring = group_of([played(["a", "b 1", "c"] * 4, won=k == 0) for k in range(8)], advantage=0.5)
     assert codes(batches(), [recurring]) == set()
@@ -305,7 +335,8 @@ def test_a_policy_no_better_than_chance_is_found() -> None:
     assert codes(batches(), evaluations=close) == {"no_better_than_chance"}
     paid = {"after": measured(0.0, return_mean=5.0), "random_actor": measured(0.0, return_mean=1.0)}
     assert codes(batches(success=0.0, return_mean=[float(at) for at in range(20)]), evaluations=paid) == set()
-    assert codes([], evaluations=close) == set()
+    assert codes(batches(10), evaluations=close) == {"no_better_than_chance"}
+    assert codes(batches(9), evaluations=close) == set()
 
 
 def test_a_policy_that_does_not_read_its_task_is_found() -> None:
