@@ -1,4 +1,4 @@
-"""Watching a job: a bar with live figures on a terminal, plain lines elsewhere. It returns when the job has ended."""
+"""Follows a job until it ends: a progress bar with live figures on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command shares: which API, which folder, how to speak, and one place where errors become exit codes."""
+"""The parts that all commands share: the API, the folder, the output, and the translation of errors into exit codes."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def connected(runs: Path, api_url: str | None) -> Iterator[GigpoClient]:
 def _no_stack(runs: Path) -> str:
     if stack_holder(runs) is not None:
         return f"the stack of {runs} is not up yet; try again in some seconds"
-    return f"no stack is up in {runs}; `gigpo up` starts one, --api names one elsewhere"
+    return f"no stack is running in {runs}; start one with `gigpo up`, or name another API with --api"
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
     with stack_in_use(runs) as can_be_stopped:
         stack = running_stack(runs)
         if stack is None:
-            words.print(f"no stack is up in {runs}: starting one, which takes some seconds")
+            words.print(f"no stack is running in {runs}: starting one, which takes some seconds")
             stack = start_stack(runs, words.print, temporary=True)
         with GigpoClient(stack.api_url, api_key()) as client:
             try:

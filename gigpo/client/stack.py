@@ -1,4 +1,4 @@
-"""The stack of a folder: find it, start it in the background, stop it."""
+"""Finds the stack of a folder, starts it in the background, and stops it."""
 
 from __future__ import annotations
 

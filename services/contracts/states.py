@@ -1,11 +1,11 @@
-"""States of a job, what may follow what, and what a user's command means in each. No SQL, no transport.
+"""States of a job, the transitions between them, and the effect of a user's command in each. No SQL, no transport.
 
     PENDING -> QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED
                  ^          |
                  +- PAUSED <+     and back from RUNNING to QUEUED where no inference replica is free
 
-What happened comes from the job's events (`follows`); what the user wants is a wish (`Wish`), and the reconciler brings
-the first to the second.
+A job's events report its actual state (`follows`). A `Command` is the state that the user wants, and the reconciler
+moves the job towards it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class JobState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-class Wish(StrEnum):
-    """What the user wants of a job; the values of `keys.control`."""
+class Command(StrEnum):
+    """What the user wants of a job; the values of `keys.control`, of REST's field `wish` and of its column in SQL."""
 
     RUN = "run"
     PAUSE = "pause"
@@ -69,16 +69,16 @@ def follows(current: JobState, observed: JobState, *, given_back: bool = False) 
     return back or observed in MOVES[current]
 
 
-def wish_after(command: Wish, state: JobState, wish: Wish) -> Wish:
-    """The wish after a command.
+def command_after(wanted: Command, state: JobState, current: Command) -> Command:
+    """The command that holds once another one is given.
 
     Repeating a command is fine, also a cancel on a cancelled job; resuming takes a pause back.
 
     Raises:
         CommandRefused: the job has ended, or is being cancelled.
     """
-    if state in TERMINAL and not (command == Wish.CANCEL and state == JobState.CANCELLED):
+    if state in TERMINAL and not (wanted == Command.CANCEL and state == JobState.CANCELLED):
         raise CommandRefused(f"want a job that has not ended, got state {state}")
-    if wish == Wish.CANCEL and command != Wish.CANCEL:
+    if current == Command.CANCEL and wanted != Command.CANCEL:
         raise CommandRefused("the job is being cancelled")
-    return command
+    return wanted

@@ -1,4 +1,4 @@
-"""How the trainer is set: environment variables TRAINER_*."""
+"""Settings of the trainer: environment variables TRAINER_*."""
 
 from pathlib import Path
 
@@ -41,4 +41,4 @@ class Settings(BaseSettings):
     policy_keep: int = Field(3, ge=1)
     """Newest policy versions that stay on shared storage; a replica loads the newest only."""
     poll_s: float = Field(0.5, gt=0)
-    """How often the user's wish and the states of missing groups are looked at while waiting."""
+    """How often the user's command and the states of missing groups are looked at while waiting."""

@@ -1,12 +1,14 @@
 """Write today's formats as test data: python tests/data/write.py tests/data/v<N>
 
 Run it once with the code that is about to be replaced, before a version is raised, and commit the folder:
-`tests/unit/contracts/test_earlier_versions.py` and `tests/unit/trainer/test_earlier_checkpoints.py` read every one.
+`tests/unit/contracts/test_earlier_versions.py`, `tests/unit/trainer/test_earlier_checkpoints.py` and
+`tests/unit/trainer/test_earlier_records.py` read every one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from array import array
 from pathlib import Path
@@ -15,6 +17,7 @@ from tempfile import TemporaryDirectory
 from services.contracts.archive import FOLDER, ArchiveName, packed
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.job import JobSpec, ScratchModel
+from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import (
     CompleteGroup,
     Episode,
@@ -29,9 +32,12 @@ from services.contracts.messages import (
     Step,
     encode,
 )
+from services.contracts.summary import EvaluationResult
+from services.trainer.batch.metrics import append_record
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.policy import build_scratch
 from services.trainer.learner.rows import Row
+from services.trainer.phases.evaluation import write_results
 from services.trainer.storage.checkpoint import PROGRESS, STATE, write_hashes
 from services.trainer.storage.progress import Progress, Totals, encode_progress
 
@@ -148,12 +154,28 @@ def save_checkpoint(learner: Learner, checkpoint: Path) -> None:
     (checkpoint / STATE / PROGRESS).write_bytes(encode_progress(progress))
 
 
+def write_records(folder: Path) -> None:
+    """`metrics.jsonl` of two batches and `evaluations.json` of two evaluations."""
+    for batch in range(2):
+        figures = {"success": 0.25 * batch, "loss": -0.5, "kl": 0.0}
+        append_record(
+            folder / "metrics.jsonl", {"at_unix_s": 1e9 + batch, "batch": batch, "version": batch + 1, **figures}
+        )
+    result = EvaluationResult(
+        label="before", version=0, episodes=4, success=0.25, standard_error=math.sqrt(0.25 * 0.75 / 4),
+        return_mean=0.25, length_mean=2.0, invalid_share=0.125, split="test", mismatch_kl=1e-4,
+    )  # fmt: skip
+    baseline = result.model_copy(update={"label": "random_actor", "mismatch_kl": None})
+    write_results(JobFolder(folder), [result, baseline])
+
+
 def main() -> None:
     """All of it, into a new folder."""
     folder = Path(sys.argv[1])
     write_messages(folder)
     write_archive(folder)
     write_checkpoint(folder)
+    write_records(folder)
 
 
 if __name__ == "__main__":

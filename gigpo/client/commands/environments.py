@@ -98,6 +98,14 @@ def show_environment(
     words.print(table)
 
 
+def environment_view(environment: str, runs: Path, api: str | None) -> EnvironmentView:
+    """One environment, as `gigpo env list` finds it. Raises BadInput for an unknown one, with those that are known."""
+    by_id = {view.info.id: view for view in _views(_found(runs, api))}
+    if environment not in by_id:
+        raise BadInput(f"--environment: {one_of(by_id, environment)}")
+    return by_id[environment]
+
+
 def _views(found: list[JsonObject]) -> list[EnvironmentView]:
     try:
         return [EnvironmentView.model_validate(one, extra="ignore") for one in found]

@@ -1,4 +1,4 @@
-"""Forms of the dashboard, read without a further package. What other sites send, the guard has refused."""
+"""Parses the dashboard's forms without a further package. The guard has already refused forms sent by other sites."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from services.contracts import ids, keys
 from services.contracts.messages import OpenedGroup, encode
 from services.contracts.rest.evaluations import EvaluationRequest
 from services.contracts.rest.insight import WatchRequest, WatchView
-from services.contracts.states import JobState, Wish
+from services.contracts.states import Command, JobState
 from services.contracts.watching import ALIVE_S, FIELD, Waiting, encoded
 
 MOST_WAITING = 8
@@ -99,7 +99,7 @@ async def end_watch(redis: Redis, database: Database, caller: Caller, job: JobRo
     if watch.player_job == job.id:
         return
     try:
-        await jobs.command(database, caller, watch.player_job, Wish.CANCEL)
+        await jobs.command(database, caller, watch.player_job, Command.CANCEL)
     except Problem as problem:
         if problem.status != 409:  # it has ended
             raise

@@ -19,5 +19,6 @@ def job_detail(row: JobRow, warnings: Sequence[str] = ()) -> JobDetail:
 
 
 def _fields(row: JobRow) -> dict[str, object]:
-    columns = (name for name in JobView.model_fields if name != "environment")
-    return {"environment": row.environment_id, **{name: getattr(row, name) for name in columns}}
+    other_names = {"environment": row.environment_id, "wish": row.command}
+    columns = (name for name in JobView.model_fields if name not in other_names)
+    return {**other_names, **{name: getattr(row, name) for name in columns}}

@@ -1,4 +1,4 @@
-"""The use cases on jobs: look, list, command. All of it is SQL; telling the trainer is the reconciler's part."""
+"""The use cases on jobs: show, list, command. They use SQL only; the reconciler passes commands on to the trainer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.api.rest.problems import Problem, not_found
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts.rest.jobs import JobDetail, JobKind
-from services.contracts.states import CommandRefused, JobState, Wish, wish_after
+from services.contracts.states import Command, CommandRefused, JobState, command_after
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,19 @@ async def page(
         return list((await session.scalars(query)).all())
 
 
-async def command(database: Database, caller: Caller, job_id: str, wanted: Wish) -> JobDetail:
+async def command(database: Database, caller: Caller, job_id: str, wanted: Command) -> JobDetail:
     """Note what the user wants of a job. Raises Problem 404, or 409 when its state does not allow it."""
     async with database.seen_by(caller).write() as session:
         row = await session.get(JobRow, job_id, with_for_update=True)
         if row is None:
             raise not_found("job", job_id)
         try:
-            row.wish = wish_after(wanted, JobState(row.state), Wish(row.wish)).value
+            row.command = command_after(wanted, JobState(row.state), Command(row.command)).value
         except CommandRefused as refusal:
             raise Problem(409, f"cannot {_VERBS[wanted]} job {job_id}: {refusal}") from refusal
-        if wanted == Wish.RUN and row.state == JobState.PAUSED:
+        if wanted == Command.RUN and row.state == JobState.PAUSED:
             row.dispatch_wanted += 1
         return job_detail(row)
 
 
-_VERBS = {Wish.RUN: "resume", Wish.PAUSE: "pause", Wish.CANCEL: "cancel"}
+_VERBS = {Command.RUN: "resume", Command.PAUSE: "pause", Command.CANCEL: "cancel"}

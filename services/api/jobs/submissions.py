@@ -1,4 +1,4 @@
-"""Submissions into SQL: what is acknowledged is durable, and a repeated Idempotency-Key gets the first answer."""
+"""Stores submissions in SQL: an acknowledged job is durable, and a repeated Idempotency-Key gets the first answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import Kind
 from services.contracts.job import JobSpec
 from services.contracts.rest.jobs import JobKind, Origin
-from services.contracts.states import JobState, Wish
+from services.contracts.states import Command, JobState
 
 _HEX_MS, _HEX_RANDOM = 11, 3  # milliseconds fit 11 digits until the year 2527; 2**24 jobs in one of them collide
 _MOST_TOGETHER = 64
@@ -72,8 +72,8 @@ class NewJob:
             kind=self.kind,
             name=spec.name,
             state=JobState.PENDING.value,
-            wish=Wish.RUN.value,
-            told_wish=None,
+            command=Command.RUN.value,
+            told_command=None,
             dispatch_wanted=1,
             dispatch_made=0,
             parent_job=self.origin.job_id if self.origin else None,

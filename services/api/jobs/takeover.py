@@ -1,7 +1,7 @@
-"""What a new job takes over from another one's folder, brought into its own before it is stored.
+"""Takes files over from another job's folder into a new job's folder before the new job is stored.
 
-Files are linked where the file system can and copied where it can't, so nothing that happens to the other job
-afterwards (pruned or deleted checkpoints) touches the new one.
+Files are linked where the file system supports it and copied otherwise, so later changes to the other job (pruned or
+deleted checkpoints) do not affect the new one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from services.api.artifacts.storage import checkpoint_files, checkpoint_names, d
 from services.api.rest.problems import Problem
 from services.contracts.archive import ArchiveName
 from services.contracts.jobfolder import FINAL, JobFolder
+from services.contracts.json_records import EVALUATION
 from services.contracts.origin import TakenOver
 
 _NUMBERED = re.compile(r"[bv](\d{6,})")
@@ -163,7 +164,7 @@ def _bring_evaluations(source: JobFolder, target: JobFolder, version: int) -> No
     """Those of versions that the checkpoint holds; the trainer finds them and measures nothing twice."""
     if source.evaluations.is_file():
         results = json.loads(source.evaluations.read_bytes())
-        kept = [result for result in results if result["version"] <= version]
+        kept = [result for result in results if EVALUATION.fields(result)["version"] <= version]
         target.evaluations.write_text(json.dumps(kept, indent=2))
 
 
@@ -181,7 +182,7 @@ def _link(source: str | Path, target: str | Path) -> None:
     try:
         os.link(source, target)
     except FileNotFoundError as error:
-        raise Problem(409, f"{Path(source).parent.name} is being removed: ask again") from error
+        raise Problem(409, f"{Path(source).parent.name} is being removed: try again") from error
     except OSError:  # another file system, or another owner
         shutil.copyfile(source, target)
 

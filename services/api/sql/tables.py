@@ -28,9 +28,10 @@ class JobRow(Base):
     """`training` or `evaluation`."""
     name: Mapped[str | None] = mapped_column(String(64), index=True)
     state: Mapped[str] = mapped_column(String(16))
-    wish: Mapped[str] = mapped_column(String(8))
-    told_wish: Mapped[str | None] = mapped_column(String(8))
-    """The wish that stands in Redis; differs from `wish` while the trainer has to be told."""
+    command: Mapped[str] = mapped_column("wish", String(8))
+    """What the user wants; the column has its first name."""
+    told_command: Mapped[str | None] = mapped_column("told_wish", String(8))
+    """The command that stands in Redis; differs from `command` while the trainer has to be told."""
     dispatch_wanted: Mapped[int] = mapped_column(Integer, server_default="1")
     """How often the trainer's queue had to be given this job: at submission, and at each resume from a pause."""
     dispatch_made: Mapped[int] = mapped_column(Integer, server_default="0")

@@ -1,4 +1,4 @@
-"""How the trainer is told: what a job is (Redis), that it is there (Celery), what the user wants (Redis)."""
+"""Dispatches jobs to the trainer: the spec and the user's command through Redis, the task through Celery."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Dispatcher:
             for job in jobs:
                 pipe.set(keys.environment(job.id), msgspec.json.encode(job.environment))
                 pipe.set(keys.spec(job.id), msgspec.json.encode(job.spec))
-                pipe.set(keys.control(job.id), job.wish)
+                pipe.set(keys.control(job.id), job.command)
             await pipe.execute()
         queued, event = [job.id for job in jobs if job.state != JobState.RUNNING], _state_event(JobState.QUEUED)
         await asyncio.gather(*(append(self._redis, keys.events_stream(job_id), event) for job_id in queued))
@@ -76,7 +76,7 @@ class Dispatcher:
                         producer=producer,
                     )
         except KombuError as error:
-            raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error
+            raise BrokerFailed(f"jobs {job_ids} could not be added to the trainer's queue: {error}") from error
 
     async def announced(self) -> set[str]:
         """The jobs of which the queue or a worker has a message. Raises QueueUnreadable."""
@@ -91,17 +91,19 @@ class Dispatcher:
             documents = await pipe.execute()
         return {job for job, found in zip(asked, documents, strict=True) if found < 2 or job not in announced}
 
-    async def untold(self, wishes: Mapping[str, str]) -> set[str]:
-        """Those for which another wish, or none, stands in Redis than here."""
+    async def untold(self, commands: Mapping[str, str]) -> set[str]:
+        """Those for which another command, or none, stands in Redis than here."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in wishes:
+            for job_id in commands:
                 pipe.mget([keys.control(job_id)])  # unlike GET it does not fail on another type
             told = await pipe.execute()
-        return {job for (job, wish), (found,) in zip(wishes.items(), told, strict=True) if found != wish.encode()}
+        return {
+            job for (job, command), (found,) in zip(commands.items(), told, strict=True) if found != command.encode()
+        }
 
-    async def tell_wish(self, job_id: str, wish: str) -> None:
+    async def tell_command(self, job_id: str, command: str) -> None:
         """The trainer reads it at every step boundary."""
-        await self._redis.set(keys.control(job_id), wish)
+        await self._redis.set(keys.control(job_id), command)
 
     async def publish_state(self, job_id: str, state: JobState) -> None:
         """A state that the API itself brings about, as an event among the others."""

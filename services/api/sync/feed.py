@@ -1,13 +1,12 @@
-"""A job's stored events: the server-sent feed, metrics and evaluations."""
+"""A job's stored events: as they come, metrics and evaluations."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
-import msgspec
 from sqlalchemy import String, cast, select, tuple_
 
 from services.api.sql.database import Database
@@ -22,43 +21,52 @@ Row = dict[str, object]
 PAGE = 500
 POLL_S = 1.0
 """Another process may have stored the news, so SQL is looked at once a second anyway."""
-KEEPALIVE_POLLS = 15
 MOST_WARNINGS = 50
 WARNINGS_READ = 2_000
 """Events of warnings that are looked through for distinct ones."""
 
 
-async def server_sent_events(
+async def followed_events(
     database: Database, news: News, job_id: str, after: str, *, kind: str | None = None, wait: bool = True
-) -> AsyncIterator[bytes]:
-    """The job's events later than stream id `after` as server-sent events, those of one kind or all; ends when the job
-    has ended, or without `wait` behind the newest event.
-
-    Each has its stream id as `id`, its kind as `event`, and JSON {kind, at_unix_s, data} as `data`.
-    """
-    position, quiet = stream_position(after), 0
+) -> AsyncGenerator[EventRow, None]:
+    """The job's events later than stream id `after`, those of one kind or all; ends when the job has ended, or without
+    `wait` behind the newest event."""
+    position = stream_position(after)
     with news.follow(job_id) as follower:
         while True:
             # a task of its own: who goes away in the middle of it must not take the connection along
             ended, stored = await asyncio.shield(asyncio.create_task(stored_events(database, job_id, position)))
-            if sent := _server_sent(stored, kind):
-                yield sent
-            position = stored[-1].position if stored else position
+            for row in stored:
+                position = row.position
+                if kind in (None, row.kind):
+                    yield row
             if len(stored) == PAGE:
                 continue
             if ended or not wait:
                 return
             while told := _continued(await follower.listen(POLL_S), position):
-                if sent := _server_sent(told, kind):
-                    yield sent
-                position, quiet = told[-1].position, 0
+                for row in told:
+                    position = row.position
+                    if kind in (None, row.kind):
+                        yield row
                 if any(row.kind == Kind.STATE for row in told):
                     break  # it may have ended; SQL knows
             if follower.over:
                 return
-            quiet += 1
-            if quiet % KEEPALIVE_POLLS == 0:
-                yield b": still here\n\n"
+
+
+async def awaited_events(
+    database: Database, news: News, job_id: str, after: str, *, wait_s: float
+) -> tuple[bool, Sequence[EventRow]]:
+    """As `stored_events` after stream id `after`; where there is none yet, it waits so long for one."""
+    position, deadline = stream_position(after), asyncio.get_running_loop().time() + wait_s
+    with news.follow(job_id) as follower:
+        while True:
+            ended, rows = await asyncio.shield(asyncio.create_task(stored_events(database, job_id, position)))
+            left_s = deadline - asyncio.get_running_loop().time()
+            if rows or ended or left_s <= 0 or follower.over:
+                return ended, rows
+            await follower.listen(min(POLL_S, left_s))
 
 
 def _continued(told: Sequence[Told], position: Position) -> list[EventRow]:
@@ -84,15 +92,6 @@ async def stored_events(database: Database, job_id: str, position: Position) -> 
         state = await session.scalar(select(JobRow.state).where(JobRow.id == job_id))  # first: no event follows an end
         rows = (await session.scalars(query)).all()
     return state is None or state in TERMINAL, rows
-
-
-def _server_sent(rows: Sequence[EventRow], kind: str | None) -> bytes:
-    return b"".join(_one_sent(row) for row in rows if kind in (None, row.kind))
-
-
-def _one_sent(row: EventRow) -> bytes:
-    body = msgspec.json.encode({"kind": row.kind, "at_unix_s": row.at_unix_s, "data": row.data})
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (row.stream_id.encode(), row.kind.encode(), body)
 
 
 async def metrics(database: Database, job_id: str) -> list[Row]:

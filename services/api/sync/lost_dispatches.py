@@ -1,7 +1,7 @@
-"""Takes back the note of what Redis has lost, so that the reconciler does it again.
+"""Finds dispatches that Redis has lost and resets their rows, so that the reconciler repeats them.
 
-A Redis that was killed comes back without its last second: a job may count as dispatched whose message, spec or wish is
-gone, and would wait for ever.
+A killed Redis restarts without its last second of data. A job may then count as dispatched although its message, spec
+or command is gone, and would wait for ever.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.api.sync.broker import QueueUnreadable
 from services.api.sync.dispatch import Dispatcher
-from services.contracts.states import IDLE, TERMINAL, JobState, Wish
+from services.contracts.states import IDLE, TERMINAL, Command, JobState
 
 _OVER = [state.value for state in TERMINAL]
-_IS_DISPATCHED, _IS_TOLD = JobRow.dispatch_made >= JobRow.dispatch_wanted, JobRow.told_wish == JobRow.wish
+_IS_DISPATCHED, _IS_TOLD = JobRow.dispatch_made >= JobRow.dispatch_wanted, JobRow.told_command == JobRow.command
 _TOGETHER = 1_000
 """Most jobs named in one statement."""
 _PAGE = 200
@@ -69,9 +69,9 @@ class Losses:
         async for rows in self._pages():
             with_trainer = [row.id for row in rows if row.dispatched and row.state != JobState.PAUSED]
             undispatched |= await self._dispatcher.undispatched(with_trainer, announced)
-            untold |= await self._dispatcher.untold({row.id: row.wish for row in rows})
+            untold |= await self._dispatcher.untold({row.id: row.command for row in rows})
             # a cancelled job that nobody works on would have ended
-            untold |= {row.id for row in rows if row.wish == Wish.CANCEL and row.state in IDLE}
+            untold |= {row.id for row in rows if row.command == Command.CANCEL and row.state in IDLE}
         lost, unheard = _first(undispatched & self._undispatched), _first(untold & self._untold)
         self._undispatched, self._untold = undispatched - lost, untold - unheard
         if lost or unheard:
@@ -79,7 +79,7 @@ class Losses:
 
     async def _pages(self) -> AsyncIterator[Sequence[Row[str, str, str, bool]]]:
         """The jobs that have not ended and of which nothing is left to tell, in order of id."""
-        columns = select(JobRow.id, JobRow.state, JobRow.wish, _IS_DISPATCHED.label("dispatched"))
+        columns = select(JobRow.id, JobRow.state, JobRow.command, _IS_DISPATCHED.label("dispatched"))
         query = columns.where(_IS_TOLD, JobRow.state.not_in(_OVER)).order_by(JobRow.id).limit(_PAGE)
         last = ""
         while True:
@@ -92,11 +92,11 @@ class Losses:
             last = rows[-1].id
 
     async def _take_back(self, lost: set[str], unheard: set[str]) -> None:
-        self._log.warning("redis_lost", dispatches=sorted(lost), wishes=sorted(unheard))
+        self._log.warning("redis_lost", dispatches=sorted(lost), commands=sorted(unheard))
         async with self._database.write() as session:
             undone = {"dispatch_made": JobRow.dispatch_wanted - 1}
             await session.execute(update(JobRow).where(JobRow.id.in_(lost), _IS_DISPATCHED).values(undone))
-            await session.execute(update(JobRow).where(JobRow.id.in_(lost | unheard)).values(told_wish=None))
+            await session.execute(update(JobRow).where(JobRow.id.in_(lost | unheard)).values(told_command=None))
         self._wake()
         for job_id in sorted(lost):
             await self._dispatcher.warn(job_id, _LOST)

@@ -1,4 +1,4 @@
-"""What the services say of a job, from its event stream into SQL: each event once, whatever dies in between.
+"""Stores the events of each job's stream in SQL, each exactly once in spite of crashes.
 
 An event's row, what it changes of its job, and the position in the stream are one transaction.
 """
@@ -25,7 +25,7 @@ from services.api.sync.stream_ids import Position, stream_position
 from services.contracts import keys
 from services.contracts.events import BatchTrained, PhaseBegan, StateReached, Summarized, Warned, job_event, read
 from services.contracts.messages import JobEvent, decode
-from services.contracts.states import TERMINAL, JobState, Wish, follows
+from services.contracts.states import TERMINAL, Command, JobState, follows
 from services.kit.dead_letters import is_wrong_type, set_entry_aside, set_key_aside
 from services.kit.streams import RawEntry, by_stream, payload_of
 from services.ledger.active_jobs import active_jobs
@@ -192,7 +192,7 @@ class Observer:
         job.state = observed.value
         if observed == JobState.RUNNING and job.started_unix_s is None:
             job.started_unix_s = at_unix_s
-        if observed == JobState.PAUSED and job.wish == Wish.RUN:
+        if observed == JobState.PAUSED and job.command == Command.RUN:
             job.dispatch_wanted += 1  # resumed before the pause was reached: start it again
         if observed in TERMINAL:
             job.finished_unix_s, job.phase = at_unix_s, None

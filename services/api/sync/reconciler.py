@@ -18,7 +18,7 @@ from structlog.stdlib import BoundLogger
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.api.sync.dispatch import BrokerFailed, Dispatcher
-from services.contracts.states import IDLE, TERMINAL, JobState, Wish
+from services.contracts.states import IDLE, TERMINAL, Command, JobState
 
 _WAITING = IDLE - {JobState.PAUSED}
 _OVER = [state.value for state in TERMINAL]
@@ -57,9 +57,9 @@ class Reconciler:
 
     async def reconcile(self) -> bool:
         """One look at jobs that have something left to do, the oldest first. True: there may be more."""
-        wanted = or_(JobRow.wish == Wish.RUN.value, JobRow.state == JobState.RUNNING.value)
+        wanted = or_(JobRow.command == Command.RUN.value, JobRow.state == JobState.RUNNING.value)
         to_dispatch = and_(wanted, JobRow.dispatch_made < JobRow.dispatch_wanted)
-        to_tell = JobRow.told_wish.is_distinct_from(JobRow.wish)
+        to_tell = JobRow.told_command.is_distinct_from(JobRow.command)
         async with self._database.read() as session:
             query = select(JobRow).where(JobRow.state.not_in(_OVER), or_(to_dispatch, to_tell)).order_by(JobRow.id)
             rows = (await session.scalars(query.limit(_TOGETHER))).all()
@@ -78,23 +78,23 @@ class Reconciler:
             .where(_JOBS.c.id == bindparam("job"), _JOBS.c.dispatch_made < bindparam("made"))
             .values(dispatch_made=bindparam("made"), told_wish=bindparam("told"))
         )
-        noted = [{"job": row.id, "made": row.dispatch_wanted, "told": row.wish} for row in rows]
+        noted = [{"job": row.id, "made": row.dispatch_wanted, "told": row.command} for row in rows]
         async with self._database.write() as session:
             await (await session.connection()).execute(done, noted)
         self._log.info("jobs_dispatched", jobs=[row.id for row in rows])
 
     async def _tell(self, row: JobRow) -> None:
-        await self._dispatcher.tell_wish(row.id, row.wish)
-        if row.state in IDLE and row.wish == Wish.CANCEL:
+        await self._dispatcher.tell_command(row.id, row.command)
+        if row.state in IDLE and row.command == Command.CANCEL:
             await self._dispatcher.publish_state(row.id, JobState.CANCELLED)
             if row.state == JobState.PAUSED:  # the trainer drops what is live and writes the summary
                 await self._dispatcher.enqueue([row.id])
-        elif row.state in _WAITING and row.wish == Wish.PAUSE and row.dispatch_made < row.dispatch_wanted:
+        elif row.state in _WAITING and row.command == Command.PAUSE and row.dispatch_made < row.dispatch_wanted:
             await self._dispatcher.publish_state(row.id, JobState.PAUSED)
         async with self._database.write() as session:
-            await session.execute(update(JobRow).where(JobRow.id == row.id).values(told_wish=row.wish))
+            await session.execute(update(JobRow).where(JobRow.id == row.id).values(told_command=row.command))
 
 
 def _is_wanted(row: JobRow) -> bool:
     """Whether a trainer is to work on it; on a running job also to pause or end it."""
-    return row.wish == Wish.RUN or row.state == JobState.RUNNING
+    return row.command == Command.RUN or row.state == JobState.RUNNING

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.contracts.json_records import RECORD
 from services.contracts.messages import STEP_GROUP_BINS
 from services.contracts.metrics import REWARD
 from services.contracts.policy import PolicyAck
+from services.contracts.user_files import reward_label
 from services.trainer.batch.batches import Batch, staleness
 
 
@@ -73,7 +75,7 @@ def append_record(path: Path, record: dict[str, float]) -> None:
     with path.open("ab") as file:
         end = file.tell()
         try:
-            file.write(json.dumps(record).encode() + b"\n")
+            file.write(json.dumps(RECORD.versioned(record)).encode() + b"\n")
             file.flush()
         except OSError:
             os.ftruncate(file.fileno(), end)
@@ -140,6 +142,6 @@ def _waits(batch: Batch, wait_s: float) -> dict[str, float]:
 def _reward_means(batch: Batch, reward_funcs: Sequence[str]) -> dict[str, float]:
     steps = [step for group in batch.groups for episode in group.episodes for step in episode.steps]
     return {
-        f"{REWARD}{name}": sum(step.rewards[position] for step in steps) / max(len(steps), 1)
+        f"{REWARD}{reward_label(name)}": sum(step.rewards[position] for step in steps) / max(len(steps), 1)
         for position, name in enumerate(reward_funcs)
     }

@@ -1,9 +1,11 @@
-"""A job that could not even be loaded ends too: with a sentence, a summary, and nothing live in the ledger."""
+"""Ends a job that could not be loaded: with an error, a summary, and no live group in the ledger."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from redis.asyncio import Redis
 
@@ -19,6 +21,9 @@ from services.trainer.job.summary import close_ledger, job_summary, tell_end
 from services.trainer.phases.evaluation import read_results
 from services.trainer.storage.checkpoint import newest_complete
 from services.trainer.storage.folders import write_durably
+from services.trainer.storage.progress import Progress
+
+T = TypeVar("T")
 
 
 async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str) -> None:
@@ -34,12 +39,21 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
     if spec is None:
         await events.state(JobState.FAILED, error)
         return
-    progress = newest_complete(folder.checkpoints)[1]
+    progress, results = _known(lambda: newest_complete(folder.checkpoints)[1]), _known(lambda: read_results(folder))
+    progress = progress or Progress()
     progress.started_unix_s = progress.started_unix_s or time.time()
-    summary = job_summary(job, spec, JobState.FAILED, progress, read_results(folder), balance, checkpoint=None)
-    with suppress(OSError):  # the events say the same; a redelivery finds the wish and ends the job again
+    summary = job_summary(job, spec, JobState.FAILED, progress, results or [], balance, checkpoint=None)
+    with suppress(OSError):  # the events say the same; a redelivery finds the command and ends the job again
         write_durably(folder.summary, summary.model_dump_json(indent=2).encode())
     await tell_end(events, summary, error)
+
+
+def _known(read: Callable[[], T]) -> T | None:
+    """What can be read of the job's files; None: that is perhaps why it cannot start."""
+    try:
+        return read()
+    except JobFailed:
+        return None
 
 
 async def _spec(redis: Redis, job: str) -> JobSpec | None:

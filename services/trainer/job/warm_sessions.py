@@ -1,4 +1,4 @@
-"""The warm sessions of this process: found again by the next segment while nobody else claimed their job."""
+"""The warm sessions of this process: the next segment reuses one unless another trainer has claimed its job."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class WarmSessions:
             await tell_end(Events(self._redis, job), summary)  # it may have died before it told
             return None
         session = await self._warm_session(job)
-        if continues is not None and continues < self._position(session, folder):
-            return None
         try:
+            if continues is not None and continues < self._position(session, folder):
+                return None
             await self._wait_for_room(job)
             await count_take(self._redis, folder, job, self._settings.fruitless_takes)
             if session is None:

@@ -1,4 +1,4 @@
-"""Evaluations: sampled success on a panel of held-out tasks while one policy version is pinned."""
+"""Evaluations: sampled success of one pinned policy version on a panel of held-out tasks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from services.contracts import ids
 from services.contracts.archive import packed
 from services.contracts.events import Evaluated, Phase
 from services.contracts.jobfolder import JobFolder
+from services.contracts.json_records import EVALUATION
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.summary import EvaluationResult
 from services.trainer.batch.mismatch import warn_of_mismatch
-from services.trainer.errors import NothingPlayed
+from services.trainer.errors import JobFailed, NothingPlayed
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import rows_of
@@ -77,7 +78,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
             cause = session.playability.last_cause or "no cause is known"
-            raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played: {cause}")
+            raise NothingPlayed(f"{what}: none of {len(groups)} episodes could be played: {cause}")
         mismatch_kl = _mismatch(session, payloads)
         await warn_of_mismatch(session, what, mismatch_kl)
         stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl)
@@ -150,11 +151,20 @@ def find_result(results: Sequence[EvaluationResult], label: str, version: int) -
 
 def write_results(folder: JobFolder, results: Sequence[EvaluationResult]) -> None:
     """Make the results durable; their groups may be consumed then."""
-    write_durably(folder.evaluations, json.dumps([result.model_dump() for result in results], indent=2).encode())
+    documents = [EVALUATION.versioned(result.model_dump()) for result in results]
+    write_durably(folder.evaluations, json.dumps(documents, indent=2).encode())
 
 
 def read_results(folder: JobFolder) -> list[EvaluationResult]:
-    """The results that an earlier trainer made durable."""
+    """The results that an earlier trainer made durable, of any version.
+
+    Raises:
+        JobFailed: the file is none, or a newer release wrote it.
+    """
     if not folder.evaluations.exists():
         return []
-    return [EvaluationResult.model_validate(one) for one in json.loads(folder.evaluations.read_bytes())]
+    try:
+        documents = json.loads(folder.evaluations.read_bytes())
+        return [EvaluationResult.model_validate(EVALUATION.fields(one)) for one in documents]
+    except (TypeError, ValueError) as error:
+        raise JobFailed(f"evaluations.json can't be read: {error}") from error

@@ -1,4 +1,4 @@
-"""Whether inference has room for a job: a replica serves one job at a time, until that job is not active any more."""
+"""Checks that an inference replica is free for a job: a replica serves one job at a time until that job ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.states import Wish
+from services.contracts.states import Command
 from services.kit.values import string_value
 from services.ledger.active_jobs import active_jobs
 from services.trainer.errors import NoReplicaFree
@@ -45,7 +45,7 @@ async def wait_for_room(redis: Redis, job: str, until: Callable[[], bool]) -> No
     """
     events = Events(redis, job)
     while (reason := await busy_elsewhere(redis, job)) is not None:
-        if await string_value(redis, keys.control(job)) not in (None, Wish.RUN.value.encode()):
+        if await string_value(redis, keys.control(job)) not in (None, Command.RUN.value.encode()):
             return
         await events.queued(reason)
         if until():

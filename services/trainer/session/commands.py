@@ -1,4 +1,4 @@
-"""What may stop a session at a boundary: the user's command, the worker's drain, the clock, a newer trainer."""
+"""Reasons to stop a session at a boundary: the user's command, the worker's drain, the time limit, a newer trainer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.states import Wish
+from services.contracts.states import Command
 from services.kit.values import string_value
 from services.ledger import Ledger, StaleEpoch
 from services.ledger.playability import why_unplayable
@@ -47,9 +47,9 @@ class Commands:
         job = self._ledger.job
         command = await string_value(self._redis, keys.control(job))
         await self.check_epoch()
-        if command == Wish.CANCEL.value.encode():
+        if command == Command.CANCEL.value.encode():
             raise CancelRequested(job)
-        if command == Wish.PAUSE.value.encode():
+        if command == Command.PAUSE.value.encode():
             raise PauseRequested(job)
         if self._draining():
             raise DrainRequested(job)

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a successor needs to go on bit for bit, complete and verified or not used at all.
+"""Checkpoints: everything that a successor needs to continue bit for bit. Incomplete or unverified ones are never used.
 
 checkpoints/b000010/   Hugging Face folder of the policy (config, tokenizer, weights)
     trainer/           the learner's state and progress.json
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.trainer.errors import CheckpointBroken
+from services.contracts.versions import ContractError
+from services.trainer.errors import CheckpointBroken, JobFailed
 from services.trainer.learner.files import file_hash, file_hashes, whole_folder
 from services.trainer.storage.folders import write_durably
 from services.trainer.storage.progress import Progress, decode_progress, encode_progress
@@ -71,6 +72,7 @@ def verified_progress(folder: Path) -> Progress:
 
     Raises:
         CheckpointBroken: a file is missing or not the one that was written.
+        JobFailed: a newer release wrote it; it is whole, so nothing older takes its place.
     """
     try:
         wanted: dict[str, str] = json.loads((folder / HASHES).read_text(encoding="utf-8"))
@@ -78,10 +80,12 @@ def verified_progress(folder: Path) -> Progress:
             if file_hash(folder / name) != digest:
                 raise CheckpointBroken(f"{folder.name}: {name} is not the file that was saved")
         return decode_progress((folder / STATE / PROGRESS).read_bytes())
+    except ContractError as error:
+        raise JobFailed(f"checkpoint {folder.name}: {error}") from error
     except (OSError, ValueError, AttributeError, msgspec.MsgspecError) as error:
         if isinstance(error, CheckpointBroken):
             raise
-        raise CheckpointBroken(f"{folder.name}: half-written: {error}") from error
+        raise CheckpointBroken(f"{folder.name}: incomplete: {error}") from error
 
 
 def newest_complete(folder: Path) -> tuple[Path | None, Progress, dict[Path, str]]:
@@ -89,6 +93,9 @@ def newest_complete(folder: Path) -> tuple[Path | None, Progress, dict[Path, str
 
     Returns:
         (None, a new `Progress`, ...) when there is none.
+
+    Raises:
+        JobFailed: see `verified_progress`.
     """
     skipped: dict[Path, str] = {}
     for candidate in reversed(checkpoint_folders(folder)):

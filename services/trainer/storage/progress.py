@@ -1,8 +1,10 @@
-"""How far a job's training has come: what a checkpoint holds beside the learner."""
+"""The progress of a job's training: the part of a checkpoint beside the learner."""
 
 from __future__ import annotations
 
 import msgspec
+
+from services.contracts import json_records
 
 
 class Totals(msgspec.Struct, kw_only=True):
@@ -56,10 +58,15 @@ class Progress(msgspec.Struct, kw_only=True):
 
 
 def encode_progress(progress: Progress) -> bytes:
-    """JSON."""
-    return msgspec.json.encode(progress)
+    """JSON with its schema version."""
+    return msgspec.json.encode(json_records.PROGRESS.versioned(msgspec.to_builtins(progress)))
 
 
 def decode_progress(payload: bytes) -> Progress:
-    """Raises msgspec.MsgspecError when `payload` is none."""
-    return msgspec.json.decode(payload, type=Progress)
+    """The progress in today's form, whatever version it has.
+
+    Raises:
+        msgspec.MsgspecError: `payload` is none.
+        ContractError: it is of a newer version.
+    """
+    return msgspec.convert(json_records.PROGRESS.fields(msgspec.json.decode(payload)), Progress)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from services.contracts.job import JobSpec, flags
 from services.contracts.jobfolder import JobFolder
+from services.contracts.json_records import RECORD
 from services.contracts.summary import EvaluationResult
 from services.trainer.events import Events
 from services.trainer.trackers.feeder import Feeder, SentRows
@@ -32,7 +33,8 @@ class Tracking:
         """These, and every line of metrics.jsonl; a tracker takes what it lacks of them."""
         rows = [evaluation_row(one) for one in evaluations]
         if (metrics := self._folder.metrics).exists():
-            rows += [batch_row(json.loads(line)) for line in metrics.read_text(encoding="utf-8").splitlines()]
+            lines = metrics.read_text(encoding="utf-8").splitlines()
+            rows += [batch_row(RECORD.fields(json.loads(line))) for line in lines]
         for row in sorted(rows, key=lambda row: row.step):
             for feeder in self._feeders:
                 feeder.add(row)

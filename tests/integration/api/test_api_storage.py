@@ -34,7 +34,7 @@ from services.contracts.job import parse_spec
 from services.contracts.messages import JobEvent, decode, encode
 from services.contracts.rest.access import Scope
 from services.contracts.rest.jobs import Origin
-from services.contracts.states import JobState, Wish
+from services.contracts.states import Command, JobState
 from services.kit.streams import FIELD
 
 LOG = structlog.stdlib.get_logger("test")
@@ -121,7 +121,7 @@ async def test_projects_share_neither_keys_nor_jobs(database: Database) -> None:
     mine = await stored(database, new_job(key="k"))
     assert mine != theirs
     assert (await jobs.find(database, MINE, mine)).project_id == "mine"
-    for call in (jobs.find(database, MINE, theirs), jobs.command(database, MINE, theirs, Wish.CANCEL)):
+    for call in (jobs.find(database, MINE, theirs), jobs.command(database, MINE, theirs, Command.CANCEL)):
         with pytest.raises(Problem, match=f"no job '{theirs}'"):
             await call
     page = await jobs.page(database, MINE, JobFilter(), limit=10, cursor=None)
@@ -243,11 +243,11 @@ async def test_a_resume_that_comes_while_the_dispatch_is_noted_is_not_lost(
     job, observer = await stored(database), Observer(redis, database, News(), LOG)
 
     async def pause_and_resume() -> None:
-        await jobs.command(database, MINE, job, Wish.PAUSE)
+        await jobs.command(database, MINE, job, Command.PAUSE)
         await say(redis, job, "state", state="RUNNING")
         await say(redis, job, "state", state="PAUSED")
         await observer.observe()
-        await jobs.command(database, MINE, job, Wish.RUN)
+        await jobs.command(database, MINE, job, Command.RUN)
 
     told.meanwhile = pause_and_resume
     await reconciler.reconcile()
@@ -262,7 +262,7 @@ async def test_a_pause_that_is_reached_before_the_dispatch_is_noted_makes_no_sec
     job, observer = await stored(database), Observer(redis, database, News(), LOG)
 
     async def pause() -> None:
-        await jobs.command(database, MINE, job, Wish.PAUSE)
+        await jobs.command(database, MINE, job, Command.PAUSE)
         await say(redis, job, "state", state="PAUSED")
         await observer.observe()
 
@@ -278,11 +278,11 @@ async def test_a_job_paused_before_it_was_dispatched_waits_until_it_is_resumed(
     database: Database, redis: Redis, told: Told, reconciler: Reconciler
 ) -> None:
     job, observer = await stored(database), Observer(redis, database, News(), LOG)
-    await jobs.command(database, MINE, job, Wish.PAUSE)
+    await jobs.command(database, MINE, job, Command.PAUSE)
     await reconciler.reconcile()
     await observer.observe()
     assert (told.queue, (await row_of(database, job)).state) == ([], "PAUSED")
-    await jobs.command(database, MINE, job, Wish.RUN)
+    await jobs.command(database, MINE, job, Command.RUN)
     await reconciler.reconcile()
     await reconciler.reconcile()
     assert told.queue == [job]
@@ -300,8 +300,8 @@ async def test_a_resume_before_the_pause_is_reached_starts_the_job_again(
     database: Database, redis: Redis, told: Told, reconciler: Reconciler
 ) -> None:
     job, observer = await running(database, redis, reconciler)
-    for wish in (Wish.PAUSE, Wish.RUN):
-        await jobs.command(database, MINE, job, wish)
+    for wanted in (Command.PAUSE, Command.RUN):
+        await jobs.command(database, MINE, job, wanted)
         await reconciler.reconcile()
     assert told.queue == [job]
     await say(redis, job, "state", state="PAUSED")
@@ -315,12 +315,12 @@ async def test_a_cancelled_job_that_was_paused_is_given_to_a_trainer_that_ends_i
     database: Database, redis: Redis, told: Told, reconciler: Reconciler
 ) -> None:
     job, observer = await running(database, redis, reconciler)
-    await jobs.command(database, MINE, job, Wish.PAUSE)
+    await jobs.command(database, MINE, job, Command.PAUSE)
     await reconciler.reconcile()
     await say(redis, job, "state", state="PAUSED")
     observer.expect([job])
     await observer.observe()
-    await jobs.command(database, MINE, job, Wish.CANCEL)
+    await jobs.command(database, MINE, job, Command.CANCEL)
     await reconciler.reconcile()
     assert told.queue == [job, job]
 
@@ -364,14 +364,14 @@ async def test_a_dispatch_that_redis_lost_is_repeated_after_two_looks(
     assert (await row_of(database, job)).state == "QUEUED"
 
 
-async def test_a_wish_that_redis_lost_is_told_again(
+async def test_a_command_that_redis_lost_is_told_again(
     database: Database, redis: Redis, reconciler: Reconciler, losses: Losses
 ) -> None:
     job = await stored(database)
     await reconciler.reconcile()
     await say(redis, job, "state", state="RUNNING")
     await Observer(redis, database, News(), LOG).observe()
-    await jobs.command(database, MINE, job, Wish.CANCEL)
+    await jobs.command(database, MINE, job, Command.CANCEL)
     await reconciler.reconcile()
     await redis.set(keys.control(job), "run")  # as it was a second before
     await losses.look()
@@ -387,7 +387,7 @@ async def test_a_loss_is_told_to_the_owner_and_mended_at_once_and_a_paused_job_h
 ) -> None:
     monkeypatch.setattr(lost_dispatches, "_PAGE", 1)
     paused, observer = await running(database, redis, reconciler)
-    await jobs.command(database, MINE, paused, Wish.PAUSE)
+    await jobs.command(database, MINE, paused, Command.PAUSE)
     await reconciler.reconcile()
     await say(redis, paused, "state", state="PAUSED")
     observer.expect([paused])
@@ -410,32 +410,32 @@ async def test_a_loss_is_told_to_the_owner_and_mended_at_once_and_a_paused_job_h
 
 
 @pytest.mark.parametrize("state", ["QUEUED", "RUNNING", "PAUSED"])
-@pytest.mark.parametrize(("wish", "reached"), [(Wish.PAUSE, "PAUSED"), (Wish.CANCEL, "CANCELLED")])
-async def test_a_wish_is_fulfilled_without_a_message_or_by_another_one(
+@pytest.mark.parametrize(("wanted", "reached"), [(Command.PAUSE, "PAUSED"), (Command.CANCEL, "CANCELLED")])
+async def test_a_command_is_fulfilled_without_a_message_or_by_another_one(
     database: Database,
     redis: Redis,
     told: Told,
     reconciler: Reconciler,
     losses: Losses,
     state: str,
-    wish: Wish,
+    wanted: Command,
     reached: str,
 ) -> None:
     job, observer = await stored(database), Observer(redis, database, News(), LOG)
-    await jobs.command(database, MINE, job, Wish.RUN if state != "PAUSED" else Wish.PAUSE)
+    await jobs.command(database, MINE, job, Command.RUN if state != "PAUSED" else Command.PAUSE)
     await reconciler.reconcile()
     if state == "RUNNING":
         await say(redis, job, "state", state="RUNNING")
     await observer.observe()
     assert (await row_of(database, job)).state == state
     dispatches = len(told.queue)
-    await jobs.command(database, MINE, job, wish)
+    await jobs.command(database, MINE, job, wanted)
     await reconciler.reconcile()
     await redis.delete(keys.events_stream(job), keys.control(job))  # with the event that would have ended it
     for _ in range(2):
         await losses.look()
         await reconciler.reconcile()
-    assert await redis.get(keys.control(job)) == wish.value.encode()
+    assert await redis.get(keys.control(job)) == wanted.value.encode()
     if state == "RUNNING":
         assert len(told.queue) == dispatches + 1, "a trainer is to end or pause it"
     else:

@@ -259,7 +259,9 @@ async def test_a_tail_passes_over_what_is_malformed_and_frees_what_it_read(redis
         await redis.xadd(STREAM, {b"q": b"x"})
         await add(redis, b"3")
         assert await tail.read(8, block_ms=10) == [1, 2, 3]
+        assert await redis.ttl(STREAM) == -1
         await tail.free(60)
+        assert 0 < await redis.ttl(STREAM) <= 60
         assert await redis.xlen(STREAM) == 1
         assert await redis.xlen(dead_letters(STREAM)) == 2
         await redis.set(STREAM, "x")

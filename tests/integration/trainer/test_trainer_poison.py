@@ -24,6 +24,7 @@ from services.kit.dead_letters import dead_letters
 from services.ledger import Ledger
 from services.trainer.events import Events
 from services.trainer.job.summary import close_ledger
+from services.trainer.storage.checkpoint import PROGRESS, STATE, write_hashes
 
 NO_BASELINES = {"evaluation": {"eval_baselines": False}}
 POISON = [{b"q": b"x"}, {b"p": b"\xff\xfe"}, {b"p": b"\xff" * 20_000_000}]
@@ -97,3 +98,22 @@ async def test_a_group_that_cannot_be_dropped_is_told_and_the_others_are_dropped
     (warning,) = [event for event in await events(redis, "job") if event.kind == "warning"]
     assert "group spoiled could not be dropped" in str(warning.data["message"])
     assert (balance.live, balance.dropped["cancelled"]) == (1, 1)
+
+
+async def test_a_job_whose_files_are_of_a_newer_release_fails_with_the_side_to_upgrade(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "jobs" / "progress" / "checkpoints" / "b000002"
+    (checkpoint / STATE).mkdir(parents=True)
+    (checkpoint / STATE / PROGRESS).write_text('{"schema": 2}')
+    write_hashes(checkpoint)
+    (tmp_path / "jobs" / "evaluations").mkdir()
+    (tmp_path / "jobs" / "evaluations" / "evaluations.json").write_text('[{"schema": 2}]')
+    with trainer_process(redis_url, tmp_path):
+        for job in ("evaluations", "progress"):
+            await submit(redis, redis_url, job, small_spec(**NO_BASELINES))
+            assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "FAILED"
+            told = await until_event(redis, job, "state", state="FAILED")
+            assert f"{job}.json has schema 2: a newer release wrote it" in told.data["error"]
+            assert summary_of(tmp_path, job)["state"] == "FAILED"
+    assert checkpoint.is_dir()

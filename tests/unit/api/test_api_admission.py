@@ -1,8 +1,9 @@
-"""What a job took over stays or goes with the job, whoever went away in between."""
+"""What a job took over stays or goes with the job, whoever went away in between; repeated calls get one answer."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,15 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from services.api.jobs.admission import Admission, Call
 from services.api.jobs.submissions import Answer, NewJob, Submissions
-from services.api.rest.caller import THIS_MACHINE
+from services.api.rest.caller import THIS_MACHINE, Caller
 from services.api.rest.problems import Problem
+from services.api.sql.access_tables import ProjectRow
+from services.api.sql.database import Database
+from services.api.sql.tables import JobRow
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import parse_spec
+from services.contracts.rest.access import Quotas, Scope
+from services.contracts.rest.catalogue import EnvironmentView
 
 
 class Taken:
@@ -84,3 +92,72 @@ async def test_a_submission_whose_lost_race_cannot_be_looked_up_is_answered() ->
     async with asyncio.timeout(30):
         with pytest.raises(OperationalError):
             await Submissions(database).store(new)
+
+
+SPEC = parse_spec({"model": {"scratch": {}}, "rollout": {"max_completion_length": 8}})
+OTHER_PROJECT = Caller("somebody", frozenset({Scope.SUBMIT}), project_id="other")
+
+
+class NoEnvironments:
+    """A catalogue that lost what it had: no spec passes any more."""
+
+    async def list(self) -> list[EnvironmentView]:
+        return []
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'api.db'}")
+    await database.migrate()
+    async with database.write() as session:
+        session.add(ProjectRow(id="other", created_unix_s=0.0, storage_bytes=0, **Quotas().model_dump()))
+    yield database
+    await database.close()
+
+
+def refusing(database: Database, folder: Path) -> Admission:
+    """An admission that takes no new job."""
+    catalogue: Any = NoEnvironments()
+    return Admission(
+        database, catalogue, data_dir=folder, model_roots=[], engines=["vllm"], trackers=[], wake=lambda: None
+    )
+
+
+async def stored(database: Database, caller: Caller, key: str) -> Answer:
+    """A job that this key was used for."""
+    environment = EnvironmentInfo(id="grid")
+    return await Submissions(database).store(
+        NewJob(caller=caller, spec=SPEC, environment=environment, key=key, sha="s")
+    )
+
+
+async def row_of(database: Database, job: str) -> JobRow:
+    async with database.read() as session:
+        row = await session.get(JobRow, job)
+    assert row is not None
+    return row
+
+
+async def test_a_repeated_submission_gets_its_first_answer_though_the_spec_would_be_refused_now(
+    database: Database, tmp_path: Path
+) -> None:
+    first, admission = await stored(database, THIS_MACHINE, "k"), refusing(database, tmp_path)
+    assert (await admission.submit(Call(THIS_MACHINE, "k", "s"), SPEC)).job_id == first.job_id
+    for key in (None, "another"):
+        with pytest.raises(Problem, match="unknown environment 'grid', known: none") as refused:
+            await admission.submit(Call(THIS_MACHINE, key, "s"), SPEC)
+        assert refused.value.status == 422
+    with pytest.raises(Problem, match=r"was used for job .* with another request"):
+        await admission.submit(Call(THIS_MACHINE, "k", "another body"), SPEC)
+
+
+async def test_a_repeated_retry_gets_its_first_answer_in_the_job_s_project_whoever_asks(
+    database: Database, tmp_path: Path
+) -> None:
+    first, admission = await stored(database, OTHER_PROJECT, "k"), refusing(database, tmp_path)
+    job = await row_of(database, first.job_id)  # it waits, so no other retry of it is taken
+    for caller in (OTHER_PROJECT, THIS_MACHINE):  # the second one is an administrator of another project
+        assert (await admission.retry(Call(caller, "k", "s"), job)).job_id == first.job_id
+    for key in (None, "another"):
+        with pytest.raises(Problem, match="want a failed or cancelled job, got state PENDING"):
+            await admission.retry(Call(THIS_MACHINE, key, "s"), job)

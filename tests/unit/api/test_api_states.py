@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from services.contracts.states import IDLE, MOVES, TERMINAL, CommandRefused, JobState, Wish, follows, wish_after
+from services.contracts.states import IDLE, MOVES, TERMINAL, Command, CommandRefused, JobState, command_after, follows
 
 
 def test_nothing_follows_an_ended_job() -> None:
@@ -33,24 +33,24 @@ def test_a_running_job_is_not_queued_again_before_it_paused() -> None:
 
 @pytest.mark.parametrize("state", sorted(set(JobState) - TERMINAL))
 def test_commands_on_a_live_job_are_noted_and_may_be_repeated(state: JobState) -> None:
-    for command in Wish:
-        assert wish_after(command, state, Wish.RUN) == command
-        assert wish_after(command, state, command) == command
+    for command in Command:
+        assert command_after(command, state, Command.RUN) == command
+        assert command_after(command, state, command) == command
 
 
 def test_a_pause_is_taken_back_by_resuming_and_a_cancel_is_not() -> None:
-    assert wish_after(Wish.RUN, JobState.RUNNING, Wish.PAUSE) == Wish.RUN
+    assert command_after(Command.RUN, JobState.RUNNING, Command.PAUSE) == Command.RUN
     with pytest.raises(CommandRefused, match="being cancelled"):
-        wish_after(Wish.RUN, JobState.RUNNING, Wish.CANCEL)
+        command_after(Command.RUN, JobState.RUNNING, Command.CANCEL)
 
 
 def test_an_ended_job_takes_no_command_but_a_repeated_cancel() -> None:
-    for state, command in itertools.product(TERMINAL, Wish):
-        if (state, command) == (JobState.CANCELLED, Wish.CANCEL):
-            assert wish_after(command, state, Wish.CANCEL) == Wish.CANCEL
+    for state, command in itertools.product(TERMINAL, Command):
+        if (state, command) == (JobState.CANCELLED, Command.CANCEL):
+            assert command_after(command, state, Command.CANCEL) == Command.CANCEL
         else:
             with pytest.raises(CommandRefused, match=state.value):
-                wish_after(command, state, Wish.RUN)
+                command_after(command, state, Command.RUN)
 
 
 def test_a_job_that_nobody_works_on_has_not_ended() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.kit.tasks import LoopEnded, beside
+from services.kit.tasks import LoopEnded, beside, ended
 
 
 async def for_ever() -> None:
@@ -81,3 +81,26 @@ async def test_an_outer_block_s_loop_ends_the_inner_one_too():
     with pytest.raises(KeyError):
         await block()
     assert cleaned == [True]
+
+
+async def test_a_task_that_loses_a_cancellation_is_cancelled_again():
+    lost, release = 0, asyncio.Event()
+
+    async def stubborn() -> None:
+        nonlocal lost
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                lost += 1
+                if lost == 3:
+                    raise
+
+    tasks = [asyncio.create_task(stubborn()), asyncio.create_task(returning())]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(30):
+            await ended(tasks)
+        assert (lost, [task.done() for task in tasks]) == (3, [True, True])
+    finally:
+        release.set()

@@ -1,4 +1,4 @@
-"""What can be done to a job from its page: each is a form, noted and answered with the page to go on at."""
+"""Commands on a job's page: each is a form that is stored and answered with a redirect."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from services.api.jobs.admission import Call
 from services.api.jobs.submissions import body_sha
 from services.api.rest.caller import Asking
 from services.contracts.rest.evaluations import EvaluationRequest
-from services.contracts.states import TERMINAL, Wish
+from services.contracts.states import TERMINAL, Command
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 
-WISHES = {"pause": Wish.PAUSE, "resume": Wish.RUN, "cancel": Wish.CANCEL}
+COMMANDS = {"pause": Command.PAUSE, "resume": Command.RUN, "cancel": Command.CANCEL}
 
 
 @router.post("/retry")
@@ -50,11 +50,11 @@ async def delete_checkpoint(job: FoundJob, name: CheckpointName, parts: Parts) -
     return RedirectResponse(f"/jobs/{job.id}/results", 303)
 
 
-@router.post("/{command}")
-async def wish(
-    job_id: JobId, command: Literal["pause", "resume", "cancel"], parts: Parts, caller: Asking
+@router.post("/{verb}")
+async def command(
+    job_id: JobId, verb: Literal["pause", "resume", "cancel"], parts: Parts, caller: Asking
 ) -> RedirectResponse:
-    """Note the wish."""
-    await jobs.command(parts.database, caller, job_id, WISHES[command])
+    """Note the command."""
+    await jobs.command(parts.database, caller, job_id, COMMANDS[verb])
     parts.reconciler.wake()
     return RedirectResponse(f"/jobs/{job_id}", 303)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import RedirectResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.api.dashboard import live
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.http.app_parts import Parts
+from services.api.http.event_streams import never_stored
 from services.api.http.routes.parameters import TEXT
 from services.api.jobs.job_view import job_view
 from services.api.jobs.listing import JobList, Order, listed
@@ -25,9 +29,8 @@ from services.contracts.states import JobState
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 PAGE = 50
-EVENT_STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 Field = Annotated[str, Query(max_length=64, pattern=TEXT)]
-StateField = Literal["", "PENDING", "QUEUED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]
+StateField = Literal[""] | JobState
 _ARCHIVED: dict[str, bool | None] = {"": False, "yes": True, "any": None}
 
 
@@ -102,8 +105,9 @@ async def short_of_a_job() -> RedirectResponse:
     return RedirectResponse("/", 307)
 
 
-@router.get("/live")
-async def job_list_live(parts: Parts, caller: Asking, chosen: Chosen) -> StreamingResponse:
+@router.get("/live", response_class=EventSourceResponse, dependencies=[Depends(never_stored)])
+async def job_list_live(parts: Parts, caller: Asking, chosen: Chosen) -> AsyncIterator[ServerSentEvent]:
     """What changes in this page of the list."""
-    updates = live.list_updates(parts, caller, chosen.asked)
-    return StreamingResponse(updates, media_type="text/event-stream", headers=EVENT_STREAM)
+    async with aclosing(live.list_updates(parts, caller, chosen.asked)) as updates:
+        async for update in updates:
+            yield update

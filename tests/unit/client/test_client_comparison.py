@@ -1,0 +1,60 @@
+"""Which cells of a comparison are done, by what lies in their folders."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gigpo.client.compare import Cell, read_result
+
+CELL = Cell("gigpo", 3, {"training": {"seed": 3}})
+FILES = {
+    "cell.json": json.dumps({"sha": CELL.sha}),
+    "summary.json": json.dumps({"state": "SUCCEEDED", "batches": 2}),
+    "metrics.jsonl": '{"batch": 0}\n{"batch": 1}\n',
+}
+
+
+def written(folder: Path, **changes: str | None) -> Path:
+    """The folder of a finished cell; a file whose text is None is not there."""
+    for name, text in {**FILES, **changes}.items():
+        if text is not None:
+            (folder / name).write_text(text)
+    return folder
+
+
+def test_the_result_of_a_cell_that_succeeded_is_read(tmp_path: Path) -> None:
+    result = read_result(written(tmp_path), CELL)
+    assert result is not None
+    assert (result.estimator, result.seed, result.summary["batches"]) == ("gigpo", 3, 2)
+    assert result.metrics == [{"batch": 0}, {"batch": 1}]
+
+
+def test_a_cell_of_another_spec_is_not_done(tmp_path: Path) -> None:
+    assert read_result(written(tmp_path), replace(CELL, spec={"training": {"seed": 4}})) is None
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "RUNNING"])
+def test_a_cell_whose_job_did_not_succeed_is_not_done(tmp_path: Path, state: str) -> None:
+    changes: dict[str, Any] = {"summary.json": json.dumps({"state": state})}
+    assert read_result(written(tmp_path, **changes), CELL) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cell.json", None),
+        ("cell.json", "{"),
+        ("cell.json", "{}"),
+        ("summary.json", None),
+        ("summary.json", "{}"),
+        ("metrics.jsonl", None),
+        ("metrics.jsonl", '{"batch": 0}\n{"ba'),
+    ],
+)
+def test_a_folder_that_lacks_a_part_is_not_done(tmp_path: Path, name: str, text: str | None) -> None:
+    assert read_result(written(tmp_path, **{name: text}), CELL) is None
