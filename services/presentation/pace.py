@@ -24,7 +24,7 @@ class Progress:
     total: int
     unit: str
     left_s: float | None
-    """Seconds from the newest event to the end of this part; None: there is no pace yet."""
+    """Seconds from the newest event to the end of this part; None: there is no pace yet, or it has ended."""
 
 
 class Pace:
@@ -91,7 +91,7 @@ def phase_line(began: PhaseBegan) -> str:
 
 
 def _left(points: list[tuple[float, int]], total: int) -> float | None:
-    if len(points) < 2:
+    if len(points) < 2 or points[-1][1] >= total:
         return None
     (began, first), (ended, last) = points[0], points[-1]
     return (total - last) * (ended - began) / (last - first) if last > first and ended > began else None

@@ -14,6 +14,8 @@ def test_a_phase_is_drawn_out_from_its_beginning() -> None:
     assert pace.progress == Progress("warmstart playing", 25, 100, "steps", 30.0)
     pace.hear("phase", 140.0, {"phase": "warmstart", "doing": "learning", "done": 0, "total": 5, "unit": "steps"})
     assert pace.progress == Progress("warmstart learning", 0, 5, "steps", None)
+    pace.hear("phase", 145.0, {"phase": "warmstart", "doing": "learning", "done": 5, "total": 5, "unit": "steps"})
+    assert pace.progress == Progress("warmstart learning", 5, 5, "steps", None)
     pace.hear("phase", 150.0, {"phase": "publish", "version": 0})
     assert pace.progress is None
 

@@ -28,6 +28,7 @@ export function bindTools(bar, curves) {
     curves.refresh();
   };
   const show = () => {
+    bar.hidden = !curves.panels.some((panel) => curves.hasValues(panel));
     at("axis").value = settings.axis;
     at("smoothing").value = settings.smoothing;
     at("logarithmic").checked = settings.logarithmic;
@@ -74,8 +75,8 @@ export function bindTools(bar, curves) {
     bar.querySelector("[data-all]").disabled = !detail;
   });
   bindFigures(curves, hide);
-  bar.hidden = false;
   bar.addEventListener("toggle", show, true);
+  document.addEventListener("values", show);
   show();
 }
 

@@ -55,11 +55,13 @@ export class Curves {
     this.runs[0].rows = merged(this.runs[0], rows);
     this.runs[0].batches = Math.max(this.runs[0].batches, this.runs[0].rows.at(-1).batch + 1);
     this.refresh();
+    document.dispatchEvent(new Event("values"));
   }
 
   addHeldOut(found) {
     this.runs[0].held_out.push(...found);
     this.refresh();
+    document.dispatchEvent(new Event("values"));
   }
 
   refresh() {
