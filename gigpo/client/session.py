@@ -145,8 +145,30 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
     if not is_up:
         stack_command()
         require_environment(spec)
+    with _used(runs, words, start=True) as client:
+        yield client
+
+
+@contextmanager
+def following(runs: Path, api_url: str | None, words: Console) -> Iterator[GigpoClient]:
+    """As `connected`, for as long as a job takes: a stack that was started for jobs stays, and is stopped at the end
+    when none is left. Raises NoStack."""
+    if api_url is None and running_stack(runs) is None:
+        raise NoStack(_no_stack(runs))
+    with GigpoClient(api_url, api_key()) if api_url is not None else _used(runs, words, start=False) as client:
+        yield client
+
+
+@contextmanager
+def _used(runs: Path, words: Console, *, start: bool) -> Iterator[GigpoClient]:
+    """A client of the folder's stack, which nobody stops meanwhile; a temporary one is stopped by the last who uses it.
+
+    `start`: start one when none is up. Raises NoStack.
+    """
     with stack_in_use(runs) as can_be_stopped:
         stack = running_stack(runs)
+        if stack is None and not start:
+            raise NoStack(_no_stack(runs))  # it has just been stopped
         if stack is None:
             words.print(f"no stack is running in {runs}: starting one, which takes some seconds")
             stack = start_stack(runs, words.print, temporary=True)
@@ -155,7 +177,7 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
                 yield client
             finally:
                 if can_be_stopped() and not has_work(client):
-                    words.print("stopping the stack that was started for this job")
+                    words.print("stopping the stack, which was started for jobs that have ended")
                     stop_stack(runs, stack.pid)
 
 

@@ -14,7 +14,7 @@ from gigpo.client.follow import event_line, follow
 from gigpo.client.models import Job
 from gigpo.client.report import number_text
 from gigpo.client.results import Destination, require_results_folder
-from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
+from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, following, says_errors
 from gigpo.client.times import clock, unix_s
 
 app = typer.Typer(no_args_is_help=True, help="Look at jobs and steer them. JOB is an id, or a name: the newest of it.")
@@ -201,7 +201,7 @@ def follow_job(
 ) -> None:
     """Watch a job until it ends, then write its results, as `gigpo train` does."""
     words = console(json_output)
-    with connected(runs, api) as client:
+    with following(runs, api, words) as client:
         found = client.find(job)
         destination = Destination(runs, output, force)
         require_results_folder(destination.folder(found.name or found.id, found.id), found.id, force=force)

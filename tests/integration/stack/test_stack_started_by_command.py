@@ -96,6 +96,19 @@ def test_two_who_train_at_once_share_a_stack_and_the_last_one_stops_it(
     until(lambda: started(tmp_path) == [])
 
 
+def test_a_stack_for_a_job_that_nobody_watched_is_stopped_by_who_follows_it(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    left = ended(begun(variables, tmp_path, "train", "job.yaml", "--name", "left", "--no-follow"))
+    assert left[0] == 0, left
+    assert started(tmp_path) != []  # it has work
+    status, out, err = ended(begun(variables, tmp_path, "jobs", "follow", "left"))
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == "stopping the stack, which was started for jobs that have ended"
+    assert json.loads((tmp_path / "runs" / "left" / "summary.json").read_text())["state"] == "SUCCEEDED"
+    until(lambda: started(tmp_path) == [])
+
+
 def test_a_stack_is_found_from_folders_below_its_own(variables: dict[str, str], tmp_path: Path) -> None:
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)

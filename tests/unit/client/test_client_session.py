@@ -105,6 +105,18 @@ def test_a_stack_is_stopped_by_who_started_it_when_nobody_needs_it(
     assert ("starting one" in written.getvalue()) == ("start" in noted)
 
 
+def test_following_a_job_starts_no_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stacks, words = Stacks(monkeypatch, up=False, works=False), Console(file=io.StringIO())
+    with pytest.raises(NoStack, match="no stack is up in"), session.following(tmp_path, None, words):
+        pass
+    with session.following(tmp_path, "http://there:2", words) as client:
+        assert client.url == "http://there:2"
+    stacks = Stacks(monkeypatch, up=True, works=False)
+    with session.following(tmp_path, None, words) as client:
+        assert client.url == "http://here:1"
+    assert stacks.noted == []
+
+
 def test_a_named_api_starts_no_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stacks = Stacks(monkeypatch, up=False, works=False)
     spec = checked(with_flags(default_document(), {"model": "/no/such/model"}))  # a folder of the API's machine

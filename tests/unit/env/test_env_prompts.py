@@ -111,7 +111,7 @@ def test_a_spoilt_row_is_named_with_its_line(row, words, tmp_path):
 
 def test_a_folder_without_rows_or_without_the_file_is_refused(tmp_path):
     (tmp_path / "set").mkdir()
-    with pytest.raises(KwargsError, match=r"want a file train.jsonl in set"):
+    with pytest.raises(KwargsError, match=r"want a file \*\.jsonl, or a folder with train\.jsonl, got an empty folder"):
         asked(kwargs_of(tmp_path, data="set"), "train")
     folder(tmp_path, train=[])
     with pytest.raises(KwargsError, match=r"train.jsonl holds no rows"):

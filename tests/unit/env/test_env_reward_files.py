@@ -59,6 +59,8 @@ def test_a_function_of_a_file_scores_replies(tmp_path: Path) -> None:
          "my_reward.py:score returns nan for an empty reply, want a finite number"),
         ("def score(completion):\n    x = 1\n    return 1 / 0\n",
          "my_reward.py:score fails for an empty reply: ZeroDivisionError: division by zero (line 3)"),
+        ("def score(completion):\n    while True:\n        try:\n            1 / 0\n        except Exception:\n"
+         "            pass\n", "my_reward.py:score computes for over 1 s on an empty reply"),
         ("def score():\n    return 1\n", "my_reward.py:score fails for an empty reply: TypeError: score() takes 0"),
     ],
 )  # fmt: skip
@@ -90,5 +92,7 @@ def test_data_that_came_with_the_job_is_read(tmp_path: Path) -> None:
         opened(tmp_path, function, data=file_reference("0" * 64, "mine.jsonl"))
     with pytest.raises(KwargsError, match="ENV_SERVICE_FILES_ROOT"):
         opened(None, "accuracy", data=file_reference("0" * 64, "mine.jsonl"))
+    with pytest.raises(KwargsError, match=r"data: want a file \*\.jsonl, or a folder with train\.jsonl, got mine\.csv"):
+        opened(tmp_path, function, data=kept(tmp_path, "mine.csv", "a,b\n"))
     with pytest.raises(KwargsError, match=r"mine\.jsonl, line 1 is no JSON"):
         opened(tmp_path, function, data=kept(tmp_path, "mine.jsonl", "{\n"))

@@ -16,6 +16,8 @@ from services.env.environments.splits import in_order_of_content
 
 TRAIN_FILE, TEST_FILE = "train.jsonl", "test.jsonl"
 MAX_OPERAND = 50
+_SHOWN = 5
+"""Names of files that a refusal shows."""
 OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "plus": lambda a, b: a + b,
     "minus": lambda a, b: max(a - b, 0),
@@ -121,9 +123,19 @@ def folder_splits(folder: Path, ratio: float) -> Splits:
     Read again only when a file changes. KwargsError names the file, the line and what is wrong with it.
     """
     train, test = folder / TRAIN_FILE, folder / TEST_FILE
-    if not train.exists() and len(only := list(folder.glob("*.jsonl"))) == 1:
-        train = only[0]
+    if not train.exists():
+        train = _only_file(folder)
     return _read_splits(train, _stamp(train), test, _stamp(test) if test.exists() else None, ratio)
+
+
+def _only_file(folder: Path) -> Path:
+    """The folder's one file of JSON lines. KwargsError: it has none, or several."""
+    found = sorted(folder.glob("*.jsonl"))
+    if len(found) != 1:
+        names = sorted(path.name for path in folder.iterdir())
+        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        raise KwargsError(f"data: want a file *.jsonl, or a folder with {TRAIN_FILE}, got {shown or 'an empty folder'}")
+    return found[0]
 
 
 @lru_cache(8)

@@ -5,8 +5,11 @@ What is wrong with one is a sentence when the first session opens, which a submi
 
 import hashlib
 import math
+import signal
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,9 +21,34 @@ from services.contracts.user_files import content_hash, referenced_file, split_f
 from services.env.environments.prompts.completion import Completion, RewardFunction
 from services.env.environments.prompts.questions import Question
 
+TRIAL_CPU_S = 1.0
+"""CPU time of the call that tries a function: it takes microseconds, and a submission waits for it."""
 _SHOWN = 200
 """Characters of an exception that a sentence shows."""
 _tried: set[RewardFunction] = set()
+
+
+class _TooLong(BaseException):  # no Exception: the function's own handlers must not take it
+    pass
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """End what computes for longer than TRIAL_CPU_S by _TooLong; waiting costs nothing. Workers have one thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def too_long(*_: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGVTALRM, too_long)
+    signal.setitimer(signal.ITIMER_VIRTUAL, TRIAL_CPU_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def file_function(name: str, files_root: str | None) -> RewardFunction:
@@ -40,7 +68,10 @@ def try_files(rewards: Rewards, functions: Sequence[RewardFunction], question: Q
         called = _called(name)
         completion = Completion("", 1, question.text, question.solution, question.row)
         try:
-            value: Any = function(completion)
+            with _limited():
+                value: Any = function(completion)
+        except _TooLong:
+            raise KwargsError(f"reward_funcs: {called} computes for over {TRIAL_CPU_S:g} s on an empty reply") from None
         except Exception as error:
             why = f"{_said(error)}{_line(error, called)}"
             raise KwargsError(f"reward_funcs: {called} fails for an empty reply: {why}") from error
