@@ -39,14 +39,20 @@ class Filter:
     state: StateField = ""
     name: Field = ""
     environment: Field = ""
+    advantage_estimator: Field = ""
     estimator: Field = ""
+    """The same in links of version 0.1."""
     kind: Literal["", "training", "evaluation"] = ""
+
+    @property
+    def chosen_estimator(self) -> str:
+        return self.advantage_estimator or self.estimator
 
     @property
     def wanted(self) -> JobFilter:
         kind: JobKind | None = self.kind or None
         state = self.state or None
-        return JobFilter(state, self.name or None, self.environment or None, self.estimator or None, kind)
+        return JobFilter(state, self.name or None, self.environment or None, self.chosen_estimator or None, kind)
 
 
 Chosen = Annotated[Filter, Depends()]
