@@ -2,6 +2,9 @@
 
 The health check of containers without a port: rollout, inference, advantage, trainer. It asks the Redis that the
 service itself is given, such as `ROLLOUT_REDIS_URL`. An inference replica is found by its default name only.
+
+It looks by itself, though `services.ledger.presence` reads heartbeats too: that loads the whole ledger, and this runs
+in every container every 15 seconds.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from tempfile import mkdtemp
 import pytest
 from sqlalchemy import make_url
 
-from services.stack.process import die_with_parent
+from services.kit.process import die_with_parent
 
 BINARIES = Path("/usr/lib/postgresql")
 UNPRIVILEGED = "nobody"

@@ -19,6 +19,7 @@ import psutil
 
 from services.inference.engine import EngineFailed
 from services.inference.vllm_log import last_error
+from services.kit.process import kill_group
 
 LOG_TAIL_BYTES = 200_000
 """Of the log that is searched for the reason; a stack trace of vLLM has a few thousand."""
@@ -98,8 +99,7 @@ class VllmProcess:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(grace_s):
                         await process.wait()
-            with suppress(ProcessLookupError):  # the API server may be gone and its engine core not
-                os.killpg(process.pid, signal.SIGKILL)
+            kill_group(process.pid)  # the API server may be gone and its engine core not
             await process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 

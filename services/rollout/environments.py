@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from services.kit.tasks import beside
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import EnvironmentFault
 from services.rollout.limits import EnvironmentLimits
+from services.rollout.patience import Patience
 from services.rollout.ports import OpenedSessions, Opening, Outcome
 from services.rollout.translation import observation_of, open_request, outcome_of
 
@@ -32,7 +32,7 @@ UNAVAILABLE, DEADLINE, NO_ROOM = (
 REPEATABLE = {UNAVAILABLE, DEADLINE, NO_ROOM}
 """Statuses after which the same call, with the same key or seq, may be made again."""
 NAMES = {status.value[0]: status for status in grpc.StatusCode}
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+FIRST_PAUSE_S = 0.05
 RELEASE_TIMEOUT_S = 5.0
 OPTIONS = [
     ("grpc.max_receive_message_length", 64 * 2**20),  # as the service's own limit
@@ -51,21 +51,6 @@ Tell = Callable[[str, str], Awaitable[None]]
 class _AskedStep:
     request: env_pb2.StepRequest
     answer: asyncio.Future[env_pb2.StepResult]
-
-
-class _Wait:
-    """How long one call is asked again and again."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._began, self._limit_s, self.told = time.monotonic(), limit_s, False
-
-    @property
-    def waited_s(self) -> float:
-        return time.monotonic() - self._began
-
-    def would_end(self, pause_s: float) -> bool:
-        """Whether the limit is reached after a pause."""
-        return self.waited_s + pause_s > self._limit_s
 
 
 async def _nobody(_job_id: str, _cause: str) -> None:
@@ -102,7 +87,7 @@ class GrpcEnvironments:
     async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
         """Apply one action, asking again under the same seq as long as time is left. See the port for errors."""
         loop = asyncio.get_running_loop()
-        wait, pause = _Wait(self._limits.step_timeout_s), FIRST_PAUSE_S
+        patience, told = Patience(self._limits.step_timeout_s, FIRST_PAUSE_S), False
         request = env_pb2.StepRequest(lease=lease, seq=seq, action=action, response_tokens=response_tokens)
         while True:
             asked = _AskedStep(request, loop.create_future())
@@ -113,13 +98,11 @@ class GrpcEnvironments:
                 return outcome_of(result.outcome)
             refusal = result.refusal
             status = NAMES.get(refusal.code, grpc.StatusCode.UNKNOWN)
-            pause = max(pause, refusal.retry_after_ms / 1000)
             cause = f"step {seq}: {status.name}: {refusal.message}"
-            if status not in REPEATABLE or wait.would_end(pause):
+            if status not in REPEATABLE or patience.is_over(refusal.retry_after_ms / 1000):
                 raise EnvironmentFault(FaultClass.INFRA, cause)
-            await self._tell_wait(self._owners.get(lease, ""), wait, status, cause)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            told = told or await self._told(self._owners.get(lease, ""), patience, status, cause)
+            await patience.pause()
 
     def release(self, leases: Sequence[str]) -> None:
         """End leases, soon; one that cannot be ended ends by its time to live."""
@@ -144,32 +127,32 @@ class GrpcEnvironments:
         await self._releases.drain()
 
     async def _open(self, opening: Opening) -> OpenedSessions:
-        wait, pause = _Wait(self._limits.open_timeout_s), FIRST_PAUSE_S
+        patience, told = Patience(self._limits.open_timeout_s, FIRST_PAUSE_S), False
         request = open_request(opening)
         while True:
             try:
                 light = await self._is_light(opening.environment)
                 opened = await self._stub.OpenGroup(request, timeout=self._limits.call_timeout_s)
             except grpc.aio.AioRpcError as error:
-                pause, cause = max(pause, _retry_after_s(error)), f"open: {error.code().name}: {error.details()}"
-                if error.code() not in REPEATABLE or wait.would_end(pause):
+                cause = f"open: {error.code().name}: {error.details()}"
+                if error.code() not in REPEATABLE or patience.is_over(_retry_after_s(error)):
                     fault = FaultClass.ENV_BUG if error.code() is grpc.StatusCode.INTERNAL else FaultClass.INFRA
                     raise EnvironmentFault(fault, cause) from error
-                await self._tell_wait(opening.job_id, wait, error.code(), cause)
+                told = told or await self._told(opening.job_id, patience, error.code(), cause)
             else:
                 self._ttl_s = opened.ttl_s
                 self._live.update(dict.fromkeys(opened.leases, light))
                 self._owners.update(dict.fromkeys(opened.leases, opening.job_id))
                 return OpenedSessions(list(opened.leases), self._first(opened, opening))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            await patience.pause()
 
-    async def _tell_wait(self, job_id: str, wait: _Wait, status: grpc.StatusCode, cause: str) -> None:
-        """Tell the job's owner, once for each wait that takes long."""
+    async def _told(self, job_id: str, patience: Patience, status: grpc.StatusCode, cause: str) -> bool:
+        """Tell the job's owner of a wait that takes long; whether that was done."""
         after_s = self._limits.tell_room_after_s if status is NO_ROOM else self._limits.tell_after_s
-        if job_id and not wait.told and wait.waited_s >= after_s:
-            wait.told = True
-            await self._tell(job_id, f"a request to the environment is retried: {cause}")
+        if not job_id or patience.waited_s < after_s:
+            return False
+        await self._tell(job_id, f"a request to the environment is retried: {cause}")
+        return True
 
     def _first(self, opened: env_pb2.OpenGroupResponse, opening: Opening) -> KeyedObservation:
         if len(opened.leases) != opening.n:

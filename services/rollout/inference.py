@@ -30,12 +30,13 @@ from services.rollout.coalescer import Coalescer
 from services.rollout.errors import InferenceFault
 from services.rollout.limits import InferenceLimits
 from services.rollout.owed import Owed
+from services.rollout.patience import Patience
 from services.rollout.ports import Ask
 from services.rollout.replicas import ReplicaTable, ranked
 
 log = structlog.get_logger("rollout")
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+FIRST_PAUSE_S = 0.1
 RETRY_EVERY_S = 1.0
 LOOKS_FOR_PROOF = 2
 KEPT_UNSAMPLED_S = 3_600.0
@@ -84,11 +85,9 @@ class RedisInference:
 
     async def generate(self, ask: Ask) -> SampledTokens:
         """The continuation, from whichever replica gives it. Raises InferenceFault."""
-        loop = asyncio.get_running_loop()
-        pause = FIRST_PAUSE_S
+        patience = Patience(self._limits.replica_wait_s, FIRST_PAUSE_S)
         tried: list[str] = []
-        unanswered = 0
-        refused_since: float | None = None
+        unanswered, refused = 0, False
         while True:
             replica = await self._replica_for(ask, tried)
             tried.append(replica)
@@ -104,12 +103,12 @@ class RedisInference:
                 cause = f"{replica}: {generated.error}"
                 if not generated.retryable:
                     raise InferenceFault(cause)
-                refused_since = refused_since or loop.time()
-            impatient = refused_since is not None and loop.time() + pause > refused_since + self._limits.replica_wait_s
-            if unanswered >= self._limits.generate_attempts or impatient:
+                if not refused:
+                    refused = True
+                    patience.begin()
+            if unanswered >= self._limits.generate_attempts or (refused and patience.is_over()):
                 raise InferenceFault(f"a prompt was sent {len(tried)} times without an answer, the last time: {cause}")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            await patience.pause()
 
     async def follow_replies(self) -> None:
         """For ever: hand the answers in the stream to those who wait for them."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.stack.process import die_with_parent
+from services.kit.process import die_with_parent, kill_group
 
 PROBE_EVERY_S = 0.1
 _TAIL_CHARACTERS = 1_500
@@ -122,8 +121,7 @@ class Child:
         if self._buried:
             return
         self._buried = self._process.returncode is not None
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        kill_group(self.pid)
 
     async def _probed(self) -> str | None:
         while self.plan.probe and not await asyncio.to_thread(self.plan.probe):

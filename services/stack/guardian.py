@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from services.kit.process import kill_group
+
 GRACE_S = 8.0
 """From the supervisor's death to SIGKILL."""
 DONE = "done"
@@ -38,8 +40,7 @@ def main() -> int:
             os.close(leaders.pop(pid))
     _wait_until_ended(leaders.values(), time.monotonic() + GRACE_S)
     for pid in leaders:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+        kill_group(pid)
     return 0
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from services.stack.process import die_with_parent, free_port
+from services.kit.process import die_with_parent, free_port
 
 START_S, STOP_S = 120.0, 5.0
 

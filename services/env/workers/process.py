@@ -22,6 +22,7 @@ import msgspec
 from services.env.sessions.errors import WorkerLostError
 from services.env.workers.wire import HEADER, MAX_FRAME_BYTES, Answer, Order, answers, frame
 from services.env.workers.worker import PROGRESS, WorkerConfig
+from services.kit.process import kill_group
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class WorkerProcess:
         try:
             streams = await asyncio.open_connection(sock=ours)
         except BaseException:  # cancelled, as a rule: nobody else knows of the process yet
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_group(process.pid)
             process.wait()
             ours.close()
             page.close()
@@ -137,7 +138,7 @@ class WorkerProcess:
         """End the process group at once; calls under way raise WorkerLostError."""
         self._hung = self._hung or hung
         if not self.gone.is_set():
-            self._kill_group()
+            kill_group(self.pid)
 
     async def stop(self, patience_s: float) -> None:
         """Let the worker end by itself for `patience_s` seconds, then kill it."""
@@ -183,10 +184,10 @@ class WorkerProcess:
         """See the process end, leave nothing of its group, then tell every waiting call."""
         self._writer.close()
         if not self._stopping:
-            self._kill_group()
+            kill_group(self.pid)
         # WNOWAIT: until it is reaped, its group id cannot become another's, so the group can be killed safely
         await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        self._kill_group()
+        kill_group(self.pid)
         status = self._process.wait()
         running, *_ = PROGRESS.unpack_from(self._page)
         self.gone.set()
@@ -202,7 +203,3 @@ class WorkerProcess:
                 waiting.set_exception(
                     WorkerLostError(f"the worker {cause}", running=guilty, hung=guilty and (self._hung or spent))
                 )
-
-    def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)

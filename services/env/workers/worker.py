@@ -4,7 +4,6 @@
 frames, and ends when the socket closes. It never gives a reward for its own failures; it reports them.
 """
 
-import ctypes
 import logging
 import math
 import mmap
@@ -42,6 +41,7 @@ from services.env.workers.wire import (
     frame,
     orders,
 )
+from services.kit.process import die_with_parent
 
 PROGRESS = struct.Struct("<QQd")
 """What a worker writes where its parent can see it: the request being executed (0: none), a tick that moves on, and for
@@ -53,7 +53,6 @@ CPU_SLACK = 0.25
 call each."""
 IMPORT_S = 60.0
 """A plugin is imported within the first session that it has in a worker: that may take so long, on a busy machine."""
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):
@@ -228,8 +227,7 @@ def serve(connection: socket.socket, sessions: Sessions, *, step_cpu_s: float = 
 
 def _limit(config: WorkerConfig) -> None:
     """Die with the parent; never outgrow what the settings allow; leave Ctrl-C to the parent."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if config.memory_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (config.memory_bytes, config.memory_bytes))

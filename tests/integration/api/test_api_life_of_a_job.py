@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from services.contracts import keys
-from services.stack.process import free_port
+from services.kit.process import free_port
 from tests.integration.api.api_process import ApiProcess, running_api
 
 SPEC: dict[str, Any] = {"model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}

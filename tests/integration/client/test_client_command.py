@@ -16,7 +16,7 @@ import yaml
 
 from gigpo.client import ApiRefused, GigpoClient, Unreachable
 from gigpo.client.models import Job
-from services.stack.process import free_port
+from services.kit.process import free_port
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.client.conftest import Gigpo
 

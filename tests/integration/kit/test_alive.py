@@ -1,5 +1,6 @@
 """The health check of containers without a port: this machine's heartbeat, and nobody else's, says that it is well."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ def check(redis_url: str) -> tuple[int, str]:
 
 async def test_a_service_is_alive_while_it_beats(redis, redis_url):
     async with heartbeat(redis, keys.service_heartbeat("rollout", instance_name("rollout")), lambda: "{}"):
-        assert check(redis_url) == (0, "")
+        assert await asyncio.to_thread(check, redis_url) == (0, "")  # beside the beats: it takes long on a busy machine
     assert check(redis_url) == (1, "rollout: no heartbeat from here\n")
 
 

@@ -6,11 +6,11 @@ import grpc
 import pytest
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
+from services.kit.process import free_port
 from services.rollout.environments import GrpcEnvironments, connected_environments
 from services.rollout.errors import EnvironmentFault
 from services.rollout.limits import EnvironmentLimits
 from services.rollout.ports import Opening
-from services.stack.process import free_port
 from tests.integration.rollout.conftest import live_leases
 
 

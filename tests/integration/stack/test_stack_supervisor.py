@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from services.kit.process import free_port
 from services.stack.child import ServicePlan, StartFailed
-from services.stack.process import free_port
 from services.stack.record import AlreadyHeld, held_folder, write_record
 from services.stack.supervisor import RestartLimits, Supervisor
 

@@ -41,7 +41,9 @@ class Filter:
     search: Field = ""
     state: StateField = ""
     environment: Field = ""
+    advantage_estimator: Field = ""
     estimator: Field = ""
+    """The same in links of version 0.1."""
     kind: Literal["", "training", "evaluation"] = ""
     tag: Field = ""
     archived: Literal["", "yes", "any"] = ""
@@ -50,12 +52,16 @@ class Filter:
     offset: Annotated[int, Query(ge=0, le=1 << 31)] = 0
 
     @property
+    def chosen_estimator(self) -> str:
+        return self.advantage_estimator or self.estimator
+
+    @property
     def asked(self) -> JobList:
         kind: JobKind | None = self.kind or None
         wanted = JobFilter(
             state=JobState(self.state) if self.state else None,
             environment=self.environment or None,
-            advantage_estimator=self.estimator or None,
+            advantage_estimator=self.chosen_estimator or None,
             kind=kind,
             tag=self.tag or None,
             archived=_ARCHIVED[self.archived],

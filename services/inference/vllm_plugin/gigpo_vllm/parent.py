@@ -1,5 +1,6 @@
 """Bind a process to the life of the process that started it (Linux; elsewhere nothing happens).
 
+A copy of what `services.kit.process` has, since nothing of the services is installed where vLLM runs.
 vLLM's engine core goes on without its API server when that is killed with SIGKILL; the kernel's parent-death signal
 ends it.
 """
