@@ -61,7 +61,7 @@ check: install ## format, lint, types, import rules, generated code, documentati
 	$(MAKE) site
 
 site: install ## the documentation as a site in build/site; a broken link or a page outside the menu fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet no warning would count
 
 proto: install ## regenerate the gRPC code
 	$(BIN)/python proto/generate.py

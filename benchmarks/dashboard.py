@@ -54,7 +54,10 @@ def large_job(api: ApiProcess, options: argparse.Namespace) -> tuple[str, int]:
     )
     for batch in range(options.batches):
         api.say(job, "metrics", batch=batch, success=batch / options.batches, episodes=128, kl=0.1, entropy=1.0)
-    while len(httpx.get(f"{api.url}/v1/jobs/{job}/metrics", timeout=30).json()) < options.batches:
+    while (
+        len(httpx.get(f"{api.url}/v1/jobs/{job}/metrics", params={"limit": 1000}, timeout=30).json()["items"])
+        < options.batches
+    ):
         pass
     return job, steps
 

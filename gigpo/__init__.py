@@ -1,10 +1,10 @@
-"""GiGPO Platform, as a user's program imports it.
+"""The public names of GiGPO Platform for user programs.
 
     from gigpo import GigpoClient              submit jobs and follow them over the REST API; `AsyncGigpoClient` too
-    from gigpo.env import Environment          write an environment of your own
+    from gigpo.env import Environment          write your own environment
     import gigpo_core                          the mathematics
 
-The client's names load with their first use: an environment's worker imports `gigpo.env` and needs no HTTP library.
+The client's names are imported on first use: an environment's worker imports `gigpo.env` and needs no HTTP library.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The mathematics of training agents with GiGPO: torch and the standard library, nothing else.
 
-`gigpo_core.digest` and the errors load without torch; every other name loads it on first use, so an
+`gigpo_core.digest`, the options and the errors load without torch; every other name imports torch on first use, so an
 environment process that only digests anchors stays light.
 """
 

@@ -1,4 +1,4 @@
-"""The door: a batch of steps and a config in, advantages out."""
+"""The entry point of advantage estimation: a batch of steps and a config in, advantages out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The estimators and losses there are, a row each: function, own options, the shared options it heeds. Free of torch.
+"""The table of estimators and losses, one row each: its function, its own options, and the shared options that it uses.
 
-A new one is a row here, and a function in a module of its own. Nothing else lists them: configurations, the section
-`algorithm` of a job, its flags, its checks and the tables of docs/algorithms.md are made from the rows.
+A new one needs a row here and a function in its own module. No other module lists them: configurations, a job's section
+`algorithm`, its flags, its checks and the tables of docs/algorithms.md are made from the rows. Free of torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The settings of advantage estimation, checked once when they are made."""
+"""The settings of advantage estimation, checked once at construction."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class AdvantageConfig(OwnEstimatorOptions, EstimatorOptions):
             raise ConfigError(f"scale_rewards: {wanted} is a form of grpo; {name} wants {known}")
         if wanted == "gdpo" and (self.subtracts_kl or self.invalid_action_penalty > 0):
             raise ConfigError(
-                "scale_rewards: gdpo scales reward functions apart; leave out kl_in_reward and invalid_action_penalty"
+                "scale_rewards: gdpo scales each reward function separately; "
+                "leave out kl_in_reward and invalid_action_penalty"
             )
 
     @property

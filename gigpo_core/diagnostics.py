@@ -1,4 +1,4 @@
-"""What the groups of a batch look like from outside. Returned, never printed."""
+"""Diagnostics of the groups of a batch. They are returned, never printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this package can refuse, and the sentence it says then."""
+"""The exceptions of this package."""
 
 from __future__ import annotations
 

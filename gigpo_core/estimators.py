@@ -1,4 +1,4 @@
-"""The estimators as the table names them; what they are made of stands in `episodes`, `levels` and `relative`."""
+"""The estimators as the table names them. They are composed of functions in `episodes`, `levels` and `relative`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every estimator starts from, and the two levels that most of them are made of."""
+"""The common input of all estimators, and the episode and step levels that most of them combine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a loss, checked once when they are made."""
+"""The settings of a loss, checked once at construction."""
 
 from __future__ import annotations
 

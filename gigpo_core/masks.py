@@ -1,4 +1,4 @@
-"""Which tokens take part in a loss, and which only in its denominators."""
+"""Masks: which tokens count in a loss, and which only in its denominators."""
 
 from __future__ import annotations
 

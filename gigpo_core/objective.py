@@ -1,4 +1,4 @@
-"""The door to the losses: tokens and a config in, one number to differentiate out."""
+"""The entry point of the losses: tokens and a config in, one differentiable number out."""
 
 from __future__ import annotations
 

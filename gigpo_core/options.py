@@ -1,8 +1,8 @@
-"""Every option of advantages and losses, written once: type, range, default, meaning. Free of torch.
+"""The one definition of every option of advantages and losses: type, range, default, meaning. Free of torch.
 
 The configurations of this package, a job's section `algorithm`, its flags, its checks and the table in
-docs/algorithms.md are made from these classes. Which estimator or loss heeds an option says `gigpo_core.algorithms`.
-The fields stand in the order in which a job's document lists them.
+docs/algorithms.md are made from these classes. `gigpo_core.algorithms` says which estimator or loss uses an option. The
+order of the fields is the order in a job's document.
 """
 
 from __future__ import annotations
@@ -174,7 +174,9 @@ class EstimatorOptions:
         Bounds(ge=0),
         ForJobs(default=0.1),
         Beside(
-            ("scale_rewards",), lambda scale: scale != "gdpo", "another scale_rewards (gdpo scales functions apart)"
+            ("scale_rewards",),
+            lambda scale: scale != "gdpo",
+            "another scale_rewards (gdpo scales each function separately)",
         ),
     ] = 0.0
     kl_in_reward: Annotated[
@@ -183,7 +185,9 @@ class EstimatorOptions:
         "step's reward; then it is not in the loss. None: true for rloo and reinforce_plus_plus, else false.",
         Beside(("beta",), lambda beta: beta > 0, "beta > 0"),
         Beside(
-            ("scale_rewards",), lambda scale: scale != "gdpo", "another scale_rewards (gdpo scales functions apart)"
+            ("scale_rewards",),
+            lambda scale: scale != "gdpo",
+            "another scale_rewards (gdpo scales each function separately)",
         ),
     ] = None
     anchor_state: Annotated[

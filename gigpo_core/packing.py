@@ -1,8 +1,8 @@
-"""Which sequences go through the model together, and how their tokens come back to the rows.
+"""Plans micro-batches: which sequences the model processes together, and how their tokens map back to the rows.
 
 Rows with the same prompt and the same response have the same log-probabilities: one of them is
 forwarded, all get the result, and gradients add up in the gather. That is exact, and saves half to
-two thirds of the forward work where environments are small and states recur.
+two thirds of the forward work in small environments whose states recur.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Comparison of values with their own group: the one operation under every estimator here."""
+"""Comparison of values with their own group, the operation that every estimator here uses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What the configurations and a job's section `algorithm` consist of: the shared options and the rows' own ones.
+"""The options of the configurations and of a job's section `algorithm`: the shared options and the rows' own ones.
 
-Made from the rows when this module is first imported: a row that comes later has no options. Free of torch.
+They are collected from the rows when this module is first imported, so a row that is added later has no options. Free
+of torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether two texts are similar: Ratcliff-Obershelp, decided as early as it can be.
+"""Decides as early as possible whether two texts are similar, by the Ratcliff-Obershelp ratio.
 
 The measure is that of `difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()`: 2 M / T, where T
 is the length of both texts and M the characters of their matching blocks: the longest common

@@ -1,8 +1,8 @@
 """The tokens a loss is computed from: flat, without padding.
 
-Convention of every loss function here: the response tokens of the rows of a micro-batch stand one
-after the other, T in all. `token_row` int64 [T] names the row of each, 0 .. N-1, and never falls:
-the tokens of a row are neighbours and in the order they were sampled. Prompt tokens are not there.
+Convention of every loss function here: the response tokens of a micro-batch's rows are concatenated,
+T in all. `token_row` int64 [T] gives the row of each, 0 .. N-1, and never decreases: the tokens of a
+row are contiguous and in the order they were sampled. Prompt tokens are not included.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 OUTSIDE = {
     "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
     "gigpo/client/README.md": "services/client.md",
     **{
         f"services/{file.parent.name}/README.md": f"services/{file.parent.name}.md"

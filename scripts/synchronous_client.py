@@ -10,7 +10,7 @@ from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parents[1] / "gigpo" / "client"
 SOURCE, TARGET = CLIENT / "asynchronous", CLIENT / "synchronous"
-PACKAGE = '''"""The client that waits. Generated from `gigpo.client.asynchronous` by `make client`: change that one."""
+PACKAGE = '''"""The synchronous client. `make client` generates it from `gigpo.client.asynchronous`: edit that one."""
 
 from gigpo.client.synchronous.client import GigpoClient
 

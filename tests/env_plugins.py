@@ -63,8 +63,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "class Mute(Exception):\n    def __str__(self):\n        raise SystemExit\nraise Mute\n",
         "cannot be imported: Mute: its message cannot be shown",
     ),
-    "is_no_class": ("Mine = 5\n", "plugin_is_no_class:Mine is no Environment class"),
-    "is_another_class": ("class Mine: pass\n", "is no Environment class"),
+    "is_no_class": ("Mine = 5\n", "plugin_is_no_class:Mine is not an Environment class"),
+    "is_another_class": ("class Mine: pass\n", "is not an Environment class"),
     "has_none": ("", "cannot be imported: AttributeError: "),
     "words": (
         plugin(classmethods("vocabulary", "return open('/no/such/words.txt').read().split()")),

@@ -8,7 +8,7 @@
             print(event.kind, event.data)
         gigpo.download_checkpoint(job.id, "final", Path("policy"))
 
-`AsyncGigpoClient` has the same calls, awaited. Errors are a tree of their own (`gigpo.client.errors`).
+`AsyncGigpoClient` has the same methods as coroutines. `gigpo.client.errors` lists the exceptions.
 """
 
 from gigpo.client.asynchronous import AsyncGigpoClient

@@ -1,4 +1,4 @@
-"""Estimators side by side over seeds: which jobs a comparison has, and what their results say."""
+"""Compares estimators over several seeds: the jobs of a comparison, and the statistics of their results."""
 
 from __future__ import annotations
 

@@ -14,33 +14,40 @@ from pydantic import JsonValue
 
 from gigpo.client.errors import BadInput
 from gigpo.client.models import JsonObject
+from gigpo.client.own_data import DATASET, PLACE, dataset, with_found_files
 from gigpo.client.yaml_keys import BadYaml, load_yaml
 from services.contracts.algorithm import keys_of_estimator
-from services.contracts.job import JobSpec, SpecError, flags, parse_spec, without_short_forms
+from services.contracts.foreign import foreign_name
+from services.contracts.job import SINGLE_TURN, JobSpec, SpecError, flags, parse_spec, without_short_forms
+from services.contracts.plain_errors import meant
 from services.contracts.references import hub_name, hub_refusal, referenced_checkpoint
 
+NO_FLAGS: Mapping[str, str] = {}
+_OF_PROMPTS = {DATASET, "reward_funcs"}
 IGNORED = "x-"
 """Keys at the top of a job file that begin so are its author's."""
 
 
-def default_document() -> JsonObject:
-    """The job that runs when no file is named: `examples/default.yaml`."""
-    document = yaml.safe_load(files("services.contracts").joinpath("default.yaml").read_text())
+def default_document(values: Mapping[str, str] = NO_FLAGS) -> JsonObject:
+    """The job that runs when no file is named: `examples/default.yaml`, or one of prompts where flags name them."""
+    prompts = _OF_PROMPTS & values.keys() or values.get("environment") == SINGLE_TURN
+    name = "default_prompts.yaml" if prompts else "default.yaml"
+    document = yaml.safe_load(files("services.contracts").joinpath(name).read_text())
     assert isinstance(document, dict)
     return document
 
 
-def read_document(path: Path | None) -> JsonObject:
-    """The file's mapping, or the default job for None.
+def read_document(path: Path | None, values: Mapping[str, str] = NO_FLAGS) -> JsonObject:
+    """The file's mapping, or for None the default job that suits these flags.
 
     Keys at the top that begin with `x-` are a place for YAML anchors and are left out; `${VAR}` is an environment
-    variable; `model: PATH` and `environment: ID` become sections.
+    variable; `model: PATH` and `environment: ID` become sections; data and reward functions lie beside the file.
 
     Raises:
         BadInput.
     """
     if path is None:
-        return default_document()
+        return default_document(values)
     try:
         document = load_yaml(path.read_text(), os.environ)
     except BadYaml as error:
@@ -52,14 +59,15 @@ def read_document(path: Path | None) -> JsonObject:
     if not isinstance(document, dict):
         raise BadInput(f"{path}: want a mapping of sections such as model and environment, got {_kind(document)}")
     own = {key: value for key, value in document.items() if not str(key).startswith(IGNORED)}
-    return without_short_forms(own)
+    return with_found_files(without_short_forms(own), path.parent)
 
 
 def with_flags(document: Mapping[str, JsonValue], values: Mapping[str, str]) -> JsonObject:
     """The document with each flag's value in its place; values are YAML scalars or JSON.
 
     `model` takes the place of `scratch` and `warmstart`; an estimator drops the keys that only others have, unless
-    they were given as flags too.
+    they were given as flags too; `dataset` takes the place of other prompts. Files are looked for
+    where the command runs.
     """
     changed, paths = copy.deepcopy(dict(document)), flags()
     if "model" in values and isinstance(model := changed.get("model"), dict):
@@ -68,8 +76,17 @@ def with_flags(document: Mapping[str, JsonValue], values: Mapping[str, str]) -> 
     if "advantage_estimator" in values and isinstance(algorithm := changed.get("algorithm"), dict):
         changed["algorithm"] = keys_of_estimator(values["advantage_estimator"], algorithm)
     for name, value in values.items():
-        _put(changed, paths[name], _scalar(name, value))
-    return changed
+        if name == DATASET:
+            _put_dataset(changed, value)
+        else:
+            _put(changed, paths[name], _scalar(name, value))
+    return with_found_files(changed, Path()) if values else changed
+
+
+def _put_dataset(document: JsonObject, value: str) -> None:
+    kwargs = section(section(document, "environment"), "environment_kwargs")
+    others = {name: one for name, one in kwargs.items() if name not in ("rows", "arithmetic")}
+    _put(document, PLACE[:-1], {**others, PLACE[-1]: dataset(value)})
 
 
 def _put(document: JsonObject, path: Sequence[str], value: JsonValue) -> None:
@@ -99,7 +116,9 @@ def overrides(changes: Sequence[str]) -> JsonObject:
             raise BadInput(f"--set: want KEY=VALUE such as learning_rate=3e-4, got {change!r}")
         path = paths.get(key) or next((place for place in paths.values() if ".".join(place) == key), None)
         if path is None:
-            raise BadInput(f"--set {key}: unknown key; `gigpo train --help` lists the known ones")
+            row = foreign_name(key)
+            hint = f"; {row.sentence}" if row else meant(key.rpartition(".")[2], paths)
+            raise BadInput(f"--set {key}: unknown key{hint or '; `gigpo train --help` lists the known ones'}")
         _put(changed, path, _scalar(f"set {key}", value))
     return changed
 

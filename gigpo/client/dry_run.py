@@ -47,17 +47,23 @@ def dry_run(spec: JobSpec, runs: Path, api: str | None) -> DryRun:
 
 
 def show(found: DryRun, words: Console) -> None:
-    """Each estimate with how far it may be off, then the warnings."""
+    """Print `plan_lines`."""
+    for line in plan_lines(found):
+        words.print(line)
+
+
+def plan_lines(found: DryRun) -> list[str]:
+    """A line for each estimate, with how far it may be off, then one for each warning."""
+    lines = []
     figures = {name: value for name, value in found.estimates.items() if name != "ranges" and value is not None}
     ranges = found.estimates.get("ranges")
     known: Mapping[str, Any] = ranges if isinstance(ranges, Mapping) else {}
     for name, value in figures.items():
-        words.print(f"{name:>25}  {number_text(value)}{_uncertainty(known.get(name))}")
+        lines.append(f"{name:>25}  {number_text(value)}{_uncertainty(known.get(name))}")
     if known:
         basis = known["time_s"]["basis"] if "time_s" in known else "unknown, no earlier job here was like this one"
-        words.print(f"{'time':>25}  {basis}")
-    for warning in found.warnings:
-        words.print(f"warning: {warning}")
+        lines.append(f"{'time':>25}  {basis}")
+    return [*lines, *(f"warning: {warning}" for warning in found.warnings)]
 
 
 def _uncertainty(one: Any) -> str:

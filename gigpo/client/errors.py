@@ -1,19 +1,19 @@
-"""What can go wrong, each with the exit code of the command line.
+"""The client's exceptions, each with an exit code for the command line.
 
 GigpoError
-    BadInput            the caller gave something that cannot be done
+    BadInput            the caller's input is invalid
     Unreachable         no API answers
-        NoStack         none is up in this folder
+        NoStack         no stack runs in this folder
     ApiRefused          the API answered with a problem
         Unauthorized    401, no valid key
         Forbidden       403, the key may not do this
         NotFound        404
-        Conflict        409, the state does not allow it, or a key was used for something else
-        Invalid         400, 413, 422: what was sent is wrong; `errors` names the fields
+        Conflict        409, the state does not allow it, or an Idempotency-Key was used for another request
+        Invalid         400, 413, 422: the request is wrong; `errors` names the fields
         RateLimited     429
         ServerFailed    5xx
-    BadAnswer           an answer that is not this API's
-    BrokenDownload      a file is not the one that was promised
+    BadAnswer           the answer is not one of this API
+    BrokenDownload      a downloaded file differs from the one that the API announced
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every leaf of the job spec as an option of a command: `--gamma 0.9`, grouped by section, with its own help."""
+"""Makes every leaf of the job spec an option of a command: `--gamma 0.9`, grouped by section, with its own help."""
 
 from __future__ import annotations
 
@@ -15,9 +15,25 @@ from pydantic.fields import FieldInfo
 
 from gigpo.client.completion import values_of
 from gigpo.client.document import default_document
+from gigpo.client.own_data import DATASET
 from services.contracts.job import JobSpec, flags
 
 PREFIX = "flag_"
+_DATASET = inspect.Parameter(
+    PREFIX + DATASET,
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Option(
+            f"--{DATASET}",
+            metavar="FILE",
+            help="Prompts of yours: a file of JSON lines, or a folder with train.jsonl and perhaps test.jsonl; stands "
+            "for data in environment_kwargs.",
+            rich_help_panel="Keys of a job: environment",
+        ),
+    ],
+)
 
 
 def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -27,11 +43,12 @@ def takes_job_flags(command: Callable[..., None]) -> Callable[..., None]:
     """
     signature = inspect.signature(command, eval_str=True)
     own = [parameter for parameter in signature.parameters.values() if parameter.name != "values"]
-    options = [_option(name, path) for name, path in flags().items()]
+    options = [*(_option(name, path) for name, path in flags().items()), _DATASET]
+    names = [*flags(), DATASET]
 
     @functools.wraps(command)
     def with_flags(**arguments: object) -> None:
-        values = {name: arguments.pop(PREFIX + name) for name in flags()}
+        values = {name: arguments.pop(PREFIX + name) for name in names}
         command(**arguments, values={name: value for name, value in values.items() if value is not None})
 
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in [*own, *options]]
@@ -78,6 +95,11 @@ def _field(path: tuple[str, ...]) -> FieldInfo:
         candidates = [annotation, *get_args(annotation)]
         section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return section.model_fields[path[-1]]
+
+
+def key_help(name: str) -> str:
+    """What a key is, in one line."""
+    return " ".join((_field(flags()[name]).description or "").split())
 
 
 def _help(field: FieldInfo, path: tuple[str, ...]) -> str:

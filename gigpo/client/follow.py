@@ -1,4 +1,4 @@
-"""Watching a job: a bar with live figures on a terminal, plain lines elsewhere. It returns when the job has ended."""
+"""Follows a job until it ends: a progress bar with live figures on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from services.contracts.events import (
     Warned,
     read,
 )
-from services.contracts.pace import Pace, duration, phase_line, phase_words, progress_words
 from services.contracts.summary import EvaluationResult
+from services.presentation.pace import Pace, duration, phase_line, phase_words, progress_words
 
 FIGURES: dict[str, tuple[str, str]] = {
     "success": ("success", ".2f"),

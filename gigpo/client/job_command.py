@@ -120,7 +120,7 @@ def _paragraphs(text: str, width: int) -> Iterator[str]:
 
 def _entry(name: str, text: str, width: int) -> str:
     """A flag and, below it, its help; choices that don't fit beside the flag go on in the next lines."""
-    head = name.strip()
+    head = re.sub(r" <(\w+)>", lambda kind: f" {kind[1].upper()}" if name.startswith("-") else "", name.strip())
     if len(head) > width - 2:
         flag, _, values = head.partition(" ")
         head = f"{flag} one of:\n" + textwrap.indent(_filled(values.replace("|", " | "), width - 6), " " * 6)

@@ -8,6 +8,7 @@ import typer
 
 from gigpo.client.commands import (
     access,
+    beginning,
     changing,
     checkpoints,
     comparing,
@@ -17,14 +18,16 @@ from gigpo.client.commands import (
     evaluations,
     examination,
     jobs,
+    overview,
     rollouts,
     stack,
     training,
     watching,
 )
 from gigpo.client.commands.examination import takes_version
-from gigpo.client.errors import FAILED, OK, GigpoError
+from gigpo.client.errors import BAD_INPUT, FAILED, OK, GigpoError
 from gigpo.client.job_command import JobCommand
+from gigpo.client.missing import missing_package
 from gigpo.client.wrong_call import sentence
 
 app = typer.Typer(
@@ -39,12 +42,15 @@ app = typer.Typer(
     "`gigpo COMMAND --help` explains each command with examples.",
     epilog="Exit codes: 0 done, 1 a job failed, 2 something you gave is wrong, 3 no API answers, 130 interrupted. "
     "With --json stdout holds one JSON document (`jobs logs`: one a line) and words for people go to stderr. "
-    "`gigpo --install-completion` completes commands and flags in your shell.",
+    "`gigpo --install-completion` completes commands, flags, values and jobs in your shell.",
 )
 app.callback()(takes_version)
 app.command(cls=JobCommand)(training.train)
 app.command(cls=JobCommand)(training.warmstart)
 app.command(cls=JobCommand)(comparing.compare)
+app.command()(beginning.init)
+app.command()(overview.status)
+app.command()(overview.logs)
 app.command()(diagnosing.diagnose)
 app.command()(changing.changed)
 app.command()(changing.states)
@@ -64,7 +70,7 @@ app.command()(examination.version)
 
 
 def main() -> None:
-    """Run the command and end the process with its exit code; a wrong call is told in one message."""
+    """Run the command and end the process with its exit code; a wrong call is reported in one message."""
     command = typer.main.get_command(app)
     try:
         status = command.main(sys.argv[1:], prog_name="gigpo", standalone_mode=False)
@@ -75,8 +81,13 @@ def main() -> None:
     except GigpoError as error:
         sys.stderr.write(f"gigpo: {error}\n")
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (missing := missing_package(error)) is None:
+            raise
+        sys.stderr.write(f"gigpo: {missing}\n")
+        sys.exit(BAD_INPUT)
     except typer.Abort:
-        sys.stderr.write("gigpo: nothing was done\n")
+        sys.stderr.write("gigpo: aborted, nothing was changed\n")
         sys.exit(FAILED)
     sys.exit(status or OK)
 

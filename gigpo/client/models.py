@@ -1,4 +1,4 @@
-"""What the API answers, as the client's user sees it: the API's own documents under short names."""
+"""The API's answers for users of the client: the API's own documents under short names."""
 
 from __future__ import annotations
 

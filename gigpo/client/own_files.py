@@ -1,8 +1,8 @@
-"""Files and folders that gigpo writes where users keep theirs: put there by rename, and nothing of the user's removed.
+"""Writes files and folders into the user's folders, each by rename, and never removes the user's own files.
 
-A folder that gigpo has filled holds a marker, `.gigpo.json`: of which kind it is (a checkpoint, results, a comparison),
-perhaps of which job, and name -> SHA-256 of each file as gigpo wrote it. A file is gigpo's own while it still has that
-content. Only own files are replaced or removed unasked, and only by files of their kind.
+A folder that gigpo has written holds a marker, `.gigpo.json`, with its kind (a checkpoint, results, a comparison), for
+some kinds its job, and name -> SHA-256 of each file as gigpo wrote it. A file belongs to gigpo while it still has that
+content. Without being asked, gigpo replaces or removes only its own files, and only with files of the same kind.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def require_own(folder: Path, kind: Kind, *, force: bool = False, known: Digests
     if not force and (others := foreign(folder, kind, known)):
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         raise BadInput(
-            f"{folder} holds other things than a gigpo {kind}: {', '.join(others[:_SHOWN])}{more}; name another "
+            f"{folder} contains other files than a gigpo {kind}: {', '.join(others[:_SHOWN])}{more}; name another "
             "folder, or give --force (in Python force=True), which replaces files of the same name and removes none"
         )
 
@@ -153,7 +153,7 @@ def _place(arriving: Path, folder: Path, head: Mapping[str, str]) -> None:
     files = {path.name: _digest(path) for path in sorted(arriving.iterdir()) if path.name != _LOCK}
     for name in files:
         if (folder / name).is_dir() and not (folder / name).is_symlink():
-            raise BadInput(f"{folder / name}: want to write a file of this name, there is a folder")
+            raise BadInput(f"{folder / name}: cannot write the file, a folder has this name")
     noted = _noted(folder, head["kind"])
     stale = [name for name in noted if name not in files and _is_own(folder / name, noted[name])]
     both = {name: [*noted.get(name, ()), digest] for name, digest in files.items()}
@@ -221,7 +221,7 @@ def _held(arriving: Path, folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BadInput(f"{folder}: another gigpo is writing into it") from None
+            raise BadInput(f"{folder}: another gigpo process is writing into it") from None
         _empty(arriving)
         yield
 
@@ -233,7 +233,7 @@ def _require_arriving(arriving: Path) -> None:
             if (arriving / _LOCK).is_file() or not any(arriving.iterdir()):
                 return
     if os.path.lexists(arriving):
-        raise BadInput(f"{arriving}: gigpo needs this name for a folder of its own; rename what is there")
+        raise BadInput(f"{arriving}: gigpo needs this name for its own folder; rename the existing one")
 
 
 def _empty(arriving: Path) -> None:

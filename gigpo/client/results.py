@@ -1,4 +1,4 @@
-"""What a finished job leaves in the results' folder, all of it fetched over REST."""
+"""The results folder of a finished job. Everything in it is fetched over REST."""
 
 from __future__ import annotations
 

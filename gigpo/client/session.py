@@ -1,4 +1,4 @@
-"""What every command shares: which API, which folder, how to speak, and one place where errors become exit codes."""
+"""The parts that all commands share: the API, the folder, the output, and the translation of errors into exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from rich.console import Console
 
 from gigpo.client.document import hub_models_allowed, require_environment, require_model_folder
 from gigpo.client.errors import BAD_INPUT, INTERRUPTED, GigpoError, NoStack
-from gigpo.client.stack import found_runs, running_stack, stack_holder, stack_in_use, start_stack, stop_stack
+from gigpo.client.stack import (
+    found_runs,
+    running_stack,
+    stack_command,
+    stack_holder,
+    stack_in_use,
+    start_stack,
+    stop_stack,
+)
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.job import JobSpec
 from services.contracts.states import JobState
@@ -115,7 +123,7 @@ def connected(runs: Path, api_url: str | None) -> Iterator[GigpoClient]:
 def _no_stack(runs: Path) -> str:
     if stack_holder(runs) is not None:
         return f"the stack of {runs} is not up yet; try again in some seconds"
-    return f"no stack is up in {runs}; `gigpo up` starts one, --api names one elsewhere"
+    return f"no stack is running in {runs}; start one with `gigpo up`, or name another API with --api"
 
 
 @contextmanager
@@ -135,11 +143,12 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
     is_up = running_stack(runs) is not None
     require_model_folder(spec, hub_models=is_up or hub_models_allowed())  # one that is up answers itself
     if not is_up:
+        stack_command()
         require_environment(spec)
     with stack_in_use(runs) as can_be_stopped:
         stack = running_stack(runs)
         if stack is None:
-            words.print(f"no stack is up in {runs}: starting one, which takes some seconds")
+            words.print(f"no stack is running in {runs}: starting one, which takes some seconds")
             stack = start_stack(runs, words.print, temporary=True)
         with GigpoClient(stack.api_url, api_key()) as client:
             try:

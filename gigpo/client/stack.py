@@ -1,4 +1,4 @@
-"""The stack of a folder: find it, start it in the background, stop it."""
+"""Finds the stack of a folder, starts it in the background, and stops it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from gigpo.client.errors import BadInput, NoStack
+from gigpo.client.missing import how_to_install
 
 START_S = 900.0
 """Longest wait for a stack to be up: three stages, each of which may take minutes on a busy machine; ten seconds are
@@ -90,7 +91,8 @@ def stack_holder(runs: Path) -> int | None:
 def stack_command() -> list[str]:
     """The command of a stack in the foreground. Raises NoStack when this installation is the client alone."""
     if find_spec("services.stack") is None or find_spec("uvicorn") is None:
-        raise NoStack("this installation is the client alone: pip install 'gigpo-platform[embedded]', or name an API")
+        here = f"{how_to_install()} brings a stack"
+        raise NoStack(f"this installation is the client alone: {here}, --api URL names an API elsewhere")
     return [sys.executable, "-m", "services.stack.main"]
 
 

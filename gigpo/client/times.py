@@ -1,4 +1,4 @@
-"""Times as people give and read them."""
+"""Parses and formats times for people."""
 
 from __future__ import annotations
 

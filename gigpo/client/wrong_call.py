@@ -134,4 +134,4 @@ def _hint(parameter: Any) -> str:
     if parameter is None:
         return "an argument"
     longest = max((name for name in parameter.opts if name.startswith("-")), key=len, default="")
-    return longest or str(parameter.metavar or parameter.human_readable_name)
+    return longest or str(parameter.metavar or (parameter.name or "an argument").upper())

@@ -1,4 +1,4 @@
-"""YAML of job files: a key that is given twice is an error, and `${VAR}` stands for an environment variable."""
+"""YAML of job files: a repeated key is an error, and `${VAR}` stands for an environment variable."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Loader(yaml.SafeLoader):
             line = key.start_mark.line + 1
             if key.value in lines:
                 first = lines[key.value]
-                raise KeyTwice(f"line {line}: the key {key.value!r} is there already, on line {first}; want it once")
+                raise KeyTwice(f"line {line}: the key {key.value!r} repeats the one on line {first}; want it once")
             lines[key.value] = line
         return super().construct_mapping(node, deep)
 

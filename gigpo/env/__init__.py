@@ -1,4 +1,4 @@
-"""What an author of an environment imports: `from gigpo.env import Environment, Observation, Outcome`."""
+"""The names for authors of environments: `from gigpo.env import Environment, Observation, Outcome`."""
 
 from gigpo.env.data import read_json, read_jsonl
 from gigpo.env.environment import (

@@ -1,10 +1,12 @@
-"""Files of the operator that a job may name: all below one folder, ENV_SERVICE_DATA_ROOT.
+"""Data files that a job may name: the operator keeps them all below one folder, ENV_SERVICE_DATA_ROOT.
 
-A field of an environment's Kwargs is a `DataFolder`; a job names it relative to the root, the environment gets an
-absolute path. Without a root, and for what lies outside it, the kwargs are refused.
+A field of an environment's Kwargs is a `DataFolder`: the job gives a path relative to the root, the environment gets an
+absolute path. Kwargs are refused when no root is set or the path leads outside it. A file that a user sends with a job
+is named `file:<hash>/<name>` and comes from the platform's own storage.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,14 +17,17 @@ from gigpo.env.environment import KwargsError
 from gigpo.env.progress import allow_silence, report_each
 
 T = TypeVar("T")
+_KEPT = re.compile(r"file:([0-9a-f]{64})/[^/]+")
 JSON_S_PER_BYTE = 2e-7
 """No file takes longer, seconds: parsing takes 4e-9 a byte on a quiet machine; disks may be slow."""
 
 
 def _folder_below_root(name: Path, info: ValidationInfo) -> Path:
+    if (kept := _KEPT.fullmatch(str(name))) is not None:
+        return _kept_folder(kept[1], (info.context or {}).get("files_root"))
     root = (info.context or {}).get("data_root")
     if root is None:
-        raise ValueError("this service serves no files: its operator sets ENV_SERVICE_DATA_ROOT")
+        raise ValueError("this service has no folders of data (ENV_SERVICE_DATA_ROOT); name a file of yours as ./FILE")
     root = Path(root).resolve()
     folder = (root / name).resolve()  # links are followed first, so that none leads out
     if not folder.is_relative_to(root):
@@ -32,8 +37,19 @@ def _folder_below_root(name: Path, info: ValidationInfo) -> Path:
     return folder
 
 
+def _kept_folder(sha: str, root: str | None) -> Path:
+    """The folder of a user's files, which lie on the platform's storage by the hash of their content."""
+    if root is None:
+        raise ValueError("this service keeps no files of users: its operator sets ENV_SERVICE_FILES_ROOT")
+    folder = Path(root) / sha
+    if not folder.is_dir():
+        raise ValueError("no file of this content is kept here")
+    return folder
+
+
 DataFolder = Annotated[Path, AfterValidator(_folder_below_root)]
-"""A folder below the data root; validate with context={"data_root": path or None}."""
+"""A folder below the data root, or that of a file which came with the job; validate with
+context={"data_root": path or None, "files_root": path or None}."""
 
 
 def one_file(folder: Path, pattern: str) -> Path:

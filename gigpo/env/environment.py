@@ -1,4 +1,4 @@
-"""What an author of an environment writes against.
+"""The interface that authors of environments implement.
 
 An environment is one class: `reset` shows the first observation, `step` applies one action. Everything else has a
 default. Register the class by an entry point of the group `gigpo.environments`; its name is the environment's id.

@@ -1,7 +1,7 @@
-"""How environment code says that long work goes on: a worker that shows no life for `step_timeout_s` is killed as hung.
+"""Progress reports of environment code in long work: a worker without one for `step_timeout_s` is killed as hung.
 
-What sessions share, such as a catalogue and its index, is made within the first reset of a worker. That may take long,
-on a busy machine or for much data, without being stuck.
+Data that sessions share, such as a catalogue and its index, is built within a worker's first reset. On a busy machine
+or with much data that may take long without being stuck.
 """
 
 import contextlib

@@ -1,1 +1,1 @@
-"""The advantage service: groups of finished episodes in, advantages out, the same bytes whoever computes them."""
+"""The advantage service: groups of finished episodes in, advantages out. Every instance computes the same bytes."""

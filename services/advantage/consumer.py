@@ -1,4 +1,4 @@
-"""The edge: complete groups of all active jobs from their streams, in micro-batches, scores into the ledger."""
+"""The edge: reads complete groups of all active jobs in micro-batches and writes their scores to the ledger."""
 
 from __future__ import annotations
 

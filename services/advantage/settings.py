@@ -1,4 +1,4 @@
-"""How the advantage service is set: environment variables ADVANTAGE_*."""
+"""Settings of the advantage service: environment variables ADVANTAGE_*."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""The REST API: SQL is the truth about jobs; the trainer is told through Redis and Celery and heard through events."""
+"""The REST API: SQL holds the truth about jobs. The trainer gets jobs by Redis and Celery and answers by events."""

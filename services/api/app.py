@@ -1,4 +1,4 @@
-"""The FastAPI application: routes, what stands before them, and one translation of every error into a problem."""
+"""The FastAPI application: routes, middleware, and the translation of every error into a problem."""
 
 from __future__ import annotations
 

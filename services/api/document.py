@@ -1,4 +1,4 @@
-"""`gigpo openapi`: the REST API's document, printed without starting anything."""
+"""`gigpo openapi`: prints the REST API's document without starting a service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the API is set: environment variables API_*."""
+"""Settings of the API: environment variables API_*."""
 
 from __future__ import annotations
 
@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     hub_models: bool = False
     """Jobs may name models of the Hugging Face hub, which the trainer fetches; HF_ENDPOINT and HF_TOKEN are read by API
     and trainer."""
+    user_files: bool = False
+    """Also callers with a key may name files for their jobs, such as reward functions; they must lie in the model
+    roots, and functions run in the environments' workers. Without keys everybody may."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
     trackers: Annotated[TrackerNames, NoDecode] = []
@@ -108,7 +111,7 @@ class Settings(BaseSettings):
         for root in self.model_roots:
             real = root.resolve()
             if real.is_relative_to(ours) or ours.is_relative_to(real):
-                raise ValueError(f"API_MODEL_ROOTS: want folders apart from API_DATA_DIR ({ours}), got {root}")
+                raise ValueError(f"API_MODEL_ROOTS: want folders outside API_DATA_DIR ({ours}), got {root}")
         return self
 
     @property

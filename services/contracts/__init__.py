@@ -1,1 +1,1 @@
-"""What the services say to each other: job spec, stream messages, identities, policy manifests. No transport."""
+"""Everything that the services exchange: job spec, stream messages, events, ids, policy manifests. No transport."""

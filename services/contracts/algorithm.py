@@ -1,7 +1,7 @@
 """The `algorithm` section of a job spec: advantages and loss. Names are ms-swift's where it has the parameter.
 
 Its fields, their ranges and what they need beside them come from the tables of `gigpo_core`, which load without torch.
-What means nothing together is refused here, so that a job never finds out at its first batch.
+Combinations that make no sense are refused here, so that a job does not fail at its first batch.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Trained groups as files, so that people can see why a step was rewarded after Redis has forgotten it.
+"""Archives of trained groups. They show why a step was rewarded after Redis has deleted the group.
 
 `rollouts/batch-00001.msgpack.zlib` holds a trained batch and `rollouts/eval-after-00060.msgpack.zlib` an evaluation by
 label and policy version: zlib over a msgpack array with one entry per group, in order of cursor:
 [`ScoredGroup` payload, [`Episode` payload, ... in order of k]]. The payloads are the messages' bytes as they were in
 the ledger.
 
-That is version 1 of the archive, which says nothing of its version. A later one is a map that holds it as `archive`.
-The messages inside have versions of their own: an archive is as readable as they are.
+That is version 1 of the archive, which does not hold its version number. Every later version is a map that holds it as
+`archive`. The messages inside have their own versions; an archive is readable if its messages are.
 """
 
 from __future__ import annotations

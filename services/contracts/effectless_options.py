@@ -1,4 +1,4 @@
-"""Options that only have an effect beside others: each said once, as a row of its section's table."""
+"""Options that have an effect only beside certain values of others. Each rule is one row of its section's table."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def effective_with(option: str, choice: str, having: Iterable[str]) -> Effect:
 def without_effect(
     effects: Iterable[Effect], values: Mapping[str, object], changed: Callable[[str], bool]
 ) -> str | None:
-    """The sentence for the first option that was changed though nothing would come of it; None: there is none.
+    """Describe the first option that was changed but has no effect beside the others; None: every change has an effect.
 
-    A default is no request, so a spec with every default written out is as good as one without.
+    A default value never counts as a change, so a spec may write every default out.
 
     Args:
         values: option -> its value, of all that `effects` name.

@@ -1,4 +1,4 @@
-"""What a job knows of its environment: looked up once at submission, then the same for every service."""
+"""A job's description of its environment: looked up once at submission, then the same for every service."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What services say of a job: one struct per kind of event, its way into a `JobEvent` (`encoded`) and back (`read`).
+"""Events that services publish about a job: one struct per kind, written as a `JobEvent` (`encoded`) and read (`read`).
 
 On the stream, in SQL and over REST an event is {kind, at_unix_s, data}. Only this module names the kinds and the fields
-of `data`; what a struct leaves at its default is left out.
+of `data`. A field with its default value is omitted.
 """
 
 from __future__ import annotations

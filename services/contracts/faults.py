@@ -1,4 +1,4 @@
-"""Whose fault it was that an episode ended without a reward."""
+"""Classes of faults: who caused an episode to end without a reward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each live instance of a service says of itself, under `keys.service_heartbeat`, as JSON."""
+"""The heartbeat of a live service instance: JSON under `keys.service_heartbeat`."""
 
 from __future__ import annotations
 

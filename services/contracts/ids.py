@@ -1,6 +1,6 @@
-"""Deterministic identities: the same job seed opens the same groups on the same tasks, whoever asks and whenever.
+"""Deterministic ids: the same job seed opens the same groups on the same tasks, on every machine and at every attempt.
 
-Nothing here is random and nothing depends on the job's id, so two runs of one spec can be compared group by group.
+Nothing here is random or depends on the job's id, so two runs of one spec can be compared group by group.
 """
 
 from __future__ import annotations

@@ -331,10 +331,10 @@ class JobSpec(Section):
                 f"groups_per_batch = {self.rollout.groups_per_batch}, got {self.training.minibatches}"
             )
         if self.model.warmstart and self.model.model:
-            raise ValueError("warmstart: want it with `scratch` only, a model from a folder is trained as it is")
+            raise ValueError("warmstart: want it with `scratch` only; a model from a folder needs no warm start")
         if self.inference.deterministic and self.rollout.max_staleness:
             raise ValueError(
-                "deterministic: want max_staleness: 0 with it (else the version that samples depends on timing), "
+                "deterministic: want max_staleness: 0 with it (otherwise timing decides which version samples), "
                 f"got {self.rollout.max_staleness}"
             )
         if self.prompt_and_response_tokens > self.max_model_len:
@@ -368,14 +368,11 @@ class JobSpec(Section):
             known = ", ".join(BUILT_IN_REWARDS)
             raise ValueError(f"reward_funcs: want at least one with use_gym_env: false, such as {known}; got none")
         if self.algorithm.scale_rewards == "gdpo" and not functions:
-            raise ValueError("scale_rewards: gdpo scales reward functions apart, want reward_funcs with it, got none")
+            raise ValueError(
+                "scale_rewards: gdpo scales each reward function separately, want reward_funcs with it, got none"
+            )
         if not gym and environment.max_turns != 1:
             raise ValueError(f"max_turns: want 1 with use_gym_env: false, got {environment.max_turns}")
-        own_rows = sorted({"data", "rows"} & environment.environment_kwargs.keys())
-        if not gym and self.model.scratch and own_rows:
-            raise ValueError(
-                f"scratch: its tokenizer knows the words of generated sums alone, want `model` with {own_rows[0]}"
-            )
         return self
 
     @model_validator(mode="after")
@@ -385,7 +382,9 @@ class JobSpec(Section):
         for key, kwargs in given.items():
             for name, place in (("max_turns", "environment.max_turns"), ("rewards", "the section rewards")):
                 if name in kwargs:
-                    raise ValueError(f"{key}.{name}: want it in {place}, which sessions are told from, got it here")
+                    raise ValueError(
+                        f"{key}.{name}: want it in {place}, which the environment's sessions use, got it here"
+                    )
         return self
 
     @property

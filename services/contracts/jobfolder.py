@@ -1,4 +1,4 @@
-"""Where a job's files lie on shared storage: the trainer writes them, replicas and the API read them."""
+"""The layout of a job's folder on shared storage. The trainer writes the files, replicas and the API read them."""
 
 from __future__ import annotations
 

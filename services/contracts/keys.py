@@ -1,4 +1,4 @@
-"""Names of everything in Redis. One hash tag per job, so that every script touches one slot of a cluster."""
+"""Names of all Redis keys. A job's keys share one hash tag, so that every script uses one slot of a cluster."""
 
 from __future__ import annotations
 

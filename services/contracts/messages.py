@@ -1,8 +1,8 @@
 """Messages on the streams: msgspec structs as msgpack. Arrays travel as little-endian bytes, never as pickles.
 
 Every payload starts with the schema version of its kind. `decode` reads every version ever written and refuses newer
-ones; see `versions` for what needs a new version and what does not. A part of a message (`Step`, `GenerateItem`,
-`Generated`) has no version of its own: where it changes, the messages that hold it get a new one.
+ones; `versions` explains which changes need a new version. A part of a message (`Step`, `GenerateItem`, `Generated`)
+has no version of its own: when it changes, the messages that hold it get a new version.
 """
 
 from __future__ import annotations
@@ -234,7 +234,9 @@ def decode_view(payload: bytes, kind: type[Message], view: type[M]) -> M:
     except msgspec.MsgspecError as error:
         version = _version_in(payload)
         if version is None or version == newest(kind):
-            raise ContractError(f"want a {kind.__name__}, got {len(payload)} bytes that are none: {error}") from error
+            raise ContractError(
+                f"want a {kind.__name__}, got {len(payload)} bytes that cannot be decoded: {error}"
+            ) from error
     else:
         version = message.schema
         if version == newest(kind):
@@ -249,7 +251,7 @@ def _converted(payload: bytes, version: int, kind: type[Message], view: type[M])
         return msgspec.convert({**fields, "schema": newest(kind)}, view)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ContractError(
-            f"want a {kind.__name__} of schema {version}, got bytes that are none: {error!r}"
+            f"want a {kind.__name__} of schema {version}, got bytes that cannot be decoded: {error!r}"
         ) from error
 
 

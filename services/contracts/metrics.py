@@ -1,7 +1,7 @@
-"""The metrics of a batch: every field of its record, said once.
+"""The metrics of a batch: the one definition of every field of its record.
 
-`metrics.jsonl`, the `metrics` events and the REST API hold a record by these names; the panels of dashboard and client
-and the table in docs/metrics.md are made from them. What an earlier version did not measure is missing in its records.
+`metrics.jsonl`, the `metrics` events and the REST API use these names. The panels of dashboard and client and the table
+in docs/metrics.md are made from them. Records of earlier versions lack the metrics that came later.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.contracts.messages import STEP_GROUP_BINS
+from services.contracts.metric_readings import READINGS
 
 
 @dataclass(frozen=True)
@@ -123,5 +124,8 @@ METRICS = (
 
 def metric_table() -> str:
     """The fields as a table in Markdown."""
-    rows = [f"| `{one.name}` | {one.unit} | {one.about} | {one.panel or ''} |" for one in METRICS]
-    return "\n".join(["| field | unit | | panel |", "|---|---|---|---|", *rows]) + "\n"
+    rows = [
+        f"| `{one.name}` | {one.unit} | {one.about} | {READINGS.get(one.name, '')} | {one.panel or ''} |"
+        for one in METRICS
+    ]
+    return "\n".join(["| field | unit | what it is | how to read it | panel |", "|---|---|---|---|---|", *rows]) + "\n"

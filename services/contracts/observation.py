@@ -1,4 +1,4 @@
-"""An observation between the environment's process and the one that plays."""
+"""An observation as it travels from the environment's process to the rollout worker."""
 
 from __future__ import annotations
 

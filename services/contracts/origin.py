@@ -1,4 +1,4 @@
-"""What a job's folder says of the training that it goes on with: `origin.json`, api -> trainer."""
+"""The source of a training that a job continues: `origin.json`, written by the API and read by the trainer."""
 
 from __future__ import annotations
 

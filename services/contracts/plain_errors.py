@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from difflib import get_close_matches
 from typing import Any
 
@@ -64,7 +65,7 @@ def in_words(problem: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         return one_of(re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]], problem["input"])
     if kind == "string_pattern_mismatch":
-        wanted = _PATTERNS.get(context["pattern"], f"text of the form {context['pattern']}")
+        wanted = _PATTERNS.get(context["pattern"], "text of another form")  # nobody should have to read the pattern
     elif kind in _WANTED:
         wanted = _WANTED[kind].format(**{name: _number(bound) for name, bound in context.items()})
     else:
@@ -91,7 +92,11 @@ def meant(got: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def shown(value: object) -> str:
-    """The value as Python writes it, cut in the middle where it is long."""
+    """The value as a job file has it, text in quotes; cut in the middle where it is long."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, date):
+        return value.isoformat()
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = _SHOWN
     return short.repr(value)

@@ -1,4 +1,4 @@
-"""Policy versions: what the trainer publishes and what a replica answers before it serves a version."""
+"""Policy versions: the trainer's manifest, and a replica's answer before it serves the version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a spec names a policy: a folder, `job:<job id>/<checkpoint>`, or `<owner>/<name>` on the Hugging Face hub."""
+"""References to a policy: a folder, `job:<job id>/<checkpoint>`, or `<owner>/<name>` on the Hugging Face hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reward functions of single-turn jobs: which, how they are weighed, and what they are told.
+"""Reward functions of single-turn jobs: their names, weights and parameters.
 
 Names, formulas and defaults are ms-swift's; docs/prompts.md has them with their sources.
 """
@@ -44,8 +44,8 @@ class Rewards(Section):
     )
 
     reward_funcs: list[str] = Field(default_factory=list)
-    """Reward functions, at least one with use_gym_env: false: accuracy, format, cosine, repetition, soft_overlong, or
-    the name of an installed plugin."""
+    """Reward functions, at least one with use_gym_env: false: accuracy, format, cosine, repetition, soft_overlong, the
+    name of an installed plugin, or a function of a file of yours as my_reward.py:score."""
     reward_weights: list[float] | None = None
     """One weight per function, in their order; all 1 where none are given."""
     cosine_min_len_value_wrong: float = -0.5
@@ -86,7 +86,9 @@ class Rewards(Section):
             wanted = len(self.reward_funcs)
             raise ValueError(f"reward_weights: want {wanted}, one per function, got {len(self.reward_weights)}")
         if "soft_overlong" in self.reward_funcs and self.soft_cache_length is None:
-            raise ValueError("soft_cache_length: soft_overlong wants it, tokens before soft_max_length, got none")
+            raise ValueError(
+                "soft_cache_length: soft_overlong needs a number of tokens before soft_max_length, got none"
+            )
         longest, margin = self.soft_max_length, self.soft_cache_length
         if longest and margin and margin > longest:
             raise ValueError(f"soft_cache_length: want at most soft_max_length = {longest}, got {margin}")

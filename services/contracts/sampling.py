@@ -1,4 +1,4 @@
-"""A question to a policy and its answer, as engines, the wire and episodes share them."""
+"""A prompt for a policy and the sampled response, as engines, messages and episodes share them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every section of a job spec has in common."""
+"""The base class of every section of a job spec."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""States of a job, what may follow what, and what a user's command means in each. No SQL, no transport.
+"""States of a job, the transitions between them, and the effect of a user's command in each. No SQL, no transport.
 
     PENDING -> QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED
                  ^          |
                  +- PAUSED <+     and back from RUNNING to QUEUED where no inference replica is free
 
-What happened comes from the job's events (`follows`); what the user wants is a `Command`, and the reconciler brings the
-first to the second.
+A job's events report its actual state (`follows`). A `Command` is the state that the user wants, and the reconciler
+moves the job towards it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a finished job says of itself: `summary.json`."""
+"""The summary of a finished job: `summary.json`."""
 
 from __future__ import annotations
 

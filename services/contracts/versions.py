@@ -1,8 +1,8 @@
-"""Versions of what is written down: every kind of message, the archives, the learner's state and each kind of JSON
-object in a job's folder count for themselves.
+"""Versions of stored formats. Every kind of message, the archives, the learner's state and each kind of JSON object in
+a job's folder have their own number.
 
-A format's version is 1 plus the number of its upgrades; upgrade n makes the form of version n + 1 of one of version n.
-So everything that was ever written stays readable. What a change of a format needs:
+A format's version is 1 plus the number of its upgrades; upgrade n turns version n into version n + 1. So everything
+that was ever written stays readable. To change a format:
 
 1. Prefer a new field with a default. It needs no new version: older readers ignore it, newer ones fill it in.
 2. Otherwise (a field changes its meaning, loses its default or goes) append an upgrade and raise the version. Write

@@ -101,5 +101,5 @@ def decoded(payload: bytes) -> AnyShown:
         return shown
     except msgspec.MsgspecError as error:
         raise ContractError(
-            f"want a step of a watched episode, got {len(payload)} bytes that are none: {error}"
+            f"want a step of a watched episode, got {len(payload)} bytes that cannot be decoded: {error}"
         ) from error

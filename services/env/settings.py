@@ -1,4 +1,4 @@
-"""How the environment service is set: environment variables ENV_SERVICE_*."""
+"""Settings of the environment service: environment variables ENV_SERVICE_*."""
 
 import json
 from pathlib import Path
@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     """Environment id -> what its class finds in `options`, such as the addresses that `openenv` may call."""
     data_root: Path | None = None
     """Folder whose subfolders jobs may name as an environment's data, such as a catalogue; unset: none."""
+    files_root: Path | None = None
+    """Folder of the files that users' jobs name, data and reward functions, each below the hash of its content; the API
+    puts them there. Unset: jobs bring none."""
     extra_environments: dict[str, str] = {}
     """Id -> "module:Class" of environments that no installed package registers. A module that is not installed is
     looked for in the folder in which the service was started."""

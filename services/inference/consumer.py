@@ -1,8 +1,7 @@
-"""The edge: generate requests from this replica's stream, answers to the workers' streams.
+"""The edge: reads generate requests from this replica's stream and writes answers to the workers' streams.
 
-A request is acknowledged only when the answers to all of its items are written. The two streams lie in different slots
-of a Redis cluster, so this is two commands and not one script: a crash between them repeats an answer, which carries
-its item's id and is the same.
+A request is acknowledged after the answers to all of its items are written. The two streams lie in different slots of a
+Redis cluster, so this takes two commands: a crash between them repeats an answer with the same item id and content.
 """
 
 from __future__ import annotations

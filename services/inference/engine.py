@@ -1,7 +1,7 @@
-"""The port to what samples: token ids in, token ids, log-probabilities and versions out.
+"""The port to the engines: token ids in, token ids, log-probabilities and versions out.
 
-Two engines stand behind it, vLLM (`vllm_engine`) and transformers in this process (`transformers_engine`), and the
-fake of the tests. All of them are held to `tests/e2e/inference`.
+vLLM (`vllm_engine`), transformers in this process (`transformers_engine`) and the fake of the tests implement it. The
+tests in `tests/e2e/inference` run on all of them.
 """
 
 from __future__ import annotations

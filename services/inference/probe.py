@@ -1,4 +1,4 @@
-"""Whether an engine serves the weights that it was told to: it continues the manifest's probe as the trainer did."""
+"""Checks that an engine serves the published weights: it must continue the manifest's probe as the trainer did."""
 
 from __future__ import annotations
 

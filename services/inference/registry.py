@@ -1,4 +1,4 @@
-"""Where replicas, jobs and policy versions are found and told: the Redis keys of the inference service."""
+"""The registry of replicas, jobs and policy versions: reads and writes the inference service's Redis keys."""
 
 from __future__ import annotations
 

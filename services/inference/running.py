@@ -1,4 +1,4 @@
-"""A replica with everything it needs, running: connections, engine makers, loops, heartbeats, and the way down."""
+"""Runs a replica with its connections, engine makers, loops and heartbeats, and shuts it down."""
 
 from __future__ import annotations
 

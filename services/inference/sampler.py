@@ -1,7 +1,7 @@
-"""From single prompts to the engine's batches and back: what waits, what is sampled, what was answered.
+"""Batches single prompts for the engine: keeps the waiting ones, those being sampled, and the answers.
 
-A prompt waits here until its policy version is served, is sampled once however often it is asked for, survives the
-engine's death, and is dropped once nobody waits for it. Nothing here knows Redis or vLLM.
+A prompt waits here until its policy version is served. It is sampled once, even when it is requested repeatedly; it
+survives the engine's death; it is dropped when nobody waits for it any more. Nothing here knows Redis or vLLM.
 """
 
 from __future__ import annotations

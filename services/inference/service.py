@@ -1,6 +1,6 @@
-"""One replica: takes a job, keeps its engine on the job's newest policy version, adopts what dead replicas left.
+"""One replica: it chooses a job, keeps its engine on the newest policy version, and adopts requests of dead replicas.
 
-`follow` is one look at the world and what it asks for; `run` looks until the service stops.
+`follow` reads the registry once and acts on it; `run` repeats that until the service stops.
 """
 
 from __future__ import annotations

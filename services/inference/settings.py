@@ -1,4 +1,4 @@
-"""Everything that can be set about the inference service."""
+"""Settings of the inference service: environment variables INFERENCE_*."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""transformers in this process behind the engine port: for machines where vLLM does not install, chosen explicitly.
+"""The engine port on transformers in this process: for machines where vLLM cannot be installed; chosen explicitly.
 
-One batch at a time on one thread, which is watched: however long a batch takes, it may while it goes on. torch is
-imported when the engine first starts.
+It samples one batch at a time on one thread. A watch ends a batch that makes no progress, not one that is slow. torch
+is imported when the engine first starts.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class TransformersEngine:
 
     async def update(self, manifest: PolicyManifest) -> float:
         if self._model is None or self._served is None or self._served.base_sha != manifest.base_sha:
-            raise UpdateRejected(f"version {manifest.version} is of another base than the one being served")
+            raise UpdateRejected(f"version {manifest.version} belongs to another base model than the served version")
         await self._on_thread(lambda: verify(manifest, self._data_dir))
         return await self._swap(self._model, manifest)
 

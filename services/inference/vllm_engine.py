@@ -1,9 +1,9 @@
-"""vLLM behind the engine port: supervises one server and speaks its HTTP API.
+"""The engine port on vLLM: supervises one server and uses its HTTP API.
 
-Sampling goes through our plugin's batched route, weight updates through vLLM's own four phases (pause keeping
-requests, start, update, finish with the version, resume); only the transfer backend's name and what it is told differ
-between files on a CPU and NCCL or IPC on GPUs.
-No answer has a limit of its own: `watch.Watch` tells a dead server from a slow one.
+Sampling uses our plugin's batched route, weight updates use vLLM's own phases (pause keeping requests, start, update,
+finish with the version, resume). Only the transfer backend's name and arguments differ between files on a CPU and NCCL
+or IPC on GPUs.
+Answers have no time limit: `watch.Watch` tells a dead server from a slow one.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class VllmEngine:
 
     async def update(self, manifest: PolicyManifest) -> float:
         if self._model is None or not self._model.same_start(manifest):
-            raise UpdateRejected(f"version {manifest.version} is of another base than the one being served")
+            raise UpdateRejected(f"version {manifest.version} belongs to another base model than the served version")
         await self._verify(manifest)
         return await self._swap(manifest)
 
@@ -118,7 +118,7 @@ class VllmEngine:
             raise
         except httpx.HTTPError as error:
             self._model = None
-            raise EngineFailed(f"vLLM broke off while sampling: {type(error).__name__}: {error}") from error
+            raise EngineFailed(f"vLLM closed the connection while sampling: {type(error).__name__}: {error}") from error
         if missing:
             self._model = None
             raise EngineFailed(f"vLLM ended its answer with {missing} of {len(prompts)} prompts missing")
@@ -145,7 +145,9 @@ class VllmEngine:
     async def _launch(self, manifest: PolicyManifest) -> None:
         settings = self._settings
         if not settings.python.exists():
-            raise EngineFailed(f"no vLLM environment at {settings.python}: make it, or ask for the transformers engine")
+            raise EngineFailed(
+                f"no vLLM environment at {settings.python}: run `make install-vllm`, or choose the transformers engine"
+            )
         cuda = on_cuda(settings.device)
         process = self._process = VllmProcess(settings.log)
         model = whole_model(manifest, process.socket.parent / "model")
@@ -272,5 +274,5 @@ def _outcome(row: _Row) -> Outcome:
         versions[start:end] = array("i", [int(version)] * (end - start))
         covered += end - start
     if covered != len(versions):
-        raise EngineFailed(f"vLLM named the version of {covered} of {len(versions)} tokens")
+        raise EngineFailed(f"vLLM gave the policy version of {covered} of {len(versions)} tokens")
     return SampledTokens(response_ids, logprobs, pack_int32(versions), finish_reason)

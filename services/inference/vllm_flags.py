@@ -1,4 +1,4 @@
-"""Which flags and variables a vLLM server gets, on a CPU and on a GPU."""
+"""The flags and environment variables of a vLLM server, on a CPU and on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sentence in which vLLM says why it ended, out of the many lines that it writes around it."""
+"""Finds the sentence in vLLM's log that says why it ended."""
 
 from __future__ import annotations
 

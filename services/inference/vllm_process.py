@@ -1,7 +1,7 @@
-"""One vLLM server process group: started, watched, ended. It talks over a Unix socket in a folder of its own.
+"""One vLLM server's process group: starts, watches and ends it. The server listens on a Unix socket in its own folder.
 
-vLLM's API key does not guard its control plane (pause, weight updates, RPC), so the socket's folder is readable for
-this user only, and no port exists.
+vLLM's API key does not guard its control plane (pause, weight updates, RPC), so only this user can read the socket's
+folder, and no port is open.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Tells a dead or hung engine from a slow one: by what it does, however long an answer takes.
+"""Tells a dead or hung engine from a slow one by its signs of life, not by the time that an answer takes.
 
-An engine lives while its loop turns or its processes use CPU time (one step on a long prompt may take minutes). It
-works while tokens come. Time is counted in looks, so that an engine is not blamed for a time in which this process
-stood still.
+An engine is alive while its loop turns or its processes use CPU time (one step on a long prompt may take minutes). It
+makes progress while tokens come. Time is counted in observations, so that an engine is not blamed for a time in which
+this process itself was stopped.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ def whole_model(manifest: PolicyManifest, folder: Path) -> Path:
         for file in [*beside, *(Path(manifest.path) / name for name in manifest.files)]:
             (folder / file.name).symlink_to(file.resolve(strict=True))
     except OSError as error:
-        raise UpdateRejected(f"version {manifest.version} can't be started from: {error}") from error
+        raise UpdateRejected(
+            f"version {manifest.version} can't be linked into a folder for the engine: {error}"
+        ) from error
     return folder
 
 
@@ -60,7 +62,7 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Tensor name -> shape over all safetensors files of a folder, from their headers.
 
     Raises:
-        UpdateRejected: a file is no safetensors file, or there is none.
+        UpdateRejected: a file is not a safetensors file, or there is none.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for file in sorted(folder.glob("*.safetensors")):
@@ -75,11 +77,11 @@ def _header(file: Path) -> dict[str, dict[str, list[int]]]:
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if length > HEADER_LIMIT:
-            raise UpdateRejected(f"{file} is no safetensors file")
+            raise UpdateRejected(f"{file} is not a safetensors file")
         try:
             header: dict[str, dict[str, list[int]]] = json.loads(opened.read(length))
         except ValueError as error:
-            raise UpdateRejected(f"{file} is no safetensors file: {error}") from error
+            raise UpdateRejected(f"{file} is not a safetensors file: {error}") from error
     return header
 
 

@@ -1,1 +1,1 @@
-"""How a service runs: logging, lifecycle, heartbeats, Redis connections, acknowledged streams. No domain words."""
+"""The toolkit of all services: logs, lifecycle, heartbeats, Redis connections, acked streams. No domain words."""

@@ -1,4 +1,4 @@
-"""Sets aside what cannot be read: an entry, with the cause, in the stream's dead letters; a key under another name."""
+"""Moves unreadable data aside: an entry goes to its stream's dead letters with the cause, a key gets another name."""
 
 from __future__ import annotations
 

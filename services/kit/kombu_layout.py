@@ -1,7 +1,7 @@
-"""How kombu, Celery's message library, lays a queue out in Redis: its key names and the form of its messages.
+"""The layout of a queue of kombu, Celery's message library, in Redis: key names and the form of messages.
 
-That is kombu's own layout, not its API: the version is pinned, and tests look at the messages of a real sender and at
-those that a real worker holds.
+The layout is internal to kombu, so the version is pinned, and tests read the messages of a real sender and of a real
+worker.
 """
 
 from __future__ import annotations

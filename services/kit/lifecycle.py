@@ -1,4 +1,4 @@
-"""How a process lives: announce its address, beat, stop on SIGTERM or SIGINT."""
+"""The life of a service process: announce its address, send heartbeats, stop on SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def heartbeat(redis: Redis, key: str, value: Callable[[], str]) -> AsyncIt
             try:
                 await redis.set(key, value(), ex=HEARTBEAT_TTL_S)
             except (RedisError, OSError) as error:
-                log.error("Redis does not take the heartbeat", error=repr(error))
+                log.error("Redis did not accept the heartbeat", error=repr(error))
 
     await redis.set(key, value(), ex=HEARTBEAT_TTL_S)
     try:

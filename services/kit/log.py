@@ -1,6 +1,6 @@
-"""Structured logs: one JSON object a line on stderr, stdout stays free for what a program answers.
+"""Structured logs: one JSON object a line on stderr. Stdout is left to the program's output.
 
-Secrets are taken out of every line, those of libraries included.
+Secrets are removed from every line, also from those of libraries.
 """
 
 from __future__ import annotations

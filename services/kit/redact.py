@@ -1,4 +1,4 @@
-"""Takes secrets out of what is about to be logged: by the name of a field, and by how secrets look in a text."""
+"""Removes secrets from log events: by the name of a field, and by patterns of secrets in a text."""
 
 from __future__ import annotations
 

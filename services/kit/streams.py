@@ -1,7 +1,7 @@
-"""Streams that survive what is written to them: entries come decoded, or go to the dead letters at their first reading.
+"""Readers of Redis Streams. They return decoded entries; an unreadable entry goes to the dead letters.
 
-`StreamConsumer` shares a stream among the members of a consumer group and reclaims what dead ones left; `StreamTail`
-reads a stream that is one process's alone.
+`StreamConsumer` shares a stream among the members of a consumer group and reclaims the entries of dead members;
+`StreamTail` reads a stream that only one process reads.
 """
 
 from __future__ import annotations

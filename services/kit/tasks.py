@@ -1,4 +1,4 @@
-"""Background tasks: none outlives its block, and none ends without the block that relies on it."""
+"""Background tasks: they end with the block that started them, and the block ends when one of them fails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def first_failure(loops: Collection[asyncio.Task[None]]) -> None:
         name = task.get_coro().__qualname__  # type: ignore[union-attr]
         error = None if task.cancelled() else task.exception()
         log.error("a background task ended", task=name, error=repr(error), exc_info=error)
-        raise error or LoopEnded(f"{name} ended, which was to run for ever")
+        raise error or LoopEnded(f"the background task {name} ended, although it should run for ever")
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Reads that no value in Redis can break: what is not of the wanted type or not text counts as not there."""
+"""Robust reads from Redis: a value of another type, or one that is not text, counts as missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The acknowledged rollout ledger, a library: the only code that moves a group from one state to the next."""
+"""The rollout ledger, a library: only its code moves a group from one state to the next."""
 
 from services.ledger.ledger import Attempt, Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
 from services.ledger.records import Balance, GroupRecord, RecordUnreadable

@@ -1,6 +1,6 @@
-"""The jobs whose groups may be played: their trainers put them on the list, every service reads it again and again.
+"""The list of active jobs, whose groups may be played. Trainers add their jobs, and every service polls the list.
 
-A value of another type in the list's place is set aside, and the trainers of running jobs fill the list again.
+A value of another type under the list's key is set aside, and the trainers of running jobs add their jobs again.
 """
 
 from __future__ import annotations

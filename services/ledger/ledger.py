@@ -1,4 +1,4 @@
-"""The ledger's moves as calls. Each is one Lua script, so it happens wholly or not at all, whoever dies in between."""
+"""The ledger's transitions as methods. Each is one Lua script, so a crash never leaves it half done."""
 
 from __future__ import annotations
 

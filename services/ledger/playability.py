@@ -1,4 +1,4 @@
-"""Whether any rollout worker can play a job: the workers refuse and accept it, the trainer reads why."""
+"""Records which rollout workers can play a job: workers refuse or accept it, and the trainer reads their reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which instances of the services are alive: each says so itself, and the API and the trainer ask."""
+"""Live service instances: each publishes heartbeats, and the API and the trainer read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in the ledger's hashes, read field by field: fields that are not the ledger's are passed over."""
+"""Parses the ledger's hashes field by field. Unknown fields are ignored."""
 
 from __future__ import annotations
 

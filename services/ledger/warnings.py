@@ -1,6 +1,6 @@
-"""What the owner of a job is warned of: every time, once a topic, or at the 1st, 2nd, 4th... time of one cause.
+"""Warnings to the owner of a job: every time, once per topic, or at the 1st, 2nd, 4th... occurrence of one cause.
 
-A value of the wrong type that stands in a key's place is set aside, so that it hides no warning and stops no work.
+A value of the wrong type under a key is set aside, so that it neither hides a warning nor stops the work.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The curves of a job: which metrics are drawn together, under which title. Dashboard and client draw the same ones."""
+"""The panels of a job: which metrics share a chart, and its title. Dashboard and client draw the same panels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an environment's kwargs schema says, in words: for people who fill in `environment_kwargs`."""
+"""Describes an environment's kwargs schema in words, for people who fill in `environment_kwargs`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who chooses the actions of an episode: the policy, or chance."""
+"""Actors choose the actions of an episode: the policy, or a random actor."""
 
 from __future__ import annotations
 

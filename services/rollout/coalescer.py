@@ -1,4 +1,4 @@
-"""Joins what many coroutines ask for within a moment into one message."""
+"""Joins the requests that many coroutines make within a few milliseconds into one message."""
 
 from __future__ import annotations
 

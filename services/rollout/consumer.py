@@ -1,4 +1,4 @@
-"""Reads one job's opened groups and has them played, as many at a time as there are slots."""
+"""Reads one job's opened groups and plays as many at a time as there are free slots."""
 
 from __future__ import annotations
 
@@ -102,7 +102,11 @@ class GroupConsumer:
                 return
             await self._stream.ack(entry.id)  # every move acknowledges the announcement: this one is a leftover
         except Exception:
-            log.exception("a group was left for others", job_id=self._job_id, group_id=entry.payload.group_id)
+            log.exception(
+                "a group could not be played and is left to other workers",
+                job_id=self._job_id,
+                group_id=entry.payload.group_id,
+            )
 
     async def _touch(self) -> None:
         while True:
@@ -111,4 +115,9 @@ class GroupConsumer:
                 try:
                     await self._stream.touch(*ids)
                 except RedisError as error:
-                    log.error("groups could not be kept", job_id=self._job_id, groups=len(ids), error=repr(error))
+                    log.error(
+                        "the claim on groups could not be renewed",
+                        job_id=self._job_id,
+                        groups=len(ids),
+                        error=repr(error),
+                    )

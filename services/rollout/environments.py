@@ -1,4 +1,4 @@
-"""The environment service over gRPC: one channel, steps of a moment in one StepBatch, leases kept alive and let go."""
+"""The environment service over gRPC: one channel, concurrent steps in one StepBatch, leases renewed and closed."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class GrpcEnvironments:
         after_s = self._limits.tell_room_after_s if status is NO_ROOM else self._limits.tell_after_s
         if job_id and not wait.told and wait.waited_s >= after_s:
             wait.told = True
-            await self._tell(job_id, f"the environment is asked again: {cause}")
+            await self._tell(job_id, f"a request to the environment is retried: {cause}")
 
     def _first(self, opened: env_pb2.OpenGroupResponse, opening: Opening) -> KeyedObservation:
         if len(opened.leases) != opening.n:

@@ -1,4 +1,4 @@
-"""What can go wrong while a group is played, one class per reason. None of them ever becomes a reward."""
+"""Errors while a group is played, one class per reason. An error never becomes a reward."""
 
 from services.contracts.faults import FaultClass
 

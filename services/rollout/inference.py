@@ -1,8 +1,8 @@
-"""Inference through Redis: prompts of a moment in one request per replica, answers from this worker's own stream.
+"""Inference through Redis: concurrent prompts share one request per replica, answers come on this worker's own stream.
 
-A prompt whose replica dies, or asks to be asked again, is sent to a live replica under the same item id, here and
-nowhere else. A replica that lives and owes the answer may take as long as it needs: it watches its engine itself, and
-asking another one would have the same prompt sampled twice.
+This module does all retries: a prompt whose replica dies, or answers with a retryable error, is sent to a live replica
+under the same item id. A live replica that owes an answer may take as long as it needs, because it watches its own
+engine, and a second request would sample the same prompt twice.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class RedisInference:
             except _NoAnswer as error:
                 unanswered += 1
                 cause = str(error)
-                await self._warnings.count(ask.job_id, f"a prompt is asked again: {cause}")
+                await self._warnings.count(ask.job_id, f"a prompt is retried: {cause}")
             else:
                 if not generated.error:
                     return _sampled(generated, replica)
@@ -107,7 +107,7 @@ class RedisInference:
                 refused_since = refused_since or loop.time()
             impatient = refused_since is not None and loop.time() + pause > refused_since + self._limits.replica_wait_s
             if unanswered >= self._limits.generate_attempts or impatient:
-                raise InferenceFault(f"asked {len(tried)} times, last: {cause}")
+                raise InferenceFault(f"a prompt was sent {len(tried)} times without an answer, the last time: {cause}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 

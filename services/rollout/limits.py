@@ -1,4 +1,4 @@
-"""Deadlines and sizes of what the worker asks of others; `settings.Settings` says what each means."""
+"""Deadlines and sizes of the worker's requests to other services; `settings.Settings` documents each."""
 
 from dataclasses import dataclass
 

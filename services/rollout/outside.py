@@ -1,9 +1,9 @@
-"""Text from outside stays text: no part of it, nor parts side by side, become a control token.
+"""Keeps text from outside from forging control tokens, within one text and across neighbouring ones.
 
-A prompt is written twice, as it is and with every text from outside marked: a mark (a character that no text here
-holds) stands at its ends and inside whatever reads like a control token. Control tokens that show in the first and not
-in the second were forged. Then the prompt is encoded by a tokenizer to which control tokens have other names: those
-that the templates wrote are renamed, the marks are taken out, and what was forged is ordinary text.
+A prompt is rendered twice, as it is and with every outside text marked: a mark (a character that occurs in no text
+here) is put at its ends and inside everything that reads like a control token. Control tokens that appear only in the
+first rendering were forged. Then a tokenizer whose control tokens have other names encodes the prompt: the templates'
+own control tokens are renamed, the marks are removed, and the forged ones stay ordinary text.
 """
 
 from __future__ import annotations

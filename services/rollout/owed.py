@@ -1,4 +1,4 @@
-"""Which requests the replicas still owe an answer to: those that lie in their streams, read or not."""
+"""The requests that replicas have not answered yet: the entries of their streams, read or unread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the groups of one job are played: everything that its spec and its tokenizer decide, made once."""
+"""The playbook of a job: everything that its spec and its tokenizer decide about playing its groups, built once."""
 
 from __future__ import annotations
 

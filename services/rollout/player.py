@@ -1,6 +1,6 @@
-"""Plays one group: opens its sessions, plays its episodes side by side, stores each in the ledger as it ends.
+"""Plays one group: opens its sessions, plays its episodes concurrently, and stores each in the ledger when it ends.
 
-Whatever fails on the way fails the attempt, with its cause; nothing but the environment's own outcome is a reward.
+Every failure fails the attempt with its cause. Only the environment's own outcome is a reward.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the player needs of the outside, in its own words: live environments, sampled tokens, a place for episodes."""
+"""Ports of the player: live environments, sampled tokens, and a store for episodes."""
 
 from __future__ import annotations
 

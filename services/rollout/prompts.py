@@ -1,4 +1,4 @@
-"""What the policy is shown in one step: a scene as token ids, within a budget.
+"""The prompt of one step: a scene as token ids, within a budget.
 
 A prompt is a function of the step alone (task, last K turns, observation, admissible actions), so that equal states
 give equal prompts; the texts are those of services/contracts/templates.

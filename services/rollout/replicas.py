@@ -1,4 +1,4 @@
-"""Which inference replicas live and serve a job, and which of them a group's requests go to."""
+"""Finds the live inference replicas that serve a job, and chooses one for a group's requests."""
 
 from __future__ import annotations
 

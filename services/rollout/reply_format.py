@@ -1,4 +1,4 @@
-"""From what the policy said to the action that the environment gets, and back for the random actor."""
+"""Parses the policy's reply into an action, and writes an action as a reply for the random actor."""
 
 from __future__ import annotations
 

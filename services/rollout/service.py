@@ -1,7 +1,7 @@
 """The rollout worker: finds the active jobs, plays their groups, drains.
 
-consumer.py reads a job's groups, player.py plays one, episode.py one of its episodes; environments.py and inference.py
-are the two outside things that an episode alternates between.
+consumer.py reads a job's groups, player.py plays a group, episode.py plays an episode; environments.py and inference.py
+talk to the two services that an episode calls in turn.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class RolloutWorker:
             warnings=self._warnings,
             watching=partial(onlooker_of, self._redis, job_id, playbook.tokens),
         )
-        log.info("a job is played", job_id=job_id, template=playbook.prompts.wording.template.name)
+        log.info("started playing a job", job_id=job_id, template=playbook.prompts.wording.template.name)
         return playbook, player
 
     def _consumer(self, job_id: str, player: Player) -> GroupConsumer:
@@ -150,7 +150,7 @@ class RolloutWorker:
             await ended([served.reading])
         if served.consumer is not None:
             await served.consumer.abandon()
-        log.info("a job is left", job_id=job_id)
+        log.info("stopped playing a job", job_id=job_id)
 
     async def _drain(self) -> None:
         served = [job for job in self._jobs.values() if job.consumer is not None]

@@ -1,4 +1,4 @@
-"""How a rollout worker is set: environment variables ROLLOUT_*."""
+"""Settings of a rollout worker: environment variables ROLLOUT_*."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""How many episodes may be in flight, first come, first served."""
+"""Limits the number of episodes in flight; requests are served in order of arrival."""
 
 from __future__ import annotations
 

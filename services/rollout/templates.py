@@ -1,4 +1,4 @@
-"""A scene as text: the job's template rendered, and the tokenizer's chat template around it."""
+"""Renders a scene as text: the job's template, and the tokenizer's chat template around it."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class ChatTemplate:
             raise TokenizerError(str(error)) from error
         if _PROBE not in text:
             raise TokenizerError(
-                "the tokenizer's chat template leaves out the message's text: want one that writes a message whose "
+                "the tokenizer's chat template omits the message's text: want a template that writes messages whose "
                 f"content is a text, got {text[:80]!r}"
             )
 

@@ -1,4 +1,4 @@
-"""What the files of a policy's folder say of its tokenizer: special tokens, chat template, tokens that end a reply."""
+"""Reads the tokenizer files of a policy's folder: special tokens, chat template, tokens that end a reply."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A policy's tokenizer as the rollout needs it: text to ids for prompts, ids to text for the environment only.
+"""A policy's tokenizer: text to ids for prompts, ids to text for the environment only.
 
-What an engine sampled is stored as it came and never encoded again.
+Sampled tokens are stored as the engine returned them and never encoded again.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def load_tokens(folder: Path) -> PolicyTokens:
         TokenizerError: no tokenizer.json, a file that cannot be read, or no end-of-sequence token named anywhere.
     """
     if not (folder / "tokenizer.json").is_file():
-        raise TokenizerError(f"want {folder}/tokenizer.json, there is none")
+        raise TokenizerError(f"want {folder}/tokenizer.json, the file does not exist")
     files = TokenizerFiles(folder)
     tokenizer = _tokenizer(folder / "tokenizer.json")
     # the file keeps what its last user had set; a prompt is never to be cut or filled up here
@@ -125,7 +125,7 @@ def load_tokens(folder: Path) -> PolicyTokens:
     if not stop.ids:
         raise TokenizerError(
             f"want eos_token_id in {folder}/generation_config.json or config.json, or eos_token in "
-            "tokenizer_config.json, there is none"
+            "tokenizer_config.json, found none"
         )
     return PolicyTokens(tokenizer, stop.ids, chat_template=template, special=special, warning=stop.disagreement)
 

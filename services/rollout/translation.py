@@ -1,4 +1,4 @@
-"""Between the environment contract's messages and the player's words."""
+"""Translates between the messages of the environment service and the player's types."""
 
 from __future__ import annotations
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from services.contracts import keys
 from services.contracts.arrays import unpack_int32
@@ -24,6 +25,7 @@ from services.contracts.watching import (
     StepTaken,
     encoded,
 )
+from services.kit.dead_letters import is_wrong_type, set_key_aside
 from services.kit.tasks import ended
 from services.kit.values import string_value
 from services.rollout.errors import AttemptFailed
@@ -126,20 +128,30 @@ class Plays:
     async def take(
         self, job_id: str, tokens: PolicyTokens, play: Callable[[OpenedGroup, Onlooker], Awaitable[None]]
     ) -> None:
-        """Begin what waits to be played of a job, as far as there is room. A list that cannot be read waits."""
-        while len(self._playing) < AT_ONCE:
+        """Begin what waits to be played of a job, as far as there is room."""
+        while len(self._playing) < AT_ONCE and (payload := await self._next(keys.plays(job_id))) is not None:
             try:
-                payload = await self._redis.lpop(keys.plays(job_id))
-                if not isinstance(payload, bytes):
-                    return
                 group = decode(payload, OpenedGroup)
-            except (RedisError, ContractError) as error:
-                log.warning("a play to be watched cannot be read", job_id=job_id, error=repr(error))
-                return
+            except ContractError as error:
+                log.warning("a play to be watched cannot be read", job_id=job_id, error=str(error))
+                continue
             onlooker = Onlooker(self._redis, keys.watch(job_id, group.group_id), tokens, needed=True)
             task = asyncio.create_task(_played(play, group, onlooker))
             self._playing[task] = job_id
             task.add_done_callback(lambda done: self._playing.pop(done, None))
+
+    async def _next(self, key: str) -> bytes | None:
+        """The next play; None: none waits, or the list cannot be read now."""
+        try:
+            return cast("bytes | None", await self._redis.lpop(key))
+        except ResponseError as error:
+            if is_wrong_type(error):
+                await set_key_aside(self._redis, key, "list")
+            else:
+                log.warning("plays to be watched cannot be read", key=key, error=str(error))
+        except RedisError as error:
+            log.warning("plays to be watched cannot be read", key=key, error=repr(error))
+        return None
 
     async def leave(self, job_id: str | None = None) -> None:
         """Stop what is played of a job, or of all."""

@@ -1,8 +1,8 @@
-"""`python -m services.stack.guardian`: outlives a supervisor that was killed, just long enough to end what it left.
+"""`python -m services.stack.guardian`: outlives a killed supervisor just long enough to end its processes.
 
-The kernel tells every service that its supervisor died, by SIGTERM; one that hangs, or waits for a Redis that died too,
-would stay. On stdin come lines `+PID` and `-PID`, of session leaders that were started and have ended, and at a regular
-end `done`. The end of stdin without that word means that nobody else is there to clean up.
+When a supervisor dies, the kernel sends every service SIGTERM; a service that hangs, or waits for a Redis that died
+too, would stay. The supervisor writes lines `+PID` and `-PID` to stdin for session leaders that it started and that
+ended, and `done` at a regular end. If stdin ends without `done`, the guardian cleans up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which services make up a stack, in which order, with which settings."""
+"""The plan of a stack: its services, their order and their settings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from services.contracts.job import TrackerName
+from services.contracts.user_files import files_root
 from services.stack.child import ServicePlan, Variables
 from services.stack.settings import Settings
 from services.stack.valkey import ValkeyPlan
@@ -39,6 +40,7 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
             "PORT": _port(addresses.get("env")),
             "ADDRESS_FILE": _address_file(data_dir, "env"),
             "DRAIN_S": str(settings.drain_s),
+            "FILES_ROOT": str(files_root(data_dir)),
         }
 
     def rollout(addresses: Mapping[str, str]) -> dict[str, str]:

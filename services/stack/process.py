@@ -1,4 +1,4 @@
-"""Small facts about processes and ports on Linux."""
+"""Helpers for processes and ports on Linux."""
 
 from __future__ import annotations
 

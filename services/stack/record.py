@@ -1,4 +1,4 @@
-"""Who holds a data folder: a lock that ends with its holder, and a record that clients find the stack by."""
+"""Marks a data folder as in use: a lock that ends with its holder, and a record by which clients find the stack."""
 
 from __future__ import annotations
 

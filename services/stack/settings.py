@@ -1,4 +1,4 @@
-"""How the embedded stack is set: environment variables STACK_*. Those of its services pass through to them."""
+"""Settings of the embedded stack: environment variables STACK_*. Variables of its services are passed on to them."""
 
 from __future__ import annotations
 

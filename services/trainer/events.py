@@ -1,4 +1,4 @@
-"""What the job's owner is told, as `JobEvent`s."""
+"""Publishes the trainer's `JobEvent`s to the job's owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the trainer is set: environment variables TRAINER_*."""
+"""Settings of the trainer: environment variables TRAINER_*."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The sessions in README.md and docs/: their `sh` and `python` blocks as programs, `text` blocks as what they print."""
+"""The sessions in docs/: their `sh` and `python` blocks as programs, `text` blocks as what they print."""
 
 from __future__ import annotations
 

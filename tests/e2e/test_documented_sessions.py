@@ -1,4 +1,4 @@
-"""What README.md and docs/api.md show is run, on a platform of its own, and prints what they say."""
+"""What docs/api.md shows is run, on a platform of its own, and prints what they say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.doc_sessions import ROOT, Session, blocks, looks_like
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-SESSIONS = {"README.md": "One session, three ways", "docs/api.md": ""}
+SESSIONS = {"docs/api.md": ""}
 
 
 @pytest.fixture(scope="module")

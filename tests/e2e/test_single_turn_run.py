@@ -91,7 +91,7 @@ def test_rows_of_ones_own_train_a_given_model_and_a_baseline_that_cannot_be_had_
     model = str(folder.path / "runs" / "grpo" / "checkpoint")
     said = folder.gigpo("train", "rows.yaml", "--model", model, "--name", "rows", "--engine", "transformers")
     cause = "actor random: the environment names no admissible actions"
-    left_out = f"evaluation random_actor: not one of 8 episodes could be played: {cause}; this baseline is left out"
+    left_out = f"evaluation random_actor: none of 8 episodes could be played: {cause}; this baseline is left out"
     assert left_out in " ".join(said.split())
     summary = json.loads((folder.path / "runs" / "rows" / "summary.json").read_text())
     assert summary["state"] == "SUCCEEDED"
@@ -104,3 +104,27 @@ def test_gigpo_without_an_environment_of_many_turns_is_refused_in_one_sentence(f
     said = folder.gigpo("train", "gigpo.yaml", "--advantage_estimator", "gigpo", code=2)
     assert "gigpo needs use_gym_env: true" in said
     assert "Traceback" not in said
+
+
+def test_own_prompts_and_an_own_reward_are_trained_from_scratch(folder: Folder) -> None:
+    rows = [{"prompt": f"say word{number} now", "word": f"word{number}"} for number in range(10)]
+    (folder.path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder.path / "my_reward.py").write_text(
+        "def score(completion):\n    return float(completion.row['word'] in completion.text.split())\n"
+    )
+    words = ["--environment", "prompts", "--dataset", "mine.jsonl", "--engine", "transformers", "--total_batches", "1",
+             "--groups_per_batch", "2", "--minibatches", "1", "--eval_episodes", "4", "--name", "own"]  # fmt: skip
+    folder.gigpo("train", *words, "--reward_funcs", "my_reward.py:score")
+    results = folder.path / "runs" / "own"
+    (row,) = [json.loads(line) for line in (results / "metrics.jsonl").read_text().splitlines()]
+    assert 0.0 <= row["reward_my_reward.score"] <= 1.0
+    tokenizer = json.loads((results / "checkpoint" / "tokenizer.json").read_text())
+    assert {"say", "now", "word0", "word9"} <= tokenizer["model"]["vocab"].keys()
+    again = yaml.safe_load((results / "spec.yaml").read_text())
+    (folder.path / "my_reward.py").write_text("def score(completion):\n    return None\n")
+    (folder.path / "again.yaml").write_text(yaml.safe_dump(again))
+    folder.gigpo("train", "--dry-run", "again.yaml")  # it names the file by its content, and that is kept
+    said = folder.gigpo("train", *words, "--reward_funcs", "my_reward.py:score", code=2)
+    assert said.endswith(
+        "gigpo: rewards.reward_funcs: my_reward.py:score returns None for an empty reply, want a finite number\n"
+    )

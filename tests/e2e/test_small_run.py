@@ -162,6 +162,35 @@ def test_the_household_example_shares_states_and_is_evaluated_on_the_split_that_
     assert shared > steps / 2  # random play of a group meets again in nine steps of ten
 
 
+def watched(said: str) -> list[dict[str, object]]:
+    """The events that `gigpo watch --json` printed."""
+    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+
+
+def test_a_policy_is_watched_beside_its_training_and_after_it(platform: Platform):
+    after = watched(platform.run("watch", "first", "--seed", "3", "--json"))
+    kinds = [str(event["kind"]) for event in after]
+    assert (kinds[0], kinds[-1], kinds.count("began")) == ("waiting", "ended", 1)
+    steps = [event["data"] for event in after if event["kind"] == "step"]
+    assert len(steps) == kinds.count("state") >= 1
+
+    job_file = platform.folder / "long.yaml"
+    document = spec()
+    document["training"].update(total_batches=200)  # type: ignore[attr-defined]
+    job_file.write_text(yaml.safe_dump(document))
+    platform.run("train", str(job_file), "--name", "long", "--no-follow")
+    beside = watched(platform.run("watch", "long", "--split", "train", "--json"))
+    assert [event["kind"] for event in beside][-1] == "ended"
+    job = json.loads(platform.run("jobs", "show", "long", "--json"))
+    assert job["state"] == "RUNNING"
+    platform.run("jobs", "cancel", "long")
+    platform.run("jobs", "follow", "long", code=1)
+    ledger = platform.summary("long")["ledger"]
+    assert isinstance(ledger, dict)
+    assert ledger["opened"] == ledger["consumed"] + sum(ledger["dropped"].values())
+    assert not ledger["dropped"].get("infra")
+
+
 def test_the_same_seed_opens_the_same_groups_and_a_killed_client_kills_no_job(platform: Platform):
     client = platform.start("train", "job.yaml", "--name", "second")
     assert client.stdout is not None

@@ -1,4 +1,4 @@
-"""The client that is awaited, and the source of `gigpo.client.synchronous`: change it here, then `make client`."""
+"""The asynchronous client, and the source of `gigpo.client.synchronous`: edit this one, then run `make client`."""
 
 from gigpo.client.asynchronous.client import AsyncGigpoClient
 

@@ -1,4 +1,4 @@
-"""What a job leaves: rollouts, anchors, checkpoints."""
+"""Artifacts of a job: rollouts, anchors, checkpoints."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ArtifactCalls(Downloads):
 
     async def checkpoints(self, job_id: str) -> list[Checkpoint]:
         """Complete checkpoints, the final one last."""
-        return await self._perform(get(_FOLDER, list[Checkpoint], job_id=job_id))
+        return await self._all(_FOLDER, Checkpoint, job_id=job_id)
 
     async def download(self, job_id: str, checkpoint: str, file: str, target: Path, *, force: bool = False) -> Path:
         """Write one file of a checkpoint to `target`; there is a whole file or none.
@@ -105,7 +105,7 @@ class ArtifactCalls(Downloads):
         wanted = next((one for one in found if one.name == checkpoint), None)
         if wanted is None:
             names = ", ".join(one.name for one in found) or "none"
-            raise NotFound(404, f"no checkpoint {checkpoint!r} of job {job_id}, there are: {names}")
+            raise NotFound(404, f"no checkpoint {checkpoint!r} of job {job_id}, known: {names}")
         known = _promised(wanted)
         with filling(folder, "checkpoint", of=job_id, force=force, known=known) as arriving:
             _require_no_other_weights(folder, known)
@@ -143,7 +143,7 @@ def _require_no_other_weights(folder: Path, files: Mapping[str, str]) -> None:
     others = [name for name in foreign(folder, "checkpoint") if name.endswith(_WEIGHTS) and name not in files]
     if others:
         raise BadInput(
-            f"{folder} holds {others[0]}, other weights, which would be read with these; name another folder"
+            f"{folder} holds {others[0]}, other weights that would be loaded together with these; name another folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""What jobs can name, and how the installation is."""
+"""The catalogue: environments and algorithms that jobs can name, and the health of the installation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class CatalogueCalls(Calls):
 
     async def environments(self) -> list[JsonObject]:
         """What jobs can name, with the JSON schema of the kwargs."""
-        return await self._perform(get("/v1/environments", list[JsonObject]))
+        return await self._all("/v1/environments", JsonObject)
 
     async def environment(self, environment_id: str) -> JsonObject:
         """One environment. Raises NotFound."""

@@ -80,7 +80,7 @@ class InsightCalls(Calls):
             width: stored batches on either side; the API's default is 5.
             min_visits: of a state on either side; the API's default is 5.
             limit: entries of this page, at most 200.
-            cursor: `next_cursor` of the page before.
+            cursor: `next_cursor` of the previous page.
         """
         query = {
             "with_job": with_job,

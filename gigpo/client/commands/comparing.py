@@ -11,10 +11,11 @@ import typer
 from rich.console import Console
 
 from gigpo.client.commands.options import Force
-from gigpo.client.commands.training import Config, File, one_file
+from gigpo.client.commands.training import Config, DryRunOnly, File, one_file
 from gigpo.client.compare import Cell, Result, comparison_cells, comparison_rows, differences, earlier_job, read_result
 from gigpo.client.comparison_report import comparison_html, comparison_png, notes, rows_csv, rows_json
 from gigpo.client.document import checked, read_document, with_flags
+from gigpo.client.dry_run import dry_run, plan_lines
 from gigpo.client.errors import BadInput, GigpoError
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
@@ -48,6 +49,7 @@ def compare(
     estimators: Estimators = "grpo,rloo,gigpo",
     seeds: Seeds = "0,1,2,3,4",
     threshold: Threshold = 0.8,
+    dry_run_only: DryRunOnly = False,
     force: Force = False,
     runs: Runs = DEFAULT_RUNS,
     api: ApiUrl = None,
@@ -66,7 +68,7 @@ def compare(
         if name in values:
             raise BadInput(f"--{name}: a comparison chooses it; use --estimators and --seeds")
     names, numbers = _estimators(estimators), _seeds(seeds)
-    document = with_flags(read_document(one_file(file, config)), values)
+    document = with_flags(read_document(one_file(file, config), values), values)
     title = str(values.get("name", "compare"))
     cells = comparison_cells(document, title, names, numbers)
     words, folder = console(json_output), runs / title
@@ -76,6 +78,9 @@ def compare(
     for cell in missing:
         require_results_folder(folder / cell.name, *_replaced(folder, cell, force=force), force=force)
     words.print(f"{len(cells)} jobs, {len(cells) - len(missing)} of them done before")
+    if dry_run_only:
+        _show_dry_run(cells, missing, destination, api, words, json_output=json_output)
+        return
     failed = _run_missing(missing, destination, api, words) if missing else []
     results = [one for cell in cells if (one := read_result(folder / cell.name, cell)) is not None]
     report = write_comparison(destination, title, results, names, threshold, words)
@@ -83,6 +88,33 @@ def compare(
         emit(report)
     if failed:
         raise JobsFailed(f"{len(failed)} of {len(cells)} jobs did not succeed: {', '.join(failed)}")
+
+
+def _show_dry_run(
+    cells: Sequence[Cell],
+    missing: Sequence[Cell],
+    destination: Destination,
+    api: str | None,
+    words: Console,
+    *,
+    json_output: bool,
+) -> None:
+    """Check a job of each estimator and show what one needs; seeds change nothing about it."""
+    firsts = {cell.estimator: cell for cell in reversed(cells)}
+    found = {name: dry_run(checked(cell.spec), destination.runs, api) for name, cell in reversed(firsts.items())}
+    if json_output:
+        each = {name: one.model_dump() for name, one in found.items()}
+        emit({"jobs": len(cells), "to_run": len(missing), "each": each})
+        return
+    said: set[str] = set()
+    for name, one in found.items():
+        words.print(f"one job of {name}:" if not said else f"{name}, where it differs:")
+        lines = plan_lines(one)
+        for line in lines:
+            if line not in said:
+                words.print(line)
+        said.update(lines)
+    words.print(f"{len(missing)} such jobs run one after another")
 
 
 def _run_missing(cells: Sequence[Cell], destination: Destination, api: str | None, words: Console) -> list[str]:

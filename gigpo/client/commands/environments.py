@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gigpo.client.completion import complete_environment
-from gigpo.client.errors import BadAnswer, BadInput
+from gigpo.client.errors import BadAnswer, BadInput, NoStack
+from gigpo.client.missing import how_to_install, missing_package
 from gigpo.client.models import JsonObject
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.stack import running_stack
@@ -97,6 +98,14 @@ def show_environment(
     words.print(table)
 
 
+def environment_view(environment: str, runs: Path, api: str | None) -> EnvironmentView:
+    """One environment, as `gigpo env list` finds it. Raises BadInput for an unknown one, with those that are known."""
+    by_id = {view.info.id: view for view in _views(_found(runs, api))}
+    if environment not in by_id:
+        raise BadInput(f"--environment: {one_of(by_id, environment)}")
+    return by_id[environment]
+
+
 def _views(found: list[JsonObject]) -> list[EnvironmentView]:
     try:
         return [EnvironmentView.model_validate(one, extra="ignore") for one in found]
@@ -107,8 +116,14 @@ def _views(found: list[JsonObject]) -> list[EnvironmentView]:
 def _found(runs: Path, api: str | None) -> list[JsonObject]:
     """As the API, or this installation, lists them."""
     if api is None and running_stack(runs) is None:
-        for point in entry_points(group="gigpo.catalogue"):
-            installed: list[JsonObject] = point.load()()
-            return installed
+        try:
+            for point in entry_points(group="gigpo.catalogue"):
+                installed: list[JsonObject] = point.load()()
+                return installed
+        except ModuleNotFoundError as error:
+            if missing_package(error) is None:
+                raise
+            here = f"{how_to_install('env')} for those of this machine"
+            raise NoStack(f"no stack is up in {runs}; --api URL names an API elsewhere, {here}") from error
     with connected(runs, api) as client:
         return client.environments()

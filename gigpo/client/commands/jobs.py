@@ -183,8 +183,9 @@ def fork(
     gigpo jobs fork demo --name gentler --set learning_rate=3e-4 --set total_batches=50
     gigpo jobs fork demo --checkpoint b000040 --set environment_kwargs='{"size": [5]}'
     """
+    changed = overrides(changes or [])
     with connected(runs, api) as client:
-        made = client.fork(client.find(job).id, checkpoint=checkpoint, overrides=overrides(changes or []), name=name)
+        made = client.fork(client.find(job).id, checkpoint=checkpoint, overrides=changed, name=name)
     _made(made, json_output)
 
 

@@ -82,10 +82,14 @@ def train(
     if trainer is not None:
         print_job_file(trainer, one_file(file, config))
         return
-    document = with_flags(read_document(one_file(file, config)), values)
+    document = with_flags(read_document(one_file(file, config), values), values)
     if dry_run_only:
         show_dry_run(document, runs, api, json_output)
         return
+    if one_file(file, config) is None:
+        console(json_output).print(
+            "no job file is named: the default job runs; `gigpo init` writes a file to begin with"
+        )
     destination = Destination(runs, output, force)
     submit_and_follow(document, destination, api, follow_job=follow_job, json_output=json_output)
 
@@ -109,7 +113,7 @@ def warmstart(
     when more than warmstart_max_invalid of its actions are invalid on fresh tasks. The checkpoint is a folder in
     Hugging Face format, and `gigpo train --model FOLDER` starts from it.
     """
-    document = with_flags(read_document(one_file(file, config)), {**values, "total_batches": "0"})
+    document = with_flags(read_document(one_file(file, config), values), {**values, "total_batches": "0"})
     if checked(document).model.warmstart is None:
         raise BadInput("model.warmstart: the job has none, so there is nothing to make")
     submit_and_follow(document, Destination(runs, output, force), api, follow_job=True, json_output=json_output)

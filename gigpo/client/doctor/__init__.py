@@ -1,1 +1,1 @@
-"""What `gigpo doctor` looks at: each check says how a thing is and, when it isn't well, what to do."""
+"""The checks of `gigpo doctor`: each reports a state and, for a problem, how to fix it."""

@@ -1,4 +1,4 @@
-"""Is what is needed installed, and in versions that go together?"""
+"""Checks that the needed packages are installed in versions that fit together."""
 
 from __future__ import annotations
 

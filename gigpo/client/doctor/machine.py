@@ -1,4 +1,4 @@
-"""Does the machine have what a stack needs: a port, disk, memory?"""
+"""Checks that the machine has a free port, disk and memory for a stack."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def port(wanted: int, own_url: str | None, *, asked_for: bool = False) -> Findin
             return ok(name, "free")
     except OSError as error:
         if asked_for:
-            return bad(name, f"taken: {error.strerror}", "choose another one with STACK_API_PORT, or end who has it")
-        todo = "nothing, the stack takes another one; STACK_API_PORT chooses it"
-        return warning(name, f"taken: {error.strerror}", todo)
+            todo = "set another port by STACK_API_PORT, or end the process that uses it"
+            return bad(name, f"not free: {error.strerror}", todo)
+        todo = "nothing, the stack uses another port; STACK_API_PORT sets it"
+        return warning(name, f"not free: {error.strerror}", todo)
 
 
 def disk(folder: Path) -> Finding:
@@ -56,7 +57,7 @@ def memory(meminfo: Path = Path("/proc/meminfo")) -> Finding:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         available = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
-        return warning("memory", "this system does not say how much is available", "see to it that 4 GB are")
+        return warning("memory", "this system does not say how much is available", "make sure that 4 GB are free")
     what = f"{available / _GB:,.1f} GB available, {os.cpu_count()} CPU cores"
     if available < MEMORY_BAD:
         return bad("memory", what, "end other programs: the default stack takes 2 to 3 GB")

@@ -1,4 +1,4 @@
-"""Do Redis and the API answer?"""
+"""Checks that Redis and the API answer."""
 
 from __future__ import annotations
 
@@ -26,12 +26,10 @@ def redis(url: str) -> Finding:
             info = client.info()
     except (RedisError, ValueError) as error:
         todo = "start it, or unset STACK_REDIS_URL to use the embedded one"
-        return bad("redis", f"the one of STACK_REDIS_URL does not answer: {error}", todo)
+        return bad("redis", f"the Redis at STACK_REDIS_URL does not answer: {error}", todo)
     what = f"{info.get('redis_version')} of STACK_REDIS_URL answers"
     if not info.get("aof_enabled"):
-        return warning(
-            "redis", f"{what}, without an append-only file: a restart of it loses jobs", "set appendonly yes"
-        )
+        return warning("redis", f"{what} without an append-only file: a restart loses jobs", "set appendonly yes")
     return ok("redis", what)
 
 
@@ -61,7 +59,7 @@ def api(url: str | None, key: str | None) -> list[Finding]:
                 next(client.jobs(limit=1), None)
             except Unauthorized:
                 todo = "put a key of this installation into GIGPO_API_KEY; `gigpo keys create` makes one"
-                findings.append(bad("key", "the API wants a valid key" if key else "the API wants a key", todo))
+                findings.append(bad("key", "the API requires a valid key" if key else "the API requires a key", todo))
             return findings
     except GigpoError as error:
         todo = "`gigpo up` starts one; `--api` or GIGPO_API_URL names one elsewhere"

@@ -1,1 +1,1 @@
-"""What both clients share: what a call sends, what its answer means, what is repeated; no I/O."""
+"""The parts that both clients share: requests, parsing of answers, retries. No I/O."""

@@ -1,4 +1,4 @@
-"""A call of the API before it is sent, and what its answer means."""
+"""A call of the API: its request, and the parsing of its answer."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Call(Generic[T]):
             return self.parse(answer)
         except (ValidationError, ValueError) as error:
             where = f"{self.method} {answer.url.path}"
-            raise BadAnswer(f"{where}: the answer is not this API's: {_first_line(error)}") from error
+            raise BadAnswer(f"{where}: the answer does not come from this API: {_first_line(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,23 @@ def reads(shape: type[T]) -> Callable[[httpx.Response], T]:
 
 
 def reads_page(field: str, shape: type[T]) -> Callable[[httpx.Response], Page[T]]:
-    """Reader of a page with its entries in `field`; where the next begins stands in `next_cursor` or `next_offset`."""
-    page_of, entries_of = reads(JsonObject), TypeAdapter(list[shape])  # type: ignore[valid-type]
+    """Reader of a page: `items`, and `next_cursor` where another one follows.
+
+    An API of the last version had the entries in `field`, or was a list of all of them, and some named `next_offset`.
+    """
+    body: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+    entries_of = TypeAdapter(list[shape])  # type: ignore[valid-type]
 
     def read(answer: httpx.Response) -> Page[T]:
-        page = page_of(answer)
+        page = body.validate_json(answer.content)
+        if isinstance(page, list):
+            return Page(entries_of.validate_python(page, extra="ignore"), {})
+        if not isinstance(page, dict):
+            raise ValueError(f"want a page, got {type(page).__name__}")
+        entries = entries_of.validate_python(page.get("items", page.get(field)), extra="ignore")
         position = {name: page.get(f"next_{name}") for name in ("cursor", "offset")}
-        known = {name: value for name, value in position.items() if isinstance(value, str | int)}
-        return Page(entries_of.validate_python(page.get(field), extra="ignore"), {**known})
+        known = [(name, value) for name, value in position.items() if isinstance(value, str | int)]
+        return Page(entries, dict(known[:1]))
 
     return read
 

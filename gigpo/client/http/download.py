@@ -1,4 +1,4 @@
-"""What of a file has come from the API: how the rest is asked for, and whether it is the file that was promised."""
+"""The state of a download: how many bytes have arrived, how to request the rest, and the check of the whole file."""
 
 from __future__ import annotations
 

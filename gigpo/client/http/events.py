@@ -1,4 +1,4 @@
-"""Server-sent events: how a job's are asked for, and bytes into events."""
+"""Server-sent events: requests a job's events and parses the bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EventParser:
 
     def __init__(self) -> None:
         self._rest = b""
-        self._id = ""
+        self._id, self._data = "", list[str]()
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events that `chunk` completes. Raises BadAnswer for data that is not an event of a job."""
@@ -29,7 +29,10 @@ class EventParser:
             if name == "id":
                 self._id = value
             elif name == "data":
-                yield self._event(value)
+                self._data.append(value)
+            elif not name and not value and self._data:  # an empty line: its fields come in any order
+                text, self._data = "\n".join(self._data), []
+                yield self._event(text)
 
     def _event(self, text: str) -> Event:
         try:

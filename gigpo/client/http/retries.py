@@ -1,4 +1,4 @@
-"""What is repeated, after how long, how often: the only place that decides it."""
+"""The retry policy: which calls are retried, after how long and how often. No other module decides this."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a session with an API is set up, for both clients."""
+"""Sets up a session with an API, for both clients."""
 
 from __future__ import annotations
 

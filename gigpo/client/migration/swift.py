@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from gigpo.client.completion import environment_ids
 from gigpo.client.migration.script import Command
-from gigpo.client.migration.translation import Translation, typed
+from gigpo.client.migration.translation import Translation, no_folder, typed
 from services.contracts.foreign import SOURCES, synonyms
 from services.contracts.foreign.row import spaced
 from services.contracts.job import TrackerName, flags
@@ -92,7 +92,7 @@ def _model(job: Translation, given: Given) -> None:
         job.settle("model", "a folder in Hugging Face format; the script names none")
     elif not Path(str(job.settings["model"].value)).expanduser().is_dir():
         name = str(job.settings["model"].value)
-        job.settle("model", f"a hub's name, unless it is a folder: `hf download {name} --local-dir FOLDER`")
+        job.settle("model", no_folder(name))
     kind = str(_one(given, "torch_dtype", "bfloat16" if _one(given, "bf16") else ""))
     if kind in ("float32", "bfloat16"):
         job.put("torch_dtype", kind, _flag("torch_dtype" if "torch_dtype" in given else "bf16", given))

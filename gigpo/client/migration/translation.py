@@ -129,6 +129,14 @@ def job_file(translation: Translation, command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def no_folder(model: object) -> str:
+    """What to do about a model that is no folder on this machine."""
+    return (
+        f"`hf download {model} --local-dir FOLDER` and FOLDER here, unless the operator lets jobs fetch it "
+        "(API_HUB_MODELS)"
+    )
+
+
 def plain(value: Any) -> str:
     """The value as it stands behind a key in YAML, on one line."""
     if isinstance(value, float):

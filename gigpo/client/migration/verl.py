@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 
 from gigpo.client.migration.script import Command
 from gigpo.client.migration.swift import job_name
-from gigpo.client.migration.translation import Translation, typed
+from gigpo.client.migration.translation import Translation, no_folder, typed
 from services.contracts.foreign import SOURCES
 from services.contracts.job import TrackerName
 
@@ -103,8 +103,14 @@ def translated(command: Command, folder: Path) -> Translation:
 
 def _algorithm(job: Translation, given: dict[str, str]) -> None:
     kl = given.get(f"{_ACTOR}.use_kl_loss", "False") == "True"
-    coefficient = typed(given.get(f"{_ACTOR}.kl_loss_coef", "0.001")) if kl else 0.0
-    job.put("beta", coefficient, f"use_kl_loss={kl}, kl_loss_coef={coefficient:g}" if kl else "use_kl_loss=False")
+    if given.get("algorithm.use_kl_in_reward") == "True":
+        coefficient = typed(given.get("algorithm.kl_ctrl.kl_coef", "0.001"))
+        job.put("kl_in_reward", True, "algorithm.use_kl_in_reward=True")
+        job.put("beta", coefficient, f"algorithm.kl_ctrl.kl_coef={coefficient:g}")
+    else:
+        coefficient = typed(given.get(f"{_ACTOR}.kl_loss_coef", "0.001")) if kl else 0.0
+        job.keep("kl_in_reward", False, "algorithm.use_kl_in_reward is False by default")
+        job.put("beta", coefficient, f"use_kl_loss={kl}, kl_loss_coef={coefficient:g}" if kl else "use_kl_loss=False")
     kind = {"kl": "k1", "k1": "k1", "mse": "k2", "k2": "k2", "low_var_kl": "k3", "k3": "k3"}.get(
         given.get(f"{_ACTOR}.kl_loss_type", "")
     )
@@ -136,7 +142,7 @@ def _task(job: Translation, given: dict[str, str]) -> None:
         job.settle("model", "a folder in Hugging Face format; the script names none")
     elif not Path(str(job.settings["model"].value)).expanduser().is_dir():
         name = job.settings["model"].value
-        job.settle("model", f"a hub's name, unless it is a folder: `hf download {name} --local-dir FOLDER`")
+        job.settle("model", no_folder(name))
     name = given.get("env.env_name", "alfworld/AlfredTWEnv")
     world = next((world for beginning, world in _WORLDS.items() if name.lower().startswith(beginning)), None)
     if world is None:
@@ -213,7 +219,8 @@ _SPECIAL: dict[str, Callable[[Translation, str, str], None]] = {
     f"{_ROLLOUT}.name": _engine,
 }
 _READ_TOGETHER = {
-    f"{_ACTOR}.use_kl_loss", f"{_ACTOR}.kl_loss_coef", f"{_ACTOR}.kl_loss_type", f"{_ACTOR}.use_invalid_action_penalty",
+    "algorithm.use_kl_in_reward", "algorithm.kl_ctrl.kl_coef", f"{_ACTOR}.use_kl_loss",
+    f"{_ACTOR}.kl_loss_coef", f"{_ACTOR}.kl_loss_type", f"{_ACTOR}.use_invalid_action_penalty",
     f"{_ACTOR}.invalid_action_penalty_coef", "algorithm.gigpo.enable_similarity", "algorithm.gigpo.similarity_thresh",
     "algorithm.norm_adv_by_std_in_grpo", f"{_ACTOR}.optim.lr_warmup_steps_ratio", "env.env_name",
     "env.alfworld.eval_dataset", "env.sokoban.dim_room", "env.sokoban.num_boxes", "env.search.topk",

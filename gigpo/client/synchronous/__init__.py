@@ -1,4 +1,4 @@
-"""The client that waits. Generated from `gigpo.client.asynchronous` by `make client`: change that one."""
+"""The synchronous client. `make client` generates it from `gigpo.client.asynchronous`: edit that one."""
 
 from gigpo.client.synchronous.client import GigpoClient
 

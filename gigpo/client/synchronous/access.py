@@ -1,4 +1,4 @@
-"""Keys, projects, and the record of what was done."""
+"""Keys, projects, and the audit log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AccessCalls(Calls):
 
     def keys(self) -> list[ApiKey]:
         """Every key, the revoked ones too."""
-        return self._perform(get("/v1/keys", list[ApiKey]))
+        return self._all("/v1/keys", ApiKey)
 
     def key(self, key_id: str) -> ApiKey:
         """One key, without its secret. Raises NotFound."""
@@ -46,7 +46,7 @@ class AccessCalls(Calls):
 
     def projects(self) -> list[Project]:
         """Every project, with its quotas and what it uses."""
-        return self._perform(get("/v1/projects", list[Project]))
+        return self._all("/v1/projects", Project)
 
     def project(self, project_id: str) -> Project:
         """One project. Raises NotFound."""

@@ -1,4 +1,4 @@
-"""Files from the API: streamed, continued where a connection broke, verified, and there wholly or not at all."""
+"""Downloads files from the API: streams, resumes after a broken connection, verifies, and leaves no incomplete file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs: submit, look, steer, begin again, listen."""
+"""Jobs: submit, show, command, retry, fork, follow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import httpx
 from pydantic import JsonValue
 
 from gigpo.client.errors import ApiRefused, NotFound
-from gigpo.client.http.call import Call, get, given, once, reads
+from gigpo.client.http.call import Call, QueryValue, get, given, once, reads, reads_page
 from gigpo.client.http.events import EventParser, stream_of
 from gigpo.client.http.retries import wait_or_raise
 from gigpo.client.models import DryRun, Event, Job, JobRemains, JsonObject
@@ -204,9 +204,15 @@ class JobCalls(Calls):
                 attempt += 1
             time.sleep(wait_s)
 
+    def event_page(self, job_id: str, after: str = "0-0", *, limit: int = 500) -> list[Event]:
+        """At most `limit` events after the id `after` that there are: `events` without a stream."""
+        query: dict[str, QueryValue] = {"cursor": after, "limit": limit}
+        call = Call("GET", f"{_JOB}/log", reads_page("items", Event), names={"job_id": job_id}, query=query)
+        return (self._perform(call)).entries
+
     def metrics(self, job_id: str) -> list[JsonObject]:
         """One row a batch."""
-        return self._perform(get("/v1/jobs/{job_id}/metrics", list[JsonObject], job_id=job_id))
+        return self._all("/v1/jobs/{job_id}/metrics", JsonObject, job_id=job_id)
 
     def metrics_csv(self, job_id: str) -> str:
         """The same as CSV with a header."""
@@ -216,7 +222,7 @@ class JobCalls(Calls):
 
     def evaluations(self, job_id: str) -> list[EvaluationResult]:
         """Every evaluation that the job itself made so far, in order of time."""
-        return self._perform(get("/v1/jobs/{job_id}/evaluations", list[EvaluationResult], job_id=job_id))
+        return self._all("/v1/jobs/{job_id}/evaluations", EvaluationResult, job_id=job_id)
 
     def summary(self, job_id: str) -> JobSummary | None:
         """What an ended job says of itself; None while there is none."""

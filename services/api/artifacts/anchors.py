@@ -1,4 +1,4 @@
-"""The states of a batch where episodes met: what was done there, and what came of it."""
+"""The anchor states of a batch that several episodes visited, with the actions taken there and their returns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from statistics import fmean
 
 from services.api.artifacts.rollouts import Columns, RolloutArchive
 from services.contracts.archive import Group
+from services.contracts.rest.positions import cut
 from services.contracts.rest.rollouts import AnchorAction, AnchorPage, AnchorState, Visit
 
 
@@ -30,8 +31,8 @@ def anchor_page(
     chosen = [group for group in groups if group_id in (None, group[0].group_id)]
     states = [state for group in chosen for state in states_of(group) if state.visits >= min_visits]
     states.sort(key=lambda state: -state.visits)  # stable: equals stay in order of cursor and first appearance
-    following = offset + limit if len(states) > offset + limit else None
-    return AnchorPage(batch=number, anchors=states[offset : offset + limit], total=len(states), next_offset=following)
+    items, following = cut(states, offset, limit)
+    return AnchorPage(batch=number, items=items, total=len(states), next_cursor=following)
 
 
 def states_of(group: Group) -> Iterator[AnchorState]:

@@ -1,4 +1,4 @@
-"""Trained groups, read from the trainer's archive: what the agent saw and did, and why each step got its advantage."""
+"""Trained groups, read from the trainer's archive: observations, actions, and the reasons for each step's advantage."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from services.contracts.archive import ArchiveName, Encoded, Group, decoded, enc
 from services.contracts.arrays import unpack_float32, unpack_float64, unpack_int32, unpack_int64
 from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import ContractError, Episode, Message, ScoredGroup, Step, decode_view
+from services.contracts.rest.positions import cut
 from services.contracts.rest.rollouts import (
     EpisodeView,
     Panel,
@@ -136,11 +137,12 @@ class RolloutArchive:
             found += [brief for brief in self._briefs_of(archive) if wanted.takes(brief)]
             if len(found) > offset + limit:
                 break
+        items, following = cut(found, offset, limit)
         return RolloutPage(
-            rollouts=found[offset : offset + limit],
+            items=items,
             batches=[archive.batch for archive in archives if archive.label is None],
             panels=[Panel(label=one.label, version=one.batch) for one in archives if one.label is not None],
-            next_offset=offset + limit if len(found) > offset + limit else None,
+            next_cursor=following,
         )
 
     def detail(self, folder: Path, group_id: str) -> RolloutDetail:

@@ -1,4 +1,4 @@
-"""The checkpoints that a job leaves on shared storage."""
+"""A job's checkpoints on shared storage."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def delete_checkpoint(folder: Path, name: str, *, ended: bool) -> None:
     path = checkpoint_folder(folder, name)
     names = [one for one in checkpoint_names(folder) if one != FINAL]
     if not ended and name in names[-1:]:
-        raise Problem(409, f"cannot delete checkpoint {name}: its job has not ended and would go on from it")
+        raise Problem(409, f"cannot delete checkpoint {name}: its job has not ended and would restart from it")
     aside = path.with_name(f".{name}{DELETED}")
     try:
         path.rename(aside)  # at once, so that nobody finds half of it

@@ -1,1 +1,1 @@
-"""The dashboard: pages made on the server, for people who look at jobs. It reads through the API's use cases."""
+"""The dashboard: pages about jobs, rendered on the server. It reads through the API's use cases."""

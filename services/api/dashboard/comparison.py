@@ -81,12 +81,13 @@ def _shown(key: str, specs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def line_name(group: Sequence[JobRow]) -> str:
-    """What a legend calls the group: its job's name, or what its jobs' names begin with, and how many seeds."""
+    """What a legend calls the group: its job's name, or what its jobs' names begin with, and how many there are."""
     names = [row.name or row.id for row in group]
     if len(group) == 1:
         return names[0]
     common = _SEED_ENDING.sub("", _common_beginning(names))
-    return f"{common or names[0]}, {len(group)} seeds"
+    what = "seeds" if len({row.seed for row in group}) == len(group) else "jobs"
+    return f"{common or names[0]}, {len(group)} {what}"
 
 
 def _common_beginning(names: Sequence[str]) -> str:

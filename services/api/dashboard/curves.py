@@ -1,4 +1,4 @@
-"""The points of a job's curves. The browser draws what it is told here."""
+"""The points of a job's curves. The browser draws them."""
 
 from __future__ import annotations
 

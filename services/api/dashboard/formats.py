@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from services.contracts.pace import duration
+from services.presentation.pace import duration
 from services.presentation.schema_words import kwargs_in_words
 
 DASH = "–"
@@ -48,7 +48,7 @@ def size(count: int) -> str:
 
 
 def duration_or_dash(seconds: float | None) -> str:
-    """As `services.contracts.pace.duration`; a dash for none."""
+    """As `services.presentation.pace.duration`; a dash for none."""
     return DASH if seconds is None else duration(seconds)
 
 
@@ -66,6 +66,11 @@ def ago(unix_s: float | None, now: float | None = None) -> str:
 def instant(unix_s: float) -> str:
     """ISO 8601 in UTC, for `<time datetime>`."""
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
+
+
+def clock(unix_s: float) -> str:
+    """Day and time in UTC, as a log has it."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def in_words(detail: Mapping[str, object]) -> str:
@@ -90,5 +95,6 @@ FILTERS = {
     "duration": duration_or_dash,
     "ago": ago,
     "instant": instant,
+    "clock": clock,
 }
 """What the templates know, by name."""

@@ -1,4 +1,4 @@
-"""The curves of an anchor graph, and where their labels stand."""
+"""The edges of an anchor graph as curves, and the positions of their labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an anchor graph's states stand on the page: columns are steps, so that time runs from left to right."""
+"""The layout of an anchor graph's states: columns are steps, so that time runs from left to right."""
 
 from __future__ import annotations
 

@@ -1,19 +1,22 @@
-"""What an open page is sent while things change: only what is new, at most one look a second."""
+"""Sends an open page the changes since the last event that it has, at most once a second."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import TypeVar
+
+from fastapi.sse import ServerSentEvent
 
 from services.api.dashboard.curves import held_out, point
 from services.api.dashboard.rendering import fragment
 from services.api.http.app_parts import Container
 from services.api.jobs import queries as jobs
 from services.api.jobs.job_view import job_view
-from services.api.jobs.queries import JobFilter
+from services.api.jobs.listing import JobList, listed
+from services.api.jobs.progress import progress_of
 from services.api.rest.caller import Caller
 from services.api.sql.tables import EventRow
 from services.api.sync import feed
@@ -24,26 +27,27 @@ from services.contracts.events import Kind
 T = TypeVar("T")
 LOOK_S = 1.0
 """Shortest time between two looks at SQL for one page."""
-KEEPALIVE_LOOKS = 15
 
 
-async def job_updates(parts: Container, caller: Caller, job_id: str, after: str) -> AsyncIterator[bytes]:
+async def job_updates(
+    parts: Container, caller: Caller, job_id: str, after: str
+) -> AsyncGenerator[ServerSentEvent, None]:
     """Server-sent events of a job's page: `points`, `evaluations`, `warnings` and `head` as HTML; `end` is the last."""
-    position, quiet = stream_position(after), 0
+    position = stream_position(after)
     with parts.news.follow(job_id) as follower:
         while not follower.over:
             ended, rows = await _whole(feed.stored_events(parts.database, job_id, position))
             if rows:
-                position, quiet = rows[-1].position, 0
+                position = rows[-1].position
                 for name, content in _news(rows):
                     yield message(name, content)
                 if any(row.kind == Kind.WARNING for row in rows):
                     warnings = await _whole(feed.warnings(parts.database, job_id))
                     yield message("warnings", fragment("macros.html", "warning_list", warnings))
-                view = job_view(await _whole(jobs.find(parts.database, caller, job_id)))
-                yield message("head", fragment("macros.html", "job_head", view), rows[-1].stream_id)
-            elif (quiet := quiet + 1) % KEEPALIVE_LOOKS == 0:
-                yield b": still here\n\n"
+                job = await _whole(jobs.find(parts.database, caller, job_id))
+                progress = await _whole(progress_of(parts.database, [job]))
+                head = fragment("macros.html", "job_head", job_view(job), progress.get(job_id))
+                yield message("head", head, rows[-1].stream_id)
             if len(rows) == feed.PAGE:
                 continue
             if ended:
@@ -52,31 +56,34 @@ async def job_updates(parts: Container, caller: Caller, job_id: str, after: str)
             await _next_look(follower)
 
 
-async def list_updates(parts: Container, caller: Caller, wanted: JobFilter, limit: int) -> AsyncIterator[bytes]:
-    """Server-sent events of the list of jobs: `row` for one that changed, `rows` at first and when others are in it."""
+async def list_updates(parts: Container, caller: Caller, asked: JobList) -> AsyncGenerator[ServerSentEvent, None]:
+    """Server-sent events of the list of jobs: `row` for one that changed, `rows` at first and when others are in it,
+    `total` with how many there are."""
     shown: dict[str, str] = {}
-    quiet = 0
+    total = 0
     with parts.news.follow("") as follower:  # of no job: it hears the end of the process alone
         while not follower.over:
-            rows = await _whole(jobs.page(parts.database, caller, wanted, limit=limit, cursor=None))
-            now = {row.id: fragment("macros.html", "job_row", job_view(row)) for row in rows}
+            found = await _whole(listed(parts.database, caller, asked))
+            progress = await _whole(progress_of(parts.database, found.rows))
+            now = {
+                row.id: fragment("macros.html", "job_row", job_view(row), progress.get(row.id)) for row in found.rows
+            }
+            if found.total != total:
+                total = found.total
+                yield message("total", total)
             if list(now) != list(shown):
                 yield message("rows", "".join(now.values()))
             else:
                 for job_id, html in now.items():
                     if html != shown[job_id]:
                         yield message("row", {"id": f"row-{job_id}", "html": html})
-            quiet = quiet + 1 if now == shown else 0
-            if quiet % KEEPALIVE_LOOKS == KEEPALIVE_LOOKS - 1:
-                yield b": still here\n\n"
             shown = now
             await _next_look(follower)
 
 
-def message(name: str, content: object, id_: str | None = None) -> bytes:
-    """One server-sent event with JSON in it."""
-    head = f"id: {id_}\n" if id_ else ""
-    return f"{head}event: {name}\ndata: {json.dumps(content)}\n\n".encode()
+def message(name: str, content: object, id_: str | None = None) -> ServerSentEvent:
+    """One server-sent event with JSON in it, null too: browsers do not hear of an event without data."""
+    return ServerSentEvent(raw_data=json.dumps(content), event=name, id=id_)
 
 
 def _news(rows: Sequence[EventRow]) -> list[tuple[str, object]]:
@@ -86,7 +93,7 @@ def _news(rows: Sequence[EventRow]) -> list[tuple[str, object]]:
 
 
 async def _next_look(follower: Follower) -> None:
-    """Wait until there is news, and never less than `LOOK_S` but at the end of the process."""
+    """Wait `LOOK_S`; return early when the process ends."""
     began = time.monotonic()
     await follower.listen(LOOK_S)
     if not follower.over:

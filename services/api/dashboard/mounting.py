@@ -8,11 +8,24 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from services.api.dashboard.pages import commands, compare, docs, insight, job, jobs, results, rollouts, submit, system
+from services.api.dashboard.pages import (
+    commands,
+    compare,
+    docs,
+    insight,
+    job,
+    jobs,
+    log,
+    notes,
+    results,
+    rollouts,
+    submit,
+    system,
+)
 from services.api.dashboard.rendering import ASSETS, STATIC
 
-PAGES = (jobs, submit, job, commands, rollouts, insight, results, compare, docs, system)
-"""In this order: `/jobs/new` is no job's page."""
+PAGES = (jobs, submit, notes, job, commands, log, rollouts, insight, results, compare, docs, system)
+"""In this order: `/jobs/new` is no job's page, and `notes` names its commands before `commands` takes any."""
 
 
 class _Assets(StaticFiles):

@@ -1,4 +1,4 @@
-"""Templates in, HTML out; and problems as pages instead of JSON."""
+"""Renders templates to HTML, and problems to pages instead of JSON."""
 
 from __future__ import annotations
 

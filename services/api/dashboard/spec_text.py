@@ -1,4 +1,4 @@
-"""A spec as text: the one that the editor starts with, and in which line a field stands."""
+"""A spec as text: the editor's initial spec, and the line of a field."""
 
 from __future__ import annotations
 

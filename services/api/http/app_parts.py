@@ -1,4 +1,4 @@
-"""What a request handler may use: made once when the process starts, closed when it ends."""
+"""The objects that request handlers use: created when the process starts, closed when it ends."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             wake=reconciler.wake,
             runs_here=settings.runs_here,
             hub_models=settings.hub_models,
+            user_files=settings.user_files,
         )
         security = security_of(settings, database, log)
         meter = StorageMeter(database, settings.data_dir, log)

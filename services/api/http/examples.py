@@ -1,7 +1,7 @@
 """Examples of bodies and answers in the OpenAPI document, by operation.
 
-They were taken from real calls; long lists and specs are cut. A test wants one for every body and every answer of
-success, and holds each against its schema.
+They were taken from real calls; long lists and specs are cut. A test requires one for every body and every successful
+answer, and validates each against its schema.
 """
 
 from __future__ import annotations

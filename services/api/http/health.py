@@ -1,4 +1,4 @@
-"""Whether the installation can run a job: every dependency is really asked."""
+"""The health check: queries every dependency, so that it tells whether the installation can run a job."""
 
 from __future__ import annotations
 

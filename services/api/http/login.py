@@ -1,4 +1,4 @@
-"""The way in for browsers: a page that takes a key and gives a session. Plain HTML, so that it needs no session."""
+"""The login page for browsers: it takes a key and starts a session. Plain HTML, so that it needs no session itself."""
 
 from __future__ import annotations
 

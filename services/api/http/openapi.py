@@ -12,6 +12,7 @@ from starlette.routing import compile_path
 
 from services.api.http.examples import EXAMPLES
 from services.api.rest.problems import ProblemDetails, responses
+from services.contracts.rest.events import EventBody
 
 ANYWHERE = (401, 403, 422, 429, 500)
 """What the guard, the look at the names of a query, or a defect may answer instead of any route."""
@@ -50,6 +51,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas |= ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}").pop("$defs")
         schemas["ProblemDetails"] = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
         del schemas["ProblemDetails"]["$defs"]
+        schemas["EventBody"] = EventBody.model_json_schema(ref_template="#/components/schemas/{model}")
+        del schemas["EventBody"]["$defs"]  # `JobEvent` brings them
+        for schema in schemas.values():
+            _want_nothing_deprecated(schema)
         for path, operations in made["paths"].items():
             for operation in operations.values():
                 _document_errors(operation, guarded=path not in OPEN_PATHS)
@@ -67,6 +72,13 @@ def allowed_methods(app: FastAPI, path: str) -> list[str]:
     matching = [template for template in document(app)["paths"] if compile_path(template)[0].match(path)]
     template = max(matching, key=lambda one: len(re.sub(r"{[^}]*}", "", one)), default=None)
     return [method.upper() for method in document(app)["paths"].get(template, {})]
+
+
+def _want_nothing_deprecated(schema: dict[str, Any]) -> None:
+    """A client that is made from the document must not miss what will go."""
+    fields = schema.get("properties", {})
+    if "required" in schema:
+        schema["required"] = [name for name in schema["required"] if not fields[name].get("deprecated")]
 
 
 def _document_errors(operation: dict[str, Any], *, guarded: bool) -> None:

@@ -1,4 +1,4 @@
-"""The installation at a glance, for people who look after it."""
+"""The overview of the installation for its operators."""
 
 from __future__ import annotations
 

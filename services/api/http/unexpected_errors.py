@@ -1,4 +1,4 @@
-"""The last resort: a defect of ours becomes a problem that says nothing of its inside, and a line in the log."""
+"""The last resort: an unexpected error becomes a problem without internal details, and a line in the log."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ class Defects:
             if scope["type"] != "http" or begun:
                 raise
             self._log.error("request_failed", path=scope["path"], exc_info=error)
-            await answer(Problem(500, "the request failed; the log of the API says why"))(scope, receive, send)
+            await answer(Problem(500, "the request failed; the log of the API has the cause"))(scope, receive, send)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import msgspec
+from fastapi.sse import ServerSentEvent
 from redis.asyncio import Redis
 
 from services.api.insight.played import Played
@@ -22,7 +23,6 @@ from services.contracts.watching import FIELD, LAST, AnyShown, PlayBegan, PlayFa
 LOOK_S = 0.25
 STATE_LOOKS = 8
 """Looks without news between two questions after the state of the job that plays."""
-KEEPALIVE_LOOKS = 60
 _PAGE = 100
 
 
@@ -56,7 +56,7 @@ class Known:
 
 async def live_steps(
     redis: Redis, database: Database, news: News, watch: Watch, known: Known, after: str = ""
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[ServerSentEvent, None]:
     """Everything that was and is told, as events later than the id `after`; ends with the episode.
 
     Each has its id, its kind as `event`, and JSON {kind, at_unix_s, data} as `data`.
@@ -80,8 +80,6 @@ async def live_steps(
                     continue  # it was told meanwhile
                 yield _event(position, PlayFailed(message=over), known, task)
                 return
-            if quiet % KEEPALIVE_LOOKS == KEEPALIVE_LOOKS - 1:
-                yield b": still here\n\n"
             await follower.listen(LOOK_S)
 
 
@@ -111,11 +109,11 @@ def _is_later(position: str, after: str) -> bool:
     return not after or number(position) > number(after)
 
 
-def _event(position: str, shown: AnyShown, known: Known, task: str) -> bytes:
+def _event(position: str, shown: AnyShown, known: Known, task: str) -> ServerSentEvent:
     kind, data = str(shown.__struct_config__.tag), shown.data()
     if isinstance(shown, StateReached):
         seen = known.of(task, shown.anchor)
         data["seen"] = None if seen is None else seen.model_dump(mode="json")
     ms = int(position.partition("-")[0] or 0)
     body: dict[str, Any] = {"kind": kind, "at_unix_s": ms / 1000, "data": data}
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (position.encode(), kind.encode(), msgspec.json.encode(body))
+    return ServerSentEvent(raw_data=msgspec.json.encode(body).decode(), event=kind, id=position)

@@ -1,8 +1,8 @@
 """The use cases that make a job: submit, retry, fork, evaluate.
 
-A submitted job belongs to its caller's project, one that is made from another job to that job's.
-What a new job takes over from another one lies in its folder before the job is stored, so that an acknowledged job
-needs nothing of the other one any more.
+A submitted job belongs to its caller's project; a job that is made from another one belongs to that job's project.
+Everything that a new job takes over is copied into its folder before the job is stored, so that an acknowledged job no
+longer needs the other one.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from services.api.jobs.queries import find
 from services.api.jobs.rates import earlier_jobs
 from services.api.jobs.submissions import Answer, NewJob, Submissions, first_answer
 from services.api.jobs.takeover import Policy, Taken, policy_of, training_of
+from services.api.jobs.user_files import DATA_FIELD, FileProblem, names_files, own_words, with_kept_files
 from services.api.rest.caller import Caller
 from services.api.rest.problems import Problem, bad_spec
 from services.api.security.addresses import data_problems, open_folders
@@ -65,6 +66,7 @@ class Admission:
         wake: tells the reconciler that there is one.
         runs_here: trainer and engines run on this machine, so that jobs must fit it.
         hub_models: jobs may name models of the Hugging Face hub.
+        user_files: also callers with a key may name files of their own.
     """
 
     def __init__(
@@ -79,16 +81,17 @@ class Admission:
         wake: Callable[[], None],
         runs_here: bool = False,
         hub_models: bool = False,
+        user_files: bool = False,
     ) -> None:
         self._database, self._environments = database, environments
         self._data_dir, self._model_roots = data_dir, model_roots
         self._engines, self._trackers, self._wake = engines, trackers, wake
         self._submissions = Submissions(database)
-        self._runs_here, self._hub_models = runs_here, hub_models
+        self._runs_here, self._hub_models, self._user_files = runs_here, hub_models, user_files
 
     async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
         """What a submission would run. Raises Problem 422 as the submission would."""
-        spec, hub = await self._pinned(spec)
+        spec, hub = await self._pinned(await self._kept(caller, spec))
         policy = await self._named_policy(caller, spec)
         environment = await self._environment(caller, spec)
         needs, doubts = await self._fitting(spec, environment, policy, hub)
@@ -102,7 +105,7 @@ class Admission:
             Problem: 422 names every field that keeps it from running; 409 for a key that was used otherwise.
         """
         try:
-            spec, hub = await self._pinned(spec)
+            spec, hub = await self._pinned(await self._kept(call.caller, spec))
             policy = await self._named_policy(call.caller, spec)
             environment = await self._environment(call.caller, spec)
             _, doubts = await self._fitting(spec, environment, policy, hub, timed=False)
@@ -158,6 +161,20 @@ class Admission:
             return None
         return await first_answer(self._database, call.caller, call.key, call.sha)
 
+    async def _kept(self, caller: Caller, spec: JobSpec) -> JobSpec:
+        """The spec with its user's files kept on shared storage. Raises Problem 422."""
+        if not names_files(spec):
+            return spec
+        if not (caller.trusted or self._user_files):
+            wanted = {"rewards.reward_funcs": "an installed function", DATA_FIELD: "a folder below the data root"}
+            refusal = "files of users are not taken here (API_USER_FILES), want"
+            raise bad_spec([(field, f"{refusal} {wanted[field]}") for field in names_files(spec)])
+        roots = open_folders(caller, self._model_roots)
+        try:
+            return await asyncio.to_thread(with_kept_files, spec, self._data_dir, roots)
+        except FileProblem as refused:
+            raise bad_spec([refused.problem]) from None
+
     async def _pinned(self, spec: JobSpec) -> tuple[JobSpec, HubModel | None]:
         """The spec with the commit that its model's name on the hub means now. Raises Problem 422."""
         if spec.model.model is None or (name := hub_name(spec.model.model)) is None:
@@ -198,13 +215,26 @@ class Admission:
         folders = open_folders(caller, self._model_roots)
         if problems := [*data_problems(spec, folders, environment.kwargs_schema), *problems]:
             raise bad_spec(problems)
+        environment = await self._with_own_words(spec, environment)
         kwargs = environment.kwargs(spec)
         refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
         if refusal is not None:
-            raise bad_spec([("environment.environment_kwargs", refusal)])
+            of_rewards = refusal.startswith("reward_funcs: ")
+            field = "rewards.reward_funcs" if of_rewards else "environment.environment_kwargs"
+            raise bad_spec([(field, refusal.removeprefix("reward_funcs: "))])
         if spec.model.scratch and not environment.vocabulary:
             return await self._with_words(spec, environment)
         return environment
+
+    async def _with_own_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
+        """For a policy from scratch on prompts that the job brings: their words are its vocabulary."""
+        if spec.model.scratch is None or spec.environment.use_gym_env:
+            return environment
+        try:
+            words = await asyncio.to_thread(own_words, spec, self._data_dir)
+        except FileProblem as refused:
+            raise bad_spec([refused.problem]) from None
+        return environment if words is None else environment.model_copy(update={"vocabulary": words})
 
     async def _fitting(
         self,

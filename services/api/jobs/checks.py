@@ -1,4 +1,4 @@
-"""Checks at the door that need more than the spec: the environments, the installed engines, the folder of a model."""
+"""Checks at submission that need more than the spec: the environments, the installed engines, the folder of a model."""
 
 from __future__ import annotations
 

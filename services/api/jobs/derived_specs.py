@@ -1,4 +1,4 @@
-"""Specs made from another job's spec: of a fork and of an evaluation."""
+"""Specs of forks and evaluations, made from another job's spec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment service as the API sees it: what can be opened."""
+"""The catalogue of environments: queries the environment service for the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job will need: upper bounds where a length is not known before; and what looks unwise."""
+"""Estimates a job's needs, as upper bounds for unknown lengths, and warns of unwise settings."""
 
 from __future__ import annotations
 

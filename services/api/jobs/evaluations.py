@@ -1,4 +1,4 @@
-"""Evaluations: jobs of kind `evaluation`, seen as what they measure."""
+"""Evaluations: views of the jobs of kind `evaluation`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def evaluation_view(row: JobRow) -> EvaluationView:
 
 def first_view(body: str) -> EvaluationView:
     """The evaluation as it was when its job was answered with this body, a `JobDetail`."""
-    columns = set(JobDetail.model_fields) - {"environment", "wish"}
+    columns = {name for name in JobDetail.model_fields if hasattr(JobRow, name)} - {"environment", "wish"}
     detail = JobDetail.model_validate_json(body).model_dump(mode="json", include=columns)
     return evaluation_view(JobRow(**detail, summary=None))
 

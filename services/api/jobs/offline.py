@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,7 +17,9 @@ from services.api.jobs.fitting import misfits, too_long
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
 from services.api.jobs.rates import EarlierJob, earlier_jobs
+from services.api.jobs.user_files import FileProblem, own_words, with_kept_files
 from services.api.sql.database import Database
+from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError
 from services.contracts.references import hub_name, referenced_checkpoint
 from services.contracts.rest.catalogue import EnvironmentView
@@ -39,6 +42,7 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]], data_
     environment, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
     if environment is None or problems:
         raise SpecError(problems)
+    environment = _with_own_words(spec, environment)
     earlier = asyncio.run(_earlier_jobs(data_dir, environment.id))
     hub = _of_hub(spec)
     needs = estimates(spec, environment, hub, earlier)
@@ -48,6 +52,18 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, Any]], data_
     said = [*doubts, *too_long(spec, needs), *warnings(spec)]
     found = DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
     return dict(json.loads(found.model_dump_json()))
+
+
+def _with_own_words(spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
+    """As at a submission, from copies that are thrown away."""
+    with TemporaryDirectory() as folder:
+        try:
+            kept = with_kept_files(spec, Path(folder), None)
+            brought = spec.model.scratch is not None and not spec.environment.use_gym_env
+            words = own_words(kept, Path(folder)) if brought else None
+        except FileProblem as refused:
+            raise SpecError([refused.problem]) from None
+    return environment if words is None else environment.model_copy(update={"vocabulary": words})
 
 
 def _of_hub(spec: JobSpec) -> HubModel | None:

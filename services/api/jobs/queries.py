@@ -1,4 +1,4 @@
-"""The use cases on jobs: look, list, command. All of it is SQL; telling the trainer is the reconciler's part."""
+"""The use cases on jobs: show, list, command. They use SQL only; the reconciler passes commands on to the trainer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Submissions into SQL: what is acknowledged is durable, and a repeated Idempotency-Key gets the first answer."""
+"""Stores submissions in SQL: an acknowledged job is durable, and a repeated Idempotency-Key gets the first answer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a new job takes over from another one's folder, brought into its own before it is stored.
+"""Takes files over from another job's folder into a new job's folder before the new job is stored.
 
-Files are linked where the file system can and copied where it can't, so nothing that happens to the other job
-afterwards (pruned or deleted checkpoints) touches the new one.
+Files are linked where the file system supports it and copied otherwise, so later changes to the other job (pruned or
+deleted checkpoints) do not affect the new one.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def _link(source: str | Path, target: str | Path) -> None:
     try:
         os.link(source, target)
     except FileNotFoundError as error:
-        raise Problem(409, f"{Path(source).parent.name} is being removed: ask again") from error
+        raise Problem(409, f"{Path(source).parent.name} is being removed: try again") from error
     except OSError:  # another file system, or another owner
         shutil.copyfile(source, target)
 

@@ -1,4 +1,4 @@
-"""Answers to a question that is slow to ask, kept for a while."""
+"""A cache whose entries expire, for queries that are slow."""
 
 from __future__ import annotations
 

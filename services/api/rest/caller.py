@@ -1,4 +1,4 @@
-"""Who asks, and what they may do. What is theirs is one project; everything else does not exist for them."""
+"""The caller of a request and its rights. A caller sees one project; other projects do not exist for it."""
 
 from __future__ import annotations
 

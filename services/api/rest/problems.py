@@ -113,20 +113,20 @@ _DETAILS = {
     415: "want a body that is not compressed, got 'gzip'",
     422: "training.learning_rate: want a number > 0, got -1",
     429: "more calls than the project may make: ask again in 2 s",
-    500: "the request failed; the log of the API says why",
+    500: "the request failed; the log of the API has the cause",
     503: "the environment service at 127.0.0.1:50051 does not answer: UNAVAILABLE",
 }
 """An example of each."""
 _REASONS = {
-    400: "The body is no text that can be read.",
-    401: "No key, or none that is known.",
+    400: "The body cannot be parsed.",
+    401: "The key is missing or unknown.",
     403: "The key does not allow it, or the project's quota does not.",
     404: "There is no such thing in the caller's project.",
-    409: "The state of things does not allow it; the detail says which.",
+    409: "The current state does not allow it; the detail names the state.",
     413: "The body is too long.",
     415: "The body is compressed.",
-    422: "A field is wrong; `errors` names each with what came and what is wanted.",
-    429: "Too many calls, or open jobs; `Retry-After` says when to ask again.",
-    500: "A defect; the log of the API says more.",
-    503: "Something that the answer needs does not answer; `Retry-After` says when to ask again.",
+    422: "A field is wrong; `errors` lists each with the value that came and the one that is wanted.",
+    429: "Too many calls or open jobs; `Retry-After` says when to retry.",
+    500: "An unexpected error; the log of the API has the cause.",
+    503: "A service that the request needs does not answer; `Retry-After` says when to retry.",
 }

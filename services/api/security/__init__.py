@@ -1,1 +1,1 @@
-"""Who may do what: keys, projects, quotas, limits, the audit log, and one guard before every handler."""
+"""Access control: keys, projects, quotas, rate limits, the audit log, and one guard before every handler."""

@@ -1,4 +1,4 @@
-"""What a path wants of its caller: one rule for every path, also for those that nobody has thought of yet."""
+"""The access rule of every path. Unknown paths have one too, so that a new path is never open by mistake."""
 
 from __future__ import annotations
 

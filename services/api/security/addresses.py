@@ -1,4 +1,4 @@
-"""Where a job may get its model and its data from: folders that the installation has opened, and never an address."""
+"""Checks where a job's model and data come from: folders that the operator has opened, never a network address."""
 
 from __future__ import annotations
 

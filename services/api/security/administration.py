@@ -80,7 +80,7 @@ async def create_project(database: Database, wanted: NewProject) -> ProjectView:
         async with database.write() as session:
             session.add(row)
     except IntegrityError as error:
-        raise Problem(409, f"there is a project {wanted.id!r} already") from error
+        raise Problem(409, f"the project {wanted.id!r} exists already") from error
     return await project(database, wanted.id)
 
 

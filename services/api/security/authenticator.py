@@ -1,4 +1,4 @@
-"""From a key to its caller: argon2 once a key and process, the database at most once in five seconds."""
+"""Finds the caller of a key: argon2 once per key and process, one database query per key in five seconds at most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before any handler, in this order: forged? too often? who? may they? and is the body one that we read?
+"""The guard before every handler. It checks in this order: forgery, rate, identity, rights, and the form of the body.
 
 Plain ASGI, so that streams pass through. Handlers find the caller in `request.state.caller`.
 """

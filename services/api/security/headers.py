@@ -1,4 +1,4 @@
-"""Headers that keep browsers from doing more with an answer than we mean."""
+"""Security headers that restrict what browsers do with an answer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The form of an API key, `gigpo_<id>_<secret>`, and its hash at rest.
 
-The id may be shown and is how people tell keys apart; the secret has 192 random bits. argon2 guards it should the
-database be stolen, so its cost can stay at the lower end of OWASP's advice (19 MiB, two passes).
+The id may be shown and tells keys apart; the secret has 192 random bits. argon2 protects it if the database is stolen;
+with so many bits, a cost at the lower end of OWASP's advice (19 MiB, two passes) is enough.
 """
 
 from __future__ import annotations

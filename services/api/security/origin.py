@@ -1,4 +1,4 @@
-"""What browsers let other sites do in a user's name, and we don't: forged requests, and rebound host names."""
+"""Refuses requests that other sites make in a user's name: forged requests, and rebound host names."""
 
 from __future__ import annotations
 

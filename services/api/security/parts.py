@@ -1,4 +1,4 @@
-"""What the guard needs, made once when the process starts."""
+"""The objects that the guard uses, created when the process starts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def want_administrator(settings: Settings, database: Database) -> None:
     """Make sure that somebody can make keys, where every call wants one. Raises NoAdministrator."""
     if settings.keys_wanted and settings.key_text is None and not await _has_admin_key(database):
         raise NoAdministrator(
-            "API_REQUIRE_KEYS wants a key with the scope admin in the database, there is none: "
+            "API_REQUIRE_KEYS needs a key with the scope admin in the database, but it has none: "
             "make one while the installation is open, or set API_KEY or API_KEY_FILE"
         )
 

@@ -1,4 +1,4 @@
-"""What a project may use, what it uses, and whether one more job fits: checked where the job is stored."""
+"""Quotas of projects: their limits, their use, and the check for one more job in the transaction that stores it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often one key and one address may call; counted in this process, or in Redis for all API processes together."""
+"""Rate limits per key and per address, counted in this process, or in Redis for all API processes together."""
 
 from __future__ import annotations
 

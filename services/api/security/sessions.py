@@ -62,5 +62,5 @@ def signing_secret(data_dir: Path) -> bytes:
                 os.link(file.name, path)
     secret = path.read_bytes()
     if len(secret) != 32:
-        raise ValueError(f"{path}: want 32 bytes, got {len(secret)}; remove it, and everybody logs in again")
+        raise ValueError(f"{path}: want 32 bytes, got {len(secret)}; remove the file, then all users must log in again")
     return secret

@@ -1,4 +1,4 @@
-"""Measures what each project's jobs keep on shared storage: too slow for every submission, so once a minute."""
+"""Measures each project's use of shared storage, once a minute because it is too slow for every submission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into the audit log: one entry for every request that could change something."""
+"""Writes one entry to the audit log for every request that could change something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brings a database to the revision that this version of the code works on, or refuses it."""
+"""Migrates a database to the revision of this version of the code, or refuses it."""
 
 from __future__ import annotations
 

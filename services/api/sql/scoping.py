@@ -1,7 +1,7 @@
-"""One project's view of the database: every statement of a scoped session is confined to it, whoever wrote it.
+"""One project's view of the database: every statement of a scoped session sees that project's rows only.
 
-This is the only place that keeps projects apart. A handler gets a scoped session and needs no care; a table that is
-named in no rule can't be touched through one at all, so a new table is closed until somebody decides.
+This is the only code that keeps projects apart. Handlers use a scoped session and need no checks of their own. A table
+without a rule can't be used through such a session, so a new table is closed until it gets a rule.
 """
 
 from __future__ import annotations

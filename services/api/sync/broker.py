@@ -1,4 +1,4 @@
-"""The trainer's queue as it lies in Redis: which jobs it holds a message of."""
+"""The trainer's queue in Redis: lists the jobs that it holds a message for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the trainer is told: what a job is (Redis), that it is there (Celery), what the user wants (Redis)."""
+"""Dispatches jobs to the trainer: the spec and the user's command through Redis, the task through Celery."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Dispatcher:
                         producer=producer,
                     )
         except KombuError as error:
-            raise BrokerFailed(f"the trainer's queue does not take jobs {job_ids}: {error}") from error
+            raise BrokerFailed(f"jobs {job_ids} could not be added to the trainer's queue: {error}") from error
 
     async def announced(self) -> set[str]:
         """The jobs of which the queue or a worker has a message. Raises QueueUnreadable."""

@@ -1,4 +1,4 @@
-"""Hands what is stored of a job to those who follow it in this process."""
+"""Publishes stored events of a job to its followers in this process."""
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""A job's stored events: the server-sent feed, metrics and evaluations."""
+"""A job's stored events: as they come, metrics and evaluations."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
-import msgspec
-from sqlalchemy import select, tuple_
+from sqlalchemy import String, cast, select, tuple_
 
 from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, JobRow
@@ -22,43 +21,52 @@ Row = dict[str, object]
 PAGE = 500
 POLL_S = 1.0
 """Another process may have stored the news, so SQL is looked at once a second anyway."""
-KEEPALIVE_POLLS = 15
 MOST_WARNINGS = 50
 WARNINGS_READ = 2_000
 """Events of warnings that are looked through for distinct ones."""
 
 
-async def server_sent_events(
+async def followed_events(
     database: Database, news: News, job_id: str, after: str, *, kind: str | None = None, wait: bool = True
-) -> AsyncIterator[bytes]:
-    """The job's events later than stream id `after` as server-sent events, those of one kind or all; ends when the job
-    has ended, or without `wait` behind the newest event.
-
-    Each has its stream id as `id`, its kind as `event`, and JSON {kind, at_unix_s, data} as `data`.
-    """
-    position, quiet = stream_position(after), 0
+) -> AsyncGenerator[EventRow, None]:
+    """The job's events later than stream id `after`, those of one kind or all; ends when the job has ended, or without
+    `wait` behind the newest event."""
+    position = stream_position(after)
     with news.follow(job_id) as follower:
         while True:
             # a task of its own: who goes away in the middle of it must not take the connection along
             ended, stored = await asyncio.shield(asyncio.create_task(stored_events(database, job_id, position)))
-            if sent := _server_sent(stored, kind):
-                yield sent
-            position = stored[-1].position if stored else position
+            for row in stored:
+                position = row.position
+                if kind in (None, row.kind):
+                    yield row
             if len(stored) == PAGE:
                 continue
             if ended or not wait:
                 return
             while told := _continued(await follower.listen(POLL_S), position):
-                if sent := _server_sent(told, kind):
-                    yield sent
-                position, quiet = told[-1].position, 0
+                for row in told:
+                    position = row.position
+                    if kind in (None, row.kind):
+                        yield row
                 if any(row.kind == Kind.STATE for row in told):
                     break  # it may have ended; SQL knows
             if follower.over:
                 return
-            quiet += 1
-            if quiet % KEEPALIVE_POLLS == 0:
-                yield b": still here\n\n"
+
+
+async def awaited_events(
+    database: Database, news: News, job_id: str, after: str, *, wait_s: float
+) -> tuple[bool, Sequence[EventRow]]:
+    """As `stored_events` after stream id `after`; where there is none yet, it waits so long for one."""
+    position, deadline = stream_position(after), asyncio.get_running_loop().time() + wait_s
+    with news.follow(job_id) as follower:
+        while True:
+            ended, rows = await asyncio.shield(asyncio.create_task(stored_events(database, job_id, position)))
+            left_s = deadline - asyncio.get_running_loop().time()
+            if rows or ended or left_s <= 0 or follower.over:
+                return ended, rows
+            await follower.listen(min(POLL_S, left_s))
 
 
 def _continued(told: Sequence[Told], position: Position) -> list[EventRow]:
@@ -86,18 +94,9 @@ async def stored_events(database: Database, job_id: str, position: Position) -> 
     return state is None or state in TERMINAL, rows
 
 
-def _server_sent(rows: Sequence[EventRow], kind: str | None) -> bytes:
-    return b"".join(_one_sent(row) for row in rows if kind in (None, row.kind))
-
-
-def _one_sent(row: EventRow) -> bytes:
-    body = msgspec.json.encode({"kind": row.kind, "at_unix_s": row.at_unix_s, "data": row.data})
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (row.stream_id.encode(), row.kind.encode(), body)
-
-
 async def metrics(database: Database, job_id: str) -> list[Row]:
     """One row a batch in order of batch; a batch that was trained again after a crash counts once, the last time."""
-    rows = await _of_kind(database, job_id, Kind.METRICS)
+    rows = await events_of(database, job_id, [Kind.METRICS])
     by_batch = {row.data.get("batch"): {"at_unix_s": row.at_unix_s, **row.data} for row in rows}
     return sorted(by_batch.values(), key=_batch)
 
@@ -109,7 +108,7 @@ def _batch(row: Row) -> float:
 
 async def evaluations(database: Database, job_id: str) -> list[Row]:
     """In order of time; an evaluation that was repeated after a crash counts once, the last time."""
-    rows = await _of_kind(database, job_id, Kind.EVALUATION)
+    rows = await events_of(database, job_id, [Kind.EVALUATION])
     return list({(row.data.get("label"), row.data.get("version")): row.data for row in rows}.values())
 
 
@@ -122,14 +121,36 @@ async def warnings(database: Database, job_id: str) -> list[RepeatedWarning]:
     return summarized((row.at_unix_s, row.data) for row in reversed(rows))[:MOST_WARNINGS]
 
 
-async def _of_kind(database: Database, job_id: str, kind: Kind) -> list[EventRow]:
+async def events_of(database: Database, job_id: str, kinds: Sequence[str]) -> list[EventRow]:
+    """All events of these kinds, the oldest first."""
     query = (
         select(EventRow)
-        .where(EventRow.job_id == job_id, EventRow.kind == kind.value)
+        .where(EventRow.job_id == job_id, EventRow.kind.in_([str(kind) for kind in kinds]))
         .order_by(EventRow.ms, EventRow.seq)
     )
     async with database.read() as session:
         return list((await session.scalars(query)).all())
+
+
+async def newest_events(
+    database: Database,
+    job_id: str,
+    kinds: Sequence[str],
+    *,
+    text: str = "",
+    before: Position | None = None,
+    limit: int = PAGE,
+) -> list[EventRow]:
+    """At most `limit` events of these kinds, the newest first: those whose data hold the text, in any case, and that
+    are older than the position."""
+    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.kind.in_(kinds))
+    if text:
+        query = query.where(cast(EventRow.data, String).icontains(text, autoescape=True))
+    if before is not None:
+        query = query.where(tuple_(EventRow.ms, EventRow.seq) < before)
+    async with database.read() as session:
+        newest = query.order_by(EventRow.ms.desc(), EventRow.seq.desc()).limit(limit)
+        return list((await session.scalars(newest)).all())
 
 
 def as_csv(rows: list[Row]) -> str:

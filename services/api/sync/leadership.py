@@ -1,8 +1,7 @@
 """One of the API processes on a database runs the loops; when it dies, another one takes over.
 
-The lock ends with who holds it: a file lock beside SQLite's file, PostgreSQL's advisory lock on a connection of its
-own.
-Two leaders at once would do no harm (every deed may happen twice), only twice the work.
+The lock ends with its holder: a file lock beside SQLite's file, or PostgreSQL's advisory lock on its own connection.
+Two leaders at once do no harm (every action may happen twice), they only double the work.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Takes back the note of what Redis has lost, so that the reconciler does it again.
+"""Finds dispatches that Redis has lost and resets their rows, so that the reconciler repeats them.
 
-A Redis that was killed comes back without its last second: a job may count as dispatched whose message, spec or command
-is gone, and would wait for ever.
+A killed Redis restarts without its last second of data. A job may then count as dispatched although its message, spec
+or command is gone, and would wait for ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the services say of a job, from its event stream into SQL: each event once, whatever dies in between.
+"""Stores the events of each job's stream in SQL, each exactly once in spite of crashes.
 
 An event's row, what it changes of its job, and the position in the stream are one transaction.
 """

@@ -34,7 +34,6 @@ SHARED: tuple[Foreign, ...] = (
     instead("bf16", "torch_dtype", "with bfloat16"),
     instead("use_vllm", "engine", "with vllm, which is the default; transformers is the other one"),
     instead("output_dir", "output", "a folder for this job's results; the default is runs/NAME"),
-    instead("dataset", "environment_kwargs", "with {data: FOLDER}, a folder with train.jsonl (docs/prompts.md)"),
     instead("trust_remote_code", "model", "a folder whose architecture transformers has; code from a folder is"
             " never run"),
     instead("async_generate", "max_staleness", "policy versions that may lie between sampling and training"),

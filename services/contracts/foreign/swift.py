@@ -11,7 +11,7 @@ SWIFT: tuple[Foreign, ...] = (
     instead("max_length", "max_prompt_tokens", "the budget of a prompt; what does not fit is cut, in a fixed order"),
     instead("val_dataset", "environment_kwargs", "with {data: FOLDER}, whose test.jsonl is held out"),
     instead("split_dataset_ratio", "environment_kwargs", "with {split_dataset_ratio: 0.1}"),
-    instead("external_plugins", "reward_funcs", "of an installed package (docs/prompts.md)"),
+    instead("external_plugins", "reward_funcs", "as FILE.py:FUNCTION (docs/prompts.md)"),
     instead("multi_turn_scheduler", "environment", "whose class plays the turns (`gigpo env new` writes one)"),
     instead("completion_length_limit_scope", "max_completion_length", "which is of each turn"),
     instead("teacher_model", "model", "distillation is not done here; start from a trained model"),

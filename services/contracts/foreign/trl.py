@@ -22,7 +22,7 @@ TRL: tuple[Foreign, ...] = (
             " upper bound only"),
     instead("multi_objective_aggregation", "scale_rewards", "where gdpo is normalize_then_sum"),
     instead("reward_model_name_or_path", "reward_funcs", "there are no reward models"),
-    instead("dataset_name", "environment_kwargs", "with {data: FOLDER}, a folder with train.jsonl (docs/prompts.md)"),
+    instead("dataset_name", "environment_kwargs", "with {data: FILE}, or --dataset FILE (docs/prompts.md)"),
     instead("dataset_train_split", "train_split"),
     instead("dataset_test_split", "eval_split"),
     *absent("the entropy bonus has a fixed weight, --entropy_coef", "use_adaptive_entropy entropy_coef_min"

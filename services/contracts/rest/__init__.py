@@ -1,2 +1,2 @@
-"""What the REST API takes and answers, for the API and its client: documents of their own, so that tables can change
-without them."""
+"""Bodies of the REST API, used by the API and its client. SQL tables have their own classes, so that they can change
+without the REST API."""

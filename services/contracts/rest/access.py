@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, computed_field
 
-from services.contracts.rest.base import Document, Named, Request
+from services.contracts.rest.base import DEPRECATED, Document, Named, Page, Request
 
 DEFAULT_PROJECT = "default"
 """The project of everybody on an installation without keys, and of jobs that are older than projects."""
@@ -120,12 +120,22 @@ class AuditEntry(Document):
     """HTTP status of the answer: the outcome."""
 
 
-class AuditPage(Document):
+class AuditPage(Page[AuditEntry]):
     """Some entries, newest first."""
 
-    entries: list[AuditEntry]
-    next_cursor: str | None
-    """Give it as `cursor` for the next page; null: this is the last."""
+    @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
+    @property
+    def entries(self) -> list[AuditEntry]:
+        """The same as `items`."""
+        return self.items
+
+
+class KeyPage(Page[KeyView]):
+    """Some keys, the revoked ones too."""
+
+
+class ProjectPage(Page[ProjectView]):
+    """Some projects."""
 
 
 class WhoAmI(Document):

@@ -1,12 +1,13 @@
-"""What all documents share."""
+"""Base classes of all REST documents."""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    JsonValue,
     PlainSerializer,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -26,6 +27,18 @@ class Request(Document):
     """A body that is sent to us: unknown keys are refused, never ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Page(Document, Generic[T]):
+    """Some entries of a collection. Every collection is answered like this."""
+
+    items: list[T]
+    next_cursor: str | None
+    """Give it as `cursor` for the next page; null: this is the last. It means nothing else."""
+
+
+DEPRECATED: dict[str, JsonValue] = {"deprecated": True}
+"""In the schema of a field that is still there for those who know the last version."""
 
 
 def _known_or_text(value: object, known: ValidatorFunctionWrapHandler) -> object:

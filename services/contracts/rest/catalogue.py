@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, JsonValue
 
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.rest.base import Document
+from services.contracts.rest.base import Document, Page
 
 
 class EnvironmentView(Document):
@@ -14,6 +14,10 @@ class EnvironmentView(Document):
     info: EnvironmentInfo
     unavailable_reason: str = ""
     """Not empty: known, but cannot be opened here, and why."""
+
+
+class EnvironmentPage(Page[EnvironmentView]):
+    """Some environments, in order of id."""
 
 
 class Algorithms(Document):

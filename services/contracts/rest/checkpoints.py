@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.contracts.rest.base import Document
+from services.contracts.rest.base import Document, Page
 
 
 class CheckpointFile(Document):
@@ -24,3 +24,7 @@ class CheckpointView(Document):
     @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files)
+
+
+class CheckpointPage(Page[CheckpointView]):
+    """Some checkpoints of a job, oldest first, the final one last."""

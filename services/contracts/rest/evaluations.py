@@ -1,12 +1,12 @@
-"""Evaluations as documents: a pinned policy, a panel of tasks, and what was measured."""
+"""Evaluations as documents: a pinned policy, a panel of tasks, and the results."""
 
 from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, computed_field, model_validator
 
-from services.contracts.rest.base import Document, Named, Request
+from services.contracts.rest.base import DEPRECATED, Document, Named, Page, Request
 from services.contracts.states import TERMINAL, JobState
 from services.contracts.summary import EvaluationResult
 
@@ -64,9 +64,15 @@ class EvaluationView(Document):
         return self.state in TERMINAL
 
 
-class EvaluationPage(Document):
+class EvaluationPage(Page[EvaluationView]):
     """Some evaluations, newest first."""
 
-    evaluations: list[EvaluationView]
-    next_cursor: str | None
-    """Give it as `cursor` for the next page; null: this is the last."""
+    @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
+    @property
+    def evaluations(self) -> list[EvaluationView]:
+        """The same as `items`."""
+        return self.items
+
+
+class EvaluationResultPage(Page[EvaluationResult]):
+    """Some evaluations that a training made itself, in order of time."""

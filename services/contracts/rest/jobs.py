@@ -1,13 +1,13 @@
-"""Jobs as documents: what is asked for, and what is shown of them."""
+"""Jobs as documents: requests, and the views that answer them."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, computed_field
 
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.rest.base import Document, Named, Request
+from services.contracts.rest.base import DEPRECATED, Document, Named, Page, Request
 from services.contracts.states import TERMINAL, Command, JobState
 
 JobKind = Literal["training", "evaluation"]
@@ -83,12 +83,14 @@ class JobDetail(JobView):
     """In the answer to a submission: what of the job may not fit the machine; else empty."""
 
 
-class JobPage(Document):
+class JobPage(Page[JobView]):
     """Some jobs, newest first."""
 
-    jobs: list[JobView]
-    next_cursor: str | None
-    """Give it as `cursor` for the next page; null: this is the last."""
+    @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
+    @property
+    def jobs(self) -> list[JobView]:
+        """The same as `items`."""
+        return self.items
 
 
 class Range(Document):

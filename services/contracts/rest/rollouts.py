@@ -1,10 +1,13 @@
-"""Rollouts and anchors as documents: what the agent saw and did, and why each step got its advantage."""
+"""Rollouts and anchors as documents: the agent's observations and actions, and how each step got its advantage."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from services.contracts.rest.base import Document, Named
+from pydantic import computed_field
+
+from services.contracts.rest.base import DEPRECATED, Document, Named, Page
+from services.contracts.rest.positions import offset_of
 
 Purpose = Literal["training", "evaluation"]
 
@@ -34,16 +37,25 @@ class Panel(Document):
     version: int
 
 
-class RolloutPage(Document):
+class RolloutPage(Page[RolloutBrief]):
     """Some groups in order of batch and cursor."""
 
-    rollouts: list[RolloutBrief]
     batches: list[int]
     """Every archived batch."""
     panels: list[Panel]
     """Every archived evaluation."""
-    next_offset: int | None
-    """Give it as `offset` for the next page; null: this is the last."""
+
+    @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
+    @property
+    def rollouts(self) -> list[RolloutBrief]:
+        """The same as `items`."""
+        return self.items
+
+    @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
+    @property
+    def next_offset(self) -> int | None:
+        """What `next_cursor` says, for the parameter `offset`."""
+        return None if self.next_cursor is None else offset_of(self.next_cursor)
 
 
 class StepMember(Document):
@@ -137,12 +149,21 @@ class AnchorState(Document):
     """Best mean return first."""
 
 
-class AnchorPage(Document):
+class AnchorPage(Page[AnchorState]):
     """Anchor states of one batch: most visited first."""
 
     batch: int
-    anchors: list[AnchorState]
     total: int
     """How many match in all."""
-    next_offset: int | None
-    """Give it as `offset` for the next page; null: this is the last."""
+
+    @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
+    @property
+    def anchors(self) -> list[AnchorState]:
+        """The same as `items`."""
+        return self.items
+
+    @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
+    @property
+    def next_offset(self) -> int | None:
+        """What `next_cursor` says, for the parameter `offset`."""
+        return None if self.next_cursor is None else offset_of(self.next_cursor)

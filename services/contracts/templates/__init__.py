@@ -3,12 +3,12 @@
 A template `<name>/<version>` never changes; a new layout gets a new version. It comes in forms:
 
     think   instructions, and a reply that encloses its action in tags: <think>...</think><action>...</action>
-    plain   words as they are, and a reply that is the action
+    plain   the observation without instructions, and a reply that is the action
 
-An environment may bring templates of its own: `brought` below are its files by name, none of them named as one of the
-platform's. A form that a template has no file of is that of `plain/v1`. Templates know no turn counter and no clock, so
-that equal states give equal prompts. The first line of a file may name the tags that enclose an action:
-`{# tags: action #}`.
+An environment may bring its own templates: `brought` below holds its files by name; none may have the name of a
+platform template. Where a template has no file for a form, the form of `plain/v1` is used. Templates get no turn
+counter and no clock, so that equal states give equal prompts. The first line of a file may name the tags that enclose
+an action: `{# tags: action #}`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where templates are rendered: a sandbox in which none reaches Python, or a value that the scene does not have."""
+"""Renders templates in a sandbox: they cannot reach Python, and an unknown name is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that are no messages of the contract are the caller's mistake: INVALID_ARGUMENT, not a failure of ours."""
+"""Answers requests that cannot be parsed with INVALID_ARGUMENT: they are mistakes of the caller."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass

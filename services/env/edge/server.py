@@ -1,4 +1,4 @@
-"""Builds the server: workers, service, gRPC, health and reflection; and takes it down again."""
+"""Builds and shuts down the server: workers, service, gRPC, health and reflection."""
 
 import asyncio
 import contextlib

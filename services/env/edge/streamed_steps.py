@@ -1,4 +1,4 @@
-"""The steps of one stream: taken as they come, answered as they are ready."""
+"""Handles the steps of one stream: takes them in order of arrival and answers each when it is ready."""
 
 import asyncio
 import itertools

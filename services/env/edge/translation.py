@@ -1,4 +1,4 @@
-"""Between the service's words and the contract's messages."""
+"""Translates between the service's types and the contract's messages."""
 
 import grpc
 from gigpo_proto.env.v1 import env_pb2

@@ -1,4 +1,4 @@
-"""Kwargs that name several values, of which one is drawn for each task."""
+"""Kwargs with several values, one of which is drawn for each task."""
 
 from typing import Annotated, TypeVar
 

@@ -1,7 +1,7 @@
 """Any Gymnasium environment with discrete or text actions, shown as text.
 
-Boards rendered as "ansi" lose their colour codes; what a colour said is told in words below the board, and lines that
-name the last action are dropped, so that a state looks the same however it was reached.
+Colour codes of boards rendered as "ansi" are replaced by words below the board, and lines that name the last action are
+dropped, so that a state has the same text however it was reached.
 
 Transcript (id FrozenLake-v1, options {"is_slippery": false}):
 
@@ -79,7 +79,7 @@ class GymnasiumKwargs(EnvironmentKwargs):
     @model_validator(mode="after")
     def _shown_as_text(self) -> Self:
         if "render_mode" in self.options:
-            raise ValueError("options: render_mode is not the job's to choose, observations are text")
+            raise ValueError("options: render_mode cannot be set, because observations are text")
         return self
 
 

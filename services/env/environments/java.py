@@ -1,8 +1,8 @@
 """Engines in Java: one JVM per worker process and jar. The worker's sessions share it and take turns in it.
 
-A JVM is too dear to have one per session (a second and 40 MB before the first game), and one suffices: a worker takes
-one step at a time, and the engines keep each game in an object of its own. It ends with its worker: it belongs to the
-worker's process group, and ends by itself when its standard input closes. Only who knows its token can talk to it.
+One JVM per session would cost too much (a second and 40 MB before the first game), and one JVM is enough: a worker
+takes one step at a time, and the engines keep each game in its own object. The JVM ends with its worker: it belongs to
+the worker's process group, and exits when its standard input closes. Calls to it need its secret token.
 """
 
 import contextlib
@@ -193,7 +193,7 @@ def _start(jar: Path) -> "JavaGateway":
             enable_auth=True,
         )
     except (Py4JError, OSError, ValueError) as error:
-        raise InfraFault(f"no JVM could be started for {jar.name}; has the worker room for it? {error}") from error
+        raise InfraFault(f"no JVM could be started for {jar.name}; the worker may lack memory: {error}") from error
     logging.getLogger("py4j").setLevel(
         logging.CRITICAL
     )  # it logs each lost connection with a trace; InfraFault says it

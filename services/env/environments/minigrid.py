@@ -1,4 +1,4 @@
-"""MiniGrid and BabyAI in words: what the agent sees in front of it, or the whole board.
+"""MiniGrid and BabyAI as text: the agent's view, or the whole board.
 
 Transcript (id BabyAI-GoToObj-v0, seed 0, train; the mission is the task: go to the grey box):
 

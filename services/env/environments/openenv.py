@@ -5,9 +5,9 @@ Transcript (OpenEnv's echo template; action "message", show ["echoed_message"]):
     Echo environment ready!         hello
     hello                           reward 0.5
 
-Anchors: the text of the fields in `anchor`, else of those in `show`. OpenEnv has no task sets: the two splits are two
-ranges of seeds, and a server that ignores its seed shows one task. What the server does (rewards, determinism, whether
-states recur) is the server's; `deterministic` says that it can be relied on. Licence of the protocol's code: BSD-3.
+Anchors: the text of the fields in `anchor`, otherwise of those in `show`. OpenEnv has no task sets: the two splits are
+two ranges of seeds, and a server that ignores its seed shows one task. The server decides about rewards, determinism
+and recurring states; `deterministic` declares that it is deterministic. Licence of the protocol's code: BSD-3.
 """
 
 import contextlib
@@ -118,7 +118,7 @@ class OpenEnv(Environment):
             raise KwargsError(f"url: {error}, got {self.kwargs.url!r}") from error
         allowed = self.options.get("allowed", [])
         if not isinstance(allowed, list) or f"{host}:{port}" not in allowed:
-            raise KwargsError(f"url: {host}:{port} is none of the addresses that this service may call")
+            raise KwargsError(f"url: {host}:{port} is not one of the addresses that this service may call")
         secure = "wss" if parts.scheme in ("wss", "https") else "ws"
         usual = threading.stack_size(THREAD_STACK_BYTES)
         try:
@@ -147,7 +147,9 @@ class OpenEnv(Environment):
                 self._socket.send(json.dumps(dict(message)))
             answer = json.loads(self._socket.recv(self.kwargs.timeout_s))
         except (OSError, WebSocketException) as error:
-            raise InfraFault(f"{self.kwargs.url} was lost in {message['type']}: {error!r}") from error
+            raise InfraFault(
+                f"the connection to {self.kwargs.url} was lost during {message['type']}: {error!r}"
+            ) from error
         if not isinstance(answer, dict):
             raise TypeError(f"the server answered with {type(answer).__name__}")
         if _error_code(answer) in INFRA_CODES:

@@ -1,6 +1,6 @@
 """Full-text ranking for environments that search: BM25 over stemmed English, the same order in every process.
 
-As Anserini ranks with Lucene's English analyzer (k1 = .9, b = .4, Porter's stems, 33 stop words), with two differences:
+It ranks as Anserini does with Lucene's English analyzer (k1 = .9, b = .4, Porter's stems, 33 stop words), except that
 document lengths are exact (Lucene keeps them in one byte), and equal scores are ordered by position in the collection.
 """
 

@@ -1,4 +1,4 @@
-"""Which task a seed names: what is for testing only where nothing else says it, and in which order tasks stand."""
+"""Maps seeds to tasks: a default split into training and test tasks, and a stable order of tasks."""
 
 import json
 from collections.abc import Callable, Iterable

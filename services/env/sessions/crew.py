@@ -1,4 +1,4 @@
-"""A crew: the worker processes that serve the same environments. Which one opens a session, when one is replaced."""
+"""A crew: worker processes for the same environments. It chooses the worker of a new session and replaces workers."""
 
 import asyncio
 import itertools

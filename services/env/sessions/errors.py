@@ -1,4 +1,4 @@
-"""What can go wrong in a call, one class per answer. The servicer translates them to gRPC statuses."""
+"""Errors of calls, one class per answer. The servicer translates them to gRPC statuses."""
 
 
 class EnvServiceError(Exception):

@@ -1,4 +1,4 @@
-"""Leases and groups: who may step what, until when. No clock, no processes, no network in here."""
+"""Leases and groups: the right to step a session, and its expiry. No clock, no processes, no network in here."""
 
 import asyncio
 from collections import Counter
@@ -135,7 +135,7 @@ class LeaseTable:
     def find(self, lease_id: str, now: float) -> Lease:
         """A live lease, renewed; UnknownLeaseError where it never lived, was closed or expired."""
         if not self._lives(lease_id, now):
-            raise UnknownLeaseError(f"lease {lease_id!r} does not live: unknown, closed or expired")
+            raise UnknownLeaseError(f"lease {lease_id!r} is not alive: it is unknown, closed or expired")
         lease = self._leases[lease_id]
         lease.expires_at = now + self.ttl_s
         return lease

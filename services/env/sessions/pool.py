@@ -1,4 +1,4 @@
-"""Which crew of worker processes serves an environment: light ones share the standing one, every other has its own."""
+"""The pool of crews: light environments share the standing crew, every other environment has its own."""
 
 import asyncio
 import logging
@@ -83,7 +83,7 @@ class WorkerPool:
 
     def _own_crew(self, environment: str, size: int) -> Crew:
         if self._stopped:
-            raise NoWorkerError("the service is going down")
+            raise NoWorkerError("the service is shutting down")
         if environment not in self._own:
             self._make_room(environment, size)
             log.info("starting %d workers of %r", size, environment)
@@ -103,7 +103,7 @@ class WorkerPool:
                 self._end(other)
         if self._own and not self._fits(size):
             living = ", ".join(f"{crew.size} of {other!r}" for other, crew in self._own.items())
-            most = f"at most {self._settings.max_own_workers} may live, and {living} do"
+            most = f"at most {self._settings.max_own_workers} may run, and these run: {living}"
             raise NoRoomError(f"{environment!r} needs {size} workers of its own; {most}", RETRY_AFTER_S)
 
     def _fits(self, size: int) -> bool:

@@ -1,7 +1,7 @@
-"""The use cases: open groups, step, renew, close. Opens nothing itself: sessions, clock and ids are handed in.
+"""The use cases: open groups, step, renew, close. Sessions, clock and ids are passed in.
 
-What must hold here: a repeated call gives the same answer, and an episode that was lost never gets a reward. A lost
-session of a deterministic environment is rebuilt by replaying its actions; each observation must come out as before.
+Invariants: a repeated call gives the same answer, and a lost episode never gets a reward. A lost session of a
+deterministic environment is rebuilt by replaying its actions; every observation must be the same as before.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from services.contracts.faults import FaultClass
+from services.contracts.plain_errors import meant
 from services.env.sessions.errors import (
     BadRequestError,
     DivergedError,
@@ -159,12 +160,12 @@ class EnvService:
         opening = self._openings.get(key)
         if opening is None or self._has_ended(opening):
             if self._draining:
-                raise DrainingError("the service is going down and opens no more groups")
+                raise DrainingError("the service is shutting down and opens no more groups")
             opening = Opening(start, asyncio.create_task(self._open_sessions(key, start)))
             opening.group.add_done_callback(lambda _: self._forget_failed(key, opening))
             self._openings[key] = opening
         if opening.start != start:
-            raise KeyReusedError(f"idempotency_key {key!r} came before with other arguments")
+            raise KeyReusedError(f"idempotency_key {key!r} was used before with other arguments")
         return await self._wait(opening.group)
 
     async def step(self, lease_id: str, seq: int, action: str, response_tokens: int = 0) -> Stepped | Fault:
@@ -268,7 +269,7 @@ class EnvService:
             again = "" if lease.answer is None else f"{lease.seq} again or "
             raise SequenceError(f"seq: want {again}{lease.seq + 1}, got {seq}")
         if lease.busy:
-            raise SequenceError(f"seq {seq} before {lease.seq} was answered")
+            raise SequenceError(f"seq {seq} came before seq {lease.seq} was answered")
         if lease.over:
             raise EpisodeOverError(f"the episode was over after seq {lease.seq}")
         self._check_size("action", action)
@@ -286,13 +287,17 @@ class EnvService:
             raise BadRequestError(f"digests: want none or {wanted}, one more than actions, got {len(history.digests)}")
         lengths = len(history.response_tokens)
         if lengths not in (0, len(history.actions)):
-            raise BadRequestError(f"response_tokens: want none or one an action, {len(history.actions)}, got {lengths}")
+            raise BadRequestError(
+                f"response_tokens: want none or one per action, {len(history.actions)}, got {lengths}"
+            )
 
     async def _session_limit(self, environment: str, n: int) -> int:
         """Sessions of it that may live at once; 0: no limit of its own."""
         entries = {entry.id: entry for entry in await self._sessions.describe()}
         if environment not in entries:
-            raise UnknownEnvironmentError(f"unknown environment {environment!r}; known: {', '.join(entries)}")
+            raise UnknownEnvironmentError(
+                f"unknown environment {environment!r}; known: {', '.join(entries)}{meant(environment, entries)}"
+            )
         if reason := entries[environment].unavailable_reason:  # no worker is to import it
             raise UnknownEnvironmentError(f"environment {environment!r}: {reason}")
         limit = self._limits.max_sessions.get(environment, entries[environment].max_sessions)

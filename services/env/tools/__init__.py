@@ -1,1 +1,1 @@
-"""What authors and users of environments run by hand: play, check, bench, new. Needs no running platform."""
+"""Tools for authors and users of environments: play, check, bench, new. They need no running platform."""

@@ -1,7 +1,7 @@
 """Throughput and latency of the environment service through gRPC, beside an OpenEnv echo server.
 
-Both are measured in turns within one run, in processes of their own, by one load generator in this process: whatever
-else the machine does, it does to both. Closed loop: a session takes its next step as soon as it has its last answer.
+One load generator in this process measures both in turns within one run, each in its own processes, so that other load
+on the machine affects both. Closed loop: a session takes its next step as soon as it has its last answer.
 """
 
 import os

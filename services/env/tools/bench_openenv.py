@@ -1,4 +1,4 @@
-"""The same load on OpenEnv: its own echo environment, one WebSocket a session, as its protocol wants it."""
+"""The same load on OpenEnv: its own echo environment, one WebSocket per session as its protocol requires."""
 
 import asyncio
 import contextlib

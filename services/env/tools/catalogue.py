@@ -1,4 +1,4 @@
-"""What this installation can open, told without a service: the same words as `GET /v1/environments`."""
+"""Lists the installed environments without a service, in the form of `GET /v1/environments`."""
 
 import asyncio
 

@@ -36,7 +36,7 @@ async def described(subject: Subject) -> str:
     schema = json.loads(subject.entry.kwargs_schema_json)
     properties = schema.get("properties", {})
     if schema.get("additionalProperties") is not False:
-        raise CheckFailed("the kwargs schema lets unknown keys pass: derive Kwargs from EnvironmentKwargs")
+        raise CheckFailed("the kwargs schema accepts unknown keys: derive Kwargs from EnvironmentKwargs")
     if mute := [key for key, value in properties.items() if not value.get("description")]:
         raise CheckFailed(f"kwargs without a description: {', '.join(mute)}")
     return f"{len(properties)} kwargs, each described"
@@ -132,7 +132,9 @@ async def anchors_recur(subject: Subject) -> str:
         steps += len(keys)
         recurring += sum(keys.count(key) > 1 or key == group[0].first.anchor_key for key in keys)
     if not recurring:
-        raise CheckFailed(f"none of {steps} observations shares its anchor with another: what never recurs is in it")
+        raise CheckFailed(
+            f"none of {steps} observations shares its anchor with another: the anchor holds something that never recurs"
+        )
     return f"{recurring / steps:.0%} of {steps} observations share their anchor"
 
 
@@ -166,7 +168,7 @@ async def invalid_actions_are_no_fault(subject: Subject) -> str:
     async with subject.opened(1) as group:
         outcome = await subject.client.step(group.leases[0], 1, NONSENSE)
     if outcome.HasField("fault"):
-        raise CheckFailed(f"an action that means nothing is a fault: {outcome.fault.message}")
+        raise CheckFailed(f"a meaningless action caused a fault: {outcome.fault.message}")
     if outcome.action_valid and group.observation.admissible_actions:
         raise CheckFailed("an action that is not admissible counts as valid")
     return "valid" if outcome.action_valid else "answered as invalid"

@@ -30,7 +30,7 @@ def play(
     environment: Annotated[str, typer.Argument(metavar="ID", help="See `gigpo env list`.")],
     kwargs: Kwargs = "",
     split: Annotated[str, typer.Option(help="Default: the environment's first.")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Names the task.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the task.")] = 0,
     json_output: Json = False,
 ) -> None:
     """Play an episode yourself: see what the agent sees, and type what it would do.
@@ -113,7 +113,9 @@ def bench(
     sessions: Annotated[int, typer.Option(min=1, help="Live sessions while the throughput is measured.")] = 512,
     latency_sessions: Annotated[int, typer.Option(min=1, help="Live sessions while latency is measured.")] = 64,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each measurement takes.")] = 10.0,
-    hold_s: Annotated[float, typer.Option("--hold", min=0, help="Seconds that sessions are only held. 0: not.")] = 0.0,
+    hold_s: Annotated[
+        float, typer.Option("--hold", min=0, help="Seconds for which idle sessions are held; 0: skip this.")
+    ] = 0.0,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes of the service.")] = 1,
     json_output: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Whether an environment keeps the contract: every check in `checks.py`, on a real service with two workers."""
+"""Runs every check of `checks.py` on an environment, on a real service with two workers."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,6 +9,7 @@ import grpc
 from gigpo_proto.env.v1 import env_pb2
 from pydantic import JsonValue
 
+from services.contracts.plain_errors import meant
 from services.env.tools import checks
 from services.env.tools.local import EnvClient, Task, local_service, status_text
 from services.env.tools.plays import Subject
@@ -81,7 +82,9 @@ async def check_environments(
     async with local_service(workers=2, worker_idle_s=NEVER_IDLE_S) as client:
         entries = {entry.id: entry for entry in await client.environments()}
         if unknown := [name for name in wanted if name not in entries]:
-            raise LookupError(f"unknown environment {unknown[0]!r}; known: {', '.join(entries)}")
+            raise LookupError(
+                f"unknown environment {unknown[0]!r}; known: {', '.join(entries)}{meant(unknown[0], entries)}"
+            )
         for name in wanted or entries:
             await _check(client, entries[name], kwargs, found)
     return findings

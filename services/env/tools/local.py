@@ -1,4 +1,4 @@
-"""A service of one's own, and a client of it in short."""
+"""Starts an environment service on this machine, and a small client for it."""
 
 import contextlib
 import itertools

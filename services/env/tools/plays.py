@@ -1,4 +1,4 @@
-"""Groups played by a fixed plan, for checks: what an episode showed, action by action."""
+"""Plays groups by a fixed plan for the checks, and records each episode action by action."""
 
 import asyncio
 import contextlib

@@ -39,7 +39,7 @@ def make_package(name: str, folder: Path) -> list[Path]:
         home.mkdir(parents=True)
         return _filled(home, name)
     except FileExistsError as error:  # a link to nothing too
-        raise ScaffoldError(f"{error.filename} is there already") from error
+        raise ScaffoldError(f"{error.filename} exists already") from error
     except OSError as error:
         raise ScaffoldError(f"{home}: {error.strerror}") from error
 

@@ -1,4 +1,4 @@
-"""A day of sessions in minutes: open, step, close, again and again, and what stays behind."""
+"""A soak test: opens, steps and closes as many sessions as in a day, and measures leaks of memory and processes."""
 
 import asyncio
 import statistics

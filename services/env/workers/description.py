@@ -1,4 +1,4 @@
-"""What an environment class says of itself, each attribute checked: authors' classes hold anything."""
+"""Reads and checks every attribute of an environment class, because authors' classes may hold anything."""
 
 import json
 from collections.abc import Callable, Mapping

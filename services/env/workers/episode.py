@@ -1,4 +1,4 @@
-"""One session inside a worker: an environment, its history, its keys, and the check of what its author hands back."""
+"""One session inside a worker: an environment, its history, its keys, and the checks of its return values."""
 
 from hashlib import blake2b
 from typing import Any

@@ -1,5 +1,5 @@
-"""What can be opened. Environments of this project are described together by a worker; each plugin by a process of its
-own that ends at once, so that whatever its import does, and if it never ends, the others are listed and can be opened.
+"""Lists the environments that can be opened. One worker describes all environments of this project. Each plugin is
+described in its own short-lived process, so that a plugin whose import fails or hangs does not affect the others.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ def worker_config(settings: Settings) -> WorkerConfig:
         str(settings.data_root.resolve()) if settings.data_root else None,
         settings.pass_env,
         _import_folder(settings.extra_environments.values()),
+        str(settings.files_root.resolve()) if settings.files_root else None,
     )
 
 

@@ -175,7 +175,7 @@ class WorkerProcess:
         except (asyncio.IncompleteReadError, ConnectionError):
             log.debug("worker %d closed its connection", self.pid)
         except (ValueError, msgspec.DecodeError):
-            log.exception("worker %d sent something that is no frame", self.pid)
+            log.exception("worker %d sent an invalid frame", self.pid)
         finally:
             await self._bury()
 

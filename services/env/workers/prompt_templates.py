@@ -1,4 +1,4 @@
-"""The prompt templates that an environment class brings: files in a folder beside its module, each one tried."""
+"""The prompt templates of an environment class: files in a folder beside its module, each rendered once as a check."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where environments come from: installed packages register them by entry point, settings may name more."""
+"""The registry of environments: installed packages register them by entry point, settings may name more."""
 
 import re
 from collections.abc import Mapping
@@ -124,7 +124,7 @@ class Registry:
         try:
             found: object = attrgetter(parts[2])(import_module(parts[1]))
             if not (isinstance(found, type) and issubclass(found, Environment)):
-                raise UnavailableError(environment_id, f"{reference} is no Environment class")
+                raise UnavailableError(environment_id, f"{reference} is not an Environment class")
             if options := self._options.get(environment_id):  # a class of its own: another id may have the same one
                 found = type(found.__name__, (found,), {**_told_of(found), "options": options})
         except UnavailableError:
@@ -140,13 +140,18 @@ def _told_of(found: type[Environment]) -> dict[str, object]:
     return {"__module__": found.__module__, "__qualname__": found.__qualname__, "__doc__": found.__doc__}
 
 
-def valid_kwargs(found: type[Environment], kwargs_json: str, data_root: str | None = None) -> EnvironmentKwargs:
+def valid_kwargs(
+    found: type[Environment], kwargs_json: str, data_root: str | None = None, files_root: str | None = None
+) -> EnvironmentKwargs:
     """The kwargs as the environment wants them; KwargsError names every key that is wrong and what came.
 
-    `data_root`: the folder below which kwargs may name data; None: they may name none.
+    `data_root`: the folder below which kwargs may name data, `files_root` that of files which come with jobs; None:
+    they may name none.
     """
     try:
-        return found.Kwargs.model_validate_json(kwargs_json or "{}", context={"data_root": data_root})
+        return found.Kwargs.model_validate_json(
+            kwargs_json or "{}", context={"data_root": data_root, "files_root": files_root}
+        )
     except ValidationError as error:
         wrong = []
         for problem in error.errors(include_url=False):

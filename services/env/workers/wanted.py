@@ -1,4 +1,4 @@
-"""Checks of what code that is not ours hands over: the value as the type that is wanted, or a sentence on the field."""
+"""Checks values of authors' code: each function returns the value in the wanted type, or names the wrong field."""
 
 import math
 import operator

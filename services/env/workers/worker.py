@@ -1,7 +1,7 @@
-"""A worker process: environment code runs here and nowhere else.
+"""A worker process: the only place where environment code runs.
 
-Started by `process.py` as `python -m services.env.workers.worker FD CONFIG`. Reads orders from the socket, answers in
-frames, ends when the socket closes. It never decides about rewards for its own failures: it says what failed.
+`process.py` starts it as `python -m services.env.workers.worker FD CONFIG`. It reads orders from the socket, answers in
+frames, and ends when the socket closes. It never gives a reward for its own failures; it reports them.
 """
 
 import ctypes
@@ -69,14 +69,23 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     """Environment variables that a worker inherits beside the usual ones."""
     import_folder: str = ""
     """Where modules are looked for last; empty: nowhere else than installed ones."""
+    files_root: str | None = None
+    """Below it lie the files that jobs bring; None: they bring none."""
 
 
 class Sessions:
     """The live sessions of this worker; carries out orders, one at a time."""
 
-    def __init__(self, registry: Registry, progress: bytearray | mmap.mmap, *, data_root: str | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        progress: bytearray | mmap.mmap,
+        *,
+        data_root: str | None = None,
+        files_root: str | None = None,
+    ) -> None:
         self._registry = registry
-        self._data_root = data_root
+        self._data_root, self._files_root = data_root, files_root
         self._progress = progress
         self._episodes: dict[int, Episode] = {}
         self._ticks = 0
@@ -125,7 +134,7 @@ class Sessions:
     def _open(self, order: OpenEpisode) -> Opened | Failed:
         with allow_silence(IMPORT_S):
             found = self._registry.find(order.spec.environment)
-        kwargs = valid_kwargs(found, order.spec.kwargs_json, self._data_root)
+        kwargs = valid_kwargs(found, order.spec.kwargs_json, self._data_root, self._files_root)
         split = valid_split(found, order.spec.split)
         episode = Episode(found(kwargs), kwargs)
         self._episodes[order.episode] = episode
@@ -235,7 +244,8 @@ def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
     for descriptor in (connection_fd, progress_fd):
         os.set_inheritable(descriptor, False)  # else a child of an environment would keep the socket open
     with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
-        sessions = Sessions(Registry(config.environments, config.options), page, data_root=config.data_root)
+        registry = Registry(config.environments, config.options)
+        sessions = Sessions(registry, page, data_root=config.data_root, files_root=config.files_root)
         set_reporter(sessions.show_life)
         serve(connection, sessions, step_cpu_s=config.step_cpu_s)
 

@@ -220,7 +220,8 @@ async def _who_is_missing(session: Session, missing: Sequence[str]) -> str:
         cause = f", last fault: {record.cause}" if record and record.cause else ""
         words.append(f"{name} ({state}{cause})")
     more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+    wanted, timeout_s = session.spec.rollout.groups_per_batch, session.spec.limits.batch_timeout_s
     return (
-        f"batch {session.progress.batch}: {len(missing)} of {session.spec.rollout.groups_per_batch} groups did not "
-        f"come, and none came for batch_timeout_s = {session.spec.limits.batch_timeout_s:g} s: {'; '.join(words)}{more}"
+        f"batch {session.progress.batch}: {len(missing)} of {wanted} groups are missing, "
+        f"and none arrived within batch_timeout_s = {timeout_s:g} s: {'; '.join(words)}{more}"
     )

@@ -1,4 +1,4 @@
-"""What the session learns from groups that left the pipeline: which were dropped, and why."""
+"""Evaluates the groups that left the pipeline: which were dropped, and why."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from services.contracts.json_records import RECORD
 from services.contracts.messages import STEP_GROUP_BINS
 from services.contracts.metrics import REWARD
 from services.contracts.policy import PolicyAck
+from services.contracts.user_files import reward_label
 from services.trainer.batch.batches import Batch, staleness
 
 
@@ -141,6 +142,6 @@ def _waits(batch: Batch, wait_s: float) -> dict[str, float]:
 def _reward_means(batch: Batch, reward_funcs: Sequence[str]) -> dict[str, float]:
     steps = [step for group in batch.groups for episode in group.episodes for step in episode.steps]
     return {
-        f"{REWARD}{name}": sum(step.rewards[position] for step in steps) / max(len(steps), 1)
+        f"{REWARD}{reward_label(name)}": sum(step.rewards[position] for step in steps) / max(len(steps), 1)
         for position, name in enumerate(reward_funcs)
     }

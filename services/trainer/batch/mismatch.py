@@ -1,4 +1,4 @@
-"""What a job does when its engine's log-probabilities are not the trainer's on equal weights: it warns, or it ends."""
+"""Warns, or ends the job, when the engine's log-probabilities differ from the trainer's on equal weights."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The second scoring stage, when a batch is cut: advantages whose scale spans the batch, or whose rewards hold the KL.
+"""The second scoring stage, at the cut of a batch: advantages whose scale spans the batch or whose rewards hold the KL.
 
-Groups are scored alone when they are complete; only here are those of one batch together, and beside the reference
-policy. The result replaces the groups' scores, so the manifest holds its hash, a successor that replays the manifest
-must find the same bytes, and the archive shows the advantages that were trained.
+A complete group is first scored alone; only here all groups of a batch and the reference policy are together. The
+result replaces the groups' scores, so the manifest holds its hash, a successor that replays the manifest must compute
+the same bytes, and the archive shows the trained advantages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One batch: its rows into the learner, the new version out, the record and the archive."""
+"""Trains one batch: passes its rows to the learner, publishes the new version, writes the record and the archive."""
 
 from __future__ import annotations
 

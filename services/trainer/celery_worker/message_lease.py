@@ -1,7 +1,7 @@
-"""Keeps a running task's message from being delivered to somebody else, however long the segment takes.
+"""Keeps the message of a running task from being redelivered, however long its segment takes.
 
-Redis as a broker redelivers what was not acknowledged within the visibility timeout. kombu keeps the time of each
-delivery in a sorted set; refreshing the score there restarts the clock. A test runs a segment longer than the timeout.
+With Redis as broker, a message that is not acknowledged within the visibility timeout is redelivered. kombu keeps the
+time of each delivery in a sorted set; a new score restarts the timeout. A test runs a segment longer than the timeout.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def kept_invisible(redis_url: str, delivery_tag: str, every_s: float, log: Bound
                 try:
                     redis.zadd(UNACKED_INDEX, {delivery_tag: time.time()}, xx=True)
                 except RedisError as error:  # it may come back; if not, the message is delivered again
-                    log.warning("the message could not be kept", error=repr(error))
+                    log.warning("the lease of the message could not be renewed", error=repr(error))
 
     thread = threading.Thread(target=ending_the_process(refresh), name="kept-invisible", daemon=True)
     thread.start()

@@ -1,7 +1,7 @@
-"""Celery's prefork pool with patience: a child that keeps dying is started again after growing pauses, and is told of.
+"""Celery's prefork pool with backoff: a child that keeps dying is restarted after growing pauses, and is reported.
 
-Celery's own pool starts a child again at once, for ever, and says nothing. The methods that are overridden here are not
-its API: the version is pinned, and a test kills children of a real worker.
+Celery's own pool restarts a child at once, for ever, and does not report it. The methods that are overridden here are
+internal to Celery, so the version is pinned, and a test kills children of a real worker.
 """
 
 from __future__ import annotations

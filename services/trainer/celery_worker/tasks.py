@@ -1,4 +1,4 @@
-"""The edge to Celery, loaded in the pool's child: a message in, a job trained, perhaps the next message out."""
+"""The edge to Celery, loaded in the pool's child: takes a message, trains the job, and may send the next message."""
 
 from __future__ import annotations
 

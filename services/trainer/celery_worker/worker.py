@@ -1,6 +1,6 @@
-"""The Celery worker's parent process: it says that it is ready, beats, and passes a stop on to its child.
+"""The Celery worker's parent process: announces that it is ready, sends heartbeats, and passes a stop on to its child.
 
-A child that does not come up, or keeps dying, is told of: in the heartbeat, and to the jobs that wait for it.
+It reports a child that does not start or keeps dying in its heartbeat and as a warning to the waiting jobs.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ async def _beat(redis_url: str, name: str, stop: threading.Event, complaint: Cal
             while not stop.is_set():
                 trouble = complaint()
                 if trouble and trouble != last:
-                    log.warning("the child is in trouble", trouble=trouble)
+                    log.warning("the child does not start or keeps dying", trouble=trouble)
                 last = trouble
                 with suppress(
                     RedisError, RuntimeError

@@ -1,4 +1,4 @@
-"""Which training groups may be opened now: so many that each can still be trained fresh enough. Pure functions."""
+"""Decides how many training groups may be opened now, so that none becomes too stale to train. Pure functions."""
 
 from __future__ import annotations
 

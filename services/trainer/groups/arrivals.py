@@ -1,4 +1,4 @@
-"""Which opened groups have left the pipeline: news from the stream of scored groups, the truth from the ledger."""
+"""Finds opened groups that have left the pipeline: the stream of scored groups wakes it, the ledger has the state."""
 
 from __future__ import annotations
 

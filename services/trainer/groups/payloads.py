@@ -1,4 +1,4 @@
-"""A scored group as the ledger holds it, with all that training, archive and manifest need of it."""
+"""The payloads of a scored group in the ledger, which training, archive and manifest use."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def payload_of(group_id: str, scores: bytes | None, episode_payloads: list[bytes
         JobFailed: the ledger lost it, it is no message, or the scores are of other episodes.
     """
     if scores is None or not episode_payloads:
-        raise JobFailed(f"group {group_id}: its episodes or scores are gone from Redis though it was never consumed")
+        raise JobFailed(
+            f"group {group_id}: its episodes or scores are missing in Redis, although the group was never consumed"
+        )
     try:
         scored, episodes = decode(scores, ScoredGroup), [decode(payload, Episode) for payload in episode_payloads]
     except ContractError as error:

@@ -1,4 +1,4 @@
-"""Whether anything of a job can be played, as far as its first groups tell. No I/O."""
+"""Judges from a job's first groups whether the job can be played at all. No I/O."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ class Playability:
         self._causes |= causes
         known = [self._causes[name] for name in first if name in self._causes]
         if len(known) >= FIRST_GROUPS and len({cause_key(cause) for cause in known}) == 1:
-            raise JobFailed(f"not one of the first {len(known)} groups ({purpose}) could be played: {known[-1]}")
+            raise JobFailed(f"none of the first {len(known)} groups ({purpose}) could be played: {known[-1]}")

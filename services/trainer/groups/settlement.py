@@ -1,7 +1,7 @@
-"""Groups that no batch trains: what they were played for here, a negative batch number in the ledger.
+"""Groups that belong to no training batch. Here they have a purpose, in the ledger a negative batch number.
 
-The ledger consumes groups batch by batch. Training batches count up from 0. The groups of evaluations, of the warm
-start and those that a dead trainer left behind take numbers of their own below 0.
+The ledger consumes groups batch by batch. Training batches count up from 0. Groups of evaluations, of the warm start
+and leftovers of a dead trainer get numbers below 0.
 """
 
 from __future__ import annotations

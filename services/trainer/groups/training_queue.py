@@ -1,4 +1,4 @@
-"""The training groups under way, in order of cursor: which to open next, which make the next batch. No I/O."""
+"""The queue of training groups in order of cursor: which to open next, and which form the next batch. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a trainer leaves a job that is not at its end."""
+"""The state in which a trainer leaves an unfinished job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that could not even be loaded ends too: with a sentence, a summary, and nothing live in the ledger."""
+"""Ends a job that could not be loaded: with an error, a summary, and no live group in the ledger."""
 
 from __future__ import annotations
 

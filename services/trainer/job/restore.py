@@ -1,4 +1,4 @@
-"""A session from what is durable: the newest complete checkpoint, the ledger, and the batches assigned since."""
+"""Restores a session from durable state: the newest complete checkpoint, the ledger, and the batches assigned since."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path) -> Non
         return
     words = [*environment.vocabulary, *plain_words(environment.template(spec), environment.templates)]
     if not environment.vocabulary:
-        raise JobFailed(f"model.scratch: environment {environment.id} names no vocabulary to make a tokenizer from")
+        raise JobFailed(f"model.scratch: environment {environment.id} has no vocabulary to make a tokenizer from")
     try:
         build_scratch(spec.model.scratch, words, spec.training.seed, folder)
     except LearnerError as error:

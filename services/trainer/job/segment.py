@@ -1,11 +1,11 @@
-"""A segment: the stretch of training between two checkpoints. A trainer that took a job up runs one after the other.
+"""A segment: the training between two checkpoints. A trainer that holds a job runs one segment after another.
 
     first segment   warm start -> version 0 -> evaluation `before` -> gate
     the others      up to checkpoint_every batches -> checkpoint
     the last        evaluations `after` and the baselines -> final policy and summary
 
-The job stays with its trainer until it ends or has a reason to be left: a pause, a drain, no inference replica. Every
-part may be begun again after a crash, by any trainer; what is durable already is not done twice.
+The job stays with its trainer until it ends, or until a pause, a drain or a lack of inference replicas. After a crash
+any trainer may start a part again; it skips the work that is already durable.
 """
 
 from __future__ import annotations

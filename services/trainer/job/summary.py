@@ -1,4 +1,4 @@
-"""The end of a job: its last policy, its summary, and nothing left in the ledger."""
+"""Ends a job: writes its last policy and its summary, and clears its groups from the ledger."""
 
 from __future__ import annotations
 

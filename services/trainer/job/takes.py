@@ -1,7 +1,7 @@
-"""How often a job was taken up by trainers without anything new: one that ends every trainer is ended itself.
+"""Counts how often trainers took a job up without progress, and ends a job that kills every trainer.
 
-A trainer that is killed leaves no word, and its job goes to the next one. Without a count a job that needs more memory
-than there is, or two trainers that take a job from each other, would go on for ever.
+A killed trainer reports nothing, and its job goes to the next trainer. Without this count, a job that needs more memory
+than the machine has, or two trainers that take a job from each other, would go on for ever.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def forget_takes(redis: Redis, job: str) -> None:
 def _sentence(count: int) -> str:
     return (
         f"no progress: trainers took the job up {count} times in a row without a new batch, evaluation or group, and "
-        "ended without a word; the trainer's log and the machine's memory may say why"
+        "ended without an error; look at the trainer's log and the machine's memory for the cause"
     )
 
 

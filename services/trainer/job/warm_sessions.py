@@ -1,4 +1,4 @@
-"""The warm sessions of this process: found again by the next segment while nobody else claimed their job."""
+"""The warm sessions of this process: the next segment reuses one unless another trainer has claimed its job."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The torch side of the trainer: a policy, its optimizer, what one batch does to them. No Redis, no Celery here."""
+"""The torch side of the trainer: a policy, its optimizer, and the update by one batch. No Redis, no Celery here."""

@@ -1,4 +1,4 @@
-"""How far the engine's log-probabilities may be from the trainer's where both computed with the same weights."""
+"""The largest difference between the engine's and the trainer's log-probabilities that equal weights allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the learner refuses, and why."""
+"""Errors of the learner."""
 
 from __future__ import annotations
 

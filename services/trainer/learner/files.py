@@ -1,4 +1,4 @@
-"""Files and folders that are there complete or not at all: written beside, synced, then renamed."""
+"""Writes files and folders atomically: under a temporary name, synced, then renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learner: the current policy, its reference, its optimizer, and what a batch of rows does to them."""
+"""The learner: the current policy, its reference, its optimizer, and the update by a batch of rows."""
 
 from __future__ import annotations
 

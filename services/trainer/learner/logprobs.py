@@ -1,4 +1,4 @@
-"""Log-probabilities of response tokens under a policy, with as little forward work as gives the exact answer.
+"""Log-probabilities of response tokens under a policy, exact and with the least forward work.
 
 Sequences are padded on the right and attention is causal, so no real token sees a pad and no mask is needed; the head
 runs on response positions only; equal sequences are forwarded once (`gigpo_core.plan_micro_batches`).
@@ -150,7 +150,9 @@ class Scorer:
             wanted = model(input_ids=ids, use_cache=False).logits
             got = model.get_output_embeddings()(self._hidden(ids))
         if not torch.allclose(wanted, got, atol=1e-4):
-            raise LearnerError(f"{type(self.model).__name__}: its logits are not its head on its last hidden state")
+            raise LearnerError(
+                f"{type(self.model).__name__}: its logits differ from its head applied to its last hidden state"
+            )
 
     def _hidden(self, ids: Tensor) -> Tensor:
         hidden: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state

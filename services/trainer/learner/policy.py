@@ -1,4 +1,4 @@
-"""A policy in memory, from a folder in Hugging Face format."""
+"""Loads a policy from a folder in Hugging Face format."""
 
 from __future__ import annotations
 

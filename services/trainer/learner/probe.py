@@ -1,4 +1,4 @@
-"""What a replica can check its weights with: a few prompts and how this policy continues them."""
+"""The probe by which a replica checks its weights: a few prompts and this policy's continuations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row = one agent step with its advantage: what the ledger's payloads come down to for the optimizer."""
+"""Rows for the optimizer, made from the ledger's payloads: one row is one agent step with its advantage."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _ordered_steps(episodes: Sequence[Episode], group_id: str) -> list[tuple[str
         raise RowsError(f"group {group_id}: episode {strangers[0]} belongs to another group")
     placed = {(episode.k, step.step_index): step for episode in episodes for step in episode.steps}
     if len(placed) != sum(len(episode.steps) for episode in episodes):
-        raise RowsError(f"group {group_id}: an episode or a step is there twice")
+        raise RowsError(f"group {group_id}: an episode or a step occurs twice")
     return [(f"episode {group_id}/{k} step {i}", placed[k, i]) for k, i in sorted(placed)]
 
 

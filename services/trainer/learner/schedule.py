@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of where training is."""
+"""Learning rates as pure functions of the training progress."""
 
 from __future__ import annotations
 

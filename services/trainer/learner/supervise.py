@@ -1,4 +1,4 @@
-"""The format warm start: likelihood of given responses, nothing about rewards."""
+"""The loss of the format warm start: the likelihood of given responses, without rewards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one batch of rows does to the weights: minibatches, micro-batches, clipped loss, AdamW."""
+"""The update of the weights by one batch of rows: minibatches, micro-batches, clipped loss, AdamW."""
 
 from __future__ import annotations
 

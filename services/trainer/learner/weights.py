@@ -1,4 +1,4 @@
-"""Weights as safetensors, tied ones once: the form vLLM and transformers load."""
+"""Weights as safetensors, tied ones written once, in the form that vLLM and transformers load."""
 
 from __future__ import annotations
 

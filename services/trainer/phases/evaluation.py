@@ -1,4 +1,4 @@
-"""Evaluations: sampled success on a panel of held-out tasks while one policy version is pinned."""
+"""Evaluations: sampled success of one pinned policy version on a panel of held-out tasks."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         episodes = [episode for payload in payloads for episode in payload.episodes]
         if not episodes:
             cause = session.playability.last_cause or "no cause is known"
-            raise NothingPlayed(f"{what}: not one of {len(groups)} episodes could be played: {cause}")
+            raise NothingPlayed(f"{what}: none of {len(groups)} episodes could be played: {cause}")
         mismatch_kl = _mismatch(session, payloads)
         await warn_of_mismatch(session, what, mismatch_kl)
         stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl)

@@ -49,8 +49,8 @@ async def gather(
         elif deadline.passed:
             await check_room(session.redis, session.job)
             raise JobFailed(
-                f"{what}: {len(missing)} of {len(groups)} groups are missing and none came for batch_timeout_s = "
-                f"{session.spec.limits.batch_timeout_s:g} s; the first is {min(missing)}"
+                f"{what}: {len(missing)} of {len(groups)} groups are missing, and none arrived within "
+                f"batch_timeout_s = {session.spec.limits.batch_timeout_s:g} s; the first is {min(missing)}"
                 f"{await last_trouble(session, began_unix_s)}"
             )
         states |= arrived

@@ -1,4 +1,4 @@
-"""The format warm start: a random admissible actor plays, the policy learns how a reply looks; then the gate."""
+"""The format warm start: random admissible actions are played, and the policy learns the reply format; the gate."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ async def _gather_steps(session: Session, warmstart: WarmStart) -> list[Payload]
         wave = [random_group(session, warmstart, at) for at in range(cursor, cursor + count)]
         arrived = await gather(session, wave, "warm start", arrived_so_far)
         if not arrived:
-            raise JobFailed(
-                f"warm start: not one of {count} episodes could be played: {session.playability.last_cause}"
-            )
+            raise JobFailed(f"warm start: none of {count} episodes could be played: {session.playability.last_cause}")
         cursor += count
         payloads += arrived
         steps = sum(len(episode.steps) for payload in payloads for episode in payload.episodes)

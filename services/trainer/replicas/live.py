@@ -1,4 +1,4 @@
-"""The inference replicas that live, as they describe themselves."""
+"""The live inference replicas and their status."""
 
 from __future__ import annotations
 

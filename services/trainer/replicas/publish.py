@@ -1,4 +1,4 @@
-"""Policy versions: weights on shared storage first, then the manifest, then wait until a replica serves them."""
+"""Publishes a policy version: writes the weights to shared storage, then the manifest, and waits for a replica."""
 
 from __future__ import annotations
 

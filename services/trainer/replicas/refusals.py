@@ -1,4 +1,4 @@
-"""What inference replicas say of a version that they can't serve."""
+"""Refusals of inference replicas: the reasons why they can't serve a version."""
 
 from __future__ import annotations
 

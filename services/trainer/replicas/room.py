@@ -1,4 +1,4 @@
-"""Whether inference has room for a job: a replica serves one job at a time, until that job is not active any more."""
+"""Checks that an inference replica is free for a job: a replica serves one job at a time until that job ends."""
 
 from __future__ import annotations
 

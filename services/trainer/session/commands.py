@@ -1,4 +1,4 @@
-"""What may stop a session at a boundary: the user's command, the worker's drain, the clock, a newer trainer."""
+"""Reasons to stop a session at a boundary: the user's command, the worker's drain, the time limit, a newer trainer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Payloads of trained batches: they stay in Redis until no checkpoint that may be gone back to lacks their effect."""
+"""Payloads of trained batches. They stay in Redis until every checkpoint of a possible restart has their effect."""
 
 from __future__ import annotations
 

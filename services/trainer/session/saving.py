@@ -1,4 +1,4 @@
-"""A session's checkpoint, and what is freed once it is durable."""
+"""Saves a session's checkpoint, and frees payloads once it is durable."""
 
 from __future__ import annotations
 

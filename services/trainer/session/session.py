@@ -1,4 +1,4 @@
-"""The warm session: one job's learner and everything around it, kept in memory from segment to segment."""
+"""The warm session: one job's learner and its state, kept in memory from segment to segment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a successor needs to go on bit for bit, complete and verified or not used at all.
+"""Checkpoints: everything that a successor needs to continue bit for bit. Incomplete or unverified ones are never used.
 
 checkpoints/b000010/   Hugging Face folder of the policy (config, tokenizer, weights)
     trainer/           the learner's state and progress.json
@@ -85,7 +85,7 @@ def verified_progress(folder: Path) -> Progress:
     except (OSError, ValueError, AttributeError, msgspec.MsgspecError) as error:
         if isinstance(error, CheckpointBroken):
             raise
-        raise CheckpointBroken(f"{folder.name}: half-written: {error}") from error
+        raise CheckpointBroken(f"{folder.name}: incomplete: {error}") from error
 
 
 def newest_complete(folder: Path) -> tuple[Path | None, Progress, dict[Path, str]]:

@@ -1,4 +1,4 @@
-"""How a job's files are written: beside, synced, renamed."""
+"""Writes a job's files atomically: under a temporary name, synced, then renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a job's training has come: what a checkpoint holds beside the learner."""
+"""The progress of a job's training: the part of a checkpoint beside the learner."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Where a job's figures go beside metrics.jsonl: TensorBoard always, MLflow, Weights & Biases and trackio by name.
+"""Trackers of a job's figures beside metrics.jsonl: TensorBoard always; MLflow, Weights & Biases and trackio by name.
 
-All of them are views of what the job's folder holds. Each is fed by a thread of its own, so that training never waits
-for one; one that fails is warned of and left alone until the job is taken up again, when it gets what it lacks.
+All of them show data of the job's folder. Each has its own thread, so that training never waits for one. A tracker that
+fails causes a warning and pauses until a trainer takes the job up again; then it gets the missing rows.
 """

@@ -1,4 +1,4 @@
-"""One tracker's thread: it opens the tracker, gives it each row once, and takes its failure upon itself."""
+"""One tracker's thread: it opens the tracker, gives it each row once, and keeps the tracker's failure to itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow: one run a job, found again by its tag. Address and credentials are MLflow's own environment variables."""
+"""MLflow: one run per job, found again by its tag. MLflow's own environment variables set address and credentials."""
 
 from __future__ import annotations
 

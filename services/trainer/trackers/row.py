@@ -1,4 +1,4 @@
-"""What a tracker is given: one row a batch and one an evaluation, each with a name of its own."""
+"""Rows for trackers: one per batch and one per evaluation, each with its own id."""
 
 from __future__ import annotations
 

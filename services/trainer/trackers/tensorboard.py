@@ -1,8 +1,8 @@
 """TensorBoard's event files: `tensorboard --logdir <data_dir>/jobs` shows every job.
 
-A file is written from the beginning whenever the job is taken up, so no batch is there twice; its first record tells a
-TensorBoard that is watching to forget what it has read of the older file. That one is emptied and not removed: a reader
-would not get past a file that vanished.
+A new file is written from the first batch whenever a trainer takes the job up, so no batch appears twice; its first
+record makes a running TensorBoard discard the data of the older file. The older file is emptied and not removed,
+because a reader cannot skip a file that vanished.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""trackio: one run a job. Where it goes (TRACKIO_DIR, TRACKIO_SERVER_URL, TRACKIO_SPACE_ID) is its own affair."""
+"""trackio: one run per job. TRACKIO_DIR, TRACKIO_SERVER_URL and TRACKIO_SPACE_ID set its destination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run a job, of the job's id. Key, entity and mode are its own environment variables."""
+"""Weights & Biases: one run per job, with the job's id. Its own environment variables set key, entity and mode."""
 
 from __future__ import annotations
 

@@ -82,9 +82,9 @@ class ApiProcess:
     process: subprocess.Popen[str]
 
     def say(self, job: str, kind: str, **content: Any) -> str:
-        """Add an event to the job's stream, as the trainer does; returns its stream id."""
+        """Add an event to the job's stream, as the trainer does; returns its stream id. `at_unix_s` is when."""
         with Redis.from_url(self.redis_url) as client:
-            event = JobEvent(kind=kind, at_unix_s=1_000.0, data=content)
+            event = JobEvent(kind=kind, at_unix_s=content.pop("at_unix_s", 1_000.0), data=content)
             added: Any = client.xadd(keys.events_stream(job), {b"p": encode(event)})
             return bytes(added).decode()
 

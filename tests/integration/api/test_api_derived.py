@@ -245,7 +245,7 @@ def test_a_checkpoint_that_is_needed_is_not_deleted(api: ApiProcess, http: httpx
     job = made("RUNNING")
     url = f"/v1/jobs/{job}/checkpoints"
     refused = http.delete(f"{url}/b000004")
-    assert (refused.status_code, "would go on from it" in refused.json()["detail"]) == (409, True)
+    assert (refused.status_code, "would restart from it" in refused.json()["detail"]) == (409, True)
     assert http.delete(f"{url}/b000002").status_code == 204
     assert http.delete(f"{url}/b000002").status_code == 404
     assert [one["name"] for one in http.get(url).json()] == ["b000004"]

@@ -83,7 +83,7 @@ def test_metrics_keep_the_last_word_on_a_batch_and_come_as_csv(api: ApiProcess, 
     for batch, success in ((0, 0.1), (1, 0.2), (1, 0.3)):
         api.say(job, "metrics", batch=batch, success=success)
     until(http, job, metrics={"batch": 1, "success": 0.3})
-    rows = http.get(f"/v1/jobs/{job}/metrics").json()
+    rows = http.get(f"/v1/jobs/{job}/metrics").json()["items"]
     assert [(row["batch"], row["success"]) for row in rows] == [(0, 0.1), (1, 0.3)]
     table = http.get(f"/v1/jobs/{job}/metrics", params={"format": "csv"})
     assert table.headers["content-type"].startswith("text/csv")

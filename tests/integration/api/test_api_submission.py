@@ -199,7 +199,7 @@ def test_text_that_a_database_cannot_compare_with_is_422(path: str, http: httpx.
 
 
 def test_the_catalogue_and_health_answer(http: httpx.Client) -> None:
-    listed = {view["info"]["id"]: view["info"] for view in http.get("/v1/environments").json()}
+    listed = {view["info"]["id"]: view["info"] for view in http.get("/v1/environments").json()["items"]}
     assert list(listed) == ["grid", "noise", "open", "absent"]
     told = {name: listed["grid"][name] for name in ("deterministic", "thread_safe", "cost_class")}
     assert told == {"deterministic": True, "thread_safe": True, "cost_class": "light"}

@@ -159,7 +159,7 @@ def test_the_operator_decides_which_server_an_openenv_job_calls(
     environment = {"environment": "openenv", "environment_kwargs": {"url": url, "action": "message"}}
     answer = http.post("/v1/jobs?dry_run=true", json={"model": {"model": model}, "environment": environment})
     assert answer.status_code == status, answer.text
-    assert ("none of the addresses that this service may call" in answer.text) == (url == FORBIDDEN)
+    assert ("not one of the addresses that this service may call" in answer.text) == (url == FORBIDDEN)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from services.contracts import keys
+from services.contracts.watching import FIELD, PlayEnded, encoded
 from tests.integration.api.job_leftovers import GROUP, leave_results, summary
 from tests.integration.api.keyed_api import SPEC, KeyedApi
 from tests.integration.api.submitting import until
@@ -46,11 +47,18 @@ RULES = {
     f"GET {JOB}/remains": READ,
     f"GET {JOB}/summary": READ,
     f"GET {JOB}/events": READ,
+    f"GET {JOB}/log": READ,
     f"GET {JOB}/metrics": READ,
     f"GET {JOB}/evaluations": READ,
     f"GET {JOB}/rollouts": READ,
     f"GET {JOB}/rollouts/{{group_id}}": READ,
     f"GET {JOB}/anchors": READ,
+    f"GET {JOB}/diagnosis": READ,
+    f"GET {JOB}/states": READ,
+    f"GET {JOB}/changes": READ,
+    f"POST {JOB}/watches": Rule("submit", "404", {}),
+    f"GET {JOB}/watches/{{watch_id}}": READ,
+    f"DELETE {JOB}/watches/{{watch_id}}": Rule("submit", "404"),
     f"GET {JOB}/checkpoints": READ,
     f"GET {JOB}/checkpoints/{{name}}/export": READ,
     f"GET {JOB}/checkpoints/{{name}}/files/{{file}}": READ,
@@ -109,6 +117,7 @@ def teams(keyed: KeyedApi) -> Iterator[Teams]:
     ids = {
         "job_id": job,
         "group_id": GROUP,
+        "watch_id": _watched(keyed, job),
         "name": "final",
         "file": "config.json",
         "environment_id": "grid",
@@ -118,6 +127,14 @@ def teams(keyed: KeyedApi) -> Iterator[Teams]:
     yield Teams(keyed, ids, queued, spare, evaluation, {**clients, "admin": keyed.admin})
     for client in clients.values():
         client.close()
+
+
+def _watched(keyed: KeyedApi, job: str) -> str:
+    """The id of an episode of the job that was watched to its end."""
+    end = PlayEnded(won=True, score=1.0, steps=3, return_sum=1.0, out_of_turns=False)
+    with Redis.from_url(keyed.api.redis_url) as redis:
+        redis.xadd(keys.watch(job, "w1"), {FIELD: encoded(end)})
+    return "w1"
 
 
 def _work(keyed: KeyedApi, alpha: httpx.Client) -> tuple[str, str, str, str]:

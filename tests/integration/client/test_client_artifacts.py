@@ -148,7 +148,7 @@ def test_checkpoints_are_listed_taken_away_and_deleted(
         assert inside.read() == weights
     asked = gigpo("checkpoints", "delete", left.id, "b000002", "--api", api.url)
     assert asked.returncode == 1
-    assert asked.stderr.endswith("gigpo: nothing was done\n")
+    assert asked.stderr.endswith("gigpo: aborted, nothing was changed\n")
     run("delete", left.id, "b000002", "--yes")
     assert [one["name"] for one in run("list", left.id)] == ["b000004", "final"]
     gone = gigpo("checkpoints", "download", left.id, "b000002", "--api", api.url)
@@ -168,7 +168,7 @@ def test_no_command_takes_a_file_of_the_users(api: ApiProcess, gigpo: Gigpo, lef
         for folder, others in ((".", "models, notes.txt"), ("models", "weights.txt")):
             code, said = run(*command, left.id, "--output", folder)
             assert (code, said.count("\n")) == (2, 1)
-            assert said.startswith(f"gigpo: {folder} holds other things than a gigpo ")
+            assert said.startswith(f"gigpo: {folder} contains other files than a gigpo ")
             assert f": {others}; name another folder, or give --force" in said
     assert run("checkpoints", "export", left.id, "--output", "models") == (
         2, "gigpo: models: want the name of a file, this is a folder\n",

@@ -240,7 +240,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(name: str, api: ApiProcess, g
 BAD_FILES = [
     ("model: [", "not valid YAML"),
     ("modle: {}", "modle: unknown key, got {}; did you mean model?; model: want a value, none is given"),
-    ("model: {scratch: {}}\ntraining: {seed: 1, seed: 2}", "bad.yaml: line 2: the key 'seed' is there already"),
+    ("model: {scratch: {}}\ntraining: {seed: 1, seed: 2}", "bad.yaml: line 2: the key 'seed' repeats the one"),
 ]
 
 
@@ -299,7 +299,8 @@ def test_results_that_could_not_be_written_are_refused_before_a_stack_is_started
     done = gigpo(command, "--name", "mine")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert (
-        done.stderr.startswith("gigpo: runs/mine holds other things than a gigpo ") or "/runs/mine holds" in done.stderr
+        done.stderr.startswith("gigpo: runs/mine contains other files than a gigpo ")
+        or "/runs/mine holds" in done.stderr
     )
     assert not (tmp_path / "runs" / ".platform").exists()
     assert (tmp_path / "runs" / "mine" / "spec.yaml").read_text() == "precious"

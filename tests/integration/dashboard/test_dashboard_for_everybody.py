@@ -19,6 +19,7 @@ PAGES = {
     "compare": "/compare?job={job}",
     "system": "/system",
     "curves": "/jobs/{job}",
+    "log": "/jobs/{job}/log",
     "rollouts": "/jobs/{job}/rollouts",
     "group": "/jobs/{job}/rollouts/{group}",
     "anchors": "/jobs/{job}/anchors/{group}",

@@ -84,10 +84,10 @@ def test_the_list_follows_jobs_that_come_and_change(visitor: Visitor, api: ApiPr
     expect(row).to_contain_text("75.0 %")
     row.get_by_role("button", name="Pause first").click()
     expect(page.get_by_text("pausing")).to_be_visible()
-    visitor.open("/?name=second")
+    visitor.open("/?search=SECON")
     expect(page.get_by_role("row", name=re.compile("second"))).to_be_visible()
     expect(page.get_by_role("row", name=re.compile("first"))).to_be_hidden()
-    visitor.open("/?state=FAILED&name=second")
+    visitor.open("/?state=FAILED&search=second")
     expect(page.get_by_role("heading", name="No job is like that")).to_be_visible()
     http.post(f"/v1/jobs/{second}:cancel")
 

@@ -106,7 +106,7 @@ def test_what_was_played_is_a_document(gigpo):
         (("new", "Tic-Tac"), "small letters"),
         (("new", "grid"), "an environment 'grid' is registered already"),
         (("new", "random"), "a module 'random' is installed already"),
-        (("new", "mine"), "mine is there already"),
+        (("new", "mine"), "mine exists already"),
         (("new", "chess", "--in", "a_file"), "a_file/chess: Not a directory"),
     ],
 )

@@ -196,7 +196,7 @@ async def test_workers_of_their_own_are_limited_in_all_and_those_without_a_sessi
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await caller.open("faulty")
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "at most 2 may live, and 1 of 'moderate', 1 of 'unthreaded' do" in refused.value.details()
+    assert "at most 2 may run, and these run: 1 of 'moderate', 1 of 'unthreaded'" in refused.value.details()
     assert int(dict(refused.value.trailing_metadata())["retry-after-ms"]) > 0
     assert await caller.open("grid")
     await caller.stub.Close(env_pb2.CloseRequest(leases=moderate))

@@ -156,7 +156,7 @@ async def test_a_redirect_is_not_followed(served):
     ("reply", "fault_class", "sentence"),
     [
         (None, INFRA, "Timeout"),
-        ("hang up", INFRA, "was lost in step"),
+        ("hang up", INFRA, "was lost during step"),
         ({"type": "error", "data": {"code": "SESSION_ERROR", "message": "gone"}}, INFRA, "SESSION_ERROR"),
         ({"type": "error", "data": {"code": "EXECUTION_ERROR", "message": "broken"}}, ENV_BUG, "EXECUTION_ERROR"),
         ({"type": "observation", "data": {"observation": "no object"}}, ENV_BUG, "want an object"),

@@ -80,7 +80,7 @@ async def test_sigterm_drains_ends_with_status_zero_and_leaves_no_process(starte
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await open_and_close_for_ever(caller)  # until the signal has arrived
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert "going down" in refused.value.details()
+        assert "shutting down" in refused.value.details()
         results = await caller.batch(*((lease, 1, "") for lease in leases))  # what was open can end in peace
         assert [result.outcome.observation.text for result in results] == ["count 1"] * 2
         await caller.stub.Close(env_pb2.CloseRequest(leases=leases))

@@ -199,7 +199,7 @@ async def test_a_call_that_is_asked_again_for_long_is_told_once_with_its_cause()
             await asyncio.sleep(0.01)
         servicer.opened = 20
         lease = (await opening_it).leases[0]
-        asked = "the environment is asked again"
+        asked = "a request to the environment is retried"
         assert told == [("job_1", f"{asked}: open: UNAVAILABLE: Server at capacity: 1/1 sessions active")]
         stepping = asyncio.create_task(environments.step(lease, 1, "go"))
         while len(told) < 2:

@@ -130,7 +130,9 @@ async def test_a_refusal_that_may_be_repeated_is_repeated_and_then_given_up(redi
     replica = await replicas(refusal="the engine starts")
     limits = InferenceLimits(replica_wait_s=0.5, replica_poll_s=0.02)
     async with connected_inference(redis, "w", limits) as inference:
-        with pytest.raises(InferenceFault, match=r"asked \d times, last: r1: the engine starts"):
+        with pytest.raises(
+            InferenceFault, match=r"sent \d times without an answer, the last time: r1: the engine starts"
+        ):
             await inference.generate(ask())
         assert replica.items > 1
     asked = replica.items
@@ -152,7 +154,9 @@ async def test_a_prompt_on_which_replicas_die_is_given_up_after_so_many(redis, r
             while not replica.items:
                 await asyncio.sleep(0.01)
             await replica.stop_beating()
-        with pytest.raises(InferenceFault, match=r"asked 2 times, last: r\d: gone before it answered"):
+        with pytest.raises(
+            InferenceFault, match=r"sent 2 times without an answer, the last time: r\d: gone before it answered"
+        ):
             await waiting
 
 

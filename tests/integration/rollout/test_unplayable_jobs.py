@@ -25,7 +25,7 @@ async def warnings(redis, job: WorkedJob) -> list[Warned]:
     [
         ({"chat_template": "a\n{% nonsense %}"}, r"chat template, line 2: Encountered unknown tag 'nonsense'"),
         ({"config": {}}, "want eos_token_id in"),
-        ({"chat_template": "hello"}, "chat template leaves out the message's text"),
+        ({"chat_template": "hello"}, "chat template omits the message's text"),
         ({"chat_template": "{{ raise_exception('no users') }}"}, "the tokenizer's chat template: no users"),
         ({"config": []}, "config.json: want a JSON object, got list"),
     ],

@@ -112,6 +112,22 @@ async def test_an_episode_that_cannot_be_played_says_why_and_warns_nobody(redis,
     assert await redis.xlen(keys.events_stream("job_a")) == 0
 
 
+async def test_what_is_no_play_is_left_out_and_the_next_one_played(redis, redis_url, env_address, tmp_path):
+    job = WorkedJob(redis, tmp_path, "job_a", {})
+    await job.begin()
+    await redis.set(keys.plays("job_a"), "no list")
+    async with serving(FakeReplica(redis, job.job_id, job.replies(*MOVES))):
+        with worker_process(redis_url, env_address, tmp_path):
+            async with asyncio.timeout(HANGS_S):
+                while await redis.type(keys.plays("job_a")) == b"string":
+                    await asyncio.sleep(0.02)
+            await redis.rpush(keys.plays("job_a"), b"no group")
+            await watch(redis, "job_a", "w1")
+            await ask(redis, job, "w1")
+            shown = await to_the_end(redis, "job_a", "w1")
+    assert isinstance(shown[-1], PlayEnded)
+
+
 async def test_a_watched_evaluation_is_told_and_recorded_as_any_other(redis, redis_url, env_address, tmp_path):
     job = WorkedJob(redis, tmp_path, "job_a", {})
     await job.begin()

@@ -88,7 +88,10 @@ def test_two_who_train_at_once_share_a_stack_and_the_last_one_stops_it(
 ) -> None:
     both = [begun(variables, tmp_path, "train", "job.yaml", "--name", f"seed{seed}") for seed in (1, 2)]
     for done, name in zip([ended(one) for one in both], ("seed1", "seed2"), strict=True):
-        assert (done[0], done[1].splitlines()[0].startswith("no stack is up in runs: starting one")) == (0, True), done
+        assert (done[0], done[1].splitlines()[0].startswith("no stack is running in runs: starting one")) == (
+            0,
+            True,
+        ), done
         assert json.loads((tmp_path / "runs" / name / "summary.json").read_text())["state"] == "SUCCEEDED"
     until(lambda: started(tmp_path) == [])
 
@@ -101,7 +104,7 @@ def test_a_stack_is_found_from_folders_below_its_own(variables: dict[str, str], 
     listed = ended(begun(variables, below, "jobs", "list", "--json"))
     assert (listed[0], listed[1].strip()) == (0, "[]")
     assert ended(begun(variables, below, "down"))[:2] == (0, "the stack is down\n")
-    assert ended(begun(variables, below, "jobs", "list"))[2].startswith("gigpo: no stack is up in runs;")
+    assert ended(begun(variables, below, "jobs", "list"))[2].startswith("gigpo: no stack is running in runs;")
 
 
 def test_a_stack_that_is_coming_up_can_be_stopped(variables: dict[str, str], tmp_path: Path) -> None:

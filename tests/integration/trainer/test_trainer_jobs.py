@@ -194,7 +194,7 @@ async def test_groups_sampled_by_too_old_a_version_are_never_trained(redis: Redi
             rollout.held_from = 0
             failed = await until_event(redis, "job_a", "state", state="FAILED")
     # how many had come when the rollout stopped is a matter of timing; none of them may be trained
-    assert re.search(r"batch 1: [1-3] of 3 groups did not come", failed.data["error"])
+    assert re.search(r"batch 1: [1-3] of 3 groups are missing", failed.data["error"])
     balance = await Ledger(redis, "job_a").balance()
     assert balance.dropped["stale"] >= 6
     assert (balance.live, balance.holds) == (0, True)

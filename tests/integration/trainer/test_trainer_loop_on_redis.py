@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from services.contracts.environment import EnvironmentInfo
 from services.contracts.messages import OpenedGroup
 from services.ledger import GroupState, Ledger
 from services.trainer.groups.arrivals import Arrivals
@@ -71,7 +72,7 @@ async def loop(redis: Redis, tmp_path: Path) -> Loop:
     spec, script, ledger = loop_spec(), Script(), WatchedLedger(redis)
     assert await ledger.claim_epoch() == EPOCH
     parts: dict[str, Any] = {
-        "environment": SimpleNamespace(max_turns=4),
+        "environment": EnvironmentInfo(id="grid"),
         "settings": SimpleNamespace(),
         "redis": redis,
         "ledger": ledger,

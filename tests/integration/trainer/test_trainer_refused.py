@@ -113,7 +113,7 @@ async def test_an_evaluation_of_which_nothing_can_be_played_says_why(
             await submit(redis, redis_url, "job_a", small_spec(**PATIENT))
             failed = await until_event(redis, "job_a", "state", state="FAILED")
     error = failed.data["error"]
-    assert error.startswith("evaluation before: not one of 6 episodes could be played: the template of group ")
+    assert error.startswith("evaluation before: none of 6 episodes could be played: the template of group ")
     counts = [event.data.get("count", 1) for event in await events(redis, "job_a") if "attempt" in str(event.data)]
     assert counts == [1, 2, 4, 8, 16]  # of 18 attempts
 
@@ -132,7 +132,7 @@ async def test_a_large_panel_is_given_up_when_its_first_groups_all_fail_for_one_
             rollout.holds = {"eval"}
             await submit(redis, redis_url, "job_a", small_spec(**PATIENT, evaluation={"eval_episodes": 20}))
             failed = await until_event(redis, "job_a", "state", state="FAILED")
-    assert failed.data["error"] == "not one of the first 8 groups (eval) could be played: System role not supported"
+    assert failed.data["error"] == "none of the first 8 groups (eval) could be played: System role not supported"
 
 
 async def test_training_groups_that_all_fail_for_one_cause_end_the_job_though_evaluations_were_played(
@@ -146,7 +146,7 @@ async def test_training_groups_that_all_fail_for_one_cause_end_the_job_though_ev
             await submit(redis, redis_url, "job_a", small_spec(**PATIENT))
             failed = await until_event(redis, "job_a", "state", state="FAILED")
     cause = "Server at capacity: 1/1 sessions active"
-    assert failed.data["error"] == f"not one of the first 8 groups (train) could be played: {cause}"
+    assert failed.data["error"] == f"none of the first 8 groups (train) could be played: {cause}"
 
 
 async def test_a_few_broken_tasks_among_the_first_do_not_end_a_job(
@@ -175,8 +175,12 @@ async def test_groups_that_do_not_come_name_the_last_trouble_since_they_were_wai
             began = time.monotonic()
             while not rollout.seen and time.monotonic() - began < 60:
                 await asyncio.sleep(0.05)
-            await Warnings(redis, "rollout").count("job_a", "the environment is asked again: Server at capacity")
+            await Warnings(redis, "rollout").count(
+                "job_a", "a request to the environment is retried: Server at capacity"
+            )
             failed = await until_event(redis, "job_a", "state", state="FAILED")
-    begins = "batch 0: 3 of 3 groups did not come, and none came for batch_timeout_s = 4 s"
+    begins = "batch 0: 3 of 3 groups are missing, and none arrived within batch_timeout_s = 4 s"
     assert failed.data["error"].startswith(begins)
-    assert failed.data["error"].endswith("; the last trouble: the environment is asked again: Server at capacity")
+    assert failed.data["error"].endswith(
+        "; the last trouble: a request to the environment is retried: Server at capacity"
+    )

@@ -99,7 +99,7 @@ def test_the_first_key_can_stand_in_a_file(tmp_path: Path) -> None:
 def test_model_roots_are_apart_from_what_jobs_leave(tmp_path: Path) -> None:
     assert settings(data_dir=tmp_path / "data", model_roots=[tmp_path / "models"]).model_roots
     for root in (tmp_path, tmp_path / "data", tmp_path / "data" / "jobs"):
-        with pytest.raises(ValidationError, match="want folders apart from API_DATA_DIR"):
+        with pytest.raises(ValidationError, match="want folders outside API_DATA_DIR"):
             settings(data_dir=tmp_path / "data", model_roots=[root])
 
 

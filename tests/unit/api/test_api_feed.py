@@ -12,9 +12,8 @@ from services.api.jobs.submissions import NewJob, Submissions
 from services.api.rest.caller import THIS_MACHINE
 from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, JobRow
-from services.api.sync import feed
 from services.api.sync.event_bus import MOST_WAITING, News, Told
-from services.api.sync.feed import evaluations, metrics, server_sent_events
+from services.api.sync.feed import evaluations, followed_events, metrics
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import parse_spec
 
@@ -41,8 +40,8 @@ class Followed:
     def tell(self, after: int, rows: list[EventRow]) -> None:
         self.news.tell(self.job, Told((after, 0), rows))
 
-    def follow(self, after: str = "0-0", kind: str | None = None) -> AsyncIterator[bytes]:
-        return server_sent_events(self.database, self.news, self.job, after, kind=kind)
+    def follow(self, after: str = "0-0", kind: str | None = None) -> AsyncIterator[EventRow]:
+        return followed_events(self.database, self.news, self.job, after, kind=kind)
 
 
 @pytest.fixture
@@ -55,35 +54,35 @@ async def followed(tmp_path: Path) -> AsyncIterator[Followed]:
     await database.close()
 
 
-def ids(sent: bytes) -> list[int]:
-    return [int(line[4:].partition(b"-")[0]) for line in sent.split(b"\n") if line.startswith(b"id: ")]
+async def some(events: AsyncIterator[EventRow], count: int) -> list[int]:
+    return [(await anext(events)).ms for _ in range(count)]
 
 
-async def rest(events: AsyncIterator[bytes]) -> list[int]:
-    return [number for sent in [sent async for sent in events] for number in ids(sent)]
+async def rest(events: AsyncIterator[EventRow]) -> list[int]:
+    return [row.ms async for row in events]
 
 
 async def test_what_is_told_follows_on_what_was_stored_without_looking_again(followed: Followed) -> None:
     await followed.store(1, 2)
     events = followed.follow()
-    assert ids(await anext(events)) == [1, 2]
+    assert await some(events, 2) == [1, 2]
     followed.tell(2, [EventRow(job_id=followed.job, ms=3, seq=0, kind="metrics", at_unix_s=1.0, data={})])
-    assert ids(await anext(events)) == [3]  # it is in no table: it came by word of mouth
+    assert await some(events, 1) == [3]  # it is in no table: it came by word of mouth
 
 
 async def test_a_gap_in_what_is_told_is_read_from_sql(followed: Followed) -> None:
     await followed.store(1)
     events = followed.follow()
-    assert ids(await anext(events)) == [1]
+    assert await some(events, 1) == [1]
     await followed.store(2)  # another process stored it and told its own followers only
     followed.tell(2, await followed.store(3))
-    assert ids(await anext(events)) == [2, 3]
+    assert await some(events, 2) == [2, 3]
 
 
 async def test_what_is_told_twice_or_late_is_sent_once(followed: Followed) -> None:
     rows = await followed.store(1, 2, 3)
     events = followed.follow(after="1-0")
-    assert ids(await anext(events)) == [2, 3]
+    assert await some(events, 2) == [2, 3]
     followed.tell(0, rows)
     followed.tell(3, await followed.store(4, ended=True))
     followed.tell(4, await followed.store(5, kind="state"))
@@ -100,7 +99,7 @@ async def test_one_kind_can_be_followed(followed: Followed) -> None:
 async def test_a_listener_that_is_far_behind_looks_into_sql(followed: Followed) -> None:
     events = followed.follow()
     await followed.store(1)
-    assert ids(await anext(events)) == [1]
+    assert await some(events, 1) == [1]
     for row in await followed.store(*range(2, MOST_WAITING + 4)):
         followed.tell(row.ms - 1, [row])
     await followed.store(MOST_WAITING + 4, kind="state", ended=True)
@@ -115,17 +114,6 @@ async def test_everybody_goes_when_the_process_drains_also_who_comes_later(follo
     assert await early == []
     assert await rest(followed.follow()) == []
     assert followed.news._followers == {}
-
-
-async def test_who_hears_nothing_is_told_that_the_connection_lives(
-    followed: Followed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed, "POLL_S", 0.01)
-    events = followed.follow()
-    async with asyncio.timeout(60):
-        assert await anext(events) == b": still here\n\n"
-    await followed.store(1, kind="state", ended=True)
-    assert await rest(events) == [1]
 
 
 async def test_what_was_repeated_after_a_crash_counts_once_as_it_was_told_last(followed: Followed) -> None:

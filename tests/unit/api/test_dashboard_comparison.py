@@ -42,7 +42,11 @@ def test_specs_differ_in_what_is_not_the_same_and_never_in_names() -> None:
     ],
 )
 def test_a_line_is_called_by_what_its_names_share(names: list[str], line: str) -> None:
-    assert line_name([job(name) for name in names]) == line
+    assert line_name([job(name, seed) for seed, name in enumerate(names)]) == line
+
+
+def test_jobs_of_one_seed_are_not_called_seeds() -> None:
+    assert line_name([job("grid-a"), job("grid-b")]) == "grid, 2 jobs"
 
 
 def test_a_mean_over_seeds_has_the_range_of_the_seeds_as_its_band() -> None:

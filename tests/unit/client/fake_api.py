@@ -32,9 +32,11 @@ class FakeApi:
         answer = self.answers.get(f"{request.method} {request.url.path}")
         if answer is None:
             return problem(404, f"no {request.url.path}")
+        if callable(answer):
+            answer = answer()
         if isinstance(answer, httpx.Response):
             return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-        return httpx.Response(200, json=answer() if callable(answer) else answer)
+        return httpx.Response(200, json=answer)
 
     def has(self, *jobs: dict[str, Any]) -> None:
         """Jobs, newest first, by id and in the list."""

@@ -93,7 +93,7 @@ def test_a_problem_is_an_error_of_its_own_class_and_not_repeated(
 
 
 def test_an_answer_of_somebody_else_is_said_to_be_one(kind: str) -> None:
-    with pytest.raises(client.BadAnswer, match="GET /v1/jobs/j1: the answer is not this API's"):
+    with pytest.raises(client.BadAnswer, match="GET /v1/jobs/j1: the answer does not come from this API"):
         ask(kind, lambda _: httpx.Response(200, text="<html>"), "job", "j1")
     with pytest.raises(client.ServerFailed, match="HTTP 500 from http://api/v1/jobs/j1: <html>"):
         ask(kind, lambda _: httpx.Response(500, text="<html>"), "job", "j1")

@@ -149,10 +149,10 @@ def test_the_doctor_says_what_to_do_and_ends_with_1_where_something_is_bad(
 def test_the_doctor_asks_whether_the_api_knows_the_key(fake_api: FakeApi, gigpo: Gigpo) -> None:
     fake_api.answers |= {"GET /healthz": {"status": "ok", "checks": {}}, "GET /v1/jobs": problem(401, "want a key")}
     findings = {one["name"]: one for one in gigpo("doctor", "--json").document}
-    assert findings["key"]["what"] == "the API wants a key"
+    assert findings["key"]["what"] == "the API requires a key"
     fake_api.answers["GET /healthz"] = httpx.Response(200, text="<html>")
     findings = {one["name"]: one for one in gigpo("doctor", "--json").document}
-    assert (findings["api"]["state"], "is not this API's" in findings["api"]["what"]) == ("bad", True)
+    assert (findings["api"]["state"], "does not come from this API" in findings["api"]["what"]) == ("bad", True)
 
 
 def test_the_version_is_told_in_words_and_in_json(gigpo: Gigpo) -> None:

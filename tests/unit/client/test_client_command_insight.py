@@ -1,9 +1,12 @@
-"""`gigpo diagnose`, `changed`, `states`: what they ask for and what they print."""
+"""`gigpo diagnose`, `changed`, `states`, `watch`: what they ask for and what they print."""
 
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
+
+import httpx
 
 from services.api.http.examples import EXAMPLES
 from tests.unit.client.fake_api import FakeApi, Gigpo, job
@@ -91,3 +94,104 @@ def test_states_are_searched(fake_api: FakeApi, gigpo: Gigpo) -> None:
         "width": "10", "sort": "visits", "text": "phone", "min_visits": "5", "limit": "20",
     }  # fmt: skip
     assert gigpo("states", "j1", "--json").document == page["items"]
+
+
+WATCH: dict[str, Any] = EXAMPLES["watch_job"]["answers"]["201"]["application/json"] | {
+    "job_id": "j1",
+    "player_job": "j1",
+}
+PATH = f"/v1/jobs/j1/watches/{WATCH['watch_id']}"
+SEEN = {"of_task": True, "batches": [18], "state": STATES["items"][0]}
+STEPS: list[tuple[str, dict[str, Any]]] = [
+    ("waiting", {"message": "not yet"}),
+    ("began", {"task": "put phone in south west", "max_turns": 12}),
+    ("state", {"step_index": 0, "observation": "a [b]hall", "anchor": "hall", "prompt": "<s> hall", "seen": SEEN}),
+    ("step", {"step_index": 0, "reply": "<act>go south</act>", "action": "go south", "action_valid": True,
+              "reward": 1.0, "versions": [12], "finish_reason": "stop"}),
+    ("state", {"step_index": 1, "observation": "", "anchor": "door", "prompt": "<s> door", "seen": None}),
+    ("step", {"step_index": 1, "reply": "fly", "action": "fly", "action_valid": False, "reward": 0.0,
+              "versions": [12, 13], "finish_reason": "length"}),
+    ("ended", {"won": False, "score": 1.0, "steps": 2, "return_sum": 1.0, "out_of_turns": True}),
+]  # fmt: skip
+
+
+def told(*steps: tuple[str, dict[str, Any]]) -> httpx.Response:
+    lines = [
+        f"id: {at}-0\nevent: {kind}\ndata: {json.dumps({'kind': kind, 'at_unix_s': at, 'data': data})}\n\n"
+        for at, (kind, data) in enumerate(steps, 1)
+    ]
+    return httpx.Response(200, content="".join(lines))
+
+
+def plays(api: FakeApi, *steps: tuple[str, dict[str, Any]]) -> None:
+    api.has(job())
+    api.answers |= {"POST /v1/jobs/j1/watches": WATCH, f"GET {PATH}": told(*steps)}
+
+
+def test_an_episode_is_shown_with_what_is_known_of_each_state(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    plays(fake_api, *STEPS)
+    done = gigpo("watch", "j1", "--seed", "7", "--prompts")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "job j1: the version that it serves plays task 7 of split test, beside its training",
+        "waiting: not yet",
+        "task: put phone in south west; at most 12 steps",
+        "",
+        "step 0  a [b]hall",
+        "  10 visits, mean return 0.393, best action so far: go south",
+        "     30%  return 0.687  go south",
+        "  prompt:",
+        "<s> hall",
+        "  → go south   reward 1   version 12",
+        "    reply: <act>go south</act>",
+        "",
+        "step 1  door",
+        "  never seen in the stored rollouts",
+        "  prompt:",
+        "<s> door",
+        "  → fly  (invalid)   reward 0   version 12, 13",
+        "",
+        "out of turns after 2 steps, return 1",
+    ]
+    assert fake_api.body(1) == {"seed": 7}
+
+
+def test_the_events_of_an_episode_are_lines_of_json(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    plays(fake_api, *STEPS)
+    done = gigpo("watch", "j1", "--json")
+    assert [json.loads(line)["kind"] for line in done.out.splitlines()] == [kind for kind, _ in STEPS]
+    assert "beside its training" in done.err
+
+
+def test_an_episode_that_fails_ends_with_1(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    plays(fake_api, ("failed", {"message": "no replica"}))
+    done = gigpo("watch", "j1")
+    assert (done.code, done.out.splitlines()[-1]) == (
+        1,
+        "the episode could not be played to its end: no replica",
+    )
+
+
+def test_a_cut_stream_goes_on_where_it_was(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    plays(fake_api)
+    answers = iter([told(*STEPS[:2]), told(*STEPS[2:])])
+    seen: list[str | None] = []
+
+    def next_part() -> Any:
+        seen.append(fake_api.requests[-1].headers.get("Last-Event-ID"))
+        return next(answers)
+
+    fake_api.answers[f"GET {PATH}"] = next_part
+    assert gigpo("watch", "j1", "--json").code == 0
+    assert seen == [None, "2-0"]
+
+
+def test_an_interrupt_stops_the_episode(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    def interrupt() -> Any:
+        raise KeyboardInterrupt
+
+    plays(fake_api)
+    fake_api.answers[f"GET {PATH}"] = interrupt
+    fake_api.answers[f"DELETE {PATH}"] = httpx.Response(204)
+    assert gigpo("watch", "j1").code == 130
+    assert [one.method for one in fake_api.requests][-2:] == ["GET", "DELETE"]

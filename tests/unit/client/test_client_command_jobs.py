@@ -124,7 +124,7 @@ def test_a_retry_and_a_fork_are_new_jobs(fake_api: FakeApi, gigpo: Gigpo) -> Non
     gigpo("jobs", "fork", "j1")
     assert fake_api.body() == {"overrides": {}}
     wrong = gigpo("jobs", "fork", "j1", "--set", "gama=1")
-    assert (wrong.code, wrong.err) == (2, "gigpo: --set gama: unknown key; `gigpo train --help` lists the known ones\n")
+    assert (wrong.code, wrong.err) == (2, "gigpo: --set gama: unknown key; did you mean gamma?\n")
 
 
 def test_an_evaluation_is_made_watched_and_shown(fake_api: FakeApi, gigpo: Gigpo) -> None:

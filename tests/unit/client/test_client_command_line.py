@@ -133,6 +133,22 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return [path] if inner is None else [one for name in inner for one in commands(inner[name], (*path, name))]
 
 
+@pytest.mark.parametrize("path", commands(typer.main.get_command(app)), ids=" ".join)
+def test_every_command_says_what_it_lacks_in_one_sentence(
+    fake_api: FakeApi, gigpo: Gigpo, path: tuple[str, ...]
+) -> None:
+    unknown = gigpo(*path, "--no-such-flag")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert unknown.err == f"gigpo: --no-such-flag: unknown flag; `gigpo {' '.join(path)} --help` lists what there is\n"
+    command = typer.main.get_command(app)
+    for word in path:
+        command = command.commands[word]  # type: ignore[attr-defined]
+    if any(one.required for one in command.params):
+        lacking = gigpo(*path)
+        assert (lacking.code, lacking.out, lacking.err.count("\n")) == (2, "", 1)
+        assert ": want a value, none is given; `gigpo " in lacking.err
+
+
 @pytest.mark.parametrize("width", [80, 100])
 @pytest.mark.parametrize("path", commands(typer.main.get_command(app)), ids=" ".join)
 def test_no_flag_is_cut_in_a_help(

@@ -159,7 +159,7 @@ def test_results_that_cannot_be_written_cost_nothing(fake_api: FakeApi, gigpo: G
     for arguments in (("train", "job.yaml"), ("jobs", "follow", "j1")):
         refused = gigpo(*arguments, "--output", "mine")
         assert (refused.code, refused.err.count("\n")) == (2, 1)
-        assert "mine holds other things than a gigpo result: notes.txt" in refused.err
+        assert "mine contains other files than a gigpo result: notes.txt" in refused.err
     assert not [request for request in fake_api.requests if request.method == "POST"]
     assert gigpo("train", "job.yaml", "--output", "mine", "--force").code == 0
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
@@ -371,3 +371,29 @@ def test_the_client_alone_checks_the_job_file(no_stack: Gigpo, monkeypatch: pyte
 def test_what_a_submission_is_warned_of_is_shown(fake_api: FakeApi, gigpo: Gigpo) -> None:
     finishes(fake_api, warnings=["model.scratch: rather large"])
     assert gigpo("train", "job.yaml", "--no-follow").out.splitlines()[1] == "warning: model.scratch: rather large"
+
+
+def test_a_comparison_is_checked_and_estimated_without_a_job(fake_api: FakeApi, gigpo: Gigpo, tmp_path: Path) -> None:
+    def planned() -> dict[str, Any]:
+        estimator = json.loads(fake_api.requests[-1].content)["algorithm"]["advantage_estimator"]
+        return {"spec": SPEC, "estimates": {"parameters": 85888}, "warnings": ["long", f"of {estimator}"]}
+
+    fake_api.answers["POST /v1/jobs"] = planned
+    arguments = ("compare", "job.yaml", "--dry-run", "--estimators", "rloo,gigpo", "--seeds", "0,1,2")
+    shown = gigpo(*arguments)
+    assert [" ".join(row) for row in shown.rows] == [
+        "6 jobs, 0 of them done before",
+        "one job of rloo:",
+        "parameters 85,888",
+        "warning: long",
+        "warning: of rloo",
+        "gigpo, where it differs:",
+        "warning: of gigpo",
+        "6 such jobs run one after another",
+    ]
+    assert [request.url.params.get("dry_run") for request in fake_api.requests] == ["true", "true"]
+    assert not (tmp_path / "runs").exists()
+    told = gigpo(*arguments, "--json").document
+    assert (told["jobs"], told["to_run"], list(told["each"])) == (6, 6, ["rloo", "gigpo"])
+    fake_api.answers["POST /v1/jobs"] = problem(422, "environment.environment: unknown environment 'nope'")
+    assert gigpo(*arguments).code == 2

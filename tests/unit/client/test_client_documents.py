@@ -194,7 +194,7 @@ BAD_FILES: dict[str, tuple[str | bytes, str]] = {
     "a list": ("- 1\n", "want a mapping.*got list"),
     "empty": ("", "got nothing"),
     "unknown key": ("modle: {}\nmodel: {scratch: {}}\n", "^modle: unknown key, got {}; did you mean model"),
-    "a key twice": ("model:\n  scratch: {}\n\nmodel: {}\n", "line 4: the key 'model' is there already, on line 1"),
+    "a key twice": ("model:\n  scratch: {}\n\nmodel: {}\n", "line 4: the key 'model' repeats the one on line 1"),
     "an inner key twice": ("model: {scratch: {}}\ntraining:\n  seed: 1\n  seed: 2\n", "line 4: the key 'seed'"),
     "a key of another section": ("model: {scratch: {}, seed: 1}\n", "did you mean training.seed"),
     "unknown inner key": ("model: {scratch: {hiden: 1}}\n", "model.scratch.hiden: unknown key"),

@@ -13,8 +13,8 @@ from gigpo.client import GigpoClient, Job
 from gigpo.client.follow import env_steps_per_s, evaluation_line, event_line, figures, follow, warning_line
 from gigpo.client.models import Event
 from services.contracts.events import PhaseBegan, Warned
-from services.contracts.pace import phase_words
 from services.contracts.summary import EvaluationResult
+from services.presentation.pace import phase_words
 from tests.unit.client.both_clients import AT_ONCE
 from tests.unit.client.fake_api import FakeApi, evaluation, job
 

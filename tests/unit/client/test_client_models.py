@@ -61,8 +61,8 @@ def test_names_that_only_a_newer_api_knows_are_read_as_text(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_entry_that_cannot_be_read_is_a_bad_answer(kind: str) -> None:
-    for page in ({"jobs": [{"id": "j1"}], "next_cursor": None}, {"items": []}, {"jobs": None}):
-        with pytest.raises(client.BadAnswer, match="GET /v1/jobs: the answer is not this API's"):
+    for page in ({"jobs": [{"id": "j1"}], "next_cursor": None}, {"things": []}, {"jobs": None}):
+        with pytest.raises(client.BadAnswer, match="GET /v1/jobs: the answer does not come from this API"):
             ask(kind, answering(page), "jobs")
 
 

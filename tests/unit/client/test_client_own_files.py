@@ -75,9 +75,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("output", "refusal"),
     [
-        (".", r"^\. holds other things than a gigpo checkpoint: config.json, dangling, elsewhere and 4 more; name"),
-        ("other-model", "^other-model holds other things than a gigpo checkpoint: weights.txt; name another folder"),
-        ("link", "^link holds other things than a gigpo checkpoint: letter; name another folder"),
+        (".", r"^\. contains other files than a gigpo checkpoint: config.json, dangling, elsewhere and 4 more; name"),
+        ("other-model", "^other-model contains other files than a gigpo checkpoint: weights.txt; name another folder"),
+        ("link", "^link contains other files than a gigpo checkpoint: letter; name another folder"),
         ("notes.txt", "^notes.txt: want a folder, this is a file"),
         ("link-to-file", "^link-to-file: want a folder, this is a file"),
         ("dangling", "^dangling: want a folder, this is a link to nothing"),
@@ -92,7 +92,7 @@ def test_a_folder_that_holds_anything_else_is_refused(kind: str, home: Path, out
 
 def test_the_absolute_name_of_the_working_folder_is_refused_too(kind: str, home: Path) -> None:
     before = everything(home)
-    with pytest.raises(client.BadInput, match="holds other things"):
+    with pytest.raises(client.BadInput, match="contains other files"):
         fetch(kind, SMALL, home)
     assert everything(home) == before
 
@@ -114,7 +114,7 @@ def test_force_keeps_a_link_s_target_and_refuses_a_folder_of_a_file_s_name(kind:
     assert (home / "notes.txt").read_text() == "notes"
     (home / "elsewhere" / "model.safetensors").mkdir()
     before = everything(home)
-    with pytest.raises(client.BadInput, match=r"elsewhere/model.safetensors: .* there is a folder"):
+    with pytest.raises(client.BadInput, match=r"elsewhere/model.safetensors: .* a folder has this name"):
         fetch(kind, SMALL, home / "elsewhere", force=True)
     assert everything(home) == before
 
@@ -130,7 +130,9 @@ def test_a_file_that_the_user_changed_is_theirs(kind: str, tmp_path: Path) -> No
     fetch(kind, SHARDS, tmp_path)
     (tmp_path / "model-1-of-2.safetensors").write_text("merged by hand")
     before = everything(tmp_path)
-    with pytest.raises(client.BadInput, match=r"holds other things than a gigpo checkpoint: model-1-of-2.safetensors;"):
+    with pytest.raises(
+        client.BadInput, match=r"contains other files than a gigpo checkpoint: model-1-of-2.safetensors;"
+    ):
         fetch(kind, SMALL, tmp_path)
     with pytest.raises(client.BadInput, match=r"holds model-1-of-2.safetensors, other weights"):
         fetch(kind, SMALL, tmp_path, force=True)
@@ -200,7 +202,7 @@ def test_what_a_killed_download_left_goes_with_the_next_one(kind: str, tmp_path:
 def test_a_link_in_the_temporary_folder_s_place_is_not_followed(kind: str, home: Path) -> None:
     (home / ".gigpo-arriving").symlink_to("elsewhere")
     before = everything(home)
-    with pytest.raises(client.BadInput, match=r"\.gigpo-arriving: gigpo needs this name for a folder"):
+    with pytest.raises(client.BadInput, match=r"\.gigpo-arriving: gigpo needs this name for its own folder"):
         fetch(kind, SMALL, home, force=True)
     assert everything(home) == before
 
@@ -213,7 +215,7 @@ def test_a_user_s_own_folder_of_the_temporary_one_s_name_is_kept(
     letter = tmp_path / ".gigpo-arriving" / name
     letter.parent.mkdir(parents=True)
     letter.write_text("dear")
-    with pytest.raises(client.BadInput, match=r"\.gigpo-arriving: gigpo needs this name .* rename what is there"):
+    with pytest.raises(client.BadInput, match=r"\.gigpo-arriving: gigpo needs this name .* rename the existing one"):
         fetch(kind, SMALL, tmp_path, force=force)
     assert letter.read_text() == "dear"
 
@@ -226,7 +228,7 @@ def test_a_user_s_own_file_of_the_temporary_folder_s_name_is_kept(kind: str, tmp
 
 
 def test_the_root_folder_is_refused_by_its_own_entries(kind: str) -> None:
-    with pytest.raises(client.BadInput, match=r"^/ holds other things than a gigpo checkpoint: .+, .+ more; name"):
+    with pytest.raises(client.BadInput, match=r"^/ contains other files than a gigpo checkpoint: .+, .+ more; name"):
         require_own(Path("/"), "checkpoint")
 
 
@@ -239,7 +241,7 @@ def test_an_api_cannot_write_outside_of_the_folder(kind: str, home: Path, name: 
 
 
 def test_another_checkpoint_name_is_refused_with_those_there_are(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(client.NotFound, match="no checkpoint 'b1' of job j1, there are: final"):
+    with pytest.raises(client.NotFound, match="no checkpoint 'b1' of job j1, known: final"):
         ask(kind, api(SMALL), "download_checkpoint", "j1", "b1", tmp_path / "other")
 
 
@@ -326,5 +328,7 @@ def test_a_read_only_folder_is_named_as_the_user_gave_it(kind: str, read_only: s
 
 
 def test_a_subfolder_that_cannot_be_read_is_the_user_s(kind: str, unreadable: Path) -> None:
-    with pytest.raises(client.BadInput, match=r"^output holds other things than a gigpo checkpoint: sub; name another"):
+    with pytest.raises(
+        client.BadInput, match=r"^output contains other files than a gigpo checkpoint: sub; name another"
+    ):
         fetch(kind, SMALL, unreadable)

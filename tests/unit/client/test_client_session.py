@@ -50,7 +50,7 @@ def test_an_api_that_is_named_wins_over_the_folder_s_stack(tmp_path: Path, monke
         assert (client.url, "authorization" in client._http.headers) == ("http://here:1", False)
     monkeypatch.setattr(session, "running_stack", lambda _: None)
     with (
-        pytest.raises(NoStack, match="`gigpo up` starts one, --api names one elsewhere"),
+        pytest.raises(NoStack, match="start one with `gigpo up`, or name another API with --api"),
         session.connected(tmp_path, None),
     ):
         pass

@@ -157,7 +157,7 @@ def test_an_earlier_message_that_lacks_what_is_wanted_today_is_upgraded_too() ->
 @pytest.mark.usefixtures("raised")
 @pytest.mark.parametrize("fields", [{}, {"steps": 7}, {"steps": [{}]}, {"steps": [], "task": None}])
 def test_an_earlier_message_that_its_upgrade_cannot_take_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(ContractError, match="want a Episode of schema 1, got bytes that are none"):
+    with pytest.raises(ContractError, match="want a Episode of schema 1, got bytes that cannot be decoded"):
         decode(msgspec.msgpack.encode({"schema": 1, **fields}), Episode)
 
 

@@ -8,9 +8,9 @@ from services.contracts.foreign import SOURCES, foreign_name, synonyms
 from services.contracts.job import JobSpec, flags
 from tests.unit.contracts.migrating_page import PAGE, tables
 
-OURS = {*flags(), "output"}
+OURS = {*flags(), "dataset", "output"}
 SWIFT_EXAMPLES = """
-    rlhf_type dataset dataloader_num_workers logging_steps tuner_type num_train_epochs vllm_mode save_steps max_length
+    rlhf_type dataloader_num_workers logging_steps tuner_type num_train_epochs vllm_mode save_steps max_length
     use_vllm per_device_train_batch_size gradient_accumulation_steps save_total_limit warmup_ratio dataset_num_proc
     load_from_cache_file eval_steps deepspeed log_completions vllm_max_model_len vllm_gpu_memory_utilization output_dir
     report_to external_plugins vllm_tensor_parallel_size sleep_level per_device_eval_batch_size split_dataset_ratio

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
+from tests.unit.contracts.reference_page import PAGE, reference
 
 SMALL = {"model": {"scratch": {}}}
 STEP_LEVEL = "want advantage_estimator: gigpo, graphgpo or hgpo with it, got advantage_estimator: grpo"
@@ -58,8 +59,6 @@ def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(ch
         ({"rewards": {"reward_funcs": ["format"]}}, ["want use_gym_env: false with them", "got true and format"]),
         ({"environment": {"use_gym_env": False, "max_turns": 3}, "rewards": {"reward_funcs": ["format"]}},
          ["max_turns: want 1", "got 3"]),
-        ({"environment": {"use_gym_env": False, "environment_kwargs": {"rows": [{"prompt": "a"}]}},
-          "rewards": {"reward_funcs": ["format"]}}, ["scratch", "want `model` with rows"]),
         ({"algorithm": {"gigpo_step_advantage_weight": 2.0}},
          ["gigpo_step_advantage_weight: want advantage_estimator: gigpo or graphgpo with it", "grpo"]),
         ({"algorithm": {"advantage_estimator": "rloo"}, "rollout": {"num_generations": 1}},
@@ -111,7 +110,7 @@ def test_a_combination_that_makes_no_sense_is_refused_in_one_sentence(changes, w
     [
         ({"reward_funcs": ["format", "format"]}, ["reward_funcs: want names, each once"]),
         ({"reward_funcs": ["format"], "reward_weights": [1, 2]}, ["reward_weights: want 1, one per function, got 2"]),
-        ({"reward_funcs": ["soft_overlong"]}, ["soft_cache_length: soft_overlong wants it"]),
+        ({"reward_funcs": ["soft_overlong"]}, ["soft_cache_length: soft_overlong needs a number"]),
         (
             {"reward_funcs": ["soft_overlong"], "soft_max_length": 4, "soft_cache_length": 5},
             ["at most soft_max_length = 4"],
@@ -254,3 +253,9 @@ def test_any_document_is_a_spec_or_a_spec_error(document):
     else:
         found = [("", "it is one")]
     assert found
+
+
+def test_the_reference_of_the_documentation_is_made_from_the_spec() -> None:
+    page = PAGE.read_text("utf-8")
+    assert page == reference(), "write it anew: python -m tests.unit.contracts.reference_page"
+    assert [name for name in flags() if f"`{name}`" not in page and name != "name"] == []

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from services.contracts.metric_readings import READINGS
 from services.contracts.metrics import METRICS
 from services.presentation.panels import PANELS
 from tests.unit.contracts.metrics_page import PAGE, written
@@ -24,6 +25,10 @@ def test_every_field_that_names_a_panel_is_drawn_there_and_every_panel_draws_som
 def test_the_bins_of_step_group_sizes_are_named_by_their_bounds():
     (sizes,) = [panel for panel in PANELS if panel.key == "sizes"]
     assert [label for _, label in sizes.series] == ["1", "2–3", "4–7", "8–15", "16 and more"]
+
+
+def test_every_metric_that_is_drawn_says_how_to_read_it():
+    assert {metric.name for metric in METRICS if metric.panel} <= {*READINGS} <= {metric.name for metric in METRICS}
 
 
 def test_the_page_about_metrics_is_made_from_the_fields():

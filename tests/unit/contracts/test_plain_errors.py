@@ -29,7 +29,7 @@ A_NAME = (
         ({"training": {"learning_rate": "fast"}}, "training.learning_rate: want a number, got 'fast'"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate: want a finite number, got nan"),
         ({"rollout": []}, "rollout: want a mapping of keys to values, got []"),
-        ({"rollout": None}, "rollout: want a mapping of keys to values, got None"),
+        ({"rollout": None}, "rollout: want a mapping of keys to values, got null"),
         ({"algorithm": {"dynamic_sample": "perhaps"}}, "algorithm.dynamic_sample: want true or false, got 'perhaps'"),
         ({"algorithm": {"norm": "std_mean"}}, "algorithm.norm: want one of mean, mean_std, got 'std_mean'"),
         ({"inference": {"engine": "VLLM"}}, "inference.engine: want one of vllm, transformers, got 'VLLM'; did you "

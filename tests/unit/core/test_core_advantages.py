@@ -343,8 +343,8 @@ def test_infinite_rewards_are_refused_in_every_dtype(dtype):
         ({"advantage_estimator": "gigpo", "scale_rewards": "group"}, "gigpo is scaled by `norm`"),
         ({"advantage_estimator": "rloo", "scale_rewards": "group"}, "rloo has no scale"),
         ({"advantage_estimator": "reinforce_plus_plus", "scale_rewards": "gdpo"}, "gdpo is a form of grpo"),
-        ({"scale_rewards": "gdpo", "kl_in_reward": True}, "gdpo scales reward functions apart"),
-        ({"scale_rewards": "gdpo", "invalid_action_penalty": 0.1}, "gdpo scales reward functions apart"),
+        ({"scale_rewards": "gdpo", "kl_in_reward": True}, "gdpo scales each reward function separately"),
+        ({"scale_rewards": "gdpo", "invalid_action_penalty": 0.1}, "gdpo scales each reward function separately"),
     ],
 )
 def test_a_config_out_of_range_is_refused(settings, sentence):

@@ -8,7 +8,8 @@ import pytest
 
 from services.contracts.rewards import Rewards
 from services.env.environments.prompts.answers import is_right
-from services.env.environments.prompts.rewards import Completion, reward_functions
+from services.env.environments.prompts.completion import Completion
+from services.env.environments.prompts.rewards import reward_functions
 
 CASES = [
     json.loads(line) for line in (Path(__file__).parent / "answers.jsonl").read_text(encoding="utf-8").splitlines()

@@ -154,7 +154,7 @@ async def test_the_first_step_after_a_history_follows_on_it(service, seq):
     ("spec", "history", "error", "message"),
     [
         (ADDER, History(("3",), (b"x",)), errors.BadRequestError, "digests: want none or 2"),
-        (ADDER, History(("3",), (), (1, 2)), errors.BadRequestError, "response_tokens: want none or one an action, 1"),
+        (ADDER, History(("3",), (), (1, 2)), errors.BadRequestError, "response_tokens: want none or one per action, 1"),
         (ADDER, History(("3",), (b"x", b"y")), errors.DivergedError, "another observation after 0 steps"),
         (ADDER, History(("3", "7")), errors.BadRequestError, "over after 2 of 2"),
         (ADDER, History(("3", "x" * 101)), errors.BadRequestError, r"actions\[1\]: want at most 100 bytes"),

@@ -71,7 +71,7 @@ def test_the_listing_is_ordered_and_says_what_each_takes():
     [
         ("no_such_module:Coin", "cannot be imported"),
         (f"{__name__}:Nothing", "cannot be imported"),
-        (f"{__name__}:state_key", "is no Environment class"),
+        (f"{__name__}:state_key", "is not an Environment class"),
         (f"{__name__}:Elsewhere", "not installed: module_that_nobody_has"),
         (f"{__name__}:InAnExtra", "not installed: pip install 'gigpo-platform[casino]'"),
         (f"{__name__}:NeedsJava", "not installed: no `java` on the PATH"),

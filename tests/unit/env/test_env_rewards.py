@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gigpo.env.environment import InfraFault, KwargsError
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.env.environments.prompts.answers import is_right
-from services.env.environments.prompts.rewards import Completion, reward_functions
+from services.env.environments.prompts.completion import Completion
+from services.env.environments.prompts.rewards import reward_functions
 
 SETTINGS = Rewards(reward_funcs=list(BUILT_IN_REWARDS), soft_cache_length=20).within(100)
 

@@ -70,7 +70,7 @@ async def test_a_step_before_the_last_is_answered_is_refused_and_a_repeat_joins_
     first = asyncio.create_task(service.step(lease, 1, "3"))
     await asyncio.sleep(0)
     again = asyncio.create_task(service.step(lease, 1, "3"))
-    with pytest.raises(errors.SequenceError, match="before 1 was answered"):
+    with pytest.raises(errors.SequenceError, match="came before seq 1 was answered"):
         await service.step(lease, 2, "3")
     homes.gate.set()
     assert await first is await again

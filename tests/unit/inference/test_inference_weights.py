@@ -71,7 +71,7 @@ def test_a_link_that_leads_out_of_the_data_folder_is_refused(tmp_path: Path, bas
 def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path: Path, base: Path) -> None:
     (tmp_path / "v1").mkdir()
     (tmp_path / "v1" / "model.safetensors").write_bytes(b"\x80\x04pickle, perhaps")
-    with pytest.raises(UpdateRejected, match="no safetensors file"):
+    with pytest.raises(UpdateRejected, match="not a safetensors file"):
         verify(manifest_of(tmp_path / "v1", base, 1), tmp_path)
 
 

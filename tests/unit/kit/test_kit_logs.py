@@ -17,14 +17,14 @@ def _restored():
 
 
 def test_a_line_is_one_json_object_on_stderr_with_the_service_in_it(capsys):
-    configure_logging("rollout").info("a job is played", job_id="j")
+    configure_logging("rollout").info("started playing a job", job_id="j")
     logging.getLogger("library").warning("text with %s", "arguments")
     out, err = capsys.readouterr()
     ours, theirs = map(json.loads, err.splitlines())
     assert out == ""
     assert (ours["service"], ours["event"], ours["job_id"], ours["level"]) == (
         "rollout",
-        "a job is played",
+        "started playing a job",
         "j",
         "info",
     )

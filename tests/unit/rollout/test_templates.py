@@ -125,7 +125,7 @@ def test_a_chat_template_finds_what_transformers_gives_it():
     ],
 )
 def test_a_chat_template_that_loses_the_prompt_is_refused(source: str):
-    with pytest.raises(TokenizerError, match="leaves out the message's text"):
+    with pytest.raises(TokenizerError, match="omits the message's text"):
         ChatTemplate(source, {}).check()
 
 

@@ -114,5 +114,5 @@ def test_a_model_that_caps_its_logits_is_refused() -> None:
         head_dim=32,
         final_logit_softcapping=0.01,
     )
-    with pytest.raises(LearnerError, match="not its head on its last hidden state"):
+    with pytest.raises(LearnerError, match="differ from its head applied"):
         Scorer(Gemma2ForCausalLM(config).eval(), temperature=1.0, token_budget=100).check_head()

@@ -75,7 +75,7 @@ def test_rows_stand_by_episode_and_step_whatever_came_first() -> None:
     [
         ([an_episode(0, [a_step(0)])], (0.1, 0.2), "want 1 advantages, one per step, got 2"),
         ([an_episode(0, [a_step(0)], group="t2")], (0.1,), "t2/0 belongs to another group"),
-        ([an_episode(0, [a_step(0)]), an_episode(0, [a_step(0)])], (0.1, 0.2), "there twice"),
+        ([an_episode(0, [a_step(0)]), an_episode(0, [a_step(0)])], (0.1, 0.2), "occurs twice"),
         ([an_episode(0, [a_step(0, response_ids=b"")])], (0.1,), "want a prompt and a response"),
         ([an_episode(0, [a_step(0, prompt_ids=b"")])], (0.1,), "want a prompt and a response"),
         ([an_episode(0, [a_step(0, versions=pack_int32([3]))])], (0.1,), "2 tokens, 2 log-probabilities, 1 versions"),

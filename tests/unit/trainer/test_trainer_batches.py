@@ -63,7 +63,7 @@ def test_scores_of_other_episodes_are_refused():
     good, other = encode(episode("g", 0, [step(0)])), encode(episode("g", 0, [step(0, reward=1.0)]))
     with pytest.raises(JobFailed, match="not those that were scored"):
         payload_of("g", scores_bytes("g", 0, [good], 1, {}), [other])
-    with pytest.raises(JobFailed, match="gone from Redis"):
+    with pytest.raises(JobFailed, match="missing in Redis"):
         payload_of("g", None, [good])
 
 

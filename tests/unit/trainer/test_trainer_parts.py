@@ -61,7 +61,7 @@ def given_up(playability: Playability, first: Sequence[str], purpose="train") ->
 
 def test_the_first_groups_decide_when_all_were_given_up_for_one_cause():
     first = [str(number) for number in range(FIRST_GROUPS)]
-    with pytest.raises(JobFailed, match=rf"not one of the first {FIRST_GROUPS} groups \(eval\).*no such level"):
+    with pytest.raises(JobFailed, match=rf"none of the first {FIRST_GROUPS} groups \(eval\).*no such level"):
         given_up(Playability(), first, "eval")
     given_up(Playability(), first[:-1])
 

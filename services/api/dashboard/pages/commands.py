@@ -1,4 +1,4 @@
-"""What can be done to a job from its page: each is a form, noted and answered with the page to go on at."""
+"""Commands on a job's page: each is a form that is stored and answered with a redirect."""
 
 from __future__ import annotations
 

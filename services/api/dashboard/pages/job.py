@@ -1,19 +1,22 @@
-"""One job: its curves while they grow, and its spec."""
+"""One job: its live curves and its spec."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 import yaml
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.api.dashboard import comparison, live
-from services.api.dashboard.pages.jobs import EVENT_STREAM
 from services.api.dashboard.rendering import PageRoute, page
 from services.api.http.app_parts import Parts
-from services.api.http.routes.parameters import FoundJob
+from services.api.http.event_streams import never_stored
+from services.api.http.routes.parameters import BEGINNING, FoundJob
 from services.api.jobs.job_view import job_view
+from services.api.jobs.progress import progress_of
 from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem
 from services.api.sync import feed
@@ -38,6 +41,7 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
         request,
         "job.html",
         job=job_view(job),
+        progress=(await progress_of(parts.database, [job])).get(job.id),
         tab="overview",
         document=comparison.document(PANELS, [run], [job.id], "each"),
         panels=PANELS,
@@ -47,22 +51,27 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
     )
 
 
-@router.get("/live")
-async def updates(
-    job: FoundJob,
-    parts: Parts,
-    caller: Asking,
-    after: Annotated[str, Query(max_length=40)] = "0-0",
+async def _position(
+    after: Annotated[str, Query(max_length=40)] = BEGINNING,
     last_event_id: Annotated[str | None, Header(max_length=40)] = None,
-) -> StreamingResponse:
-    """What happens to the job from now on; a browser that reconnects goes on where it was."""
+) -> str:
+    """Where the page's updates begin; a browser that reconnects goes on where it was."""
     position = last_event_id or after
     try:
         stream_position(position)
     except ValueError as error:
         raise Problem(422, f"after: {error}") from error
-    stream = live.job_updates(parts, caller, job.id, position)
-    return StreamingResponse(stream, media_type="text/event-stream", headers=EVENT_STREAM)
+    return position
+
+
+@router.get("/live", response_class=EventSourceResponse, dependencies=[Depends(never_stored)])
+async def updates(
+    job: FoundJob, parts: Parts, caller: Asking, after: Annotated[str, Depends(_position)]
+) -> AsyncIterator[ServerSentEvent]:
+    """What happens to the job from now on."""
+    async with aclosing(live.job_updates(parts, caller, job.id, after)) as found:
+        async for update in found:
+            yield update
 
 
 @router.get("/spec")

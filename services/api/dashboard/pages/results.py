@@ -1,4 +1,4 @@
-"""What a job leaves behind: evaluations and checkpoints."""
+"""Results of a job: evaluations and checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the agent did: the list of groups, one group side by side, and its anchor graph."""
+"""Rollouts of a job: the list of groups, one group's episodes side by side, and its anchor graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the installation is well: services, queues, and the ledger's balance."""
+"""The health of the installation: services, queues, and the ledger's balance."""
 
 from __future__ import annotations
 

@@ -26,20 +26,29 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => docu
 
 const dialog = document.getElementById("confirm");
 document.addEventListener("submit", (event) => {
-  const form = event.target;
+  const { target: form, submitter } = event;
+  const asked = submitter?.dataset.confirm ? submitter.dataset : form.dataset;
+  const posts = (submitter?.hasAttribute("formmethod") ? submitter.formMethod : form.method) === "post";
   if (form.dataset.sent) event.preventDefault(); // a second click sends nothing twice
-  else if (form.method === "post" && !form.dataset.confirm) form.dataset.sent = "yes";
-  if (!form.dataset.confirm) return;
-  event.preventDefault();
-  document.getElementById("confirm-text").textContent = form.dataset.confirm;
-  document.getElementById("confirm-yes").textContent = form.dataset.yes;
-  dialog.returnValue = "";
-  dialog.onclose = () => dialog.returnValue === "yes" && form.submit();
-  dialog.showModal();
+  else if (asked.confirm && !form.dataset.agreed) {
+    event.preventDefault();
+    document.getElementById("confirm-text").textContent = asked.confirm;
+    document.getElementById("confirm-yes").textContent = asked.yes;
+    dialog.returnValue = "";
+    dialog.onclose = () => {
+      if (dialog.returnValue !== "yes") return;
+      form.dataset.agreed = "yes";
+      form.requestSubmit(submitter);
+    };
+    dialog.showModal();
+  } else if (posts) form.dataset.sent = "yes";
 });
 
 window.addEventListener("pageshow", () => {
-  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  for (const form of document.querySelectorAll("form[data-sent]")) {
+    delete form.dataset.sent;
+    delete form.dataset.agreed;
+  }
 });
 
 function ago(seconds) {

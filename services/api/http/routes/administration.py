@@ -1,4 +1,4 @@
-"""Keys, projects and the audit log; and who the caller is."""
+"""Keys, projects, the audit log, and the caller's own identity."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from services.api.http.app_parts import Parts
+from services.api.http.routes.collections import Wanted
 from services.api.http.routes.parameters import TEXT
 from services.api.rest.caller import Asking
 from services.api.rest.problems import responses
@@ -16,9 +17,11 @@ from services.contracts.rest.access import (
     AuditEntry,
     AuditPage,
     CreatedKey,
+    KeyPage,
     KeyView,
     NewKeyRequest,
     NewProject,
+    ProjectPage,
     ProjectView,
     Quotas,
     WhoAmI,
@@ -51,9 +54,9 @@ async def create_key(wanted: NewKeyRequest, parts: Parts, response: Response) ->
 
 
 @router.get("/keys")
-async def list_keys(parts: Parts) -> list[KeyView]:
-    """Every key, the revoked ones too."""
-    return await administration.keys(parts.database)
+async def list_keys(parts: Parts, wanted: Wanted) -> KeyPage | list[KeyView]:
+    """Keys, the revoked ones too."""
+    return wanted.of(KeyPage, await administration.keys(parts.database))
 
 
 @router.get("/keys/{key_id}", responses=responses(404))
@@ -78,9 +81,9 @@ async def create_project(wanted: NewProject, parts: Parts, response: Response) -
 
 
 @router.get("/projects")
-async def list_projects(parts: Parts) -> list[ProjectView]:
-    """Every project, with its quotas and what it uses."""
-    return await administration.projects(parts.database)
+async def list_projects(parts: Parts, wanted: Wanted) -> ProjectPage | list[ProjectView]:
+    """Projects, with their quotas and what they use."""
+    return wanted.of(ProjectPage, await administration.projects(parts.database))
 
 
 @router.get("/projects/{project_id}", responses=responses(404))
@@ -98,15 +101,15 @@ async def set_quotas(project_id: ProjectId, wanted: Quotas, parts: Parts) -> Pro
 @router.get("/audit")
 async def list_audit_entries(
     parts: Parts,
-    limit: Annotated[int, Query(ge=1, le=500, description="Most entries of one page.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=500, description="Largest number of entries on a page.")] = 100,
     cursor: Annotated[
-        str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the page before.")
+        str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next_cursor` of the previous page.")
     ] = None,
 ) -> AuditPage:
     """Every attempt to change something, newest first."""
     rows = await parts.security.audit.page(limit=limit + 1, before=int(cursor) if cursor else None)
     more = str(rows[limit - 1].id) if len(rows) > limit else None
-    return AuditPage(entries=[_entry(row) for row in rows[:limit]], next_cursor=more)
+    return AuditPage(items=[_entry(row) for row in rows[:limit]], next_cursor=more)
 
 
 def _entry(row: AuditRow) -> AuditEntry:

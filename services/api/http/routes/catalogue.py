@@ -1,4 +1,4 @@
-"""What jobs can name, and whether the installation is well."""
+"""The catalogue: environments and algorithms that jobs can name, and the health of the installation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from fastapi.responses import JSONResponse, Response
 
 from services.api.http.app_parts import Parts
 from services.api.http.health import health
+from services.api.http.routes.collections import Wanted
 from services.api.http.system import system_view
 from services.api.rest.caller import Asking
 from services.api.rest.problems import not_found, responses
 from services.contracts.job import Algorithm, JobSpec
-from services.contracts.rest.catalogue import Algorithms, EnvironmentView, Health, SystemView
+from services.contracts.rest.catalogue import Algorithms, EnvironmentPage, EnvironmentView, Health, SystemView
 
 router = APIRouter(tags=["catalogue"])
 
 
 @router.get("/v1/environments", responses=responses(503))
-async def list_environments(parts: Parts) -> list[EnvironmentView]:
-    """Every environment, with the JSON schema of its kwargs."""
-    return list(await parts.environments.list())
+async def list_environments(parts: Parts, wanted: Wanted) -> EnvironmentPage | list[EnvironmentView]:
+    """Environments, with the JSON schemas of their kwargs."""
+    return wanted.of(EnvironmentPage, await parts.environments.list())
 
 
 @router.get("/v1/environments/{environment_id:path}", responses=responses(404, 503))

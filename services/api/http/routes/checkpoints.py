@@ -1,4 +1,4 @@
-"""The policies that a job leaves: look, take away, delete."""
+"""A job's checkpoints: list, download, delete."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from services.api.artifacts import storage as artifacts
 from services.api.http.app_parts import Parts
+from services.api.http.routes.collections import Wanted
 from services.api.http.routes.parameters import CheckpointName, FoundJob
 from services.api.rest.problems import responses
-from services.contracts.rest.checkpoints import CheckpointView
+from services.contracts.rest.checkpoints import CheckpointPage, CheckpointView
 from services.contracts.states import TERMINAL
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/checkpoints", tags=["checkpoints"])
@@ -21,14 +22,15 @@ FileName = Annotated[
     str, Path(max_length=128, description="Name of one of the checkpoint's files.", examples=["model.safetensors"])
 ]
 _BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-_TAR = {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}}
+_TAR = {"content": {"application/x-tar": _BYTES["content"]["application/octet-stream"], **_BYTES["content"]}}
+"""The second type tells generators of clients, which know no tar, that the answer is bytes."""
 
 
 @router.get("", responses=responses(404))
-async def list_checkpoints(job: FoundJob, parts: Parts) -> list[CheckpointView]:
+async def list_checkpoints(job: FoundJob, parts: Parts, wanted: Wanted) -> CheckpointPage | list[CheckpointView]:
     """Complete checkpoints in Hugging Face format; `final` is the job's result."""
     folder = artifacts.job_folder(parts.settings.data_dir, job.id)
-    return await asyncio.to_thread(artifacts.checkpoints, folder)
+    return wanted.of(CheckpointPage, await asyncio.to_thread(artifacts.checkpoints, folder))
 
 
 @router.get("/{name}/files/{file}", response_class=FileResponse, responses={**responses(404), 200: {**_BYTES}})

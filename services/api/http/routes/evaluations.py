@@ -45,7 +45,7 @@ async def list_evaluations(
     parts: Parts,
     caller: Asking,
     job_id: Annotated[
-        str | None, Query(max_length=32, pattern=TEXT, description="Only those of this job's policies.")
+        str | None, Query(max_length=32, pattern=TEXT, description="Only evaluations of this job's policies.")
     ] = None,
     limit: PageLimit = 50,
     cursor: Cursor = None,
@@ -54,7 +54,7 @@ async def list_evaluations(
     wanted = jobs.JobFilter(kind="evaluation", parent_job=job_id)
     rows = await jobs.page(parts.database, caller, wanted, limit=limit + 1, cursor=cursor, with_spec=True)
     following = rows[limit - 1].id if len(rows) > limit else None
-    return EvaluationPage(evaluations=[evaluation_view(row) for row in rows[:limit]], next_cursor=following)
+    return EvaluationPage(items=[evaluation_view(row) for row in rows[:limit]], next_cursor=following)
 
 
 @router.get("/{job_id}", responses=responses(404))

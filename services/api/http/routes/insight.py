@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.api.artifacts.storage import job_folder
 from services.api.http.app_parts import Container, Parts
-from services.api.http.routes.feed import EVENT_STREAM, STREAM
+from services.api.http.event_streams import never_stored, stream_content
 from services.api.http.routes.parameters import TEXT, FoundJob
 from services.api.insight.gathering import diagnose
 from services.api.insight.live_steps import Known, live_steps
@@ -29,8 +31,8 @@ OfPurpose = Annotated[Purpose, Query(description="Of which rollouts; of evaluati
 Batch = Annotated[int | None, Query(ge=0, le=1 << 31, description="Number of a batch; of evaluations the version.")]
 Width = Annotated[int, Query(ge=1, le=MOST_BATCHES, description="Stored batches that are taken together.")]
 MinVisits = Annotated[int, Query(ge=1, le=1 << 31, description="Only states that were visited so often.")]
-PageLimit = Annotated[int, Query(ge=1, le=200, description="Most entries of one page.")]
-Position = Annotated[str | None, Query(pattern=r"^\d{1,9}$", description="`next_cursor` of the page before.")]
+PageLimit = Annotated[int, Query(ge=1, le=200, description="Largest number of entries on a page.")]
+Position = Annotated[str | None, Query(pattern=r"^\d{1,9}$", description="`next_cursor` of the previous page.")]
 
 WatchId = Annotated[str, Path(pattern=r"^[wj][0-9a-f]{1,31}$", description="Id of the watch.")]
 AfterStep = Annotated[
@@ -112,18 +114,30 @@ async def watch_job(job: FoundJob, wanted: WatchRequest, parts: Parts, caller: A
     return await begin_watch(parts.redis, parts.database, parts.admission, caller, job, wanted)
 
 
-@router.get("/watches/{watch_id}", response_class=StreamingResponse, responses={**responses(404, 422), 200: {**STREAM}})
-async def follow_watch(
+async def _steps(
     job: FoundJob, watch_id: WatchId, parts: Parts, caller: Asking, after: AfterStep = ""
-) -> StreamingResponse:
-    """Server-sent events of a watched episode, until it is over: `waiting`, `began`, `state` (what the policy is shown,
-    and what the job's stored rollouts know of that state), `step` (reply, action, reward), `ended` or `failed`."""
+) -> AsyncGenerator[ServerSentEvent, None]:
+    """The events of the watch of the path. Raises Problem 404 before any of them."""
     watch = await find_watch(parts.redis, parts.database, caller, job, watch_id)
     folder = job_folder(parts.settings.data_dir, job.id)
-    played = await asyncio.to_thread(parts.states.known, job.id, folder, KNOWN_BATCHES)
-    stream = live_steps(parts.redis, parts.database, parts.news, watch, Known(played), after)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream, media_type=EVENT_STREAM, headers=headers)
+    known = await asyncio.to_thread(lambda: Known(parts.states.known(job.id, folder, KNOWN_BATCHES)))
+    return live_steps(parts.redis, parts.database, parts.news, watch, known, after)
+
+
+@router.get(
+    "/watches/{watch_id}",
+    response_class=EventSourceResponse,
+    dependencies=[Depends(never_stored)],
+    responses={**responses(404, 422), 200: {"content": stream_content()}},
+)
+async def follow_watch(
+    steps: Annotated[AsyncGenerator[ServerSentEvent, None], Depends(_steps)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events of a watched episode, until it is over: `waiting`, `began`, `state` (what the policy is shown,
+    and what the job's stored rollouts know of that state), `step` (reply, action, reward), `ended` or `failed`."""
+    async with aclosing(steps) as events:
+        async for event in events:
+            yield event
 
 
 @router.delete("/watches/{watch_id}", status_code=204, responses=responses(404))

@@ -1,4 +1,4 @@
-"""Jobs: submit, list, look, command."""
+"""Jobs: submit, list, show, command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BeforeValidator
 
 from services.api.http.app_parts import Container, Parts
 from services.api.http.routes.parameters import TEXT, Cursor, FoundJob, IdempotencyKey, JobId, PageLimit
@@ -33,6 +34,13 @@ from services.contracts.states import Command, JobState
 from services.contracts.summary import JobSummary
 
 SUBMIT_PATH = "/v1/jobs"
+
+
+def in_capitals(state: Any) -> Any:
+    """As states are written: people type them in lower case."""
+    return state.upper() if isinstance(state, str) else state
+
+
 Archived = Literal["no", "yes", "any"]
 _ARCHIVED: dict[Archived, bool | None] = {"no": False, "yes": True, "any": None}
 router = APIRouter(prefix=SUBMIT_PATH, tags=["jobs"])
@@ -82,7 +90,9 @@ async def submit_job(
 async def list_jobs(
     parts: Parts,
     caller: Asking,
-    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
+    state: Annotated[
+        JobState | None, BeforeValidator(in_capitals), Query(description="Only jobs in this state; `running` does too.")
+    ] = None,
     name: Annotated[str | None, Query(max_length=64, pattern=TEXT, description="Only jobs of this name.")] = None,
     environment: Annotated[
         str | None, Query(max_length=128, pattern=TEXT, description="Only jobs in this environment, e.g. `grid`.")
@@ -116,7 +126,7 @@ async def list_jobs(
     )
     rows = await jobs.page(parts.database, caller, wanted, limit=limit + 1, cursor=cursor)
     more = len(rows) > limit
-    return JobPage(jobs=[job_view(row) for row in rows[:limit]], next_cursor=rows[limit - 1].id if more else None)
+    return JobPage(items=[job_view(row) for row in rows[:limit]], next_cursor=rows[limit - 1].id if more else None)
 
 
 @router.get("/{job_id}", responses=responses(404))

@@ -28,9 +28,8 @@ IdempotencyKey = Annotated[
         examples=["3f1c7c0e-train-corner"],
     ),
 ]
-Cursor = Annotated[str | None, Query(pattern=r"^j[0-9a-f]{1,31}$", description="`next_cursor` of the page before.")]
-PageLimit = Annotated[int, Query(ge=1, le=200, description="Most entries of one page.")]
-Offset = Annotated[int, Query(ge=0, le=1 << 31, description="`next_offset` of the page before.")]
+Cursor = Annotated[str | None, Query(pattern=r"^j[0-9a-f]{1,31}$", description="`next_cursor` of the previous page.")]
+PageLimit = Annotated[int, Query(ge=1, le=200, description="Largest number of entries on a page.")]
 
 
 async def _found(job_id: JobId, parts: Parts, caller: Asking) -> JobRow:
@@ -41,11 +40,12 @@ FoundJob = Annotated[JobRow, Depends(_found)]
 """The job of the path, which is one of the caller's project; 404 otherwise."""
 
 
+STREAM_ID = r"^[0-9]{1,18}-[0-9]{1,9}$"
 AfterEvent = Annotated[
     str,
     Header(
         alias="Last-Event-ID",
-        pattern=r"^[0-9]{1,18}-[0-9]{1,9}$",
+        pattern=STREAM_ID,
         description="Go on after the event of this id.",
         examples=["1795605451797-0"],
     ),

@@ -1,1 +1,1 @@
-"""How the tables came to be what `tables.py` says: one module a revision in `versions`, applied at start."""
+"""Migrations to the tables in `tables.py`: one module per revision in `versions`, applied at start."""

@@ -1,4 +1,4 @@
-"""Run by Alembic for every command: the revisions, on the connection and in the transaction that `schema` gives."""
+"""Alembic runs this module for every command. It applies the revisions on `schema`'s connection and transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be asked for in which room, and in which split."""
+"""The tasks that are possible in each room and in each split."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -1,4 +1,4 @@
-"""Which game a seed names: what a job can say about games, and the one that follows from it."""
+"""Chooses the game of a seed from a job's kwargs."""
 
 import random
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ class GameKwargs(EnvironmentKwargs):
     def _room_for_the_task(self) -> "GameKwargs":
         changing = sorted(set(self.task_types) & set(CHANGE_OF))
         if self.data is None and self.receptacles != "all" and min(self.receptacles) < 3 and changing:
-            raise ValueError(f"receptacles: {changing[0]} wants at least 3, got {min(self.receptacles)}")
+            raise ValueError(f"receptacles: {changing[0]} needs at least 3, got {min(self.receptacles)}")
         return self
 
 

@@ -1,8 +1,8 @@
-"""The rules: what a command does, what is said about it, when the task is done.
+"""The rules of the household: the effect of a command, its feedback, and when the task is done.
 
-They are those of ALFWorld's PDDL domain and grammar as its engine carries them out, quirks included: `look` in the
-middle of the room sees nothing, a thing can be examined only in the hand, `use` turns a lamp on and never off, and what
-lies beside one is told only of things that were taken from a receptacle of this very place before.
+They are the rules of ALFWorld's PDDL domain and grammar as its engine executes them, quirks included: `look` in the
+middle of the room sees nothing, a thing can be examined only in the hand, `use` turns a lamp on and never off, and the
+things beside one are listed only if they were taken from a receptacle of the same place before.
 """
 
 from collections.abc import Callable, Iterable

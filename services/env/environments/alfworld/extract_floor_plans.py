@@ -1,9 +1,10 @@
-"""Makes floor_plans.json from the alfworld package: which receptacles and objects each of AI2-THOR's 120 rooms has,
-what may lie where, and what can be done to it.
+"""Makes floor_plans.json from the alfworld package: the receptacles and objects of AI2-THOR's 120 rooms, the allowed
+positions of objects, and the actions on them.
 
     python -m services.env.environments.alfworld.extract_floor_plans    # needs alfworld; writes beside this file
 
-The package is under the MIT licence (LICENSE.alfworld.txt); its games are not in it, and nothing of them is here.
+The package is under the MIT licence (LICENSE.alfworld.txt). It does not contain its games, so this file has none of
+them.
 """
 
 import json

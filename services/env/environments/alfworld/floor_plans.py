@@ -1,4 +1,4 @@
-"""What a household has: AI2-THOR's 120 rooms, where things may lie, what can be done to them.
+"""The households: AI2-THOR's 120 rooms, the allowed positions of things, and the actions on them.
 
 The table is data (floor_plans.json, made by extract_floor_plans.py); names are in lower case, as ALFWorld writes them.
 """

@@ -1,4 +1,4 @@
-"""One task in one room, wherever it comes from: drawn here, or read from a file of the published data set."""
+"""One task in one room, drawn here or read from a file of the published data set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
 """Draws a task and furnishes a room for it: solvable, and not solved at the start.
 
 Splits are those of the published benchmark: `train` and `valid_seen` are set in its 96 training rooms, `valid_unseen`
-in the 24 others. What the agent is asked for is apart too: both valid splits ask for pairs of object and goal that
-training never asks for, so that in rooms of three receptacles, which all look alike, they still are no training tasks.
+in the 24 others. The tasks differ too: both valid splits ask for pairs of object and goal that never occur in training,
+so that they differ from training tasks even in rooms of three receptacles, which all look alike.
 """
 
 import random

@@ -63,7 +63,7 @@ def read_game(folder: Path) -> Game:
         trajectory, data = _document(folder / TRAJECTORY_FILE), _document(folder / GAME_FILE)
         wanted, task_type = trajectory["pddl_params"], trajectory["task_type"]
         if task_type not in TASK_TYPES or wanted.get("object_sliced"):
-            raise NoGameError(f"{folder.name}: {task_type} is not played")
+            raise NoGameError(f"{folder.name}: tasks of type {task_type} are not supported")
         look = task_type == "look_at_obj_in_light"
         return _game(
             facts(data["pddl_problem"]),

@@ -1,8 +1,7 @@
 """ALFWorld's own engine: `alfworld`, `textworld` and Fast Downward, an extra that is not in the default install.
 
-It must not be used from two threads (its parser, the planner's options and stdout are globals of the process), which a
-worker never does: it carries out one order at a time, so that the sessions of a worker take turns. Each session loads a
-copy of the planner of its own.
+It must not be used from two threads, because its parser, the planner's options and stdout are globals of the process. A
+worker carries out one order at a time, so its sessions take turns. Each session loads its own copy of the planner.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Whether a reply gives the right answer."""
+"""Checks that a reply gives the right answer."""
 
 import re
 import signal

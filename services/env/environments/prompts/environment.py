@@ -1,24 +1,26 @@
-"""One prompt, one reply: the reply is the action, and reward functions say what it is worth.
+"""One prompt, one reply: the reply is the action, and reward functions score it.
 
 Transcript (a generated sum; reward_funcs: accuracy):
 
     3 plus 4                                        7          reward 1, won
     3 plus 4                                        8          reward 0
 
-The anchor is the prompt. There is nothing to compare between states, so gigpo is refused.
+The anchor is the prompt. Its states cannot be compared, so gigpo is refused.
 """
 
 import random
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from gigpo.env.data import DataFolder
 from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.contracts.rewards import Rewards
 from services.env.environments.prompts.answers import answer_in, is_right
+from services.env.environments.prompts.completion import Completion
 from services.env.environments.prompts.questions import Arithmetic, Question, Row, folder_splits, own_splits
-from services.env.environments.prompts.rewards import NEED_SOLUTION, Completion, reward_functions
+from services.env.environments.prompts.reward_files import try_files
+from services.env.environments.prompts.rewards import NEED_SOLUTION, reward_functions
 
 MAX_ROWS = 1_000
 """Rows that a job may carry itself."""
@@ -47,6 +49,14 @@ class PromptsKwargs(EnvironmentKwargs):
     )
     max_turns: int = Field(1, ge=1, le=1, description="One reply ends the episode.")
 
+    _files_root: str | None = PrivateAttr(None)
+    """Where files that came with the job lie."""
+
+    @model_validator(mode="after")
+    def _knows_its_files(self, info: ValidationInfo) -> Self:
+        self._files_root = (info.context or {}).get("files_root")
+        return self
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         given = [name for name in ("data", "rows", "arithmetic") if getattr(self, name)]
@@ -65,8 +75,9 @@ class Prompts(Environment):
 
     def reset(self, seed: int, split: str) -> Observation:
         kwargs = self.kwargs
-        self._functions = reward_functions(kwargs.rewards)
+        self._functions = reward_functions(kwargs.rewards, kwargs._files_root)
         self._question = random.Random(f"prompts/{split}/{seed}").choice(questions(kwargs, split))
+        try_files(kwargs.rewards, self._functions, self._question)
         needing = sorted(NEED_SOLUTION.intersection(kwargs.rewards.reward_funcs))
         if needing and self._question.solution is None:
             raise KwargsError(

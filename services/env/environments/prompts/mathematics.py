@@ -1,4 +1,4 @@
-"""Whether two texts say the same, as mathematics (math-verify, sympy) or word by word."""
+"""Compares two answers, as mathematics (math-verify, sympy) or word by word."""
 
 from __future__ import annotations
 

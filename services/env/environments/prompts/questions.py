@@ -1,4 +1,4 @@
-"""The prompts: of a data folder, of the job itself, or generated sums; and which of them are held out."""
+"""The prompts, from a data folder, from the job itself, or generated sums, and their split into training and test."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -116,9 +116,13 @@ however the lines of a file are ordered."""
 def folder_splits(folder: Path, ratio: float) -> Splits:
     """The questions of a folder; those of its test.jsonl are held out, else a share of train.jsonl.
 
+    A folder with one file of another name, `*.jsonl`, has its training questions in that.
+
     Read again only when a file changes. KwargsError names the file, the line and what is wrong with it.
     """
     train, test = folder / TRAIN_FILE, folder / TEST_FILE
+    if not train.exists() and len(only := list(folder.glob("*.jsonl"))) == 1:
+        train = only[0]
     return _read_splits(train, _stamp(train), test, _stamp(test) if test.exists() else None, ratio)
 
 

@@ -1,21 +1,21 @@
-"""Reward functions: what a reply is worth, one number each.
+"""Reward functions: each scores a reply with one number.
 
-A plugin is a function of one `Completion`, registered by an entry point of the group `gigpo.rewards`; its name is what
-a job's `reward_funcs` calls it. An exception out of one is an environment's fault, never a reward.
+A plugin is a function of one `Completion`, registered by an entry point of the group `gigpo.rewards`. A job's
+`reward_funcs` uses the entry point's name. A function may also be in a file that came with the job. An exception in one
+is a fault of the environment, never a reward.
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 
-from pydantic import JsonValue
-
 from gigpo.env.environment import KwargsError
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
+from services.contracts.user_files import split_function
 from services.env.environments.prompts.answers import is_right
+from services.env.environments.prompts.completion import Completion, RewardFunction
+from services.env.environments.prompts.reward_files import file_function
 
 ENTRY_POINT_GROUP = "gigpo.rewards"
 FORMAT = re.compile(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
@@ -25,33 +25,25 @@ NEED_SOLUTION = frozenset({"accuracy", "cosine"})
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
-@dataclass(frozen=True)
-class Completion:
-    """One reply with all that a reward function may look at."""
-
-    text: str
-    tokens: int
-    """Length of the response, tokens, the stop token included; 0: not known, as when a person plays."""
-    prompt: str
-    solution: str | None = None
-    row: Mapping[str, JsonValue] = field(default_factory=dict)
-    """The prompt's whole row, further columns included."""
-
-
-RewardFunction = Callable[[Completion], float]
-
-
-def reward_functions(settings: Rewards) -> list[RewardFunction]:
+def reward_functions(settings: Rewards, files_root: str | None = None) -> list[RewardFunction]:
     """The functions in the order of `reward_funcs`.
 
+    Args:
+        files_root: where files that came with the job lie.
+
     Raises:
-        KwargsError: there is no such function, a plugin can't be imported, or a length is missing (`Rewards.within`).
+        KwargsError: there is no such function, a plugin or a file can't be imported, or a length is missing
+            (`Rewards.within`).
     """
     for name, setting in LENGTHS.items():
         if name in settings.reward_funcs and getattr(settings, setting) is None:
-            raise KwargsError(f"{setting}: {name} wants it, tokens, got none")
+            raise KwargsError(f"{setting}: {name} needs a number of tokens, got none")
     built_in = _built_in(settings)
-    return [built_in.get(name) or _plugin(name) for name in settings.reward_funcs]
+    return [built_in.get(name) or _brought(name, files_root) for name in settings.reward_funcs]
+
+
+def _brought(name: str, files_root: str | None) -> RewardFunction:
+    return _plugin(name) if split_function(name) is None else file_function(name, files_root)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the words and currencies beside an expression do to it."""
+"""The effect of words and currencies beside an expression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an answer is right: exact match and F1 of words, normalised as SQuAD and Search-R1 do."""
+"""Compares answers: exact match and F1 of words, normalised as in SQuAD and Search-R1."""
 
 import re
 import string

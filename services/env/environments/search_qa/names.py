@@ -1,4 +1,4 @@
-"""Names that nothing real bears, so that no model knows an answer before it has searched."""
+"""Invented names, so that no model knows an answer without a search."""
 
 import random
 

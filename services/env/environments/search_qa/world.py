@@ -1,4 +1,4 @@
-"""Makes a world up: countries, cities, people, firms, books; a passage on each, and questions along its relations."""
+"""Invents a world of countries, cities, people, firms and books, with a passage on each and questions about them."""
 
 import random
 from collections.abc import Iterator

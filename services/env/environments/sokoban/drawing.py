@@ -1,7 +1,7 @@
-"""Draws rooms that can be solved: the start is reached by playing backwards from the solved state.
+"""Draws solvable rooms by playing backwards from the solved state.
 
-Layer by layer the search goes through all positions that are one more move away from being solved. Where a layer gets
-wide it goes on with a part of it: then a solution may be shorter than the number of moves says, never longer.
+The search visits, layer by layer, all positions that are one more move away from the solved state. It continues with a
+part of a layer that gets too wide; then a solution may be shorter than the number of moves, never longer.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""The rules: where things are, what a move does, when a room is solved or lost."""
+"""The rules: positions, moves, and when a room is solved or lost."""
 
 from dataclasses import dataclass
 from functools import cached_property

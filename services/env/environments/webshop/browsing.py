@@ -1,4 +1,4 @@
-"""The pages of the shop, what can be clicked on them, and where that leads."""
+"""The pages of the shop and their links."""
 
 import re
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Makes a catalogue up: any number of products, the same ones for the same seed."""
+"""Invents a catalogue with any number of products, the same ones for the same seed."""
 
 import random
 

@@ -55,7 +55,7 @@ class WebShopKwargs(EnvironmentKwargs):
     @model_validator(mode="after")
     def _people_wrote_for_files(self) -> Self:
         if self.goals == "human" and self.data is None:
-            raise ValueError("goals: want synthetic for a made-up catalogue, got human without data")
+            raise ValueError("goals: want synthetic for a generated catalogue, got human without data")
         return self
 
 

@@ -1,8 +1,8 @@
 """Reads the user's own WebShop files: items_shuffle*.json, items_ins_v2*.json; for human goals items_human_ins*.json.
 
-Records are kept or left out as WebShop does it: an asin of more than ten characters, "nan", or met before is left out;
-a product without attributes gets DUMMY_ATTR. `nouns.json` (asin -> nouns of its title) is read where it lies there too.
-Records stand in the order of their content, or in the files' own, as WebShop has them.
+Records are filtered as in WebShop: a record is skipped if its asin is longer than ten characters, is "nan" or occurred
+before; a product without attributes gets DUMMY_ATTR. `nouns.json` (asin -> nouns of its title) is read if it exists.
+Records are ordered by their content, or as in the files, like WebShop's own.
 """
 
 import re

@@ -1,9 +1,9 @@
 """The nouns of a title, without a tagger.
 
-WebShop takes them from spaCy's large English model. In titles, whose words are capitalised and stand without verbs,
-that model calls nearly every word a noun or a name; so here every word is one that has no digit, is longer than a
-letter and does no grammatical service. On the four title pairs of WebShop's own tests the overlap differs from spaCy's
-by at most .03. Who has spaCy puts its nouns beside the data (`nouns.json`), and they are taken instead.
+WebShop takes them from spaCy's large English model. In titles, whose words are capitalised and have no verbs, that
+model tags nearly every word as a noun or a name. So here every word counts as a noun that has no digit, has at least
+two letters and is no function word. On the four title pairs of WebShop's own tests the overlap differs from spaCy's by
+at most .03. To use spaCy's nouns instead, put them beside the data as `nouns.json`.
 """
 
 import re

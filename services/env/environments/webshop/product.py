@@ -1,4 +1,4 @@
-"""What is sold, and what a customer wants."""
+"""Products, and the goals of customers."""
 
 import random
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What a purchase is worth: WebShop's reward, from 0 to 1.
+"""WebShop's reward of a purchase, from 0 to 1.
 
 r = r_type * (n_attributes + n_options + [price within the limit]) / (|attributes| + |options| + 1)
 """

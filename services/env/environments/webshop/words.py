@@ -1,4 +1,4 @@
-"""The words of the made-up shop: what there is, what it can be like, who makes it."""
+"""The words of the invented shop: products, attributes, brands."""
 
 from dataclasses import dataclass
 

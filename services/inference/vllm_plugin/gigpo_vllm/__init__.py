@@ -1,4 +1,4 @@
-"""What vLLM has to know of us: a weight transfer backend named `file`, and not to outlive its parent.
+"""Our vLLM plugin: registers a weight transfer backend named `file`, and ends vLLM's processes with their parent.
 
 `register` is a `vllm.general_plugins` entry point: vLLM calls it in each of its processes, possibly more than once.
 """

@@ -1,8 +1,8 @@
 """`POST /inference/v1/generate_batch`: many token prompts in one request, each with a sampling seed of its own.
 
-vLLM's own routes take one prompt a request, or many that share one seed; for prompts of tens of tokens HTTP then costs
-more than sampling. This route calls the same engine client per prompt. It sits below `/inference`, so vLLM's
-API key guards it. Bodies are msgpack:
+vLLM's own routes take one prompt per request, or many that share one seed; for prompts of tens of tokens HTTP then
+costs more than sampling. This route calls the same engine client for each prompt. Its path starts with `/inference`, so
+vLLM's API key guards it. Bodies are msgpack:
 
     request   {"temperature": float, "max_tokens": int, "stop_token_ids": [int], "items": [[prompt int32 LE, seed]]}
     response  one frame after another as prompts finish, each a 4-byte little-endian length and a msgpack list of

@@ -1,8 +1,8 @@
 """Weight transfer backend `file`: a checkpoint's safetensors files on a shared file system.
 
-A model that runs eagerly is made anew (see rebuild.py). One with captured graphs, which read the tensors where they
-were, is loaded in place by vLLM's layerwise reload. Unlike vLLM's own backends it does not synchronise an accelerator
-where there is none.
+A model that runs eagerly is built again (see rebuild.py). A model with captured graphs, which read the tensors at fixed
+addresses, is loaded in place by vLLM's layerwise reload. Unlike vLLM's own backends this one does not synchronise an
+accelerator on machines without one.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class FileWeightTransfer(WeightTransferEngine[FileRoot, FilePath]):
 
     def _files(self, folder: Path) -> list[Path]:
         if self.root is None:
-            raise PermissionError("no root: init_weight_transfer_engine comes first")
+            raise PermissionError("no root is set: call init_weight_transfer_engine first")
         files = [file.resolve(strict=True) for file in sorted(folder.resolve(strict=True).glob("*.safetensors"))]
         if not files:
             raise FileNotFoundError(f"no *.safetensors in {folder}")

@@ -1,9 +1,10 @@
-"""A model with other weights, made as the server made it at its start.
+"""Builds the model again with new weights, in the way in which the server built it at its start.
 
-vLLM's own reload runs each layer's processing a second time in place, and a layer that keeps anything of the first
-time comes out wrong without an error: experts on a CPU are packed by the first load only and their kernel then reads
-raw weights as packed ones, and a tied head keeps its packed copy of the old embeddings. A start is always right, so
-here everything is made anew but what the runner gave the layers after the start, such as their key-value caches.
+vLLM's own reload runs each layer's processing a second time in place. A layer that keeps state from the first run comes
+out wrong without an error: experts on a CPU are packed by the first load only, so their kernel then reads raw weights
+as packed ones, and a tied head keeps its packed copy of the old embeddings. A fresh start is always right, so
+everything is built again here, except for the state that the runner gave the layers after the start, such as key-value
+caches.
 """
 
 from __future__ import annotations

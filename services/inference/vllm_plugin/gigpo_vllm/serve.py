@@ -1,6 +1,6 @@
 """`python -m gigpo_vllm.serve PARENT_PID [vLLM server flags]`: vLLM's API server, bound to its parent's life.
 
-Nothing of vLLM is imported before the binding, so a parent that dies during the slow start leaves nothing behind.
+vLLM is imported after the binding, so that no process is left when the parent dies during the slow start.
 """
 
 from __future__ import annotations

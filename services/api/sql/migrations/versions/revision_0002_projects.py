@@ -1,4 +1,4 @@
-"""Projects, kinds and origins of jobs; counted dispatches; what lists show beside the spec."""
+"""Projects, kinds and origins of jobs; counted dispatches; columns for lists of jobs."""
 
 from __future__ import annotations
 

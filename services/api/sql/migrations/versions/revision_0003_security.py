@@ -1,4 +1,4 @@
-"""Projects, API keys and the audit log. Jobs that are older belong to the project `default`."""
+"""Projects, API keys and the audit log. Older jobs belong to the project `default`."""
 
 from __future__ import annotations
 

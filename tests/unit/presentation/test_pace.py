@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.contracts.pace import RECENT, Pace, Progress, duration, progress_words
+from services.presentation.pace import RECENT, Pace, Progress, duration, progress_words
 
 
 def test_a_phase_is_drawn_out_from_its_beginning() -> None:
@@ -62,3 +62,4 @@ def test_progress_in_words() -> None:
     )
     assert progress_words(Progress("training", 0, 1_000, "batches", None)) == "training 0/1,000 batches"
     assert [duration(4.2), duration(59), duration(200), duration(1_613)] == ["4.2 s", "59 s", "3 min 20 s", "26 min"]
+    assert [duration(300), duration(3_600), duration(3_660)] == ["5 min", "1 h", "1 h 1 min"]

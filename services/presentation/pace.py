@@ -105,7 +105,7 @@ def duration(seconds: float) -> str:
     for unit, length, smaller, part in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
         if seconds >= length:
             whole, rest = divmod(seconds, length)
-            return f"{whole:.0f} {unit}" + (f" {rest // part:.0f} {smaller}" if whole < 10 else "")
+            return f"{whole:.0f} {unit}" + (f" {rest // part:.0f} {smaller}" if whole < 10 and rest >= part else "")
     return f"{seconds:.0f} s"
 
 

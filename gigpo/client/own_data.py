@@ -1,0 +1,65 @@
+"""Files that a job names: found beside the job file, or where the command runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from gigpo.client.errors import BadInput
+from gigpo.client.models import JsonObject
+from services.contracts.user_files import SCHEME, split_function
+
+DATASET = "dataset"
+"""The flag that names a file or folder of prompts."""
+PLACE = ("environment", "environment_kwargs", "data")
+_BESIDE = re.compile(r"(?:~|\.{1,2}|)/|.*\.jsonl$", re.DOTALL)
+"""How data begins, or ends, that is no folder below the environment service's data root."""
+
+
+def with_found_files(document: Mapping[str, JsonValue], folder: Path) -> JsonObject:
+    """The document with absolute paths of its data and of files with reward functions, which lie relative to `folder`.
+
+    Raises:
+        BadInput: there is no such file.
+    """
+    changed = dict(document)
+    rewards, environment = changed.get("rewards"), changed.get("environment")
+    if isinstance(rewards, dict) and (names := _names(rewards.get("reward_funcs"))):
+        changed["rewards"] = {**rewards, "reward_funcs": [_function(name, folder) for name in names]}
+    if isinstance(environment, dict) and isinstance(kwargs := environment.get("environment_kwargs"), dict):
+        data = kwargs.get("data")
+        if isinstance(data, str) and _BESIDE.match(data) and not data.startswith(SCHEME):
+            found = _found(data, "environment.environment_kwargs.data", folder)
+            changed["environment"] = {**environment, "environment_kwargs": {**kwargs, "data": found}}
+    return changed
+
+
+def dataset(name: str) -> str:
+    """The absolute path that `--dataset` names. BadInput: there is none."""
+    return _found(name, "--dataset", Path())
+
+
+def _names(value: JsonValue) -> list[JsonValue]:
+    if isinstance(value, str):
+        return [name for name in re.split(r"[,\s]+", value.strip()) if name]
+    return list(value) if isinstance(value, list) else []
+
+
+def _function(name: JsonValue, folder: Path) -> JsonValue:
+    if not isinstance(name, str) or name.startswith(SCHEME):
+        return name
+    if name.endswith(".py"):
+        raise BadInput(f"rewards.reward_funcs: want the function too, {name}:FUNCTION")
+    if (parts := split_function(name)) is None:
+        return name
+    return f"{_found(parts[0], 'rewards.reward_funcs', folder)}:{parts[1]}"
+
+
+def _found(name: str, field: str, folder: Path) -> str:
+    path = folder.absolute() / Path(name).expanduser()
+    if not path.exists():
+        raise BadInput(f"{field}: no such file: {name}")
+    return str(path.resolve())

@@ -1,0 +1,48 @@
+"""Collections that are whole in memory: a page of them, or all at once for those who know the last version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import Depends, Query
+
+from services.contracts.rest.base import Page
+from services.contracts.rest.positions import OFFSET_CURSOR, cut, offset_of
+
+T = TypeVar("T")
+PageT = TypeVar("PageT", bound=Page[Any])
+OffsetCursor = Annotated[
+    str | None, Query(pattern=OFFSET_CURSOR, description="`next_cursor` of the page before.", examples=["o200"])
+]
+Offset = Annotated[
+    int,
+    Query(ge=0, le=1 << 31, deprecated=True, description="`next_offset` of the page before; give `cursor` instead."),
+]
+
+
+class Slice:
+    """Which part of a collection is asked for, and in which shape."""
+
+    def __init__(
+        self,
+        limit: Annotated[int, Query(ge=1, le=1000, description="Most entries of one page.")] = 200,
+        cursor: OffsetCursor = None,
+        shape: Annotated[
+            Literal["page", "list"],
+            Query(deprecated=True, description="`list`: all entries as a bare array, as the last version answered."),
+        ] = "page",
+    ) -> None:
+        self._limit, self._shape = limit, shape
+        self._offset = offset_of(cursor) if cursor else 0
+
+    def of(self, page: type[PageT], entries: Sequence[T]) -> PageT | list[T]:
+        """The wanted part of these entries."""
+        if self._shape == "list":
+            return list(entries)
+        items, following = cut(entries, self._offset, self._limit)
+        return page(items=items, next_cursor=following)
+
+
+Wanted = Annotated[Slice, Depends()]
+"""The parameters of a collection that is whole in memory."""

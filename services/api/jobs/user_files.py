@@ -1,0 +1,189 @@
+"""Files that a user names in a job: copied to shared storage, so that the job has the same ones for ever.
+
+The API reads them, so they must lie on its machine; whose may be taken is the caller's and the operator's matter
+(`API_USER_FILES`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from services.contracts.job import JobSpec
+from services.contracts.user_files import content_hash, file_reference, files_root, referenced_file, split_function
+
+DATA = "data"
+"""The key by which environments are told where their data lies."""
+DATA_FIELD = f"environment.environment_kwargs.{DATA}"
+MOST_BYTES = 4 << 30
+"""Of one job's data."""
+MOST_WORDS = 20_000
+"""Of a tokenizer that is made from a user's prompts."""
+_CHUNK = 1 << 20
+
+Problems = list[tuple[str, str]]
+
+
+class FileProblem(Exception):
+    """A file cannot be taken; holds (field, sentence)."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.problem = (field, sentence)
+
+
+def names_files(spec: JobSpec) -> list[str]:
+    """The fields in which the job names files of its user, also such that are kept already."""
+    by_field = {
+        "rewards.reward_funcs": any(split_function(name) for name in spec.rewards.reward_funcs),
+        DATA_FIELD: any(_is_path(kwargs.get(DATA)) for kwargs in _kwargs(spec).values()),
+    }
+    return [field for field, named in by_field.items() if named]
+
+
+def with_kept_files(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None) -> JobSpec:
+    """The spec with each file copied, and named by its content.
+
+    Args:
+        roots: folders that files may lie in, links followed; None: any.
+
+    Raises:
+        FileProblem: there is no such file, it may not be taken, or it is too large.
+    """
+    store, document = files_root(data_dir), spec.model_dump(mode="json", exclude_unset=True)
+    document.setdefault("rewards", {})["reward_funcs"] = [
+        _kept_function(name, store, roots) for name in spec.rewards.reward_funcs
+    ]
+    for field, kwargs in _kwargs(spec).items():
+        if _is_path(value := kwargs.get(DATA)):
+            section = document["environment"] if field.startswith("environment.") else document["model"]["warmstart"]
+            section[field.rpartition(".")[2]][DATA] = _kept(str(value), f"{field}.{DATA}", store, roots)
+    return JobSpec.model_validate(document)
+
+
+def own_words(spec: JobSpec, data_dir: Path) -> list[str] | None:
+    """Every word of the prompts, solutions and choices that the job brings, sorted; None: it brings none.
+
+    Raises:
+        FileProblem: they cannot be read here, or are too many for a tokenizer of words.
+    """
+    field, kwargs = "environment.environment_kwargs", spec.environment.environment_kwargs
+    if isinstance(rows := kwargs.get("rows"), list):
+        found = {word for row in rows for word in _words_of(row)}
+    elif isinstance(data := kwargs.get(DATA), str):
+        if (reference := referenced_file(data)) is None:
+            raise FileProblem(f"{field}.{DATA}", "a policy from scratch needs a file of yours here, for its words")
+        folder = files_root(data_dir) / reference[0]
+        found = {word for file in sorted(folder.glob("*.jsonl")) for row in _rows(file) for word in _words_of(row)}
+    else:
+        return None
+    if len(found) > MOST_WORDS:
+        many = f"{len(found):,} different words, a policy from scratch learns at most {MOST_WORDS:,}; want `model`"
+        raise FileProblem("model.scratch", many)
+    return sorted(found)
+
+
+def _kwargs(spec: JobSpec) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {"environment.environment_kwargs": spec.environment.environment_kwargs}
+    if spec.model.warmstart:
+        found["model.warmstart.warmstart_environment_kwargs"] = spec.model.warmstart.warmstart_environment_kwargs
+    return found
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and (value.startswith("/") or referenced_file(value) is not None)
+
+
+def _kept_function(name: str, store: Path, roots: Sequence[Path] | None) -> str:
+    if (parts := split_function(name)) is None:
+        return name
+    return f"{_kept(parts[0], 'rewards.reward_funcs', store, roots)}:{parts[1]}"
+
+
+def _kept(name: str, field: str, store: Path, roots: Sequence[Path] | None) -> str:
+    """The reference of a file or folder, whose copy is in the store then."""
+    if (reference := referenced_file(name)) is not None:
+        if not (store / reference[0]).is_dir():
+            raise FileProblem(field, f"no file of this content is kept here, name the file itself: {name}")
+        return name
+    source = Path(name)
+    if not source.is_absolute():
+        raise FileProblem(field, f"want an absolute path on the machine of the API, got {name!r}")
+    try:
+        if roots is not None and not any(source.resolve().is_relative_to(root.resolve()) for root in roots):
+            raise FileProblem(field, f"want a path in one of the model roots, got {name!r}")
+        files = sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source]
+        if not files:
+            raise FileProblem(field, f"the folder holds no files: {name}")
+        return file_reference(_copied(files, field, store), source.name)
+    except OSError as error:
+        raise FileProblem(field, f"cannot be read: {name}: {error.strerror}") from error
+
+
+def _copied(files: Sequence[Path], field: str, store: Path) -> str:
+    store.mkdir(parents=True, exist_ok=True)
+    arriving = Path(mkdtemp(prefix=".arriving-", dir=store))
+    try:
+        left, digests = MOST_BYTES, {}
+        for file in files:
+            digests[file.name], size = _copy(file, arriving / file.name, left, field)
+            left -= size
+        sha = content_hash(digests)
+        arriving.chmod(0o755)
+        try:
+            arriving.rename(store / sha)
+        except OSError:
+            if not (store / sha).is_dir():  # else it is there already
+                raise
+        return sha
+    finally:
+        shutil.rmtree(arriving, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path, most: int, field: str) -> tuple[str, int]:
+    """SHA-256 and size."""
+    digest, size = hashlib.sha256(), 0
+    with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as file, target.open("wb") as copy:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe or a device would never end
+            raise FileProblem(field, f"want a file, this is none: {source}")
+        while chunk := file.read(_CHUNK):
+            size += len(chunk)
+            if size > most:
+                raise FileProblem(field, f"want at most {MOST_BYTES >> 30} GiB of files, {source} has more")
+            digest.update(chunk)
+            copy.write(chunk)
+        copy.flush()
+        os.fsync(copy.fileno())
+    return digest.hexdigest(), size
+
+
+def _rows(file: Path) -> Iterator[Any]:
+    """Lines that are no JSON are left out: the environment refuses them by their number."""
+    with file.open("rb") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+
+def _words_of(row: Any) -> Iterator[str]:
+    if not isinstance(row, dict):
+        return
+    messages = row.get("messages")
+    texts = [row.get("prompt"), row.get("solution"), *_list(row.get("choices"))]
+    texts += [message.get("content") for message in _list(messages) if isinstance(message, dict)]
+    for text in texts:
+        if isinstance(text, str | int | float):
+            yield from str(text).split()
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

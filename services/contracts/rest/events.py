@@ -1,0 +1,32 @@
+"""What a job says, as documents."""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from services.contracts.events import Kind
+from services.contracts.rest.base import Document, Named, Page
+
+
+class EventBody(Document):
+    """The `data` of a server-sent event."""
+
+    kind: Named[Kind]
+    at_unix_s: float
+    data: dict[str, JsonValue]
+    """What the kind has to say, e.g. `state` of a `state`, a batch's figures of `metrics`."""
+
+
+class JobEvent(EventBody):
+    """One event of a job."""
+
+    id: str
+    """In the order of time; as `Last-Event-ID`, or as `cursor`, it asks for what follows."""
+
+
+class EventPage(Page[JobEvent]):
+    """Some events, in order of time. `next_cursor` is null once the job has ended and all is told."""
+
+
+class MetricsPage(Page[dict[str, JsonValue]]):
+    """Some rows of metrics, one a batch, in order of batch."""

@@ -1,0 +1,95 @@
+"""Files of users at the door: copied by content, from where it is allowed, and their words."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.api.jobs.user_files import FileProblem, names_files, own_words, with_kept_files
+from services.contracts.job import JobSpec, parse_spec
+from services.contracts.user_files import files_root, referenced_file, reward_label, split_function
+
+ROWS = [{"prompt": "say a", "solution": 7}, {"messages": [{"role": "user", "content": "b c"}], "choices": ["d e"]}]
+
+
+def spec(functions: list[str], **kwargs: Any) -> JobSpec:
+    return parse_spec(
+        {
+            "model": {"scratch": {}},
+            "environment": {"use_gym_env": False, "environment_kwargs": kwargs},
+            "rewards": {"reward_funcs": functions},
+            "rollout": {"max_completion_length": 6},
+        }
+    )
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "my_reward.py").write_text("def score(completion):\n    return 1\n")
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS) + "no json\n")
+    return folder
+
+
+def test_files_are_kept_by_their_content(mine: Path, tmp_path: Path) -> None:
+    wanted = spec(["accuracy", f"{mine}/my_reward.py:score"], data=str(mine / "rows.jsonl"))
+    assert names_files(wanted) == ["rewards.reward_funcs", "environment.environment_kwargs.data"]
+    kept = with_kept_files(wanted, tmp_path, None)
+    accuracy, function = kept.rewards.reward_funcs
+    sha, name = referenced_file((split_function(function) or ("", ""))[0]) or ("", "")
+    assert (accuracy, name, reward_label(function)) == ("accuracy", "my_reward.py", "my_reward.score")
+    assert (files_root(tmp_path) / sha / name).read_bytes() == (mine / "my_reward.py").read_bytes()
+    assert with_kept_files(wanted, tmp_path, None) == kept  # the same content again
+    assert with_kept_files(kept, tmp_path, None) == kept  # a job that is submitted again
+    (mine / "my_reward.py").write_text("def score(completion):\n    return 2\n")
+    assert with_kept_files(wanted, tmp_path, None).rewards.reward_funcs != kept.rewards.reward_funcs
+    assert not list(files_root(tmp_path).glob(".arriving-*"))
+    assert own_words(kept, tmp_path) == ["7", "a", "b", "c", "d", "e", "say"]
+
+
+def test_a_folder_is_kept_as_a_whole(mine: Path, tmp_path: Path) -> None:
+    (mine / "sub").mkdir()
+    kept = with_kept_files(spec(["accuracy"], data=str(mine)), tmp_path, None)
+    sha, name = referenced_file(str(kept.environment.environment_kwargs["data"])) or ("", "")
+    assert name == "mine"
+    assert {path.name for path in (files_root(tmp_path) / sha).iterdir()} == {"my_reward.py", "rows.jsonl"}
+
+
+def test_what_is_installed_or_below_the_data_root_is_left_alone(tmp_path: Path) -> None:
+    wanted = spec(["accuracy", "plugin"], data="math")
+    assert names_files(wanted) == []
+    with pytest.raises(FileProblem, match="needs a file of yours here"):
+        own_words(wanted, tmp_path)
+    assert own_words(spec(["accuracy"]), tmp_path) is None
+    assert own_words(spec(["accuracy"], rows=ROWS), tmp_path) == ["7", "a", "b", "c", "d", "e", "say"]
+
+
+def test_what_cannot_be_taken_is_a_sentence(mine: Path, tmp_path: Path) -> None:
+    os.mkfifo(mine / "pipe.py")
+    (tmp_path / "empty").mkdir()
+    (mine / "link.py").symlink_to("/etc/passwd")
+    for functions, kwargs, field, words in [
+        (["my_reward.py:score"], {}, "rewards.reward_funcs", "want an absolute path on the machine of the API"),
+        ([f"{mine}/none.py:score"], {}, "rewards.reward_funcs", f"cannot be read: {mine}/none.py: No such file"),
+        ([f"{mine}/pipe.py:score"], {}, "rewards.reward_funcs", f"want a file, this is none: {mine}/pipe.py"),
+        (["accuracy"], {"data": str(tmp_path / "empty")}, "environment.environment_kwargs.data", "holds no files"),
+        ([f"file:{'0' * 64}/my_reward.py:score"], {}, "rewards.reward_funcs", "no file of this content is kept here"),
+    ]:
+        with pytest.raises(FileProblem) as refused:
+            with_kept_files(spec(functions, **kwargs), tmp_path, None)
+        assert refused.value.problem[0] == field
+        assert words in refused.value.problem[1]
+    for name in ("link.py", "../data.py"):
+        with pytest.raises(FileProblem, match="want a path in one of the model roots"):
+            with_kept_files(spec([f"{mine}/{name}:score"]), tmp_path, [mine])
+
+
+def test_too_many_words_want_a_pretrained_model(tmp_path: Path) -> None:
+    rows = [{"prompt": " ".join(f"w{number}" for number in range(at, at + 100))} for at in range(0, 20_100, 100)]
+    with pytest.raises(FileProblem, match="20,100 different words, a policy from scratch learns at most 20,000"):
+        own_words(spec(["accuracy"], rows=rows), tmp_path)
