@@ -16,7 +16,7 @@ from gigpo.client.document import checked, section, submission
 from gigpo.client.errors import BadInput
 from gigpo.client.models import JsonObject
 from gigpo.client.statistics import Interval, mean_interval, paired_difference, steps_to_reach
-from services.contracts.algorithm import keys_of_estimator
+from services.contracts.algorithm import KL_IN_REWARD, Algorithm, keys_of_estimator
 from services.contracts.states import JobState
 
 
@@ -71,7 +71,8 @@ def comparison_cells(
     """All jobs, seed by seed, so that an interrupted comparison is balanced. Raises BadInput for a bad spec.
 
     Estimator, its own keys, seed and name apart the specs are equal: the same normalisation, entropy, budget and
-    evaluation panel.
+    evaluation panel. The KL is in the loss of all of them unless the document says where it is, because estimators
+    differ in their default.
     """
     return [Cell(estimator, seed, _spec(document, name, estimator, seed)) for seed in seeds for estimator in estimators]
 
@@ -80,9 +81,16 @@ def _spec(document: Mapping[str, JsonValue], name: str, estimator: str, seed: in
     changed = copy.deepcopy(dict(document))
     changed["name"] = f"{name}-{estimator}-s{seed}"
     algorithm = keys_of_estimator(estimator, section(changed, "algorithm"))
-    changed["algorithm"] = {**algorithm, "advantage_estimator": estimator}
+    changed["algorithm"] = {**_kl_in_loss(estimator, algorithm), "advantage_estimator": estimator}
     changed["training"] = {**section(changed, "training"), "seed": seed}
     return submission(checked(changed))
+
+
+def _kl_in_loss(estimator: str, algorithm: JsonObject) -> JsonObject:
+    beta = algorithm.get("beta", Algorithm().beta)
+    if estimator not in KL_IN_REWARD or beta == 0 or algorithm.get("kl_in_reward") is not None:
+        return algorithm
+    return {**algorithm, "kl_in_reward": False}
 
 
 def earlier_job(folder: Path, cell: Cell) -> str | None:

@@ -156,7 +156,7 @@ def test_a_job_accepted_before_a_kill_is_dispatched_after_the_restart(
     nobody = f"redis://127.0.0.1:{free_port()}/0"  # the row is written, the trainer can't be told
     with (
         running_api(tmp_path, nobody, env_address, API_DATABASE_URL=database_url) as first,
-        httpx.Client(base_url=first.url) as http,
+        httpx.Client(base_url=first.url, timeout=60) as http,
     ):
         answer = http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "once"})
         assert (answer.status_code, answer.json()["state"]) == (201, "PENDING")
@@ -165,7 +165,7 @@ def test_a_job_accepted_before_a_kill_is_dispatched_after_the_restart(
     job = answer.json()["id"]
     with (
         running_api(tmp_path, redis_server, env_address, API_DATABASE_URL=database_url) as second,
-        httpx.Client(base_url=second.url) as http,
+        httpx.Client(base_url=second.url, timeout=60) as http,
     ):
         until(http, job, state="QUEUED")
         again = http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "once"})
@@ -181,7 +181,7 @@ def test_events_said_while_the_api_was_dead_are_stored_once(
 ) -> None:
     with (
         running_api(tmp_path, redis_server, env_address, API_DATABASE_URL=database_url) as first,
-        httpx.Client(base_url=first.url) as http,
+        httpx.Client(base_url=first.url, timeout=60) as http,
     ):
         job = submitted(http)
         until(http, job, state="QUEUED")
@@ -194,7 +194,7 @@ def test_events_said_while_the_api_was_dead_are_stored_once(
         first.say(job, "state", state="SUCCEEDED")
     with (
         running_api(tmp_path, redis_server, env_address, API_DATABASE_URL=database_url) as second,
-        httpx.Client(base_url=second.url) as http,
+        httpx.Client(base_url=second.url, timeout=60) as http,
     ):
         seen = list(events(http, job))
         assert [data["batch"] for _, kind, data in seen if kind == "metrics"] == list(range(10))
@@ -225,7 +225,7 @@ def test_a_bind_beyond_this_machine_without_a_key_is_refused(host: str, env_addr
 
 
 def test_the_api_drains_while_somebody_follows(redis_server: str, env_address: str, tmp_path: Path) -> None:
-    with running_api(tmp_path, redis_server, env_address) as api, httpx.Client(base_url=api.url) as http:
+    with running_api(tmp_path, redis_server, env_address) as api, httpx.Client(base_url=api.url, timeout=60) as http:
         follower = events(http, submitted(http))
         assert next(follower)[1] == "state"
         api.process.terminate()

@@ -270,13 +270,13 @@ def test_keys_outlive_the_process_and_a_file_can_hold_the_first(
         key = keyed.new_key("read", "admin")["key"]
     with (
         running_api(tmp_path / "data", redis_server, env_address, API_KEY_FILE=str(tmp_path / "key"), **stored) as api,
-        httpx.Client(base_url=api.url) as http,
+        httpx.Client(base_url=api.url, timeout=60) as http,
     ):
         for token, expected in ((key, 200), ("another-first-key-5f1c09a7d2", 200), (ADMIN_KEY, 401)):
             assert http.get("/v1/keys", headers={"Authorization": f"Bearer {token}"}).status_code == expected
     with (
         running_api(tmp_path / "data", redis_server, env_address, API_REQUIRE_KEYS="true", **stored) as api,
-        httpx.Client(base_url=api.url) as http,
+        httpx.Client(base_url=api.url, timeout=60) as http,
     ):
         assert http.get("/v1/keys", headers={"Authorization": f"Bearer {key}"}).status_code == 200
         assert http.get("/v1/keys").status_code == 401

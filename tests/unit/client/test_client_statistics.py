@@ -85,6 +85,22 @@ def test_each_job_of_a_comparison_keeps_the_keys_of_its_own_estimator() -> None:
     assert [name for name, one in made.items() if one.graphgpo_success_reward == 5.0] == ["graphgpo"]
 
 
+@pytest.mark.parametrize(
+    ("given", "subtracting"),
+    [
+        ({}, []),
+        ({"kl_in_reward": None, "kl_estimator": "k1"}, []),
+        ({"beta": 0.0}, []),
+        ({"kl_in_reward": True}, ["grpo", "rloo", "reinforce_plus_plus"]),
+    ],
+)
+def test_the_kl_is_in_one_place_for_all_jobs_of_a_comparison(given: dict[str, Any], subtracting: list[str]) -> None:
+    document = default_document()
+    document["algorithm"].update(given)
+    found = comparison_cells(document, "c", ["grpo", "rloo", "reinforce_plus_plus"], [0])
+    assert [cell.estimator for cell in found if parse_spec(cell.spec).algorithm.subtracts_kl] == subtracting
+
+
 def test_a_comparison_with_rloo_says_that_it_is_unscaled() -> None:
     with_rloo, without = comparison_rows([], ["rloo", "gigpo"], 0.8), comparison_rows([], ["grpo", "gigpo"], 0.8)
     assert notes(without) == []

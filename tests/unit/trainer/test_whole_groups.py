@@ -133,6 +133,11 @@ def test_optimizer_steps_are_parts_of_the_groups_times_iterations(base: Path) ->
     assert metrics["kl"] > 0
 
 
+def test_no_optimizer_step_sees_a_part_of_a_group(base: Path) -> None:
+    metrics = Learner(real_job(minibatches=5), base).train_batch(grouped_rows(groups=2), 0)
+    assert metrics["optimizer_steps"] == 2  # two groups make two minibatches
+
+
 def test_the_correction_that_other_losses_have_by_default_is_none_for_it(base: Path) -> None:
     spec = real_job()
     assert spec.algorithm.rollout_importance_sampling_mode == "token_truncate"
