@@ -39,7 +39,7 @@ CAPABILITIES = {
 def list_environments(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
     """Every environment that a job can name, with the keys its environment_kwargs take.
 
-    Asks the API; where none is named and no stack is up in this folder, this installation itself.
+    Asks the API; where none is named and no stack is running in this folder, this installation itself.
     """
     found = _found(runs, api)
     if json_output:
@@ -124,6 +124,6 @@ def _found(runs: Path, api: str | None) -> list[JsonObject]:
             if missing_package(error) is None:
                 raise
             here = f"{how_to_install('env')} for those of this machine"
-            raise NoStack(f"no stack is up in {runs}; --api URL names an API elsewhere, {here}") from error
+            raise NoStack(f"no stack is running in {runs}; --api URL names an API elsewhere, {here}") from error
     with connected(runs, api) as client:
         return client.environments()

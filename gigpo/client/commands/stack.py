@@ -68,7 +68,7 @@ def down(runs: Runs = DEFAULT_RUNS, json_output: Json = False) -> None:
     started again."""
     pid = stack_holder(runs)
     if not pid:
-        raise NoStack(f"no stack is up in {runs}")
+        raise NoStack(f"no stack is running in {runs}")
     if not stop_stack(runs, pid):
         raise NoStack(f"process {pid} does not stop; its log is {data_dir(runs) / 'logs' / 'stack.log'}")
     console(json_output).print("the stack is down")

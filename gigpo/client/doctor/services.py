@@ -50,7 +50,7 @@ def _embedded() -> Finding:
 def api(url: str | None, key: str | None) -> list[Finding]:
     """The API's own health and whether it knows the key; it is no fault that no stack is up."""
     if url is None:
-        return [ok("api", "no stack is up in this folder; `gigpo up` or `gigpo train` starts one")]
+        return [ok("api", "no stack is running in this folder; `gigpo up` or `gigpo train` starts one")]
     try:
         with GigpoClient(url, key, timeout_s=_TIMEOUT_S, retries=Retries(limit=1)) as client:
             health = Health.model_validate(client.health())

@@ -32,7 +32,7 @@ def stream_content(body: str | None = None) -> dict[str, JsonValue]:
         data["contentSchema"] = {"$ref": f"#/components/schemas/{body}"}
     # `itemSchema`, of OpenAPI 3.2, describes one event; FastAPI adds the fields `event`, `id` and `retry` to it
     event: JsonValue = {"type": "object", "required": ["data", "event", "id"], "properties": {"data": data}}
-    return {MEDIA_TYPE: {"schema": {"type": "string"}, "itemSchema": event}}
+    return {MEDIA_TYPE: {"itemSchema": event}}
 
 
 class AcceptsStream(APIRoute):

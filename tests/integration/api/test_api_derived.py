@@ -98,7 +98,8 @@ def test_a_fork_has_the_checkpoint_as_its_model_and_a_spec_of_its_own(
     assert job["origin"] == {"kind": "fork", "job_id": source, "checkpoint": "b000004", "version": 4}
     wanted = job["spec"]
     assert wanted["model"] == {
-        "model": f"job:{source}/b000004", "scratch": None, "warmstart": None, "torch_dtype": "float32"
+        "model": f"job:{source}/b000004", "model_revision": None, "scratch": None, "warmstart": None,
+        "torch_dtype": "float32",
     }  # fmt: skip
     assert (wanted["training"]["learning_rate"], wanted["training"]["seed"]) == (0.5, 3)
     assert (wanted["algorithm"]["beta"], wanted["name"]) == (0.25, "forked")
@@ -248,12 +249,12 @@ def test_a_checkpoint_that_is_needed_is_not_deleted(api: ApiProcess, http: httpx
     assert (refused.status_code, "would restart from it" in refused.json()["detail"]) == (409, True)
     assert http.delete(f"{url}/b000002").status_code == 204
     assert http.delete(f"{url}/b000002").status_code == 404
-    assert [one["name"] for one in http.get(url).json()] == ["b000004"]
+    assert [one["name"] for one in http.get(url).json()["items"]] == ["b000004"]
     fork = http.post(f"/v1/jobs/{job}:fork", json={}).json()["id"]
     api.say(job, "state", state="FAILED")
     until(http, job, "FAILED")
     assert http.delete(f"{url}/b000004").status_code == 204
-    assert http.get(url).json() == []
+    assert http.get(url).json()["items"] == []
     assert (folder(api, fork) / "base" / "model.safetensors").read_bytes() == safetensors(4, 8), "the fork has its own"
 
 

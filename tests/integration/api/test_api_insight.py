@@ -145,11 +145,14 @@ EPISODE: tuple[AnyShown, ...] = (
 def events(http: httpx.Client, path: str, **headers: str) -> Iterator[dict[str, Any]]:
     with http.stream("GET", path, headers=headers) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, str] = {}
         for line in answer.iter_lines():
-            if line.startswith("id: "):
-                event_id = line.removeprefix("id: ")
-            if line.startswith("data: "):
-                yield {"id": event_id, **json.loads(line.removeprefix("data: "))}
+            name, _, value = line.partition(": ")
+            fields[name] = value
+            if not line:  # an event ends here, whatever the order of its fields
+                if "data" in fields:
+                    yield {"id": fields["id"], **json.loads(fields["data"])}
+                fields = {}
 
 
 def test_a_running_job_plays_beside_its_training(api: ApiProcess, http: httpx.Client, job: str) -> None:
@@ -211,7 +214,7 @@ def test_too_many_plays_that_wait_are_refused(http: httpx.Client, job: str) -> N
     answers = [http.post(f"/v1/jobs/{job}/watches", json={}) for _ in range(9)]
     assert [one.status_code for one in answers] == [201] * 8 + [429]
     assert answers[-1].headers["retry-after"] == "5"
-    assert answers[-1].json()["detail"] == "want at most 8 watched episodes that wait, ask again in 5 s"
+    assert answers[-1].json()["detail"] == "want at most 8 watched episodes that wait, try again in 5 s"
 
 
 def test_an_ended_job_plays_as_an_evaluation_of_one_episode(api: ApiProcess, http: httpx.Client) -> None:

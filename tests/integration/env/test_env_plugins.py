@@ -124,9 +124,9 @@ async def test_other_variables_stay_with_the_service(served, tmp_path, monkeypat
 
 def test_the_environment_of_the_documentation_conforms_as_it_stands_there(tmp_path):
     page = (ROOT / "services/env/README.md").read_text()
-    (source,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "class Coin" in block]
-    (variable,) = set(re.findall(r"`ENV_SERVICE_EXTRA_ENVIRONMENTS='(\S+ \S+)' gigpo env check coin`", page))
-    (tmp_path / "coin.py").write_text(source)
-    shown = command(tmp_path, "check", "coin", "--json", ENV_SERVICE_EXTRA_ENVIRONMENTS=variable)
+    (source,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "class Corridor" in block]
+    (variable,) = set(re.findall(r"ENV_SERVICE_EXTRA_ENVIRONMENTS='(\S+ \S+)' gigpo env check corridor", page))
+    (tmp_path / "corridor.py").write_text(source)
+    shown = command(tmp_path, "check", "corridor", "--json", ENV_SERVICE_EXTRA_ENVIRONMENTS=variable)
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["failed"] == 0

@@ -175,7 +175,7 @@ def test_a_group_without_steps_gets_empty_columns():
     ("payloads", "sentence"),
     [
         ([], "no episodes"),
-        ([b"\xc1"], "none"),
+        ([b"\xc1"], "cannot be decoded"),
         ([encode(episode("other", 0, []))], "of group other"),
         ([encode(episode("g", 1, [])), encode(episode("g", 1, []))], "comes after"),
     ],

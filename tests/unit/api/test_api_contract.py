@@ -111,7 +111,7 @@ def test_every_body_and_answer_has_an_example_that_fits_its_schema(document: dic
             told.append(("body", "", call["requestBody"]["content"]))
         for kind, status, content in told:
             for media_type, media in content.items():
-                if media["schema"].get("format") == "binary":
+                if "itemSchema" in media or media["schema"].get("format") == "binary":
                     continue
                 where = f"{call['operationId']} {kind} {status} {media_type}"
                 assert "example" in media, where
@@ -169,7 +169,7 @@ def test_a_generator_of_clients_knows_how_to_read_every_answer(document: dict[st
                     if name.startswith("text/") or name in {"application/json", "application/octet-stream"}
                 ]
                 assert known or not content or status >= "400", call["operationId"]
-                texts = [media["schema"]["type"] for name, media in content.items() if name.startswith("text/")]
+                texts = [media["schema"]["type"] for name, media in content.items() if name in {"text/csv", "text/plain"}]
                 assert set(texts) <= {"string"}, call["operationId"]
     export = document["paths"]["/v1/jobs/{job_id}/checkpoints/{name}/export"]["get"]  # type: ignore[index]
     assert list(export["responses"]["200"]["content"]) == ["application/x-tar", "application/octet-stream"]

@@ -163,7 +163,7 @@ def test_the_version_is_told_in_words_and_in_json(gigpo: Gigpo) -> None:
 
 def test_up_and_down_speak_of_the_stack_that_is_there(gigpo: Gigpo, monkeypatch: pytest.MonkeyPatch) -> None:
     none = gigpo("down")
-    assert (none.code, none.err) == (3, "gigpo: no stack is up in runs\n")
+    assert (none.code, none.err) == (3, "gigpo: no stack is running in runs\n")
     stack, stopped = RunningStack(7, "http://127.0.0.1:8400"), [True, False]
     monkeypatch.setattr("gigpo.client.commands.stack.running_stack", lambda _: stack)
     monkeypatch.setattr("gigpo.client.commands.stack.stack_holder", lambda _: 7)
