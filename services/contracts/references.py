@@ -40,6 +40,6 @@ def how_to_get(name: str) -> str:
 def hub_refusal(name: str) -> str:
     """Why a name on the hub is refused where the operator has not allowed it, and what to do."""
     return (
-        f"no such folder: {name}; names on the Hugging Face hub are not fetched here: {how_to_get(name)}; or start the "
-        "stack with API_HUB_MODELS=true"
+        f"{name} is no folder that a job may take, and names on the Hugging Face hub are not fetched here: "
+        f"{how_to_get(name)}; or start the stack with API_HUB_MODELS=true"
     )

@@ -72,7 +72,7 @@ BAD = {
     "kwarg out of range": (
         spec(environment={"environment_kwargs": {"size": 1}}),
         "environment.environment_kwargs.size",
-        "minimum of 2",
+        "integer from 2",
     ),
     "gigpo without environment": (
         spec(environment={"use_gym_env": False}, algorithm={"advantage_estimator": "gigpo"}),
@@ -171,7 +171,7 @@ def test_jobs_are_listed_newest_first_by_pages_and_filters(http: httpx.Client) -
     ("path", "field", "words"),
     [
         ("/v1/jobs?stat=RUNNING", "stat", "unknown parameter, got 'RUNNING'; did you mean state?"),
-        ("/v1/jobs/nobody/metrics?zzz=1", "zzz", "unknown parameter, got '1'; known are format"),
+        ("/v1/jobs/nobody/metrics?zzz=1", "zzz", "unknown parameter, got '1'; known are cursor, format, limit, shape"),
         ("/v1/system?q=1", "q", "unknown parameter, got '1'; none is known here"),
         ("/v1/environments/grid?q=1", "q", "unknown parameter, got '1'; none is known here"),
     ],

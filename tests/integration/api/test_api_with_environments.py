@@ -97,7 +97,7 @@ def test_the_default_job_has_anchors(http: httpx.Client, default: dict[str, obje
 
 @pytest.mark.parametrize(
     ("kwargs", "words"),
-    [({"size": [2], "walls": [3]}, "free cells"), ({"size": 5}, "array"), ({"sise": [3]}, "sise: unknown key")],
+    [({"size": [2], "walls": [3]}, "free cells"), ({"size": 5}, "wants list of integer"), ({"sise": [3]}, "sise: unknown key")],
 )
 def test_kwargs_that_the_environment_refuses_are_refused_at_the_door(
     http: httpx.Client, default: dict[str, object], kwargs: dict[str, object], words: str
@@ -122,8 +122,8 @@ def test_the_single_turn_example_is_accepted_with_everything_resolved(http: http
     [
         (
             {"rewards": {"reward_funcs": ["accuracy", "kindness"]}},
-            "environment.environment_kwargs",
-            "reward_funcs: unknown reward function 'kindness'; known: accuracy, cosine, format",
+            "rewards.reward_funcs",
+            "unknown reward function 'kindness'; known: accuracy, cosine, format",
         ),
         ({"rewards": {}}, "", "reward_funcs: want at least one"),
         (

@@ -153,7 +153,7 @@ def test_checkpoints_are_listed_taken_away_and_deleted(
     assert [one["name"] for one in run("list", left.id)] == ["b000004", "final"]
     gone = gigpo("checkpoints", "download", left.id, "b000002", "--api", api.url)
     assert (gone.returncode, gone.stderr.count("\n")) == (2, 1)
-    assert "there are: b000004, final" in gone.stderr
+    assert "known: b000004, final" in gone.stderr
 
 
 def test_no_command_takes_a_file_of_the_users(api: ApiProcess, gigpo: Gigpo, left: Job, tmp_path: Path) -> None:

@@ -123,8 +123,8 @@ async def test_other_variables_stay_with_the_service(served, tmp_path, monkeypat
 
 
 def test_the_environment_of_the_documentation_conforms_as_it_stands_there(tmp_path):
-    page = (ROOT / "services/env/README.md").read_text()
-    (source,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "class Corridor" in block]
+    page, quickstart = ((ROOT / name).read_text() for name in ("services/env/README.md", "docs/quickstart.md"))
+    (source,) = [block for block in re.findall(r"```python\n(.*?)```", quickstart, re.S) if "class Corridor" in block]
     (variable,) = set(re.findall(r"ENV_SERVICE_EXTRA_ENVIRONMENTS='(\S+ \S+)' gigpo env check corridor", page))
     (tmp_path / "corridor.py").write_text(source)
     shown = command(tmp_path, "check", "corridor", "--json", ENV_SERVICE_EXTRA_ENVIRONMENTS=variable)
