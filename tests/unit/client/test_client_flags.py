@@ -52,4 +52,4 @@ def test_a_flag_s_help_names_its_values_and_its_default(app: typer.Typer) -> Non
     shown = {parameter.opts[0]: parameter for parameter in typer.main.get_command(app).params}
     assert shown["--loss_type"].metavar == "grpo|bnpo|dr_grpo|dapo|cispo|sapo|real|fipo"
     assert shown["--kl_in_reward"].metavar == "true|false"
-    assert shown["--gamma"].help.endswith("(spec default: 0.95)")  # type: ignore[attr-defined]
+    assert shown["--gamma"].help.endswith("(default 0.95)")  # type: ignore[attr-defined]

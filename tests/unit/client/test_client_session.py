@@ -107,7 +107,7 @@ def test_a_stack_is_stopped_by_who_started_it_when_nobody_needs_it(
 
 def test_following_a_job_starts_no_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stacks, words = Stacks(monkeypatch, up=False, works=False), Console(file=io.StringIO())
-    with pytest.raises(NoStack, match="no stack is up in"), session.following(tmp_path, None, words):
+    with pytest.raises(NoStack, match="no stack is running in"), session.following(tmp_path, None, words):
         pass
     with session.following(tmp_path, "http://there:2", words) as client:
         assert client.url == "http://there:2"

@@ -124,7 +124,7 @@ def test_a_stack_is_placed_in_its_folder(tmp_path: Path, monkeypatch: pytest.Mon
     assert stack_variables(tmp_path, 12)["STACK_API_PORT"] == "12"
     assert stack_command() == [sys.executable, "-m", "services.stack.main"]
     monkeypatch.setattr("gigpo.client.stack.find_spec", lambda _: None)
-    with pytest.raises(NoStack, match="only the client is installed here: run pip install"):
+    with pytest.raises(NoStack, match="this installation is the client alone: pip install"):
         stack_command()
 
 

@@ -18,7 +18,7 @@ FILES = {
     "two documents": (SCRATCH + "---\n" + SCRATCH, "job.yaml: not valid YAML: line 3, column 1: "),
     "a colon too few": ("model\n  scratch: {}\n", "job.yaml: not valid YAML: line 2, column "),
     "an anchor that is nowhere": ("model: *small\n", "job.yaml: not valid YAML: line 1, column 8: "),
-    "a section twice": (SCRATCH + "model: m\n", "job.yaml: line 3: the key 'model' is there already, on line 1;"
+    "a section twice": (SCRATCH + "model: m\n", "job.yaml: line 3: the key 'model' repeats the one on line 1;"
                         " want it once"),
     "an unset variable": ("model: ${WHERE_IS_IT}\n", "job.yaml: line 1: WHERE_IS_IT is not set; set it, or give"
                         " a default"),
