@@ -18,6 +18,7 @@ from tests.unit.client.both_clients import KINDS, ask
 JOB = "/v1/jobs/j1"
 CALLS: dict[str, tuple[str, str, Sequence[Any], dict[str, Any]]] = {
     "submit": ("submit_job 201", "POST /v1/jobs", [{"model": "m"}], {}),
+    "dry_run": ("submit_job 200", "POST /v1/jobs", [{"model": "m"}], {}),
     "job": ("show_job 200", f"GET {JOB}", ["j1"], {}),
     "jobs": ("list_jobs 200", "GET /v1/jobs", [], {"tag": "baseline", "limit": 200}),
     "change_job": ("change_job 200", f"PATCH {JOB}", ["j1"], {"notes": "x"}),
@@ -60,10 +61,10 @@ CALLS: dict[str, tuple[str, str, Sequence[Any], dict[str, Any]]] = {
 }
 """Call -> the operation and status of its answer, what it sends, and its arguments."""
 WITHOUT_DOCUMENT = {
-    "close", "delete_checkpoint", "download", "download_checkpoint", "dry_run", "events", "export_checkpoint", "find",
+    "close", "delete_checkpoint", "download", "download_checkpoint", "events", "export_checkpoint", "find",
     "metrics_csv", "revoke_key", "stop_watch", "watch_steps",
 }  # fmt: skip
-"""Calls that give files, streams, a part of the answer, or nothing."""
+"""Calls that give files, streams, or nothing."""
 
 
 def example(operation: str) -> Any:
