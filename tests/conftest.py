@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from services.kit.redis import connect
 from services.stack.valkey import embedded_redis
 from tests.postgres import PostgresServer, postgres_server
+
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")  # a busy machine is slow for reasons that are not the test's
 
 
 @pytest.fixture(scope="session")

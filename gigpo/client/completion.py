@@ -37,8 +37,13 @@ def complete_environment(incomplete: str) -> list[str]:
 
 
 def complete_job(incomplete: str) -> list[str]:
-    """Names and ids of jobs, newest first."""
-    return [word for word in dict.fromkeys(_job_words()) if word.startswith(incomplete)]
+    """Names and ids of jobs, newest first; without those that are archived."""
+    return [word for word in dict.fromkeys(_job_words("no")) if word.startswith(incomplete)]
+
+
+def complete_archived_job(incomplete: str) -> list[str]:
+    """Names and ids of archived jobs, newest first."""
+    return [word for word in dict.fromkeys(_job_words("yes")) if word.startswith(incomplete)]
 
 
 def environment_ids() -> list[str]:
@@ -49,7 +54,7 @@ def environment_ids() -> list[str]:
     return []
 
 
-def _job_words() -> list[str]:
+def _job_words(archived: str) -> list[str]:
     stack = running_stack(Path(os.environ.get("GIGPO_RUNS", "runs")))
     url = os.environ.get("GIGPO_API_URL") or (stack.api_url if stack else None)
     words: list[str] = []
@@ -60,6 +65,6 @@ def _job_words() -> list[str]:
                 url, os.environ.get("GIGPO_API_KEY") or None, timeout_s=_PATIENCE_S, retries=Retries(limit=0)
             ) as client,
         ):
-            for job in client.jobs(limit=_MOST_JOBS):
+            for job in client.jobs(limit=_MOST_JOBS, archived=archived):
                 words += [job.name or job.id, job.id]
     return words

@@ -18,9 +18,10 @@ from gigpo.client.own_data import DATASET, PLACE, dataset, with_found_files
 from gigpo.client.yaml_keys import BadYaml, load_yaml
 from services.contracts.algorithm import keys_of_estimator
 from services.contracts.foreign import foreign_name
-from services.contracts.job import SINGLE_TURN, JobSpec, SpecError, flags, parse_spec, without_short_forms
+from services.contracts.job import SINGLE_TURN, JobSpec, SpecError, flags, parse_spec
 from services.contracts.plain_errors import meant
 from services.contracts.references import hub_name, hub_refusal, referenced_checkpoint
+from services.contracts.spec_keys import without_short_forms
 
 NO_FLAGS: Mapping[str, str] = {}
 _OF_PROMPTS = {DATASET, "reward_funcs"}

@@ -18,6 +18,7 @@ from gigpo.client.commands import (
     evaluations,
     examination,
     jobs,
+    keeping,
     overview,
     rollouts,
     stack,
@@ -55,6 +56,7 @@ app.command()(diagnosing.diagnose)
 app.command()(changing.changed)
 app.command()(changing.states)
 app.command()(watching.watch)
+jobs.app.add_typer(keeping.app)  # without a name: its commands are those of `gigpo jobs`
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(checkpoints.app, name="checkpoints")

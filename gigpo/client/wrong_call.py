@@ -33,6 +33,8 @@ _FOREIGN_COMMANDS = {
     "list": "`gigpo jobs list`",
     "follow": "`gigpo jobs follow JOB`",
     "cancel": "`gigpo jobs cancel JOB`",
+    "rm": "`gigpo jobs delete JOB`",
+    "delete": "`gigpo jobs delete JOB`",
     "stop": "`gigpo down` for the stack, `gigpo jobs cancel JOB` for a job",
     "start": "`gigpo up`",
     "download": "`gigpo checkpoints download JOB`",

@@ -8,109 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    JsonValue,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
-from services.contracts.foreign import foreign_name
-from services.contracts.plain_errors import NAME_PATTERN, in_words, meant, shown
-from services.contracts.references import hub_name
+from services.contracts.model import Model, ScratchModel, WarmStart
+from services.contracts.plain_errors import NAME_PATTERN
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
-from services.contracts.section import Section, section_of
+from services.contracts.section import Section
+from services.contracts.spec_keys import leaf_paths, told, without_short_forms
 from services.contracts.templates import template_names, template_of, unknown_template
 
-__all__ = ["Algorithm", "JobSpec", "Rewards", "SpecError", "flags", "parse_spec", "without_short_forms"]
+__all__ = [
+    "Algorithm",
+    "JobSpec",
+    "Model",
+    "Rewards",
+    "ScratchModel",
+    "SpecError",
+    "WarmStart",
+    "flags",
+    "parse_spec",
+]
 
 SINGLE_TURN = "prompts"
 """The environment of jobs with use_gym_env: false."""
-
-
-class ScratchModel(Section):
-    """A small Qwen2 with random weights and a word tokenizer made from the environment's vocabulary."""
-
-    hidden_size: int = Field(64, ge=32, multiple_of=32)
-    """Width; heads of 32 are the smallest that vLLM serves."""
-    intermediate_size: int = Field(128, ge=1)
-    """Width of the feed-forward layers."""
-    num_hidden_layers: int = Field(2, ge=1)
-    """Layers."""
-    num_attention_heads: int = Field(2, ge=1)
-    """Attention heads of a layer; hidden_size / num_attention_heads is the size of a head."""
-    max_position_embeddings: int = Field(256, ge=16)
-    """Longest prompt and response together, tokens."""
-    initializer_range: float = Field(0.05, gt=0)
-    """Standard deviation of the random weights."""
-
-    @model_validator(mode="after")
-    def _head_size_is_served(self) -> ScratchModel:
-        if (
-            self.hidden_size % self.num_attention_heads
-            or self.hidden_size // self.num_attention_heads not in HEAD_SIZES
-        ):
-            raise ValueError(
-                f"hidden_size / num_attention_heads must be one of {sorted(HEAD_SIZES)} (what vLLM serves), "
-                f"got {self.hidden_size} / {self.num_attention_heads}"
-            )
-        return self
-
-
-HEAD_SIZES = frozenset({32, 64, 80, 96, 112, 128})
-"""Head sizes that vLLM's CPU attention has kernels for."""
-
-
-class WarmStart(Section):
-    """Supervised start on random admissible actions: it teaches the format of a reply, no solution of any task."""
-
-    warmstart_rows: int = Field(20_000, ge=1)
-    """Steps of a random actor to learn from."""
-    warmstart_steps: int = Field(300, ge=1)
-    """Optimizer steps."""
-    warmstart_batch_size: int = Field(128, ge=1)
-    """Rows of an optimizer step."""
-    warmstart_learning_rate: float = Field(2e-3, gt=0)
-    """Learning rate of the warm start, which rises over 30 steps and falls to a tenth."""
-    warmstart_environment_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
-    """Overrides while the random actor plays, e.g. a practice mode that shows every kind of state."""
-    warmstart_max_invalid: float = Field(0.03, ge=0, le=1)
-    """Gate: the largest share of invalid actions, on fresh tasks, with which training may begin."""
-
-
-class Model(Section):
-    """Which policy is trained: a folder in Hugging Face format, or a new small one."""
-
-    model: str | None = None
-    """Folder in Hugging Face format (config, tokenizer, safetensors); job:<job id>/<checkpoint>; or, where the
-    installation allows it, OWNER/NAME on the Hugging Face hub."""
-    model_revision: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")
-    """Of a model on the hub: branch, tag or commit. A job holds the commit that it named at submission."""
-    scratch: ScratchModel | None = None
-    warmstart: WarmStart | None = None
-    torch_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the weights, in training and sampling."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Model:
-        if (self.model is None) == (self.scratch is None):
-            raise ValueError(
-                "want exactly one of `model` (a folder in Hugging Face format) and `scratch` (a new small policy)"
-            )
-        if self.model_revision is not None and (self.model is None or hub_name(self.model) is None):
-            raise ValueError(
-                f"model_revision: want it with a model on the hub such as Qwen/Qwen3-0.6B, got {self.model}"
-            )
-        return self
 
 
 class Environment(Section):
@@ -426,67 +350,11 @@ def parse_spec(document: object) -> JobSpec:
         return JobSpec.model_validate(document)
     except ValidationError as error:
         problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        raise SpecError([_sentence(problem) for problem in problems]) from None  # a misspelt key leaves others missing
-
-
-def _sentence(problem: ErrorDetails) -> tuple[str, str]:
-    field = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return field, _unknown_key([str(part) for part in problem["loc"]], problem["input"])
-    return field, in_words(problem)
-
-
-def _unknown_key(path: list[str], value: object) -> str:
-    section: type[BaseModel] | None = JobSpec
-    for part in path[:-1]:
-        found = section.model_fields.get(part) if section else None
-        section = section_of(found.annotation) if found else None
-    known = {name: ".".join(place) for name, place in flags().items()}
-    right = _OFTEN_MEANT.get(".".join(path)) or known.get(path[-1])
-    row = None if right else foreign_name(path[-1]) or foreign_name(".".join(path))
-    if row is not None:
-        return f"unknown key, got {shown(value)}; {row.told(known.get(row.ours or '', f'--{row.ours}'))}"
-    hint = f"; did you mean {right}?" if right else meant(path[-1], section.model_fields if section else [])
-    return f"unknown key, got {shown(value)}{hint or '; `gigpo train --help` lists the known ones'}"
-
-
-_OFTEN_MEANT = {
-    "environment.id": "environment.environment",
-    "environment.name": "environment.environment",
-    "environment.env": "environment.environment",
-    "environment.kwargs": "environment.environment_kwargs",
-    "environment.options": "environment.environment_kwargs",
-    "environment.settings": "environment.environment_kwargs",
-    "model.path": "model.model",
-    "model.name": "model.model",
-    "model.id": "model.model",
-    "model.folder": "model.model",
-    "env": "environment",
-    "environment.system_prompt": "environment.system",
-    "rewards.functions": "rewards.reward_funcs",
-}
-"""A path that reads well and is wrong -> the right one."""
-
-_SHORT_FORMS = {"model": "model", "environment": "environment"}
-"""Section -> its key that a text in its place stands for: `model: PATH`, `environment: ID`."""
-
-
-def without_short_forms(document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The document with `model: PATH` and `environment: ID` written out as sections."""
-    short: dict[str, JsonValue] = {
-        name: {key: document[name]} for name, key in _SHORT_FORMS.items() if isinstance(document.get(name), str)
-    }
-    return {**document, **short}
+        raise SpecError(
+            [told(JobSpec, problem) for problem in problems]
+        ) from None  # a misspelt key leaves others missing
 
 
 def flags() -> dict[str, tuple[str, ...]]:
     """Every leaf's flag name -> its path in the spec: {"gamma": ("algorithm", "gamma"), ...}."""
-    return dict(_leaves(JobSpec, ()))
-
-
-def _leaves(section: type[BaseModel], path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for name, field in section.model_fields.items():
-        inner = section_of(field.annotation)
-        found += _leaves(inner, (*path, name)) if inner else [(name, (*path, name))]
-    return found
+    return leaf_paths(JobSpec)

@@ -85,15 +85,23 @@ class JobCalls(Calls):
         }
         return self._entries("/v1/jobs", "jobs", Job, query, limit=limit)
 
-    async def find(self, id_or_name: str) -> Job:
-        """The job of this id, else the newest of this name. Raises NotFound."""
+    async def find(self, id_or_name: str, *, archived_first: bool = False) -> Job:
+        """The job of this id, else the newest of this name.
+
+        Args:
+            archived_first: whether an archived job of the name comes before the others; without, it comes after them.
+
+        Raises:
+            NotFound: there is none.
+        """
         try:
             return await self.job(id_or_name)
         except NotFound:
-            newest = [one async for one in self.jobs(name=id_or_name, limit=1)]
-            if not newest:
-                raise
-        return await self.job(newest[0].id)
+            for archived in ("yes", "no") if archived_first else ("no", "yes"):
+                newest = [one async for one in self.jobs(name=id_or_name, limit=1, archived=archived)]
+                if newest:
+                    return await self.job(newest[0].id)
+            raise
 
     async def change_job(
         self,

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from gigpo.client.commands.options import Force, JobName, Limit, Name, ResultsFolder
 from gigpo.client.commands.training import finish
+from gigpo.client.completion import values_of
 from gigpo.client.document import overrides
 from gigpo.client.follow import event_line, follow
 from gigpo.client.models import Job
@@ -25,6 +26,16 @@ OfEnvironment = Annotated[str | None, typer.Option("--environment", help="Only j
 Estimator = Annotated[str | None, typer.Option("--advantage_estimator", help="Only jobs with this one.")]
 Kind = Annotated[str | None, typer.Option("--kind", help="training or evaluation.")]
 Parent = Annotated[str | None, typer.Option("--parent", metavar="JOB", help="Its retries, forks and evaluations.")]
+Tag = Annotated[str | None, typer.Option("--tag", help="Only jobs with this tag.")]
+Archived = Annotated[
+    str | None,
+    typer.Option(
+        "--archived",
+        metavar="no|yes|any",
+        help="Leave archived jobs out, show them alone, or show all; default: no.",
+        autocompletion=values_of("archived", ("no", "yes", "any")),
+    ),
+]
 Since = Annotated[str | None, typer.Option("--since", help="Created since then: 2h, 3d, or 2026-11-25T08:00.")]
 Until = Annotated[str | None, typer.Option("--until", help="Created before then.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON, as it comes.")]
@@ -44,6 +55,8 @@ def list_jobs(
     estimator: Estimator = None,
     kind: Kind = None,
     parent: Parent = None,
+    tag: Tag = None,
+    archived: Archived = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 20,
@@ -55,6 +68,7 @@ def list_jobs(
 
     gigpo jobs list --state RUNNING
     gigpo jobs list --since 2d --environment grid --limit 100
+    gigpo jobs list --tag baseline --archived any
     """
     with connected(runs, api) as client:
         found = list(
@@ -68,6 +82,8 @@ def list_jobs(
                 parent_job=client.find(parent).id if parent else None,
                 created_after=unix_s("--since", since),
                 created_before=unix_s("--until", until),
+                tag=tag,
+                archived=archived,
             )
         )
     if json_output:
@@ -100,8 +116,8 @@ def show(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_outpu
         return
     words = console(json_output)
     for name, value in found.model_dump(exclude={"spec", "metrics", "project_id", "origin"}).items():
-        if value is not None:
-            shown = clock(value) if name.endswith("unix_s") else value
+        if value is not None and value is not False and value != []:
+            shown = clock(value) if name.endswith("unix_s") else " ".join(value) if isinstance(value, list) else value
             words.print(f"{name.removesuffix('_unix_s'):>20}  {shown}")
     for name, value in (found.metrics or {}).items():
         words.print(f"{name:>20}  {number_text(value)}")

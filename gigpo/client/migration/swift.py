@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from gigpo.client.completion import environment_ids
 from gigpo.client.migration.script import Command
-from gigpo.client.migration.translation import Translation, no_folder, typed
+from gigpo.client.migration.translation import Translation, no_folder, number_of, typed
 from services.contracts.foreign import SOURCES, synonyms
 from services.contracts.foreign.row import spaced
 from services.contracts.job import TrackerName, flags
@@ -84,6 +84,10 @@ def _flag(name: str, given: Given) -> str:
 
 def _one(given: Given, name: str, default: object = None) -> Any:
     return typed(given[name][0]) if given.get(name) else default
+
+
+def _count(given: Given, name: str, default: int) -> int:
+    return int(number_of(_flag(name, given), given[name][0], least=1)) if given.get(name) else default
 
 
 def _model(job: Translation, given: Given) -> None:
@@ -174,10 +178,10 @@ def _prompts(job: Translation, given: Given) -> None:
 def _batch(job: Translation, given: Given, variables: dict[str, str]) -> None:
     """Completions per device and optimizer steps -> groups and batches."""
     devices = int(_digits(variables.get("NPROC_PER_NODE"))) * int(_digits(variables.get("NNODES")))
-    rows = _one(given, "per_device_train_batch_size", 1) * devices
-    accumulated = _one(given, "gradient_accumulation_steps", max(1, math.ceil(16 / rows)))
-    steps = _one(given, "steps_per_generation", accumulated)
-    batch = _one(given, "generation_batch_size", _one(given, "global_batch_size", rows * steps))
+    rows = _count(given, "per_device_train_batch_size", 1) * devices
+    accumulated = _count(given, "gradient_accumulation_steps", max(1, math.ceil(16 / rows)))
+    steps = _count(given, "steps_per_generation", accumulated)
+    batch = _count(given, "generation_batch_size", _count(given, "global_batch_size", rows * steps))
     generations = int(job.number("num_generations", 8))
     groups = max(1, batch // generations)
     job.put("groups_per_batch", groups, f"{batch} completions of {devices} process(es) in groups of {generations}")
@@ -203,13 +207,15 @@ def _length(job: Translation, given: Given, groups: int, per_batch: int) -> None
         total = max(1, steps // per_batch)
         job.put("total_batches", total, f"{steps} optimizer steps, {per_batch} a batch")
     elif sizes and len(sizes) == len(given.get("dataset", [])):
-        total = max(1, int(epochs * sum(sizes) / groups))
+        total = max(1, int(number_of("--num_train_epochs", str(epochs)) * sum(sizes) / groups))
         job.put("total_batches", total, f"{epochs} epoch(s) of {sum(sizes)} rows, {groups} a batch")
     else:
         job.put("total_batches", total, f"ours; {epochs} epoch(s) of a dataset whose size the script does not say")
     ratio = _one(given, "warmup_ratio", _one(given, "lr_warmup_fraction"))
     if ratio is not None:
-        job.put("warmup_batches", round(float(ratio) * total), f"{ratio} of {total} batches")
+        job.put(
+            "warmup_batches", round(number_of("the warm-up ratio", str(ratio)) * total), f"{ratio} of {total} batches"
+        )
 
 
 def _rest(job: Translation, given: Given) -> None:

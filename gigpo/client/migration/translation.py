@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from gigpo.client.errors import BadInput
 from services.contracts.foreign import Source, foreign_name
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 
@@ -57,9 +59,12 @@ class Translation:
         self.settings[key].comment = f"TO SETTLE: {sentence}"
         self.todo.append(f"{key}: {sentence}")
 
-    def number(self, key: str, default: float) -> float:
-        """The value of a numeric key, or the default."""
-        return float(self.settings[key].value) if key in self.settings else default
+    def number(self, key: str, default: float, *, least: float = 1) -> float:
+        """The value of a numeric key, or the default. Raises BadInput for another value than a number >= `least`."""
+        if key not in self.settings:
+            return default
+        setting = self.settings[key]
+        return _numeric(setting.comment, setting.value, least)
 
     def with_defaults(self) -> None:
         """Write out what the other trainer's defaults are, where ours differ."""
@@ -145,6 +150,17 @@ def plain(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)  # YAML's own form would take several lines
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def number_of(written: str, text: str, *, least: float = 0) -> float:
+    """The number that a setting of the script has, which is written like that. Raises BadInput for anything else."""
+    return _numeric(written, typed(text), least)
+
+
+def _numeric(written: str, value: object, least: float) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and least <= value < math.inf:
+        return value
+    raise BadInput(f"{written}: want a number >= {least:g}, got {plain(value)}")
 
 
 def typed(text: str) -> Any:

@@ -9,7 +9,7 @@ from typing import NamedTuple, get_args
 
 from gigpo.client.migration.script import Command
 from gigpo.client.migration.swift import job_name
-from gigpo.client.migration.translation import Translation, no_folder, typed
+from gigpo.client.migration.translation import Translation, no_folder, number_of, typed
 from services.contracts.foreign import SOURCES
 from services.contracts.job import TrackerName
 
@@ -104,11 +104,11 @@ def translated(command: Command, folder: Path) -> Translation:
 def _algorithm(job: Translation, given: dict[str, str]) -> None:
     kl = given.get(f"{_ACTOR}.use_kl_loss", "False") == "True"
     if given.get("algorithm.use_kl_in_reward") == "True":
-        coefficient = typed(given.get("algorithm.kl_ctrl.kl_coef", "0.001"))
+        coefficient = _number(given, "algorithm.kl_ctrl.kl_coef", "0.001")
         job.put("kl_in_reward", True, "algorithm.use_kl_in_reward=True")
         job.put("beta", coefficient, f"algorithm.kl_ctrl.kl_coef={coefficient:g}")
     else:
-        coefficient = typed(given.get(f"{_ACTOR}.kl_loss_coef", "0.001")) if kl else 0.0
+        coefficient = _number(given, f"{_ACTOR}.kl_loss_coef", "0.001") if kl else 0.0
         job.keep("kl_in_reward", False, "algorithm.use_kl_in_reward is False by default")
         job.put("beta", coefficient, f"use_kl_loss={kl}, kl_loss_coef={coefficient:g}" if kl else "use_kl_loss=False")
     kind = {"kl": "k1", "k1": "k1", "mse": "k2", "k2": "k2", "low_var_kl": "k3", "k3": "k3"}.get(
@@ -131,9 +131,15 @@ def _algorithm(job: Translation, given: dict[str, str]) -> None:
         job.keep("norm", "mean", "algorithm.gigpo.mode is mean_norm by default")
     ratio = given.get(f"{_ACTOR}.optim.lr_warmup_steps_ratio")
     if ratio is not None:
-        total = job.number("total_batches", 30)
-        job.put("warmup_batches", round(float(ratio) * total), f"lr_warmup_steps_ratio={ratio} of {total:g} batches")
+        total = job.number("total_batches", 30, least=0)
+        batches = round(_number(given, f"{_ACTOR}.optim.lr_warmup_steps_ratio", ratio) * total)
+        job.put("warmup_batches", batches, f"lr_warmup_steps_ratio={ratio} of {total:g} batches")
     job.put("max_staleness", 0, "verl-agent samples with the newest policy")
+
+
+def _number(given: dict[str, str], key: str, default: str) -> float:
+    text = given.get(key, default)
+    return number_of(f"{key}={text}", text)
 
 
 def _task(job: Translation, given: dict[str, str]) -> None:

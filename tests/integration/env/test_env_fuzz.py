@@ -23,7 +23,9 @@ HERE = Path(__file__).parent
 METHODS = [method.name for method in env_pb2.DESCRIPTOR.services_by_name["EnvironmentService"].methods]
 EVER = 60.0
 MOST = Settings().max_action_bytes
-fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 text = st.text(max_size=40)
 uint32, uint64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 json_value = st.recursive(

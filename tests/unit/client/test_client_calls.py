@@ -148,6 +148,26 @@ def test_a_name_stands_for_its_newest_job(kind: str) -> None:
     assert ask(kind, handler, "find", "j3").id == "j3"
 
 
+def test_an_archived_job_is_found_by_its_name_behind_the_others_or_before_them(kind: str) -> None:
+    named = {"no": ["j5"], "yes": ["j4", "j3"]}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/jobs/demo":
+            return problem(404, "no job 'demo'")
+        if request.url.path == "/v1/jobs":
+            found = named.get(request.url.params["archived"], [])[: int(request.url.params["limit"])]
+            return httpx.Response(200, json={"items": [job(id=one) for one in found], "next_cursor": None})
+        return httpx.Response(200, json=job(id=request.url.path.rpartition("/")[2]))
+
+    assert ask(kind, handler, "find", "demo").id == "j5"
+    assert ask(kind, handler, "find", "demo", archived_first=True).id == "j4"
+    del named["no"]
+    assert ask(kind, handler, "find", "demo").id == "j4"
+    named.clear()
+    with pytest.raises(client.NotFound, match="no job 'demo'"):
+        ask(kind, handler, "find", "demo", archived_first=True)
+
+
 def test_the_api_may_ask_for_patience(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slept = recorded_sleeps(monkeypatch)
     answers = [problem(429, "slow down", **{"retry-after": "7"}), httpx.Response(200, json=job())]

@@ -187,7 +187,7 @@ def test_up_and_down_speak_of_the_stack_that_is_there(gigpo: Gigpo, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("jobs", "lits"), "lits is not a command; want one of cancel, "),
+        (("jobs", "lits"), "lits is not a command; want one of archive, cancel, "),
         (("jobs", "list", "--limti", "3"), "--limti: unknown flag; did you mean --limit?"),
         (("jobs", "show"), "JOB: want a value, none is given; `gigpo jobs show --help` lists what there is"),
         (("jobs", "list", "--limit", "many"), "got 'many'; `gigpo jobs list --help` lists what there is"),

@@ -121,7 +121,7 @@ def test_all_unknown_flags_are_in_one_message_each_with_the_right_one(fake_api: 
         ("jobs list --limit 0", "--limit: want a number >= 1, got '0'; `gigpo jobs list --help`"),
         ("jobs list --limit many", "--limit: want a whole number, got 'many'"),
         ("jobs list --stat RUNNING", "--stat: unknown flag; did you mean --state? `gigpo jobs list --help`"),
-        ("jobs shw", "shw is not a command; want one of cancel, "),
+        ("jobs shw", "shw is not a command; want one of archive, cancel, delete, "),
         ("jobs show", "JOB: want a value, none is given; `gigpo jobs show --help`"),
         ("rlhf --rlhf_type grpo", "rlhf is not a command; want `gigpo train`; `gigpo train --from ms-swift"),
         ("trian", "trian is not a command; want one of "),
