@@ -83,8 +83,9 @@ def test_what_is_no_model_in_safetensors_is_refused(
 
 def test_where_the_operator_does_not_allow_it_the_answer_says_how_to_get_the_model(http: httpx.Client) -> None:
     assert refusal(http, {"model": "Qwen/Qwen2.5-0.5B-Instruct"}) == (
-        "model.model: Qwen/Qwen2.5-0.5B-Instruct is no folder that a job may take, and names on the Hugging Face hub are "
-        "not fetched here: `hf download Qwen/Qwen2.5-0.5B-Instruct --local-dir DIR` fetches it, then want model: DIR; or start the stack "
+        "model.model: Qwen/Qwen2.5-0.5B-Instruct is no folder that a job may take, and names on the Hugging Face hub "
+        "are not fetched here: `hf download Qwen/Qwen2.5-0.5B-Instruct --local-dir DIR` fetches it, then want model: "
+        "DIR; or start the stack "
         "with API_HUB_MODELS=true"
     )
 

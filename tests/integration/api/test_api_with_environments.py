@@ -97,7 +97,11 @@ def test_the_default_job_has_anchors(http: httpx.Client, default: dict[str, obje
 
 @pytest.mark.parametrize(
     ("kwargs", "words"),
-    [({"size": [2], "walls": [3]}, "free cells"), ({"size": 5}, "wants list of integer"), ({"sise": [3]}, "sise: unknown key")],
+    [
+        ({"size": [2], "walls": [3]}, "free cells"),
+        ({"size": 5}, "wants list of integer"),
+        ({"sise": [3]}, "sise: unknown key"),
+    ],
 )
 def test_kwargs_that_the_environment_refuses_are_refused_at_the_door(
     http: httpx.Client, default: dict[str, object], kwargs: dict[str, object], words: str

@@ -169,7 +169,9 @@ def test_a_generator_of_clients_knows_how_to_read_every_answer(document: dict[st
                     if name.startswith("text/") or name in {"application/json", "application/octet-stream"}
                 ]
                 assert known or not content or status >= "400", call["operationId"]
-                texts = [media["schema"]["type"] for name, media in content.items() if name in {"text/csv", "text/plain"}]
+                texts = [
+                    media["schema"]["type"] for name, media in content.items() if name in {"text/csv", "text/plain"}
+                ]
                 assert set(texts) <= {"string"}, call["operationId"]
     export = document["paths"]["/v1/jobs/{job_id}/checkpoints/{name}/export"]["get"]  # type: ignore[index]
     assert list(export["responses"]["200"]["content"]) == ["application/x-tar", "application/octet-stream"]

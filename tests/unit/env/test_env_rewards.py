@@ -149,7 +149,10 @@ def test_soft_overlong_falls_over_the_last_tokens(tokens, value):
     [
         ({"reward_funcs": ["accuracy", "nonsense"]}, "unknown reward function 'nonsense'; known: accuracy, cosine"),
         ({"reward_funcs": ["cosine"]}, "cosine_max_len: cosine needs a number of tokens"),
-        ({"reward_funcs": ["soft_overlong"], "soft_cache_length": 1}, "soft_max_length: soft_overlong needs a number of tokens"),
+        (
+            {"reward_funcs": ["soft_overlong"], "soft_cache_length": 1},
+            "soft_max_length: soft_overlong needs a number of tokens",
+        ),
     ],
 )
 def test_functions_that_cannot_be_had_are_refused(rewards, words):
