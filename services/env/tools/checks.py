@@ -150,17 +150,37 @@ async def equal_states_admit_equal_actions(subject: Subject) -> str:
 
 
 async def rewards_are_sound(subject: Subject) -> str:
-    """Rewards and scores are finite, and no step of a plan is a fault."""
+    """Rewards and scores are finite, and an episode that is won is over."""
     outcomes = [outcome for episode in await subject.played() for outcome in episode.outcomes]
     for outcome in outcomes:
-        if outcome.HasField("fault"):
-            raise CheckFailed(f"a step failed: {outcome.fault.message}")
-        if not (math.isfinite(outcome.reward) and math.isfinite(outcome.score)):
+        if not outcome.HasField("fault") and not (math.isfinite(outcome.reward) and math.isfinite(outcome.score)):
             raise CheckFailed(f"reward {outcome.reward}, score {outcome.score}")
         if outcome.won and not (outcome.terminated or outcome.truncated):
             raise CheckFailed("an episode is won and goes on")
     rewards = [outcome.reward for outcome in outcomes]
     return f"{min(rewards):g} to {max(rewards):g} in {len(rewards)} steps"
+
+
+async def admissible_actions_are_no_fault(subject: Subject) -> str:
+    """Every admissible action is answered: each first one in a session of its own, then random play of several tasks."""
+    first = (await subject.played())[0].first
+    choices = list(first.admissible_actions) or list(subject.entry.example_actions)
+    for action in choices[: subject.turns]:
+        async with subject.opened(1) as group:
+            _want_no_fault(action, await subject.client.step(group.leases[0], 1, action))
+    steps, seed = 0, 0
+    while steps < subject.turns and seed in PANEL:
+        for episode in await subject.played(seed):
+            steps += len(episode.actions)
+            for action, outcome in zip(episode.actions, episode.outcomes, strict=True):
+                _want_no_fault(action, outcome)
+        seed += 1
+    return f"{min(len(choices), subject.turns)} first actions, {steps} steps of random play"
+
+
+def _want_no_fault(action: str, outcome: env_pb2.Outcome) -> None:
+    if outcome.HasField("fault"):
+        raise CheckFailed(f"the action {action!r:.80} failed: {outcome.fault.message}")
 
 
 async def invalid_actions_are_no_fault(subject: Subject) -> str:

@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
     "anchors": checks.anchors_recur,
     "state keys": checks.equal_states_admit_equal_actions,
     "rewards": checks.rewards_are_sound,
+    "actions": checks.admissible_actions_are_no_fault,
     "invalid action": checks.invalid_actions_are_no_fault,
     "vocabulary": checks.vocabulary_covers_the_texts,
     "end": checks.episodes_end,

@@ -38,6 +38,20 @@ class Broken(Environment):
         return ["go", "stay", "start"]
 
 
+class Trap(Environment):
+    """Every door but one ends the episode; the last one is a mistake of the author's."""
+
+    def reset(self, seed: int, split: str) -> Observation:
+        return Observation(
+            text=f"seed {seed}", admissible_actions=(*(f"door {number}" for number in range(30)), "trap")
+        )
+
+    def step(self, action: str) -> Outcome:
+        if action == "trap":
+            raise AttributeError("no such room")
+        return Outcome(observation=Observation(text="out"), terminated=True)
+
+
 class Elsewhere(Broken):
     """Needs a module that nobody has."""
 

@@ -126,14 +126,23 @@ def test_a_broken_environment_fails_its_checks_and_the_status_says_so(gigpo):
     document = json.loads(shown.stdout)
     failed = {one["check"]: one["note"] for one in document["findings"] if one["result"] == "failed"}
     assert set(failed) == {
-        *("described", "determinism", "rebuild", "anchors", "state keys", "rewards", "invalid action", "vocabulary"),
-        *("close", "available"),
+        *("described", "determinism", "rebuild", "anchors", "state keys", "rewards", "actions", "invalid action"),
+        *("vocabulary", "close", "available"),
     }
     assert document["failed"] == len(failed)
     assert "colour" in failed["described"]
     assert "files behind" in failed["close"]
     assert "strange" in failed["vocabulary"]
     assert "cannot be imported" in failed["available"]
+
+
+def test_an_action_that_raises_fails_the_check_by_name_however_rarely_it_is_played(gigpo):
+    trap = FAULTY | {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps({"trap": "broken_environment:Trap"})}
+    shown = gigpo("check", "trap", "--json", **trap)
+    assert shown.returncode == 1
+    failed = {one["check"]: one["note"] for one in json.loads(shown.stdout)["findings"] if one["result"] == "failed"}
+    assert "the action 'trap' failed: " in failed["actions"]
+    assert "AttributeError" in failed["actions"]
 
 
 def test_a_missing_extra_is_named_and_no_failure(gigpo):
