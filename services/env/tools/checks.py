@@ -162,7 +162,7 @@ async def rewards_are_sound(subject: Subject) -> str:
 
 
 async def admissible_actions_are_no_fault(subject: Subject) -> str:
-    """Every admissible action is answered: each first one in a session of its own, then random play of several tasks."""
+    """Every admissible action is answered: each first one in a session of its own, then in random play of tasks."""
     first = (await subject.played())[0].first
     choices = list(first.admissible_actions) or list(subject.entry.example_actions)
     for action in choices[: subject.turns]:
