@@ -3,7 +3,7 @@
 import asyncio
 
 from services.env.edge.server import running_server
-from services.env.settings import Settings
+from services.env.settings import Settings, read_settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
 
@@ -18,7 +18,7 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     """Read the settings and serve; exit status 0 after a drain."""
-    settings = Settings()
+    settings = read_settings()
     configure_logging("env", settings.log_level)
     asyncio.run(serve(settings))
 

@@ -1,11 +1,18 @@
 """Settings of the environment service: environment variables ENV_SERVICE_*."""
 
 import json
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, JsonValue, StringConstraints
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BeforeValidator, Field, JsonValue, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from services.contracts.plain_errors import in_words, shown
+
+PREFIX = "ENV_SERVICE_"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -21,7 +28,7 @@ def _listed(names: object) -> object:
 class Settings(BaseSettings):
     """Read once in main, passed down."""
 
-    model_config = SettingsConfigDict(env_prefix="ENV_SERVICE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535)
@@ -82,3 +89,17 @@ class Settings(BaseSettings):
     extra_environments: dict[str, str] = {}
     """Id -> "module:Class" of environments that no installed package registers. A module that is not installed is
     looked for in the folder in which the service was started."""
+
+
+def read_settings() -> Settings:
+    """The settings in this process's variables; ends the process with status 2 and a sentence where one is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{PREFIX}{str(one['loc'][0]).upper()}: {in_words(one)}" for one in error.errors())
+    except SettingsError as error:  # raised before a value is looked at
+        (field,) = re.findall(r'field "(\w+)"', str(error))
+        name = f"{PREFIX}{field.upper()}"
+        wrong = f"{name}: want JSON, got {shown(os.environ.get(name, ''))}"
+    sys.stderr.write(f"{wrong}\n")
+    sys.exit(2)

@@ -7,7 +7,7 @@ import sys
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.env.settings import Settings
+from services.env.settings import read_settings
 
 TIMEOUT_S = 3.0
 """Longest wait for the answer."""
@@ -26,7 +26,7 @@ def status(port: int) -> str:
 
 def main() -> int:
     """Exit status: 0 SERVING, 1 anything else."""
-    found = status(Settings().port)
+    found = status(read_settings().port)
     if found != "SERVING":
         sys.stderr.write(f"env: {found}\n")
     return 0 if found == "SERVING" else 1

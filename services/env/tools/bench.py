@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from services.env.settings import Settings
+from services.env.settings import read_settings
 from services.env.tools.bench_load import Load, Service, Taken, served
 from services.env.tools.bench_openenv import OpenEnvLoad, OpenEnvMissingError, openenv_served
 from services.env.tools.local import Task
@@ -142,7 +142,7 @@ def _task(plan: Plan) -> Task:
 def _own_time_ms(task: Task) -> float:
     """Mean time of a step without any service, ms."""
     found = _registry().find(task.environment)
-    root = Settings().data_root
+    root = read_settings().data_root
     kwargs = valid_kwargs(found, task.kwargs_json, str(root.resolve()) if root else None)
     rng, steps, spent = random.Random(0), 0, 0.0
     while steps < OWN_STEPS:
@@ -159,7 +159,7 @@ def _own_time_ms(task: Task) -> float:
 
 
 def _registry() -> Registry:
-    config = worker_config(Settings())
+    config = worker_config(read_settings())
     if config.import_folder:  # workers look there too
         sys.path.append(config.import_folder)
     return Registry(config.environments, config.options)

@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from services.contracts.environment import EnvironmentInfo
 from services.env.edge.translation import environment_message
-from services.env.settings import Settings
+from services.env.settings import read_settings
 from services.env.workers.listing import installed
 
 
@@ -17,5 +17,5 @@ def local_catalogue() -> list[dict[str, JsonValue]]:
             "info": EnvironmentInfo.listed(environment_message(entry)).model_dump(mode="json"),
             "unavailable_reason": entry.unavailable_reason,
         }
-        for entry in asyncio.run(installed(Settings()))
+        for entry in asyncio.run(installed(read_settings()))
     ]

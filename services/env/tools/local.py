@@ -12,7 +12,7 @@ from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 from pydantic import JsonValue
 
 from services.env.edge.server import MAX_MESSAGE_BYTES, running_server
-from services.env.settings import Settings
+from services.env.settings import Settings, read_settings
 
 CALL_TIMEOUT_S = 120.0
 """Longer than the service's own deadlines, so that its words arrive."""
@@ -102,7 +102,7 @@ async def local_service(**settings: object) -> AsyncIterator[EnvClient]:
     Raises:
         TimeoutError: no worker came up.
     """
-    own = Settings.model_validate({**Settings().model_dump(), "port": 0, "drain_s": DRAIN_S, **settings})
+    own = Settings.model_validate({**read_settings().model_dump(), "port": 0, "drain_s": DRAIN_S, **settings})
     async with running_server(own) as address, grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
         yield EnvClient(channel)
 

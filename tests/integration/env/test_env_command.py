@@ -145,6 +145,21 @@ def test_an_action_that_raises_fails_the_check_by_name_however_rarely_it_is_play
     assert "AttributeError" in failed["actions"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("EXTRA_ENVIRONMENTS", "{'bad json'", "want JSON, got \"{'bad json'\""),
+        ("EXTRA_ENVIRONMENTS", "[1]", "want a mapping of keys to values, got [1]"),
+        ("WORKERS", "many", "want a whole number, got 'many'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["list", "check"])
+def test_a_wrong_setting_is_named_with_its_variable(gigpo, command, name, value, sentence):
+    arguments = (command, "grid") if command == "check" else (command,)
+    shown = gigpo(*arguments, **{f"ENV_SERVICE_{name}": value})
+    assert (shown.returncode, shown.stderr) == (2, f"ENV_SERVICE_{name}: {sentence}\n")
+
+
 def test_a_missing_extra_is_named_and_no_failure(gigpo):
     shown = gigpo("check", "far", **FAR)
     assert shown.returncode == 0
