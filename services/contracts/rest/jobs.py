@@ -166,7 +166,7 @@ class JobChanges(Request):
         default_factory=lambda: None, max_length=NOTES_CHARACTERS
     )
     """Null: none."""
-    archived: bool = Field(default_factory=bool)
+    archived: bool = Field(default_factory=bool, strict=True)
     """True: lists leave the job out. 409 for a job that has not ended."""
 
 
