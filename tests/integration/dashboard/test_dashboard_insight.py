@@ -42,7 +42,7 @@ def job(api: ApiProcess) -> str:
         for batch in range(20):
             api.say(job, "metrics", batch=batch, version=batch + 1, success=0.0, return_mean=0.0, invalid_share=0.4)
         until(http, job, "RUNNING")
-        while len(http.get(f"/v1/jobs/{job}/metrics").json()) < 20:  # pytest's timeout is the deadline
+        while len(http.get(f"/v1/jobs/{job}/metrics?shape=list").json()) < 20:  # pytest's timeout is the deadline
             pass
     for batch in range(4):
         episodes = [
