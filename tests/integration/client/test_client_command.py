@@ -298,10 +298,7 @@ def test_results_that_could_not_be_written_are_refused_before_a_stack_is_started
         (tmp_path / folder / "spec.yaml").write_text("precious")
     done = gigpo(command, "--name", "mine")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert (
-        done.stderr.startswith("gigpo: runs/mine contains other files than a gigpo ")
-        or "/runs/mine holds" in done.stderr
-    )
+    assert "runs/mine contains other files than a gigpo " in done.stderr
     assert not (tmp_path / "runs" / ".platform").exists()
     assert (tmp_path / "runs" / "mine" / "spec.yaml").read_text() == "precious"
 
