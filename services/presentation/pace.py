@@ -55,7 +55,7 @@ class Pace:
     @property
     def progress(self) -> Progress | None:
         """What the job does now; None: nothing whose end is known."""
-        if self._phase is not None or not self._training:
+        if self._phase is not None or not self._training or not self._total_batches:
             return self._phase
         done = self._points[-1][1] if self._points else 0
         left = _left(list(self._points), self._total_batches)

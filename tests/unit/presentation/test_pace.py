@@ -65,3 +65,9 @@ def test_progress_in_words() -> None:
     assert progress_words(Progress("training", 0, 1_000, "batches", None)) == "training 0/1,000 batches"
     assert [duration(4.2), duration(59), duration(200), duration(1_613)] == ["4.2 s", "59 s", "3 min 20 s", "26 min"]
     assert [duration(300), duration(3_600), duration(3_660)] == ["5 min", "1 h", "1 h 1 min"]
+
+
+def test_a_job_that_trains_nothing_has_no_progress_of_its_training() -> None:
+    pace = Pace(0)
+    pace.hear("phase", 0.0, {"phase": "training", "batch": 0})
+    assert pace.progress is None
