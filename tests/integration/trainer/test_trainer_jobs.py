@@ -185,7 +185,7 @@ async def test_groups_that_teach_nothing_are_dropped_and_replaced_when_the_job_s
 
 async def test_groups_sampled_by_too_old_a_version_are_never_trained(redis: Redis, redis_url: str, tmp_path: Path):
     """Every group says it was sampled one version ago: from batch 1 on none may be trained when max_staleness is 0."""
-    spec = small_spec(evaluation={"eval_baselines": False}, limits={"batch_timeout_s": 1.0})
+    spec = small_spec(evaluation={"eval_baselines": False}, limits={"batch_timeout_s": 8.0})
     with trainer_process(redis_url, tmp_path):
         async with surroundings(redis, redis_url, "job_a", age=1) as rollout:
             await submit(redis, redis_url, "job_a", spec)
