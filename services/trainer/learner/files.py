@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from tempfile import mkdtemp
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+
+from services.kit.files import sync_folder, whole_file
 
 READABLE = 0o644
 """Other services, often as other users, read what the trainer writes."""
@@ -24,24 +25,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         OSError: the disk refuses it; nothing is left of it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(dict(tensors), temporary, metadata={"format": "pt", **(metadata or {})})
-        return _publish(temporary, path)
-    except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as unfinished:
+        try:
+            save_file(dict(tensors), unfinished, metadata={"format": "pt", **(metadata or {})})
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from error
+        unfinished.chmod(READABLE)
+        return file_hash(unfinished)
 
 
 def write_text(path: Path, text: str) -> str:
     """Write a UTF-8 file; return its hex sha256."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        return _publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.chmod(READABLE)
+        return file_hash(unfinished)
 
 
 @contextmanager
@@ -76,25 +74,6 @@ def file_hash(path: Path) -> str:
     """Hex sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's entries durable: a rename is not, until then."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _publish(temporary: Path, path: Path) -> str:
-    temporary.chmod(READABLE)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    digest = file_hash(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
-    return digest
 
 
 def _swap(temporary: Path, folder: Path) -> None:

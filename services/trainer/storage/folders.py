@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from services.contracts.jobfolder import JobFolder
+from services.kit.files import whole_file
 
 
 def made_folder(data_dir: Path, job: str) -> JobFolder:
@@ -18,17 +18,5 @@ def made_folder(data_dir: Path, job: str) -> JobFolder:
 def write_durably(path: Path, payload: bytes) -> None:
     """Write a file so that it is there wholly or not at all, whatever dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(payload)
