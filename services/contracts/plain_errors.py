@@ -9,6 +9,8 @@ from datetime import date
 from difflib import get_close_matches
 from typing import Any
 
+from pydantic import ValidationError
+
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 """Names of jobs."""
 
@@ -49,6 +51,11 @@ _WANTED = {
 """pydantic's type of an error -> the wanted value; names in braces are of the error's context."""
 _SHOWN = 60
 """Characters of a value in a sentence."""
+
+
+def settings_in_words(error: ValidationError, prefix: str) -> str:
+    """A sentence for each wrong environment variable of a service's settings. Not for settings that hold secrets."""
+    return "; ".join(f"{prefix}{str(one['loc'][0]).upper()}: {in_words(one)}" for one in error.errors())
 
 
 def in_words(problem: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, JsonValue, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from services.contracts.plain_errors import in_words, shown
+from services.contracts.plain_errors import settings_in_words, shown
 
 PREFIX = "ENV_SERVICE_"
 
@@ -96,7 +96,7 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(f"{PREFIX}{str(one['loc'][0]).upper()}: {in_words(one)}" for one in error.errors())
+        wrong = settings_in_words(error, PREFIX)
     except SettingsError as error:  # raised before a value is looked at
         (field,) = re.findall(r'field "(\w+)"', str(error))
         name = f"{PREFIX}{field.upper()}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from pydantic import ValidationError
 
-from services.contracts.plain_errors import in_words
+from services.contracts.plain_errors import settings_in_words
 from services.stack.plan import stack_stages
 from services.stack.ports import PortTaken, require_free_port
 from services.stack.record import AlreadyHeld, held_folder, write_record
@@ -107,8 +107,7 @@ def main() -> int:
                 require_free_port(settings.api_port)
             return asyncio.run(run(settings))
     except ValidationError as error:
-        sentences = [f"STACK_{str(one['loc'][0]).upper()}: {in_words(one)}" for one in error.errors()]
-        sys.stderr.write(f"stack: {'; '.join(sentences)}\n")
+        sys.stderr.write(f"stack: {settings_in_words(error, 'STACK_')}\n")
     except (AlreadyHeld, PortTaken) as refusal:
         sys.stderr.write(f"stack: {refusal}\n")
     return REFUSED
