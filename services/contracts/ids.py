@@ -6,10 +6,18 @@ Nothing here is random or depends on the job's id, so two runs of one spec can b
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from enum import StrEnum
 
-Purpose = Literal["train", "eval", "warmstart"]
-"""Why a group is played: to train on, to measure a pinned policy version, or for the format warm start."""
+
+class Purpose(StrEnum):
+    """Why a group is played."""
+
+    TRAINING = "train"
+    EVALUATION = "eval"
+    """To measure a pinned policy version."""
+    WARMSTART = "warmstart"
+    """For the format warm start."""
+
 
 SEED_BITS = 31  # seeds travel through numpy, gymnasium and vLLM, which all take a non-negative int32
 

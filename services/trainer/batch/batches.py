@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gigpo_core import GigpoError
 from services.contracts import ids
+from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState
@@ -60,10 +61,10 @@ def training_group(session: Session, cursor: int) -> OpenedGroup:
     spec = session.spec
     return OpenedGroup(
         job_id=session.job,
-        group_id=ids.group_id(spec.fingerprint(), "train", 0, cursor),
-        purpose="train",
+        group_id=ids.group_id(spec.fingerprint(), Purpose.TRAINING, 0, cursor),
+        purpose=Purpose.TRAINING,
         cursor=cursor,
-        task_seed=ids.task_seed(spec.training.seed, "train", cursor),
+        task_seed=ids.task_seed(spec.training.seed, Purpose.TRAINING, cursor),
         split=spec.environment.train_split,
         n=spec.rollout.num_generations,
         min_version=session.progress.batch,  # served by now, and never too old for the batches admitted by it
@@ -174,7 +175,7 @@ async def _note_arrivals(session: Session) -> bool:
     arrived = await session.arrivals.wait(session.epoch, session.queue.unscored())
     session.queue.scored(name for name, state in arrived.items() if state is GroupState.SCORED)
     first = [training_group(session, cursor).group_id for cursor in range(FIRST_GROUPS)]
-    for name, cause in (await note_arrivals(session, arrived, "train", first)).items():
+    for name, cause in (await note_arrivals(session, arrived, Purpose.TRAINING, first)).items():
         session.queue.lose(name)
         await session.events.count(f"group {name} was dropped and is replaced: {cause}")
     return GroupState.SCORED in arrived.values()

@@ -23,7 +23,7 @@ async def note_arrivals(
         JobFailed: see `Playability.given_up`.
     """
     causes = {name: await _cause(session, name) for name, state in arrived.items() if state is GroupState.DROPPED}
-    played_before = session.progress.batch > 0 or (purpose == "eval" and bool(session.evaluations))
+    played_before = session.progress.batch > 0 or (purpose == Purpose.EVALUATION and bool(session.evaluations))
     if len(causes) < len(arrived) or played_before:
         session.playability.played(purpose)
     session.playability.given_up(causes, purpose, first)

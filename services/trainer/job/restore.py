@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import Phase
+from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
@@ -189,12 +190,14 @@ async def consume_leftovers(session: Session) -> None:
     """Groups whose effect is durable, but whose trainer died before it could say so; keep what may be replayed."""
     records = await _live_records(session.ledger)
     if session.progress.warmstarted:
-        practised = [name for name, record in records.items() if record.purpose == "warmstart"]
+        practised = [name for name, record in records.items() if record.purpose == Purpose.WARMSTART]
         await consume_gathered(session, Settlement(SettlementKind.LEFTOVERS), practised)
     keep, batch = session.spec.checkpoint.checkpoint_keep, session.progress.batch
     replayable = replayable_from(session.folder.checkpoints, batch, keep)
     for number in sorted((number for number in await session.ledger.manifests() if number < batch), reverse=True):
-        names = [name for name, record in records.items() if (record.purpose, record.batch) == ("train", number)]
+        names = [
+            name for name, record in records.items() if (record.purpose, record.batch) == (Purpose.TRAINING, number)
+        ]
         if settlement_of(number) is None and number >= replayable:
             session.consumption.trained(number, names)
         else:

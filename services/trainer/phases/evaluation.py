@@ -11,6 +11,7 @@ from typing import Literal
 from services.contracts import ids
 from services.contracts.archive import packed
 from services.contracts.events import Evaluated, Phase
+from services.contracts.ids import Purpose
 from services.contracts.jobfolder import JobFolder
 from services.contracts.json_records import EVALUATION
 from services.contracts.messages import Episode, OpenedGroup
@@ -97,21 +98,22 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
 def panel_groups(session: Session, chosen: Panel) -> list[OpenedGroup]:
     """One group of one episode per task; every label and version plays the same tasks."""
     spec = session.spec
-    count, seed = spec.evaluation.eval_episodes, spec.evaluation.eval_seed
+    count = spec.evaluation.eval_episodes
+    seeds = [ids.task_seed(spec.evaluation.eval_seed, Purpose.EVALUATION, cursor) for cursor in range(count + 1)]
     return [
         OpenedGroup(
             job_id=session.job,
-            group_id=ids.group_id(spec.fingerprint(), "eval", chosen.round, cursor),
-            purpose="eval",
+            group_id=ids.group_id(spec.fingerprint(), Purpose.EVALUATION, chosen.round, cursor),
+            purpose=Purpose.EVALUATION,
             cursor=cursor,
-            task_seed=ids.task_seed(seed, "eval", cursor),
+            task_seed=seeds[cursor],
             split=spec.environment.eval_split,
             n=1,
             min_version=chosen.version,
             actor=chosen.actor,
             task_view=chosen.task_view,
             # the next task's sentence, so that each is shown once and none beside its own world
-            sentence_seed=ids.task_seed(seed, "eval", cursor + 1) if chosen.task_view == "shuffled" else None,
+            sentence_seed=seeds[cursor + 1] if chosen.task_view == "shuffled" else None,
         )
         for cursor in range(count)
     ]
