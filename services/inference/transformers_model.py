@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
+from services.inference.transformers_adapter import ADAPTER_CONFIG, load_adapter
 
 
 class LoadedModel:
@@ -34,7 +35,13 @@ class LoadedModel:
 
     @torch.no_grad()
     def load_version(self, folder: Path, version: int, max_model_len: int) -> None:
-        """Copy a version's tensors into the model. The files are verified: every parameter but tied ones is there."""
+        """Copy a version's tensors into the model, or its adapter beside them. The files are verified: every parameter
+        but tied ones is there.
+        """
+        if (folder / ADAPTER_CONFIG).exists():
+            load_adapter(self._model, folder)
+            self._version, self.max_model_len = version, max_model_len
+            return
         parameters = dict(self._model.named_parameters())
         for file in sorted(folder.glob("*.safetensors")):
             for name, tensor in load_file(file).items():

@@ -34,6 +34,8 @@ def verify(manifest: PolicyManifest, data_dir: Path) -> None:
     stray = {file.name for file in folder.glob("*.safetensors")} - manifest.files.keys()
     if stray:
         raise UpdateRejected(f"{folder} holds {sorted(stray)}, which version {manifest.version} does not name")
+    if manifest.adapter_rank:
+        return  # its tensors have names of their own; the engine's loader and the probe judge them
     wanted_tensors, found_tensors = tensor_shapes(base), tensor_shapes(folder)
     if wanted_tensors != found_tensors:
         odd = sorted(name for name, _ in wanted_tensors.items() ^ found_tensors.items())
@@ -43,13 +45,17 @@ def verify(manifest: PolicyManifest, data_dir: Path) -> None:
 def whole_model(manifest: PolicyManifest, folder: Path) -> Path:
     """Make `folder`: links to what the base holds beside weights, and to the version's weights. For an engine's start.
 
+    Of a version that is an adapter the weights are the base's.
+
     Raises:
         UpdateRejected: the base or the version is gone.
     """
     folder.mkdir()
     try:
-        beside = [file for file in Path(manifest.base).iterdir() if not file.name.endswith(WEIGHT_FILES)]
-        for file in [*beside, *(Path(manifest.path) / name for name in manifest.files)]:
+        base = list(Path(manifest.base).iterdir())
+        beside = [file for file in base if not file.name.endswith(WEIGHT_FILES)]
+        version = [Path(manifest.path) / name for name in manifest.files]
+        for file in base if manifest.adapter_rank else [*beside, *version]:
             (folder / file.name).symlink_to(file.resolve(strict=True))
     except OSError as error:
         raise UpdateRejected(

@@ -57,6 +57,7 @@ def job_summary(
         batches=batches,
         wall_s=time.time() - progress.started_unix_s,
         engine=spec.inference.engine,
+        tuner_type=spec.model.tuner_type,
         advantage_estimator=spec.algorithm.advantage_estimator,
         ledger=LedgerSummary(
             opened=balance.opened,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from gigpo_core.kl import kl_estimate
 from gigpo_core.tokens import row_sums
 from services.contracts.job import JobSpec, WarmStart
 from services.contracts.policy import PolicyProbe
+from services.trainer.learner.adapter import adapters_off, add_adapter, dropping, merged, save_adapter
 from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import LearnerError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
@@ -53,13 +55,15 @@ BETAS = (0.9, 0.95)
 
 NOT_EXPORTED = ("*.safetensors", "*.index.json", "*.bin", "*.pt", "*.pth", "*.gguf", "*.py", ".*")
 """Weights are ours, and code in a model folder is not handed on."""
+ADAPTER_FOLDER = "adapter"
+"""Of an export: the adapters alone, in peft's format."""
 
 
 class Learner:
     """One job's policy in training. Not thread-safe; torch's thread count is the caller's setting.
 
-    Weights and optimizer are float32 whatever the job's torch_dtype; with bfloat16 the products run in bfloat16 and
-    published weights are rounded to it.
+    What is trained, and its optimizer, is float32 whatever the job's torch_dtype; with bfloat16 the products run in
+    bfloat16, published weights are rounded to it, and weights that adapters leave frozen are kept in it.
     """
 
     def __init__(self, spec: JobSpec, folder: Path) -> None:
@@ -74,7 +78,10 @@ class Learner:
         self.optimizer_steps = 0
         """Optimizer steps of `train_batch` so far; the warm start's are not counted."""
         self._generator = torch.Generator().manual_seed(spec.training.seed)
-        model = load_policy(folder)
+        self._adapts = spec.model.tuner_type == "lora"
+        model = load_policy(folder, spec.model.torch_dtype if self._adapts else "float32")
+        if self._adapts:
+            add_adapter(model, spec.model, spec.training.seed)
         if spec.training.gradient_checkpointing:
             _checkpoint_activations(model)
         self._scorer = Scorer(
@@ -191,11 +198,13 @@ class Learner:
         }
 
     def save_policy(self, folder: Path) -> dict[str, str]:
-        """Write the current weights alone, in the job's torch_dtype, for a policy version.
+        """Write the current weights alone, in the job's torch_dtype, for a policy version; of LoRA the adapter.
 
         Returns:
             File name -> hex sha256.
         """
+        if self._adapts:
+            return save_adapter(self.model, folder, self.spec.model.torch_dtype)
         return save_weights(self.model, folder, self.spec.model.torch_dtype)
 
     def probe(self) -> PolicyProbe | None:
@@ -211,12 +220,12 @@ class Learner:
             File name -> hex sha256.
         """
         tensors: dict[str, dict[str, Tensor]] = {
-            "weights": _on_cpu(_weights(self.model)),
-            "optimizer": optimizer_tensors(self._optimizer, _weights(self.model)),
+            "weights": _on_cpu(_trained(self.model)),
+            "optimizer": optimizer_tensors(self._optimizer, _trained(self.model)),
             "generator": {"state": self._generator.get_state()},
         }
         if self._reference is not None:
-            tensors["reference"] = _on_cpu(_weights(self._reference))
+            tensors["reference"] = _on_cpu(dict(self._reference.named_parameters()))
         return write_state(State(tensors, {"optimizer_steps": self.optimizer_steps}), folder)
 
     def load(self, folder: Path) -> None:
@@ -229,15 +238,17 @@ class Learner:
         state = read_state(folder)
         if ("reference" in state.tensors) != (self._reference is not None):
             raise StateError(f"{folder}: want a reference policy exactly if beta > 0, beta is {self._beta}")
-        restore_weights(_weights(self.model), state.tensors["weights"])
-        restore_optimizer(self._optimizer, _weights(self.model), state.tensors["optimizer"])
+        restore_weights(_trained(self.model), state.tensors["weights"])
+        restore_optimizer(self._optimizer, _trained(self.model), state.tensors["optimizer"])
         if self._reference is not None:
-            restore_weights(_weights(self._reference), state.tensors["reference"])
+            restore_weights(dict(self._reference.named_parameters()), state.tensors["reference"])
         self._generator.set_state(state.tensors["generator"]["state"])
         self.optimizer_steps = state.numbers["optimizer_steps"]
 
     def export(self, folder: Path) -> None:
         """Write a whole Hugging Face folder (config, tokenizer, weights), complete or not at all.
+
+        Of LoRA the weights have the adapters in them, and the folder `adapter` holds these alone.
 
         What else `folder` may have held is gone afterwards.
         """
@@ -247,26 +258,33 @@ class Learner:
             config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
             config["dtype"] = self.spec.model.torch_dtype
             write_text(unfinished / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-            self.save_policy(unfinished)
+            if self._adapts:
+                save_adapter(self.model, unfinished / ADAPTER_FOLDER, self.spec.model.torch_dtype)
+            with merged(self.model) if self._adapts else nullcontext():
+                save_weights(self.model, unfinished, self.spec.model.torch_dtype)
 
     @property
     def _beta(self) -> float:
         return self.spec.algorithm.beta
 
     def _start_afresh(self) -> None:
-        matrices = [weight for weight in self.model.parameters() if weight.ndim >= 2]
-        others = [weight for weight in self.model.parameters() if weight.ndim < 2]
+        trained = _trained(self.model).values()
+        matrices = [weight for weight in trained if weight.ndim >= 2]
+        others = [weight for weight in trained if weight.ndim < 2]
         groups = [
             {"params": matrices, "weight_decay": self.spec.training.weight_decay},
             {"params": others, "weight_decay": 0.0},  # biases and norms: decay would only shift what they centre
         ]
         self._optimizer = AdamW(groups, lr=self.spec.training.learning_rate, betas=BETAS, fused=True)
-        self._reference = _frozen_copy(self.model) if self._beta > 0 else None
+        self._reference = _frozen_copy(self.model) if self._beta > 0 and not self._adapts else None
 
     def _under_reference(self, rows: TokenRows) -> Tensor:
         """float32 [T]: the log-probabilities of the response tokens under the reference policy."""
-        if self._reference is None:
+        if self._beta == 0:
             raise LearnerError("beta: want more than 0 for a reference policy, got 0")
+        if self._reference is None:
+            with adapters_off(self.model):
+                return self._scorer.constants(rows)[0]
         return replace(self._scorer, model=self._reference).constants(rows)[0]
 
     def _columns(self, rows: Sequence[Row]) -> Columns:
@@ -286,8 +304,9 @@ class Learner:
         return {"current_mismatch_kl": kl}
 
     def _step(self, minibatch: Columns, loss: LossConfig) -> dict[str, float]:
-        measured = accumulate_gradient(self._scorer, minibatch, loss, token_mask(self.spec))
-        weights = list(self.model.parameters())
+        with dropping(self.model, self._generator):
+            measured = accumulate_gradient(self._scorer, minibatch, loss, token_mask(self.spec))
+        weights = list(_trained(self.model).values())
         measured["grad_norm"] = step_weights(self._optimizer, weights, self.spec.training.max_grad_norm)
         self.optimizer_steps += 1
         return measured
@@ -300,8 +319,9 @@ def _means(steps: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: sum(step[name] for step in steps) / max(len(steps), 1) for name in STEP_METRICS}
 
 
-def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    return dict(model.named_parameters())
+def _trained(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights that the optimizer changes."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
