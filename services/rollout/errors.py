@@ -8,6 +8,8 @@ class AttemptFailed(Exception):
 
     redraw = False
     """The policy's actions may have led here: the same ones again would fail again, so the next attempt draws anew."""
+    lost = False
+    """The machinery went away, which says nothing of this group: the attempt does not count against `max_attempts`."""
 
 
 class EnvironmentFault(AttemptFailed):
@@ -15,15 +17,25 @@ class EnvironmentFault(AttemptFailed):
 
     Args:
         fault: INFRA or ENV_BUG; the message begins with it.
+        lost: see `AttemptFailed`.
     """
 
-    def __init__(self, fault: FaultClass, message: str) -> None:
+    def __init__(self, fault: FaultClass, message: str, *, lost: bool = False) -> None:
         super().__init__(f"environment {fault}: {message}")
+        self.lost = lost
         self.redraw = fault == FaultClass.ENV_BUG
 
 
 class InferenceFault(AttemptFailed):
-    """No replica answered with tokens, however often it was asked."""
+    """No replica answered with tokens, however often it was asked.
+
+    Args:
+        lost: see `AttemptFailed`.
+    """
+
+    def __init__(self, message: str, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 class PromptTooLong(AttemptFailed):

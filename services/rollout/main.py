@@ -25,7 +25,11 @@ async def serve(settings: Settings) -> None:
         connected_inference(redis, worker, settings.inference_limits()) as inference,
     ):
         rollout = RolloutWorker(redis, environments, inference, settings, worker)
-        async with present(redis, "rollout", worker, rollout.detail):
+
+        def detail() -> dict[str, object]:
+            return {**rollout.detail(), "environment_services": environments.services()}
+
+        async with present(redis, "rollout", worker, detail):
             announce("rollout", None, settings.address_file)
             await rollout.run(stop)
 
