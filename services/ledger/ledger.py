@@ -100,11 +100,14 @@ class Ledger:
         args = [episode.attempt, episode.k, encode(episode), encode(complete), ROLLOUT]
         return GroupState((await self._run("record", names, args)).decode())
 
-    async def fail(self, group_id: str, attempt: int, cause: str, *, redraw: bool = False) -> GroupState:
-        """Give an attempt up: the group is OPEN again, or DROPPED(infra) after the last one; the owner is told why.
+    async def fail(
+        self, group_id: str, attempt: int, cause: str, *, reason: DropReason = DropReason.INFRA
+    ) -> GroupState:
+        """Give an attempt up: the group is OPEN again, or DROPPED(reason) after the last one; the owner is told why.
 
         Args:
-            redraw: the policy's actions may have caused the failure, so the next attempt samples others.
+            reason: whose fault it was. Where it was not the infrastructure's, the policy's actions may have led there,
+                so the next attempt samples others.
 
         Raises:
             MoveRefused: the attempt was replaced, or the group was dropped.
@@ -112,7 +115,7 @@ class Ledger:
         job = self.job
         names = [keys.group(job, group_id), keys.episodes(job, group_id), keys.groups_stream(job)]
         names += [keys.ledger(job), keys.live(job)]
-        args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S, int(redraw)]
+        args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S, int(reason is not DropReason.INFRA), reason.value]
         state = GroupState((await self._run("fail", names, args)).decode())
         await Warnings(self._redis, "rollout").count(job, f"an attempt to play a group failed: {cause}")
         return state

@@ -12,7 +12,7 @@ import structlog
 
 from services.contracts.messages import OpenedGroup
 from services.contracts.observation import KeyedObservation
-from services.ledger import Attempt, MoveRefused
+from services.ledger import Attempt, DropReason, MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
 from services.rollout.episode import EpisodePlay, Seat
 from services.rollout.errors import AttemptFailed
@@ -105,8 +105,8 @@ class Player:
                 cause=cause,
                 exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
             )
-            redraw = isinstance(decisive, AttemptFailed) and decisive.redraw
-            await self._ledger.fail(group.group_id, attempt.number, cause, redraw=redraw)
+            reason = decisive.reason if isinstance(decisive, AttemptFailed) else DropReason.INFRA
+            await self._ledger.fail(group.group_id, attempt.number, cause, reason=reason)
 
     async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
         opened = await self._environments.open(self._opening(group, attempt))

@@ -148,17 +148,19 @@ async def test_a_new_attempt_fences_the_one_before(redis: Redis):
     assert await ledger.episodes_of("g1") == []  # nothing of the first attempt is mixed in
 
 
-async def test_failed_attempts_are_retried_then_dropped_as_infra(redis: Redis):
+@pytest.mark.parametrize("reason", [DropReason.INFRA, DropReason.ENV_BUG, DropReason.UNPLAYABLE])
+async def test_failed_attempts_are_retried_then_dropped_for_the_reason_of_the_last(redis: Redis, reason: DropReason):
     ledger = Ledger(redis, JOB)
     await ledger.open(await ledger.claim_epoch(), opened(), 2)
     assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.OPEN
     assert await redis.xlen(keys.groups_stream(JOB)) == 1
-    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.DROPPED
+    number = (await ledger.start("g1", "w")).number
+    assert await ledger.fail("g1", number, "env lost", reason=reason) is GroupState.DROPPED
     record, balance = await ledger.record_of("g1"), await ledger.balance()
     assert record is not None
-    assert (record.reason, record.cause) == ("infra", "env lost")
+    assert (record.reason, record.cause) == (reason, "env lost")
     assert balance.holds
-    assert (balance.dropped["infra"], balance.retried, balance.live) == (1, 1, 0)
+    assert (balance.dropped[reason], balance.retried, balance.live) == (1, 1, 0)
     assert await redis.xlen(keys.groups_stream(JOB)) == 0
 
 
@@ -187,7 +189,7 @@ async def test_an_attempt_repeats_the_draw_of_the_one_before_unless_that_asked_f
     assert await ledger.start("g1", "w") == Attempt(2, 1)
     await ledger.fail("g1", 2, "env lost")
     assert await ledger.start("g1", "w") == Attempt(3, 1)
-    await ledger.fail("g1", 3, "the environment raised", redraw=True)
+    await ledger.fail("g1", 3, "the environment raised", reason=DropReason.ENV_BUG)
     assert await ledger.start("g1", "w") == Attempt(4, 2)
     await ledger.fail("g1", 4, "env lost")
     assert await ledger.start("g1", "w") == Attempt(5, 2)
