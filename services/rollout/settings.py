@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """Shared storage; a job's tokenizer lies in it."""
     address_file: Path | None = None
     """Written whole when the worker is ready: the same line of JSON as on stdout."""
+    pulse_file: Path | None = None
+    """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     log_level: str = "INFO"
 
     max_episodes: int = Field(256, ge=1)
