@@ -54,4 +54,4 @@ async def _drop(session: Session, name: str) -> Drop:
     record = await session.ledger.record_of(name)
     cause = session.arrivals.causes.get(name) or (record.cause if record else None) or _UNKNOWN
     known = record is not None and record.reason in {reason.value for reason in DropReason}
-    return Drop(DropReason(record.reason) if record is not None and known else DropReason.INFRA, cause)
+    return Drop(DropReason(str(record.reason)) if record is not None and known else DropReason.INFRA, cause)
