@@ -107,7 +107,8 @@ class RedisInference:
                     refused = True
                     patience.begin()
             if unanswered >= self._limits.generate_attempts or (refused and patience.is_over()):
-                raise InferenceFault(f"a prompt was sent {len(tried)} times without an answer, the last time: {cause}")
+                without = f"a prompt was sent {len(tried)} times without an answer, the last time: {cause}"
+                raise InferenceFault(without, lost=unanswered < self._limits.generate_attempts)
             await patience.pause()
 
     async def follow_replies(self) -> None:
@@ -165,7 +166,7 @@ class RedisInference:
             except TimeoutError:
                 if until == deadline:
                     waited = f"no live replica serves the job for {self._limits.replica_wait_s:g} s"
-                    raise InferenceFault(waited) from None
+                    raise InferenceFault(waited, lost=True) from None
                 tell_at = math.inf
                 await self._warnings.count(ask.job_id, "prompts wait: no live inference replica serves the job")
 

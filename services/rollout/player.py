@@ -106,8 +106,8 @@ class Player:
                 cause=cause,
                 exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
             )
-            redraw = isinstance(decisive, AttemptFailed) and decisive.redraw
-            await self._ledger.fail(group.group_id, attempt.number, cause, redraw=redraw)
+            known = decisive if isinstance(decisive, AttemptFailed) else AttemptFailed()
+            await self._ledger.fail(group.group_id, attempt.number, cause, reason=known.reason, lost=known.lost)
 
     async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
         opened = await self._environments.open(self._opening(group, attempt))
@@ -157,11 +157,13 @@ class Player:
 
 
 def _decisive(error: Exception) -> Exception:
-    """Of everything that went wrong side by side, what decides: a refused move first, then what is no known failure."""
+    """Of everything that went wrong side by side, what decides: a refused move first, then what is no known failure,
+    then what was not merely lost."""
     leaves = list(_leaves(error))
     refused = [leaf for leaf in leaves if isinstance(leaf, MoveRefused)]
     unknown = [leaf for leaf in leaves if not isinstance(leaf, AttemptFailed)]
-    return (refused or unknown or leaves)[0]
+    own = [leaf for leaf in leaves if isinstance(leaf, AttemptFailed) and not leaf.lost]
+    return (refused or unknown or own or leaves)[0]
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

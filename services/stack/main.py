@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 
 from pydantic import ValidationError
 
@@ -20,6 +21,7 @@ from services.stack.supervisor import RestartLimits, Supervisor
 from services.stack.valkey import plan_valkey
 
 OK, FAILED, REFUSED = 0, 1, 2
+STARTED_UNIX_S = time.time()
 
 
 def say(line: str) -> None:
@@ -28,9 +30,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def run_until_stopped(
-    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, object]], settings: Settings
-) -> int:
+async def run_until_stopped(supervisor: Supervisor, record: Callable[[], None], settings: Settings) -> int:
     """Start, say where, keep alive, stop. The first signal stops in order, the second one at once."""
     stop, hurry = asyncio.Event(), asyncio.Event()
 
@@ -70,31 +70,43 @@ def _stop_with_starter(stop: asyncio.Event) -> None:
     loop.add_reader(sys.stdin.fileno(), heard)
 
 
-async def _start_and_watch(
-    supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, object]], settings: Settings
-) -> None:
+async def _start_and_watch(supervisor: Supervisor, record: Callable[[], None], settings: Settings) -> None:
     await supervisor.start()
-    write_record(settings.data_dir, record(supervisor.pids()))
+    record()
     say(f"the stack is up: API {supervisor.addresses['api']}, data in {settings.data_dir}; Ctrl-C stops it")
     await supervisor.watch()
+
+
+def _record_of(supervisor: Supervisor, settings: Settings) -> dict[str, object]:
+    pids, addresses = supervisor.pids(), supervisor.addresses
+    return {
+        "pid": os.getpid(),
+        "api_url": addresses["api"],
+        "data_dir": str(settings.data_dir.absolute()),
+        "started_unix_s": STARTED_UNIX_S,
+        "services": {name: {"pid": pid, "address": addresses.get(name)} for name, pid in pids.items()},
+    }
 
 
 async def run(settings: Settings) -> int:
     """Plan the stack and run it. Exit status: 0 stopped as asked, 1 a service that the others need did not start."""
     valkey = None if settings.redis_url else plan_valkey(settings.data_dir / "valkey")
     redis_url = valkey.url if valkey else settings.redis_url
-    limits = RestartLimits(restarts=settings.restarts)
-    supervisor = Supervisor(stack_stages(settings, valkey, redis_url), settings.data_dir / "logs", say, limits)
+    limits = RestartLimits(restarts=settings.restarts, hung_looks=settings.hung_s)
+    up = False
 
-    def record(pids: Mapping[str, int]) -> dict[str, object]:
-        return {
-            "pid": os.getpid(),
-            "api_url": supervisor.addresses["api"],
-            "data_dir": str(settings.data_dir.absolute()),
-            "started_unix_s": time.time(),
-            "services": {name: {"pid": pid, "address": supervisor.addresses.get(name)} for name, pid in pids.items()},
-        }
+    def record() -> None:
+        nonlocal up
+        up = True
+        write_record(settings.data_dir, _record_of(supervisor, settings))
 
+    def restarted() -> None:
+        if up:  # until then nobody is to find the stack
+            with suppress(OSError):
+                record()
+
+    stages = stack_stages(settings, valkey, redis_url)
+    supervisor = Supervisor(stages, settings.data_dir / "logs", say, limits, restarted)
     return await run_until_stopped(supervisor, record, settings)
 
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.kit.process import die_with_parent, free_port
 
-START_S, STOP_S = 120.0, 5.0
+START_S, STOP_S, LIVES_S = 120.0, 5.0, 5.0
 
 
 class EmbeddedRedisFailed(RuntimeError):
@@ -42,6 +44,17 @@ class ValkeyPlan:
                 client.ping()
         except RedisError:
             return False
+        return True
+
+    def lives(self) -> bool:
+        """Whether it says anything at all, and be it that it is loading or can't write."""
+        try:
+            with Redis.from_url(self.url, socket_connect_timeout=LIVES_S, socket_timeout=LIVES_S) as client:
+                client.ping()
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            return isinstance(error, BusyLoadingError)
+        except RedisError:
+            return True
         return True
 
 

@@ -32,6 +32,8 @@ class Evidence:
     """Groups opened so far; 0: not known."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Groups that were never trained, by reason."""
+    warnings: Sequence[str] = ()
+    """What the job's owner was told, the newest first."""
 
     def setting(self, path: str, default: Any = None) -> Any:
         """A value of the spec by its dotted path."""

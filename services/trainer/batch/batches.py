@@ -175,9 +175,11 @@ async def _note_arrivals(session: Session) -> bool:
     arrived = await session.arrivals.wait(session.epoch, session.queue.unscored())
     session.queue.scored(name for name, state in arrived.items() if state is GroupState.SCORED)
     first = [training_group(session, cursor).group_id for cursor in range(FIRST_GROUPS)]
-    for name, cause in (await note_arrivals(session, arrived, Purpose.TRAINING, first)).items():
-        session.queue.lose(name)
-        await session.events.count(f"group {name} was dropped and is replaced: {cause}")
+    for name, drop in (await note_arrivals(session, arrived, Purpose.TRAINING, first)).items():
+        cursor = session.queue.lose(name)
+        await session.events.count(f"group {name} was dropped and is replaced ({drop.reason}): {drop.cause}")
+        opened, under_way = session.queue.next_cursor, len(session.queue.cursors)
+        session.playability.broken(cursor, drop.reason, drop.cause, opened=opened, under_way=under_way)
     return GroupState.SCORED in arrived.values()
 
 

@@ -322,6 +322,18 @@ def test_lost_groups_are_found_but_not_those_of_a_cancelled_job() -> None:
     assert codes(batches(failed_attempts=2)) == {"groups_lost"}
 
 
+def test_an_environment_that_fails_is_named_with_its_own_error_and_not_called_infrastructure() -> None:
+    told = ["an attempt to play a group failed: environment env_bug: KeyError: 'door' (house.py, line 7, in step)"]
+    few = found(Evidence(spec=SPEC, metrics=batches(), opened=100, dropped={"env_bug": 4}, warnings=told))
+    assert {code: one.severity for code, one in few.items()} == {"environment_fails": "warning"}
+    assert figures(few["environment_fails"]) == {
+        "dropped_env_bug": 4.0, "share": 0.04, "error": "KeyError: 'door' (house.py, line 7, in step)",
+    }  # fmt: skip
+    many = found(Evidence(spec=SPEC, metrics=batches(failed_attempts=9), opened=100, dropped={"env_bug": 5}))
+    assert {code: one.severity for code, one in many.items()} == {"environment_fails": "problem"}
+    assert codes(batches(), opened=100, dropped={"env_bug": 4, "infra": 5}) == {"environment_fails", "groups_lost"}
+
+
 def test_training_tasks_learned_by_heart_are_found() -> None:
     rows = batches(success=0.9)
     assert codes(rows, evaluations={"after": measured(0.75)}) == set()

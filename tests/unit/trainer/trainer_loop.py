@@ -55,6 +55,8 @@ class Answer:
     """Of the returns."""
     cause: str | None = None
     """Every attempt fails with it."""
+    reason: DropReason = DropReason.INFRA
+    """Why the group is dropped then."""
     silent: bool = False
     """Nobody plays it."""
 
@@ -169,7 +171,7 @@ class FakeArrivals:
             states[name] = GroupState.DROPPED if answer.cause else GroupState.SCORED
             if answer.cause:
                 self._ledger.causes[name] = answer.cause
-                self._ledger.reasons[name] = DropReason.INFRA
+                self._ledger.reasons[name] = answer.reason
         return {name: states[name] for name in missing if states[name] in ARRIVED}
 
     async def states(self, names: Sequence[str]) -> dict[str, GroupState]:
