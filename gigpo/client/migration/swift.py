@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from gigpo.client.completion import environment_ids
+from gigpo.client.errors import BadInput
 from gigpo.client.migration.script import Command
 from gigpo.client.migration.translation import Translation, no_folder, number_of, typed
 from services.contracts.foreign import SOURCES, synonyms
@@ -47,6 +48,7 @@ def translated(command: Command, folder: Path) -> Translation:
         folder: where the script lies; a system prompt may be a file beside it.
     """
     given, job = dict(_given(command.words)), Translation(SOURCE)
+    _require_grpo(given)
     for name, values in given.items():
         key = synonyms().get(name, name)
         if name not in _COUNTED and key in flags():
@@ -61,6 +63,13 @@ def translated(command: Command, folder: Path) -> Translation:
     job.with_defaults()
     job.valid()
     return job
+
+
+def _require_grpo(given: Given) -> None:
+    """Raises BadInput: a job of another kind would train something that nobody asked for."""
+    kind = str(_one(given, "rlhf_type", "grpo"))
+    if kind != "grpo":
+        raise BadInput(f"--rlhf_type {kind}: want grpo, {kind} is not trained here; GRPO and its relatives alone are")
 
 
 def _given(words: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -125,7 +134,7 @@ def _task(job: Translation, given: Given, folder: Path) -> None:
             if one in given:
                 job.left.append((_flag(one, given), "the environment brings tasks and rewards (use_gym_env: true)"))
     else:
-        _prompts(job, given)
+        _prompts(job, given, folder)
     if "system" in given:
         text = given["system"][0]
         file = next((one for one in (Path(text), folder / text) if text.endswith(".txt") and one.is_file()), None)
@@ -145,20 +154,22 @@ def _task(job: Translation, given: Given, folder: Path) -> None:
         job.keep("max_prompt_tokens", _PROMPT_TOKENS, "ms-swift has no budget of its own; ours is 128")
 
 
-def _prompts(job: Translation, given: Given) -> None:
+def _prompts(job: Translation, given: Given, folder: Path) -> None:
     job.put("use_gym_env", False, "one reply to each prompt, scored by reward_funcs")
     names = given.get("dataset", [])
     if names:
         stem = PurePosixPath(names[0].partition("#")[0]).name.removesuffix(".jsonl") or "prompts"
-        kwargs: dict[str, object] = {"data": stem}
+        own = _local(names, folder)
+        kwargs: dict[str, object] = {"data": own or stem}
         if (ratio := _one(given, "split_dataset_ratio")) is not None:
             kwargs["split_dataset_ratio"] = ratio
         job.put("environment_kwargs", kwargs, _flag("dataset", given))
-        job.settle(
-            "environment_kwargs",
-            f"{stem}/train.jsonl from {_flag('dataset', given)}, beside the job file or below "
-            f"ENV_SERVICE_DATA_ROOT (docs/prompts.md)",
-        )
+        if own is None:
+            job.settle(
+                "environment_kwargs",
+                f"{stem}/train.jsonl from {_flag('dataset', given)}, beside the job file as `data: ./{stem}`, or one "
+                "file as `data: ./FILE.jsonl` or --dataset FILE.jsonl (docs/prompts.md)",
+            )
     if "max_turns" in given:
         job.left.append((_flag("max_turns", given), "turns are an environment's (use_gym_env: true)"))
     functions = given.get("reward_funcs", [])
@@ -173,6 +184,29 @@ def _prompts(job: Translation, given: Given) -> None:
     if (weights := given.get("reward_weights")) and len(weights) == len(functions):
         kept = [typed(one) for name, one in zip(functions, weights, strict=True) if name in known]
         job.put("reward_weights", kept or [1.0], _flag("reward_weights", given))
+
+
+def _local(names: list[str], folder: Path) -> str | None:
+    """The path of the one file of JSON lines that the script names, where it is on this machine."""
+    file = names[0].partition("#")[0]
+    if len(names) > 1 or not file.endswith(".jsonl"):
+        return None
+    return next((str(path.resolve()) for path in (folder / file, Path(file)) if path.is_file()), None)
+
+
+def _rate(job: Translation, given: Given) -> None:
+    """A learning rate that is meant for adapters, which ms-swift trains by default, is none for all weights."""
+    tuner = str(_one(given, "tuner_type", _one(given, "train_type", "")))
+    asked, usual = job.settings.get("learning_rate"), float(str(SOURCE.defaults["learning_rate"]))
+    if tuner == "full" or asked is None or not asked.asked or job.number("learning_rate", usual, least=0) <= usual:
+        return
+    adapters = f"{tuner or 'lora, which is its default'}"
+    sentence = (
+        f"{asked.comment} is for adapters (tuner_type {adapters}), and all weights are trained here: {usual:g} is "
+        "ms-swift's default for that"
+    )
+    job.put("learning_rate", usual, "")
+    job.settle("learning_rate", sentence)
 
 
 def _batch(job: Translation, given: Given, variables: dict[str, str]) -> None:
@@ -227,14 +261,13 @@ def _rest(job: Translation, given: Given) -> None:
         if "advantage_estimator" in given
         else _flag("rlhf_type", given)
         if "rlhf_type" in given
-        else "ms-swift's default",
+        else "the script names no --rlhf_type",
     )
     if "scale_rewards" in given:
         said = str(given["scale_rewards"][0]) if given["scale_rewards"] else "true"
         scale = {"true": "group", "false": "none"}.get(said.lower(), said)
         job.put("scale_rewards", scale, _flag("scale_rewards", given))
-    if _one(given, "rlhf_type", "grpo") != "grpo":
-        job.todo.append(f"{_flag('rlhf_type', given)}: GRPO and its relatives alone are trained here")
+    _rate(job, given)
     stale = 1 if _one(given, "async_generate") is True else 0
     job.put("max_staleness", stale, "--async_generate true" if stale else "ms-swift samples with the newest policy")
     if "use_vllm" in given:

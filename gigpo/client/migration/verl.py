@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from gigpo.client.errors import BadInput
 from gigpo.client.migration.script import Command
 from gigpo.client.migration.swift import job_name
 from gigpo.client.migration.translation import Translation, no_folder, number_of, typed
+from services.contracts.algorithm import ESTIMATORS
 from services.contracts.foreign import SOURCES
 from services.contracts.job import TrackerName
 
@@ -94,11 +96,32 @@ def translated(command: Command, folder: Path) -> Translation:
             _SPECIAL[key](job, value, written)
         elif key not in _READ_TOGETHER:
             job.leave(written, key)
+    _require_estimator(job, given)
     _algorithm(job, given)
+    _rate(job, given)
     _task(job, given)
     job.with_defaults()
     job.valid()
     return job
+
+
+def _require_estimator(job: Translation, given: dict[str, str]) -> None:
+    """Raises BadInput: a job with another estimator would train something that nobody asked for."""
+    name, known = given.get("algorithm.adv_estimator"), ", ".join(ESTIMATORS)
+    if name is None:
+        job.put("advantage_estimator", "grpo", "")
+        job.settle("advantage_estimator", f"verl's default is gae, which is not trained here; want one of {known}")
+    elif name not in ESTIMATORS:
+        raise BadInput(f"algorithm.adv_estimator={name}: want one of {known}; {name} is not trained here")
+
+
+def _rate(job: Translation, given: dict[str, str]) -> None:
+    rank, key = given.get("actor_rollout_ref.model.lora_rank", "0"), "learning_rate"
+    if rank not in ("0", "") and key in job.settings:
+        written = job.settings[key].comment
+        job.settle(
+            key, f"{written} is for LoRA (lora_rank={rank}), and all weights are trained here: want about a tenth"
+        )
 
 
 def _algorithm(job: Translation, given: dict[str, str]) -> None:

@@ -36,8 +36,8 @@ SWIFT: tuple[Foreign, ...] = (
             " chord_mu_valley chord_enable_phi_function"),
     *absent("a prompt that is too long is cut in a fixed order, never left out"
             " (docs/prompts.md)", "truncation_strategy"),
-    *absent(NO_LORA, "tuner_type tuner_backend freeze_parameters freeze_parameters_regex freeze_parameters_ratio"
-            " trainable_parameters trainable_parameters_regex"),
+    *absent(NO_LORA, "tuner_type train_type tuner_backend freeze_parameters freeze_parameters_regex"
+            " freeze_parameters_ratio trainable_parameters trainable_parameters_regex"),
     *absent(TEXT_ONLY, "freeze_llm freeze_vit freeze_aligner max_pixels vit_lr aligner_lr vit_gradient_checkpointing"
             " norm_bbox"),
     *absent(ONE_GPU, "sequence_parallel offload_bridge optimizer_cpu_offload optimizer_offload_fraction finetune"

@@ -140,6 +140,52 @@ def test_a_flag_of_ms_swift_has_its_effect(tmp_path: Path, added: str, section: 
     assert job[section].get(key) == value if isinstance(job.get(section), dict) else value is None
 
 
+@pytest.mark.parametrize(
+    ("flags", "rate", "marked"),
+    [
+        ("--tuner_type lora --learning_rate 1e-4", 1e-5, True),
+        ("--train_type qlora --learning_rate 5e-5", 1e-5, True),
+        ("--learning_rate 1e-4", 1e-5, True),  # adapters are ms-swift's default
+        ("--tuner_type lora --learning_rate 2e-6", 2e-6, False),
+        ("--tuner_type full --learning_rate 1e-4", 1e-4, False),
+        ("--tuner_type lora", 1e-5, False),
+    ],
+)
+def test_a_learning_rate_for_adapters_is_not_taken_for_all_weights(
+    tmp_path: Path, flags: str, rate: float, marked: bool
+) -> None:
+    text, job = translated(tmp_path, "ms-swift", f"swift rlhf --model MODEL_FOLDER --reward_funcs format {flags}\n")
+    assert job["training"]["learning_rate"] == rate
+    assert ("TO SETTLE: --learning_rate" in text) == marked
+    assert (f"all weights are trained here: {1e-5:g} is ms-swift's default" in text) == marked
+
+
+def test_a_rate_for_adapters_of_verl_is_to_be_settled(tmp_path: Path) -> None:
+    script = "python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo actor_rollout_ref.model.path=MODEL_FOLDER "
+    script += "actor_rollout_ref.actor.optim.lr=3e-5 actor_rollout_ref.model.lora_rank={}\n"
+    assert (
+        "TO SETTLE: actor_rollout_ref.actor.optim.lr=3e-5 is for LoRA"
+        in translated(tmp_path, "verl-agent", script.format(32))[0]
+    )
+    assert "is for LoRA" not in translated(tmp_path, "verl-agent", script.format(0))[0]
+    without = script.format(0).replace("algorithm.adv_estimator=grpo", "")
+    assert (
+        "advantage_estimator: grpo  # TO SETTLE: verl's default is gae"
+        in translated(tmp_path, "verl-agent", without)[0]
+    )
+
+
+def test_a_file_of_prompts_that_the_script_names_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "a", "solution": "b"}\n')
+    base = "swift rlhf --model MODEL_FOLDER --reward_funcs accuracy --dataset "
+    text, job = translated(tmp_path, "ms-swift", f"{base} mine.jsonl#500\n")
+    assert job["environment"]["environment_kwargs"] == {"data": str(tmp_path / "mine.jsonl")}
+    assert "TO SETTLE" not in text
+    text, _ = translated(tmp_path, "ms-swift", f"{base} team/sums\n")
+    assert "beside the job file as `data: ./sums`, or one file as `data: ./FILE.jsonl`" in text
+    assert "ENV_SERVICE_DATA_ROOT" not in text
+
+
 def test_what_has_no_effect_here_is_told_with_the_reason(tmp_path: Path) -> None:
     text, _ = translated(tmp_path, "ms-swift", "swift rlhf --model MODEL_FOLDER --reward_funcs format --tau_pos 1.5")
     assert "#   tau_pos 1.5: want loss_type: sapo with it, got loss_type: grpo\n" in text
@@ -152,6 +198,13 @@ def test_what_has_no_effect_here_is_told_with_the_reason(tmp_path: Path) -> None
         ("swift rlhf --model 'a\n", "ms-swift", "want a shell script, a quote in it is never closed"),
         ("swift sft --model a\n", "ms-swift", "no command with"),
         ("python -m verl.trainer.sft a=b\n", "verl-agent", "no command with `verl.trainer.main_ppo`"),
+        ("swift rlhf --rlhf_type dpo --model a\n", "ms-swift", "--rlhf_type dpo: want grpo, dpo is not trained here"),
+        ("megatron rlhf --rlhf_type=kto --model a\n", "ms-swift", "--rlhf_type kto: want grpo"),
+        (
+            "python -m verl.trainer.main_ppo algorithm.adv_estimator=gae\n",
+            "verl-agent",
+            "adv_estimator=gae: want one of",
+        ),
         ("", "openrlhf", "--from: want one of ms-swift, verl-agent, got 'openrlhf'"),
         (b"\xff\xfe", "ms-swift", "want a shell script, byte 0 is not text"),
     ],
