@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from services.contracts.effectless_options import effective_with
 from services.contracts.references import hub_name
@@ -87,6 +87,11 @@ class Model(Section):
         effective_with(option, "tuner_type", ["lora"])
         for option in ("lora_rank", "lora_alpha", "lora_dropout", "target_modules")
     )
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _one_name_is_a_list_of_one(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:

@@ -20,6 +20,7 @@ from gigpo.client.follow import follow
 from gigpo.client.migration import TRAINERS, job_file_from
 from gigpo.client.migration.translation import document as job_document
 from gigpo.client.models import Job, JsonObject
+from gigpo.client.own_files import require_writable
 from gigpo.client.results import Destination, other_owner, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
 from gigpo.client.synchronous import GigpoClient
@@ -134,6 +135,8 @@ def submit_and_follow(
         BadInput: the results could not be written; before anything is started.
     """
     spec, words = checked(document), console(json_output)
+    if follow_job:
+        require_writable(destination.output or destination.runs)
     if follow_job and (destination.output or spec.name):
         folder = destination.folder(spec.name or "")
         require_results_folder(folder, force=destination.force)

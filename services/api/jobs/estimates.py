@@ -12,6 +12,7 @@ from services.api.jobs.rates import EarlierJob, time_range
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel
 from services.contracts.rest.jobs import Estimates, Range
+from services.contracts.section import Section
 from services.contracts.templates import plain_words
 
 FLOAT32_BYTES = 4
@@ -102,32 +103,43 @@ def _ranges(spec: JobSpec, needs: Estimates, states: int, policy_bytes: int) -> 
     }
 
 
+Doubt = tuple[str, bool, Section, str]
+"""A sentence, whether it is true of the job, and the setting without which nobody asked for it."""
+
+
 def warnings(spec: JobSpec) -> list[str]:
-    """Sentences about settings that are allowed and seldom wanted."""
-    rollout, training, evaluation = spec.rollout, spec.training, spec.evaluation
-    found = {
-        "num_generations: with 1 episode per group there is nothing to compare, so every advantage is 0": (
-            rollout.num_generations == 1
-        ),
-        f"minibatches: {training.minibatches} of a batch of {rollout.groups_per_batch} groups are small": (
-            training.minibatches > rollout.groups_per_batch * rollout.num_generations
-        ),
-        "rollout_importance_sampling_mode: without one, staleness biases the gradient": (
-            rollout.max_staleness > 0 and spec.algorithm.rollout_importance_sampling_mode is None
-        ),
-        f"warmup_batches: {training.warmup_batches} is not less than total_batches {training.total_batches}": (
-            0 < training.total_batches <= training.warmup_batches
-        ),
-        f"eval_episodes: {evaluation.eval_episodes} leave a standard error of up to "
-        f"{0.5 / evaluation.eval_episodes**0.5:.2f}": evaluation.eval_episodes < 64,
-        "checkpoint_every: the job ends before its first checkpoint, so a crash restarts it from the beginning": (
-            training.total_batches > 1 and spec.checkpoint.checkpoint_every > training.total_batches
-        ),
-        f"learning_rate: {training.learning_rate:g} will hardly change a policy from scratch": (
-            spec.model.scratch is not None and training.total_batches > 0 and training.learning_rate < 1e-5
-        ),
-    }
-    return [sentence for sentence, holds in found.items() if holds]
+    """Sentences about settings that are allowed and seldom wanted; none about a default that nobody has set."""
+    doubts = (*_of_sampling(spec), *_of_training(spec))
+    return [sentence for sentence, holds, section, key in doubts if holds and key in section.model_fields_set]
+
+
+def _of_sampling(spec: JobSpec) -> tuple[Doubt, ...]:
+    rollout, evaluation = spec.rollout, spec.evaluation
+    nothing = "num_generations: with 1 episode per group there is nothing to compare, so every advantage is 0"
+    stale = "rollout_importance_sampling_mode: without one, staleness biases the gradient"
+    uncorrected = rollout.max_staleness > 0 and spec.algorithm.rollout_importance_sampling_mode is None
+    error = 0.5 / evaluation.eval_episodes**0.5
+    few = f"eval_episodes: {evaluation.eval_episodes} leave a standard error of up to {error:.2f}"
+    return (
+        (nothing, rollout.num_generations == 1, rollout, "num_generations"),
+        (stale, uncorrected, rollout, "max_staleness"),
+        (few, evaluation.eval_episodes < 64, evaluation, "eval_episodes"),
+    )
+
+
+def _of_training(spec: JobSpec) -> tuple[Doubt, ...]:
+    training, checkpoint, groups = spec.training, spec.checkpoint, spec.rollout.groups_per_batch
+    total, warmup, rate = training.total_batches, training.warmup_batches, training.learning_rate
+    small = f"minibatches: {training.minibatches} of a batch of {groups} groups are small"
+    long = f"warmup_batches: {warmup} is not less than total_batches {total}"
+    none = "checkpoint_every: the job ends before its first checkpoint, so a crash restarts it from the beginning"
+    slow = f"learning_rate: {rate:g} will hardly change a policy from scratch"
+    return (
+        (small, training.minibatches > groups * spec.rollout.num_generations, training, "minibatches"),
+        (long, 0 < total <= warmup, training, "warmup_batches"),
+        (none, 1 < total < checkpoint.checkpoint_every, checkpoint, "checkpoint_every"),
+        (slow, spec.model.scratch is not None and total > 0 and rate < 1e-5, spec.model, "scratch"),
+    )
 
 
 def scratch_parameters(scratch: ScratchModel, vocabulary: int) -> int:

@@ -41,28 +41,30 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
     environment, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
     if environment is None or problems:
         raise SpecError(problems)
-    environment = _with_own_words(spec, environment)
+    environment, unsaid = _with_own_words(spec, environment)
     earlier = asyncio.run(_earlier_jobs(data_dir, environment.id))
     hub = _of_hub(spec)
     needs = estimates(spec, environment, hub, earlier)
     problems, doubts = misfits(spec, needs, this_machine(data_dir))
     if problems:
         raise SpecError(problems)
-    said = [*doubts, *too_long(spec, needs), *warnings(spec)]
+    said = [*unsaid, *doubts, *too_long(spec, needs), *warnings(spec)]
     found = DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
     return dict(json.loads(found.model_dump_json()))
 
 
-def _with_own_words(spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
-    """As at a submission, from copies that are thrown away."""
+def _with_own_words(spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:
+    """As at a submission, from copies that are thrown away; and warnings."""
     with TemporaryDirectory() as folder:
         try:
             kept = with_kept_files(spec, Path(folder), None)
             brought = spec.model.scratch is not None and not spec.environment.use_gym_env
-            words = own_words(kept, Path(folder)) if brought else None
+            found = own_words(kept, Path(folder)) if brought else None
         except FileProblem as refused:
             raise SpecError([refused.problem]) from None
-    return environment if words is None else environment.model_copy(update={"vocabulary": words})
+    if found is None:
+        return environment, []
+    return environment.model_copy(update={"vocabulary": found.words}), found.warnings
 
 
 def _of_hub(spec: JobSpec) -> HubModel | None:

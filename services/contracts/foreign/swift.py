@@ -6,6 +6,7 @@ from services.contracts.foreign.row import Foreign, absent, instead, spaced, syn
 from services.contracts.foreign.shared import ONE_GPU, PLAIN_LORA, TEXT_ONLY
 
 SWIFT: tuple[Foreign, ...] = (
+    synonym("train_type", "tuner_type"),
     instead("rlhf_type", "advantage_estimator", "of grpo, rloo, reinforce_plus_plus, gigpo, hgpo, graphgpo"),
     synonym("gym_env", "environment"),
     instead("max_length", "max_prompt_tokens", "the budget of a prompt; what does not fit is cut, in a fixed order"),

@@ -160,10 +160,10 @@ class Learner:
 
         Returns:
             What `mismatch` returns over all rows; `current_mismatch_kl`, its `mismatch_kl` over the rows that this
-            version sampled alone, left out if there is none; means over optimizer steps, 0 if there is none: `loss`,
-            `policy_loss`, `kl` (to the reference), `policy_kl` (to the old policy), `entropy`, `clip_fraction`,
-            `grad_norm`; and `learning_rate`, `trained_rows`, `unique_rows_share`, `trained_tokens`, `optimizer_steps`
-            (all so far). Each is a field of services/contracts/metrics.py.
+            version sampled alone, left out if there is none; means over optimizer steps, left out if there is none:
+            `loss`, `policy_loss`, `kl` (to the reference), `policy_kl` (to the old policy), `entropy`,
+            `clip_fraction`, `grad_norm`; and `learning_rate`, `trained_rows`, `unique_rows_share`, `trained_tokens`,
+            `optimizer_steps` (all so far). Each is a field of services/contracts/metrics.py.
 
         Raises:
             RowsError: no rows.
@@ -316,7 +316,7 @@ STEP_METRICS = ("loss", "policy_loss", "kl", "policy_kl", "entropy", "clip_fract
 
 
 def _means(steps: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(step[name] for step in steps) / max(len(steps), 1) for name in STEP_METRICS}
+    return {name: sum(step[name] for step in steps) / len(steps) for name in STEP_METRICS if steps}
 
 
 def _trained(model: PreTrainedModel) -> dict[str, Tensor]:

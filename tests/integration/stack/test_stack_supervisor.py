@@ -211,6 +211,30 @@ asyncio.run(main())
 """
 
 
+RUNS_ONE = """
+import asyncio, sys
+from pathlib import Path
+from services.stack.child import ServicePlan
+from services.stack.main import run_until_stopped, say
+from services.stack.settings import Settings
+from services.stack.supervisor import Supervisor
+stand_in, folder = sys.argv[1], Path(sys.argv[2])
+plan = ServicePlan("api", [sys.executable, stand_in, "api", str(folder)])
+supervisor = Supervisor([[plan]], folder / "logs", say)
+supervisor.addresses["api"] = "http://127.0.0.1:1"
+sys.exit(asyncio.run(run_until_stopped(supervisor, lambda pids: {}, Settings(data_dir=folder))))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+async def test_a_stack_that_ctrl_c_stops_says_so_by_its_exit_status(tmp_path: Path, number: int, status: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    stack = subprocess.Popen([sys.executable, "-c", RUNS_ONE, STAND_IN, str(tmp_path)], env=environment)
+    await until((tmp_path / "stack.json").exists)
+    stack.send_signal(number)
+    assert await asyncio.to_thread(stack.wait, 60) == status
+
+
 async def test_killing_the_supervisor_leaves_no_process_not_even_a_deaf_one(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDS_TWO, STAND_IN, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,3 +162,26 @@ async def test_a_repeated_retry_gets_its_first_answer_in_the_job_s_project_whoev
     for key in (None, "another"):
         with pytest.raises(Problem, match="want a failed or cancelled job, got state PENDING"):
             await admission.retry(Call(THIS_MACHINE, key, "s"), job)
+
+
+class OneEnvironment:
+    """A catalogue with an environment that opens."""
+
+    async def list(self) -> list[EnvironmentView]:
+        return [EnvironmentView(info=EnvironmentInfo(id="grid", vocabulary=["go"]))]
+
+    async def opening_problem(self, environment: str, kwargs: object, split: str) -> None:
+        return None
+
+
+async def test_a_submission_warns_of_what_its_dry_run_warns_of(database: Database, tmp_path: Path) -> None:
+    catalogue: Any = OneEnvironment()
+    admission = Admission(
+        database, catalogue, data_dir=tmp_path, model_roots=[], engines=["vllm"], trackers=[], wake=lambda: None
+    )
+    training = {"total_batches": 3, "warmup_batches": 9}
+    spec = parse_spec({**SPEC.model_dump(exclude_unset=True), "training": training})
+    foretold = (await admission.dry_run(THIS_MACHINE, spec)).warnings
+    assert [one.partition(":")[0] for one in foretold] == ["warmup_batches", "learning_rate"]
+    answer = await admission.submit(Call(THIS_MACHINE, None, "s"), spec)
+    assert json.loads(answer.body)["warnings"] == foretold

@@ -109,6 +109,14 @@ def test_what_is_seldom_wanted_is_said_and_the_default_job_says_nothing() -> Non
     )
     found = warnings(odd)
     assert [sentence.partition(":")[0] for sentence in found] == [
-        "warmup_batches", "eval_episodes", "checkpoint_every", "learning_rate"
+        "eval_episodes", "warmup_batches", "checkpoint_every", "learning_rate"
     ]  # fmt: skip
-    assert "0.12" in found[1]
+    assert "0.12" in found[0]
+
+
+def test_nothing_is_said_of_a_default_that_nobody_has_set() -> None:
+    short = spec(training={"total_batches": 3, "learning_rate": 1e-3}, rollout={"max_completion_length": 6})
+    assert (short.checkpoint.checkpoint_every, short.rollout.max_staleness) == (10, 1)  # both would be worth a word
+    assert warnings(short) == []
+    given = {"training": {"total_batches": 3, "learning_rate": 1e-3}, "checkpoint": {"checkpoint_every": 10}}
+    assert [one.partition(":")[0] for one in warnings(spec(**given))] == ["checkpoint_every"]

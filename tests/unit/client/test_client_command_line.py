@@ -90,14 +90,15 @@ def test_one_key_inside_a_mapping_is_changed(fake_api: FakeApi, gigpo: Gigpo, tm
 
 def test_all_unknown_flags_are_in_one_message_each_with_the_right_one(fake_api: FakeApi, gigpo: Gigpo) -> None:
     done = gigpo(
-        "train", "--rlhf-type", "grpo", "--save_steps=5", "--lora_rank", "8", "--gama", "1", "--zzz", "--seed", "1"
+        "train", "--rlhf-type", "grpo", "--save_steps=5", "--load_in_4bit", "true", "--gama", "1", "--zzz", "--seed", "1"
     )
     assert (done.code, done.out, fake_api.requests) == (2, "", [])
     assert done.err.splitlines() == [
         "gigpo: 5 flags are unknown here:",
         "  --rlhf-type: here --advantage_estimator, of grpo, rloo, reinforce_plus_plus, gigpo, hgpo, graphgpo",
         "  --save_steps: here --checkpoint_every, which counts batches, not optimizer steps",
-        "  --lora_rank: there is no LoRA and no quantised training: all weights of the model are trained",
+        "  --load_in_4bit: there is no quantised training; --tuner_type lora with --torch_dtype bfloat16 needs the "
+        "least memory",
         "  --gama: unknown flag; did you mean --gamma?",
         "  --zzz: unknown flag",
         "`gigpo train --from ms-swift SCRIPT` makes a job file of a whole script; "
