@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from jinja2 import TemplateError
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
 from services.rollout.errors import TokenizerError
@@ -117,10 +117,7 @@ def load_tokens(folder: Path) -> PolicyTokens:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     special, template = files.special(), files.chat_template()
-    # as transformers does: what the config calls special is one token, also where the vocabulary alone knows it
-    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    known = [text for text in special.values() if text not in added and tokenizer.token_to_id(text) is not None]
-    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in known])
+    tokenizer.add_tokens(files.added({token.content: token for token in tokenizer.get_added_tokens_decoder().values()}))
     stop = stop_tokens(files, tokenizer, _chat(template, special))
     if not stop.ids:
         raise TokenizerError(
