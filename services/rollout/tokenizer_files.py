@@ -43,14 +43,13 @@ class TokenizerFiles:
         texts = {name: _text(value) for name, value in {**named, **_mapping(extra)}.items()}
         return {name: text for name, text in texts.items() if text is not None}
 
-    def added(self, known: Mapping[str, AddedToken]) -> list[AddedToken]:
-        """Tokens that tokenizer.json lacks, or has with other flags.
+    def added(self, tokenizer: Tokenizer) -> list[AddedToken]:
+        """Tokens that tokenizer.json does not have as added ones, or has with other flags.
 
-        Args:
-            known: text -> token, of the added tokens of tokenizer.json.
+        A special token that no file gives an id is left out: no model has a row for it.
         """
-        special, found = self._special_texts(), dict(known)
-        config = self.document(TOKENIZER)
+        known = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
+        special, found, config = self._special_texts(), dict(known), self.document(TOKENIZER)
         if "added_tokens_decoder" in config:
             entries = _in_order(_mapping(config["added_tokens_decoder"]))
             found |= {token.content: token for token in map(self._token, entries)}
@@ -58,7 +57,8 @@ class TokenizerFiles:
             for text in self.document(ADDED):
                 found.setdefault(text, AddedToken(text, normalized=text not in special, special=text in special))
         for text in special:
-            found[text] = _as_special(found.get(text) or AddedToken(text, special=True, normalized=False))
+            if text in found or tokenizer.token_to_id(text) is not None:
+                found[text] = _as_special(found.get(text) or AddedToken(text, special=True, normalized=False))
         return [token for text, token in found.items() if text not in known or repr(token) != repr(known[text])]
 
     def _special_texts(self) -> list[str]:

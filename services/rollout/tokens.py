@@ -6,6 +6,7 @@ Sampled tokens are stored as the engine returned them and never encoded again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer
 from services.contracts.arrays import pack_int32, unpack_int32
 from services.rollout.errors import TokenizerError
 from services.rollout.outside import OutsideGuard, Quote
-from services.rollout.templates import ChatTemplate
+from services.rollout.templates import ChatOptions, ChatTemplate
 from services.rollout.tokenizer_files import TokenizerFiles, stop_tokens
 
 CACHED_TEXTS = 4_096
@@ -117,7 +118,7 @@ def load_tokens(folder: Path) -> PolicyTokens:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     special, template = files.special(), files.chat_template()
-    tokenizer.add_tokens(files.added({token.content: token for token in tokenizer.get_added_tokens_decoder().values()}))
+    tokenizer.add_tokens(files.added(tokenizer))
     stop = stop_tokens(files, tokenizer, _chat(template, special))
     if not stop.ids:
         raise TokenizerError(
@@ -137,6 +138,6 @@ def _tokenizer(file: Path) -> Tokenizer:
 def _chat(template: str | None, special: dict[str, str]) -> ChatTemplate | None:
     """None: there is no template, or it is broken, which is told where it is used."""
     try:
-        return ChatTemplate(template, special) if template is not None else None
+        return ChatTemplate(template, special, ChatOptions(today=date.min)) if template is not None else None
     except TemplateError:
         return None

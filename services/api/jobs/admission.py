@@ -11,6 +11,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -176,7 +177,11 @@ class Admission:
             raise bad_spec([refused.problem]) from None
 
     async def _pinned(self, spec: JobSpec) -> tuple[JobSpec, HubModel | None]:
-        """The spec with the commit that its model's name on the hub means now. Raises Problem 422."""
+        """The spec with what it means now: the day of its prompts, the commit that its model's name on the hub has.
+
+        Raises Problem 422.
+        """
+        spec = _dated(spec)
         if spec.model.model is None or (name := hub_name(spec.model.model)) is None:
             return spec, None
         if not self._hub_models:
@@ -318,6 +323,15 @@ class Admission:
         if stored:
             self._wake()
         return answer
+
+
+def _dated(spec: JobSpec) -> JobSpec:
+    """The spec with today as the day of its chat template, unless it names one or can have no chat template."""
+    environment = spec.environment
+    if spec.model.scratch or not environment.use_chat_template or environment.chat_template_date is not None:
+        return spec
+    today = datetime.now(UTC).date()
+    return spec.model_copy(update={"environment": environment.model_copy(update={"chat_template_date": today})})
 
 
 def _stored_environment(job: JobRow) -> EnvironmentInfo:

@@ -69,9 +69,9 @@ SAID = {
         {"sep_token": "<e>", "cls_token": "<s>", "chat_template": "{{ sep_token }}{{ cls_token }}" + CHAT},
         {},
     ),
-    "special words": ({"additional_special_tokens": ["You", "see"]}, {}),
-    "special words, newer": ({"extra_special_tokens": ["You", "see"]}, {}),
-    "special words of the older map": ({}, {"special_tokens_map.json": {"additional_special_tokens": ["You", "see"]}}),
+    "special words": ({"additional_special_tokens": ["You", "user"]}, {}),
+    "special words, newer": ({"extra_special_tokens": ["You", "user"]}, {}),
+    "special words of the older map": ({}, {"special_tokens_map.json": {"additional_special_tokens": ["You", "user"]}}),
     "a token that the tokenizer lacks": (
         {"added_tokens_decoder": {"900": token("<new>", special=False)}, "chat_template": "<new>" + CHAT},
         {},
@@ -105,6 +105,16 @@ def test_a_conversation_has_the_ids_that_transformers_gives_it(name, tmp_path):
     wanted = theirs.apply_chat_template([{"role": "user", "content": TEXT}], add_generation_prompt=True)["input_ids"]
     tokens = load_tokens(folder)
     assert unpack_int32(tokens.encode(ChatTemplate(tokens.chat_template, tokens.special).render(TEXT))) == wanted
+
+
+@pytest.mark.parametrize(
+    "config", [{"pad_token": "[PAD]"}, {"eos_token": "[PAD]"}, {"extra_special_tokens": ["[PAD]"]}]
+)
+def test_a_special_token_that_no_file_gives_an_id_is_letters(config, tmp_path):
+    folder = folder_of(tmp_path, {**config, "chat_template": CHAT})
+    tokens = load_tokens(folder)
+    assert max(tokens.stop_ids) < 400
+    assert unpack_int32(tokens.encode("[PAD]")) == tokenizer().encode("[PAD]").ids
 
 
 @pytest.mark.parametrize(
