@@ -11,7 +11,6 @@ import asyncio
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +26,7 @@ from services.api.jobs.fitting import misfits, too_long
 from services.api.jobs.gathered_words import WordsUnknown
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
+from services.api.jobs.prompt_day import dated
 from services.api.jobs.queries import find
 from services.api.jobs.rates import earlier_jobs
 from services.api.jobs.submissions import Answer, NewJob, Submissions, first_answer
@@ -181,7 +181,7 @@ class Admission:
 
         Raises Problem 422.
         """
-        spec = _dated(spec)
+        spec = dated(spec)
         if spec.model.model is None or (name := hub_name(spec.model.model)) is None:
             return spec, None
         if not self._hub_models:
@@ -323,15 +323,6 @@ class Admission:
         if stored:
             self._wake()
         return answer
-
-
-def _dated(spec: JobSpec) -> JobSpec:
-    """The spec with today as the day of its chat template, unless it names one or can have no chat template."""
-    environment = spec.environment
-    if spec.model.scratch or not environment.use_chat_template or environment.chat_template_date is not None:
-        return spec
-    today = datetime.now(UTC).date()
-    return spec.model_copy(update={"environment": environment.model_copy(update={"chat_template_date": today})})
 
 
 def _stored_environment(job: JobRow) -> EnvironmentInfo:

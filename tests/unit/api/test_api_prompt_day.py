@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from services.api.jobs.admission import Admission
-from services.contracts.job import JobSpec, parse_spec
+from services.api.jobs.offline import offline_dry_run
+from services.contracts.job import JobSpec, ScratchModel, parse_spec
+from services.trainer.learner.scratch import build_scratch
 
 
 def pinned(spec: JobSpec) -> JobSpec:
@@ -27,6 +29,14 @@ def test_a_submission_without_a_day_gets_its_own() -> None:
     assert found is not None
     assert before <= found <= datetime.now(UTC).date()
     assert pinned(spec()).model_copy(update={"environment": spec().environment}) == spec()
+
+
+def test_a_dry_run_without_a_stack_has_the_day_too(tmp_path: Path) -> None:
+    build_scratch(ScratchModel(), ["go", "act", "."], 0, tmp_path / "model")
+    wanted = {"model": str(tmp_path / "model"), "rollout": {"max_completion_length": 64}}
+    view = {"info": {"id": "grid", "prompt_template": "grid/v1"}}
+    told: Any = offline_dry_run(parse_spec(wanted), [view], tmp_path / "data")
+    assert told["spec"]["environment"]["chat_template_date"] is not None
 
 
 def test_a_day_that_is_named_stays() -> None:
