@@ -53,7 +53,7 @@ def translated(command: Command, folder: Path) -> Translation:
     _require_grpo(given)
     for name, values in given.items():
         key = synonyms().get(name, name)
-        if name not in _COUNTED and key in flags():
+        if name not in _COUNTED and key.partition(".")[0] in flags():
             value = [typed(one) for one in values] if len(values) > 1 else typed(values[0]) if values else True
             job.put(key, value, _flag(name, given))
         elif name not in _COUNTED:

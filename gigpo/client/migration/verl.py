@@ -29,6 +29,7 @@ _DIRECT = {
     "data.val_batch_size": "eval_episodes",
     "data.max_prompt_length": "max_prompt_tokens",
     "data.max_response_length": "max_completion_length",
+    "data.apply_chat_template_kwargs.enable_thinking": "chat_template_kwargs.enable_thinking",
     "actor_rollout_ref.model.path": "model",
     "actor_rollout_ref.model.enable_gradient_checkpointing": "gradient_checkpointing",
     f"{_ACTOR}.optim.lr": "learning_rate",

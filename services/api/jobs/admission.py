@@ -26,6 +26,7 @@ from services.api.jobs.fitting import misfits, too_long
 from services.api.jobs.gathered_words import WordsUnknown
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
+from services.api.jobs.prompt_day import dated
 from services.api.jobs.queries import find
 from services.api.jobs.rates import earlier_jobs
 from services.api.jobs.submissions import Answer, NewJob, Submissions, first_answer
@@ -177,7 +178,11 @@ class Admission:
             raise bad_spec([refused.problem]) from None
 
     async def _pinned(self, spec: JobSpec) -> tuple[JobSpec, HubModel | None]:
-        """The spec with the commit that its model's name on the hub means now. Raises Problem 422."""
+        """The spec with what it means now: the day of its prompts, the commit that its model's name on the hub has.
+
+        Raises Problem 422.
+        """
+        spec = dated(spec)
         if spec.model.model is None or (name := hub_name(spec.model.model)) is None:
             return spec, None
         if not self._hub_models:
@@ -263,7 +268,9 @@ class Admission:
             if problems:
                 raise bad_spec(problems)
             doubts = [*tight, *doubts]
-        return needs, doubts
+        split = spec.environment.train_split
+        told = await self._environments.kwargs_warnings(environment.id, environment.kwargs(spec), split)
+        return needs, [*told, *doubts]
 
     async def _with_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
         """The environment with a vocabulary that playing it gave. Raises Problem 422 where there is no end of words."""

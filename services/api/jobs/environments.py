@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import grpc
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
@@ -27,6 +28,14 @@ class _Unknown(Exception):
     """The service is full or slow: whether these kwargs open is not known now."""
 
 
+class _Answer(NamedTuple):
+    """What a session that was opened on trial tells."""
+
+    refusal: str | None
+    """None: it opened, or nobody knows."""
+    warnings: tuple[str, ...] = ()
+
+
 class EnvironmentCatalogue:
     """Asks the environment service, and remembers for a while what it answered.
 
@@ -40,8 +49,8 @@ class EnvironmentCatalogue:
         self._stub = env_pb2_grpc.EnvironmentServiceStub(self._channel)  # type: ignore[no-untyped-call,unused-ignore]
         self._address, self._timeout_s = address, timeout_s
         self._lists = Remembered[None, list[EnvironmentView]](lambda _: self.ask(), keep_s=_KEEP_LIST_S)
-        self._opened = Remembered[tuple[str, str, str], str | None](
-            self._open, keep_s=_KEEP_OPENED_S, worth_keeping=lambda refusal: refusal is None
+        self._opened = Remembered[tuple[str, str, str], _Answer](
+            self._open, keep_s=_KEEP_OPENED_S, worth_keeping=lambda answer: answer.refusal is None
         )
         self._words = Remembered[tuple[str, str, tuple[str, ...]], tuple[str, ...]](self._gather, keep_s=_KEEP_OPENED_S)
 
@@ -65,12 +74,19 @@ class EnvironmentCatalogue:
 
         A service that is full or slow says nothing: what can't be known now shows when the job runs.
         """
+        return (await self._answer(environment, kwargs, split)).refusal
+
+    async def kwargs_warnings(self, environment: str, kwargs: Mapping[str, object], split: str) -> Sequence[str]:
+        """What whoever submits a job with these kwargs should know; the session of `opening_problem` told it."""
+        return (await self._answer(environment, kwargs, split)).warnings
+
+    async def _answer(self, environment: str, kwargs: Mapping[str, object], split: str) -> _Answer:
         try:
             return await self._opened.get((environment, json.dumps(dict(kwargs), sort_keys=True), split))
         except _Unknown:
-            return None
+            return _Answer(None)
 
-    async def _open(self, wanted: tuple[str, str, str]) -> str | None:
+    async def _open(self, wanted: tuple[str, str, str]) -> _Answer:
         environment, kwargs_json, split = wanted
         request = env_pb2.OpenGroupRequest(
             idempotency_key=f"check:{uuid.uuid4().hex}",
@@ -84,9 +100,9 @@ class EnvironmentCatalogue:
             await self._stub.Close(env_pb2.CloseRequest(leases=opened.leases), timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
             if error.code() in _REFUSALS:
-                return error.details()
+                return _Answer(error.details())
             raise _Unknown from error
-        return None
+        return _Answer(None, tuple(opened.warnings))
 
     async def words(self, environment: str, kwargs: Mapping[str, object], splits: tuple[str, ...]) -> tuple[str, ...]:
         """Every word of an environment that names no vocabulary, found by playing it.

@@ -15,6 +15,7 @@ from services.api.jobs.estimates import estimates, warnings
 from services.api.jobs.fitting import misfits, too_long
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
+from services.api.jobs.prompt_day import dated
 from services.api.jobs.rates import EarlierJob, earlier_jobs
 from services.api.jobs.user_files import FileProblem, own_words, with_kept_files
 from services.api.sql.database import Database
@@ -37,6 +38,7 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
     """
     if spec.model.model is not None and referenced_checkpoint(spec.model.model) is not None:
         raise SpecError([("model.model", "a job's checkpoint is known to the stack alone; `gigpo up` starts it")])
+    spec = dated(spec)
     views = [EnvironmentView.model_validate(one) for one in catalogue]
     environment, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
     if environment is None or problems:

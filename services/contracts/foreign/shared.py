@@ -109,7 +109,9 @@ SHARED: tuple[Foreign, ...] = (
     *absent("mixtures of experts are not trained here", "router_aux_loss_coef experts_impl router_replay_mode"),
     *absent(NO_HUB, "push_to_hub hub_model_id hub_private_repo hub_token hub_strategy use_hf"),
     *absent("the model's own configuration decides", "model_init_kwargs"),
-    *absent("the tokenizer's chat template decides; --prompt_form and --prompt_template choose the words of a step",
-            "chat_template_kwargs enable_thinking preserve_thinking add_non_thinking_prefix template agent_template"
-            " response_prefix template_backend chat_template_path"),
+    synonym("enable_thinking", "chat_template_kwargs.enable_thinking"),
+    synonym("preserve_thinking", "chat_template_kwargs.preserve_thinking"),
+    *absent("the tokenizer's chat template decides (--chat_template_kwargs sets what it reads); --prompt_form and"
+            " --prompt_template choose the words of a step",
+            "add_non_thinking_prefix template agent_template response_prefix template_backend chat_template_path"),
 )  # fmt: skip

@@ -43,7 +43,7 @@ TRL_SAME = spaced(
     "learning_rate lora_alpha lora_dropout"
     " num_generations max_completion_length temperature beta num_iterations epsilon epsilon_high delta"
     " importance_sampling_level reward_weights scale_rewards loss_type top_entropy_quantile entropy_coef seed"
-    " lr_scheduler_type weight_decay max_grad_norm gradient_checkpointing reward_funcs"
+    " lr_scheduler_type weight_decay max_grad_norm gradient_checkpointing reward_funcs chat_template_kwargs"
 )
 
 TRL_DEFAULTS: dict[str, object] = {

@@ -110,8 +110,9 @@ VERL: tuple[Foreign, ...] = (
             " data.trust_remote_code"),
     *absent("a prompt that is too long is cut in a fixed order, never left out (docs/prompts.md)",
             "data.filter_overlong_prompts data.truncation"),
-    *absent("the environment puts a step into words (--prompt_template)", "data.return_raw_chat data.prompt_key"
-            " data.apply_chat_template_kwargs.enable_thinking"),
+    *absent("the environment puts a step into words (--prompt_template)", "data.return_raw_chat data.prompt_key"),
+    instead("data.apply_chat_template_kwargs.enable_thinking", "chat_template_kwargs.enable_thinking"),
+    instead("data.apply_chat_template_kwargs", "chat_template_kwargs"),
     *absent("models of text alone are trained", "data.image_key data.video_key env.sokoban.mode"),
     *absent("the stack starts as many environment workers as the machine bears (ENV_SERVICE_WORKERS)",
             "env.resources_per_worker.num_cpus env.resources_per_worker.num_gpus"),

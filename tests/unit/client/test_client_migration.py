@@ -131,6 +131,7 @@ def test_a_script_of_verl_agent_is_the_job_that_it_describes(tmp_path: Path) -> 
         ("--torch_dtype float16", "model", "torch_dtype", "bfloat16"),
         ("--gym_env grid --max_turns 9", "environment", "max_turns", 9),
         ("--reward_funcs my_own accuracy --reward_weights 2 3", "rewards", "reward_weights", [3.0]),
+        ("--enable_thinking false", "environment", "chat_template_kwargs", {"enable_thinking": False}),
     ],
 )
 def test_a_flag_of_ms_swift_has_its_effect(tmp_path: Path, added: str, section: str, key: str, value: object) -> None:

@@ -9,6 +9,7 @@ from gigpo.env.environment import KwargsError, Observation
 from services.env.environments.prompts.environment import Prompts, PromptsKwargs, questions
 from services.env.workers.episode import Episode
 from services.env.workers.registry import valid_kwargs
+from services.env.workers.wanted import ContractError
 
 ROWS = [{"prompt": f"question {n}", "solution": n} for n in range(20)]
 
@@ -74,6 +75,34 @@ def test_equal_prompts_stay_on_one_side():
     kwargs = kwargs_of(rows=[*ROWS, *ROWS], split_dataset_ratio=0.25)
     assert not set(asked(kwargs, "train")) & set(asked(kwargs, "test"))
     assert len(asked(kwargs, "test")) == 10
+
+
+def test_prompts_that_differ_in_case_and_spaces_alone_stay_on_one_side():
+    twins = [{**row, "prompt": f" {str(row['prompt']).upper()}\n"} for row in ROWS]
+    kwargs = kwargs_of(rows=[*ROWS, *twins], split_dataset_ratio=0.25)
+    train, test = ({text.lower().strip() for text in asked(kwargs, split)} for split in ("train", "test"))
+    assert not train & test
+    assert (len(asked(kwargs, "train")), len(asked(kwargs, "test"))) == (30, 10)
+
+
+@pytest.mark.parametrize("reply", ["True", "true", "<answer>TRUE</answer>", "The answer is true"])
+@pytest.mark.parametrize("solution", [True, "true", "True"])
+def test_a_solution_that_is_true_is_answered_by_true(solution, reply):
+    rows = [{"prompt": "is water wet?", "solution": solution}]
+    prompts, _ = started(rows=rows, split_dataset_ratio=0)
+    assert prompts.step(reply).won
+    prompts, _ = started(rows=rows, split_dataset_ratio=0)
+    assert not prompts.step("1").won
+    prompts, _ = started(rows=rows, split_dataset_ratio=0)
+    assert not prompts.step("false").won
+
+
+def test_solutions_that_python_calls_equal_are_kept_apart():
+    found = [
+        questions(kwargs_of(rows=[{"prompt": "x", "solution": solution}], split_dataset_ratio=0), "train")[0].solution
+        for solution in (1, True, 1.0, "1")
+    ]
+    assert found == ["1", "True", "1.0", "1"]
 
 
 def test_ratio_0_asks_the_same_and_one_prompt_cannot_be_split():
@@ -166,3 +195,49 @@ def test_one_reply_ends_the_session_and_its_state_is_the_question_and_the_reply(
     assert (stepped.terminated, stepped.truncated) == (True, False)
     assert stepped.observation.state_key != first.state_key
     assert started(3, "test")[1] == started(3, "test")[1]
+
+
+def warned(root: Path | None = None, **kwargs: object) -> list[str]:
+    prompts = Episode(Prompts(found := kwargs_of(root, **kwargs)), found)
+    prompts.reset(0, "train")
+    return list(prompts.warnings)
+
+
+def test_a_test_file_that_asks_what_is_trained_on_is_told_with_counts(tmp_path):
+    test = [*ROWS[:3], {"prompt": "Question  4 ", "solution": 4}, {"prompt": "another", "solution": 1}]
+    assert warned(tmp_path, data=folder(tmp_path, train=ROWS, test=test)) == [
+        "data: of 5 prompts of test.jsonl 3 stand in train.jsonl too, and 1 more but for case and spaces; success on "
+        "them tells what the policy remembers"
+    ]
+    apart = [{"prompt": "another", "solution": 1}]
+    assert warned(tmp_path, data=folder(tmp_path, train=ROWS, test=apart)) == []
+
+
+@pytest.mark.parametrize("ratio", [0, 0.5])
+def test_solutions_that_are_true_or_false_are_told_with_their_number(ratio, tmp_path):
+    rows = [
+        *ROWS,
+        {"prompt": "a", "solution": True},
+        {"prompt": "b", "solution": False},
+        {"prompt": "c", "solution": "true"},
+    ]
+    wanted = ["solution: 2 of 23 rows have true or false, which the words True and False answer"]
+    assert warned(rows=rows, split_dataset_ratio=ratio) == wanted
+    assert warned(tmp_path, data=folder(tmp_path, train=rows), split_dataset_ratio=ratio) == wanted
+    assert warned(rows=ROWS) == warned(arithmetic={}) == []
+
+
+class Talkative(Prompts):
+    said: object = ()
+
+    def kwargs_warnings(self):
+        return self.said
+
+
+def test_warnings_of_an_environment_are_texts_and_few():
+    episode = Episode(talk := Talkative(kwargs_of()), talk.kwargs)
+    talk.said = [str(n) for n in range(40)]
+    assert len(episode.warnings) == 16
+    talk.said = [1]
+    with pytest.raises(ContractError, match=r"kwargs_warnings\(\)\[0\]"):
+        _ = episode.warnings

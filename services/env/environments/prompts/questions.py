@@ -1,7 +1,7 @@
 """The prompts, from a data folder, from the job itself, or generated sums, and their split into training and test."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -41,7 +41,7 @@ class Row(BaseModel):
 
     prompt: str | None = None
     messages: list[Message] | None = None
-    solution: str | int | float | None = None
+    solution: bool | str | int | float | None = None
     choices: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -58,6 +58,10 @@ class Row(BaseModel):
 
     def __hash__(self) -> int:
         return hash(self.question)
+
+    def __eq__(self, other: object) -> bool:
+        """As JSON: 1, 1.0 and true are other solutions."""
+        return isinstance(other, Row) and self.model_dump_json() == other.model_dump_json()
 
     @property
     def question(self) -> str:
@@ -138,6 +142,45 @@ def _only_file(folder: Path) -> Path:
     return found[0]
 
 
+def folder_warnings(folder: Path, ratio: float) -> tuple[str, ...]:
+    """What is odd about a folder's questions: solutions that are no text, and what is asked in both of its files."""
+    train, test = folder / TRAIN_FILE, folder / TEST_FILE
+    if not train.exists():
+        train = _only_file(folder)
+    return _said(train, _stamp(train), test, _stamp(test) if test.exists() else None, ratio)
+
+
+@lru_cache(4)
+def _said(
+    train: Path, stamp: tuple[int, int], test: Path, test_stamp: tuple[int, int] | None, ratio: float
+) -> tuple[str, ...]:
+    asked, held_out = _read_splits(train, stamp, test, test_stamp, ratio)
+    if test_stamp is None:
+        return truth_warnings([*asked, *(held_out if ratio else ())])
+    return (*truth_warnings([*asked, *held_out]), *_shared_warnings(asked, held_out))
+
+
+def truth_warnings(questions: Sequence[Question]) -> tuple[str, ...]:
+    """Tells solutions that JSON calls true or false."""
+    count = sum(isinstance(question.row.get("solution"), bool) for question in questions)
+    if not count:
+        return ()
+    return (f"solution: {count} of {len(questions)} rows have true or false, which the words True and False answer",)
+
+
+def _shared_warnings(train: Sequence[Question], test: Sequence[Question]) -> tuple[str, ...]:
+    trained = {question.text for question in train}
+    folded = {alike(text) for text in trained}
+    same = sum(question.text in trained for question in test)
+    like = sum(alike(question.text) in folded for question in test) - same
+    if not same and not like:
+        return ()
+    return (
+        f"data: of {len(test)} prompts of {TEST_FILE} {same} stand in {TRAIN_FILE} too, and {like} more "
+        "but for case and spaces; success on them tells what the policy remembers",
+    )
+
+
 @lru_cache(8)
 def own_splits(rows: tuple[Row, ...], arithmetic: Arithmetic, ratio: float) -> Splits:
     """The rows that a job carries itself, or else the generated sums, and a share of them held out."""
@@ -147,16 +190,27 @@ def own_splits(rows: tuple[Row, ...], arithmetic: Arithmetic, ratio: float) -> S
 def held_out_apart(questions: list[Question], ratio: float) -> Splits:
     """Questions for training and held out: of the distinct texts that share, rounded up, drawn by their hash.
 
+    Texts that differ in case and white space alone count as one, so that nothing held out is trained on.
+
     Ratio 0 holds nothing out: both are all questions. KwargsError: nothing would be left to train on.
     """
     if ratio == 0.0:
         return questions, questions
-    ranked = sorted({_hash(question.text) for question in questions})
+    digests: dict[str, bytes] = {}
+    for question in questions:
+        text, digest = alike(question.text), _hash(question.text)
+        digests[text] = min(digest, digests.get(text, digest))
+    ranked = sorted(digests.values())
     held = set(ranked[: math.ceil(ratio * len(ranked))])
-    train = [question for question in questions if _hash(question.text) not in held]
+    train = [question for question in questions if digests[alike(question.text)] not in held]
     if not train:
         raise KwargsError(f"split_dataset_ratio: {ratio:g} of {len(ranked)} prompts leaves none to train on")
-    return train, [question for question in questions if _hash(question.text) in held]
+    return train, [question for question in questions if digests[alike(question.text)] in held]
+
+
+def alike(text: str) -> str:
+    """The same for texts that differ in case and white space alone."""
+    return " ".join(text.casefold().split())
 
 
 def _stamp(file: Path) -> tuple[int, int]:
