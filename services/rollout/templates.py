@@ -98,7 +98,7 @@ class ChatTemplate:
             messages.insert(0, {"role": "system", "content": system})
         try:
             return self._write(messages, add_generation_prompt=True)
-        except TemplateError as error:
+        except Exception as error:  # a template is a program of others
             raise AttemptFailed(f"the tokenizer's chat template: {error}") from error
 
     def check(self, system: str | None = None) -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.artifacts.storage import job_folder
-from services.api.jobs.checks import environment_of, folder_problems
+from services.api.jobs.checks import environment_of, folder_problems, policy_fit
 from services.api.jobs.derived_specs import evaluation_spec, fork_spec, stored_spec
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.jobs.estimates import estimates, warnings
@@ -94,8 +94,9 @@ class Admission:
         spec, hub = await self._pinned(await self._kept(caller, spec))
         policy = await self._named_policy(caller, spec)
         environment = await self._environment(caller, spec)
+        told = await self._playing(spec, environment, policy, hub)
         needs, doubts = await self._fitting(spec, environment, policy, hub)
-        said = [*doubts, *warnings(spec)]
+        said = [*told, *doubts, *warnings(spec)]
         return DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
 
     async def submit(self, call: Call, spec: JobSpec) -> Answer:
@@ -108,13 +109,14 @@ class Admission:
             spec, hub = await self._pinned(await self._kept(call.caller, spec))
             policy = await self._named_policy(call.caller, spec)
             environment = await self._environment(call.caller, spec)
+            told = await self._playing(spec, environment, policy, hub)
             _, doubts = await self._fitting(spec, environment, policy, hub, timed=False)
         except Problem:  # what fails now may have passed when the key was used first; storing looks for the key anyway
             if first := await self._first(call):
                 return first
             raise
         origin = Origin(kind="model", **policy.named) if policy else None
-        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=doubts)
+        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=[*told, *doubts])
 
     async def retry(self, call: Call, job: JobRow) -> Answer:
         """A new job that goes on where a failed or cancelled one has its newest checkpoint. Raises Problem 409."""
@@ -139,7 +141,9 @@ class Admission:
         policy = await asyncio.to_thread(policy_of, folder, job.id, checkpoint=wanted.checkpoint)
         spec = fork_spec(job.spec, job.id, policy.checkpoint, wanted)
         origin = Origin(kind="fork", **policy.named)
-        return await self._store(call, spec, await self._environment(call.caller, spec), origin=origin, taken=policy)
+        environment = await self._environment(call.caller, spec)
+        await self._playing(spec, environment, policy)
+        return await self._store(call, spec, environment, origin=origin, taken=policy)
 
     async def evaluate(self, call: Call, wanted: EvaluationRequest) -> Answer:
         """A job that measures a pinned policy of another one. Raises Problem 404, 422."""
@@ -154,6 +158,7 @@ class Admission:
         spec = evaluation_spec(job.spec, job.id, policy.checkpoint, wanted)
         origin = Origin(kind="evaluation", **policy.named)
         environment = await self._environment(call.caller, spec)
+        await self._playing(spec, environment, policy)
         return await self._store(call, spec, environment, origin=origin, taken=policy, evaluation=True)
 
     async def _first(self, call: Call) -> Answer | None:
@@ -197,7 +202,7 @@ class Admission:
             reference = referenced_checkpoint(model)
             if reference is None:
                 folders = open_folders(caller, self._model_roots)
-                if problems := await asyncio.to_thread(folder_problems, model, self._data_dir, folders):
+                if problems := await asyncio.to_thread(folder_problems, spec, self._data_dir, folders):
                     raise bad_spec(problems)
                 return None
             job = await find(self._database, caller, reference[0])
@@ -225,6 +230,16 @@ class Admission:
         if spec.model.scratch and not environment.vocabulary:
             return await self._with_words(spec, environment)
         return environment
+
+    async def _playing(
+        self, spec: JobSpec, environment: EnvironmentInfo, policy: Policy | None, hub: HubModel | None = None
+    ) -> list[str]:
+        """What the user should know of the model's files. Raises Problem 422 for what keeps it from being played."""
+        files = policy.files if policy else None
+        problems, told = await asyncio.to_thread(policy_fit, spec, environment, files, hub)
+        if problems:
+            raise bad_spec(problems)
+        return told
 
     async def _with_own_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
         """For a policy from scratch on prompts that the job brings: their words are its vocabulary."""
