@@ -12,6 +12,9 @@ from gigpo_core.config import EpisodeStatistics, RewardScale
 from gigpo_core.relative import centred, deviation, group_relative
 from gigpo_core.segments import Segments, sort_by_group
 
+_ROUNDING = 2.0**-48
+"""Votes of a batch are equal when they differ by less, as a share of the largest of them and 1."""
+
 
 @dataclass(frozen=True)
 class Votes:
@@ -172,4 +175,5 @@ def _batch_divisor(values: Tensor, epsilon: float) -> Tensor:
         return values.new_ones(())
     shifted = values - values[0]
     spread = (shifted - shifted.mean()).square().sum().div(len(values) - 1).sqrt()
-    return torch.where(shifted.abs().max() > 0, spread + epsilon, 1.0)
+    differs = shifted.abs().max() > _ROUNDING * (1.0 + values.abs().max())
+    return torch.where(differs, spread + epsilon, 1.0)
