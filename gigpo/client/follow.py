@@ -56,7 +56,9 @@ def env_steps_per_s(metrics: Mapping[str, object]) -> float | None:
 
 def evaluation_line(one: EvaluationResult) -> str:
     """One evaluation as a sentence."""
-    return f"evaluation {one.label}: success {one.success:.3f} ± {one.standard_error:.3f} on {one.episodes} episodes"
+    crashed = f", {one.crashed} of them crashed their environment" if one.crashed else ""
+    success = f"success {one.success:.3f} ± {one.standard_error:.3f}"
+    return f"evaluation {one.label}: {success} on {one.episodes} episodes{crashed}"
 
 
 def follow(client: GigpoClient, job: Job, console: Console) -> Job:

@@ -54,7 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     observation: Observation
     reward: float = 0.0
-    """Of this step; finite."""
+    """Of this step; finite, at most 1e12 in size."""
     rewards: tuple[float, ...] = ()
     """Where `reward` is the weighted sum of reward functions: the value of each, not weighed."""
     score: float | None = None

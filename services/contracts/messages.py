@@ -91,6 +91,8 @@ class Episode(Message, frozen=True, kw_only=True):
     """Seconds this episode waited for the environment."""
     cut_prompts: int = 0
     """Steps whose observation was cut to fit max_prompt_tokens."""
+    crashes: int = 0
+    """Attempts of its group before this one that failed on what the policy did: an episode crashed its environment."""
 
 
 STEP_GROUP_BINS = (1, 2, 4, 8, 16)

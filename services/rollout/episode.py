@@ -181,4 +181,5 @@ class EpisodePlay:
             generate_s=self._generate_s,
             env_s=self._env_s,
             cut_prompts=self._cut_prompts,
+            crashes=seat.attempt.draw - 1,
         )

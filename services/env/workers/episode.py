@@ -8,7 +8,9 @@ import msgspec
 from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 from gigpo_core.digest import anchor_digest
 from services.contracts.observation import KeyedObservation
-from services.env.workers.wanted import ContractError, came, flag, named, number, numbers, text, texts
+from services.env.workers.wanted import ContractError, came, flag, named, number, text, texts
+from services.env.workers.wanted import reward as checked_reward
+from services.env.workers.wanted import rewards as checked_rewards
 from services.env.workers.wire import Stepped, packed
 
 MAX_OBSERVATION_BYTES = 4 << 20
@@ -74,7 +76,7 @@ class Episode:
             raise ContractError(f"step: want an Outcome, got {came(outcome)}")
         self._actions.append(action)
         valid = self._valid(action, outcome.action_valid)
-        reward = number("reward", outcome.reward)
+        reward = checked_reward("reward", outcome.reward)
         score = self._score + reward if outcome.score is None else outcome.score
         self._score = number("score", score)
         observation = self._keyed("observation", outcome.observation)
@@ -90,7 +92,7 @@ class Episode:
             terminated=terminated,
             truncated=not terminated and (truncated or out_of_turns),
             action_valid=valid,
-            rewards=numbers("rewards", outcome.rewards),
+            rewards=checked_rewards("rewards", outcome.rewards),
         )
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from services.contracts.faults import FaultClass
 from services.contracts.ids import Purpose
 from services.ledger import GroupState
 from services.trainer.session.session import Session
@@ -22,12 +23,22 @@ async def note_arrivals(
     Raises:
         JobFailed: see `Playability.given_up`.
     """
-    causes = {name: await _cause(session, name) for name, state in arrived.items() if state is GroupState.DROPPED}
+    dropped = [name for name, state in arrived.items() if state is GroupState.DROPPED]
+    causes = {name: await _cause(session, name) for name in dropped}
+    if purpose == "train":
+        session.playability.crashed(sum([await crashes_of(session, name) for name in dropped]))
     played_before = session.progress.batch > 0 or (purpose == "eval" and bool(session.evaluations))
     if len(causes) < len(arrived) or played_before:
         session.playability.played(purpose)
     session.playability.given_up(causes, purpose, first)
     return causes
+
+
+async def crashes_of(session: Session, name: str) -> int:
+    """Attempts of a dropped group that failed because the environment crashed on what the policy did."""
+    record = await session.ledger.record_of(name)
+    crashed = record is not None and (record.cause or "").startswith(f"environment {FaultClass.ENV_BUG}")
+    return record.redrawn if record is not None and crashed else 0
 
 
 async def last_trouble(session: Session, since_unix_s: float) -> str:

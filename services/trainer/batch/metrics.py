@@ -39,6 +39,7 @@ def batch_record(
     """
     sums = _sums([group.scored.diagnostics for group in batch.groups])
     episodes, steps = max(sums["episodes"], 1.0), max(sums["steps"], 1.0)
+    crashed = batch.crashes + sum(max(episode.crashes for episode in group.episodes) for group in batch.groups)
     ages = [staleness(group, batch.number) for group in batch.groups]
     tokens = sum(group.sampled_tokens for group in batch.groups)
     wall_s = timing.wait_s + timing.train_s + timing.publish_s
@@ -47,7 +48,8 @@ def batch_record(
         "version": batch.number + 1,
         "env_steps": int(sums["steps"]),
         "episodes": int(sums["episodes"]),
-        "success": sums["won"] / episodes,
+        "success": sums["won"] / (episodes + crashed),
+        "crashed_episodes": crashed,
         "return_mean": sums["return_sum"] / episodes,
         **_reward_means(batch, reward_funcs),
         "length_mean": sums["steps"] / episodes,

@@ -18,12 +18,22 @@ class Playability:
     def __init__(self) -> None:
         self.last_cause = ""
         """Why the last group was given up; empty: none was."""
+        self._crashes = 0
         self._played: set[Purpose] = set()
         self._causes: dict[str, str] = {}
 
     def played(self, purpose: Purpose) -> None:
         """A group of this purpose was played to its end."""
         self._played.add(purpose)
+
+    def crashed(self, attempts: int) -> None:
+        """Training groups were dropped after so many attempts that failed on what the policy did."""
+        self._crashes += attempts
+
+    def take_crashes(self) -> int:
+        """Those attempts since this was asked last."""
+        taken, self._crashes = self._crashes, 0
+        return taken
 
     def given_up(self, causes: Mapping[str, str], purpose: Purpose, first: Sequence[str]) -> None:
         """Groups of one purpose were dropped.

@@ -131,6 +131,14 @@ def test_the_failed_attempts_are_those_before_the_one_that_was_complete():
     assert batch_record(Batch(4, [again, second]), {}, Timing(0.0, 0.0, 0.0))["failed_attempts"] == 2
 
 
+def test_success_counts_episodes_that_crashed_their_environment():
+    first, second = batch().groups
+    again = replace(first, episodes=[structs.replace(one, attempt=3, crashes=2) for one in first.episodes])
+    record = batch_record(Batch(4, [again, second], crashes=1), {}, Timing(0.0, 0.0, 0.0))
+    assert (record["episodes"], record["crashed_episodes"]) == (4, 3)
+    assert record["success"] == pytest.approx(2 / 7)
+
+
 def test_without_any_advantage_both_shares_are_zero():
     silent = {**DIAGNOSTICS, "abs_episode_advantage_sum": 0.0, "abs_step_advantage_sum": 0.0}
     record = batch_record(Batch(0, [payload("g", 0, [[step(0)]], silent)]), {}, Timing(0.0, 0.0, 0.0))
