@@ -5,7 +5,7 @@ default. Register the class by an entry point of the group `gigpo.environments`;
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
@@ -150,6 +150,10 @@ class Environment(ABC):
         None, the default: the history of actions stands for the state, so that no two paths ever meet.
         """
         return None
+
+    def warnings(self) -> Sequence[str]:
+        """What whoever submits a job should know of its kwargs and data, a sentence each; asked after `reset`."""
+        return ()
 
     def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Free what the session holds."""

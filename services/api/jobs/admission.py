@@ -222,8 +222,8 @@ class Admission:
             raise bad_spec(problems)
         environment = await self._with_own_words(spec, environment)
         kwargs = environment.kwargs(spec)
-        refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
-        if refusal is not None:
+        opening = await self._environments.opening(spec, kwargs)
+        if (refusal := opening.refusal) is not None:
             of_rewards = refusal.startswith("reward_funcs: ")
             field = "rewards.reward_funcs" if of_rewards else "environment.environment_kwargs"
             raise bad_spec([(field, refusal.removeprefix("reward_funcs: "))])
@@ -234,12 +234,13 @@ class Admission:
     async def _playing(
         self, spec: JobSpec, environment: EnvironmentInfo, policy: Policy | None, hub: HubModel | None = None
     ) -> list[str]:
-        """What the user should know of the model's files. Raises Problem 422 for what keeps it from being played."""
+        """What the user should know of both. Raises Problem 422 for what keeps the policy from being played."""
         files = policy.files if policy else None
         problems, told = await asyncio.to_thread(policy_fit, spec, environment, files, hub)
         if problems:
             raise bad_spec(problems)
-        return told
+        opening = await self._environments.opening(spec, environment.kwargs(spec))  # it is remembered
+        return [*told, *opening.warnings]
 
     async def _with_own_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
         """For a policy from scratch on prompts that the job brings: their words are its vocabulary."""

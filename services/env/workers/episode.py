@@ -69,6 +69,10 @@ class Episode:
         self._origin = (seed, split)
         return self._keyed("reset", self._environment.reset(seed, split))
 
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know. ContractError: these are no texts."""
+        return texts("warnings()", self._environment.warnings())
+
     def step(self, request: int, action: str, response_tokens: int = 0) -> Stepped:
         """Apply one action; the answer to `request`. ContractError: what came back is no sound outcome."""
         outcome = self._environment.answer(action, response_tokens)

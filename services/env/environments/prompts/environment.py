@@ -18,7 +18,7 @@ from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, 
 from services.contracts.rewards import Rewards
 from services.env.environments.prompts.answers import answer_in, is_right
 from services.env.environments.prompts.completion import Completion
-from services.env.environments.prompts.questions import Arithmetic, Question, Row, folder_splits, own_splits
+from services.env.environments.prompts.questions import Arithmetic, Row, Splits, folder_splits, own_splits
 from services.env.environments.prompts.reward_files import try_files
 from services.env.environments.prompts.rewards import NEED_SOLUTION, reward_functions
 
@@ -76,12 +76,16 @@ class Prompts(Environment):
     def reset(self, seed: int, split: str) -> Observation:
         kwargs = self.kwargs
         self._functions = reward_functions(kwargs.rewards, kwargs._files_root)
-        self._question = random.Random(f"prompts/{split}/{seed}").choice(questions(kwargs, split))
+        self._splits = splits(kwargs)
+        self._question = random.Random(f"prompts/{split}/{seed}").choice(
+            self._splits.test if split == "test" else self._splits.train
+        )
         try_files(kwargs.rewards, self._functions, self._question)
-        needing = sorted(NEED_SOLUTION.intersection(kwargs.rewards.reward_funcs))
-        if needing and self._question.solution is None:
+        needing, unsolved = sorted(NEED_SOLUTION.intersection(kwargs.rewards.reward_funcs)), self._splits.unsolved
+        if needing and unsolved:
             raise KwargsError(
-                f"reward_funcs: {needing[0]} needs a solution in every row, {self._question.text!r:.80} has none"
+                f"reward_funcs: {needing[0]} needs a solution in every row, {len(unsolved):,} rows have none or an "
+                f"empty one; the first asks {unsolved[0].text!r:.80}"
             )
         self._reply: str | None = None
         return self._observation()
@@ -106,6 +110,9 @@ class Prompts(Environment):
     def state(self) -> object:
         return (self._question.text, self._question.solution, self._reply)
 
+    def warnings(self) -> tuple[str, ...]:
+        return self._splits.warnings
+
     @classmethod
     def vocabulary(cls) -> list[str]:
         return Arithmetic.vocabulary()
@@ -116,10 +123,8 @@ class Prompts(Environment):
         return Observation(text="", anchor=question.text, task=question.text, admissible_actions=choices)
 
 
-def questions(kwargs: PromptsKwargs, split: str) -> list[Question]:
-    """What a split asks."""
+def splits(kwargs: PromptsKwargs) -> Splits:
+    """What is asked."""
     if kwargs.data is not None:
-        train, test = folder_splits(kwargs.data, kwargs.split_dataset_ratio)
-    else:
-        train, test = own_splits(kwargs.rows, kwargs.arithmetic or Arithmetic(), kwargs.split_dataset_ratio)
-    return test if split == "test" else train
+        return folder_splits(kwargs.data, kwargs.split_dataset_ratio)
+    return own_splits(kwargs.rows, kwargs.arithmetic or Arithmetic(), kwargs.split_dataset_ratio)
