@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
     turns: int
 
 
-async def preflight(stub: env_pb2_grpc.EnvironmentServiceStub, wanted: Wanted, timeout_s: float) -> Opening:
+async def preflight(stub: env_pb2_grpc.EnvironmentServiceAsyncStub, wanted: Wanted, timeout_s: float) -> Opening:
     """Open a group, play it, close it again.
 
     Args:
@@ -69,7 +69,7 @@ async def preflight(stub: env_pb2_grpc.EnvironmentServiceStub, wanted: Wanted, t
 
 
 async def _difference(
-    stub: env_pb2_grpc.EnvironmentServiceStub, opened: env_pb2.OpenGroupResponse, turns: int, timeout_s: float
+    stub: env_pb2_grpc.EnvironmentServiceAsyncStub, opened: env_pb2.OpenGroupResponse, turns: int, timeout_s: float
 ) -> str | None:
     """What differs between two sessions of one seed after the same actions, or how they fail; None: nothing does."""
     plan, seen = random.Random(0), opened.observation
