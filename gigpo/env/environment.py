@@ -55,8 +55,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     observation: Observation
     reward: float = 0.0
     """Of this step; finite, at most 1e12 in size."""
-    rewards: tuple[float, ...] = ()
-    """Where `reward` is the weighted sum of reward functions: the value of each, not weighed."""
+    rewards: tuple[float | None, ...] = ()
+    """Where `reward` is the weighted sum of reward functions: the value of each, not weighed; None: it abstains, and
+    has no part in the sum."""
     score: float | None = None
     """Of the episode so far, in the environment's own terms; None: the sum of rewards."""
     won: bool = False

@@ -67,7 +67,8 @@ class Step(SampledTokens, frozen=True, kw_only=True):
     action: str
     action_valid: bool
     rewards: tuple[float, ...] = ()
-    """Value of each of the job's reward functions, not weighed; `reward` is their weighted sum. Empty: it has none."""
+    """Value of each of the job's reward functions, not weighed; `reward` is their weighted sum. NaN: the function
+    abstained, and has no part in it. Empty: the job has none."""
 
 
 class Episode(Message, frozen=True, kw_only=True):

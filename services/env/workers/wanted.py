@@ -67,12 +67,12 @@ def reward(name: str, value: Any) -> float:
 
 
 def rewards(name: str, value: Any) -> tuple[float, ...]:
-    """A list of rewards."""
+    """A list of rewards; NaN stands for None: that function abstains."""
     if type(value) is tuple and not value:
         return ()
     if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
         raise ContractError(f"{name}: want a list of numbers, got {came(value)}")
-    return tuple(reward(f"{name}[{place}]", one) for place, one in enumerate(value))
+    return tuple(math.nan if one is None else reward(f"{name}[{place}]", one) for place, one in enumerate(value))
 
 
 def flag(name: str, value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -142,8 +143,10 @@ def _waits(batch: Batch, wait_s: float) -> dict[str, float]:
 
 
 def _reward_means(batch: Batch, reward_funcs: Sequence[str]) -> dict[str, float]:
+    """Of each function, over the steps on which it had a vote; left out where it had none."""
     steps = [step for group in batch.groups for episode in group.episodes for step in episode.steps]
-    return {
-        f"{REWARD}{reward_label(name)}": sum(step.rewards[position] for step in steps) / max(len(steps), 1)
+    votes = {
+        name: [value for step in steps if not math.isnan(value := step.rewards[position])]
         for position, name in enumerate(reward_funcs)
     }
+    return {f"{REWARD}{reward_label(name)}": sum(values) / len(values) for name, values in votes.items() if values}

@@ -97,10 +97,12 @@ class Prompts(Environment):
         question, rewards = self._question, self.kwargs.rewards
         self._reply = action
         completion = Completion(action, response_tokens, question.text, question.solution, question.row)
-        values = tuple(float(function(completion)) for function in self._functions)
+        found = (function(completion) for function in self._functions)
+        values = tuple(None if value is None else float(value) for value in found)
+        voted = [(weight, value) for weight, value in zip(rewards.weights, values, strict=True) if value is not None]
         return Outcome(
             observation=self._observation(),
-            reward=sum(weight * value for weight, value in zip(rewards.weights, values, strict=True)),
+            reward=sum(weight * value for weight, value in voted),
             rewards=values,
             won=question.solution is not None and is_right(action, question.solution),
             terminated=True,

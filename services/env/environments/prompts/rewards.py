@@ -1,8 +1,8 @@
 """Reward functions: each scores a reply with one number.
 
 A plugin is a function of one `Completion`, registered by an entry point of the group `gigpo.rewards`. A job's
-`reward_funcs` uses the entry point's name. A function may also be in a file that came with the job. An exception in one
-is a fault of the environment, never a reward.
+`reward_funcs` uses the entry point's name. A function may also be in a file that came with the job. One that returns
+None abstains: it has no vote on that reply. An exception in one is a fault of the environment, never a reward.
 """
 
 import math
