@@ -60,6 +60,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     has no part in the sum."""
     score: float | None = None
     """Of the episode so far, in the environment's own terms; None: the sum of rewards."""
+    judge_tokens: int = 0
+    """Tokens of other language models that were paid for scoring the action."""
     won: bool = False
     terminated: bool = False
     """The environment ended the episode (not a limit on turns: the service counts those itself)."""

@@ -92,6 +92,8 @@ class Episode(Message, frozen=True, kw_only=True):
     """Seconds this episode waited for the environment."""
     cut_prompts: int = 0
     """Steps whose observation was cut to fit max_prompt_tokens."""
+    judge_tokens: int = 0
+    """Tokens of other language models that scoring it has cost."""
     crashes: int = 0
     """Attempts of its group before this one that failed on what the policy did: an episode crashed its environment."""
 

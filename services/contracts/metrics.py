@@ -63,6 +63,7 @@ METRICS = (
     Metric("invalid_share", _STEPS, "Steps whose action was invalid.", "invalid", "invalid"),
     Metric("cut_prompt_share", _STEPS, "Steps whose observation was cut to fit max_prompt_tokens.", "cut",
            "observation cut"),
+    Metric("judge_tokens", "tokens", "Tokens that judges read and wrote to score its episodes, as they say."),
     Metric("failed_attempts", "attempts", "Attempts to play its groups that failed before one was complete.",
            "attempts", "failed"),
     Metric("episode_advantage_abs", "advantage", "Mean size of A^E over the steps."),

@@ -8,7 +8,7 @@ import msgspec
 from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 from gigpo_core.digest import anchor_digest
 from services.contracts.observation import KeyedObservation
-from services.env.workers.wanted import ContractError, came, flag, named, number, text, texts
+from services.env.workers.wanted import ContractError, came, flag, named, number, text, texts, whole
 from services.env.workers.wanted import reward as checked_reward
 from services.env.workers.wanted import rewards as checked_rewards
 from services.env.workers.wire import Stepped, packed
@@ -97,6 +97,7 @@ class Episode:
             truncated=not terminated and (truncated or out_of_turns),
             action_valid=valid,
             rewards=checked_rewards("rewards", outcome.rewards),
+            judge_tokens=whole("judge_tokens", outcome.judge_tokens, least=0),
         )
 
     def close(self) -> None:

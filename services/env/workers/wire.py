@@ -92,6 +92,7 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     truncated: bool
     action_valid: bool
     rewards: tuple[float, ...] = ()
+    judge_tokens: int = 0
 
 
 class FailedReason(StrEnum):

@@ -56,6 +56,7 @@ def batch_record(
         "length_mean": sums["steps"] / episodes,
         "invalid_share": sums["invalid_steps"] / steps,
         "cut_prompt_share": sums.get("cut_prompts", 0.0) / steps,
+        "judge_tokens": sum(episode.judge_tokens for group in batch.groups for episode in group.episodes),
         "failed_attempts": sum(max(episode.attempt for episode in group.episodes) - 1 for group in batch.groups),
         **_advantage_levels(sums, steps),
         **_step_groups(batch, sums, steps),

@@ -9,15 +9,17 @@ The anchor is the prompt. Its states cannot be compared, so gigpo is refused.
 """
 
 import random
+from collections.abc import Mapping
 from typing import Self
 
-from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import Field, JsonValue, PrivateAttr, ValidationInfo, model_validator
 
 from gigpo.env.data import DataFolder
 from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.contracts.rewards import Rewards
 from services.env.environments.prompts.answers import answer_in, is_right
 from services.env.environments.prompts.completion import Completion
+from services.env.environments.prompts.judge import spent_tokens
 from services.env.environments.prompts.questions import Arithmetic, Row, Splits, folder_splits, own_splits
 from services.env.environments.prompts.reward_files import try_files
 from services.env.environments.prompts.rewards import NEED_SOLUTION, reward_functions
@@ -75,7 +77,7 @@ class Prompts(Environment):
 
     def reset(self, seed: int, split: str) -> Observation:
         kwargs = self.kwargs
-        self._functions = reward_functions(kwargs.rewards, kwargs._files_root)
+        self._functions = reward_functions(kwargs.rewards, kwargs._files_root, self._judges())
         self._splits = splits(kwargs)
         self._question = random.Random(f"prompts/{split}/{seed}").choice(
             self._splits.test if split == "test" else self._splits.train
@@ -97,6 +99,7 @@ class Prompts(Environment):
         question, rewards = self._question, self.kwargs.rewards
         self._reply = action
         completion = Completion(action, response_tokens, question.text, question.solution, question.row)
+        before = spent_tokens()
         found = (function(completion) for function in self._functions)
         values = tuple(None if value is None else float(value) for value in found)
         voted = [(weight, value) for weight, value in zip(rewards.weights, values, strict=True) if value is not None]
@@ -107,10 +110,15 @@ class Prompts(Environment):
             won=question.solution is not None and is_right(action, question.solution),
             terminated=True,
             action_valid=not question.choices or answer_in(action) in question.choices,
+            judge_tokens=spent_tokens() - before,
         )
 
     def state(self) -> object:
         return (self._question.text, self._question.solution, self._reply)
+
+    def _judges(self) -> Mapping[str, JsonValue]:
+        judges = self.options.get("judges", {})
+        return judges if isinstance(judges, dict) else {}
 
     def warnings(self) -> tuple[str, ...]:
         return self._splits.warnings
