@@ -56,9 +56,10 @@ def env_steps_per_s(metrics: Mapping[str, object]) -> float | None:
 
 def evaluation_line(one: EvaluationResult) -> str:
     """One evaluation as a sentence; where no episode is won the return says more, as with a reward of one's own."""
+    crashed = f", {one.crashed} of them crashed their environment" if one.crashed else ""
     success = f"success {one.success:.3f} ± {one.standard_error:.3f}"
     reward = "" if one.success else f", return {one.return_mean:.3f}"
-    return f"evaluation {one.label}: {success}{reward} on {one.episodes} episodes"
+    return f"evaluation {one.label}: {success}{reward} on {one.episodes} episodes{crashed}"
 
 
 def follow(client: GigpoClient, job: Job, console: Console) -> Job:

@@ -164,9 +164,9 @@ class Training(Section):
     learning_rate: float = Field(1e-6, gt=0)
     """Learning rate before lr_scheduler_type and warmup_batches scale it."""
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
-    """Path of the learning rate over the batches, from all of it to its lr_end_ratio."""
+    """Path of the learning rate over the batches, from all of it towards its lr_end_ratio."""
     lr_end_ratio: float = Field(0.0, ge=0, le=1)
-    """Learning rate at the last batch as a share of the first."""
+    """Where the path of the learning rate ends, right after the last batch, as a share of learning_rate."""
     warmup_batches: int = Field(0, ge=0)
     """Batches over which the learning rate rises to its full value."""
     weight_decay: float = Field(0.0, ge=0)

@@ -50,6 +50,11 @@ class PolicyTokens:
         self.encode = lru_cache(CACHED_TEXTS)(self._encode)
         self.reply_text = lru_cache(CACHED_TEXTS)(self._reply_text)
 
+    def largest_ordinary_id(self) -> int:
+        """The largest id that a text from outside can become: special tokens are never among them."""
+        special = {token_id for token_id, one in self._tokenizer.get_added_tokens_decoder().items() if one.special}
+        return max(set(self._tokenizer.get_vocab().values()) - special, default=0)
+
     def unknown_words(self, words: list[str]) -> list[str]:
         """Those of the words that the tokenizer does not know."""
         unknown = self._tokenizer.token_to_id(self.placeholder) if self.placeholder else None

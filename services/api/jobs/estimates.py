@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.api.jobs.hub import HubModel
-from services.api.jobs.policy_files import file_parameters
 from services.api.jobs.rates import EarlierJob, time_range
+from services.api.policies.config import CONFIG, size
+from services.api.policies.folder import read_config
+from services.api.policies.safetensors_header import file_parameters
+from services.api.policies.weights import weight_files
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel
 from services.contracts.rest.jobs import Estimates, Range
@@ -164,15 +166,18 @@ def _policy(
         return scratch_parameters(scratch, vocabulary), shape
     if isinstance(files, HubModel):
         return files.parameters, _shape(files.config)
-    folder = Path(str(spec.model.model))
-    paths = {path.name: path for path in folder.iterdir()} if files is None else files
-    parameters = sum(file_parameters(path) for name, path in paths.items() if name.endswith(".safetensors"))
-    return parameters, _shape(json.loads(paths["config.json"].read_bytes()))
+    if files is None:
+        folder = Path(str(spec.model.model))
+        weights, config = weight_files(folder), folder / CONFIG
+    else:
+        weights, config = [path for name, path in files.items() if name.endswith(".safetensors")], files[CONFIG]
+    return sum(map(file_parameters, weights)), _shape(read_config(config))
 
 
 def _shape(config: Mapping[str, object]) -> dict[str, int]:
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
-    return {name: value for name in names if isinstance(value := config.get(name), int)}
+    sizes = {name: size(config, name) for name in names}
+    return {name: found[1] for name, found in sizes.items() if found is not None}
 
 
 def _weight_bytes(spec: JobSpec) -> int:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.api.jobs.checks import environment_of
+from services.api.jobs.checks import Problems, environment_of, folder_problems, policy_fit
 from services.api.jobs.estimates import estimates, warnings
 from services.api.jobs.fitting import misfits, too_long
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
@@ -46,13 +46,25 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
     environment, unsaid = _with_own_words(spec, environment)
     earlier = asyncio.run(_earlier_jobs(data_dir, environment.id))
     hub = _of_hub(spec)
+    problems, told = _model_problems(spec, environment, data_dir, hub)
+    if problems:
+        raise SpecError(problems)
     needs = estimates(spec, environment, hub, earlier)
     problems, doubts = misfits(spec, needs, this_machine(data_dir))
     if problems:
         raise SpecError(problems)
-    said = [*unsaid, *doubts, *too_long(spec, needs), *warnings(spec)]
+    said = [*unsaid, *told, *doubts, *too_long(spec, needs), *warnings(spec)]
     found = DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
     return dict(json.loads(found.model_dump_json()))
+
+
+def _model_problems(
+    spec: JobSpec, environment: EnvironmentInfo, data_dir: Path, hub: HubModel | None
+) -> tuple[Problems, list[str]]:
+    """As at a submission, with warnings."""
+    named = spec.model.model is not None and hub is None
+    problems = folder_problems(spec, data_dir, None) if named else []
+    return (problems, []) if problems else policy_fit(spec, environment, None, hub)
 
 
 def _with_own_words(spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:

@@ -77,6 +77,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     digests: tuple[bytes, ...]
     score: float
     warnings: tuple[str, ...] = ()
+    """What the environment has to say of its kwargs and data."""
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
@@ -91,6 +92,7 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     truncated: bool
     action_valid: bool
     rewards: tuple[float, ...] = ()
+    judge_tokens: int = 0
 
 
 class FailedReason(StrEnum):

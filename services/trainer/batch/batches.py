@@ -36,6 +36,8 @@ class Batch:
     was. In the manifest, because another machine may round it differently."""
     scoring_s: float = 0.0
     """Seconds that the trainer itself took to score the groups once more; no wait for them."""
+    crashes: int = 0
+    """Attempts of groups that were dropped since the batch before, each of an episode that crashed its environment."""
 
     @property
     def group_ids(self) -> list[str]:
@@ -199,7 +201,8 @@ async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Ba
         return None
     began = time.monotonic()
     kl = _divergence(session, groups)
-    batch = Batch(number, as_trained(groups, session.spec, kl), kl, time.monotonic() - began)
+    trained = as_trained(groups, session.spec, kl)
+    batch = Batch(number, trained, kl, time.monotonic() - began, session.playability.take_crashes())
     await session.ledger.assign(session.epoch, number, batch.manifest(), batch.group_ids)
     session.queue.cut(batch.group_ids)
     return batch

@@ -16,6 +16,7 @@ from services.contracts.jobfolder import JobFolder
 from services.contracts.json_records import EVALUATION
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.summary import EvaluationResult
+from services.trainer.batch.drops import crashes_of
 from services.trainer.batch.mismatch import warn_of_mismatch
 from services.trainer.errors import JobFailed, NothingPlayed
 from services.trainer.groups.payloads import Payload
@@ -80,9 +81,11 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         if not episodes:
             cause = session.playability.last_cause or "no cause is known"
             raise NothingPlayed(f"{what}: none of {len(groups)} episodes could be played: {cause}")
+        lost = {*names} - {payload.group_id for payload in payloads}
+        crashed = sum([await crashes_of(session, name) > 0 for name in sorted(lost)])
         mismatch_kl = _mismatch(session, payloads)
         await warn_of_mismatch(session, what, mismatch_kl)
-        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl)
+        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl, crashed)
         path = session.folder.evaluation_rollouts(label, chosen.version)
         archive = packed([group.encoded for group in payloads])
         await written(session, what, lambda: write_durably(path, archive))
@@ -127,21 +130,27 @@ def _mismatch(session: Session, payloads: Sequence[Payload]) -> float | None:
 
 
 def evaluation_result(
-    chosen: Panel, episodes: Sequence[Episode], split: str, mismatch_kl: float | None = None
+    chosen: Panel, episodes: Sequence[Episode], split: str, mismatch_kl: float | None = None, lost: int = 0
 ) -> EvaluationResult:
-    """The figures of at least one episode."""
+    """The figures of at least one episode.
+
+    Args:
+        lost: tasks whose episode crashed its environment in each attempt.
+    """
     steps = [step for episode in episodes for step in episode.steps]
-    success = sum(episode.won for episode in episodes) / len(episodes)
+    tasks = len(episodes) + lost
+    success = sum(episode.won and not episode.crashes for episode in episodes) / tasks
     return EvaluationResult(
         label=chosen.label,
         version=chosen.version,
-        episodes=len(episodes),
+        episodes=tasks,
         success=success,
-        standard_error=math.sqrt(success * (1 - success) / len(episodes)),
+        standard_error=math.sqrt(success * (1 - success) / tasks),
         return_mean=math.fsum(step.reward for step in steps) / len(episodes),
         length_mean=len(steps) / len(episodes),
         invalid_share=sum(not step.action_valid for step in steps) / max(len(steps), 1),
         split=split,
+        crashed=lost + sum(episode.crashes > 0 for episode in episodes),
         mismatch_kl=mismatch_kl,
     )
 

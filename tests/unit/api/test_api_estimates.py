@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from services.api.jobs.estimates import estimates, scratch_parameters, warnings
 from services.api.jobs.hub import HubModel
-from services.api.jobs.policy_files import file_parameters
+from services.api.policies.safetensors_header import file_parameters
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel, parse_spec
 from services.trainer.job.restore import build_base

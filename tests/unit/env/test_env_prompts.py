@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gigpo.env.environment import KwargsError, Observation
-from services.env.environments.prompts.environment import Prompts, PromptsKwargs, questions
+from services.env.environments.prompts.environment import Prompts, PromptsKwargs, splits
 from services.env.workers.episode import Episode
 from services.env.workers.registry import valid_kwargs
 from services.env.workers.wanted import ContractError
@@ -21,7 +21,7 @@ def kwargs_of(root: Path | None = None, **kwargs: object) -> PromptsKwargs:
 
 
 def asked(kwargs: PromptsKwargs, split: str) -> list[str]:
-    return [question.text for question in questions(kwargs, split)]
+    return [question.text for question in splits(kwargs)._asdict()[split]]
 
 
 def started(seed: int = 0, split: str = "train", **kwargs: object) -> tuple[Prompts, Observation]:
@@ -55,8 +55,8 @@ def test_a_wrong_answer_gets_nothing_and_what_is_no_answer_is_invalid():
 
 def test_operations_are_what_they_say():
     arithmetic = {"operations": ["plus", "minus", "larger", "smaller"], "max_operand": 5}
-    known = {question.text: question.solution for question in questions(kwargs_of(arithmetic=arithmetic), "train")}
-    known |= {question.text: question.solution for question in questions(kwargs_of(arithmetic=arithmetic), "test")}
+    known = {question.text: question.solution for question in splits(kwargs_of(arithmetic=arithmetic)).train}
+    known |= {question.text: question.solution for question in splits(kwargs_of(arithmetic=arithmetic)).test}
     assert len(known) == 4 * 36
     assert [known[f"2 {name} 5"] for name in arithmetic["operations"]] == ["7", "0", "5", "2"]  # type: ignore[union-attr]
     assert {word for text in known for word in text.split()} | set(known.values()) <= set(Prompts.vocabulary())
@@ -99,7 +99,7 @@ def test_a_solution_that_is_true_is_answered_by_true(solution, reply):
 
 def test_solutions_that_python_calls_equal_are_kept_apart():
     found = [
-        questions(kwargs_of(rows=[{"prompt": "x", "solution": solution}], split_dataset_ratio=0), "train")[0].solution
+        splits(kwargs_of(rows=[{"prompt": "x", "solution": solution}], split_dataset_ratio=0)).train[0].solution
         for solution in (1, True, 1.0, "1")
     ]
     assert found == ["1", "True", "1.0", "1"]
@@ -171,7 +171,7 @@ def test_kwargs_that_mean_nothing_are_refused(kwargs, words):
 
 def test_accuracy_wants_a_solution_and_a_row_without_choices_takes_any_reply():
     rows = [{"prompt": "say something", "mood": "any"}]
-    with pytest.raises(KwargsError, match=r"accuracy needs a solution in every row, 'say something' has none"):
+    with pytest.raises(KwargsError, match=r"accuracy needs .* row, 1 rows have none .* first asks 'say something'"):
         started(rows=rows, split_dataset_ratio=0)
     prompts, _ = started(rows=rows, split_dataset_ratio=0, rewards={"reward_funcs": ["format"]})
     outcome = prompts.step("anything")
@@ -197,47 +197,57 @@ def test_one_reply_ends_the_session_and_its_state_is_the_question_and_the_reply(
     assert started(3, "test")[1] == started(3, "test")[1]
 
 
-def warned(root: Path | None = None, **kwargs: object) -> list[str]:
-    prompts = Episode(Prompts(found := kwargs_of(root, **kwargs)), found)
+def test_rows_without_a_solution_are_found_whichever_is_drawn():
+    rows = [*ROWS, {"prompt": "a"}, {"prompt": "b", "solution": "  "}, {"prompt": "c", "solution": None}]
+    for seed in range(3):
+        with pytest.raises(KwargsError, match=r"needs a solution in every row, 3 rows have none or an empty one"):
+            started(seed, rows=rows)
+    started(rows=rows, rewards={"reward_funcs": ["format"]})
+
+
+def test_test_prompts_that_stand_in_training_are_counted(tmp_path: Path):
+    test = [
+        {"prompt": text, "solution": 1}
+        for text in ("question 3", "question  4", "QUESTION 5 ", "another", "question 3")
+    ]
+    data = folder(tmp_path, train=ROWS, test=test)
+    prompts = Prompts(kwargs_of(tmp_path, data=data))
     prompts.reset(0, "train")
-    return list(prompts.warnings)
+    assert prompts.warnings() == (
+        "2 of 5 test prompts stand in the training prompts too",
+        "2 of 5 test prompts stand in the training prompts too, but for case and white space",
+    )
+    apart = Prompts(kwargs_of(tmp_path, data=folder(tmp_path, train=ROWS, test=[{"prompt": "x", "solution": 1}])))
+    apart.reset(0, "train")
+    assert apart.warnings() == ()
 
 
-def test_a_test_file_that_asks_what_is_trained_on_is_told_with_counts(tmp_path):
-    test = [*ROWS[:3], {"prompt": "Question  4 ", "solution": 4}, {"prompt": "another", "solution": 1}]
-    assert warned(tmp_path, data=folder(tmp_path, train=ROWS, test=test)) == [
-        "data: of 5 prompts of test.jsonl 3 stand in train.jsonl too, and 1 more but for case and spaces; success on "
-        "them tells what the policy remembers"
-    ]
-    apart = [{"prompt": "another", "solution": 1}]
-    assert warned(tmp_path, data=folder(tmp_path, train=ROWS, test=apart)) == []
-
-
-@pytest.mark.parametrize("ratio", [0, 0.5])
-def test_solutions_that_are_true_or_false_are_told_with_their_number(ratio, tmp_path):
-    rows = [
-        *ROWS,
-        {"prompt": "a", "solution": True},
-        {"prompt": "b", "solution": False},
-        {"prompt": "c", "solution": "true"},
-    ]
-    wanted = ["solution: 2 of 23 rows have true or false, which the words True and False answer"]
-    assert warned(rows=rows, split_dataset_ratio=ratio) == wanted
-    assert warned(tmp_path, data=folder(tmp_path, train=rows), split_dataset_ratio=ratio) == wanted
-    assert warned(rows=ROWS) == warned(arithmetic={}) == []
+def test_prompts_that_differ_in_case_and_spaces_are_held_out_together():
+    rows = [{"prompt": form.format(n), "solution": n} for n in range(20) for form in ("What is {}?", "what  is {}? ")]
+    kwargs = kwargs_of(rows=rows, split_dataset_ratio=0.3)
+    train, test = ({" ".join(text.lower().split()) for text in asked(kwargs, split)} for split in ("train", "test"))
+    assert (len(train), len(test), train & test) == (14, 6, set())
 
 
 class Talkative(Prompts):
     said: object = ()
 
-    def kwargs_warnings(self):
+    def warnings(self):
         return self.said
 
 
 def test_warnings_of_an_environment_are_texts_and_few():
     episode = Episode(talk := Talkative(kwargs_of()), talk.kwargs)
     talk.said = [str(n) for n in range(40)]
-    assert len(episode.warnings) == 16
+    assert len(episode.warnings()) == 16
     talk.said = [1]
-    with pytest.raises(ContractError, match=r"kwargs_warnings\(\)\[0\]"):
-        _ = episode.warnings
+    with pytest.raises(ContractError, match=r"warnings\(\)\[0\]"):
+        episode.warnings()
+
+
+@pytest.mark.parametrize(("solution", "right", "wrong"), [(True, "True", "1"), (False, "<answer>false</answer>", "0")])
+def test_a_solution_that_is_a_truth_value_is_its_word_and_is_told(solution: bool, right: str, wrong: str):
+    prompts, _ = started(rows=[{"prompt": "is it?", "solution": solution}], split_dataset_ratio=0)
+    assert prompts.answer(right, 1).won
+    assert not prompts.answer(wrong, 1).won
+    assert prompts.warnings() == ("the solution of 1 rows is true or false, no text: want it as the reply's word",)

@@ -147,6 +147,7 @@ class FakeLedger:
         return GroupRecord(
             state=self.states[group_id], purpose=group.purpose, cursor=group.cursor, n=group.n, attempt=1,
             batch=self.batches.get(group_id), reason=reason and reason.value, cause=cause,
+            redrawn=3 if cause and cause.startswith("environment env_bug") else 0,
         )  # fmt: skip
 
     def _fence(self, epoch: int) -> None:
