@@ -19,6 +19,7 @@ from gigpo_core import LossConfig
 from gigpo_core.kl import kl_estimate
 from gigpo_core.tokens import row_sums
 from services.contracts.job import JobSpec, WarmStart
+from services.contracts.model_files import TEMPLATES, goes_along
 from services.contracts.policy import PolicyProbe
 from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import LearnerError, RowsError, StateError
@@ -50,9 +51,6 @@ from services.trainer.learner.update import (
 
 BETAS = (0.9, 0.95)
 """AdamW's averages for training; a short second one follows gradients whose scale changes as success does."""
-
-NOT_EXPORTED = ("*.safetensors", "*.index.json", "*.bin", "*.pt", "*.pth", "*.gguf", "*.py", ".*")
-"""Weights are ours, and code in a model folder is not handed on."""
 
 
 class Learner:
@@ -242,7 +240,7 @@ class Learner:
         What else `folder` may have held is gone afterwards.
         """
         with whole_folder(folder) as unfinished:
-            shutil.copytree(self.folder, unfinished, ignore=shutil.ignore_patterns(*NOT_EXPORTED), dirs_exist_ok=True)
+            shutil.copytree(self.folder, unfinished, ignore=_not_exported, dirs_exist_ok=True)
             config: dict[str, object] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
             config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
             config["dtype"] = self.spec.model.torch_dtype
@@ -298,6 +296,12 @@ STEP_METRICS = ("loss", "policy_loss", "kl", "policy_kl", "entropy", "clip_fract
 
 def _means(steps: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: sum(step[name] for step in steps) / max(len(steps), 1) for name in STEP_METRICS}
+
+
+def _not_exported(folder: str, names: list[str]) -> set[str]:
+    """Those of a folder's names that an export leaves out."""
+    folders = {name for name in names if Path(folder, name).is_dir()}
+    return folders - {TEMPLATES} | {name for name in names if name not in folders and not goes_along(name)}
 
 
 def _weights(model: PreTrainedModel) -> dict[str, Tensor]:

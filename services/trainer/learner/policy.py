@@ -44,16 +44,17 @@ def load_policy(folder: Path, torch_dtype: Dtype = "float32") -> PreTrainedModel
         model, report = auto.from_pretrained(
             folder,
             dtype=getattr(torch, torch_dtype),
-            attn_implementation="sdpa",
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
         raise PolicyFolderError(folder, [f"can't be loaded: {error}"]) from error
     if absent := sorted(report["missing_keys"]):
         raise PolicyFolderError(folder, [f"weights lack {len(absent)} tensor(s), the first is {absent[0]}"])
+    if not model._weight_conversions:
+        model._weight_conversions = None  # files with the names of memory: saving writes the kind's checkpoint names
     loaded: PreTrainedModel = model.to(policy_device()).eval()
     return loaded
 
