@@ -25,6 +25,7 @@ from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import LearnerError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
 from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
+from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy, save_weights
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.rows import Row
@@ -74,14 +75,14 @@ class Learner:
         self._generator = torch.Generator().manual_seed(spec.training.seed)
         model = load_policy(folder)
         if spec.training.gradient_checkpointing:
-            _checkpoint_activations(model)
+            checkpoint_activations(model)
         self._scorer = Scorer(
             model,
             temperature=spec.rollout.temperature,
             token_budget=spec.training.microbatch_tokens,
             autocast=spec.model.torch_dtype == "bfloat16",
         )
-        self._scorer.check_head()
+        self._scorer.parts.check()
         self._start_afresh()
 
     @property
@@ -214,7 +215,7 @@ class Learner:
             "generator": {"state": self._generator.get_state()},
         }
         if self._reference is not None:
-            tensors["reference"] = _on_cpu(_weights(self._reference))
+            tensors["reference"] = _on_cpu(_weights(self._reference.model))
         return write_state(State(tensors, {"optimizer_steps": self.optimizer_steps}), folder)
 
     def load(self, folder: Path) -> None:
@@ -230,7 +231,7 @@ class Learner:
         restore_weights(_weights(self.model), state.tensors["weights"])
         restore_optimizer(self._optimizer, _weights(self.model), state.tensors["optimizer"])
         if self._reference is not None:
-            restore_weights(_weights(self._reference), state.tensors["reference"])
+            restore_weights(_weights(self._reference.model), state.tensors["reference"])
         self._generator.set_state(state.tensors["generator"]["state"])
         self.optimizer_steps = state.numbers["optimizer_steps"]
 
@@ -259,13 +260,13 @@ class Learner:
             {"params": others, "weight_decay": 0.0},  # biases and norms: decay would only shift what they centre
         ]
         self._optimizer = AdamW(groups, lr=self.spec.training.learning_rate, betas=BETAS, fused=True)
-        self._reference = _frozen_copy(self.model) if self._beta > 0 else None
+        self._reference = replace(self._scorer, model=_frozen_copy(self.model)) if self._beta > 0 else None
 
     def _under_reference(self, rows: TokenRows) -> Tensor:
         """float32 [T]: the log-probabilities of the response tokens under the reference policy."""
         if self._reference is None:
             raise LearnerError("beta: want more than 0 for a reference policy, got 0")
-        return replace(self._scorer, model=self._reference).constants(rows)[0]
+        return self._reference.constants(rows)[0]
 
     def _columns(self, rows: Sequence[Row]) -> Columns:
         if not rows:
@@ -316,13 +317,3 @@ def _frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
     copy: Any = deepcopy(model)
     frozen: PreTrainedModel = copy.requires_grad_(False).eval()
     return frozen
-
-
-def _checkpoint_activations(model: Any) -> None:
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()  # transformers checkpoints in training mode only; so dropout has to go by hand
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
