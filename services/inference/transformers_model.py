@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
 from services.inference.engine import EngineFailed, UpdateRejected
+from services.inference.transformers_steps import Steps, way_of
 from services.inference.weights import whole_model
 
 
@@ -35,6 +36,7 @@ class LoadedModel:
         """With the weights of the newest version loaded."""
         module: torch.nn.Module = self.model
         module.to(self._device).eval()
+        self._way = way_of(self.model)
         self.vocabulary = int(self.model.config.get_text_config().vocab_size)
         self.max_model_len, self._version = manifest.max_model_len, manifest.version
         self.steps = 0
@@ -50,35 +52,33 @@ class LoadedModel:
         self.model.load_state_dict(_read(manifest).state_dict())
         self.max_model_len, self._version = manifest.max_model_len, manifest.version
 
-    @torch.inference_mode()
     def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[SampledTokens]:
         """Continue B prompts of at most `max_model_len - 1` ids each; equal prompts share one prefill."""
+        if self._way.pads:
+            return self._together(prompts, sampling)
+        found: dict[int, SampledTokens] = {}
+        lengths = [len(prompt.prompt_ids) for prompt in prompts]
+        for length in dict.fromkeys(lengths):
+            rows = [row for row, one in enumerate(lengths) if one == length]
+            found |= zip(rows, self._together([prompts[row] for row in rows], sampling), strict=True)
+        return [found[row] for row in range(len(prompts))]
+
+    @torch.inference_mode()
+    def _together(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[SampledTokens]:
         rows = [unpack_int32(prompt.prompt_ids) for prompt in prompts]
         batch = _Batch(rows, [prompt.seed for prompt in prompts], sampling, self.max_model_len, self._device)
-        unique = {ids: None for ids in (prompt.prompt_ids for prompt in prompts)}
-        position = {ids: index for index, ids in enumerate(unique)}
+        position = {ids: index for index, ids in enumerate(dict.fromkeys(prompt.prompt_ids for prompt in prompts))}
         share = torch.tensor([position[prompt.prompt_ids] for prompt in prompts], device=self._device)  # [B]
 
-        distinct = [unpack_int32(ids) for ids in unique]
-        ids, mask = _left_padded(distinct, self._device)  # [U, P], [U, P]
-        positions = (mask.cumsum(1) - 1).clamp_min(0)
-        cache = DynamicCache(config=self.model.config)
-        out = self.model(
-            ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        logits, mask, positions = out.logits[:, -1][share], mask[share], positions[share, -1:]
-        cache.batch_select_indices(share)
+        steps = Steps(self.model, self._way, [unpack_int32(ids) for ids in position])
+        logits = steps.prompts()[share]
+        steps.select(share)
         while True:
             tokens = batch.take(logits)  # [B]
             self.steps += 1
             if batch.done:
                 return batch.completions(self._version)
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            positions = positions + 1
-            out = self.model(
-                tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
-            logits = out.logits[:, -1]
+            logits = steps.tokens(tokens)
 
 
 class _Batch:
@@ -129,14 +129,6 @@ class _Batch:
             self._reasons[row] = "stop"
         elif len(self._ids[row]) >= self._limits[row]:
             self._reasons[row] = "length"
-
-
-def _left_padded(rows: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask, int64 [U, longest]; padding is masked, so its id is never seen."""
-    longest = max(map(len, rows))
-    ids = [[0] * (longest - len(row)) + row for row in rows]
-    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def _read(manifest: PolicyManifest) -> PreTrainedModel:

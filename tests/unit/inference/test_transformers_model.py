@@ -7,7 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
 from services.contracts.policy import PolicyManifest
+from services.contracts.sampling import Prompt, Sampling
 from services.inference.engine import UpdateRejected
 from services.inference.transformers_model import LoadedModel
 from services.trainer.learner.policy import load_policy
@@ -73,3 +75,37 @@ def test_tensors_of_another_model_are_refused_and_the_version_before_stays(
     assert torch.equal(logits(loaded.model), before)
     with pytest.raises(UpdateRejected, match=sentence):
         LoadedModel(broken, torch_threads=1)
+
+
+WAYS = {
+    "llama": "keys and values",
+    "mistral": "keys and values in a window",
+    "mamba": "states, which padding on the left would change",
+    "lfm2": "states and keys and values, selected otherwise",
+    "qwen3_next": "states and keys and values, selected otherwise",
+    "jamba": "states and keys and values, selected otherwise",
+    "bloom": "no argument for positions",
+    "recurrent_gemma": "a cache that gives other logits",
+    "rwkv": "a cache of its own kind",
+    "openai-gpt": "no cache",
+}
+"""What each keeps of the tokens it has seen."""
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_every_architecture_samples_what_its_plain_forward_says(tmp_path: Path, kind: str) -> None:
+    versions = Versions(tmp_path, kind)
+    loaded = LoadedModel(versions.publish(0), torch_threads=1)
+    texts = [[7, 8, 9, 10], list(range(20, 33)), [7, 8, 9, 10], [4, 3, 2, 1], [5] * 11]
+    prompts = [Prompt(pack_int32(ids), seed) for seed, ids in enumerate(texts)]
+    found = loaded.sample(prompts, Sampling(temperature=0.8, max_tokens=9, stop_token_ids=()))
+    for ids, one in zip(texts, found, strict=True):
+        response = unpack_int32(one.response_ids)
+        with torch.no_grad():
+            everything = versions.policy(input_ids=torch.tensor([[*ids, *response]]), use_cache=False).logits[0]
+        table = torch.log_softmax(everything[len(ids) - 1 : -1] / 0.8, dim=1)
+        wanted = [float(table[at, token]) for at, token in enumerate(response)]
+        assert unpack_float32(one.logprobs) == pytest.approx(wanted, abs=1e-5)
+    assert found[0] != found[2]  # one prompt, two seeds
+    alone = loaded.sample(prompts[1:2], Sampling(temperature=0.8, max_tokens=9, stop_token_ids=()))
+    assert alone[0].response_ids == found[1].response_ids
