@@ -1,7 +1,7 @@
 """Small random models of many architectures, with a byte-level tokenizer that transformers trained.
 
-Each has at most a few hundred thousand parameters, heads of 32 (the smallest that vLLM's CPU attention takes) and, where
-the architecture has them, experts, sliding windows, capped logits and biases.
+Each has at most a few hundred thousand parameters, heads of 32 (the smallest that vLLM's CPU attention takes) and,
+where the architecture has them, experts, sliding windows, capped logits and biases.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 EOS = "<|end|>"
 TEXTS = ["write the letters of the room", "go north and take the key", "<action>open the door</action>", "0123456789"]
 POSITIONS = 256
+
+torch.set_num_threads(1)  # as the embedded stack sets it; and sums come in one order
 
 Sizes = dict[str, Any]
 
@@ -139,8 +141,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         _kind("phi3", vllm=True),
         _kind("openai-gpt", n_embd=64, n_layer=2, n_head=2, n_positions=POSITIONS, alone=True),
         _kind("gpt2", n_embd=64, n_layer=2, n_head=2, n_positions=POSITIONS, alone=True, vllm=True),
-        _kind("gpt_neo", hidden_size=64, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]],
-              max_position_embeddings=POSITIONS, alone=True),
+        _kind(
+            "gpt_neo",
+            hidden_size=64,
+            num_layers=2,
+            num_heads=2,
+            attention_types=[[["global", "local"], 1]],
+            max_position_embeddings=POSITIONS,
+            alone=True,
+        ),
         _kind("gptj", n_embd=64, n_layer=2, n_head=2, n_positions=POSITIONS, rotary_dim=16, alone=True),
         _kind("gpt_neox", vllm=True),
         _kind("gpt_bigcode", n_embd=64, n_layer=2, n_head=2, n_positions=POSITIONS, alone=True),
@@ -169,7 +178,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         _kind("seed_oss", HEADS),
         _kind("apertus"),
         _kind("arcee"),
-        _kind("xglm", d_model=64, ffn_dim=96, num_layers=2, attention_heads=2, max_position_embeddings=POSITIONS, alone=True),
+        _kind(
+            "xglm",
+            d_model=64,
+            ffn_dim=96,
+            num_layers=2,
+            attention_heads=2,
+            max_position_embeddings=POSITIONS,
+            alone=True,
+        ),
         _kind("biogpt"),
         _kind("mixtral", num_local_experts=4, num_experts_per_tok=2, vllm=True),
         _kind("qwen2_moe", EXPERTS, shared_expert_intermediate_size=32),
@@ -189,14 +206,34 @@ ARCHITECTURES: dict[str, Architecture] = {
         _kind("mamba2", MAMBA, num_heads=4, head_dim=32, n_groups=1, chunk_size=16, alone=True),
         _kind("falcon_mamba", MAMBA, alone=True),
         _kind("lfm2", layer_types=["conv", "full_attention"], block_multiple_of=32),
-        _kind("qwen3_next", HEADS, EXPERTS, shared_expert_intermediate_size=32,
-              layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2, linear_num_value_heads=2,
-              linear_key_head_dim=16, linear_value_head_dim=16),
-        _kind("jamba", num_experts=4, num_experts_per_tok=2, attn_layer_period=2, attn_layer_offset=1,
-              expert_layer_period=2, expert_layer_offset=1, mamba_d_state=8, mamba_dt_rank=8),
+        _kind(
+            "qwen3_next",
+            HEADS,
+            EXPERTS,
+            shared_expert_intermediate_size=32,
+            layer_types=["linear_attention", "full_attention"],
+            linear_num_key_heads=2,
+            linear_num_value_heads=2,
+            linear_key_head_dim=16,
+            linear_value_head_dim=16,
+        ),
+        _kind(
+            "jamba",
+            num_experts=4,
+            num_experts_per_tok=2,
+            attn_layer_period=2,
+            attn_layer_offset=1,
+            expert_layer_period=2,
+            expert_layer_offset=1,
+            mamba_d_state=8,
+            mamba_dt_rank=8,
+        ),
         _kind("bamba", attn_layer_indices=[1], mamba_n_heads=4, mamba_d_head=32, mamba_d_state=8, mamba_chunk_size=16),
-        _kind("falcon_h1", HEADS, mamba_d_ssm=64, mamba_n_heads=2, mamba_d_head=32, mamba_d_state=8, mamba_chunk_size=16),
+        _kind(
+            "falcon_h1", HEADS, mamba_d_ssm=64, mamba_n_heads=2, mamba_d_head=32, mamba_d_state=8, mamba_chunk_size=16
+        ),
         _kind("recurrent_gemma", HEADS, lru_width=64, attention_window_size=8, block_types=["recurrent", "attention"]),
+        _kind("bert", hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, alone=True),
         _kind("rwkv", hidden_size=64, num_hidden_layers=2, context_length=POSITIONS, alone=True),
     )
 }

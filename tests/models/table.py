@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ class Result:
     """Largest, with the transformers engine."""
     vllm: str = ""
     """Largest with vLLM, or why it can't serve the model; empty: not tried."""
-    recomputes: str = ""
-    """Why gradient_checkpointing is refused; empty: it works."""
+    notes: tuple[str, ...] = ()
+    """What works otherwise than usual."""
     refused: str = ""
     """Why the model is; empty: it works."""
 
@@ -31,12 +32,16 @@ def row_of(result: Result) -> str:
     """Its row of the table."""
     if result.refused:
         return f"| `{result.kind}` | {result.model} | refused |  | {result.refused} |"
-    vllm, notes = result.vllm, [result.recomputes]
+    vllm, notes = result.vllm, list(result.notes)
     if vllm.startswith("refused: "):
         vllm, notes = "refused", [*notes, f"vLLM: {vllm.removeprefix('refused: ')}"]
-    return " | ".join(
-        [f"| `{result.kind}`", result.model, f"{result.difference:.0e}", vllm, "; ".join(filter(None, notes)) + " |"]
-    )
+    return f"| `{result.kind}` | {result.model} | {result.difference:.0e} | {vllm} | {'; '.join(notes)} |"
+
+
+def listed() -> list[str]:
+    """The kinds in the page's table."""
+    table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    return re.findall(r"^\| `([^`]+)` \|", table.removeprefix(f"\n{HEADER}"), re.MULTILINE)
 
 
 def write_table(results: Sequence[Result]) -> None:
