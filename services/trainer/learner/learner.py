@@ -20,12 +20,14 @@ from gigpo_core import LossConfig
 from gigpo_core.kl import kl_estimate
 from gigpo_core.tokens import row_sums
 from services.contracts.job import JobSpec, WarmStart
+from services.contracts.model_files import TEMPLATES, goes_along
 from services.contracts.policy import PolicyProbe
 from services.trainer.learner.adapter import adapters_off, add_adapter, dropping, merged, save_adapter
 from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import LearnerError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
 from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
+from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy, save_weights
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.rows import Row
@@ -53,8 +55,6 @@ from services.trainer.learner.update import (
 BETAS = (0.9, 0.95)
 """AdamW's averages for training; a short second one follows gradients whose scale changes as success does."""
 
-NOT_EXPORTED = ("*.safetensors", "*.index.json", "*.bin", "*.pt", "*.pth", "*.gguf", "*.py", ".*")
-"""Weights are ours, and code in a model folder is not handed on."""
 ADAPTER_FOLDER = "adapter"
 """Of an export: the adapters alone, in peft's format."""
 
@@ -83,14 +83,14 @@ class Learner:
         if self._adapts:
             add_adapter(model, spec.model, spec.training.seed)
         if spec.training.gradient_checkpointing:
-            _checkpoint_activations(model)
+            checkpoint_activations(model)
         self._scorer = Scorer(
             model,
             temperature=spec.rollout.temperature,
             token_budget=spec.training.microbatch_tokens,
             autocast=spec.model.torch_dtype == "bfloat16",
         )
-        self._scorer.check_head()
+        self._scorer.parts.check()
         self._start_afresh()
 
     @property
@@ -225,7 +225,7 @@ class Learner:
             "generator": {"state": self._generator.get_state()},
         }
         if self._reference is not None:
-            tensors["reference"] = _on_cpu(dict(self._reference.named_parameters()))
+            tensors["reference"] = _on_cpu(_weights(self._reference.model))
         return write_state(State(tensors, {"optimizer_steps": self.optimizer_steps}), folder)
 
     def load(self, folder: Path) -> None:
@@ -241,7 +241,7 @@ class Learner:
         restore_weights(_trained(self.model), state.tensors["weights"])
         restore_optimizer(self._optimizer, _trained(self.model), state.tensors["optimizer"])
         if self._reference is not None:
-            restore_weights(dict(self._reference.named_parameters()), state.tensors["reference"])
+            restore_weights(_weights(self._reference.model), state.tensors["reference"])
         self._generator.set_state(state.tensors["generator"]["state"])
         self.optimizer_steps = state.numbers["optimizer_steps"]
 
@@ -253,7 +253,7 @@ class Learner:
         What else `folder` may have held is gone afterwards.
         """
         with whole_folder(folder) as unfinished:
-            shutil.copytree(self.folder, unfinished, ignore=shutil.ignore_patterns(*NOT_EXPORTED), dirs_exist_ok=True)
+            shutil.copytree(self.folder, unfinished, ignore=_not_exported, dirs_exist_ok=True)
             config: dict[str, object] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
             config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
             config["dtype"] = self.spec.model.torch_dtype
@@ -276,7 +276,8 @@ class Learner:
             {"params": others, "weight_decay": 0.0},  # biases and norms: decay would only shift what they centre
         ]
         self._optimizer = AdamW(groups, lr=self.spec.training.learning_rate, betas=BETAS, fused=True)
-        self._reference = _frozen_copy(self.model) if self._beta > 0 and not self._adapts else None
+        afresh = self._beta > 0 and not self._adapts
+        self._reference = replace(self._scorer, model=_frozen_copy(self.model)) if afresh else None
 
     def _under_reference(self, rows: TokenRows) -> Tensor:
         """float32 [T]: the log-probabilities of the response tokens under the reference policy."""
@@ -285,7 +286,7 @@ class Learner:
         if self._reference is None:
             with adapters_off(self.model):
                 return self._scorer.constants(rows)[0]
-        return replace(self._scorer, model=self._reference).constants(rows)[0]
+        return self._reference.constants(rows)[0]
 
     def _columns(self, rows: Sequence[Row]) -> Columns:
         if not rows:
@@ -324,6 +325,16 @@ def _trained(model: PreTrainedModel) -> dict[str, Tensor]:
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
+def _not_exported(folder: str, names: list[str]) -> set[str]:
+    """Those of a folder's names that an export leaves out."""
+    folders = {name for name in names if Path(folder, name).is_dir()}
+    return folders - {TEMPLATES} | {name for name in names if name not in folders and not goes_along(name)}
+
+
+def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    return dict(model.named_parameters())
+
+
 def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
 
@@ -332,13 +343,3 @@ def _frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
     copy: Any = deepcopy(model)
     frozen: PreTrainedModel = copy.requires_grad_(False).eval()
     return frozen
-
-
-def _checkpoint_activations(model: Any) -> None:
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()  # transformers checkpoints in training mode only; so dropout has to go by hand
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
