@@ -74,5 +74,7 @@ class SystemView(Document):
     queues: list[QueueView]
     ledger: LedgerView
     """Over the jobs of the project that run or are paused."""
+    dead_letters: int = 0
+    """Messages that were set aside; see `/v1/dead-letters`."""
     jobs: dict[str, int]
     """State -> how many jobs of the project."""

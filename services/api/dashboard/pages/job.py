@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
@@ -9,12 +10,14 @@ from typing import Annotated
 import yaml
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from redis.exceptions import RedisError
 
 from services.api.dashboard import comparison, live
 from services.api.dashboard.rendering import PageRoute, page
-from services.api.http.app_parts import Parts
+from services.api.http.app_parts import Container, Parts
 from services.api.http.event_streams import never_stored
 from services.api.http.routes.parameters import BEGINNING, FoundJob
+from services.api.jobs.dead_letters import counted
 from services.api.jobs.job_view import job_view
 from services.api.jobs.progress import progress_of
 from services.api.rest.caller import Asking
@@ -28,6 +31,8 @@ router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_sc
 
 TABLE_ROWS = 50
 """Batches in the table below the curves; the CSV has all."""
+PATIENCE_S = 1.0
+"""Longest wait for Redis."""
 
 
 @router.get("")
@@ -46,9 +51,18 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
         document=comparison.document(PANELS, [run], [job.id], "each"),
         panels=PANELS,
         warnings=await feed.warnings(parts.database, job.id),
+        letters=await _letters(parts, job.id),
         latest=metrics[-TABLE_ROWS:][::-1],
         live_url=None if over else f"/jobs/{job.id}/live?after={job.event_id}",
     )
+
+
+async def _letters(parts: Container, job_id: str) -> int:
+    """How many dead letters the job has; 0 also while Redis does not answer, which the page says."""
+    try:
+        return await asyncio.wait_for(counted(parts.redis, job_id), PATIENCE_S)
+    except (RedisError, OSError, TimeoutError):
+        return 0
 
 
 async def _position(
