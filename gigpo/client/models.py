@@ -94,7 +94,7 @@ class Event(Document):
     id: str
     """Give it as `after` to go on behind it."""
     kind: str
-    """state, phase, metrics, evaluation, checkpoint, warning or summary."""
+    """state, phase, metrics, evaluation, checkpoint, warning, alarm or summary."""
     at_unix_s: float
     data: JsonObject
 
