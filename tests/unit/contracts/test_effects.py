@@ -115,11 +115,12 @@ def test_an_option_of_the_algorithm_is_refused_where_nothing_would_come_of_it(
     assert getattr(job(algorithm={**ignoring, option: default}).algorithm, option) == default
 
 
+REWARDS = {"cosine": COSINE, "repetition": REPETITION, "soft_overlong": SOFT, "judge": JUDGE}
+
+
 @pytest.mark.parametrize(
     ("function", "option", "value"),
-    [(function, *setting)
-     for function, settings in {"cosine": COSINE, "repetition": REPETITION, "soft_overlong": SOFT, "judge": JUDGE}.items()
-     for setting in settings.items()],
+    [(function, *setting) for function, settings in REWARDS.items() for setting in settings.items()],
 )  # fmt: skip
 def test_a_setting_of_a_reward_function_wants_that_function(function: str, option: str, value: Any) -> None:
     single = {"use_gym_env": False}
