@@ -62,7 +62,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with _migrated(settings, log) as database:
-        redis, celery, news = connect(settings.redis_url), celery_sender(settings.redis_url), News()
+        redis = connect(settings.redis_url, waits_for_writes=False)
+        celery, news = celery_sender(settings.redis_url), News()
         environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
         observer = Observer(redis, database, news, log)
         dispatcher = Dispatcher(redis, celery, told=observer.expect)

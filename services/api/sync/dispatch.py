@@ -17,7 +17,11 @@ from services.contracts.events import StateReached, encoded
 from services.contracts.keys import WAITING
 from services.contracts.states import JobState
 from services.kit.streams import append
+from services.ledger.active_jobs import active_jobs
 from services.ledger.warnings import Warnings
+
+
+WRITABLE_S = 60
 
 
 class BrokerFailed(Exception):
@@ -77,6 +81,14 @@ class Dispatcher:
                     )
         except KombuError as error:
             raise BrokerFailed(f"jobs {job_ids} could not be added to the trainer's queue: {error}") from error
+
+    async def try_writing(self) -> None:
+        """Raises WritesRefused, also where the server still answers reads; RedisError."""
+        await self._redis.set(keys.WRITABLE, b"1", ex=WRITABLE_S)
+
+    async def active(self) -> set[str]:
+        """The jobs that a trainer works on."""
+        return await active_jobs(self._redis)
 
     async def announced(self) -> set[str]:
         """The jobs of which the queue or a worker has a message. Raises QueueUnreadable."""

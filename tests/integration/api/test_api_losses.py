@@ -96,3 +96,27 @@ def test_a_running_job_whose_trainer_died_and_whose_message_is_gone_goes_on(
         wait_until(lambda: int(forgetful.get(keys.epoch(job)) or 0) > epoch)  # type: ignore[arg-type]
         http.post(f"/v1/jobs/{job}:cancel").raise_for_status()
         until(http, job, "CANCELLED")
+
+
+def test_a_redis_that_refuses_writes_is_told_of_and_ends_nothing(
+    api: ApiProcess, http: httpx.Client, forgetful: Redis
+) -> None:
+    job = submitted(http)
+    forgetful.sadd(keys.ACTIVE_JOBS, job)
+    try:
+        forgetful.config_set("maxmemory", "1")
+        wait_until(lambda: "used memory" in http.get("/healthz").json()["checks"]["redis"])
+        assert http.post("/v1/jobs", json=spec()).status_code == 201, "it is kept, and dispatched later"
+        forgetful.config_set("maxmemory", "0")
+        wait_until(lambda: http.get("/healthz").json()["checks"]["redis"] == "ok")
+        wait_until(lambda: refused_for(forgetful, 1.0) and "Redis refused writes for" in warnings(http, job))
+    finally:
+        forgetful.config_set("maxmemory", "0")
+
+
+def refused_for(redis: Redis, seconds: float) -> bool:
+    """A while of refusals, and then of none, each of many looks of the API; on a busy machine none may fall into it."""
+    for most_bytes in ("1", "0"):
+        redis.config_set("maxmemory", most_bytes)
+        time.sleep(seconds)
+    return True
