@@ -6,7 +6,7 @@ Nothing here is random or depends on the job's id, so two runs of one spec can b
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, cast, get_args
 
 Purpose = Literal["train", "eval", "warmstart"]
 """Why a group is played: to train on, to measure a pinned policy version, or for the format warm start."""
@@ -31,6 +31,14 @@ def group_id(fingerprint: str, purpose: Purpose, round_: int, cursor: int) -> st
         20 characters: the purpose's first letter, then 19 hexadecimal digits.
     """
     return purpose[0] + _digest("group", fingerprint, purpose, round_, cursor).hex()[:19]
+
+
+def purpose_of(group: str) -> Purpose:
+    """Why a group of this id is played. Raises ValueError: no purpose begins as it does."""
+    for purpose in get_args(Purpose):
+        if group.startswith(purpose[0]):
+            return cast(Purpose, purpose)
+    raise ValueError(f"want the id of a group, got {group!r}")
 
 
 def episode_id(group: str, k: int) -> str:

@@ -20,7 +20,6 @@ from services.kit.streams import append
 from services.ledger.active_jobs import active_jobs
 from services.ledger.warnings import Warnings
 
-
 WRITABLE_S = 60
 
 

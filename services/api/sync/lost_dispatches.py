@@ -68,7 +68,7 @@ class Losses:
             await asyncio.sleep(self._interval_s)
 
     async def tell_refusals(self) -> None:
-        """Warn the owners of running jobs once Redis takes writes again; until then nobody can be warned. RedisError."""
+        """Warn the owners of running jobs once Redis takes writes again: till then nobody can be. Raises RedisError."""
         try:
             await self._dispatcher.try_writing()
         except WritesRefused as refused:

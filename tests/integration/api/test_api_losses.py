@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from services.contracts import keys
+from services.contracts.policy import ReplicaStatus
 from tests.integration.api.api_process import ApiProcess, running_api
 from tests.integration.api.submitting import spec, until
 from tests.integration.trainer.trainer_platform import children, trainer_process
@@ -30,7 +31,11 @@ def api(redis_url: str, env_address: str, tmp_path: Path) -> Iterator[ApiProcess
 
 @pytest.fixture
 def forgetful(redis_url: str) -> Iterator[Redis]:
+    """With a replica that is always there, for which jobs would wait otherwise."""
+    status = ReplicaStatus(replica="r", job_id=None, version=-1, engine="", state="idle")
     with Redis.from_url(redis_url) as client:
+        client.hset(keys.REPLICAS, "r", status.model_dump_json())
+        client.set(keys.replica_heartbeat("r"), "r")
         yield client
 
 
