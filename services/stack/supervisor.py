@@ -42,6 +42,8 @@ class Supervisor:
         self, stages: Sequence[Sequence[ServicePlan]], logs: Path, say: Say, limits: RestartLimits | None = None
     ) -> None:
         self._stages, self._logs, self._say = stages, logs, say
+        self.restarted: Callable[[], None] = lambda: None
+        """Called when a service has another process than before."""
         self._limits = limits or RestartLimits()
         self._children: dict[str, Child] = {}  # in order of start
         self._watchers: list[asyncio.Task[None]] = []
@@ -129,6 +131,7 @@ class Supervisor:
         """The service's next process, ready or stopped; the one before it where none could be made."""
         try:
             child = await self._spawn(child.plan)
+            self.restarted()
             await self._until_ready(child)
         except StartFailed as failure:
             if not quiet:

@@ -21,7 +21,7 @@ TIMEOUT_S = 3.0
 async def health(
     database: Database, redis: Redis, environments: EnvironmentCatalogue, services: Sequence[str]
 ) -> Health:
-    """`ok` when the database and the environment service answer, Redis takes writes and each service's heartbeat is there."""
+    """`ok` when database and environment service answer, Redis takes writes, and each service's heartbeat is there."""
     names = ["database", "redis", "env", *services]
     checks: list[Awaitable[object]] = [database.ping(), _written(redis), environments.ask()]
     checks += [_heartbeat(redis, service) for service in services]

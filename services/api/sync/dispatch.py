@@ -15,9 +15,10 @@ from services.api.sync.broker import announced_jobs
 from services.contracts import keys
 from services.contracts.events import StateReached, encoded
 from services.contracts.keys import WAITING
-from services.contracts.states import JobState
+from services.contracts.states import TERMINAL, JobState
 from services.kit.streams import append
 from services.ledger.active_jobs import active_jobs
+from services.ledger.ended_jobs import let_expire
 from services.ledger.warnings import Warnings
 
 WRITABLE_S = 60
@@ -119,6 +120,8 @@ class Dispatcher:
     async def publish_state(self, job_id: str, state: JobState) -> None:
         """A state that the API itself brings about, as an event among the others."""
         await append(self._redis, keys.events_stream(job_id), _state_event(state))
+        if state in TERMINAL:
+            await let_expire(self._redis, job_id)
         self._told([job_id])
 
     async def warn(self, job_id: str, message: str) -> None:

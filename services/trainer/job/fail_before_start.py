@@ -41,7 +41,7 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
     await deactivate(redis, job)
     spec = await _spec(redis, job)
     if spec is None:
-        await events.state(JobState.FAILED, error)
+        await events.ended(JobState.FAILED, error)
         return
     results = _known(lambda: read_results(folder))
     progress.started_unix_s = progress.started_unix_s or time.time()

@@ -69,7 +69,7 @@ class Job:
                     step_return=b"",
                     step_group=b"",
                     episodes_sha="",
-                )  # fmt: skip
+                )
             )
 
     async def train(self, batch: int, *cursors: int) -> None:
@@ -169,4 +169,5 @@ async def test_groups_whose_results_are_durable_are_counted_once(redis: Redis) -
     assert (balance.opened, balance.consumed, balance.live, balance.holds) == (4, 4, 0, True)
     assert await redis.xlen(keys.groups_stream(JOB)) == await redis.xlen(keys.scored_stream(JOB)) == 0
     record = await job.ledger.record_of(names[0])
-    assert record is not None and record.state is GroupState.CONSUMED
+    assert record is not None
+    assert record.state is GroupState.CONSUMED
