@@ -79,23 +79,6 @@ async def test_services_start_stage_by_stage_and_stop_in_reverse(tmp_path: Path)
     assert not any(alive(pid) for pid in supervisor.pids().values())
 
 
-async def test_a_crashed_service_is_started_again_where_it_was(tmp_path: Path) -> None:
-    said: list[str] = []
-    supervisor = Supervisor([[plan("a", tmp_path, "crash-once")]], tmp_path / "logs", said.append, QUICK)
-    await supervisor.start()
-    address = supervisor.addresses["a"]
-    await until(lambda: len(lines(tmp_path / "starts")) == 2 and any("ready" in line for line in said[2:]))
-    assert supervisor.addresses["a"] == address
-    assert any("a ended with 7; restart 1" in line for line in said)
-    assert "something broke" in (tmp_path / "logs" / "a.log").read_text()
-    await supervisor.stop(asyncio.Event())
-
-
-async def starts_of(name: str, folder: Path, count: int) -> None:
-    await until(lambda: [line.split()[0] for line in lines(folder / "starts")].count(name) >= count)
-
-
-@pytest.mark.parametrize("mode", ["crash-always", "broken"])
 async def test_the_record_names_the_process_that_runs_now(tmp_path: Path) -> None:
     supervisor = Supervisor([[plan("api", tmp_path)]], tmp_path / "logs", lambda _: None, QUICK)
 
@@ -115,6 +98,23 @@ async def test_the_record_names_the_process_that_runs_now(tmp_path: Path) -> Non
     await supervisor.stop(asyncio.Event())
 
 
+async def test_a_crashed_service_is_started_again_where_it_was(tmp_path: Path) -> None:
+    said: list[str] = []
+    supervisor = Supervisor([[plan("a", tmp_path, "crash-once")]], tmp_path / "logs", said.append, QUICK)
+    await supervisor.start()
+    address = supervisor.addresses["a"]
+    await until(lambda: len(lines(tmp_path / "starts")) == 2 and any("ready" in line for line in said[2:]))
+    assert supervisor.addresses["a"] == address
+    assert any("a ended with 7; restart 1" in line for line in said)
+    assert "something broke" in (tmp_path / "logs" / "a.log").read_text()
+    await supervisor.stop(asyncio.Event())
+
+
+async def starts_of(name: str, folder: Path, count: int) -> None:
+    await until(lambda: [line.split()[0] for line in lines(folder / "starts")].count(name) >= count)
+
+
+@pytest.mark.parametrize("mode", ["crash-always", "broken"])
 async def test_a_service_that_keeps_crashing_is_tried_again_and_takes_no_other_one_down(
     tmp_path: Path, mode: str
 ) -> None:
