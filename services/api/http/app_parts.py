@@ -29,6 +29,7 @@ from services.api.sync.leadership import lead
 from services.api.sync.lost_dispatches import Losses
 from services.api.sync.observer import Observer
 from services.api.sync.reconciler import Reconciler
+from services.api.sync.waiting_jobs import WaitingJobs
 from services.contracts.jobfolder import all_jobs
 from services.kit.redis import connect
 from services.kit.tasks import ended
@@ -69,6 +70,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         dispatcher = Dispatcher(redis, celery, told=observer.expect)
         reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
         losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
+        waiting = WaitingJobs(redis, database, dispatcher, log, interval_s=settings.loss_s)
         admission = Admission(
             database,
             environments,
@@ -84,7 +86,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         security = security_of(settings, database, log)
         meter = StorageMeter(database, settings.data_dir, log)
         sweeping = partial(keep_swept, all_jobs(settings.data_dir), log)
-        loops = (reconciler.run, observer.run, losses.run, meter.run, sweeping)
+        loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, sweeping)
         leading = asyncio.create_task(lead(database, log, *loops))
         leading.add_done_callback(lambda task: _report(task, log, fail))
         try:

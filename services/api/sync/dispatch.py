@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from services.api.sql.tables import JobRow
 from services.api.sync.broker import announced_jobs
 from services.contracts import keys
-from services.contracts.events import StateReached, encoded
+from services.contracts.events import Phase, PhaseBegan, StateReached, encoded
 from services.contracts.keys import WAITING
 from services.contracts.states import TERMINAL, JobState
 from services.kit.streams import append
@@ -116,6 +116,12 @@ class Dispatcher:
     async def tell_command(self, job_id: str, command: str) -> None:
         """The trainer reads it at every step boundary."""
         await self._redis.set(keys.control(job_id), command)
+
+    async def tell_waiting(self, job_id: str, reason: str) -> None:
+        """Why the job waits. No state: a trainer may take the job at this moment, and its word must be the last."""
+        event = PhaseBegan(phase=Phase.WAITING, detail={"reason": reason})
+        await append(self._redis, keys.events_stream(job_id), encoded(event))
+        self._told([job_id])
 
     async def publish_state(self, job_id: str, state: JobState) -> None:
         """A state that the API itself brings about, as an event among the others."""

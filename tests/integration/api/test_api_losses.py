@@ -103,6 +103,21 @@ def test_a_running_job_whose_trainer_died_and_whose_message_is_gone_goes_on(
         until(http, job, "CANCELLED")
 
 
+def test_a_queued_job_says_which_trainer_it_waits_for(api: ApiProcess, http: httpx.Client, forgetful: Redis) -> None:
+    first, second = submitted(http), submitted(http)
+    wait_until(lambda: reason(http, first) == reason(http, second) == "waits for a trainer: none is running")
+    with trainer_process(api.redis_url, api.data_dir):
+        until(http, first, "RUNNING")
+        wait_until(lambda: reason(http, second) == "waits for a trainer: all 1 are at work")
+        assert reason(http, first) is None
+        told = http.get(f"/v1/jobs/{second}/events", params={"follow": False}).text
+        assert told.count("none is running") == told.count("all 1 are at work") == 1
+
+
+def reason(http: httpx.Client, job: str) -> object:
+    return http.get(f"/v1/jobs/{job}").json()["waits_for"]
+
+
 def test_a_redis_that_refuses_writes_is_told_of_and_ends_nothing(
     api: ApiProcess, http: httpx.Client, forgetful: Redis
 ) -> None:
