@@ -41,6 +41,14 @@ def group_id(fingerprint: str, purpose: Purpose, round_: int, cursor: int) -> st
     return purpose[0] + _digest("group", fingerprint, purpose, round_, cursor).hex()[:19]
 
 
+def purpose_of(group: str) -> Purpose:
+    """Why a group of this id is played. Raises ValueError: no purpose begins as it does."""
+    for purpose in Purpose:
+        if group.startswith(purpose[0]):
+            return purpose
+    raise ValueError(f"want the id of a group, got {group!r}")
+
+
 def episode_id(group: str, k: int) -> str:
     """Name of the k-th episode of a group, k in 0..n-1; the same on every attempt."""
     return f"{group}/{k}"

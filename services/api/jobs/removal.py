@@ -26,7 +26,7 @@ from services.api.sync.broker import QueueUnreadable, held_jobs
 from services.contracts import keys
 from services.contracts.rest.jobs import JobRemains
 from services.contracts.states import TERMINAL
-from services.kit.dead_letters import dead_letters
+from services.ledger.ended_jobs import lasting_names
 
 _UNLOADED = {"synchronize_session": False}
 """No row of the table is loaded, so none has to be told."""
@@ -84,7 +84,7 @@ class Removal:
                 await session.delete(row)
             await asyncio.to_thread(aside.close)
         with suppress(RedisError, OSError):  # the job is gone all the same; nobody reads these names any more
-            await self.redis.unlink(*_names(job_id))
+            await self.redis.unlink(*lasting_names(job_id))
         return remains
 
     async def _remains(self, job_id: str, found: Entries) -> JobRemains:
@@ -104,8 +104,3 @@ class Removal:
 def _want_ended(row: JobRow) -> None:
     if row.state not in TERMINAL:
         raise Problem(409, f"cannot delete job {row.id}: want a job that has ended, got state {row.state}")
-
-
-def _names(job_id: str) -> list[str]:
-    names = [key(job_id) for key in keys.LASTING]
-    return [*names, *(dead_letters(name) for name in names)]

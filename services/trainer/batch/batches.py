@@ -19,7 +19,7 @@ from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import FIRST_GROUPS
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.rows import rows_of
-from services.trainer.replicas.room import check_room
+from services.trainer.replicas.room import check_capacity
 from services.trainer.session.deadline import Deadline
 from services.trainer.session.session import Session
 
@@ -92,7 +92,7 @@ async def next_batch(session: Session) -> Batch:
 
     Raises:
         JobFailed: no group was scored for batch_timeout_s, with the groups that are missing; or none can be played.
-        NoReplicaFree: none was scored, but each live replica serves another job.
+        NoReplicaFree: none was scored, and a service is missing that would play or serve it.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     deadline, began_unix_s = Deadline(session.spec.limits.batch_timeout_s), time.time()
@@ -109,7 +109,7 @@ async def next_batch(session: Session) -> Batch:
         if await _note_arrivals(session):
             deadline.restart()
         elif deadline.passed:
-            await check_room(session.redis, session.job)
+            await check_capacity(session.redis, session.job)
             trouble = await last_trouble(session, began_unix_s)
             raise JobFailed(f"{await _who_is_missing(session, sorted(session.queue.missing()))}{trouble}")
 

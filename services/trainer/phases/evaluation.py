@@ -15,6 +15,7 @@ from services.contracts.ids import Purpose
 from services.contracts.jobfolder import JobFolder
 from services.contracts.json_records import EVALUATION
 from services.contracts.messages import Episode, OpenedGroup
+from services.contracts.origin import TakenOver
 from services.contracts.summary import EvaluationResult
 from services.trainer.batch.drops import crashes_of
 from services.trainer.batch.mismatch import warn_of_mismatch
@@ -22,7 +23,7 @@ from services.trainer.errors import JobFailed, NothingPlayed
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import rows_of
-from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.phases.one_off_groups import consume_gathered, gather, settle_results
 from services.trainer.phases.phase_progress import PhaseProgress
 from services.trainer.session.session import Session
 from services.trainer.session.writing import written
@@ -94,7 +95,10 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         session.evaluations.append(stored)
         await session.events.add(Evaluated(result=stored))
         await session.tracking.evaluation(stored)
-    await consume_gathered(session, Settlement(SettlementKind.EVALUATION, chosen.round), names)
+    settlement = Settlement(SettlementKind.EVALUATION, chosen.round)
+    await consume_gathered(session, settlement, names)
+    if chosen.version > taken_over_at(session.folder):
+        await settle_results(session, settlement, names)
     return stored
 
 
@@ -158,6 +162,13 @@ def evaluation_result(
 def find_result(results: Sequence[EvaluationResult], label: str, version: int) -> EvaluationResult | None:
     """The stored result of a label at a version."""
     return next((one for one in results if (one.label, one.version) == (label, version)), None)
+
+
+def taken_over_at(folder: JobFolder) -> int:
+    """Version at which the job took a training over, whose results up to there count in another ledger; -1: none."""
+    if not folder.origin.exists():
+        return -1
+    return int(TakenOver.model_validate_json(folder.origin.read_bytes()).checkpoint.removeprefix("b"))
 
 
 def write_results(folder: JobFolder, results: Sequence[EvaluationResult]) -> None:

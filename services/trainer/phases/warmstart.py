@@ -39,8 +39,9 @@ async def warm_start(session: Session, warmstart: WarmStart) -> None:
     session.progress.warmstarted = True
     session.progress.spend("warmstart", time.monotonic() - started)
     await session.events.phase(Phase.WARMSTART, **report)
-    await save_checkpoint(session)
-    await consume_gathered(session, Settlement(SettlementKind.WARM_START), [payload.group_id for payload in payloads])
+    practised = [payload.group_id for payload in payloads]
+    await save_checkpoint(session, practised)
+    await consume_gathered(session, Settlement(SettlementKind.WARM_START), practised)
 
 
 async def _gather_steps(session: Session, warmstart: WarmStart) -> list[Payload]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 
 from services.kit.process import free_port
 from services.stack.child import ServicePlan, StartFailed
-from services.stack.record import AlreadyHeld, held_folder, write_record
+from services.stack.main import start_and_watch
+from services.stack.record import RECORD, AlreadyHeld, held_folder, write_record
+from services.stack.settings import Settings
 from services.stack.supervisor import RestartLimits, Supervisor
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
@@ -74,6 +77,25 @@ async def test_services_start_stage_by_stage_and_stop_in_reverse(tmp_path: Path)
     await supervisor.stop(asyncio.Event())
     assert lines(tmp_path / "stops") == ["c", "b", "a"]
     assert not any(alive(pid) for pid in supervisor.pids().values())
+
+
+async def test_the_record_names_the_process_that_runs_now(tmp_path: Path) -> None:
+    supervisor = Supervisor([[plan("api", tmp_path)]], tmp_path / "logs", lambda _: None, QUICK)
+
+    def recorded() -> dict[str, int]:
+        with suppress(OSError, ValueError):
+            return dict(json.loads((tmp_path / RECORD).read_text()))
+        return {}
+
+    running = asyncio.create_task(start_and_watch(supervisor, dict, Settings(data_dir=tmp_path)))
+    await until(lambda: bool(recorded()))
+    first = recorded()["api"]
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: recorded()["api"] != first)
+    assert recorded() == supervisor.pids()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await supervisor.stop(asyncio.Event())
 
 
 async def test_a_crashed_service_is_started_again_where_it_was(tmp_path: Path) -> None:
