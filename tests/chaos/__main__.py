@@ -70,10 +70,12 @@ def _told(options: argparse.Namespace, outcome: Outcome, folder: Path) -> int:
         console = Console()
         console.print(drawn(rows))
         for check in outcome.checks:
-            console.print(f"{'ok  ' if check.holds else 'FAIL'} {check.name}", markup=False, highlight=False)
+            console.print(
+                f"{'ok  ' if check.holds else 'FAIL'} {check.name}", markup=False, highlight=False, soft_wrap=True
+            )
             if check.found:
-                console.print(f"     {check.found}", markup=False, highlight=False)
-        console.print(f"{outcome.machine}; seed {options.seed}", markup=False, highlight=False)
+                console.print(f"     {check.found}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{outcome.machine}; seed {options.seed}", markup=False, highlight=False, soft_wrap=True)
     if ok and not options.keep:
         shutil.rmtree(folder, ignore_errors=True)
     else:

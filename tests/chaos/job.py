@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import yaml
@@ -104,7 +104,7 @@ class ObservedJob:
         try:
             redis = self._connected()
             balanced = self._balance(redis).holds
-            names = [name.decode() for name in redis.smembers(keys.live(self.id))]
+            names = [name.decode() for name in cast("set[bytes]", redis.smembers(keys.live(self.id)))]
             pipe = redis.pipeline(transaction=False)
             for name in names:
                 pipe.hget(keys.group(self.id, name), "state")
@@ -166,8 +166,10 @@ class ObservedJob:
 def left_in_redis(redis: Redis, job: str, poison: Poison) -> list[str]:
     """Sentences: entries, messages and dead letters that nobody needs any more."""
     work = (keys.groups_stream(job), keys.episodes_stream(job), keys.scored_stream(job))
-    streams = [*work, *keys_of(redis, "requests", job), *keys_of(redis, "replies", job)]
+    replies = list(keys_of(redis, "replies", job))
+    streams = [*work, *keys_of(redis, "requests", job)]
     found = [f"{redis.xlen(key)} entries in {key}" for key in streams if redis.xlen(key)]
+    found += [f"{key}, which never expires" for key in replies if redis.ttl(key) < 0]  # what was read stays till then
     found += [f"{redis.llen(key)} messages in {key!r}" for key in waiting_lists(keys.TRAINER_QUEUE) if redis.llen(key)]
     if redis.hlen(UNACKED):
         found.append(f"{redis.hlen(UNACKED)} messages that a trainer holds")
@@ -175,12 +177,16 @@ def left_in_redis(redis: Redis, job: str, poison: Poison) -> list[str]:
         found.append(f"{redis.hlen(keys.manifests(job))} manifests")
     if redis.sismember(keys.ACTIVE_JOBS, job):
         found.append("the job is in the list of active jobs")
-    for key in [*streams, keys.events_stream(job)]:
-        for entry, fields in redis.xrange(dead_letters(key)):
-            ours = {value for name, value in fields.items() if name not in (b"cause", b"id")} & poison.payloads
-            if not ours:
-                found.append(f"dead letter {entry.decode()} of {key}: {fields.get(b'cause', b'')[:200].decode()}")
+    for key in [*streams, *replies, keys.events_stream(job)]:
+        found += [f"dead letter of {key}: {cause}" for cause in _causes(redis, key, poison)]
     return found
+
+
+def _causes(redis: Redis, stream: str, poison: Poison) -> list[str]:
+    """Why entries of a stream were set aside that are no poison of ours."""
+    letters = cast("list[tuple[bytes, dict[bytes, bytes]]]", redis.xrange(dead_letters(stream)))
+    others = [fields for _, fields in letters if not poison.payloads & {*fields.values()}]
+    return [fields.get(b"cause", b"")[:200].decode() for fields in others]
 
 
 def _text(path: Path) -> str | None:
