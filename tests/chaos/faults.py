@@ -107,7 +107,7 @@ def batches_for(kills: int) -> int:
 
 
 def schedule(seed: int, kills: int, only: Sequence[str] = (), kinds: Sequence[str] = ()) -> list[Fault]:
-    """So many faults in order; the rows of the design's table come first, each once, the others after them.
+    """So many faults in order. Where they are enough, every row of the design's table is among them.
 
     Args:
         only: services; a stream counts to its reader, `env-worker` to `env`, `trainer-child` to `trainer`. Empty: all.
@@ -122,6 +122,8 @@ def schedule(seed: int, kills: int, only: Sequence[str] = (), kinds: Sequence[st
         raise ValueError(f"want a fault that exists, got kinds {', '.join(kinds)} of services {', '.join(only)}")
     deck: list[tuple[str, str]] = []
     while len(deck) < kills:
+        if kills < len(first):
+            first, second = first + second, []
         deck += rng.sample(first, len(first)) + rng.sample(second, len(second))
     chosen = deck[:kills]
     rng.shuffle(chosen)
