@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,20 +28,20 @@ from tests.chaos.poison import Poison, keys_of
 from tests.chaos.recovery import Look
 from tests.chaos.stack import ROOT, Stack
 
-GROUPS, EPISODES, CHECKPOINT_EVERY = 4, 4, 3
+GROUPS, EPISODES, MAX_TURNS, CHECKPOINT_EVERY = 4, 4, 6, 3
 API_TIMEOUT_S = 1.0
 SETTLED_WITHIN_S = 20.0
 """What belongs to an ended job may take so long to be cleared away."""
-_CHECKPOINT = re.compile(r"b(\d{6})")
 
 
 def small_spec(engine: str, batches: int, seed: int) -> dict[str, Any]:
     """The default job cut to seconds, strictly on-policy and deterministic, so that two runs can be compared."""
     document: dict[str, Any] = yaml.safe_load((ROOT / "examples/default.yaml").read_text())
     document["model"]["warmstart"].update(warmstart_rows=2_000, warmstart_steps=40, warmstart_max_invalid=1.0)
+    document["environment"].update(max_turns=MAX_TURNS)
     document["rollout"].update(groups_per_batch=GROUPS, num_generations=EPISODES, max_staleness=0)
     document["training"].update(total_batches=batches, minibatches=2, seed=seed)
-    document["evaluation"] = {"eval_episodes": 16}
+    document["evaluation"] = {"eval_episodes": 16, "eval_baselines": False}
     document["checkpoint"] = {"checkpoint_every": CHECKPOINT_EVERY}
     document["inference"] = {"engine": engine, "deterministic": True}
     return document
@@ -64,10 +63,8 @@ class ObservedJob:
         """The job now; the API is asked where that is wanted."""
         live, balanced, left = self._ledger(poison)
         self._always_balanced &= balanced is not False
-        names = [_CHECKPOINT.fullmatch(path.name) for path in self._folder.checkpoints.glob("b*")]
         return Look(
             batch=self._batches(),
-            checkpoint=max((int(name[1]) for name in names if name), default=0),
             live=live,
             balanced=balanced,
             poison=left,

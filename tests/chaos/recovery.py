@@ -18,8 +18,6 @@ class Look:
 
     batch: int = 0
     """Batches trained so far."""
-    checkpoint: int = 0
-    """Batches that the newest checkpoint holds."""
     live: Mapping[str, GroupState] | None = None
     """Group -> state, of those that are neither consumed nor dropped."""
     balanced: bool | None = None
@@ -34,13 +32,11 @@ def recovered(fault: Fault, before: Look, now: Look) -> bool:
     """Whether everything that the fault touched is done.
 
     Of what episodes need: every group that was being played has all its episodes. Of the advantage service: they are
-    scored. Of the API: it answers. Of a full disk: there is a newer checkpoint. Of everything else, and where nothing
-    was played at that moment: the next batch is trained.
+    scored. Of the API: it answers. Of everything else, and where nothing was played at that moment: the next batch is
+    trained.
     """
     if now.ended and fault.service != "api":
         return True
-    if fault.kind == "disk" and fault.service != "api":
-        return now.checkpoint > before.checkpoint
     if fault.service == "api":
         return now.api is True
     if fault.kind == "poison":

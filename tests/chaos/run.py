@@ -6,7 +6,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +20,8 @@ from tests.chaos.stack import LEASE_TTL_S, Stack
 from tests.chaos.table import Machine
 
 LOOK_EVERY_S = 0.1
+TELL_EVERY = 5
+"""Batches of the quiet job between two lines of progress."""
 AT_WORK_WITHIN_S = 10.0
 """A service of the episodes is struck while it plays, if that comes soon."""
 Say = Callable[[str], None]
@@ -79,6 +80,8 @@ def _run_quietly(stack: Stack, plan: Plan, batches: int, say: Say) -> tuple[Rema
         if look.batch > seen:
             seen = look.batch
             times.append(time.monotonic())
+            if seen % TELL_EVERY == 0:
+                say(f"batch {seen} of {batches}")
         time.sleep(LOOK_EVERY_S)
     paces = [later - earlier for earlier, later in pairwise(times)]
     pace_s = statistics.median(paces) if paces else 0.0
@@ -97,6 +100,8 @@ class _Session:
         self._under_way: list[tuple[float, Undo, Struck]] = []
         self._due_s = 0.0
         """When the first waiting fault strikes; 0: its batch is not trained yet."""
+        self._awaited = ""
+        """The service that it waits for, said once."""
 
     def run(self) -> None:
         """Strike and watch until the job has ended, or its time is up."""
@@ -130,15 +135,20 @@ class _Session:
         playing = fault.service not in (*EPISODE_SERVICES, "advantage") or groups_in(look, UNPLAYED)
         if now < self._due_s or not (playing or now > self._due_s + AT_WORK_WITHIN_S):
             return
-        with suppress(NobodyThere):  # tried again at the next look
-            began_s = time.monotonic()
+        began_s = time.monotonic()
+        try:
             undo, note = strike(self._stack, fault, self.job.id, self.poison)
-            self._waiting.pop(0)
-            self._due_s = 0.0
-            self._say(f"batch {look.batch}: {fault.kind} {fault.service} ({note or f'{fault.lasts_s:g} s'})")
-            struck = Struck(fault, look, began_s, notes=[note])
-            self.struck.append(struck)
-            self._under_way.append((began_s + fault.lasts_s, undo, struck))
+        except NobodyThere as nobody:  # tried again at the next look
+            if str(nobody) != self._awaited:
+                self._awaited = str(nobody)
+                self._say(f"{fault.kind} waits for a process of {nobody}")
+            return
+        self._waiting.pop(0)
+        self._due_s, self._awaited = 0.0, ""
+        self._say(f"batch {look.batch}: {fault.kind} {fault.service} ({note or f'{fault.lasts_s:g} s'})")
+        struck = Struck(fault, look, began_s, notes=[note])
+        self.struck.append(struck)
+        self._under_way.append((began_s + fault.lasts_s, undo, struck))
 
     def _end_faults(self) -> None:
         now = time.monotonic()

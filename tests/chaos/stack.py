@@ -153,7 +153,7 @@ def _service_of(process: psutil.Process, service: psutil.Process) -> str | None:
         if "services.trainer.main" in parent and "spawn_main" in words and "resource_tracker" not in words:
             return "trainer-child"
         return "env-worker" if "services.env.main" in parent and "services.env.workers" in words else None
-    if "valkey.conf" in words:
+    if "valkey" in process.name():
         return "valkey"
     named = [word.split(".")[1] for word in words.split() if word.startswith("services.") and word.endswith(".main")]
     return named[0] if named else None

@@ -8,7 +8,7 @@ from services.ledger.states import GroupState
 from tests.chaos.faults import Fault
 from tests.chaos.recovery import Look, Struck, recovered
 
-PLAYING = Look(batch=3, checkpoint=3, live={"a": GroupState.GENERATING, "b": GroupState.OPEN, "c": GroupState.SCORED})
+PLAYING = Look(batch=3, live={"a": GroupState.GENERATING, "b": GroupState.OPEN, "c": GroupState.SCORED})
 
 
 def fault(kind: str, service: str) -> Fault:
@@ -43,7 +43,9 @@ def test_the_advantage_service_has_recovered_when_the_groups_are_scored():
     assert recovered(fault("kill", "advantage"), PLAYING, scored)
 
 
-@pytest.mark.parametrize(("kind", "service"), [("kill", "trainer"), ("kill", "valkey"), ("power", "stack")])
+@pytest.mark.parametrize(
+    ("kind", "service"), [("kill", "trainer"), ("kill", "valkey"), ("disk", "stack"), ("power", "stack")]
+)
 def test_trainer_redis_and_the_whole_stack_have_recovered_at_the_next_batch(kind: str, service: str):
     assert not recovered(fault(kind, service), PLAYING, Look(batch=3, live={}))
     assert recovered(fault(kind, service), PLAYING, Look(batch=4, live={}))
@@ -58,11 +60,6 @@ def test_poison_is_over_when_it_is_taken_away_and_the_job_goes_on():
     assert not recovered(fault("poison", "groups"), PLAYING, Look(batch=4, live={}, poison=2))
     assert not recovered(fault("poison", "groups"), PLAYING, Look(batch=3, live={}, poison=0))
     assert recovered(fault("poison", "groups"), PLAYING, Look(batch=4, live={}, poison=0))
-
-
-def test_a_full_disk_is_over_when_there_is_a_newer_checkpoint():
-    assert not recovered(fault("disk", "stack"), PLAYING, Look(batch=5, checkpoint=3))
-    assert recovered(fault("disk", "stack"), PLAYING, Look(batch=6, checkpoint=6))
 
 
 def test_the_time_counts_from_the_end_of_the_fault_and_once():
