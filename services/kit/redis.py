@@ -1,11 +1,10 @@
-"""Redis connections that survive a restart of the server, and a time in which it takes no writes."""
+"""Redis connections that survive a restart of the server."""
 
 from __future__ import annotations
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -13,19 +12,8 @@ RETRIES = 12
 """With the backoff below about 30 seconds: the time in which a restarted Redis must be back."""
 
 
-class WritesRefused(RedisConnectionError):
-    """The server answers and takes no writes for now. To who writes that is as if it were away, and is handled so."""
-
-
-REFUSALS = ("MISCONF", "OOM", "READONLY", "NOREPLICAS", "MASTERDOWN")
-"""First words of such an answer: its disk is full, its memory is full, it was a master before a failover, it lacks the
-replicas that it must write to, it waits for its master."""
-DefaultParser.EXCEPTION_CLASSES.update(dict.fromkeys(REFUSALS, WritesRefused))  # of Celery's connections too
-
-
 def connect(url: str, *, max_connections: int = 64) -> Redis:
-    """A client that returns bytes, and repeats a command when the connection breaks or the server takes no writes, for
-    about 30 seconds.
+    """A client that returns bytes, and repeats a command when the connection breaks, for about 30 seconds.
 
     Every command sent through it must be safe to repeat: reads, and scripts that recognise their own repeat.
     """
