@@ -37,12 +37,11 @@ def shapes(noise: int) -> list[Fields]:
 
 @dataclass
 class Poison:
-    """What was added where; `gone` says what of it still stands there."""
+    """What was added where; `left` says how much of it still stands there."""
 
     entries: list[tuple[str, str]] = field(default_factory=list)
-    """(stream, id) of those that a reader must take away; events stay in their stream for ever."""
-    listed: list[tuple[str, bytes]] = field(default_factory=list)
-    """(list, value)."""
+    """(stream, id) of those that a reader must take away while the job runs. Events stay in their stream for ever, and
+    the queue is read when its trainer is free."""
     payloads: set[bytes] = field(default_factory=set)
     """By these a dead letter is recognised as ours, wherever it was moved to."""
 
@@ -56,7 +55,6 @@ class Poison:
                 added += 1
                 if stream == "queue":
                     redis.lpush(key, value)
-                    self.listed.append((key, value))
                     continue
                 entry = cast(bytes, redis.xadd(key, dict[FieldT, EncodableT](fields.items())))
                 if stream != "events":
@@ -68,8 +66,6 @@ class Poison:
         pipe = redis.pipeline(transaction=False)
         for key, entry in self.entries:
             pipe.xrange(key, entry, entry)
-        for key, value in self.listed:
-            pipe.lpos(key, value)  # type: ignore[arg-type]  # its stub knows text alone
         return sum(found not in ([], None) for found in pipe.execute())
 
 
