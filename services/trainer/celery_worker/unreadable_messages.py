@@ -14,6 +14,7 @@ import structlog
 from kombu.transport.redis import Channel, Transport
 from redis import Redis
 from redis.exceptions import RedisError
+from redis.typing import EncodableT, FieldT
 
 from services.contracts.keys import TRAINER_QUEUE
 from services.kit.dead_letters import CAUSE_CHARACTERS, MOST_BYTES, MOST_LETTERS, dead_letters
@@ -60,7 +61,7 @@ class _Reader(Redis):
 
     def _set_aside(self, message: bytes, cause: str) -> None:
         log.error("an entry of the queue was set aside", cause=cause)
-        letter = {"cause": cause[:CAUSE_CHARACTERS], "p": message[:MOST_BYTES]}
+        letter: dict[FieldT, EncodableT] = {"cause": cause[:CAUSE_CHARACTERS], "p": message[:MOST_BYTES]}
         try:
             self.xadd(dead_letters(TRAINER_QUEUE), letter, maxlen=MOST_LETTERS)
         except RedisError as error:  # the entry has left the queue, which is what counts

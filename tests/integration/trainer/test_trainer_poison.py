@@ -29,6 +29,8 @@ from services.trainer.storage.checkpoint import PROGRESS, STATE, write_hashes
 NO_BASELINES = {"evaluation": {"eval_baselines": False}}
 POISON = [{b"q": b"x"}, {b"p": b"\xff\xfe"}, {b"p": b"\xff" * 20_000_000}]
 
+STRANGERS = ["", "no group"]
+
 
 async def test_a_job_trains_on_whatever_is_written_into_its_streams_and_keys(
     redis: Redis, redis_url: str, tmp_path: Path
@@ -45,6 +47,8 @@ async def test_a_job_trains_on_whatever_is_written_into_its_streams_and_keys(
                 for fields in POISON:
                     await redis.xadd(stream, fields)
             await redis.xadd(keys.scored_stream("job"), {b"p": held[0]})  # it is not
+            for stranger in STRANGERS:
+                await redis.xadd(keys.scored_stream("job"), {b"p": stranger})
             await redis.xadd(dead_letters(keys.groups_stream("job")), {b"q": b"x"})
             await redis.xadd(dead_letters(keys.groups_stream("job")), {b"p": b"\xff", b"cause": b"\xff"})
             await redis.hset(keys.group("job", held[1]), "state", b"\xff\xfe")
@@ -56,7 +60,7 @@ async def test_a_job_trains_on_whatever_is_written_into_its_streams_and_keys(
     told = [str(event.data["message"]) for event in await events(redis, "job") if event.kind == "warning"]
     assert sum(keys.scored_stream("job") in text for text in told) == len(POISON)
     assert any(held[1] in text and "cannot be read" in text for text in told)
-    assert await redis.xlen(dead_letters(keys.scored_stream("job"))) == len(POISON)
+    assert await redis.xlen(dead_letters(keys.scored_stream("job"))) == len(POISON) + len(STRANGERS)
     balance = await Ledger(redis, "job").balance()
     assert (balance.live, balance.holds, balance.dropped["infra"]) == (0, True, 1)
 
