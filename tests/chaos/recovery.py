@@ -35,12 +35,12 @@ def recovered(fault: Fault, before: Look, now: Look) -> bool:
     scored. Of the API: it answers. Of everything else, and where nothing was played at that moment: the next batch is
     trained.
     """
-    if now.ended and fault.service != "api":
-        return True
+    if fault.kind == "poison":
+        return now.poison == 0 and (now.ended or now.batch > before.batch)
     if fault.service == "api":
         return now.api is True
-    if fault.kind == "poison":
-        return now.batch > before.batch and now.poison == 0
+    if now.ended:
+        return True
     waiting = UNSCORED if fault.service == "advantage" else UNPLAYED
     under_way = groups_in(before, waiting)
     if fault.service in (*EPISODE_SERVICES, "advantage") and under_way:

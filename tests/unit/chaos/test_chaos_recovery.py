@@ -59,6 +59,7 @@ def test_the_api_has_recovered_when_it_answers_also_after_the_jobs_end():
 def test_poison_is_over_when_it_is_taken_away_and_the_job_goes_on():
     assert not recovered(fault("poison", "groups"), PLAYING, Look(batch=4, live={}, poison=2))
     assert not recovered(fault("poison", "groups"), PLAYING, Look(batch=3, live={}, poison=0))
+    assert not recovered(fault("poison", "groups"), PLAYING, Look(batch=9, live={}, poison=2, ended=True))
     assert recovered(fault("poison", "groups"), PLAYING, Look(batch=4, live={}, poison=0))
 
 
