@@ -68,14 +68,14 @@ class _Reader(Redis):
             log.error("it could not be kept", error=repr(error))
 
 
-class ReadableChannel(Channel):  # type: ignore[misc]
+class ReadableChannel(Channel):
     """A channel whose messages are messages."""
 
     def _get_client(self) -> type[Redis]:
         return _Reader
 
 
-class ReadableTransport(Transport):  # type: ignore[misc]
+class ReadableTransport(Transport):
     """Celery's connection to Redis, without entries that are no messages."""
 
     Channel = ReadableChannel
