@@ -135,8 +135,16 @@ class Stack:
             time.sleep(0.1)
 
     def _left(self) -> list[psutil.Process]:
-        ours = os.getpid()
-        return [one for one in psutil.process_iter() if one.pid != ours and str(self.data) in _surroundings(one)]
+        """Every process of this platform, and nobody else's, such as a `tail` that looks at its logs."""
+        return [one for one in psutil.process_iter() if one.pid != os.getpid() and self._is_ours(one)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            inherited = process.environ().get("STACK_DATA_DIR") == str(self.data)
+            inside = Path(process.cwd()).is_relative_to(self.folder)
+            return inherited or (inside and ("services." in _words(process) or "valkey" in process.name()))
+        except psutil.Error:
+            return False
 
 
 def _family(service: psutil.Process) -> list[psutil.Process]:
@@ -163,13 +171,6 @@ def _words(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
-
-
-def _surroundings(process: psutil.Process) -> str:
-    try:
-        return " ".join([*process.cmdline(), *process.environ().values(), process.cwd()])
-    except psutil.Error:
-        return ""
 
 
 def _mounted(folder: Path) -> bool:
