@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
@@ -79,7 +78,7 @@ def _unsupported(folder: Path) -> list[str]:
     except (ValueError, AttributeError):
         return []
     problems = []
-    if kind in CONFIG_MAPPING_NAMES and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if kind in CONFIG_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         problems.append(f"config.json: model_type: want a causal language model, got {kind!r}")
     if quantised is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
