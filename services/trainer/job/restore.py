@@ -17,6 +17,7 @@ from services.contracts.events import Phase
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
+from services.contracts.references import hub_store
 from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words
 from services.ledger import GroupRecord, Ledger, RecordUnreadable
@@ -43,7 +44,7 @@ from services.trainer.session.session import Session
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import STATE, newest_complete, replayable_from, set_broken_aside
 from services.trainer.storage.folders import made_folder
-from services.trainer.storage.hub import fetched, hub_store
+from services.trainer.storage.hub import fetched
 from services.trainer.trackers.tracking import start_tracking
 
 
