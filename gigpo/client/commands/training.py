@@ -152,8 +152,8 @@ def submit_and_follow(
         if not follow_job:
             if api is None:
                 words.print(
-                    f"the stack goes on with it: `gigpo jobs follow {job.id}` watches it, writes its results and stops a "
-                    "stack that was started for it; `gigpo down` stops the stack at once"
+                    f"the stack goes on with it: `gigpo jobs follow {job.id}` watches it, writes its results and stops "
+                    "a stack that was started for it; `gigpo down` stops the stack at once"
                 )
             if json_output:
                 emit(job.model_dump())
