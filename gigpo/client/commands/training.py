@@ -78,7 +78,8 @@ def train(
     A folder --output that holds another job's results, or anything else, is refused without --force, which replaces
     files of the same name and removes no other one.
 
-    Without a running stack one is started, and stopped when the job has ended. Ctrl-C, or closing the terminal, leaves
+    Without a running stack one is started, and stopped when the job has ended; with --no-follow it goes on until
+    `gigpo jobs follow JOB` has seen the end, or `gigpo down`. Ctrl-C, or closing the terminal, leaves
     the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
     2 something you gave is wrong, 3 no API answers.
     """
@@ -149,6 +150,11 @@ def submit_and_follow(
         for warning in job.warnings:
             words.print(f"warning: {warning}")
         if not follow_job:
+            if api is None:
+                words.print(
+                    f"the stack goes on with it: `gigpo jobs follow {job.id}` watches it, writes its results and stops "
+                    "a stack that was started for it; `gigpo down` stops the stack at once"
+                )
             if json_output:
                 emit(job.model_dump())
             return

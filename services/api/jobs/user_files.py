@@ -19,7 +19,14 @@ from typing import Any
 
 from services.contracts.job import JobSpec
 from services.contracts.rewards import BUILT_IN_REWARDS
-from services.contracts.user_files import content_hash, file_reference, files_root, referenced_file, split_function
+from services.contracts.user_files import (
+    ARRIVING,
+    content_hash,
+    file_reference,
+    files_root,
+    referenced_file,
+    split_function,
+)
 
 DATA = "data"
 """The key by which environments are told where their data lies."""
@@ -159,6 +166,7 @@ def _kept(name: str, field: str, store: Path, roots: Sequence[Path] | None) -> s
     if (reference := referenced_file(name)) is not None:
         if not (store / reference[0]).is_dir():
             raise FileProblem(field, f"no file of this content is kept here, name the file itself: {name}")
+        os.utime(store / reference[0])
         return name
     source = Path(name)
     if not source.is_absolute():
@@ -176,7 +184,7 @@ def _kept(name: str, field: str, store: Path, roots: Sequence[Path] | None) -> s
 
 def _copied(files: Sequence[Path], field: str, store: Path) -> str:
     store.mkdir(parents=True, exist_ok=True)
-    arriving = Path(mkdtemp(prefix=".arriving-", dir=store))
+    arriving = Path(mkdtemp(prefix=ARRIVING, dir=store))
     try:
         left, digests = MOST_BYTES, {}
         for file in files:
@@ -189,6 +197,7 @@ def _copied(files: Sequence[Path], field: str, store: Path) -> str:
         except OSError:
             if not (store / sha).is_dir():  # else it is there already
                 raise
+            os.utime(store / sha)  # so that nobody removes it before the job is stored
         return sha
     finally:
         shutil.rmtree(arriving, ignore_errors=True)

@@ -17,6 +17,7 @@ from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
+from services.contracts.references import hub_store
 from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words
 from services.ledger import Ledger
@@ -44,7 +45,7 @@ from services.trainer.session.session import Session
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import STATE, newest_complete, replayable_from, set_broken_aside
 from services.trainer.storage.folders import made_folder
-from services.trainer.storage.hub import fetched, hub_store
+from services.trainer.storage.hub import fetched
 from services.trainer.trackers.tracking import start_tracking
 
 

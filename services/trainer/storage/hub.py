@@ -35,11 +35,6 @@ Tell = Callable[[int, int], Awaitable[None]]
 """Bytes that are there, and of how many."""
 
 
-def hub_store(data_dir: Path) -> Path:
-    """Where the jobs of an installation share what they fetched."""
-    return data_dir / "hub"
-
-
 async def fetched(name: str, revision: str, store: Path, tell: Tell) -> Path:
     """The model's folder in `store`, which jobs share; what is there already is not fetched again.
 
