@@ -21,11 +21,14 @@ LOOK_S = 0.5
 
 
 async def busy_elsewhere(redis: Redis, job: str) -> str | None:
-    """Why no live replica can serve the job: each one serves another active job. None: one can, or none is live."""
+    """Why no live replica can serve the job: each one serves another active job. None: one can, or none is live.
+
+    A replica that shares its job with others goes over to a job that has none.
+    """
     replicas = await _replicas(redis)
     active = await active_jobs(redis)
     others = {replica.job_id for replica in replicas} & (active - {job})
-    if not replicas or any(replica.job_id not in others for replica in replicas):
+    if not replicas or any(replica.job_id not in others for replica in replicas) or len(replicas) > len(active - {job}):
         return None
     return f"waits for an inference replica: all {len(replicas)} serve other jobs"
 
