@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from gigpo.client.models import Event, Job
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.events import (
+    Alarmed,
     BatchTrained,
     CheckpointSaved,
     Evaluated,
@@ -97,6 +98,8 @@ def event_line(event: Event, total_batches: int) -> str | None:
             return evaluation_line(result)
         case Warned() as warning:
             return warning_line(warning)
+        case Alarmed(raised=raised, message=message):
+            return f"{'alarm' if raised else 'over'}: {message}"
         case CheckpointSaved(name=name):
             return f"checkpoint {name}".rstrip()
     return None

@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     docs_url: str = Field("", pattern=r"^(https?://\S+)?$")
     """Where the documentation is read; the dashboard links to it."""
     max_body_bytes: int = Field(1 << 20, ge=1024)
+    alarm_s: float = Field(15.0, gt=0)
+    """Time between two looks at what may be an alarm; what is over its limit in two of them is one."""
     drain_s: int = Field(3, ge=0)
     """After SIGTERM open calls, event streams included, have this long to end."""
     log_level: str = "INFO"
