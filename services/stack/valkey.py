@@ -21,6 +21,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.kit.process import die_with_parent, free_port
 
+MAX_VALUE_BYTES = 65 * 2**20
+"""Of one value; a message may have a little less (`contracts.messages.MAX_MESSAGE_BYTES`)."""
 START_S, STOP_S, LIVES_S = 120.0, 5.0, 5.0
 
 
@@ -76,6 +78,7 @@ def plan_valkey(folder: Path, *, port: int = 0, appendfsync: str = "everysec") -
     config.chmod(0o600)  # the password is in a file, not in the process list
     config.write_text(
         f'port {port}\nbind 127.0.0.1\ndir "{folder.resolve()}"\nrequirepass {password}\nappendonly yes\n'
+        f"proto-max-bulk-len {MAX_VALUE_BYTES}\n"
         f'appendfsync {appendfsync}\nsave ""\nmaxmemory-policy noeviction\nlogfile "{log.resolve()}"\n'
     )
     url = f"redis://:{password}@127.0.0.1:{port}/0"
