@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
+from services.contracts.attention import attention_for
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
 from services.inference.engine import EngineFailed, UpdateRejected
@@ -162,6 +163,8 @@ def _read(manifest: PolicyManifest) -> PreTrainedModel:
             raise EngineFailed(f"{manifest.base} does not load: {error}") from error
     if odd := _odd(report):
         raise UpdateRejected(f"version {manifest.version} is not one of {type(model).__name__}: {odd}")
+    if attention := attention_for(model.config):
+        model.set_attn_implementation(attention)
     loaded: PreTrainedModel = model
     return loaded
 

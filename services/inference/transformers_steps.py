@@ -44,7 +44,7 @@ class Steps:
         """Args: prompts: U different ones, none empty; of one length unless the way pads."""
         self._model: Any = model
         self._way = way
-        self._cache = DynamicCache(config=model.config) if way.cache is not None else None
+        self._cache: Any = DynamicCache(config=model.config) if way.cache is not None else None
         self._ids, self._mask = _left_padded(prompts, model.device)  # [U, L], [U, L]
         self._takes = inspect.signature(model.forward).parameters
 

@@ -185,7 +185,8 @@ def _read_again(learner: Learner, folder: Path) -> None:
     if names(folder / "final") != names(learner.folder):
         raise Odd(f"the export has other tensors: {sorted(names(folder / 'final') ^ names(learner.folder))[:3]}")
     auto: Any = AutoModelForCausalLM
-    model, report = auto.from_pretrained(folder / "final", output_loading_info=True)
+    attention = learner.model.config._attn_implementation
+    model, report = auto.from_pretrained(folder / "final", attn_implementation=attention, output_loading_info=True)
     if any(report.values()):
         raise Odd(f"transformers reads the export with {report}")
     ids = torch.tensor([tokenizer().encode(TEXTS[1]).ids])

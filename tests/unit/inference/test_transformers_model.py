@@ -42,7 +42,7 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize("kind", ["gpt_neox", "qwen3_moe", "mixtral", "deepseek_v3", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt_neox", "qwen3_moe", "mixtral", "deepseek_v3", "qwen2", "gemma2"])
 def test_every_version_gives_the_trainers_logits(tmp_path: Path, kind: str) -> None:
     versions = Versions(tmp_path, kind)
     loaded = LoadedModel(versions.publish(0), torch_threads=1)

@@ -1,5 +1,6 @@
 """Log-probabilities are the model's own forward, whatever it does to its logits."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,30 @@ def test_a_learner_with_a_reference_and_checkpointing_trains(tmp_path: Path, kin
     assert again.divergence(rows()) == plain.divergence(rows()) != [0.0] * 4
 
 
-@pytest.mark.parametrize(("kind", "attention"), [("bloom", "eager"), ("gpt_oss", "eager"), ("llama", "sdpa")])
+@pytest.mark.parametrize(
+    ("kind", "attention"), [("bloom", "eager"), ("gpt_oss", "eager"), ("gemma2", "eager"), ("llama", "sdpa")]
+)
 def test_a_model_gets_the_fastest_attention_that_it_supports(tmp_path: Path, kind: str, attention: str) -> None:
     config: Any = load_policy(ARCHITECTURES[kind].write(tmp_path / "base")).config
     assert config._attn_implementation == attention
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "vaultgemma"])
+def test_attention_scores_are_capped(tmp_path: Path, kind: str) -> None:
+    """transformers' fast attention leaves the cap out without a word."""
+    base = ARCHITECTURES[kind].write(tmp_path / "base")
+    settings = json.loads((base / "config.json").read_text()) | {"attn_logit_softcapping": 0.05}
+    (base / "config.json").write_text(json.dumps(settings))
+    auto: Any = AutoModelForCausalLM
+    ids = torch.tensor([[5, 9, 200, 7, 33, 12]])
+    with torch.no_grad():
+        got, wanted, uncapped = (
+            model(input_ids=ids).logits
+            for model in (
+                load_policy(base),
+                auto.from_pretrained(base, attn_implementation="eager"),
+                auto.from_pretrained(base, attn_implementation="sdpa"),
+            )
+        )
+    assert_close(got, wanted)
+    assert float((got - uncapped).abs().max()) > 1e-3

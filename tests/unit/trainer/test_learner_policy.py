@@ -143,6 +143,13 @@ def test_what_can_not_be_trained_is_named_by_its_key(tmp_path: Path, changed: di
     assert caught.value.problems == (sentence,)
 
 
+def test_an_adapter_beside_a_model_is_refused(tmp_path: Path) -> None:
+    folder = scratch_folder(tmp_path / "a")
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(PolicyFolderError, match=r"adapter_config\.json: want a whole model, got an adapter"):
+        load_policy(folder)
+
+
 def test_a_kind_that_nobody_knows_is_told_in_one_line(tmp_path: Path) -> None:
     folder = scratch_folder(tmp_path / "a")
     config = json.loads((folder / "config.json").read_text())
