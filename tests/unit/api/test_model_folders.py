@@ -351,8 +351,9 @@ def test_a_template_that_refuses_the_jobs_system_message_is_said(tmp_path: Path)
 
 def test_a_budget_that_the_templates_alone_exceed_is_said(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
-    (said,), _ = sentences(spec(folder, environment={"max_prompt_tokens": 16}), folder)
-    assert said.startswith("max_prompt_tokens: want at least ")
+    ((field, said),), _ = policy_fit(spec(folder, environment={"max_prompt_tokens": 16}), GRID, None, None)
+    assert field == "environment.max_prompt_tokens"
+    assert re.fullmatch(r"want at least \d+ for the task and plain/v1 think alone, got 16", said)
 
 
 def test_files_that_disagree_about_the_end_of_a_reply_are_a_warning(tmp_path: Path) -> None:
