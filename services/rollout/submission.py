@@ -15,11 +15,13 @@ from services.rollout.playbook import Playbook, make_playbook
 from services.rollout.templates import Scene
 from services.rollout.tokens import PolicyTokens, load_tokens
 
+MODEL = "model.model"
+
 
 def playing_problems(
     folder: Path, spec: JobSpec, environment: EnvironmentInfo, embedded: int | None
-) -> tuple[list[str], list[str]]:
-    """What keeps the folder's policy from being played, and what the user should know.
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """What keeps the folder's policy from being played, as (field, sentence), and what the user should know.
 
     Args:
         embedded: rows of the embedding of tokens; None: not known.
@@ -28,16 +30,19 @@ def playing_problems(
         tokens = load_tokens(folder)
         playbook = make_playbook("", spec, environment, tokens)
         prompt = _longest_kind_of_prompt(playbook)
-    except (TokenizerError, PromptTooLong) as error:
-        return [_within(folder, str(error))], []
+    except PromptTooLong as error:
+        name, _, sentence = str(error).partition(": ")
+        return [(f"environment.{name}", sentence)], []
+    except TokenizerError as error:
+        return [(MODEL, _within(folder, str(error)))], []
     except BaseException as error:  # files of others; a library in Rust panics beside all Exceptions
         if isinstance(error, MemoryError) or not (isinstance(error, Exception) or "Panic" in type(error).__name__):
             raise
-        return [f"tokenizer.json, tokenizer_config.json: want files that can be read, got {error!r}"], []
+        return [(MODEL, f"tokenizer.json, tokenizer_config.json: want files that can be read, got {error!r}")], []
     warnings = [] if tokens.warning is None else [_within(folder, tokens.warning)]
     if embedded is None:
         return [], warnings
-    return _outside_problems(tokens, prompt, embedded), warnings
+    return [(MODEL, sentence) for sentence in _outside_problems(tokens, prompt, embedded)], warnings
 
 
 def _longest_kind_of_prompt(playbook: Playbook) -> list[int]:

@@ -184,8 +184,7 @@ def policy_fit(
     if spec.model.scratch is not None:
         return [], []
     if hub is None and files is None:
-        problems, told = playing_problems(Path(str(spec.model.model)), spec, environment)
-        return [("model.model", sentence) for sentence in problems], told
+        return playing_problems(Path(str(spec.model.model)), spec, environment)
     config = hub.config if hub is not None else read_config((files or {})[CONFIG])
     found = config_problems(config) if hub is not None else []
     short = positions_problem(config, spec)

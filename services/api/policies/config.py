@@ -109,9 +109,7 @@ def _size_problems(config: Mapping[str, object]) -> Iterator[str]:
         yield f"{key}: want a whole number > 0, got {shown(text[key])}"
     if wrong:
         return
-    hidden, heads, groups = (size(config, name) for name in ("hidden_size", *list(_COUNTS)[3:]))
-    if hidden and heads and hidden[1] % heads[1] and not any("head_dim" in key for key in text):
-        yield f"{heads[0]}: want a divisor of {hidden[0]} {hidden[1]}, got {heads[1]}"
+    heads, groups = size(config, "num_attention_heads"), size(config, "num_key_value_heads")
     if heads and groups and heads[1] % groups[1]:
         yield f"{groups[0]}: want a divisor of {heads[0]} {heads[1]}, got {groups[1]}"
 

@@ -17,8 +17,9 @@ from services.api.policies.weights import embedded_tokens, tensors_of, weights_p
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 
-PlayingCheck = Callable[[Path, JobSpec, EnvironmentInfo, int | None], tuple[list[str], list[str]]]
-"""Problems and warnings of a folder's tokenizer and templates; the last argument is the rows of its embedding."""
+PlayingCheck = Callable[[Path, JobSpec, EnvironmentInfo, int | None], tuple[list[tuple[str, str]], list[str]]]
+"""Problems, as (field, sentence), and warnings of a folder's tokenizer and templates; the last argument: the rows of
+its embedding."""
 CHECKS = "gigpo.model_checks"
 """Entry points of `PlayingCheck`s: who plays policies says which it can play."""
 _WANTED = (CONFIG, "tokenizer.json", "tokenizer_config.json")
@@ -47,7 +48,9 @@ def model_problems(folder: Path, spec: JobSpec) -> list[str]:
         return [str(problem)]
 
 
-def playing_problems(folder: Path, spec: JobSpec, environment: EnvironmentInfo) -> tuple[list[str], list[str]]:
+def playing_problems(
+    folder: Path, spec: JobSpec, environment: EnvironmentInfo
+) -> tuple[list[tuple[str, str]], list[str]]:
     """Problems and warnings of the tokenizer and the templates, for a folder without `model_problems`."""
     embedded = embedded_tokens(tensors_of(folder))
     checks: list[PlayingCheck] = [point.load() for point in entry_points(group=CHECKS)]

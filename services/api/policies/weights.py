@@ -15,6 +15,7 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TRAINED_DTYPES = frozenset({"F64", "F32", "F16", "BF16"})
 _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|embed_in|word_embeddings|tokens_embed|tok_embeddings)\.weight")
 _HEAD = re.compile(r"(.*\.)?(lm_head|embed_out)\.weight")
+_PLAIN_HEADS = frozenset({"llama", "mistral", "qwen2"})
 _LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)\..*")
 
 
@@ -55,7 +56,8 @@ def weights_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]
     """What keeps the tensors from being the weights of this config: `TENSOR: want ..., got ...`."""
     if not tensors:
         return ["want tensors in the safetensors files, got none"]
-    return [*_dtype_problems(tensors), *_shape_problems(tensors, config), *_layer_problems(tensors, config)]
+    found = [*_shape_problems(tensors, config), *_projection_problems(tensors, config)]
+    return [*_dtype_problems(tensors), *found[:1], *_layer_problems(tensors, config)]
 
 
 def embedded_tokens(tensors: Mapping[str, Tensor]) -> int | None:
@@ -103,6 +105,19 @@ def _shape_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object])
         if hidden and embedding and "word_embed_proj_dim" not in config and tensor.shape[1] != hidden[1]:
             yield f"{name}: want {hidden[1]} columns ({CONFIG}: {hidden[0]}), got {tensor.shape[1]}"
             return
+
+
+def _projection_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]) -> Iterator[str]:
+    """Of the kinds whose projections follow from the number of heads alone."""
+    hidden, heads = size(config, "hidden_size"), size(config, "num_attention_heads")
+    if not (hidden and heads) or config.get("model_type") not in _PLAIN_HEADS or config.get("head_dim") is not None:
+        return
+    groups = size(config, "num_key_value_heads") or heads
+    for projection, (key, count) in {"q_proj": heads, "k_proj": groups}.items():
+        wanted = count * (hidden[1] // heads[1])
+        for name, tensor in tensors.items():
+            if name.endswith(f".self_attn.{projection}.weight") and tensor.shape[0] != wanted:
+                yield f"{name}: want {wanted} rows ({CONFIG}: {key} {count}), got {tensor.shape[0]}"
 
 
 def _layer_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]) -> Iterator[str]:

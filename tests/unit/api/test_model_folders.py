@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from tokenizers import AddedToken
 
 from services.api.jobs.checks import folder_problems, policy_fit
+from services.api.policies.config import config_problems
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.model_kinds import NO_POLICIES, TRAINABLE
@@ -169,11 +170,15 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "no layers": (config(num_hidden_layers=0), "^config.json: num_hidden_layers: want a whole number > 0, got 0$"),
     "heads": (
         config(num_attention_heads=5, num_key_value_heads=5),
-        "^config.json: num_attention_heads: want a divisor of hidden_size 32, got 5$",
+        r"self_attn.q_proj.weight: want 30 rows \(config.json: num_attention_heads 5\), got 32$",
     ),
     "groups": (
         config(num_key_value_heads=3),
         "^config.json: num_key_value_heads: want a divisor of num_attention_heads 4, got 3$",
+    ),
+    "heads for keys": (
+        config(num_key_value_heads=4),
+        r"self_attn.k_proj.weight: want 32 rows \(config.json: num_key_value_heads 4\), got 16$",
     ),
     "positions": (
         config(max_position_embeddings=100),
@@ -318,6 +323,7 @@ SOUND: dict[str, Break] = {
     ),
     "no template": tokenizer_config(chat_template=None),
     "head_dim of its own": config(num_attention_heads=5, num_key_value_heads=5, head_dim=8),
+    "a kind whose heads are its own": config(model_type="glm4_moe", num_attention_heads=5, num_key_value_heads=5),
 }
 
 
@@ -345,8 +351,9 @@ def test_a_template_that_refuses_the_jobs_system_message_is_said(tmp_path: Path)
 
 def test_a_budget_that_the_templates_alone_exceed_is_said(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
-    (said,), _ = sentences(spec(folder, environment={"max_prompt_tokens": 16}), folder)
-    assert said.startswith("max_prompt_tokens: want at least ")
+    ((field, said),), _ = policy_fit(spec(folder, environment={"max_prompt_tokens": 16}), GRID, None, None)
+    assert field == "environment.max_prompt_tokens"
+    assert re.fullmatch(r"want at least \d+ for the task and plain/v1 think alone, got 16", said)
 
 
 def test_files_that_disagree_about_the_end_of_a_reply_are_a_warning(tmp_path: Path) -> None:
@@ -374,3 +381,12 @@ def test_the_kinds_are_those_of_the_installed_transformers() -> None:
 
     assert {*installed} == TRAINABLE | NO_POLICIES
     assert not TRAINABLE & NO_POLICIES
+
+
+@pytest.mark.parametrize("kind", sorted(TRAINABLE))
+def test_the_config_that_transformers_writes_for_a_trainable_kind_is_taken(kind: str) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as classes
+
+    written = json.loads(CONFIG_MAPPING[kind]().to_json_string(use_diff=False))
+    assert config_problems({**written, "architectures": [classes[kind]]}) == []

@@ -88,6 +88,7 @@ REPETITION = {"repetition_n_grams": 2, "repetition_max_penalty": -2.0}
 SOFT = {"soft_max_length": 6, "soft_cache_length": 2}
 JUDGE = {"judge_url": "http://127.0.0.1:8000/v1", "judge_model": "grader", "judge_prompt": "Is it kind?",
          "judge_timeout_s": 5.0}  # fmt: skip
+SETTINGS_OF = {"cosine": COSINE, "repetition": REPETITION, "soft_overlong": SOFT, "judge": JUDGE}
 
 
 def job(**sections: dict[str, Any]) -> JobSpec:
@@ -115,13 +116,10 @@ def test_an_option_of_the_algorithm_is_refused_where_nothing_would_come_of_it(
     assert getattr(job(algorithm={**ignoring, option: default}).algorithm, option) == default
 
 
-REWARDS = {"cosine": COSINE, "repetition": REPETITION, "soft_overlong": SOFT, "judge": JUDGE}
-
-
 @pytest.mark.parametrize(
     ("function", "option", "value"),
-    [(function, *setting) for function, settings in REWARDS.items() for setting in settings.items()],
-)  # fmt: skip
+    [(function, *setting) for function, settings in SETTINGS_OF.items() for setting in settings.items()],
+)
 def test_a_setting_of_a_reward_function_wants_that_function(function: str, option: str, value: Any) -> None:
     single = {"use_gym_env": False}
     sentence = refusal(environment=single, rewards={"reward_funcs": ["accuracy", "format"], option: value})
