@@ -151,10 +151,6 @@ class Environment(ABC):
         """
         return None
 
-    def kwargs_warnings(self) -> tuple[str, ...]:
-        """What whoever submits a job with these kwargs should know, a sentence each. Asked after every `reset`."""
-        return ()
-
     def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Free what the session holds."""
 

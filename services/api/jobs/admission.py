@@ -264,9 +264,7 @@ class Admission:
             if problems:
                 raise bad_spec(problems)
             doubts = [*tight, *doubts]
-        split = spec.environment.train_split
-        told = await self._environments.kwargs_warnings(environment.id, environment.kwargs(spec), split)
-        return needs, [*told, *doubts]
+        return needs, doubts
 
     async def _with_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
         """The environment with a vocabulary that playing it gave. Raises Problem 422 where there is no end of words."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import grpc
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
@@ -28,14 +27,6 @@ class _Unknown(Exception):
     """The service is full or slow: whether these kwargs open is not known now."""
 
 
-class _Answer(NamedTuple):
-    """What a session that was opened on trial tells."""
-
-    refusal: str | None
-    """None: it opened, or nobody knows."""
-    warnings: tuple[str, ...] = ()
-
-
 class EnvironmentCatalogue:
     """Asks the environment service, and remembers for a while what it answered.
 
@@ -49,8 +40,8 @@ class EnvironmentCatalogue:
         self._stub = env_pb2_grpc.EnvironmentServiceStub(self._channel)  # type: ignore[no-untyped-call,unused-ignore]
         self._address, self._timeout_s = address, timeout_s
         self._lists = Remembered[None, list[EnvironmentView]](lambda _: self.ask(), keep_s=_KEEP_LIST_S)
-        self._opened = Remembered[tuple[str, str, str], _Answer](
-            self._open, keep_s=_KEEP_OPENED_S, worth_keeping=lambda answer: answer.refusal is None
+        self._opened = Remembered[tuple[str, str, str], str | None](
+            self._open, keep_s=_KEEP_OPENED_S, worth_keeping=lambda refusal: refusal is None
         )
         self._words = Remembered[tuple[str, str, tuple[str, ...]], tuple[str, ...]](self._gather, keep_s=_KEEP_OPENED_S)
 
@@ -74,19 +65,12 @@ class EnvironmentCatalogue:
 
         A service that is full or slow says nothing: what can't be known now shows when the job runs.
         """
-        return (await self._answer(environment, kwargs, split)).refusal
-
-    async def kwargs_warnings(self, environment: str, kwargs: Mapping[str, object], split: str) -> Sequence[str]:
-        """What whoever submits a job with these kwargs should know; the session of `opening_problem` told it."""
-        return (await self._answer(environment, kwargs, split)).warnings
-
-    async def _answer(self, environment: str, kwargs: Mapping[str, object], split: str) -> _Answer:
         try:
             return await self._opened.get((environment, json.dumps(dict(kwargs), sort_keys=True), split))
         except _Unknown:
-            return _Answer(None)
+            return None
 
-    async def _open(self, wanted: tuple[str, str, str]) -> _Answer:
+    async def _open(self, wanted: tuple[str, str, str]) -> str | None:
         environment, kwargs_json, split = wanted
         request = env_pb2.OpenGroupRequest(
             idempotency_key=f"check:{uuid.uuid4().hex}",
@@ -100,9 +84,9 @@ class EnvironmentCatalogue:
             await self._stub.Close(env_pb2.CloseRequest(leases=opened.leases), timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
             if error.code() in _REFUSALS:
-                return _Answer(error.details())
+                return error.details()
             raise _Unknown from error
-        return _Answer(None, tuple(opened.warnings))
+        return None
 
     async def words(self, environment: str, kwargs: Mapping[str, object], splits: tuple[str, ...]) -> tuple[str, ...]:
         """Every word of an environment that names no vocabulary, found by playing it.

@@ -76,7 +76,6 @@ class Group:
     leases: list[str]
     observation: KeyedObservation
     score: float = 0.0
-    warnings: tuple[str, ...] = ()
 
 
 class LeaseTable:

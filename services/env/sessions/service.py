@@ -321,8 +321,7 @@ class EnvService:
             lease.response_tokens.extend(start.history.response_tokens or [0] * len(lease.actions))
             lease.seq = len(lease.actions)
             leases.append(lease)
-        first = sessions[0][1]
-        group = Group(key, [lease.id for lease in leases], first.observation, first.score, first.warnings)
+        group = Group(key, [lease.id for lease in leases], sessions[0][1].observation, sessions[0][1].score)
         self._leases.add(group, leases, self._clock())
         return group
 

@@ -14,7 +14,6 @@ from services.env.workers.wire import Stepped, packed
 MAX_OBSERVATION_BYTES = 4 << 20
 """Of text, anchor, task and admissible actions together: a message to a client holds at most 64 MiB, and several of
 them. The largest screen of Atari takes 0.6 MB, written out as numbers."""
-MAX_WARNINGS = 16
 PLAIN = frozenset((str,))
 
 
@@ -62,11 +61,6 @@ class Episode:
     def deterministic(self) -> bool:
         """Whether a replay of the actions rebuilds this session."""
         return flag("deterministic", self._environment.deterministic)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the environment says of its kwargs, at most 16 sentences. ContractError: those are no texts."""
-        return texts("kwargs_warnings()", self._environment.kwargs_warnings())[:MAX_WARNINGS]
 
     def reset(self, seed: int, split: str) -> KeyedObservation:
         """First observation of the task. ContractError: it is none."""

@@ -76,7 +76,6 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     deterministic: bool
     digests: tuple[bytes, ...]
     score: float
-    warnings: tuple[str, ...] = ()
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):

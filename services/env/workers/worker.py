@@ -139,12 +139,7 @@ class Sessions:
         self._episodes[order.episode] = episode
         shown = [episode.reset(order.spec.seed, split)]
         return self._replay(order, episode, shown) or Opened(
-            order.request,
-            shown[-1],
-            episode.deterministic,
-            tuple(seen.digest for seen in shown),
-            episode.score,
-            episode.warnings,
+            order.request, shown[-1], episode.deterministic, tuple(seen.digest for seen in shown), episode.score
         )
 
     def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:

@@ -9,7 +9,6 @@ from gigpo.env.environment import KwargsError, Observation
 from services.env.environments.prompts.environment import Prompts, PromptsKwargs, questions
 from services.env.workers.episode import Episode
 from services.env.workers.registry import valid_kwargs
-from services.env.workers.wanted import ContractError
 
 ROWS = [{"prompt": f"question {n}", "solution": n} for n in range(20)]
 
@@ -195,49 +194,3 @@ def test_one_reply_ends_the_session_and_its_state_is_the_question_and_the_reply(
     assert (stepped.terminated, stepped.truncated) == (True, False)
     assert stepped.observation.state_key != first.state_key
     assert started(3, "test")[1] == started(3, "test")[1]
-
-
-def warned(root: Path | None = None, **kwargs: object) -> list[str]:
-    prompts = Episode(Prompts(found := kwargs_of(root, **kwargs)), found)
-    prompts.reset(0, "train")
-    return list(prompts.warnings)
-
-
-def test_a_test_file_that_asks_what_is_trained_on_is_told_with_counts(tmp_path):
-    test = [*ROWS[:3], {"prompt": "Question  4 ", "solution": 4}, {"prompt": "another", "solution": 1}]
-    assert warned(tmp_path, data=folder(tmp_path, train=ROWS, test=test)) == [
-        "data: of 5 prompts of test.jsonl 3 stand in train.jsonl too, and 1 more but for case and spaces; success on "
-        "them tells what the policy remembers"
-    ]
-    apart = [{"prompt": "another", "solution": 1}]
-    assert warned(tmp_path, data=folder(tmp_path, train=ROWS, test=apart)) == []
-
-
-@pytest.mark.parametrize("ratio", [0, 0.5])
-def test_solutions_that_are_true_or_false_are_told_with_their_number(ratio, tmp_path):
-    rows = [
-        *ROWS,
-        {"prompt": "a", "solution": True},
-        {"prompt": "b", "solution": False},
-        {"prompt": "c", "solution": "true"},
-    ]
-    wanted = ["solution: 2 of 23 rows have true or false, which the words True and False answer"]
-    assert warned(rows=rows, split_dataset_ratio=ratio) == wanted
-    assert warned(tmp_path, data=folder(tmp_path, train=rows), split_dataset_ratio=ratio) == wanted
-    assert warned(rows=ROWS) == warned(arithmetic={}) == []
-
-
-class Talkative(Prompts):
-    said: object = ()
-
-    def kwargs_warnings(self):
-        return self.said
-
-
-def test_warnings_of_an_environment_are_texts_and_few():
-    episode = Episode(talk := Talkative(kwargs_of()), talk.kwargs)
-    talk.said = [str(n) for n in range(40)]
-    assert len(episode.warnings) == 16
-    talk.said = [1]
-    with pytest.raises(ContractError, match=r"kwargs_warnings\(\)\[0\]"):
-        _ = episode.warnings

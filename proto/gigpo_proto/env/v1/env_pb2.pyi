@@ -277,7 +277,6 @@ class OpenGroupResponse(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     OBSERVATION_FIELD_NUMBER: _builtins.int
     TTL_S_FIELD_NUMBER: _builtins.int
-    WARNINGS_FIELD_NUMBER: _builtins.int
     ttl_s: _builtins.float
     @_builtins.property
     def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -287,21 +286,16 @@ class OpenGroupResponse(_message.Message):
     def observation(self) -> Global___Observation:
         """the first observation, the same for all"""
 
-    @_builtins.property
-    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """what whoever submits a job with these kwargs should know"""
-
     def __init__(
         self,
         *,
         leases: _abc.Iterable[_builtins.str] | None = ...,
         observation: Global___Observation | None = ...,
         ttl_s: _builtins.float = ...,
-        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "ttl_s", b"ttl_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

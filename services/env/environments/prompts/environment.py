@@ -18,15 +18,7 @@ from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, 
 from services.contracts.rewards import Rewards
 from services.env.environments.prompts.answers import answer_in, is_right
 from services.env.environments.prompts.completion import Completion
-from services.env.environments.prompts.questions import (
-    Arithmetic,
-    Question,
-    Row,
-    folder_splits,
-    folder_warnings,
-    own_splits,
-    truth_warnings,
-)
+from services.env.environments.prompts.questions import Arithmetic, Question, Row, folder_splits, own_splits
 from services.env.environments.prompts.reward_files import try_files
 from services.env.environments.prompts.rewards import NEED_SOLUTION, reward_functions
 
@@ -113,12 +105,6 @@ class Prompts(Environment):
 
     def state(self) -> object:
         return (self._question.text, self._question.solution, self._reply)
-
-    def kwargs_warnings(self) -> tuple[str, ...]:
-        kwargs = self.kwargs
-        if kwargs.data is not None:
-            return folder_warnings(kwargs.data, kwargs.split_dataset_ratio)
-        return truth_warnings([Question.of(row) for row in kwargs.rows])
 
     @classmethod
     def vocabulary(cls) -> list[str]:

@@ -1,7 +1,7 @@
 """The prompts, from a data folder, from the job itself, or generated sums, and their split into training and test."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -140,45 +140,6 @@ def _only_file(folder: Path) -> Path:
         shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
         raise KwargsError(f"data: want a file *.jsonl, or a folder with {TRAIN_FILE}, got {shown or 'an empty folder'}")
     return found[0]
-
-
-def folder_warnings(folder: Path, ratio: float) -> tuple[str, ...]:
-    """What is odd about a folder's questions: solutions that are no text, and what is asked in both of its files."""
-    train, test = folder / TRAIN_FILE, folder / TEST_FILE
-    if not train.exists():
-        train = _only_file(folder)
-    return _said(train, _stamp(train), test, _stamp(test) if test.exists() else None, ratio)
-
-
-@lru_cache(4)
-def _said(
-    train: Path, stamp: tuple[int, int], test: Path, test_stamp: tuple[int, int] | None, ratio: float
-) -> tuple[str, ...]:
-    asked, held_out = _read_splits(train, stamp, test, test_stamp, ratio)
-    if test_stamp is None:
-        return truth_warnings([*asked, *(held_out if ratio else ())])
-    return (*truth_warnings([*asked, *held_out]), *_shared_warnings(asked, held_out))
-
-
-def truth_warnings(questions: Sequence[Question]) -> tuple[str, ...]:
-    """Tells solutions that JSON calls true or false."""
-    count = sum(isinstance(question.row.get("solution"), bool) for question in questions)
-    if not count:
-        return ()
-    return (f"solution: {count} of {len(questions)} rows have true or false, which the words True and False answer",)
-
-
-def _shared_warnings(train: Sequence[Question], test: Sequence[Question]) -> tuple[str, ...]:
-    trained = {question.text for question in train}
-    folded = {alike(text) for text in trained}
-    same = sum(question.text in trained for question in test)
-    like = sum(alike(question.text) in folded for question in test) - same
-    if not same and not like:
-        return ()
-    return (
-        f"data: of {len(test)} prompts of {TEST_FILE} {same} stand in {TRAIN_FILE} too, and {like} more "
-        "but for case and spaces; success on them tells what the policy remembers",
-    )
 
 
 @lru_cache(8)
