@@ -76,34 +76,6 @@ def test_equal_prompts_stay_on_one_side():
     assert len(asked(kwargs, "test")) == 10
 
 
-def test_prompts_that_differ_in_case_and_spaces_alone_stay_on_one_side():
-    twins = [{**row, "prompt": f" {str(row['prompt']).upper()}\n"} for row in ROWS]
-    kwargs = kwargs_of(rows=[*ROWS, *twins], split_dataset_ratio=0.25)
-    train, test = ({text.lower().strip() for text in asked(kwargs, split)} for split in ("train", "test"))
-    assert not train & test
-    assert (len(asked(kwargs, "train")), len(asked(kwargs, "test"))) == (30, 10)
-
-
-@pytest.mark.parametrize("reply", ["True", "true", "<answer>TRUE</answer>", "The answer is true"])
-@pytest.mark.parametrize("solution", [True, "true", "True"])
-def test_a_solution_that_is_true_is_answered_by_true(solution, reply):
-    rows = [{"prompt": "is water wet?", "solution": solution}]
-    prompts, _ = started(rows=rows, split_dataset_ratio=0)
-    assert prompts.step(reply).won
-    prompts, _ = started(rows=rows, split_dataset_ratio=0)
-    assert not prompts.step("1").won
-    prompts, _ = started(rows=rows, split_dataset_ratio=0)
-    assert not prompts.step("false").won
-
-
-def test_solutions_that_python_calls_equal_are_kept_apart():
-    found = [
-        questions(kwargs_of(rows=[{"prompt": "x", "solution": solution}], split_dataset_ratio=0), "train")[0].solution
-        for solution in (1, True, 1.0, "1")
-    ]
-    assert found == ["1", "True", "1.0", "1"]
-
-
 def test_ratio_0_asks_the_same_and_one_prompt_cannot_be_split():
     assert asked(kwargs_of(rows=ROWS, split_dataset_ratio=0), "train") == asked(
         kwargs_of(rows=ROWS, split_dataset_ratio=0), "test"

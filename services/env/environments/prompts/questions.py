@@ -41,7 +41,7 @@ class Row(BaseModel):
 
     prompt: str | None = None
     messages: list[Message] | None = None
-    solution: bool | str | int | float | None = None
+    solution: str | int | float | None = None
     choices: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -58,10 +58,6 @@ class Row(BaseModel):
 
     def __hash__(self) -> int:
         return hash(self.question)
-
-    def __eq__(self, other: object) -> bool:
-        """As JSON: 1, 1.0 and true are other solutions."""
-        return isinstance(other, Row) and self.model_dump_json() == other.model_dump_json()
 
     @property
     def question(self) -> str:
@@ -151,27 +147,16 @@ def own_splits(rows: tuple[Row, ...], arithmetic: Arithmetic, ratio: float) -> S
 def held_out_apart(questions: list[Question], ratio: float) -> Splits:
     """Questions for training and held out: of the distinct texts that share, rounded up, drawn by their hash.
 
-    Texts that differ in case and white space alone count as one, so that nothing held out is trained on.
-
     Ratio 0 holds nothing out: both are all questions. KwargsError: nothing would be left to train on.
     """
     if ratio == 0.0:
         return questions, questions
-    digests: dict[str, bytes] = {}
-    for question in questions:
-        text, digest = alike(question.text), _hash(question.text)
-        digests[text] = min(digest, digests.get(text, digest))
-    ranked = sorted(digests.values())
+    ranked = sorted({_hash(question.text) for question in questions})
     held = set(ranked[: math.ceil(ratio * len(ranked))])
-    train = [question for question in questions if digests[alike(question.text)] not in held]
+    train = [question for question in questions if _hash(question.text) not in held]
     if not train:
         raise KwargsError(f"split_dataset_ratio: {ratio:g} of {len(ranked)} prompts leaves none to train on")
-    return train, [question for question in questions if digests[alike(question.text)] in held]
-
-
-def alike(text: str) -> str:
-    """The same for texts that differ in case and white space alone."""
-    return " ".join(text.casefold().split())
+    return train, [question for question in questions if _hash(question.text) in held]
 
 
 def _stamp(file: Path) -> tuple[int, int]:
