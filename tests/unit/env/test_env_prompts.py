@@ -156,7 +156,7 @@ def test_messages_are_one_question_and_an_assistants_reply_is_left_out():
 
 def test_rows_that_python_calls_equal_are_kept_apart():
     rows = [{"prompt": "x", "solution": solution, "label": label} for solution, label in ((1, 1), (1.0, 1), (1, True))]
-    found = [questions(kwargs_of(rows=[row], split_dataset_ratio=0), "train")[0] for row in rows]
+    found = [splits(kwargs_of(rows=[row], split_dataset_ratio=0)).train[0] for row in rows]
     assert [(question.solution, str(question.row["label"])) for question in found] == [
         ("1", "1"), ("1.0", "1"), ("1", "True"),
     ]  # fmt: skip
