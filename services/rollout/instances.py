@@ -18,7 +18,7 @@ from services.rollout.addresses import split_address
 
 log = structlog.get_logger("rollout")
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S, NAME_S = 1.0, 5.0
 ANSWER_S = 10.0
 """An instance that says nothing for so long is taken for lost, where there is another one; a busy one answers sooner,
 because it never waits for an environment."""
@@ -142,7 +142,8 @@ async def connected_instances(addresses: str) -> AsyncIterator[Instances]:
 async def _resolved(host: str, port: int) -> set[str]:
     """The addresses that a name stands for now; empty: nobody can tell."""
     try:
-        answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(NAME_S):  # a server of names that is away holds up no question to an instance
+            answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         log.warning("the name of the environment service is not known", host=host, error=str(error))
         return set()

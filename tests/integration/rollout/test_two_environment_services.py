@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import pytest
+from pydantic import ValidationError
 
 from services.contracts.messages import Episode, decode
 from services.ledger import GroupState
@@ -17,6 +18,7 @@ from services.rollout.environments import GrpcEnvironments, connected_environmen
 from services.rollout.errors import EnvironmentFault
 from services.rollout.limits import EnvironmentLimits
 from services.rollout.ports import OpenedSessions, Opening, Outcome
+from services.rollout.settings import Settings
 from tests.integration.rollout.conftest import process_environment
 from tests.integration.rollout.fake_replica import FakeReplica, serving
 from tests.integration.rollout.worker_process import HANGS_S, WorkedJob, worker_process
@@ -182,3 +184,17 @@ async def test_no_attempt_fails_when_one_of_two_services_is_killed(redis, redis_
     quiet = await played(redis, redis_url, tmp_path / "quiet", both, "job_a")
     disturbed = await played(redis, redis_url, tmp_path / "disturbed", both, "job_b", services[0].kill)
     assert [told(episode) for episode in disturbed] == [told(episode) for episode in quiet]
+
+
+async def test_a_name_may_stand_for_services_and_a_wrong_one_says_what_is_wanted(services):
+    port = services[0].address.rpartition(":")[2]
+    limits = EnvironmentLimits(open_timeout_s=0.3)
+    async with connected_environments(f"localhost:{port}", EnvironmentLimits()) as environments:
+        assert (await environments.open(opening(0))).leases
+    async with connected_environments("nobody.invalid:1", limits) as environments:
+        with pytest.raises(EnvironmentFault, match=r"no service is known at nobody.invalid:1") as caught:
+            await environments.open(opening(0))
+        assert caught.value.lost
+    for wrong in ("env", "env:0", "a:1,b", ":1"):
+        with pytest.raises(ValidationError, match="want host:port, several with commas between them"):
+            Settings(redis_url="redis://x", env_address=wrong)
