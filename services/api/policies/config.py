@@ -104,7 +104,7 @@ def _head_problems(config: Mapping[str, object]) -> Iterator[str]:
 
 def _size_problems(config: Mapping[str, object]) -> Iterator[str]:
     text = text_config(config)
-    names = [*(key for keys in _COUNTS.values() for key in keys), *_POSITIONS, "head_dim", "intermediate_size"]
+    names = [*(key for keys in _COUNTS.values() for key in keys), *_POSITIONS, "head_dim"]
     wrong = [key for key in names if not _may_be_count(text.get(key))]
     for key in wrong:
         yield f"{key}: want a whole number > 0, got {shown(text[key])}"
