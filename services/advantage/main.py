@@ -3,6 +3,7 @@
 import asyncio
 
 from services.advantage.settings import Settings
+from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
 from services.kit.pulse import pulse
@@ -30,7 +31,7 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     """Read the settings and serve; exit status 0 after a drain."""
-    settings = Settings()
+    settings = read_settings(Settings)
     configure_logging("advantage", settings.log_level)
     asyncio.run(serve(settings))
 

@@ -67,7 +67,8 @@ class Step(SampledTokens, frozen=True, kw_only=True):
     action: str
     action_valid: bool
     rewards: tuple[float, ...] = ()
-    """Value of each of the job's reward functions, not weighed; `reward` is their weighted sum. Empty: it has none."""
+    """Value of each of the job's reward functions, not weighed; `reward` is their weighted sum. NaN: the function
+    abstained, and has no part in it. Empty: the job has none."""
 
 
 class Episode(Message, frozen=True, kw_only=True):
@@ -91,6 +92,10 @@ class Episode(Message, frozen=True, kw_only=True):
     """Seconds this episode waited for the environment."""
     cut_prompts: int = 0
     """Steps whose observation was cut to fit max_prompt_tokens."""
+    judge_tokens: int = 0
+    """Tokens of other language models that scoring it has cost."""
+    crashes: int = 0
+    """Attempts of its group before this one that failed on what the policy did: an episode crashed its environment."""
 
 
 STEP_GROUP_BINS = (1, 2, 4, 8, 16)

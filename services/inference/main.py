@@ -2,6 +2,7 @@
 
 import asyncio
 
+from services.contracts.service_settings import read_settings
 from services.inference.running import SERVICE, running_replica
 from services.inference.settings import Settings
 from services.kit.lifecycle import announce, stop_event
@@ -21,7 +22,7 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     """Read the settings and serve; exit status 0 after a drain."""
-    settings = Settings()
+    settings = read_settings(Settings)
     configure_logging(SERVICE, settings.log_level)
     asyncio.run(serve(settings))
 

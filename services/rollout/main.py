@@ -2,6 +2,7 @@
 
 import asyncio
 
+from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
 from services.kit.pulse import pulse
@@ -38,7 +39,7 @@ async def serve(settings: Settings) -> None:
 
 def main() -> None:
     """Read the settings and play; exit status 0 after a drain."""
-    settings = Settings()
+    settings = read_settings(Settings)
     configure_logging("rollout", settings.log_level)
     asyncio.run(serve(settings))
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 
+from services.contracts.ids import Purpose
 from services.contracts.messages import OpenedGroup
 from services.contracts.observation import KeyedObservation
 from services.ledger import Attempt, MoveRefused
@@ -122,7 +123,7 @@ class Player:
         actor = self._actors.get(seat.group.actor)
         if actor is None:
             raise AttemptFailed(f"actor: want one of {sorted(self._actors)}, got {seat.group.actor!r}")
-        may_be_watched = self._watching if seat.group.purpose == "eval" else None
+        may_be_watched = self._watching if seat.group.purpose == Purpose.EVALUATION else None
         onlooker = None if may_be_watched is None else await may_be_watched()
         episode = await self._episode_play(seat, actor, onlooker).play(first)
         if episode.cut_prompts and self._warnings is not None:

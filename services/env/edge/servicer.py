@@ -68,7 +68,9 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
     async def OpenGroup(self, request: env_pb2.OpenGroupRequest, context: Context) -> env_pb2.OpenGroupResponse:
         group = await self._opened(request, History(), context)
         observation = observation_message(group.observation)
-        return env_pb2.OpenGroupResponse(leases=group.leases, observation=observation, ttl_s=self._service.ttl_s)
+        return env_pb2.OpenGroupResponse(
+            leases=group.leases, observation=observation, ttl_s=self._service.ttl_s, warnings=group.warnings
+        )
 
     async def Rebuild(self, request: env_pb2.RebuildRequest, context: Context) -> env_pb2.RebuildResponse:
         history = History(tuple(request.actions), tuple(request.digests), tuple(request.response_tokens))

@@ -76,6 +76,7 @@ class Group:
     leases: list[str]
     observation: KeyedObservation
     score: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

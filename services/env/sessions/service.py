@@ -309,7 +309,8 @@ class EnvService:
             lease.response_tokens.extend(start.history.response_tokens or [0] * len(lease.actions))
             lease.seq = len(lease.actions)
             leases.append(lease)
-        group = Group(key, [lease.id for lease in leases], sessions[0][1].observation, sessions[0][1].score)
+        first = sessions[0][1]
+        group = Group(key, [lease.id for lease in leases], first.observation, first.score, first.warnings)
         self._leases.add(group, leases, self._clock())
         return group
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 
 from services.kit.process import free_port
 from services.stack.child import ServicePlan, StartFailed
-from services.stack.record import AlreadyHeld, held_folder, write_record
+from services.stack.main import start_and_watch
+from services.stack.record import RECORD, AlreadyHeld, held_folder, write_record
+from services.stack.settings import Settings
 from services.stack.supervisor import RestartLimits, Supervisor
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
@@ -74,6 +77,25 @@ async def test_services_start_stage_by_stage_and_stop_in_reverse(tmp_path: Path)
     await supervisor.stop(asyncio.Event())
     assert lines(tmp_path / "stops") == ["c", "b", "a"]
     assert not any(alive(pid) for pid in supervisor.pids().values())
+
+
+async def test_the_record_names_the_process_that_runs_now(tmp_path: Path) -> None:
+    supervisor = Supervisor([[plan("api", tmp_path)]], tmp_path / "logs", lambda _: None, QUICK)
+
+    def recorded() -> dict[str, int]:
+        with suppress(OSError, ValueError):
+            return dict(json.loads((tmp_path / RECORD).read_text()))
+        return {}
+
+    running = asyncio.create_task(start_and_watch(supervisor, dict, Settings(data_dir=tmp_path)))
+    await until(lambda: bool(recorded()))
+    first = recorded()["api"]
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: recorded()["api"] != first)
+    assert recorded() == supervisor.pids()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await supervisor.stop(asyncio.Event())
 
 
 async def test_a_crashed_service_is_started_again_where_it_was(tmp_path: Path) -> None:
@@ -209,6 +231,30 @@ async def main():
     await supervisor.watch()
 asyncio.run(main())
 """
+
+
+RUNS_ONE = """
+import asyncio, sys
+from pathlib import Path
+from services.stack.child import ServicePlan
+from services.stack.main import run_until_stopped, say
+from services.stack.settings import Settings
+from services.stack.supervisor import Supervisor
+stand_in, folder = sys.argv[1], Path(sys.argv[2])
+plan = ServicePlan("api", [sys.executable, stand_in, "api", str(folder)])
+supervisor = Supervisor([[plan]], folder / "logs", say)
+supervisor.addresses["api"] = "http://127.0.0.1:1"
+sys.exit(asyncio.run(run_until_stopped(supervisor, lambda pids: {}, Settings(data_dir=folder))))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+async def test_a_stack_that_ctrl_c_stops_says_so_by_its_exit_status(tmp_path: Path, number: int, status: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    stack = subprocess.Popen([sys.executable, "-c", RUNS_ONE, STAND_IN, str(tmp_path)], env=environment)
+    await until((tmp_path / "stack.json").exists)
+    stack.send_signal(number)
+    assert await asyncio.to_thread(stack.wait, 60) == status
 
 
 async def test_killing_the_supervisor_leaves_no_process_not_even_a_deaf_one(tmp_path: Path) -> None:

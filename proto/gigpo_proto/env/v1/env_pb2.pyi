@@ -323,6 +323,7 @@ class OpenGroupResponse(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     OBSERVATION_FIELD_NUMBER: _builtins.int
     TTL_S_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     ttl_s: _builtins.float
     @_builtins.property
     def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -332,16 +333,21 @@ class OpenGroupResponse(_message.Message):
     def observation(self) -> Global___Observation:
         """the first observation, the same for all"""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what whoever submits a job with these kwargs should know"""
+
     def __init__(
         self,
         *,
         leases: _abc.Iterable[_builtins.str] | None = ...,
         observation: Global___Observation | None = ...,
         ttl_s: _builtins.float = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "ttl_s", b"ttl_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -427,6 +433,7 @@ class Outcome(_message.Message):
     ACTION_VALID_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
     REWARDS_FIELD_NUMBER: _builtins.int
+    JUDGE_TOKENS_FIELD_NUMBER: _builtins.int
     reward: _builtins.float
     """of this step, finite"""
     score: _builtins.float
@@ -437,6 +444,8 @@ class Outcome(_message.Message):
     truncated: _builtins.bool
     """a limit on turns ended it"""
     action_valid: _builtins.bool
+    judge_tokens: _builtins.int
+    """tokens of other language models that were paid for scoring the action"""
     @_builtins.property
     def observation(self) -> Global___Observation: ...
     @_builtins.property
@@ -445,7 +454,7 @@ class Outcome(_message.Message):
 
     @_builtins.property
     def rewards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """reward is their weighted sum: one value per reward function; empty: there are none"""
+        """reward is their weighted sum: one value per reward function, NaN: it abstains"""
 
     def __init__(
         self,
@@ -459,10 +468,11 @@ class Outcome(_message.Message):
         action_valid: _builtins.bool = ...,
         fault: Global___Fault | None = ...,
         rewards: _abc.Iterable[_builtins.float] | None = ...,
+        judge_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_valid", b"action_valid", "fault", b"fault", "observation", b"observation", "reward", b"reward", "rewards", b"rewards", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_valid", b"action_valid", "fault", b"fault", "judge_tokens", b"judge_tokens", "observation", b"observation", "reward", b"reward", "rewards", b"rewards", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
