@@ -36,7 +36,7 @@ async def remove_unnamed(database: Database, data_dir: Path) -> None:
     async with database.read() as session:
         specs = (await session.scalars(select(JobRow.spec))).all()
     files = {sha for spec in specs for sha in _NAMED.findall(json.dumps(spec))}
-    commits = {str(spec["model"]["model_revision"]) for spec in specs if spec.get("model", {}).get("model_revision")}
+    commits = {str(model.get("model_revision")) for spec in specs if isinstance(model := spec.get("model"), dict)}
     await asyncio.to_thread(_remove, data_dir, files, commits)
 
 

@@ -53,5 +53,5 @@ async def last_trouble(session: Session, since_unix_s: float) -> str:
 async def _drop(session: Session, name: str) -> Drop:
     record = await session.ledger.record_of(name)
     cause = session.arrivals.causes.get(name) or (record.cause if record else None) or _UNKNOWN
-    known = record is not None and record.reason in {reason.value for reason in DropReason}
-    return Drop(DropReason(record.reason) if record is not None and known else DropReason.INFRA, cause)
+    named = record.reason if record is not None else None
+    return Drop(next((reason for reason in DropReason if reason == named), DropReason.INFRA), cause)
