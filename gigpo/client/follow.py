@@ -12,6 +12,7 @@ from gigpo.client.errors import GigpoError
 from gigpo.client.models import Event, Job
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.events import (
+    Alarmed,
     BatchTrained,
     CheckpointSaved,
     Evaluated,
@@ -62,9 +63,10 @@ def env_steps_per_s(metrics: Mapping[str, object]) -> float | None:
 
 def evaluation_line(one: EvaluationResult) -> str:
     """One evaluation as a sentence; where no episode is won the return says more, as with a reward of one's own."""
+    crashed = f", {one.crashed} of them crashed their environment" if one.crashed else ""
     success = f"success {one.success:.3f} ± {one.standard_error:.3f}"
     reward = "" if one.success else f", return {one.return_mean:.3f}"
-    return f"evaluation {one.label}: {success}{reward} on {one.episodes} episodes"
+    return f"evaluation {one.label}: {success}{reward} on {one.episodes} episodes{crashed}"
 
 
 def follow(client: GigpoClient, job: Job, console: Console) -> Job:
@@ -128,6 +130,8 @@ def event_line(event: Event, total_batches: int) -> str | None:
             return evaluation_line(result)
         case Warned() as warning:
             return warning_line(warning)
+        case Alarmed(raised=raised, message=message):
+            return f"{'alarm' if raised else 'over'}: {message}"
         case CheckpointSaved(name=name):
             return f"checkpoint {name}".rstrip()
     return None

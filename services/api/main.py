@@ -21,6 +21,7 @@ from services.api.sql.schema import DatabaseIsNewer
 from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
+from services.kit.pulse import pulse
 
 
 class _Server(uvicorn.Server):
@@ -78,7 +79,8 @@ async def _serve(container: Container, listener: socket.socket, stop: asyncio.Ev
         gc.freeze()  # what was imported stays; the collector need not look through it again and again
         announce("api", _url(server), settings.address_file)
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+        async with pulse(settings.pulse_file):
+            await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
         container.news.close()
         server.should_exit = True
         stopping.cancel()

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     """0: given by the system; see address_file."""
     address_file: Path | None = None
     """Written whole when the service is ready: the same line of JSON as on stdout."""
+    pulse_file: Path | None = None
+    """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     log_level: str = "INFO"
 
     workers: int = Field(1, ge=1, le=256)

@@ -9,6 +9,8 @@ class AttemptFailed(Exception):
 
     reason = DropReason.INFRA
     """Why the group is dropped where no attempt is left; see `Ledger.fail`."""
+    lost = False
+    """The machinery went away, which says nothing of this group: the attempt does not count against `max_attempts`."""
 
 
 class EnvironmentFault(AttemptFailed):
@@ -16,15 +18,25 @@ class EnvironmentFault(AttemptFailed):
 
     Args:
         fault: INFRA or ENV_BUG; the message begins with it.
+        lost: see `AttemptFailed`.
     """
 
-    def __init__(self, fault: FaultClass, message: str) -> None:
+    def __init__(self, fault: FaultClass, message: str, *, lost: bool = False) -> None:
         super().__init__(f"environment {fault}: {message}")
+        self.lost = lost
         self.reason = DropReason.ENV_BUG if fault == FaultClass.ENV_BUG else DropReason.INFRA
 
 
 class InferenceFault(AttemptFailed):
-    """No replica answered with tokens, however often it was asked."""
+    """No replica answered with tokens, however often it was asked.
+
+    Args:
+        lost: see `AttemptFailed`.
+    """
+
+    def __init__(self, message: str, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 class PromptTooLong(AttemptFailed):

@@ -5,6 +5,7 @@ import asyncio
 from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
+from services.kit.pulse import pulse
 from services.kit.redis import connect
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
@@ -26,9 +27,14 @@ async def serve(settings: Settings) -> None:
         connected_inference(redis, worker, settings.inference_limits()) as inference,
     ):
         rollout = RolloutWorker(redis, environments, inference, settings, worker)
-        async with present(redis, "rollout", worker, rollout.detail):
+
+        def detail() -> dict[str, object]:
+            return {**rollout.detail(), "environment_services": environments.services()}
+
+        async with present(redis, "rollout", worker, detail):
             announce("rollout", None, settings.address_file)
-            await rollout.run(stop)
+            async with pulse(settings.pulse_file, lambda: rollout.turns):
+                await rollout.run(stop)
 
 
 def main() -> None:

@@ -24,7 +24,9 @@ class Outcome(msgspec.Struct, frozen=True):
     truncated: bool
     action_valid: bool
     rewards: tuple[float, ...] = ()
-    """Value of each reward function, where there are any."""
+    """Value of each reward function, where there are any; NaN: it abstained."""
+    judge_tokens: int = 0
+    """Tokens of other language models that scoring the action has cost."""
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -92,9 +94,9 @@ class EpisodeLedger(Protocol):
         """Store a finished episode. Raises MoveRefused."""
 
     async def fail(
-        self, group_id: str, attempt: int, cause: str, *, reason: DropReason = DropReason.INFRA
+        self, group_id: str, attempt: int, cause: str, *, reason: DropReason = DropReason.INFRA, lost: bool = False
     ) -> GroupState:
-        """Give an attempt up, for a reason. Raises MoveRefused."""
+        """Give an attempt up, for a reason; a lost one does not count. Raises MoveRefused."""
 
 
 class Warnings(Protocol):

@@ -19,12 +19,14 @@ from services.contracts.rewards import BUILT_IN_REWARDS
 
 SOURCE = SOURCES["ms-swift"]
 _PROMPT_TOKENS = 2048
+LORA_RATE, LORA_DROPOUT = 1e-4, 0.05
+"""ms-swift's defaults for adapters."""
 _COUNTED = spaced(
     "per_device_train_batch_size gradient_accumulation_steps steps_per_generation generation_batch_size max_steps"
     " train_iters num_train_epochs warmup_ratio lr_warmup_fraction save_steps eval_steps micro_batch_size"
     " global_batch_size dataset split_dataset_ratio max_length vllm_max_model_len report_to rlhf_type use_vllm"
     " async_generate output_dir system reward_funcs reward_weights gym_env use_gym_env max_turns torch_dtype bf16"
-    " advantage_estimator scale_rewards run_name"
+    " advantage_estimator scale_rewards run_name tuner_type train_type"
 )
 """Flags that are not taken one by one."""
 Given = dict[str, list[str]]
@@ -51,12 +53,13 @@ def translated(command: Command, folder: Path) -> Translation:
     _require_grpo(given)
     for name, values in given.items():
         key = synonyms().get(name, name)
-        if name not in _COUNTED and key in flags():
+        if name not in _COUNTED and key.partition(".")[0] in flags():
             value = [typed(one) for one in values] if len(values) > 1 else typed(values[0]) if values else True
             job.put(key, value, _flag(name, given))
         elif name not in _COUNTED:
             job.leave(_flag(name, given), name)
     _model(job, given)
+    _tuner(job, given)
     _task(job, given, folder)
     _batch(job, given, command.variables)
     _rest(job, given)
@@ -194,19 +197,19 @@ def _local(names: list[str], folder: Path) -> str | None:
     return next((str(path.resolve()) for path in (folder / file, Path(file)) if path.is_file()), None)
 
 
-def _rate(job: Translation, given: Given) -> None:
-    """A learning rate that is meant for adapters, which ms-swift trains by default, is none for all weights."""
-    tuner = str(_one(given, "tuner_type", _one(given, "train_type", "")))
-    asked, usual = job.settings.get("learning_rate"), float(str(SOURCE.defaults["learning_rate"]))
-    if tuner == "full" or asked is None or not asked.asked or job.number("learning_rate", usual, least=0) <= usual:
+def _tuner(job: Translation, given: Given) -> None:
+    """Adapters are ms-swift's default, and have a learning rate of their own."""
+    named = next((name for name in ("tuner_type", "train_type") if name in given), None)
+    kind = str(_one(given, named)) if named else "lora"
+    written = _flag(named, given) if named else "ms-swift's default"
+    if kind == "full":
+        job.put("tuner_type", kind, written)
         return
-    adapters = f"{tuner or 'lora, which is its default'}"
-    sentence = (
-        f"{asked.comment} is for adapters (tuner_type {adapters}), and all weights are trained here: {usual:g} is "
-        "ms-swift's default for that"
-    )
-    job.put("learning_rate", usual, "")
-    job.settle("learning_rate", sentence)
+    job.put("tuner_type", "lora", written)
+    if kind != "lora":
+        job.settle("tuner_type", f"{written}: want full or lora, {kind} is not trained here")
+    job.keep("learning_rate", LORA_RATE, "ms-swift's default for LoRA; ours is for all weights")
+    job.keep("lora_dropout", LORA_DROPOUT, "ms-swift's default; ours is 0")
 
 
 def _batch(job: Translation, given: Given, variables: dict[str, str]) -> None:
@@ -267,7 +270,6 @@ def _rest(job: Translation, given: Given) -> None:
         said = str(given["scale_rewards"][0]) if given["scale_rewards"] else "true"
         scale = {"true": "group", "false": "none"}.get(said.lower(), said)
         job.put("scale_rewards", scale, _flag("scale_rewards", given))
-    _rate(job, given)
     stale = 1 if _one(given, "async_generate") is True else 0
     job.put("max_staleness", stale, "--async_generate true" if stale else "ms-swift samples with the newest policy")
     if "use_vllm" in given:

@@ -16,7 +16,9 @@ from services.contracts.foreign import SOURCES
 from services.contracts.job import TrackerName
 
 SOURCE = SOURCES["verl-agent"]
-_ACTOR, _ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+_ACTOR, _ROLLOUT, _MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
+LORA_ALPHA = 16
+"""verl's default."""
 _DIRECT = {
     "algorithm.adv_estimator": "advantage_estimator",
     "algorithm.gamma": "gamma",
@@ -27,6 +29,7 @@ _DIRECT = {
     "data.val_batch_size": "eval_episodes",
     "data.max_prompt_length": "max_prompt_tokens",
     "data.max_response_length": "max_completion_length",
+    "data.apply_chat_template_kwargs.enable_thinking": "chat_template_kwargs.enable_thinking",
     "actor_rollout_ref.model.path": "model",
     "actor_rollout_ref.model.enable_gradient_checkpointing": "gradient_checkpointing",
     f"{_ACTOR}.optim.lr": "learning_rate",
@@ -98,7 +101,7 @@ def translated(command: Command, folder: Path) -> Translation:
             job.leave(written, key)
     _require_estimator(job, given)
     _algorithm(job, given)
-    _rate(job, given)
+    _tuner(job, given)
     _task(job, given)
     job.with_defaults()
     job.valid()
@@ -116,13 +119,18 @@ def _require_estimator(job: Translation, given: dict[str, str]) -> None:
         raise BadInput(f"algorithm.adv_estimator={name}: want one of {known}; {name} is not trained here")
 
 
-def _rate(job: Translation, given: dict[str, str]) -> None:
-    rank, key = given.get("actor_rollout_ref.model.lora_rank", "0"), "learning_rate"
-    if rank not in ("0", "") and key in job.settings:
-        written = job.settings[key].comment
-        job.settle(
-            key, f"{written} is for LoRA (lora_rank={rank}), and all weights are trained here: want about a tenth"
-        )
+def _tuner(job: Translation, given: dict[str, str]) -> None:
+    rank, alpha, modules = (given.get(f"{_MODEL}.{name}") for name in ("lora_rank", "lora_alpha", "target_modules"))
+    if rank in (None, "", "0"):
+        return
+    job.put("tuner_type", "lora", f"{_MODEL}.lora_rank={rank}")
+    job.put("lora_rank", typed(rank), f"{_MODEL}.lora_rank={rank}")
+    if alpha:
+        job.put("lora_alpha", typed(alpha), f"{_MODEL}.lora_alpha={alpha}")
+    else:
+        job.keep("lora_alpha", LORA_ALPHA, "verl's default; ours is 32")
+    if modules:
+        job.put("target_modules", typed(modules), f"{_MODEL}.target_modules={modules}")
 
 
 def _algorithm(job: Translation, given: dict[str, str]) -> None:
@@ -253,5 +261,6 @@ _READ_TOGETHER = {
     f"{_ACTOR}.kl_loss_coef", f"{_ACTOR}.kl_loss_type", f"{_ACTOR}.use_invalid_action_penalty",
     f"{_ACTOR}.invalid_action_penalty_coef", "algorithm.gigpo.enable_similarity", "algorithm.gigpo.similarity_thresh",
     "algorithm.norm_adv_by_std_in_grpo", f"{_ACTOR}.optim.lr_warmup_steps_ratio", "env.env_name",
+    f"{_MODEL}.lora_rank", f"{_MODEL}.lora_alpha", f"{_MODEL}.target_modules",
     "env.alfworld.eval_dataset", "env.sokoban.dim_room", "env.sokoban.num_boxes", "env.search.topk",
 }  # fmt: skip

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.artifacts.storage import job_folder
-from services.api.jobs.checks import environment_of, folder_problems
+from services.api.jobs.checks import environment_of, folder_problems, policy_fit
 from services.api.jobs.derived_specs import evaluation_spec, fork_spec, stored_spec
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.jobs.estimates import estimates, warnings
@@ -26,6 +26,7 @@ from services.api.jobs.fitting import misfits, too_long
 from services.api.jobs.gathered_words import WordsUnknown
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
+from services.api.jobs.prompt_day import dated
 from services.api.jobs.queries import find
 from services.api.jobs.rates import earlier_jobs
 from services.api.jobs.submissions import Answer, NewJob, Submissions, first_answer
@@ -94,8 +95,9 @@ class Admission:
         spec, hub = await self._pinned(await self._kept(caller, spec))
         policy = await self._named_policy(caller, spec)
         environment, unsaid = await self._environment(caller, spec)
+        told = await self._playing(spec, environment, policy, hub)
         needs, doubts = await self._fitting(spec, environment, policy, hub)
-        said = [*unsaid, *doubts]
+        said = [*unsaid, *told, *doubts]
         return DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
 
     async def submit(self, call: Call, spec: JobSpec) -> Answer:
@@ -108,13 +110,15 @@ class Admission:
             spec, hub = await self._pinned(await self._kept(call.caller, spec))
             policy = await self._named_policy(call.caller, spec)
             environment, unsaid = await self._environment(call.caller, spec)
+            told = await self._playing(spec, environment, policy, hub)
             _, doubts = await self._fitting(spec, environment, policy, hub, timed=False)
         except Problem:  # what fails now may have passed when the key was used first; storing looks for the key anyway
             if first := await self._first(call):
                 return first
             raise
         origin = Origin(kind="model", **policy.named) if policy else None
-        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=[*unsaid, *doubts])
+        doubts = [*unsaid, *told, *doubts]
+        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=doubts)
 
     async def retry(self, call: Call, job: JobRow) -> Answer:
         """A new job that goes on where a failed or cancelled one has its newest checkpoint. Raises Problem 409."""
@@ -140,7 +144,8 @@ class Admission:
         spec = fork_spec(job.spec, job.id, policy.checkpoint, wanted)
         origin = Origin(kind="fork", **policy.named)
         environment, unsaid = await self._environment(call.caller, spec)
-        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=unsaid)
+        told = await self._playing(spec, environment, policy)
+        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=[*unsaid, *told])
 
     async def evaluate(self, call: Call, wanted: EvaluationRequest) -> Answer:
         """A job that measures a pinned policy of another one. Raises Problem 404, 422."""
@@ -155,6 +160,7 @@ class Admission:
         spec = evaluation_spec(job.spec, job.id, policy.checkpoint, wanted)
         origin = Origin(kind="evaluation", **policy.named)
         environment, _ = await self._environment(call.caller, spec)
+        await self._playing(spec, environment, policy)
         return await self._store(call, spec, environment, origin=origin, taken=policy, evaluation=True)
 
     async def _first(self, call: Call) -> Answer | None:
@@ -177,7 +183,11 @@ class Admission:
             raise bad_spec([refused.problem]) from None
 
     async def _pinned(self, spec: JobSpec) -> tuple[JobSpec, HubModel | None]:
-        """The spec with the commit that its model's name on the hub means now. Raises Problem 422."""
+        """The spec with what it means now: the day of its prompts, the commit that its model's name on the hub has.
+
+        Raises Problem 422.
+        """
+        spec = dated(spec)
         if spec.model.model is None or (name := hub_name(spec.model.model)) is None:
             return spec, None
         if not self._hub_models:
@@ -198,7 +208,7 @@ class Admission:
             reference = referenced_checkpoint(model)
             if reference is None:
                 folders = open_folders(caller, self._model_roots)
-                if problems := await asyncio.to_thread(folder_problems, model, self._data_dir, folders):
+                if problems := await asyncio.to_thread(folder_problems, spec, self._data_dir, folders):
                     raise bad_spec(problems)
                 return None
             job = await find(self._database, caller, reference[0])
@@ -219,14 +229,25 @@ class Admission:
             raise bad_spec(problems)
         environment, unsaid = await self._with_own_words(spec, environment)
         kwargs = environment.kwargs(spec)
-        refusal = await self._environments.opening_problem(environment.id, kwargs, spec.environment.train_split)
-        if refusal is not None:
+        opening = await self._environments.opening(spec, kwargs)
+        if (refusal := opening.refusal) is not None:
             of_rewards = refusal.startswith("reward_funcs: ")
             field = "rewards.reward_funcs" if of_rewards else "environment.environment_kwargs"
             raise bad_spec([(field, refusal.removeprefix("reward_funcs: "))])
         if spec.model.scratch and not environment.vocabulary:
             return await self._with_words(spec, environment), unsaid
         return environment, unsaid
+
+    async def _playing(
+        self, spec: JobSpec, environment: EnvironmentInfo, policy: Policy | None, hub: HubModel | None = None
+    ) -> list[str]:
+        """What the user should know of both. Raises Problem 422 for what keeps the policy from being played."""
+        files = policy.files if policy else None
+        problems, told = await asyncio.to_thread(policy_fit, spec, environment, files, hub)
+        if problems:
+            raise bad_spec(problems)
+        opening = await self._environments.opening(spec, environment.kwargs(spec))  # it is remembered
+        return [*told, *opening.warnings]
 
     async def _with_own_words(self, spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:
         """For a policy from scratch on prompts that the job brings: their words are its vocabulary."""

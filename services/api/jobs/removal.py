@@ -29,7 +29,7 @@ from services.api.sync.broker import QueueUnreadable, held_jobs
 from services.contracts import keys
 from services.contracts.rest.jobs import JobRemains
 from services.contracts.states import TERMINAL
-from services.kit.dead_letters import dead_letters
+from services.ledger.ended_jobs import lasting_names
 
 _UNLOADED = {"synchronize_session": False}
 """No row of the table is loaded, so none has to be told."""
@@ -89,7 +89,7 @@ class Removal:
         with suppress(SQLAlchemyError, OSError):  # the job is gone all the same; the next deletion finds what is left
             await remove_unnamed(self.database, self.data_dir)
         with suppress(RedisError, OSError):  # nobody reads these names any more
-            await self.redis.unlink(*_names(job_id))
+            await self.redis.unlink(*lasting_names(job_id))
         return remains
 
     async def _remains(self, job_id: str, found: Entries) -> JobRemains:
@@ -109,8 +109,3 @@ class Removal:
 def _want_ended(row: JobRow) -> None:
     if row.state not in TERMINAL:
         raise Problem(409, f"cannot delete job {row.id}: want a job that has ended, got state {row.state}")
-
-
-def _names(job_id: str) -> list[str]:
-    names = [key(job_id) for key in keys.LASTING]
-    return [*names, *(dead_letters(name) for name in names)]

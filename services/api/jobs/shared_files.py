@@ -36,7 +36,8 @@ async def remove_unnamed(database: Database, data_dir: Path) -> None:
     async with database.read() as session:
         specs = (await session.scalars(select(JobRow.spec))).all()
     files = {sha for spec in specs for sha in _NAMED.findall(json.dumps(spec))}
-    commits = {str(model.get("model_revision")) for spec in specs if isinstance(model := spec.get("model"), dict)}
+    models = [model for spec in specs if isinstance(model := spec.get("model"), dict)]
+    commits = {str(revision) for model in models if (revision := model.get("model_revision"))}
     await asyncio.to_thread(_remove, data_dir, files, commits)
 
 

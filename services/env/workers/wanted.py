@@ -11,6 +11,8 @@ from typing import Any
 
 MAX_TEXTS = 1_000_000
 """A list of more is taken for one that never ends."""
+LARGEST_REWARD = 1e12
+"""Gradients are as large as rewards, and the square of 1e20 is infinite in float32."""
 MAX_MESSAGE = 2000
 """Characters of an exception's message that are passed on."""
 _PLATFORM = (f"{Path(__file__).parent}/", f"{Path(__file__).parents[3]}/gigpo/env/")
@@ -60,13 +62,21 @@ def number(name: str, value: Any) -> float:
     return found
 
 
-def numbers(name: str, value: Any) -> tuple[float, ...]:
-    """A list of finite numbers."""
+def reward(name: str, value: Any) -> float:
+    """A number that can be trained on: no larger than LARGEST_REWARD."""
+    found = number(name, value)
+    if abs(found) > LARGEST_REWARD:
+        raise ContractError(f"{name}: want a number from {-LARGEST_REWARD:g} to {LARGEST_REWARD:g}, got {came(value)}")
+    return found
+
+
+def rewards(name: str, value: Any) -> tuple[float, ...]:
+    """A list of rewards; NaN stands for None: that function abstains."""
     if type(value) is tuple and not value:
         return ()
     if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
         raise ContractError(f"{name}: want a list of numbers, got {came(value)}")
-    return tuple(number(f"{name}[{place}]", one) for place, one in enumerate(value))
+    return tuple(math.nan if one is None else reward(f"{name}[{place}]", one) for place, one in enumerate(value))
 
 
 def flag(name: str, value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from services.contracts.faults import FaultClass
 from services.contracts.ids import Purpose
 from services.ledger import DropReason, GroupState
 from services.trainer.groups.playability import BROKEN
@@ -33,8 +34,11 @@ async def note_arrivals(
     Raises:
         JobFailed: see `Playability.given_up`.
     """
-    drops = {name: await _drop(session, name) for name, state in arrived.items() if state is GroupState.DROPPED}
-    played_before = session.progress.batch > 0 or (purpose == "eval" and bool(session.evaluations))
+    dropped = [name for name, state in arrived.items() if state is GroupState.DROPPED]
+    drops = {name: await _drop(session, name) for name in dropped}
+    if purpose == Purpose.TRAINING:
+        session.playability.crashed(sum([await crashes_of(session, name) for name in dropped]))
+    played_before = session.progress.batch > 0 or (purpose == Purpose.EVALUATION and bool(session.evaluations))
     if len(drops) < len(arrived) or played_before:
         session.playability.played(purpose)
     session.playability.last_broken = next(
@@ -42,6 +46,13 @@ async def note_arrivals(
     )
     session.playability.given_up({name: drop.cause for name, drop in drops.items()}, purpose, first)
     return drops
+
+
+async def crashes_of(session: Session, name: str) -> int:
+    """Attempts of a dropped group that failed because the environment crashed on what the policy did."""
+    record = await session.ledger.record_of(name)
+    crashed = record is not None and (record.cause or "").startswith(f"environment {FaultClass.ENV_BUG}")
+    return record.redrawn if record is not None and crashed else 0
 
 
 async def last_trouble(session: Session, since_unix_s: float) -> str:
@@ -53,5 +64,5 @@ async def last_trouble(session: Session, since_unix_s: float) -> str:
 async def _drop(session: Session, name: str) -> Drop:
     record = await session.ledger.record_of(name)
     cause = session.arrivals.causes.get(name) or (record.cause if record else None) or _UNKNOWN
-    named = record.reason if record is not None else None
-    return Drop(next((reason for reason in DropReason if reason == named), DropReason.INFRA), cause)
+    known = record is not None and record.reason in {reason.value for reason in DropReason}
+    return Drop(DropReason(str(record.reason)) if record is not None and known else DropReason.INFRA, cause)

@@ -57,6 +57,7 @@ class Playability:
         """Why the last group was given up; empty: none was."""
         self.last_broken = ""
         """The same of the last one that was dropped for a reason in `BROKEN`."""
+        self._crashes = 0
         self._played: set[Purpose] = set()
         self._causes: dict[str, str] = {}
         self._broken: list[tuple[int, DropReason, str]] = []
@@ -64,6 +65,15 @@ class Playability:
     def played(self, purpose: Purpose) -> None:
         """A group of this purpose was played to its end."""
         self._played.add(purpose)
+
+    def crashed(self, attempts: int) -> None:
+        """Training groups were dropped after so many attempts that failed on what the policy did."""
+        self._crashes += attempts
+
+    def take_crashes(self) -> int:
+        """Those attempts since this was asked last."""
+        taken, self._crashes = self._crashes, 0
+        return taken
 
     def given_up(self, causes: Mapping[str, str], purpose: Purpose, first: Sequence[str]) -> None:
         """Groups of one purpose were dropped.

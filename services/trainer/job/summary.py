@@ -58,6 +58,7 @@ def job_summary(
         batches=batches,
         wall_s=time.time() - progress.started_unix_s,
         engine=spec.inference.engine,
+        tuner_type=spec.model.tuner_type,
         advantage_estimator=spec.algorithm.advantage_estimator,
         ledger=LedgerSummary(
             opened=balance.opened,
@@ -154,7 +155,7 @@ async def close_ledger(ledger: Ledger, epoch: int, events: Events) -> Balance:
 async def tell_end(events: Events, summary: JobSummary, error: str | None = None) -> None:
     """The summary, then the state; the API may hear both twice."""
     await events.add(Summarized(summary=summary.model_dump(mode="json")))
-    await events.state(JobState(summary.state), error)
+    await events.ended(JobState(summary.state), error)
 
 
 def ended_summary(folder: JobFolder) -> JobSummary | None:

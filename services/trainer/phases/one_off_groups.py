@@ -12,7 +12,7 @@ from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import FIRST_GROUPS, check_broken
 from services.trainer.groups.settlement import Settlement
-from services.trainer.replicas.room import check_room
+from services.trainer.replicas.room import check_capacity
 from services.trainer.session.deadline import Deadline
 from services.trainer.session.session import Session
 
@@ -49,7 +49,7 @@ async def gather(
         if arrived:
             deadline.restart()
         elif deadline.passed:
-            await check_room(session.redis, session.job)
+            await check_capacity(session.redis, session.job)
             raise JobFailed(
                 f"{what}: {len(missing)} of {len(groups)} groups are missing, and none arrived within "
                 f"batch_timeout_s = {session.spec.limits.batch_timeout_s:g} s; the first is {min(missing)}"
@@ -83,3 +83,10 @@ async def consume_gathered(session: Session, settlement: Settlement, group_ids: 
             await session.ledger.consume(session.epoch, number, assigned)
         except MoveRefused as error:
             raise JobFailed(f"the ledger refused to consume groups {assigned[0]}...: {error}") from error
+
+
+async def settle_results(session: Session, settlement: Settlement, group_ids: Sequence[str]) -> None:
+    """The groups' results are on disk: count those that Redis has lost since then. Repeatable."""
+    for chunk, start in enumerate(range(0, len(group_ids), CHUNK)):
+        names = group_ids[start : start + CHUNK]
+        await session.ledger.settle(session.epoch, settlement.batch_number(chunk), names)

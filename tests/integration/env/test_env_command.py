@@ -137,6 +137,18 @@ def test_a_broken_environment_fails_its_checks_and_the_status_says_so(gigpo):
     assert "cannot be imported" in failed["available"]
 
 
+def test_sessions_of_one_seed_that_differ_are_a_warning_whatever_is_claimed(gigpo):
+    dice = {"dice": "broken_environment:Dice", "shared": "broken_environment:GlobalDice"}
+    shown = gigpo("check", *dice, "--json", **FAULTY | {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps(dice)})
+    findings = {(one["environment"], one["check"]): one for one in json.loads(shown.stdout)["findings"]}
+    assert findings["dice", "one seed"]["result"] == "warned"
+    assert findings["dice", "one seed"]["note"].startswith(
+        "two sessions of one seed differ after the same 1 action(s), the last one 'roll': a group would compare"
+    )
+    for check in ("one seed", "determinism", "rebuild"):
+        assert findings["shared", check]["result"] == "passed", findings["shared", check]["note"]
+
+
 def test_an_action_that_raises_fails_the_check_by_name_however_rarely_it_is_played(gigpo):
     trap = FAULTY | {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps({"trap": "broken_environment:Trap"})}
     shown = gigpo("check", "trap", "--json", **trap)

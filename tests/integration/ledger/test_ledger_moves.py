@@ -11,7 +11,7 @@ from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, decode
 from services.kit.streams import StreamConsumer
 from services.ledger import Attempt, DropReason, GroupState, Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
-from services.ledger.ledger import ADVANTAGE, KEEP_RECORD_S, ROLLOUT, TRAINER
+from services.ledger.ledger import ADVANTAGE, KEEP_RECORD_S, MOST_LOSSES, ROLLOUT, TRAINER
 
 JOB = "job_1"
 
@@ -172,6 +172,28 @@ async def test_an_attempt_that_was_cut_short_is_no_failed_one(redis: Redis):
         await ledger.start("g1", "w")
     assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.OPEN
     assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.DROPPED
+
+
+async def test_an_attempt_that_was_lost_with_the_machinery_is_no_failed_one(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    await ledger.open(await ledger.claim_epoch(), opened(), 2)
+    for _ in range(5):
+        number = (await ledger.start("g1", "w")).number
+        assert await ledger.fail("g1", number, "env gone", lost=True) is GroupState.OPEN
+    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.OPEN
+    assert (await ledger.balance()).retried == 6
+    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.DROPPED
+
+
+async def test_a_group_that_loses_everything_it_is_played_with_is_dropped_in_the_end(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    await ledger.open(await ledger.claim_epoch(), opened(), 2)
+    states = [
+        await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env gone", lost=True)
+        for _ in range(MOST_LOSSES)
+    ]
+    assert states == [GroupState.OPEN] * (MOST_LOSSES - 1) + [GroupState.DROPPED]
+    assert (await ledger.balance()).holds
 
 
 async def test_a_start_that_the_connection_repeats_is_one_attempt(redis: Redis):

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from services.api.jobs.admission import Admission, Call
+from services.api.jobs.preflight import Opening
 from services.api.jobs.submissions import Answer, NewJob, Submissions
 from services.api.rest.caller import THIS_MACHINE, Caller
 from services.api.rest.problems import Problem
@@ -20,7 +21,7 @@ from services.api.sql.access_tables import ProjectRow
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.job import parse_spec
+from services.contracts.job import JobSpec, parse_spec
 from services.contracts.rest.access import Quotas, Scope
 from services.contracts.rest.catalogue import EnvironmentView
 
@@ -170,8 +171,8 @@ class OneEnvironment:
     async def list(self) -> list[EnvironmentView]:
         return [EnvironmentView(info=EnvironmentInfo(id="grid", vocabulary=["go"]))]
 
-    async def opening_problem(self, environment: str, kwargs: object, split: str) -> None:
-        return None
+    async def opening(self, spec: JobSpec, kwargs: object) -> Opening:
+        return Opening()
 
 
 async def test_a_submission_warns_of_what_its_dry_run_warns_of(database: Database, tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def translated(tmp_path: Path, trainer: str, script: str) -> tuple[str, dict[str
 
 def test_a_script_of_ms_swift_is_the_job_that_it_describes(tmp_path: Path) -> None:
     text, job = translated(tmp_path, "ms-swift", SWIFT)
-    assert job["model"] == {"model": str(tmp_path / "model"), "torch_dtype": "bfloat16"}
+    lora = {"tuner_type": "lora", "lora_dropout": 0.05}
+    assert job["model"] == {"model": str(tmp_path / "model"), "torch_dtype": "bfloat16", **lora}
     assert job["environment"] == {
         "use_gym_env": False,
         "environment_kwargs": {"data": "sums"},
@@ -130,6 +131,7 @@ def test_a_script_of_verl_agent_is_the_job_that_it_describes(tmp_path: Path) -> 
         ("--torch_dtype float16", "model", "torch_dtype", "bfloat16"),
         ("--gym_env grid --max_turns 9", "environment", "max_turns", 9),
         ("--reward_funcs my_own accuracy --reward_weights 2 3", "rewards", "reward_weights", [3.0]),
+        ("--enable_thinking false", "environment", "chat_template_kwargs", {"enable_thinking": False}),
     ],
 )
 def test_a_flag_of_ms_swift_has_its_effect(tmp_path: Path, added: str, section: str, key: str, value: object) -> None:
@@ -141,33 +143,41 @@ def test_a_flag_of_ms_swift_has_its_effect(tmp_path: Path, added: str, section: 
 
 
 @pytest.mark.parametrize(
-    ("flags", "rate", "marked"),
+    ("flags", "tuner", "rate", "marked"),
     [
-        ("--tuner_type lora --learning_rate 1e-4", 1e-5, True),
-        ("--train_type qlora --learning_rate 5e-5", 1e-5, True),
-        ("--learning_rate 1e-4", 1e-5, True),  # adapters are ms-swift's default
-        ("--tuner_type lora --learning_rate 2e-6", 2e-6, False),
-        ("--tuner_type full --learning_rate 1e-4", 1e-4, False),
-        ("--tuner_type lora", 1e-5, False),
+        ("--tuner_type lora --learning_rate 2e-4", "lora", 2e-4, False),
+        ("--tuner_type lora", "lora", 1e-4, False),
+        ("--train_type lora", "lora", 1e-4, False),
+        ("", "lora", 1e-4, False),  # adapters are ms-swift's default
+        ("--train_type adalora", "lora", 1e-4, True),
+        ("--tuner_type full", "full", 1e-5, False),
+        ("--tuner_type full --learning_rate 1e-6", "full", 1e-6, False),
     ],
 )
-def test_a_learning_rate_for_adapters_is_not_taken_for_all_weights(
-    tmp_path: Path, flags: str, rate: float, marked: bool
+def test_what_ms_swift_trains_is_trained_with_its_rate(
+    tmp_path: Path, flags: str, tuner: str, rate: float, marked: bool
 ) -> None:
     text, job = translated(tmp_path, "ms-swift", f"swift rlhf --model MODEL_FOLDER --reward_funcs format {flags}\n")
-    assert job["training"]["learning_rate"] == rate
-    assert ("TO SETTLE: --learning_rate" in text) == marked
-    assert (f"all weights are trained here: {1e-5:g} is ms-swift's default" in text) == marked
+    checked(job)
+    assert (job["model"]["tuner_type"], job["training"]["learning_rate"]) == (tuner, rate)
+    assert ("TO SETTLE: --train_type adalora: want full or lora" in text) == marked
+    assert job["model"].get("lora_dropout") == (0.05 if tuner == "lora" else None)
 
 
-def test_a_rate_for_adapters_of_verl_is_to_be_settled(tmp_path: Path) -> None:
+def test_adapters_of_ms_swift_keep_their_shape(tmp_path: Path) -> None:
+    script = "swift rlhf --model MODEL_FOLDER --reward_funcs format --tuner_type lora --lora_rank 16 --lora_alpha 64 "
+    _, job = translated(tmp_path, "ms-swift", script + "--target_modules q_proj v_proj --lora_dropout 0\n")
+    checked(job)
+    wanted = {"lora_rank": 16, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"], "lora_dropout": 0}
+    assert {key: job["model"][key] for key in wanted} == wanted
+
+
+def test_adapters_of_verl_keep_their_shape(tmp_path: Path) -> None:
     script = "python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo actor_rollout_ref.model.path=MODEL_FOLDER "
     script += "actor_rollout_ref.actor.optim.lr=3e-5 actor_rollout_ref.model.lora_rank={}\n"
-    assert (
-        "TO SETTLE: actor_rollout_ref.actor.optim.lr=3e-5 is for LoRA"
-        in translated(tmp_path, "verl-agent", script.format(32))[0]
-    )
-    assert "is for LoRA" not in translated(tmp_path, "verl-agent", script.format(0))[0]
+    _, job = translated(tmp_path, "verl-agent", script.format(32))
+    assert (job["model"]["tuner_type"], job["model"]["lora_rank"], job["model"]["lora_alpha"]) == ("lora", 32, 16)
+    assert "tuner_type" not in translated(tmp_path, "verl-agent", script.format(0))[1]["model"]
     without = script.format(0).replace("algorithm.adv_estimator=grpo", "")
     assert (
         "advantage_estimator: grpo  # TO SETTLE: verl's default is gae"

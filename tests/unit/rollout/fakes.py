@@ -145,6 +145,7 @@ class FakeLedger:
     attempts: dict[str, int] = field(default_factory=dict)
     draws: dict[str, int] = field(default_factory=dict)
     causes: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, DropReason] = field(default_factory=dict)
     """Of the newest failed attempts."""
     stored: dict[str, dict[int, Episode]] = field(default_factory=dict)
@@ -169,14 +170,15 @@ class FakeLedger:
         return self.states[group.group_id]
 
     async def fail(
-        self, group_id: str, attempt: int, cause: str, *, reason: DropReason = DropReason.INFRA
+        self, group_id: str, attempt: int, cause: str, *, reason: DropReason = DropReason.INFRA, lost: bool = False
     ) -> GroupState:
         await asyncio.sleep(0)
         self._check(group_id, attempt)
         self.draws[group_id] = self.draws.get(group_id, 1) + (reason is not DropReason.INFRA)
         self.reasons[group_id] = reason
         self.stored[group_id], self.causes[group_id] = {}, cause
-        left = attempt < self.max_attempts
+        self.lost[group_id] = self.lost.get(group_id, 0) + lost
+        left = attempt - self.lost[group_id] < self.max_attempts
         self.states[group_id] = GroupState.OPEN if left else GroupState.DROPPED
         return self.states[group_id]
 

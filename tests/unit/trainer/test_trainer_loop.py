@@ -91,6 +91,11 @@ async def test_a_group_that_cannot_be_played_is_replaced_by_the_next_cursor(loop
     assert loop.session.playability.last_cause == "the world is gone"
 
 
+async def test_a_batch_knows_how_often_the_environments_of_dropped_groups_crashed(loop: Loop):
+    loop.script.train(1, Answer(cause="environment env_bug: KeyError: 'door'"))
+    assert [(await next_batch(loop.session)).crashes for _ in range(2)] == [3, 0]
+
+
 async def test_a_group_older_than_max_staleness_is_dropped_and_replaced(loop: Loop):
     loop.at_version(2)
     loop.script.train(0, Answer(version=0))

@@ -27,7 +27,7 @@ from services.api.rest.problems import Problem, bad_spec
 from services.api.sql.tables import JobRow
 from services.contracts.plain_errors import in_words
 from services.contracts.rest.insight import WatchRequest
-from services.contracts.rest.rollouts import Purpose
+from services.contracts.rest.rollouts import RolloutPurpose
 from services.contracts.states import JobState
 
 router = APIRouter(prefix="/jobs/{job_id}/insight", route_class=PageRoute, include_in_schema=False)
@@ -58,7 +58,7 @@ async def changed(
     to_batch: Number = "",
     width: Number = "",
     min_visits: Number = "",
-    purpose: Purpose = "training",
+    purpose: RolloutPurpose = "training",
 ) -> Response:
     """Where the policy chooses otherwise, and where it errs most."""
     other = await jobs.find(parts.database, caller, with_job) if with_job else job
