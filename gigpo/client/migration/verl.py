@@ -11,7 +11,7 @@ from gigpo.client.errors import BadInput
 from gigpo.client.migration.script import Command
 from gigpo.client.migration.swift import job_name
 from gigpo.client.migration.translation import Translation, no_folder, number_of, typed
-from services.contracts.algorithm import ESTIMATORS
+from services.contracts.algorithm import Algorithm
 from services.contracts.foreign import SOURCES
 from services.contracts.job import TrackerName
 
@@ -110,11 +110,12 @@ def translated(command: Command, folder: Path) -> Translation:
 
 def _require_estimator(job: Translation, given: dict[str, str]) -> None:
     """Raises BadInput: a job with another estimator would train something that nobody asked for."""
-    name, known = given.get("algorithm.adv_estimator"), ", ".join(ESTIMATORS)
+    estimators = get_args(Algorithm.model_fields["advantage_estimator"].annotation)
+    name, known = given.get("algorithm.adv_estimator"), ", ".join(estimators)
     if name is None:
         job.put("advantage_estimator", "grpo", "")
         job.settle("advantage_estimator", f"verl's default is gae, which is not trained here; want one of {known}")
-    elif name not in ESTIMATORS:
+    elif name not in estimators:
         raise BadInput(f"algorithm.adv_estimator={name}: want one of {known}; {name} is not trained here")
 
 
