@@ -37,6 +37,8 @@ from services.ledger.warnings import Warnings
 ROLLOUT, ADVANTAGE, TRAINER = "rollout", "advantage", "trainer"
 """Consumer groups that read `{job}:groups`, `{job}:episodes` and `{job}:scored`."""
 
+MOST_LOSSES = 30
+"""Attempts of one group that may be lost with the machinery: where so many are, the group may be the cause."""
 KEEP_RECORD_S = 86_400
 """A group's record outlives its end by a day, so that a late repeat of any move is recognised."""
 
@@ -113,11 +115,16 @@ class Ledger:
         args = [episode.attempt, episode.k, encode(episode), encode(complete), ROLLOUT]
         return GroupState((await self._run("record", names, args)).decode())
 
-    async def fail(self, group_id: str, attempt: int, cause: str, *, redraw: bool = False) -> GroupState:
-        """Give an attempt up: the group is OPEN again, or DROPPED(infra) after the last one; the owner is told why.
+    async def fail(
+        self, group_id: str, attempt: int, cause: str, *, reason: DropReason = DropReason.INFRA, lost: bool = False
+    ) -> GroupState:
+        """Give an attempt up: the group is OPEN again, or DROPPED(reason) after the last one; the owner is told why.
 
         Args:
-            redraw: the policy's actions may have caused the failure, so the next attempt samples others.
+            reason: whose fault it was. Where it was not the infrastructure's, the policy's actions may have led there,
+                so the next attempt samples others.
+            lost: what it was played with went away. It does not count as one of `max_attempts`, and a group may lose
+                `MOST_LOSSES` attempts like that.
 
         Raises:
             MoveRefused: the attempt was replaced, or the group was dropped.
@@ -125,7 +132,8 @@ class Ledger:
         job = self.job
         names = [keys.group(job, group_id), keys.episodes(job, group_id), keys.groups_stream(job)]
         names += [keys.ledger(job), keys.live(job)]
-        args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S, int(redraw)]
+        redraw = reason is not DropReason.INFRA
+        args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S, int(redraw), reason.value, MOST_LOSSES if lost else 0]
         state = GroupState((await self._run("fail", names, args)).decode())
         await Warnings(self._redis, "rollout").count(job, f"an attempt to play a group failed: {cause}")
         return state

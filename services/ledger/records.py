@@ -41,6 +41,8 @@ class GroupRecord:
     batch: int | None
     reason: str | None
     cause: str | None
+    redrawn: int = 0
+    """Attempts that failed on what the policy did, see `Ledger.fail`."""
 
 
 Raw = Mapping[bytes, bytes]
@@ -76,6 +78,7 @@ def record_in(raw: Raw) -> GroupRecord | None:
         batch=_number(raw, "batch") if b"batch" in raw else None,
         reason=_text(raw, "reason"),
         cause=_text(raw, "cause"),
+        redrawn=_number(raw, "redrawn", 0),
     )
 
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
 
 from services.api.artifacts.rollouts import RolloutArchive
+from services.api.insight.alarms import AlarmWatch
 from services.api.insight.played import StateTables
 from services.api.jobs.admission import Admission
 from services.api.jobs.environments import EnvironmentCatalogue
@@ -86,7 +87,15 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         security = security_of(settings, database, log)
         meter = StorageMeter(database, settings.data_dir, log)
         sweeping = partial(keep_swept, all_jobs(settings.data_dir), log)
-        loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, sweeping)
+        alarms = AlarmWatch(
+            database,
+            redis,
+            log,
+            data_dir=settings.data_dir,
+            expected=settings.expected_services,
+            interval_s=settings.alarm_s,
+        )
+        loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, alarms.run, sweeping)
         leading = asyncio.create_task(lead(database, log, *loops))
         leading.add_done_callback(lambda task: _report(task, log, fail))
         try:

@@ -1,4 +1,5 @@
-"""Deletes an ended job: its rows, its Redis keys, and the files that the platform wrote into its folder.
+"""Deletes an ended job: its rows, its Redis keys, and the files that the platform wrote into its folder; then files
+of users and models of the hub that no job names any more.
 
 Jobs that were made from it (retries, forks, evaluations) have their own files and stay; so do downloaded results and
 the data of external trackers.
@@ -14,10 +15,12 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import delete, func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.artifacts.job_files import Entries, entries, taken_aside
 from services.api.artifacts.storage import job_folder
 from services.api.jobs.queries import find
+from services.api.jobs.shared_files import remove_unnamed
 from services.api.rest.caller import Caller
 from services.api.rest.problems import Problem, not_found
 from services.api.sql.database import Database
@@ -83,7 +86,9 @@ class Removal:
                     await session.execute(delete(table).where(table.job_id == job_id), execution_options=_UNLOADED)
                 await session.delete(row)
             await asyncio.to_thread(aside.close)
-        with suppress(RedisError, OSError):  # the job is gone all the same; nobody reads these names any more
+        with suppress(SQLAlchemyError, OSError):  # the job is gone all the same; the next deletion finds what is left
+            await remove_unnamed(self.database, self.data_dir)
+        with suppress(RedisError, OSError):  # nobody reads these names any more
             await self.redis.unlink(*lasting_names(job_id))
         return remains
 

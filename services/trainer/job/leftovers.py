@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from services.contracts.ids import Purpose
 from services.ledger import GroupRecord, Ledger, RecordUnreadable
 from services.trainer.events import Events
 from services.trainer.storage.progress import Progress
@@ -24,7 +25,9 @@ async def trained_leftovers(ledger: Ledger, epoch: int, progress: Progress, even
     records = await live_records(ledger)
     held: dict[int, list[str]] = {}
     for number in sorted((number for number in await ledger.manifests() if number < progress.batch), reverse=True):
-        held[number] = [name for name, record in records.items() if (record.purpose, record.batch) == ("train", number)]
+        held[number] = [
+            name for name, record in records.items() if (record.purpose, record.batch) == (Purpose.TRAINING, number)
+        ]
     return held
 
 

@@ -13,9 +13,11 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import Phase
+from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
+from services.contracts.references import hub_store
 from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words
 from services.ledger import Ledger
@@ -43,7 +45,7 @@ from services.trainer.session.session import Session
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import STATE, newest_complete, replayable_from, set_broken_aside
 from services.trainer.storage.folders import made_folder
-from services.trainer.storage.hub import fetched, hub_store
+from services.trainer.storage.hub import fetched
 from services.trainer.trackers.tracking import start_tracking
 
 
@@ -195,7 +197,7 @@ async def consume_leftovers(session: Session) -> None:
     held = await trained_leftovers(session.ledger, session.epoch, session.progress, session.events)
     if session.progress.warmstarted:
         records = await live_records(session.ledger)
-        practised = [name for name, record in records.items() if record.purpose == "warmstart"]
+        practised = [name for name, record in records.items() if record.purpose == Purpose.WARMSTART]
         await consume_gathered(session, Settlement(SettlementKind.LEFTOVERS), practised)
     keep, batch = session.spec.checkpoint.checkpoint_keep, session.progress.batch
     replayable = replayable_from(session.folder.checkpoints, batch, keep)

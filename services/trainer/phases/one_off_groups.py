@@ -6,11 +6,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from services.contracts.messages import OpenedGroup
-from services.ledger import GroupState, MoveRefused
+from services.ledger import DropReason, GroupState, MoveRefused
 from services.trainer.batch.drops import last_trouble, note_arrivals
 from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload
-from services.trainer.groups.playability import FIRST_GROUPS
+from services.trainer.groups.playability import FIRST_GROUPS, check_broken
 from services.trainer.groups.settlement import Settlement
 from services.trainer.replicas.room import check_capacity
 from services.trainer.session.deadline import Deadline
@@ -33,10 +33,12 @@ async def gather(
 
     Raises:
         JobFailed: nothing arrived for batch_timeout_s, or nothing can be played.
+        TooManyBroken: see `check_broken`.
         NoReplicaFree: nothing arrived, and each live replica serves another job.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     states: dict[str, GroupState] = {}
+    dropped: dict[DropReason, list[str]] = {}
     first, began_unix_s = [group.group_id for group in groups[:FIRST_GROUPS]], time.time()
     for group in groups:
         await session.ledger.open(session.epoch, group, session.spec.rollout.max_attempts)
@@ -54,17 +56,17 @@ async def gather(
                 f"{await last_trouble(session, began_unix_s)}"
             )
         states |= arrived
-        await note_arrivals(session, arrived, groups[0].purpose, first)
+        for drop in (await note_arrivals(session, arrived, groups[0].purpose, first)).values():
+            dropped.setdefault(drop.reason, []).append(drop.cause)
+            check_broken(dropped, len(groups), f"episodes ({what})")
         missing -= arrived.keys()
         if arrived and arrived_so_far is not None:
             await arrived_so_far(len(groups) - len(missing))
         await session.commands.check()
     there = [group.group_id for group in groups if states[group.group_id] in (GroupState.SCORED, GroupState.ASSIGNED)]
     if len(there) < len(groups):
-        dropped = f"{what}: {len(groups) - len(there)} of {len(groups)} groups were dropped"
-        await session.events.warn(
-            f"{dropped}, the last one: {session.playability.last_cause or 'it was dropped before'}"
-        )
+        lost = f"{what}: {len(groups) - len(there)} of {len(groups)} groups were dropped"
+        await session.events.warn(f"{lost}, the last one: {session.playability.last_cause or 'it was dropped before'}")
     return await session.stored.load(there)
 
 

@@ -7,6 +7,7 @@ import time
 
 from services.contracts import ids
 from services.contracts.events import Phase
+from services.contracts.ids import Purpose
 from services.contracts.job import WarmStart
 from services.contracts.messages import OpenedGroup
 from services.contracts.summary import EvaluationResult
@@ -87,10 +88,10 @@ def random_group(session: Session, warmstart: WarmStart, cursor: int) -> OpenedG
     spec = session.spec
     return OpenedGroup(
         job_id=session.job,
-        group_id=ids.group_id(spec.fingerprint(), "warmstart", 0, cursor),
-        purpose="warmstart",
+        group_id=ids.group_id(spec.fingerprint(), Purpose.WARMSTART, 0, cursor),
+        purpose=Purpose.WARMSTART,
         cursor=cursor,
-        task_seed=ids.task_seed(spec.training.seed, "warmstart", cursor),
+        task_seed=ids.task_seed(spec.training.seed, Purpose.WARMSTART, cursor),
         split=spec.environment.train_split,
         n=1,
         min_version=0,

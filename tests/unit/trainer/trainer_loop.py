@@ -57,6 +57,8 @@ class Answer:
     """Of the returns."""
     cause: str | None = None
     """Every attempt fails with it."""
+    reason: DropReason = DropReason.INFRA
+    """Why the group is dropped then."""
     silent: bool = False
     """Nobody plays it."""
 
@@ -158,6 +160,7 @@ class FakeLedger:
         return GroupRecord(
             state=self.states[group_id], purpose=group.purpose, cursor=group.cursor, n=group.n, attempt=1,
             batch=self.batches.get(group_id), reason=reason and reason.value, cause=cause,
+            redrawn=3 if cause and cause.startswith("environment env_bug") else 0,
         )  # fmt: skip
 
     def _fence(self, epoch: int) -> None:
@@ -182,7 +185,7 @@ class FakeArrivals:
             states[name] = GroupState.DROPPED if answer.cause else GroupState.SCORED
             if answer.cause:
                 self._ledger.causes[name] = answer.cause
-                self._ledger.reasons[name] = DropReason.INFRA
+                self._ledger.reasons[name] = answer.reason
         return {name: states[name] for name in missing if states[name] in ARRIVED}
 
     async def states(self, names: Sequence[str]) -> dict[str, GroupState]:
