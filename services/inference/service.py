@@ -64,6 +64,8 @@ class Replica:
     _setback: _Setback | None = None
     _dead_since: dict[str, float] = field(default_factory=dict)
     _next_look: float = 0.0
+    _moving: str = ""
+    """Why it left a job that goes on; it takes another one when all that it sampled for this one is answered."""
 
     def serves(self, job_id: str) -> bool:
         """Whether requests of the job belong here."""
@@ -92,6 +94,10 @@ class Replica:
     async def follow(self) -> None:
         """Take a job, leave an ended one, serve the newest version, start a broken engine again."""
         if self.job_id is None:
+            if self._moving and self.sampler.outstanding:  # other weights must not continue what these began
+                self.sampler.refuse_all(self._moving)
+                return
+            self._moving = ""
             manifest = await self.registry.neediest_job()
             if manifest is None or self._too_early(manifest):
                 return
@@ -113,7 +119,9 @@ class Replica:
         """Tell the others of this replica, check the engine, adopt the requests of dead replicas, go where none is."""
         await self.registry.publish(self.status())
         if self.job_id is not None and await self.registry.is_spare(self.job_id):
-            await self._leave(self.job_id, f"{self.name} serves another job now")
+            self._moving = f"{self.name} serves another job now"
+            self.sampler.hold()
+            await self._leave(self.job_id, self._moving)
             return
         if self.served is not None and self.engine is not None and not await self.engine.healthy():
             await self._lost_engine()

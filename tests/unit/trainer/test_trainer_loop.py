@@ -238,6 +238,7 @@ async def test_a_successor_goes_on_with_the_groups_under_way_and_frees_the_train
     assert await cursors_of_next_batch(loop) == [0, 2]
     await save_checkpoint(loop.session)
     loop.succeed()
+    await consume_leftovers(loop.session)  # as it is restored
     await catch_up(loop.session)
     queue = loop.session.queue
     assert (queue.cursors, queue.next_cursor, queue.lost) == ([3, 4], 5, 1)
