@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.kit.redis_address import RedisUrl
 from services.rollout.limits import EnvironmentLimits, InferenceLimits
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -16,7 +17,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROLLOUT_", frozen=True)
 
-    redis_url: str
+    redis_url: RedisUrl
     env_address: str
     """host:port of the environment service."""
     data_dir: Path = Path("runs/.platform")

@@ -43,6 +43,8 @@ class Container:
     log: BoundLogger
     database: Database
     redis: Redis
+    broker: Redis
+    """Celery's database; the same connection where it is the same one."""
     environments: EnvironmentCatalogue
     reconciler: Reconciler
     observer: Observer
@@ -63,10 +65,11 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with _migrated(settings, log) as database:
-        redis, celery, news = connect(settings.redis_url), celery_sender(settings.redis_url), News()
+        redis, celery, news = connect(settings.redis_url), celery_sender(settings.broker), News()
+        broker = redis if settings.broker == settings.redis_url else connect(settings.broker)
         environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
         observer = Observer(redis, database, news, log)
-        dispatcher = Dispatcher(redis, celery, told=observer.expect)
+        dispatcher = Dispatcher(redis, broker, celery, told=observer.expect)
         reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
         losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
         admission = Admission(
@@ -101,6 +104,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
                 log,
                 database,
                 redis,
+                broker,
                 environments,
                 reconciler,
                 observer,
@@ -114,6 +118,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             await ended([leading])
             await environments.close()
             await redis.aclose()
+            if broker is not redis:
+                await broker.aclose()
             await security.rates.aclose()
             await asyncio.to_thread(celery.close)
 
