@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     """When `port` is taken, listen on one that the system gives instead of ending."""
     address_file: Path | None = None
     """Written whole when the service is ready: the same line of JSON as on stdout."""
+    pulse_file: Path | None = None
+    """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     key: SecretStr | None = None
     """The first administrator's key. When it is set, every call needs a key; at least 24 random characters."""
     key_file: Path | None = None

@@ -16,6 +16,9 @@ that serves it, before the next one begins."""
 REPLICAS = "inference:replicas"
 """Hash replica -> JSON `ReplicaStatus`; a replica is live while its `replica_heartbeat` key exists."""
 
+WRITABLE = "api:writable"
+"""Key with a time to live: the API writes it to learn whether Redis takes writes."""
+
 
 ALARMS = "alarms"
 """Hash: the installation's alarms, as `alarms` of a job."""

@@ -11,7 +11,8 @@ log = structlog.get_logger("kit")
 MOST_LETTERS = 1_000
 """About so many dead letters of a stream are kept, the newest ones."""
 MOST_FIELDS, MOST_BYTES = 32, 2**20
-"""Of an entry that is set aside so many fields are kept, and so much of each."""
+"""Of an entry that is set aside so many fields are kept, and so much of their values together, and 1 KiB of each name;
+of an entry that is larger, the cause says the size and the digest."""
 CAUSE_CHARACTERS = 1_000
 
 FIRST, TIMES = "first", "times"
@@ -25,18 +26,31 @@ if kind ~= 'none' and kind ~= 'stream' then redis.call('RENAME', KEYS[2], KEYS[3
 local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if found then
   local own = { cause = '', id = '', first = '', times = '', cut = '' }
-  local letter, fields, cut = {}, found[2], false
+  local letter, fields, cut, left, size, longest = {}, found[2], false, tonumber(ARGV[6]), 0, ''
+  local function kept(text)
+    cut = cut or #text > left
+    text = string.sub(text, 1, left)
+    left = left - #text
+    return text
+  end
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
+    size = size + #name + #value
+    if #value > #longest then longest = value end
     if own[name] then
       own[name] = value
     elseif #letter < 2 * tonumber(ARGV[5]) then
-      cut = cut or math.max(#name, #value) > tonumber(ARGV[6])
-      letter[#letter + 1] = string.sub(name, 1, ARGV[6])
-      letter[#letter + 1] = string.sub(value, 1, ARGV[6])
+      cut = cut or #name > 1024
+      letter[#letter + 1] = string.sub(name, 1, 1024)
+      letter[#letter + 1] = kept(value)
     else
       cut = true
     end
+  end
+  local cause = ARGV[2]
+  if cut then
+    cause = cause .. string.format('; of %d bytes not all are kept, the longest value has %d and the SHA-1 %s', size,
+                                   #longest, redis.sha1hex(longest))
   end
   local function number(text, otherwise)
     return string.match(text, '^%d+$') and #text < 15 and tonumber(text) or otherwise
@@ -45,7 +59,7 @@ if found then
   local now = 1000 * tonumber(time[1]) + math.floor(tonumber(time[2]) / 1000)
   local first = string.format('%d', math.min(number(own.first, now), now))
   local times = string.format('%d', number(own.times, 0) + 1)
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'cause', ARGV[2], 'id', ARGV[1], 'first', first,
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'cause', cause, 'id', ARGV[1], 'first', first,
              'times', times, 'cut', cut and '1' or '', unpack(letter))
 end
 if ARGV[3] ~= '' then redis.call('XACK', KEYS[1], ARGV[3], ARGV[1]) end

@@ -1,14 +1,19 @@
-"""Redis connections that survive a restart of the server and a failover. Every service makes its own here."""
+"""Redis connections that survive a restart of the server, a failover, and a server that refuses writes for a while.
+
+Every service makes its own here.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, cast
 
+import structlog
 from redis import Redis as SyncRedis
 from redis import RedisCluster as SyncCluster
 from redis import Sentinel as SyncSentinel
+from redis._parsers.base import BaseParser  # private: the version is pinned, and a test fills a real server
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
@@ -20,10 +25,55 @@ from redis.sentinel import SentinelConnectionPool as SyncSentinelPool
 
 from services.kit.redis_address import RedisAddress, parse_address
 
+log = structlog.get_logger("kit")
+
 RETRIES = 12
 """With the backoff below about 30 seconds: the time in which a restarted Redis or a new master must be there."""
 CONNECT_S, ANSWER_S = 5, 30
 """An answer takes longer than the longest BLOCK in use (streams.BLOCK_MS)."""
+
+T = TypeVar("T")
+
+
+class WritesRefused(RedisConnectionError):
+    """The server answers, but takes no writes for now: its disk is full or read-only, or its memory is used up.
+
+    A connection error for every client in this process, Celery's too, because it passes as an outage does.
+    """
+
+
+BaseParser.EXCEPTION_CLASSES.update(dict.fromkeys(("MISCONF", "OOM", "NOREPLICAS"), WritesRefused))
+
+
+class _Patience(Retry):
+    """Repeats a command while the connection is broken, and as long as the server refuses writes.
+
+    Args:
+        waits: False: a refusal is raised at once.
+    """
+
+    def __init__(self, retries: int, *, waits: bool) -> None:
+        super().__init__(ExponentialWithJitterBackoff(base=0.05, cap=4), retries)
+        self._waits = waits
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[T]],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        def is_worth_it(error: Exception) -> bool:
+            worth_it = self._waits or not isinstance(error, WritesRefused)
+            return worth_it and (is_retryable is None or is_retryable(error))
+
+        while True:
+            try:
+                return await super().call_with_retry(do, fail, is_worth_it, with_failure_count)
+            except WritesRefused as error:
+                if not is_worth_it(error):
+                    raise
+                log.error("Redis refuses writes; this waits until it takes them", error=str(error))
 
 
 class _PatientCluster(RedisCluster):
@@ -69,20 +119,30 @@ class _WatchedSyncPool(SyncSentinelPool):
             one.close()
 
 
-def connect(url: str, *, max_connections: int = 64, timeout_s: float = ANSWER_S, retries: int = RETRIES) -> Redis:
+def connect(
+    url: str,
+    *,
+    max_connections: int = 64,
+    timeout_s: float = ANSWER_S,
+    retries: int = RETRIES,
+    waits_for_writes: bool = True,
+) -> Redis:
     """A client that returns bytes, and repeats a command when the connection breaks, for about 30 seconds.
+
+    While the server refuses writes it waits without a limit: ending would not help, and what is under way stays.
 
     Args:
         max_connections: a caller beyond them waits for one that is given back.
         timeout_s: longest wait for an answer.
         retries: 0: a broken connection is the caller's business.
+        waits_for_writes: False for those who have somebody to tell: they get WritesRefused at once.
 
     Every command sent through it must be safe to repeat: reads, and scripts that recognise their own repeat.
 
     Raises:
         ValueError: the address is none; see `redis_address`.
     """
-    address, retry = parse_address(url), Retry(ExponentialWithJitterBackoff(base=0.05, cap=4), retries)
+    address, retry = parse_address(url), _Patience(retries, waits=waits_for_writes)
     options: dict[str, Any] = {
         **address.login,
         "socket_connect_timeout": min(CONNECT_S, timeout_s),
@@ -103,8 +163,9 @@ def connect(url: str, *, max_connections: int = 64, timeout_s: float = ANSWER_S,
         return cast(Redis, _PatientCluster(max_connections, options))  # it has the commands of Redis
     if address.tls:
         options |= {"connection_class": SSLConnection, **address.secured}
-    options |= {"host": host, "port": port, "db": address.database}
-    return Redis.from_pool(BlockingConnectionPool(max_connections=max_connections, timeout=timeout_s, **options))
+    options |= {"host": host, "port": port, "db": address.database, "max_connections": max_connections}
+    patience_s = None if waits_for_writes else timeout_s
+    return Redis.from_pool(BlockingConnectionPool(timeout=patience_s, **options))
 
 
 def connect_blocking(url: str, *, timeout_s: float) -> SyncRedis:

@@ -100,7 +100,9 @@ def _batch(record: Mapping[str, Any], failed: float) -> str:
 
 def _evaluation(result: EvaluationResult) -> str:
     error = percent(result.standard_error)
-    return f"evaluation {result.label}: {percent(result.success)} ± {error} on {number(result.episodes)} episodes"
+    crashed = f", {number(result.crashed)} of them crashed their environment" if result.crashed else ""
+    success = f"{percent(result.success)} ± {error}"
+    return f"evaluation {result.label}: {success} on {number(result.episodes)} episodes{crashed}"
 
 
 def _summary(summary: Mapping[str, Any]) -> str:

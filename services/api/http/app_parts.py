@@ -30,6 +30,7 @@ from services.api.sync.leadership import lead
 from services.api.sync.lost_dispatches import Losses
 from services.api.sync.observer import Observer
 from services.api.sync.reconciler import Reconciler
+from services.api.sync.waiting_jobs import WaitingJobs
 from services.contracts.jobfolder import all_jobs
 from services.kit.redis import connect
 from services.kit.tasks import ended
@@ -65,13 +66,15 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with _migrated(settings, log) as database:
-        redis, celery, news = connect(settings.redis_url), celery_sender(settings.broker), News()
-        broker = redis if settings.broker == settings.redis_url else connect(settings.broker)
+        redis = connect(settings.redis_url, waits_for_writes=False)
+        broker = redis if settings.broker == settings.redis_url else connect(settings.broker, waits_for_writes=False)
+        celery, news = celery_sender(settings.broker), News()
         environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
         observer = Observer(redis, database, news, log)
         dispatcher = Dispatcher(redis, broker, celery, told=observer.expect)
         reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
         losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
+        waiting = WaitingJobs(redis, database, dispatcher, log, interval_s=settings.loss_s)
         admission = Admission(
             database,
             environments,
@@ -95,7 +98,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             expected=settings.expected_services,
             interval_s=settings.alarm_s,
         )
-        loops = (reconciler.run, observer.run, losses.run, meter.run, alarms.run, sweeping)
+        loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, alarms.run, sweeping)
         leading = asyncio.create_task(lead(database, log, *loops))
         leading.add_done_callback(lambda task: _report(task, log, fail))
         try:

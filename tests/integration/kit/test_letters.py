@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import pytest
 from redis.asyncio import Redis
@@ -119,3 +120,12 @@ async def test_all_letters_are_listed_the_newest_first(redis):
     causes = [letter.cause for letter in await letters_of(redis, STREAM)]
     assert causes == [f"cause {number}" for number in reversed(range(LETTERS_A_CALL + 3))]
     assert len(causes) < MOST_LETTERS
+
+
+async def test_a_letter_holds_a_stated_number_of_bytes_and_says_what_the_whole_was(redis):
+    large, more = b"x" * (3 * MOST_BYTES), b"y" * MOST_BYTES
+    await aside(redis, {b"p": large, b"q": more})
+    (letter,) = await letters_of(redis, STREAM)
+    assert letter.size_bytes == MOST_BYTES + len(b"pq")
+    assert f"of {4 * MOST_BYTES + 2} bytes" in letter.cause
+    assert hashlib.sha1(large).hexdigest() in letter.cause
