@@ -13,10 +13,10 @@ import socket
 import sys
 
 from pydantic_settings import BaseSettings
-from redis import Redis
 from redis.exceptions import RedisError
 
 from services.contracts import keys
+from services.kit.redis import connect_blocking
 
 TIMEOUT_S = 3.0
 """Longest wait for Redis."""
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
 def is_alive(service: str, redis_url: str) -> bool:
     """Whether an instance of `service` on this machine beats. Raises RedisError: Redis does not answer."""
     ours = keys.service_heartbeat(service, f"{service}-{socket.gethostname()}-*")
-    with Redis.from_url(redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as redis:
+    with connect_blocking(redis_url, timeout_s=TIMEOUT_S) as redis:
         return any(True for _ in redis.scan_iter(ours, count=1000))
 
 
@@ -41,7 +41,7 @@ def main() -> int:
     settings = Settings(_env_prefix=f"{service.upper()}_")
     try:
         alive = is_alive(service, settings.redis_url)
-    except RedisError as error:
+    except (RedisError, ValueError) as error:
         sys.stderr.write(f"{service}: Redis does not answer: {error}\n")
         return 1
     if not alive:

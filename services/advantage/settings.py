@@ -5,13 +5,15 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.kit.redis_address import RedisUrl
+
 
 class Settings(BaseSettings):
     """Read once in main, passed down."""
 
     model_config = SettingsConfigDict(env_prefix="ADVANTAGE_", frozen=True)
 
-    redis_url: str
+    redis_url: RedisUrl
     """No default: a missing address must stop the start."""
     address_file: Path | None = None
     """Written whole when the service is ready: the same line of JSON as on stdout."""

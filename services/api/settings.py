@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.api.security.loopback import is_loopback
 from services.contracts.job import TrackerNames
+from services.kit.redis_address import BrokerUrl, RedisUrl
 
 _KEY_CHARACTERS, _KEY_DISTINCT = 24, 10
 _PLACEHOLDER = re.compile(r"(?i)change.?me|change.?this|replace|placeholder|example|password|secret|your.?key|[<>${}]")
@@ -33,7 +34,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="API_", frozen=True)
 
-    redis_url: str
+    redis_url: RedisUrl
+    broker_url: BrokerUrl = ""
+    """Celery's database, the same as the trainer's; empty: `redis_url`. A cluster wants one beside it."""
     data_dir: Path
     """Shared storage: jobs' rollouts and checkpoints; what a new job takes over from another is brought there."""
     database_url: SecretStr = SecretStr("")
@@ -87,11 +90,11 @@ class Settings(BaseSettings):
     loss_s: float = Field(15.0, gt=0)
     """Time between two looks at whether Redis still has what it was given of each job; what is missing in two of them
     is given again."""
+    alarm_s: float = Field(15.0, gt=0)
+    """Time between two looks at what may be an alarm; what is over its limit in two of them is one."""
     docs_url: str = Field("", pattern=r"^(https?://\S+)?$")
     """Where the documentation is read; the dashboard links to it."""
     max_body_bytes: int = Field(1 << 20, ge=1024)
-    alarm_s: float = Field(15.0, gt=0)
-    """Time between two looks at what may be an alarm; what is over its limit in two of them is one."""
     drain_s: int = Field(3, ge=0)
     """After SIGTERM open calls, event streams included, have this long to end."""
     log_level: str = "INFO"
@@ -117,6 +120,11 @@ class Settings(BaseSettings):
             if real.is_relative_to(ours) or ours.is_relative_to(real):
                 raise ValueError(f"API_MODEL_ROOTS: want folders outside API_DATA_DIR ({ours}), got {root}")
         return self
+
+    @property
+    def broker(self) -> str:
+        """Address of Celery's database."""
+        return self.broker_url or self.redis_url
 
     @property
     def keys_wanted(self) -> bool:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.kit.lifecycle import instance_name
+from services.kit.redis_address import RedisUrl
 
 
 class Settings(BaseSettings):
@@ -17,7 +18,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="INFERENCE_", frozen=True)
 
-    redis_url: str  # no default: a missing address must stop the start
+    redis_url: RedisUrl  # no default: a missing address must stop the start
     data_dir: Path
     """Shared storage. A policy version outside it is refused; engine logs go to `<data_dir>/logs`."""
     replica: str = Field(default_factory=lambda: instance_name("inference"))

@@ -86,16 +86,16 @@ async def set_entry_aside(redis: Redis, stream: str, entry_id: str, cause: str, 
     dead = dead_letters(stream)
     limits = (MOST_LETTERS, MOST_FIELDS, MOST_BYTES)
     script = redis.register_script(_SET_ENTRY_ASIDE)
-    moved = await script(keys=[stream, dead, _aside(dead)], args=[entry_id, cause[:CAUSE_CHARACTERS], group, *limits])
+    moved = await script(keys=[stream, dead, aside(dead)], args=[entry_id, cause[:CAUSE_CHARACTERS], group, *limits])
     log.error("an entry was set aside", stream=stream, id=entry_id, cause=cause[:CAUSE_CHARACTERS])
     return bool(moved)
 
 
 async def set_key_aside(redis: Redis, key: str, wanted: str) -> bool:
-    """Rename a key that is not of the type `wanted` to `<key>:misplaced`; False: it is of that type, or not there."""
-    moved = bool(await redis.register_script(_SET_KEY_ASIDE)(keys=[key, _aside(key)], args=[wanted]))
+    """Rename a key that is not of the type `wanted` (`aside`); False: it is of that type, or not there."""
+    moved = bool(await redis.register_script(_SET_KEY_ASIDE)(keys=[key, aside(key)], args=[wanted]))
     if moved:
-        log.error("a key of the wrong type was set aside", key=key, wanted=wanted, aside=_aside(key))
+        log.error("a key of the wrong type was set aside", key=key, wanted=wanted, aside=aside(key))
     return moved
 
 
@@ -104,5 +104,6 @@ def is_wrong_type(error: ResponseError) -> bool:
     return "WRONGTYPE" in str(error)
 
 
-def _aside(key: str) -> str:
-    return f"{key}:misplaced"
+def aside(key: str) -> str:
+    """What a key is called once it is set aside; the same slot of a cluster."""
+    return f"{key}:misplaced" if "{" in key else f"{{{key}}}:misplaced"

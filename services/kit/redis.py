@@ -1,22 +1,36 @@
-"""Redis connections that survive a restart of the server, and a server that refuses writes for a while."""
+"""Redis connections that survive a restart of the server, a failover, and a server that refuses writes for a while.
+
+Every service makes its own here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import structlog
+from redis import Redis as SyncRedis
+from redis import RedisCluster as SyncCluster
+from redis import Sentinel as SyncSentinel
 from redis._parsers.base import BaseParser  # private: the version is pinned, and a test fills a real server
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.sentinel import SentinelConnectionPool as SyncSentinelPool
+
+from services.kit.redis_address import RedisAddress, parse_address
 
 log = structlog.get_logger("kit")
 
 RETRIES = 12
-"""With the backoff below about 30 seconds: the time in which a restarted Redis must be back."""
+"""With the backoff below about 30 seconds: the time in which a restarted Redis or a new master must be there."""
+CONNECT_S, ANSWER_S = 5, 30
+"""An answer takes longer than the longest BLOCK in use (streams.BLOCK_MS)."""
 
 T = TypeVar("T")
 
@@ -38,8 +52,8 @@ class _Patience(Retry):
         waits: False: a refusal is raised at once.
     """
 
-    def __init__(self, *, waits: bool) -> None:
-        super().__init__(ExponentialWithJitterBackoff(base=0.05, cap=4), RETRIES)
+    def __init__(self, retries: int, *, waits: bool) -> None:
+        super().__init__(ExponentialWithJitterBackoff(base=0.05, cap=4), retries)
         self._waits = waits
 
     async def call_with_retry(
@@ -62,24 +76,118 @@ class _Patience(Retry):
                 log.error("Redis refuses writes; this waits until it takes them", error=str(error))
 
 
-def connect(url: str, *, max_connections: int = 64, waits_for_writes: bool = True) -> Redis:
+class _PatientCluster(RedisCluster):
+    """Lets so many commands run at a time, the others wait; redis-py's pools of a cluster raise beyond their limit."""
+
+    def __init__(self, most: int, options: Mapping[str, Any]) -> None:
+        super().__init__(**options, max_connections=2 * most)  # pipelines come beside them
+        self._turns = asyncio.Semaphore(most)
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        async with self._turns:
+            return await super().execute_command(*args, **options)
+
+
+class _MasterConnection(SentinelManagedConnection):
+    """Asks the Sentinels anew whenever it connects; redis-py repeats a command at the address that it had before."""
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        if not self.is_connected:
+            self.host, self.port = await self.connection_pool.get_master_address()
+        await super().connect_check_health(check_health, retry_socket_connect=False)
+
+
+class _SecuredMasterConnection(_MasterConnection, SSLConnection):
+    """The same with TLS."""
+
+
+class _WatchedPool(SentinelConnectionPool):
+    """Closes the connections to the Sentinels too."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        for one in self.sentinel_manager.sentinels:
+            await one.aclose()
+
+
+class _WatchedSyncPool(SyncSentinelPool):
+    """The same for threads."""
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        super().disconnect(inuse_connections)
+        for one in self.sentinel_manager.sentinels:
+            one.close()
+
+
+def connect(
+    url: str,
+    *,
+    max_connections: int = 64,
+    timeout_s: float = ANSWER_S,
+    retries: int = RETRIES,
+    waits_for_writes: bool = True,
+) -> Redis:
     """A client that returns bytes, and repeats a command when the connection breaks, for about 30 seconds.
 
     While the server refuses writes it waits without a limit: ending would not help, and what is under way stays.
 
+    Args:
+        max_connections: a caller beyond them waits for one that is given back.
+        timeout_s: longest wait for an answer.
+        retries: 0: a broken connection is the caller's business.
+        waits_for_writes: False for those who have somebody to tell: they get WritesRefused at once.
+
     Every command sent through it must be safe to repeat: reads, and scripts that recognise their own repeat.
 
-    Args:
-        waits_for_writes: False for those who have somebody to tell: they get WritesRefused at once.
+    Raises:
+        ValueError: the address is none; see `redis_address`.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=max_connections,
-        timeout=None if waits_for_writes else 30,  # a caller beyond max_connections waits for one that is given back
-        socket_connect_timeout=5,
-        socket_timeout=30,  # longer than the longest BLOCK in use (streams.BLOCK_MS)
-        health_check_interval=15,
-        retry=_Patience(waits=waits_for_writes),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-    )
-    return Redis.from_pool(pool)
+    address, retry = parse_address(url), _Patience(retries, waits=waits_for_writes)
+    options: dict[str, Any] = {
+        **address.login,
+        "socket_connect_timeout": min(CONNECT_S, timeout_s),
+        "socket_timeout": timeout_s,
+        "health_check_interval": 15,
+        "retry": retry,
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError, ReadOnlyError],  # a former master is read-only
+    }
+    if address.kind == "sentinel":
+        sentinel: Any = Sentinel  # it has no types
+        watch = sentinel(address.hosts, sentinel_kwargs=_for_sentinels(address), **options, **_tls(address))
+        kind = _SecuredMasterConnection if address.tls else _MasterConnection
+        return cast(Redis, watch.master_for(address.master, connection_pool_class=_WatchedPool, connection_class=kind))
+    host, port = address.hosts[0]
+    if address.kind == "cluster":
+        del options["retry_on_error"]  # a cluster's client follows the slots by itself
+        options |= {"host": host, "port": port, **_tls(address)}
+        return cast(Redis, _PatientCluster(max_connections, options))  # it has the commands of Redis
+    if address.tls:
+        options |= {"connection_class": SSLConnection, **address.secured}
+    options |= {"host": host, "port": port, "db": address.database, "max_connections": max_connections}
+    patience_s = None if waits_for_writes else timeout_s
+    return Redis.from_pool(BlockingConnectionPool(timeout=patience_s, **options))
+
+
+def connect_blocking(url: str, *, timeout_s: float) -> SyncRedis:
+    """A client for threads, without retries; a wait takes at most `timeout_s`. Raises ValueError: no address."""
+    address = parse_address(url)
+    options: dict[str, Any] = {
+        **address.login, **_tls(address), "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s
+    }  # fmt: skip
+    if address.kind == "sentinel":
+        sentinel: Any = SyncSentinel  # it has no types
+        kwargs = {**_for_sentinels(address), "socket_timeout": timeout_s}
+        watch = sentinel(address.hosts, sentinel_kwargs=kwargs, **options)
+        return cast(SyncRedis, watch.master_for(address.master, connection_pool_class=_WatchedSyncPool))
+    host, port = address.hosts[0]
+    if address.kind == "cluster":
+        return cast(SyncRedis, SyncCluster(host=host, port=port, **options))
+    return SyncRedis(host=host, port=port, db=address.database, **options)
+
+
+def _tls(address: RedisAddress) -> dict[str, Any]:
+    return {"ssl": True, **address.secured} if address.tls else {}
+
+
+def _for_sentinels(address: RedisAddress) -> dict[str, Any]:
+    return {**address.sentinel, **_tls(address), "socket_connect_timeout": CONNECT_S}

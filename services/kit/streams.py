@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
+from redis.typing import KeyT, StreamIdT
 
 from services.kit.dead_letters import is_wrong_type, set_entry_aside, set_key_aside
 
@@ -193,6 +195,26 @@ class StreamConsumer(Generic[T]):
         moved = await set_entry_aside(self._redis, self.stream, entry_id, cause, self.group)
         if moved and self._refused is not None:
             await self._refused(f"{self.stream}: entry {entry_id} was set aside: {cause}")
+
+
+async def read_streams(
+    redis: Redis, after: Mapping[str, str], count: int, *, block_ms: int = BLOCK_MS
+) -> dict[bytes, list[RawEntry]]:
+    """Entries of many streams behind these ids, at most `count` of each; waits at most `block_ms` for a first one.
+
+    The streams lie in many slots of a cluster, which waits for one slot alone: there it is a look at each, then a wait.
+    """
+    if not isinstance(redis, RedisCluster):
+        return by_stream(await redis.xread(dict[KeyT, StreamIdT](after.items()), count=count, block=block_ms))
+    found: dict[bytes, list[RawEntry]] = {}
+    async with redis.pipeline(transaction=False) as pipe:
+        for stream, last in after.items():
+            pipe.xread({stream: last}, count=count)
+        for answer in await pipe.execute():
+            found |= by_stream(answer)
+    if not found:
+        await asyncio.sleep(block_ms / 1_000)
+    return found
 
 
 class StreamTail(Generic[T]):

@@ -38,8 +38,12 @@ async def present_names(redis: Redis, service: str = "*") -> set[str]:
 async def present_instances(redis: Redis, service: str = "*") -> list[Heartbeat]:
     """The live instances of one service or of all, by service and name; a heartbeat that cannot be read is left out."""
     names = await present_names(redis, service)
+    async with redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.mget([name])  # each is in a slot of its own; unlike GET it does not fail on another type
+        beats = [beat for answer in await pipe.execute() for beat in answer]
     found = []
-    for beat in await redis.mget(names) if names else []:
+    for beat in beats:
         with suppress(msgspec.DecodeError, ValueError, RecursionError):
             found.append(msgspec.json.decode(beat or b"", type=Heartbeat))
     return sorted(found, key=lambda one: (one.service, one.instance))

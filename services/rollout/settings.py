@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.kit.redis_address import RedisUrl
 from services.rollout.addresses import split_address
 from services.rollout.limits import EnvironmentLimits, InferenceLimits
 
@@ -23,7 +24,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROLLOUT_", frozen=True)
 
-    redis_url: str
+    redis_url: RedisUrl
     env_address: Annotated[str, AfterValidator(_addresses)]
     """host:port of the environment service, several with commas between them. A name may stand for many machines."""
     data_dir: Path = Path("runs/.platform")

@@ -36,6 +36,8 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
     def with_redis(**more: str) -> Variables:
         return lambda _: {"REDIS_URL": redis_url, "DATA_DIR": str(data_dir), **more}
 
+    broker = {"BROKER_URL": settings.broker_url} if settings.broker_url else {}
+
     def env(addresses: Mapping[str, str]) -> dict[str, str]:
         return {
             "HOST": env_host,
@@ -51,7 +53,7 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
     def api(addresses: Mapping[str, str]) -> dict[str, str]:
         again = "api" in addresses  # clients know where it was
         return {
-            **with_redis()(addresses),
+            **with_redis(**broker)(addresses),
             "ENV_ADDRESS": addresses["env"],
             "PORT": _port(addresses["api"]) if again else str(settings.api_port),
             "PORT_OPTIONAL": str(not again and not settings.port_asked_for),
@@ -71,7 +73,7 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
         service("inference", "INFERENCE_", with_redis(**inference), stop_s=25.0),
         service("rollout", "ROLLOUT_", rollout, stop_s=settings.drain_s + 8.0),
         service("advantage", "ADVANTAGE_", with_redis(), stop_s=8.0),
-        service("trainer", "TRAINER_", with_redis(), stop_s=40.0),
+        service("trainer", "TRAINER_", with_redis(**broker), stop_s=40.0),
         service("api", "API_", api, stop_s=8.0, needed=True),
     ]
     stages = [first, [environments], rest]

@@ -9,6 +9,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.kit.redis_address import BrokerUrl, OptionalRedisUrl
+
 
 class Settings(BaseSettings):
     """Read once in main, passed down."""
@@ -21,8 +23,10 @@ class Settings(BaseSettings):
     """When the default is taken the system gives another one; a port that was asked for is taken or refused."""
     handover: bool = False
     """Stop at the end of stdin, unless a word came before: who started the stack has gone before it was up."""
-    redis_url: str = ""
+    redis_url: OptionalRedisUrl = ""
     """A Redis of your own; empty: an embedded one with its data in `data_dir/valkey`."""
+    broker_url: BrokerUrl = ""
+    """A database for Celery beside it; a cluster wants one. Empty: `redis_url`."""
     vllm_python: Path | None = None
     """Interpreter of the environment that holds vLLM; empty: `.venv-vllm` here or beside the running environment."""
     threads: int = Field(1, ge=1)

@@ -5,14 +5,18 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.kit.redis_address import BrokerUrl, RedisUrl
+
 
 class Settings(BaseSettings):
     """Read once in main and once in the pool's child, passed down."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINER_", frozen=True)
 
-    redis_url: str
-    """No default: a missing address must stop the start. It is the Celery broker too."""
+    redis_url: RedisUrl
+    """No default: a missing address must stop the start."""
+    broker_url: BrokerUrl = ""
+    """Celery's database, the same as the API's; empty: `redis_url`. A cluster wants one beside it."""
     data_dir: Path = Path("runs/.platform")
     """Shared storage: what the trainer writes, replicas and the API read."""
     address_file: Path | None = None
@@ -47,3 +51,8 @@ class Settings(BaseSettings):
     """Newest policy versions that stay on shared storage; a replica loads the newest only."""
     poll_s: float = Field(0.5, gt=0)
     """How often the user's command and the states of missing groups are looked at while waiting."""
+
+    @property
+    def broker(self) -> str:
+        """Address of Celery's database."""
+        return self.broker_url or self.redis_url

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from gigpo.client.doctor.finding import Finding, bad, ok, warning
@@ -13,6 +12,7 @@ from gigpo.client.errors import GigpoError, Unauthorized
 from gigpo.client.http.retries import Retries
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.rest.catalogue import Health
+from services.stack.own_redis import redis_info
 
 _TIMEOUT_S = 5.0
 
@@ -22,8 +22,7 @@ def redis(url: str) -> Finding:
     if not url:
         return _embedded()
     try:
-        with Redis.from_url(url, socket_connect_timeout=_TIMEOUT_S, socket_timeout=_TIMEOUT_S) as client:
-            info = client.info()
+        info = redis_info(url, _TIMEOUT_S)
     except (RedisError, ValueError) as error:
         todo = "start it, or unset STACK_REDIS_URL to use the embedded one"
         return bad("redis", f"the Redis at STACK_REDIS_URL does not answer: {error}", todo)

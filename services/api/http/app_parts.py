@@ -44,6 +44,8 @@ class Container:
     log: BoundLogger
     database: Database
     redis: Redis
+    broker: Redis
+    """Celery's database; the same connection where it is the same one."""
     environments: EnvironmentCatalogue
     reconciler: Reconciler
     observer: Observer
@@ -65,10 +67,11 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with _migrated(settings, log) as database:
         redis = connect(settings.redis_url, waits_for_writes=False)
-        celery, news = celery_sender(settings.redis_url), News()
+        broker = redis if settings.broker == settings.redis_url else connect(settings.broker, waits_for_writes=False)
+        celery, news = celery_sender(settings.broker), News()
         environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
         observer = Observer(redis, database, news, log)
-        dispatcher = Dispatcher(redis, celery, told=observer.expect)
+        dispatcher = Dispatcher(redis, broker, celery, told=observer.expect)
         reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
         losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
         waiting = WaitingJobs(redis, database, dispatcher, log, interval_s=settings.loss_s)
@@ -104,6 +107,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
                 log,
                 database,
                 redis,
+                broker,
                 environments,
                 reconciler,
                 observer,
@@ -117,6 +121,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             await ended([leading])
             await environments.close()
             await redis.aclose()
+            if broker is not redis:
+                await broker.aclose()
             await security.rates.aclose()
             await asyncio.to_thread(celery.close)
 

@@ -34,7 +34,7 @@ async def system_view(parts: Container, caller: Caller) -> SystemView:
         database_revision=parts.database.revision,
         health=await health(parts.database, parts.redis, parts.environments, parts.settings.expected_services),
         services=await _services(parts.redis, caller),
-        queues=[await _trainer_queue(parts.redis), *await _streams(parts.redis, begun)],
+        queues=[await _trainer_queue(parts.broker), *await _streams(parts.redis, begun)],
         ledger=await _ledger(parts.redis, begun),
         alarms=await alarms_seen(parts.database, parts.redis, caller),
         dead_letters=await counted_everywhere(parts.database, parts.redis, caller),

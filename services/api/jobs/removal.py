@@ -43,6 +43,8 @@ class Removal:
 
     database: Database
     redis: Redis
+    broker: Redis
+    """Celery's database."""
     data_dir: Path
 
     async def remains(self, caller: Caller, job_id: str) -> JobRemains:
@@ -68,7 +70,7 @@ class Removal:
     async def _claim(self, job_id: str) -> None:
         """Keep trainers away from the job from now on. Raises Problem 409: one is at work on it already."""
         await self.redis.set(keys.deleted(job_id), b"1", ex=_MESSAGES_LIVE_S)
-        if job_id in await held_jobs(self.redis):
+        if job_id in await held_jobs(self.broker):
             await self.redis.unlink(keys.deleted(job_id))
             raise Problem(409, f"cannot delete job {job_id}: a trainer is still ending it; ask again in a moment")
 

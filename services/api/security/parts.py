@@ -59,7 +59,7 @@ def security_of(settings: Settings, database: Database, log: BoundLogger) -> Sec
             per_key=settings.rate_per_key,
             per_address=settings.rate_per_address,
             failures_per_address=settings.rate_wrong_keys,
-            redis_url=settings.redis_url if settings.rate_storage == "redis" else None,
+            redis_url=settings.broker if settings.rate_storage == "redis" else None,
         ),
         audit=AuditLog(database, log),
     )

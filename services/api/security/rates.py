@@ -16,6 +16,7 @@ from redis.asyncio import ConnectionPool
 from structlog.stdlib import BoundLogger
 
 from services.api.rest.problems import Problem
+from services.kit.redis import connect
 
 T = TypeVar("T")
 Limiter = SlidingWindowCounterRateLimiter
@@ -30,7 +31,7 @@ class Rates:
 
     Args:
         per_key, per_address, failures_per_address: as `limits` writes them, e.g. `6000/minute`.
-        redis_url: where several API processes count together; None: this process counts alone.
+        redis_url: where several API processes count together, no cluster; None: this process counts alone.
     """
 
     def __init__(
@@ -90,8 +91,7 @@ class Rates:
 
 
 def _connections(url: str) -> ConnectionPool:
-    timeouts = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
-    return ConnectionPool.from_url(url, **timeouts)
+    return connect(url, timeout_s=REDIS_TIMEOUT_S, retries=0).connection_pool
 
 
 def _redis_storage(pool: ConnectionPool) -> RedisStorage:

@@ -16,6 +16,7 @@ from services.contracts import keys
 from services.contracts.events import Phase, PhaseBegan, StateReached, encoded
 from services.contracts.keys import WAITING
 from services.contracts.states import TERMINAL, JobState
+from services.kit.broker import broker_settings
 from services.kit.streams import append
 from services.ledger.active_jobs import active_jobs
 from services.ledger.ended_jobs import let_expire
@@ -30,13 +31,13 @@ class BrokerFailed(Exception):
 
 def celery_sender(redis_url: str) -> Celery:
     """A Celery application that only sends; results are the job's events."""
-    app = Celery("api", broker=redis_url, set_as_current=False)
+    app = Celery("api", set_as_current=False)
     app.conf.update(
         task_serializer="json",
         task_ignore_result=True,
         task_publish_retry=False,  # the reconciler repeats what failed
         broker_connection_timeout=5,
-        broker_transport_options={"socket_connect_timeout": 5, "socket_timeout": 10},
+        **broker_settings(redis_url, socket_connect_timeout=5, socket_timeout=10),
     )
     return app
 
@@ -45,11 +46,12 @@ class Dispatcher:
     """Writes to Redis and to the trainer's queue. Every call may be repeated.
 
     Args:
+        broker: Celery's database.
         told: is called with the jobs to whose event streams something was added.
     """
 
-    def __init__(self, redis: Redis, celery: Celery, told: Callable[[Sequence[str]], None]) -> None:
-        self._redis, self._celery, self._told = redis, celery, told
+    def __init__(self, redis: Redis, broker: Redis, celery: Celery, told: Callable[[Sequence[str]], None]) -> None:
+        self._redis, self._broker, self._celery, self._told = redis, broker, celery, told
 
     async def dispatch(self, jobs: Sequence[JobRow]) -> None:
         """Hand jobs to the trainer. What it needs is in Redis before its messages can be read."""
@@ -92,7 +94,7 @@ class Dispatcher:
 
     async def announced(self) -> set[str]:
         """The jobs of which the queue or a worker has a message. Raises QueueUnreadable."""
-        return await announced_jobs(self._redis)
+        return await announced_jobs(self._broker)
 
     async def undispatched(self, job_ids: Iterable[str], announced: Set[str]) -> set[str]:
         """Those that are not announced, or whose spec is not in Redis."""

@@ -13,7 +13,6 @@ from itertools import islice
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
-from redis.typing import KeyT, StreamIdT
 from sqlalchemy import or_, select
 from sqlalchemy.orm import defer
 from structlog.stdlib import BoundLogger
@@ -27,7 +26,7 @@ from services.contracts.events import BatchTrained, PhaseBegan, StateReached, Su
 from services.contracts.messages import JobEvent, decode
 from services.contracts.states import TERMINAL, Command, JobState, follows
 from services.kit.dead_letters import is_wrong_type, set_entry_aside, set_key_aside
-from services.kit.streams import RawEntry, by_stream, payload_of
+from services.kit.streams import RawEntry, payload_of, read_streams
 from services.ledger.active_jobs import active_jobs
 from services.ledger.warnings import Warnings
 
@@ -88,8 +87,7 @@ class Observer:
     async def _read(self, streams: Mapping[str, str]) -> dict[bytes, list[RawEntry]]:
         """What is new in the streams; a value of another type in the place of one, which fails all, is set aside."""
         try:
-            after = dict[KeyT, StreamIdT](streams.items())
-            return by_stream(await self._redis.xread(after, count=READ_COUNT, block=BLOCK_MS))
+            return await read_streams(self._redis, streams, READ_COUNT, block_ms=BLOCK_MS)
         except ResponseError as error:
             if not is_wrong_type(error):
                 raise

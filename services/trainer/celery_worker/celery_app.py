@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Celery
 
 from services.contracts.keys import TRAINER_QUEUE
+from services.kit.broker import broker_settings
 from services.trainer.settings import Settings
 
 
@@ -14,7 +15,7 @@ def celery_app(settings: Settings) -> Celery:
     A message stays in the broker until its segment has ended; of a worker that died it is delivered again after
     `visibility_timeout_s`, which the running task's lease keeps from passing (message_lease.py).
     """
-    app = Celery("trainer", broker=settings.redis_url, include=["services.trainer.celery_worker.tasks"])
+    app = Celery("trainer", include=["services.trainer.celery_worker.tasks"])
     app.conf.update(
         task_default_queue=TRAINER_QUEUE,
         task_acks_late=True,
@@ -35,10 +36,11 @@ def celery_app(settings: Settings) -> Celery:
         worker_enable_remote_control=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={
-            "visibility_timeout": settings.visibility_timeout_s,
-            "unacked_restore_interval": settings.restore_interval_s,
-            "unacked_restore_throttle": 1,  # by default a sweep looks at every tenth interval only
-        },
+        **broker_settings(
+            settings.broker,
+            visibility_timeout=settings.visibility_timeout_s,
+            unacked_restore_interval=settings.restore_interval_s,
+            unacked_restore_throttle=1,  # by default a sweep looks at every tenth interval only
+        ),
     )
     return app

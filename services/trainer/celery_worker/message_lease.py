@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis import Redis
 from redis.exceptions import RedisError
 from structlog.stdlib import BoundLogger
 
 from services.kit.kombu_layout import UNACKED_INDEX
+from services.kit.redis import connect_blocking
 from services.kit.tasks import ending_the_process
 
 
@@ -28,7 +28,7 @@ def kept_invisible(redis_url: str, delivery_tag: str, every_s: float, log: Bound
     stop = threading.Event()
 
     def refresh() -> None:
-        with Redis.from_url(redis_url, socket_timeout=5) as redis:
+        with connect_blocking(redis_url, timeout_s=5) as redis:
             while not stop.wait(every_s):
                 try:
                     redis.zadd(UNACKED_INDEX, {delivery_tag: time.time()}, xx=True)

@@ -83,5 +83,5 @@ def _following(task: Task, job: str, continues: int | None) -> Continuation | No
         return Continuation(None, HANDED_OVER)
     settings = Settings()
     tag = task.request.properties["delivery_tag"]
-    with kept_invisible(settings.redis_url, tag, settings.visibility_timeout_s / 4, log):
+    with kept_invisible(settings.broker, tag, settings.visibility_timeout_s / 4, log):
         return warm_sessions().run(job, continues)

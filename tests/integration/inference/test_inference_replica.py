@@ -12,7 +12,7 @@ from services.contracts.messages import GenerateItem, GenerateRequest, JobEvent,
 from services.contracts.policy import PolicyRefusal, ReplicaStatus
 from services.inference.consumer import GROUP
 from services.inference.engine import EngineFailed
-from services.kit.dead_letters import dead_letters
+from services.kit.dead_letters import aside, dead_letters
 from services.kit.streams import FIELD
 from services.ledger.presence import present_instances
 from tests.integration.inference.conftest import Jobs, Running, Worker, until
@@ -515,7 +515,7 @@ async def _length(redis: Redis, replica: str, count: int) -> object:
 
 
 async def _misplaced(redis: Redis, key: str) -> object:
-    return True if await redis.exists(f"{key}:misplaced") else None
+    return True if await redis.exists(aside(key)) else None
 
 
 async def _first_event(redis: Redis) -> JobEvent | None:

@@ -9,7 +9,7 @@ from services.contracts import keys, messages
 from services.contracts.arrays import pack_int32
 from services.contracts.messages import Generated, GenerateItem, GenerateReply, JobEvent, decode, encode
 from services.contracts.sampling import Sampling
-from services.kit.dead_letters import dead_letters
+from services.kit.dead_letters import aside, dead_letters
 from services.kit.streams import FIELD
 from services.rollout.errors import InferenceFault
 from services.rollout.inference import connected_inference
@@ -270,7 +270,7 @@ async def test_no_key_of_another_type_and_no_row_that_is_none_stops_the_answers(
         await redis.set(keys.requests_stream("r1"), "x")
         await inference.generate(ask(2))
         await redis.set(keys.REPLICAS, "x")
-        while not await redis.exists(f"{keys.REPLICAS}:misplaced"):
+        while not await redis.exists(aside(keys.REPLICAS)):
             await asyncio.sleep(0.01)
         await replica.show()
         await inference.generate(ask(3))

@@ -91,7 +91,7 @@ async def _do(action: Action, job_id: str, tags: list[str], parts: Container, ca
         await change(tags=[*kept, *(tags if action == "tag" else [])])
 
     async def remove() -> None:
-        await Removal(parts.database, parts.redis, parts.settings.data_dir).delete(caller, job_id)
+        await Removal(parts.database, parts.redis, parts.broker, parts.settings.data_dir).delete(caller, job_id)
 
     actions: dict[Action, Callable[[], Awaitable[None]]] = {
         "archive": lambda: change(archived=True),

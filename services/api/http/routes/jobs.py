@@ -215,7 +215,7 @@ async def fork_job(
 
 
 def _removal(parts: Container) -> Removal:
-    return Removal(parts.database, parts.redis, parts.settings.data_dir)
+    return Removal(parts.database, parts.redis, parts.broker, parts.settings.data_dir)
 
 
 async def _command(job_id: str, parts: Container, caller: Asking, wanted: Command) -> JobDetail:
