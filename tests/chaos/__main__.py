@@ -13,7 +13,7 @@ everything that it touched is done: groups that were being played have all their
 are scored (advantage), the API answers, or the next batch is trained (trainer, Redis, poison, power cut).
 
 Exit status: 0 everything holds; 1 a check failed, or a fault was not recovered from, or not within the time that the
-design promises (`--ignore-bars` on a busy machine: only told); 2 a wrong option.
+design promises (`--ignore-bars` on a busy machine: only told); 2 a wrong option; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -33,7 +34,7 @@ from tests.chaos.faults import KINDS, SERVICES, STACK, schedule
 from tests.chaos.run import Outcome, Plan, run
 from tests.chaos.table import document, drawn, rows_of, succeeded
 
-OK, FAILED, WRONG_CALL = 0, 1, 2
+OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -55,7 +56,12 @@ def main(words: Sequence[str] | None = None) -> int:
     plan = Plan(options.seed, faults, options.engine, options.minutes, options.two)
     folder = Path(tempfile.mkdtemp(prefix="gigpo-chaos-"))
     _say(f"seed {options.seed}, {len(faults)} faults, everything in {folder}")
-    outcome = run(plan, folder, _say)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the stack is ended and the small disk given back
+    try:
+        outcome = run(plan, folder, _say)
+    except KeyboardInterrupt:
+        _say(f"interrupted; every process is ended, logs and data stay in {folder}")
+        return INTERRUPTED
     return _told(options, outcome, folder)
 
 

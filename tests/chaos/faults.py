@@ -58,7 +58,7 @@ OTHERS = (
     ("disk", "trainer-child"),
     ("disk", "api"),
 )
-LONG = (("freeze", "trainer"), ("freeze", "rollout"), ("freeze", "inference"))
+LONG = (("freeze", "trainer-child"), ("freeze", "rollout"), ("freeze", "inference"))
 """Not in the standard mix, because each takes a minute; asked for by their kind."""
 READERS = {
     "groups": "rollout",

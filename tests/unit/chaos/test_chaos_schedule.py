@@ -54,7 +54,7 @@ def test_only_one_service_means_its_processes_and_the_streams_that_it_reads(only
 
 def test_kinds_narrow_the_mix():
     assert {fault.kind for fault in schedule(2, 30, kinds=["kill", "cut"])} == {"kill", "cut"}
-    assert {fault.service for fault in schedule(2, 6, kinds=["freeze"])} == {"trainer", "rollout", "inference"}
+    assert {fault.service for fault in schedule(2, 6, kinds=["freeze"])} == {"trainer-child", "rollout", "inference"}
 
 
 def test_no_fault_that_fits_is_refused_with_a_sentence():
