@@ -11,7 +11,7 @@ from gigpo_core.anchors import Grouping, exact_step_groups, first_appearance_lab
 from gigpo_core.batch import OrderedSteps, StepBatch, check_columns, order_steps
 from gigpo_core.config import AdvantageConfig
 from gigpo_core.errors import ConfigError
-from gigpo_core.levels import Comparison
+from gigpo_core.levels import Comparison, levelled_in_groups
 from gigpo_core.returns import discounted_returns
 from gigpo_core.similarity import similar_step_groups
 
@@ -48,7 +48,8 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
 
     Returns:
         Five columns of N, finite where the settings are of ordinary size: reward units, or dimensionless where the
-        estimator divides by a deviation. What has nothing to be compared with gets 0, and equal scores exactly 0.
+        estimator divides by a deviation. What has nothing to be compared with gets 0, and scores that are equal but for
+        the rounding of their sums exactly 0.
 
     Raises:
         ConfigError: the batch lacks what the estimator needs (see `StepBatch`).
@@ -60,12 +61,13 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
         return _empty(batch.group_id.device)
     steps = order_steps(batch, extent)
     reward = steps.arrange(step_rewards(batch, config))
+    returns = discounted_returns(reward, steps.episodes, steps.position, config.gamma, longest=steps.longest)
     comparison = Comparison(
         batch,
         config,
         steps,
         reward=reward,
-        returns=discounted_returns(reward, steps.episodes, steps.position, config.gamma, longest=steps.longest),
+        returns=levelled_in_groups(returns, reward, steps),
         penalty=_penalty(batch, config, steps),
         states=_step_groups(batch, config, steps),
     )
@@ -74,7 +76,7 @@ def compute_advantages(batch: StepBatch, config: AdvantageConfig) -> Advantages:
         advantage=steps.restore(found.advantage),
         episode_advantage=steps.restore(found.episode),
         step_advantage=steps.restore(found.step),
-        step_return=steps.restore(comparison.returns),
+        step_return=steps.restore(returns),
         step_group=first_appearance_labels(comparison.states, steps.order),
     )
 

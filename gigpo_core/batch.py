@@ -50,6 +50,8 @@ class StepBatch:
     """float [N]: k1 estimate of the KL to the reference model, summed over the step's tokens."""
     reward_components: Tensor | None = None
     """float [N, F]: rewards of F reward functions. Then `reward` is added to their weighted sum."""
+    reward_voted: Tensor | None = None
+    """bool [N, F]: False where a function abstains; its component is 0 there. None: none does."""
     success: Tensor | None = None
     """bool [N]: True on the last step of an episode that reached its goal; for estimators that ask for the way to it.
     None: an episode succeeded if its undiscounted return is above 0."""
@@ -118,6 +120,7 @@ def check_columns(batch: StepBatch) -> Extent:
     components = batch.reward_components
     if components is not None:
         _check_column("reward_components", components, (n, components.shape[-1]), device)
+        _check_column("reward_voted", batch.reward_voted, (n, components.shape[-1]), device)
     if batch.anchor_text is not None and len(batch.anchor_text) != n:
         raise ShapeError(f"anchor_text: want {n} texts, got {len(batch.anchor_text)}")
     if n == 0:
@@ -199,7 +202,7 @@ def _check_column(name: str, column: Tensor | None, shape: tuple[int, ...], devi
         raise ShapeError(f"{name}: want shape {wanted}, got {list(column.shape)}")
     if column.device != device:
         raise DtypeError(f"{name}: want it on {device} beside group_id, got {column.device}")
-    if name in ("action_valid", "success"):
+    if name in ("action_valid", "success", "reward_voted"):
         fits, wanted = column.dtype == torch.bool, "bool"
     elif name in ("reward", "kl", "reward_components"):
         fits, wanted = column.dtype.is_floating_point, "a floating dtype"

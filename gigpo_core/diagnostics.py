@@ -11,11 +11,8 @@ from torch import Tensor
 from gigpo_core.advantages import Advantages, step_rewards
 from gigpo_core.batch import OrderedSteps, StepBatch, check_columns, order_steps
 from gigpo_core.config import AdvantageConfig
-from gigpo_core.returns import episode_returns
+from gigpo_core.returns import episode_returns, return_rounding
 from gigpo_core.segments import Segments, sort_by_group
-
-_ROUNDING = 2.0**-52
-"""Machine epsilon of float64, e. Two sums of the same L terms in other orders differ by at most L * e * sum(|term|)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def _aliased_rows(batch: StepBatch, order: Tensor, label: Tensor, groups: Segmen
 def _return_spread(batch: StepBatch, config: AdvantageConfig, steps: OrderedSteps) -> Tensor:
     reward = steps.arrange(step_rewards(batch, config))
     total = episode_returns(reward, steps.episodes)
-    uncertain = steps.episodes.sum(reward.abs()) * steps.episodes.count * _ROUNDING
+    uncertain = return_rounding(reward, steps.episodes)
     groups, group = torch.unique(steps.group_id.index_select(0, steps.episodes.start), return_inverse=True)
 
     def extreme(values: Tensor, which: str) -> Tensor:

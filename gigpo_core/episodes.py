@@ -10,7 +10,10 @@ from torch import Tensor
 from gigpo_core.batch import OrderedSteps
 from gigpo_core.config import EpisodeStatistics, RewardScale
 from gigpo_core.relative import centred, deviation, group_relative
-from gigpo_core.segments import Segments, sort_by_group
+from gigpo_core.segments import Segments, segments_of_sorted, sort_by_group
+
+_ROUNDING = 2.0**-48
+"""Votes of a batch are equal when they differ by less, as a share of the largest of them and 1."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,9 @@ def reinforce_plus_plus_advantage(
     return votes.to_rows(difference, divisor, score, penalised)
 
 
-def decoupled_episode_advantage(scores: Tensor, weights: Tensor, votes: Votes, epsilon: float) -> Tensor:
+def decoupled_episode_advantage(
+    scores: Tensor, weights: Tensor, votes: Votes, epsilon: float, *, voted: Tensor | None = None
+) -> Tensor:
     """Return GDPO's advantage: normalise each reward function in its group, weigh, whiten the batch.
 
     Source: GDPO (arXiv:2601.05242). With one sum of rewards first, different combinations of F
@@ -153,6 +158,8 @@ def decoupled_episode_advantage(scores: Tensor, weights: Tensor, votes: Votes, e
         weights: float64 [F].
         votes: from `collect_votes`.
         epsilon: added to every deviation, > 0.
+        voted: bool [N, F], canonical order: whether the function has a vote on the step; where it abstains the step
+            is not compared by it. None: every function votes on every step.
 
     Returns:
         float64 [N], canonical order: mean 0 over the votes; 0 everywhere if no function differs in
@@ -161,9 +168,23 @@ def decoupled_episode_advantage(scores: Tensor, weights: Tensor, votes: Votes, e
     mixed = torch.zeros_like(scores[:, 0].index_select(0, votes.source))
     for function in range(scores.shape[1]):
         vote = scores[:, function].index_select(0, votes.source)
-        mixed += weights[function] * group_relative(vote, votes.groups, scaled=True, epsilon=epsilon)
+        chosen = None if voted is None else voted[:, function].index_select(0, votes.source)
+        mixed += weights[function] * _relative_among(vote, votes.groups, chosen, epsilon)
     whitened = (mixed - mixed.mean()) / _batch_divisor(mixed, epsilon)
     return whitened.masked_fill(votes.lonely, 0.0).index_select(0, votes.vote_of_row)
+
+
+def _relative_among(vote: Tensor, groups: Segments, chosen: Tensor | None, epsilon: float) -> Tensor:
+    """Return the chosen votes, [V], over the mean and deviation of those of their group; 0 for the others."""
+    if chosen is None:
+        return group_relative(vote, groups, scaled=True, epsilon=epsilon)
+    place = chosen.nonzero().squeeze(1)
+    if len(place) == 0:
+        return torch.zeros_like(vote)
+    home = groups.segment.index_select(0, place)
+    among = segments_of_sorted(home[1:] != home[:-1], vote.device)
+    relative = group_relative(vote.index_select(0, place), among, scaled=True, epsilon=epsilon)
+    return torch.zeros_like(vote).index_copy_(0, place, relative)
 
 
 def _batch_divisor(values: Tensor, epsilon: float) -> Tensor:
@@ -172,4 +193,5 @@ def _batch_divisor(values: Tensor, epsilon: float) -> Tensor:
         return values.new_ones(())
     shifted = values - values[0]
     spread = (shifted - shifted.mean()).square().sum().div(len(values) - 1).sqrt()
-    return torch.where(shifted.abs().max() > 0, spread + epsilon, 1.0)
+    differs = shifted.abs().max() > _ROUNDING * (1.0 + values.abs().max())
+    return torch.where(differs, spread + epsilon, 1.0)

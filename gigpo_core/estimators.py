@@ -12,7 +12,7 @@ from gigpo_core.episodes import (
     reinforce_plus_plus_advantage,
 )
 from gigpo_core.errors import ConfigError
-from gigpo_core.levels import Comparison, Levels, episode_alone, episode_level, step_level, summed
+from gigpo_core.levels import Comparison, Levels, episode_alone, episode_level, episode_totals, step_level, summed
 
 
 def grpo(comparison: Comparison) -> Levels:
@@ -54,7 +54,10 @@ def _decoupled(comparison: Comparison) -> torch.Tensor:
     # The environment's own reward is one function more; where it is 0 throughout it adds exactly 0.
     functions = torch.cat([batch.reward_components.to(torch.float64), batch.reward.to(torch.float64)[:, None]], dim=1)
     own = torch.ones(1, dtype=torch.float64, device=functions.device)
-    sums = [steps.episodes.broadcast(steps.episodes.sum(column)) for column in steps.arrange(functions).unbind(1)]
-    votes = collect_votes(steps, config.episode_statistics)
+    sums = [steps.episodes.broadcast(episode_totals(column, steps)) for column in steps.arrange(functions).unbind(1)]
+    votes, voted = collect_votes(steps, config.episode_statistics), None
+    if batch.reward_voted is not None:
+        always = torch.ones_like(batch.reward_voted[:, :1])
+        voted = steps.arrange(torch.cat([batch.reward_voted, always], dim=1))
     weights = torch.cat([reward_weights(batch, config), own])
-    return decoupled_episode_advantage(torch.stack(sums, dim=1), weights, votes, config.epsilon)
+    return decoupled_episode_advantage(torch.stack(sums, dim=1), weights, votes, config.epsilon, voted=voted)

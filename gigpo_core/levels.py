@@ -12,7 +12,7 @@ from gigpo_core.batch import OrderedSteps, StepBatch
 from gigpo_core.config import AdvantageConfig
 from gigpo_core.episodes import collect_votes, scaled_episode_advantage
 from gigpo_core.relative import group_relative
-from gigpo_core.returns import episode_returns
+from gigpo_core.returns import episode_returns, levelled, return_rounding
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Comparison:
     reward: Tensor
     """float64 [N], reward units: what each step is judged by, penalties apart."""
     returns: Tensor
-    """float64 [N], reward units: discounted return to go."""
+    """float64 [N], reward units: discounted return to go, equal where only rounding differs."""
     penalty: Tensor | None
     """float64 [N], reward units: what an invalid action costs its own step; None: nothing does."""
     states: Grouping
@@ -38,13 +38,25 @@ class Comparison:
 
     @property
     def episode_total(self) -> Tensor:
-        """float64 [E], reward units: undiscounted returns R(tau)."""
-        return episode_returns(self.reward, self.steps.episodes)
+        """float64 [E], reward units: undiscounted returns R(tau), equal where only rounding differs."""
+        return episode_totals(self.reward, self.steps)
 
     @property
     def episode_score(self) -> Tensor:
         """float64 [N]: R(tau) of each step's episode, less the step's penalty."""
         return self.penalised(self.steps.episodes.broadcast(self.episode_total))
+
+
+def levelled_in_groups(returns: Tensor, reward: Tensor, steps: OrderedSteps) -> Tensor:
+    """The returns of the steps, [N] in canonical order, equal in a group where only rounding differs."""
+    rounding = steps.episodes.broadcast(return_rounding(reward, steps.episodes))
+    return levelled(returns, rounding, steps.group_id)
+
+
+def episode_totals(reward: Tensor, steps: OrderedSteps) -> Tensor:
+    """The undiscounted returns of the episodes, [E], equal in a group where only rounding differs."""
+    group_id = steps.group_id.index_select(0, steps.episodes.start)
+    return levelled(episode_returns(reward, steps.episodes), return_rounding(reward, steps.episodes), group_id)
 
 
 @dataclass(frozen=True)

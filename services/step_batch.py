@@ -50,7 +50,7 @@ def step_batch(
             success += [episode.won] * len(episode.steps)  # who reads it asks whether any step says so
             episodes += 1
     steps = [step for group in groups for step in rows_in_order(group)]
-    components = _reward_components(steps, functions, place)
+    components, voted = _votes(_reward_components(steps, functions, place))
     # the values of reward functions stand for the reward, which is their weighted sum
     rewards = [step.reward if components is None else 0.0 for step in steps]
     return StepBatch(
@@ -64,6 +64,7 @@ def step_batch(
         kl=None if kl is None else torch.tensor(kl, dtype=torch.float64, device=place),
         success=torch.tensor(success, dtype=torch.bool, device=place),
         reward_components=components,
+        reward_voted=voted,
         state_key=_digests(steps, "state_key").to(place),
     )
 
@@ -77,6 +78,13 @@ def _reward_components(steps: Sequence[Step], functions: int, device: torch.devi
         return None
     values = torch.tensor([step.rewards for step in steps], dtype=torch.float64, device=device)
     return values.view(-1, functions)
+
+
+def _votes(components: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """The values, 0 where a function abstained, and who had a vote, bool [N, F]; None: every function on every step."""
+    if components is None or not bool((abstained := components.isnan()).any()):
+        return components, None
+    return components.masked_fill(abstained, 0.0), ~abstained
 
 
 def _digests(steps: Sequence[Step], name: Literal["anchor_key", "state_key"]) -> Tensor:

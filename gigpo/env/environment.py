@@ -5,7 +5,7 @@ default. Register the class by an entry point of the group `gigpo.environments`;
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
@@ -54,11 +54,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     observation: Observation
     reward: float = 0.0
-    """Of this step; finite."""
-    rewards: tuple[float, ...] = ()
-    """Where `reward` is the weighted sum of reward functions: the value of each, not weighed."""
+    """Of this step; finite, at most 1e12 in size."""
+    rewards: tuple[float | None, ...] = ()
+    """Where `reward` is the weighted sum of reward functions: the value of each, not weighed; None: it abstains, and
+    has no part in the sum."""
     score: float | None = None
     """Of the episode so far, in the environment's own terms; None: the sum of rewards."""
+    judge_tokens: int = 0
+    """Tokens of other language models that were paid for scoring the action."""
     won: bool = False
     terminated: bool = False
     """The environment ended the episode (not a limit on turns: the service counts those itself)."""
@@ -150,6 +153,10 @@ class Environment(ABC):
         None, the default: the history of actions stands for the state, so that no two paths ever meet.
         """
         return None
+
+    def warnings(self) -> Sequence[str]:
+        """What whoever submits a job should know of its kwargs and data, a sentence each; asked after `reset`."""
+        return ()
 
     def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Free what the session holds."""

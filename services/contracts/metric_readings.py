@@ -2,6 +2,7 @@
 
 READINGS = {
     "success": "Noisy: with 128 episodes the standard error is up to .044. Trust the evaluations on held-out tasks.",
+    "crashed_episodes": "Should be 0. Otherwise the environment raises on some actions: let it answer them as invalid.",
     "return_mean": "May move while success is still 0, if the environment pays for parts of a task.",
     "length_mean": "Falls at equal success: the policy walks straighter. At max_turns with success 0: it gets nowhere.",
     "invalid_share": "Above .1: the policy does not know the form of a reply. Raise warmstart_steps.",

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from services.contracts.effectless_options import Effect
 from services.contracts.section import Section
 
-BUILT_IN_REWARDS = ("accuracy", "cosine", "format", "repetition", "soft_overlong")
+BUILT_IN_REWARDS = ("accuracy", "cosine", "format", "judge", "repetition", "soft_overlong")
 """Reward functions that are always there; more are installed as plugins."""
 
 _LENGTHS = {"cosine": "cosine_max_len", "soft_overlong": "soft_max_length"}
@@ -26,6 +26,7 @@ _SETTINGS = {
         "cosine_max_len_value_correct",
         "cosine_max_len",
     ),
+    "judge": ("judge_url", "judge_model", "judge_prompt", "judge_timeout_s"),
     "repetition": ("repetition_n_grams", "repetition_max_penalty"),
     "soft_overlong": ("soft_max_length", "soft_cache_length"),
 }
@@ -44,8 +45,8 @@ class Rewards(Section):
     )
 
     reward_funcs: list[str] = Field(default_factory=list)
-    """Reward functions, at least one with use_gym_env: false: accuracy, format, cosine, repetition, soft_overlong, the
-    name of an installed plugin, or a function of a file of yours as my_reward.py:score."""
+    """Reward functions, at least one with use_gym_env: false: accuracy, format, cosine, judge, repetition,
+    soft_overlong, the name of an installed plugin, or a function of a file of yours as my_reward.py:score."""
     reward_weights: list[float] | None = None
     """One weight per function, in their order; all 1 where none are given."""
     cosine_min_len_value_wrong: float = -0.5
@@ -58,6 +59,14 @@ class Rewards(Section):
     """cosine: reward of a right answer of cosine_max_len tokens."""
     cosine_max_len: int | None = Field(None, ge=1)
     """cosine: length from which the reward no longer changes, tokens; max_completion_length where it is not given."""
+    judge_url: str | None = Field(None, pattern=r"^https?://[^\s]+$")
+    """judge: address of an OpenAI-compatible API, such as http://127.0.0.1:8000/v1, that the operator allows."""
+    judge_model: str | None = Field(None, min_length=1)
+    """judge: name of the model there."""
+    judge_prompt: str = "Grade the reply to the task: 0 for a useless one, 1 for a perfect one."
+    """judge: what the model is told to look at. It answers with a number from 0 to 1."""
+    judge_timeout_s: float = Field(60.0, gt=0, le=600)
+    """judge: longest wait for one answer, seconds."""
     repetition_n_grams: int = Field(3, ge=1)
     """repetition: words that are compared together."""
     repetition_max_penalty: float = Field(-1.0, le=0)
@@ -85,6 +94,10 @@ class Rewards(Section):
         if self.reward_weights is not None and len(self.reward_weights) != len(self.reward_funcs):
             wanted = len(self.reward_funcs)
             raise ValueError(f"reward_weights: want {wanted}, one per function, got {len(self.reward_weights)}")
+        if "judge" in self.reward_funcs:
+            for name in ("judge_url", "judge_model"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"{name}: judge needs it, got none")
         if "soft_overlong" in self.reward_funcs and self.soft_cache_length is None:
             raise ValueError(
                 "soft_cache_length: soft_overlong needs a number of tokens before soft_max_length, got none"

@@ -17,6 +17,7 @@ class EvaluationResult(Section):
     own."""
     version: int
     episodes: int
+    """Tasks that were played, `crashed` ones too."""
     success: float
     """Share of episodes won, [0, 1]."""
     standard_error: float
@@ -27,6 +28,9 @@ class EvaluationResult(Section):
     invalid_share: float
     """Share of steps whose action the environment refused."""
     split: str
+    crashed: int = 0
+    """Episodes among them that crashed their environment by what the policy did: not won, also where the task was
+    played again. The means are over the others and the repeated ones."""
     mismatch_kl: float | None = None
     """k3 estimate of KL(engine || trainer), nats per token, both under this version; None: a random actor played."""
 
@@ -61,6 +65,8 @@ class JobSummary(Section):
     batches: int
     wall_s: float
     engine: str
+    tuner_type: str = "full"
+    """`full` or `lora`: what was trained."""
     advantage_estimator: str
     ledger: LedgerSummary
     mismatch_kl_mean: float | None

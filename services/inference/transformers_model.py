@@ -18,6 +18,7 @@ from services.contracts.attention import attention_for
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
 from services.inference.engine import EngineFailed, UpdateRejected
+from services.inference.transformers_adapter import load_adapter
 from services.inference.transformers_steps import Steps, way_of
 from services.inference.weights import whole_model
 
@@ -40,17 +41,22 @@ class LoadedModel:
         self._way = way_of(self.model)
         self.vocabulary = int(self.model.config.get_text_config().vocab_size)
         self.max_model_len, self._version = manifest.max_model_len, manifest.version
+        if manifest.adapter_rank:
+            load_adapter(self.model, Path(manifest.path))
         self.steps = 0
         """Tokens sampled for every row so far, for another thread to see that it goes on."""
 
     def load_version(self, manifest: PolicyManifest) -> None:
-        """Copy a version's weights into the model, persistent buffers too.
+        """Copy a version's weights into the model, persistent buffers too; an adapter comes beside them.
 
         Raises:
             UpdateRejected: its tensors are not those of the model, which stays as it is.
             EngineFailed: transformers can't load it.
         """
-        self.model.load_state_dict(_read(manifest).state_dict())
+        if manifest.adapter_rank:
+            load_adapter(self.model, Path(manifest.path))
+        else:
+            self.model.load_state_dict(_read(manifest).state_dict())
         self.max_model_len, self._version = manifest.max_model_len, manifest.version
 
     def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[SampledTokens]:

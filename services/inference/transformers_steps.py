@@ -56,7 +56,8 @@ class Steps:
         """Go on with these rows, int64 [B]; each may occur more than once."""
         self._ids, self._mask = self._ids[rows], self._mask[rows]
         if self._cache is not None:
-            self._cache.reorder_cache(rows)
+            cache: Any = self._cache  # its annotation wants a LongTensor
+            cache.reorder_cache(rows)
 
     def tokens(self, tokens: Tensor) -> Tensor:
         """The logits behind one more token a row, int64 [B]: [B, V]."""

@@ -103,12 +103,14 @@ class VllmEngine:
         return await self._swap(manifest)
 
     async def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> AsyncIterator[list[tuple[int, Outcome]]]:
+        adapter = self._adapter()
         body = _encoder.encode(
             {
                 "temperature": sampling.temperature,
                 "max_tokens": sampling.max_tokens,
                 "stop_token_ids": sampling.stop_token_ids,
                 "items": [(prompt.prompt_ids, prompt.seed) for prompt in prompts],
+                "adapter": adapter,
             }
         )
         missing = len(prompts)
@@ -116,7 +118,7 @@ class VllmEngine:
             async with aclosing(self._answers(body)) as answers:
                 async for rows in answers:
                     missing -= len(rows)
-                    yield [(row[0], _outcome(row)) for row in rows]
+                    yield [(row[0], _outcome(row, adapter and adapter[0])) for row in rows]
         except EngineFailed:
             self._model = None  # the next start makes a new server
             raise
@@ -191,9 +193,21 @@ class VllmEngine:
                 raise EngineFailed(f"vLLM gave no answer within {self._settings.start_s:g} s: {process.why()}")
             await asyncio.sleep(HEALTH_EVERY_S)
 
+    def _adapter(self) -> tuple[int, str] | None:
+        """(version, folder) of the adapter that new prompts are sampled with."""
+        served = self._served
+        return (served.version, served.path) if served is not None and served.adapter_rank else None
+
     async def _swap(self, manifest: PolicyManifest) -> float:
-        """The four phases. Half-way failures leave weights that nobody can name, so they end in EngineFailed."""
+        """The four phases. Half-way failures leave weights that nobody can name, so they end in EngineFailed.
+
+        An adapter needs none: prompts in flight end with the one that they began with, and vLLM loads the next one
+        for the first prompt that asks for it.
+        """
         started = time.monotonic()
+        if manifest.adapter_rank:
+            self._served = manifest
+            return 0.0
         self._model = self._served = None
         await self._post("/pause?mode=keep&clear_cache=true")
         await self._post("/start_weight_update")
@@ -266,13 +280,16 @@ async def _frames(response: httpx.Response) -> AsyncIterator[list[_Row]]:
             del buffer[:end]
 
 
-def _outcome(row: _Row) -> Outcome:
+def _outcome(row: _Row, adapter: int | None) -> Outcome:
+    """The row as an outcome; `adapter` is the version whose adapter sampled all of it, None: the spans tell."""
     _, response_ids, logprobs, spans, finish_reason, error = row
     if finish_reason == "refused":
         return Refusal(error)
     if finish_reason not in ("stop", "length"):
         raise EngineFailed(f"vLLM ended a prompt with {finish_reason!r}: {error}")
     versions = array("i", bytes(len(response_ids)))
+    if adapter is not None:
+        spans = [(str(adapter), 0, len(versions))]
     covered = 0
     for version, start, end in spans:
         versions[start:end] = array("i", [int(version)] * (end - start))

@@ -59,13 +59,17 @@ def verify(manifest: PolicyManifest, data_dir: Path, served: Shapes | None = Non
 def whole_model(manifest: PolicyManifest, folder: Path) -> Path:
     """Make `folder`: links to what the base holds beside weights, and to the version's weights. For an engine's start.
 
+    Of a version that is an adapter the weights are the base's.
+
     Raises:
         UpdateRejected: the base or the version is gone.
     """
     folder.mkdir()
     try:
-        beside = [file for file in Path(manifest.base).iterdir() if not file.name.endswith(WEIGHT_FILES)]
-        for file in [*beside, *(Path(manifest.path) / name for name in manifest.files)]:
+        base = list(Path(manifest.base).iterdir())
+        beside = [file for file in base if not file.name.endswith(WEIGHT_FILES)]
+        version = [Path(manifest.path) / name for name in manifest.files]
+        for file in base if manifest.adapter_rank else [*beside, *version]:
             (folder / file.name).symlink_to(file.resolve(strict=True))
     except OSError as error:
         raise UpdateRejected(

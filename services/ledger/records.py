@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.kit.values import text_of
+from services.kit.values import text_of, texts
 from services.ledger.states import DropReason, GroupState
 
 
@@ -41,6 +41,8 @@ class GroupRecord:
     batch: int | None
     reason: str | None
     cause: str | None
+    redrawn: int = 0
+    """Attempts that failed on what the policy did, see `Ledger.fail`."""
 
 
 Raw = Mapping[bytes, bytes]
@@ -58,6 +60,11 @@ def balance_of(raw: Raw, live: int) -> Balance:
     )
 
 
+def counters_in(raw: Raw) -> dict[str, int]:
+    """All counters in a job's ledger. Raises RecordUnreadable."""
+    return {name: _number(raw, name) for name in texts(raw)}
+
+
 def record_in(raw: Raw) -> GroupRecord | None:
     """The record in a group's hash; None: it holds no state. Raises RecordUnreadable."""
     if b"state" not in raw:
@@ -71,6 +78,7 @@ def record_in(raw: Raw) -> GroupRecord | None:
         batch=_number(raw, "batch") if b"batch" in raw else None,
         reason=_text(raw, "reason"),
         cause=_text(raw, "cause"),
+        redrawn=_number(raw, "redrawn", 0),
     )
 
 

@@ -60,7 +60,7 @@ class EpisodePlay:
         self._steps: list[Step] = []
         self._history: deque[tuple[str, str]] = deque(maxlen=playbook.spec.environment.history_length)
         self._generate_s = self._env_s = 0.0
-        self._cut_prompts = 0
+        self._cut_prompts = self._judge_tokens = 0
 
     async def play(self, first: KeyedObservation) -> Episode:
         """The finished episode, from its first observation on.
@@ -84,6 +84,7 @@ class EpisodePlay:
                 terminated = True
                 break
             last, terminated = outcome, outcome.terminated
+            self._judge_tokens += outcome.judge_tokens
             if outcome.terminated or outcome.truncated:
                 break
             self._history.append((observation.text, projected.action))
@@ -181,4 +182,6 @@ class EpisodePlay:
             generate_s=self._generate_s,
             env_s=self._env_s,
             cut_prompts=self._cut_prompts,
+            judge_tokens=self._judge_tokens,
+            crashes=seat.attempt.draw - 1,
         )

@@ -84,10 +84,11 @@ class PromptWriter:
             ids = self._encode(reduced)
             if self._fits(ids):
                 return Prompt(ids, cut=False)
+        ids = self._cut(msgspec.structs.replace(scene, history=(), admissible_actions=()))
         if not self.cut_observations:
             log.warning("observations are cut to fit max_prompt_tokens", max_prompt_tokens=self._max_tokens)
         self.cut_observations += 1
-        return Prompt(self._cut(msgspec.structs.replace(scene, history=(), admissible_actions=())), cut=True)
+        return Prompt(ids, cut=True)
 
     def _cut(self, scene: Scene) -> bytes:
         bare = self._beginning(scene, 0)

@@ -6,16 +6,17 @@ Sampled tokens are stored as the engine returned them and never encoded again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from functools import lru_cache, partial
 from pathlib import Path
 
 from jinja2 import TemplateError
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
 from services.rollout.errors import TokenizerError
 from services.rollout.outside import OutsideGuard, Quote
-from services.rollout.templates import ChatTemplate
+from services.rollout.templates import ChatOptions, ChatTemplate
 from services.rollout.tokenizer_files import TokenizerFiles, stop_tokens
 
 CACHED_TEXTS = 4_096
@@ -48,6 +49,11 @@ class PolicyTokens:
         self._guard = OutsideGuard(tokenizer, _control_tokens(tokenizer, self.special, chat_template))
         self.encode = lru_cache(CACHED_TEXTS)(self._encode)
         self.reply_text = lru_cache(CACHED_TEXTS)(self._reply_text)
+
+    def largest_ordinary_id(self) -> int:
+        """The largest id that a text from outside can become: special tokens are never among them."""
+        special = {token_id for token_id, one in self._tokenizer.get_added_tokens_decoder().items() if one.special}
+        return max(set(self._tokenizer.get_vocab().values()) - special, default=0)
 
     def unknown_words(self, words: list[str]) -> list[str]:
         """Those of the words that the tokenizer does not know."""
@@ -117,10 +123,7 @@ def load_tokens(folder: Path) -> PolicyTokens:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     special, template = files.special(), files.chat_template()
-    # as transformers does: what the config calls special is one token, also where the vocabulary alone knows it
-    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    known = [text for text in special.values() if text not in added and tokenizer.token_to_id(text) is not None]
-    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in known])
+    tokenizer.add_tokens(files.added(tokenizer))
     stop = stop_tokens(files, tokenizer, _chat(template, special))
     if not stop.ids:
         raise TokenizerError(
@@ -140,6 +143,6 @@ def _tokenizer(file: Path) -> Tokenizer:
 def _chat(template: str | None, special: dict[str, str]) -> ChatTemplate | None:
     """None: there is no template, or it is broken, which is told where it is used."""
     try:
-        return ChatTemplate(template, special) if template is not None else None
+        return ChatTemplate(template, special, ChatOptions(today=date.min)) if template is not None else None
     except TemplateError:
         return None

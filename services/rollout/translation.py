@@ -55,4 +55,5 @@ def outcome_of(message: env_pb2.Outcome) -> Outcome:
         message.truncated,
         message.action_valid,
         tuple(message.rewards),
+        message.judge_tokens,
     )

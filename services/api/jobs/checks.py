@@ -12,6 +12,9 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from services.api.jobs.hub import HubModel
+from services.api.policies.config import CONFIG, config_problems, positions_problem
+from services.api.policies.folder import model_problems, playing_problems, read_config
 from services.api.security.addresses import model_problem
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
@@ -156,8 +159,9 @@ def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
     return [("inference.engine", f"{spec.inference.engine} is not installed here, available: {available}")]
 
 
-def folder_problems(model: str, data_dir: Path, roots: Sequence[Path] | None) -> Problems:
+def folder_problems(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None) -> Problems:
     """What keeps a folder of the installation from being a job's model; `roots` as `model_problem` wants them."""
+    model = str(spec.model.model)
     folder = Path(model)
     if problem := model_problem(model, roots):
         return [("model.model", problem)]
@@ -165,9 +169,23 @@ def folder_problems(model: str, data_dir: Path, roots: Sequence[Path] | None) ->
         return [("model.model", f"name a job's checkpoint as job:<job id>/<checkpoint>, got {model!r}")]
     if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         return [("model.model", f"no such folder: {model}")]
-    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
-    if not any(folder.glob("*.safetensors")):
-        missing.append("*.safetensors")
-    if missing:
-        return [("model.model", f"{model} is not a model in Hugging Face format, it lacks {', '.join(missing)}")]
-    return []
+    return [("model.model", sentence) for sentence in model_problems(folder, spec)]
+
+
+def policy_fit(
+    spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | None, hub: HubModel | None
+) -> tuple[Problems, list[str]]:
+    """What keeps the job's policy from being played by it, and warnings.
+
+    Args:
+        files: of the checkpoint that the job begins with; None: it begins with none.
+        hub: its model on the hub, of which the config alone is here.
+    """
+    if spec.model.scratch is not None:
+        return [], []
+    if hub is None and files is None:
+        return playing_problems(Path(str(spec.model.model)), spec, environment)
+    config = hub.config if hub is not None else read_config((files or {})[CONFIG])
+    found = config_problems(config) if hub is not None else []
+    short = positions_problem(config, spec)
+    return [("model.model", sentence) for sentence in (*found, *([short] if short else []))], []

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 
 import grpc
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
 from services.api.jobs.gathered_words import WordsUnknown, gathered_words
+from services.api.jobs.preflight import REFUSALS, Opening, Wanted, preflight
 from services.api.jobs.ttl_cache import Remembered
 from services.api.rest.problems import Problem
 from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec
 from services.contracts.rest.catalogue import EnvironmentView
 
 _MAX_MESSAGE_BYTES = 64 << 20  # vocabularies of many environments in one answer
 _OPTIONS = [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.initial_reconnect_backoff_ms", 200)]
 _KEEP_LIST_S, _KEEP_OPENED_S = 5.0, 60.0
 """How long an answer is good: a service that restarts with other environments is noticed within seconds."""
-_REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INTERNAL}
-"""Wrong kwargs, unknown environment, and an environment that fails in reset."""
-
-
-class _Unknown(Exception):
-    """The service is full or slow: whether these kwargs open is not known now."""
 
 
 class EnvironmentCatalogue:
@@ -40,8 +35,10 @@ class EnvironmentCatalogue:
         self._stub = env_pb2_grpc.EnvironmentServiceStub(self._channel)  # type: ignore[no-untyped-call,unused-ignore]
         self._address, self._timeout_s = address, timeout_s
         self._lists = Remembered[None, list[EnvironmentView]](lambda _: self.ask(), keep_s=_KEEP_LIST_S)
-        self._opened = Remembered[tuple[str, str, str], str | None](
-            self._open, keep_s=_KEEP_OPENED_S, worth_keeping=lambda refusal: refusal is None
+        self._opened = Remembered[Wanted, Opening](
+            lambda wanted: preflight(self._stub, wanted, timeout_s),
+            keep_s=_KEEP_OPENED_S,
+            worth_keeping=lambda opening: opening.known and opening.refusal is None,
         )
         self._words = Remembered[tuple[str, str, tuple[str, ...]], tuple[str, ...]](self._gather, keep_s=_KEEP_OPENED_S)
 
@@ -60,33 +57,15 @@ class EnvironmentCatalogue:
         """As `ask`; the answer may be some seconds old."""
         return await self._lists.get(None)
 
-    async def opening_problem(self, environment: str, kwargs: Mapping[str, object], split: str) -> str | None:
-        """Open one session and close it again: what the environment says against these kwargs; None: nothing.
+    async def opening(self, spec: JobSpec, kwargs: Mapping[str, object]) -> Opening:
+        """What the environment says of a job's kwargs: two sessions are opened, played a little, and closed again.
 
-        A service that is full or slow says nothing: what can't be known now shows when the job runs.
+        A service that is full or slow refuses nothing: what can't be known now shows when the job runs.
         """
-        try:
-            return await self._opened.get((environment, json.dumps(dict(kwargs), sort_keys=True), split))
-        except _Unknown:
-            return None
-
-    async def _open(self, wanted: tuple[str, str, str]) -> str | None:
-        environment, kwargs_json, split = wanted
-        request = env_pb2.OpenGroupRequest(
-            idempotency_key=f"check:{uuid.uuid4().hex}",
-            environment=environment,
-            kwargs_json=kwargs_json,
-            split=split,
-            n=1,
-        )
-        try:
-            opened = await self._stub.OpenGroup(request, timeout=self._timeout_s)
-            await self._stub.Close(env_pb2.CloseRequest(leases=opened.leases), timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as error:
-            if error.code() in _REFUSALS:
-                return error.details()
-            raise _Unknown from error
-        return None
+        wanted, single = spec.environment, not spec.environment.use_gym_env  # a reply is scored by the job's functions
+        n = 1 if single else min(spec.rollout.num_generations, 2)
+        kwargs_json = json.dumps(dict(kwargs), sort_keys=True)
+        return await self._opened.get(Wanted(wanted.environment, kwargs_json, wanted.train_split, n, wanted.max_turns))
 
     async def words(self, environment: str, kwargs: Mapping[str, object], splits: tuple[str, ...]) -> tuple[str, ...]:
         """Every word of an environment that names no vocabulary, found by playing it.
@@ -101,7 +80,7 @@ class EnvironmentCatalogue:
         try:
             return tuple(await gathered_words(self._stub, *wanted))
         except grpc.aio.AioRpcError as error:
-            if error.code() in _REFUSALS:
+            if error.code() in REFUSALS:
                 raise WordsUnknown(str(error.details())) from error
             sentence = f"the environment service has no room to gather the words of {wanted[0]}: {error.code().name}"
             raise Problem(503, sentence, headers={"Retry-After": "5"}) from error

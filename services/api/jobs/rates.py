@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import load_only
 
-from services.api.jobs.policy_files import file_parameters
+from services.api.policies.safetensors_header import file_parameters
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts.job import JobSpec

@@ -77,6 +77,7 @@ def outcome_message(answer: Stepped | Fault) -> env_pb2.Outcome:
         truncated=answer.truncated,
         action_valid=answer.action_valid,
         rewards=answer.rewards,
+        judge_tokens=answer.judge_tokens,
     )
 
 

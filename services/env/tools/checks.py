@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import random
 
 import grpc
 import psutil
@@ -27,6 +28,10 @@ class CheckFailed(Exception):
 
 class NotClaimed(Exception):
     """The environment does not claim what is checked; the message says what."""
+
+
+class CheckWarned(Exception):
+    """Nothing that is claimed is broken, but who trains with it should know; the message says what."""
 
 
 async def described(subject: Subject) -> str:
@@ -92,6 +97,27 @@ async def panel_is_the_same_everywhere(subject: Subject) -> str:
     if wrong := [seed for seed in common if digests[0][seed] != digests[1][seed]]:
         raise CheckFailed(f"seeds {wrong} show other tasks when opened in another order")
     return f"{len({*digests[0].values()})} tasks of {len(digests[0])} seeds"
+
+
+async def one_seed_is_one_task(subject: Subject) -> str:
+    """Two sessions of one seed show the same after the same actions, whatever is claimed: a group compares them."""
+    if subject.sessions < 2:
+        raise NotClaimed("one session at a time")
+    plan, steps = random.Random("plan/one seed"), 0
+    async with subject.opened(2) as group:
+        seen = group.observation
+        while steps < subject.turns:
+            action, steps = subject.action(seen, plan), steps + 1
+            one, other = [await subject.client.step(lease, steps, action) for lease in group.leases]
+            if (one.observation.digest, one.reward) != (other.observation.digest, other.reward):
+                raise CheckWarned(
+                    f"two sessions of one seed differ after the same {steps} action(s), the last one {action!r:.80}: a "
+                    "group would compare different tasks; let all that is random follow from the seed of reset"
+                )
+            if one.terminated or one.truncated or one.HasField("fault"):
+                break
+            seen = one.observation
+    return f"{steps} steps side by side"
 
 
 async def same_actions_same_outcomes(subject: Subject) -> str:

@@ -21,6 +21,7 @@ CHECKS: dict[str, Check] = {
     "kwargs": checks.kwargs_are_checked,
     "splits": checks.every_split_opens,
     "first observation": checks.first_observations_are_equal,
+    "one seed": checks.one_seed_is_one_task,
     "panel": checks.panel_is_the_same_everywhere,
     "determinism": checks.same_actions_same_outcomes,
     "rebuild": checks.history_leads_to_the_same_state,
@@ -44,6 +45,7 @@ class Result(Enum):
 
     PASSED = "passed"
     FAILED = "failed"
+    WARNED = "warning"
     NOT_CLAIMED = "not claimed"
     """The environment does not say that it can do this."""
     NOT_INSTALLED = "not installed"
@@ -117,6 +119,8 @@ async def _outcome(check: Check, subject: Subject) -> tuple[Result, str]:
         return Result.PASSED, await check(subject)
     except checks.NotClaimed as why:
         return Result.NOT_CLAIMED, str(why)
+    except checks.CheckWarned as why:
+        return Result.WARNED, str(why)
     except checks.CheckFailed as why:
         return Result.FAILED, str(why)
     except grpc.aio.AioRpcError as error:

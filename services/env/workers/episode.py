@@ -8,12 +8,15 @@ import msgspec
 from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
 from gigpo_core.digest import anchor_digest
 from services.contracts.observation import KeyedObservation
-from services.env.workers.wanted import ContractError, came, flag, named, number, numbers, text, texts
+from services.env.workers.wanted import ContractError, came, flag, named, number, text, texts, whole
+from services.env.workers.wanted import reward as checked_reward
+from services.env.workers.wanted import rewards as checked_rewards
 from services.env.workers.wire import Stepped, packed
 
 MAX_OBSERVATION_BYTES = 4 << 20
 """Of text, anchor, task and admissible actions together: a message to a client holds at most 64 MiB, and several of
 them. The largest screen of Atari takes 0.6 MB, written out as numbers."""
+MAX_WARNINGS = 16
 PLAIN = frozenset((str,))
 
 
@@ -67,6 +70,10 @@ class Episode:
         self._origin = (seed, split)
         return self._keyed("reset", self._environment.reset(seed, split))
 
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know, at most 16 sentences. ContractError: these are no texts."""
+        return texts("warnings()", self._environment.warnings())[:MAX_WARNINGS]
+
     def step(self, request: int, action: str, response_tokens: int = 0) -> Stepped:
         """Apply one action; the answer to `request`. ContractError: what came back is no sound outcome."""
         outcome = self._environment.answer(action, response_tokens)
@@ -74,7 +81,7 @@ class Episode:
             raise ContractError(f"step: want an Outcome, got {came(outcome)}")
         self._actions.append(action)
         valid = self._valid(action, outcome.action_valid)
-        reward = number("reward", outcome.reward)
+        reward = checked_reward("reward", outcome.reward)
         score = self._score + reward if outcome.score is None else outcome.score
         self._score = number("score", score)
         observation = self._keyed("observation", outcome.observation)
@@ -90,7 +97,8 @@ class Episode:
             terminated=terminated,
             truncated=not terminated and (truncated or out_of_turns),
             action_valid=valid,
-            rewards=numbers("rewards", outcome.rewards),
+            rewards=checked_rewards("rewards", outcome.rewards),
+            judge_tokens=whole("judge_tokens", outcome.judge_tokens, least=0),
         )
 
     def close(self) -> None:

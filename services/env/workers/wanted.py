@@ -2,15 +2,21 @@
 
 import math
 import operator
+import traceback
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
 MAX_TEXTS = 1_000_000
 """A list of more is taken for one that never ends."""
+LARGEST_REWARD = 1e12
+"""Gradients are as large as rewards, and the square of 1e20 is infinite in float32."""
 MAX_MESSAGE = 2000
 """Characters of an exception's message that are passed on."""
+_PLATFORM = (f"{Path(__file__).parent}/", f"{Path(__file__).parents[3]}/gigpo/env/")
+"""Lines of our own files say nothing to an environment's author."""
 
 _short = Repr()
 _short.maxstring = _short.maxother = 60
@@ -56,13 +62,21 @@ def number(name: str, value: Any) -> float:
     return found
 
 
-def numbers(name: str, value: Any) -> tuple[float, ...]:
-    """A list of finite numbers."""
+def reward(name: str, value: Any) -> float:
+    """A number that can be trained on: no larger than LARGEST_REWARD."""
+    found = number(name, value)
+    if abs(found) > LARGEST_REWARD:
+        raise ContractError(f"{name}: want a number from {-LARGEST_REWARD:g} to {LARGEST_REWARD:g}, got {came(value)}")
+    return found
+
+
+def rewards(name: str, value: Any) -> tuple[float, ...]:
+    """A list of rewards; NaN stands for None: that function abstains."""
     if type(value) is tuple and not value:
         return ()
     if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
         raise ContractError(f"{name}: want a list of numbers, got {came(value)}")
-    return tuple(number(f"{name}[{place}]", one) for place, one in enumerate(value))
+    return tuple(math.nan if one is None else reward(f"{name}[{place}]", one) for place, one in enumerate(value))
 
 
 def flag(name: str, value: Any) -> bool:
@@ -111,3 +125,22 @@ def said(error: BaseException) -> str:
 def named(error: BaseException) -> str:
     """An exception by its name, with its message where it has one."""
     return f"{type(error).__name__}: {said(error)}".removesuffix(": ")[:MAX_MESSAGE]
+
+
+def placed(error: BaseException) -> str:
+    """An exception by its name and message, with the line of the environment's own file that it came from."""
+    try:
+        return _placed(error)
+    except Exception:  # noqa: BLE001 - the memory may be used up, or the traceback be somebody else's
+        return named(error)
+
+
+def _placed(error: BaseException) -> str:
+    lines = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    foreign = [(code, line) for code, line in lines if not code.co_filename.startswith(_PLATFORM)] or lines
+    own = [(code, line) for code, line in foreign if code.co_filename == foreign[0][0].co_filename]
+    if not own:
+        return named(error)
+    code, line = own[-1]
+    place = f" ({Path(code.co_filename).name}, line {line}, in {code.co_name})"
+    return named(error)[: MAX_MESSAGE - len(place)] + place

@@ -76,6 +76,8 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     deterministic: bool
     digests: tuple[bytes, ...]
     score: float
+    warnings: tuple[str, ...] = ()
+    """What the environment has to say of its kwargs and data."""
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
@@ -90,6 +92,7 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     truncated: bool
     action_valid: bool
     rewards: tuple[float, ...] = ()
+    judge_tokens: int = 0
 
 
 class FailedReason(StrEnum):

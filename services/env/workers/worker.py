@@ -21,9 +21,10 @@ import msgspec
 from gigpo.env.environment import HomeLost, InfraFault, KwargsError, ModelFault
 from gigpo.env.progress import allow_silence, set_reporter
 from services.contracts.observation import KeyedObservation
+from services.env.workers.chance import Chance
 from services.env.workers.episode import Episode
 from services.env.workers.registry import Registry, UnavailableError, valid_kwargs, valid_split
-from services.env.workers.wanted import ContractError, named, said
+from services.env.workers.wanted import ContractError, placed, said
 from services.env.workers.wire import (
     HEADER,
     MAX_FRAME_BYTES,
@@ -87,6 +88,7 @@ class Sessions:
         self._data_root, self._files_root = data_root, files_root
         self._progress = progress
         self._episodes: dict[int, Episode] = {}
+        self._chance = Chance()
         self._ticks = 0
         self._running = 0
 
@@ -115,7 +117,7 @@ class Sessions:
             answer = Failed(order.request, FailedReason.ENV_BUG, said(error))
         except BaseException as error:  # CancelledError, SystemExit, a panic of Rust: none may end the neighbours
             logging.exception("environment failed in episode %d", order.episode)
-            answer = Failed(order.request, FailedReason.ENV_BUG, named(error))
+            answer = Failed(order.request, FailedReason.ENV_BUG, placed(error))
         if isinstance(answer, Failed):
             self._free(order.episode)
         self._tick(0)
@@ -135,11 +137,20 @@ class Sessions:
             found = self._registry.find(order.spec.environment)
         kwargs = valid_kwargs(found, order.spec.kwargs_json, self._data_root, self._files_root)
         split = valid_split(found, order.spec.split)
-        episode = Episode(found(kwargs), kwargs)
+        start = f"{order.spec.environment}/{split}/{order.spec.seed}"
+        with self._chance.of_new(order.episode, order.spec.environment, start):
+            return self._begin(order, Episode(found(kwargs), kwargs), split)
+
+    def _begin(self, order: OpenEpisode, episode: Episode, split: str) -> Opened | Failed:
         self._episodes[order.episode] = episode
         shown = [episode.reset(order.spec.seed, split)]
         return self._replay(order, episode, shown) or Opened(
-            order.request, shown[-1], episode.deterministic, tuple(seen.digest for seen in shown), episode.score
+            order.request,
+            shown[-1],
+            episode.deterministic,
+            tuple(seen.digest for seen in shown),
+            episode.score,
+            episode.warnings(),
         )
 
     def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:
@@ -170,13 +181,15 @@ class Sessions:
         episode = self._episodes.get(order.episode)
         if episode is None:
             return Failed(order.request, FailedReason.LOST, f"no episode {order.episode} in this worker")
-        stepped = episode.step(order.request, order.action, order.response_tokens)
+        with self._chance.of(order.episode):
+            stepped = episode.step(order.request, order.action, order.response_tokens)
         if stepped.terminated or stepped.truncated:
             self._free(order.episode)
         return stepped
 
     def _free(self, episode_id: int) -> None:
         episode = self._episodes.pop(episode_id, None)
+        self._chance.forget(episode_id)
         if episode is None:
             return
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ def batch_record(
     """
     sums = _sums([group.scored.diagnostics for group in batch.groups])
     episodes, steps = max(sums["episodes"], 1.0), max(sums["steps"], 1.0)
+    crashed = batch.crashes + sum(max(episode.crashes for episode in group.episodes) for group in batch.groups)
     ages = [staleness(group, batch.number) for group in batch.groups]
     tokens = sum(group.sampled_tokens for group in batch.groups)
     wall_s = timing.wait_s + timing.train_s + timing.publish_s
@@ -47,12 +49,14 @@ def batch_record(
         "version": batch.number + 1,
         "env_steps": int(sums["steps"]),
         "episodes": int(sums["episodes"]),
-        "success": sums["won"] / episodes,
+        "success": sums["won"] / (episodes + crashed),
+        "crashed_episodes": crashed,
         "return_mean": sums["return_sum"] / episodes,
         **_reward_means(batch, reward_funcs),
         "length_mean": sums["steps"] / episodes,
         "invalid_share": sums["invalid_steps"] / steps,
         "cut_prompt_share": sums.get("cut_prompts", 0.0) / steps,
+        "judge_tokens": sum(episode.judge_tokens for group in batch.groups for episode in group.episodes),
         "failed_attempts": sum(max(episode.attempt for episode in group.episodes) - 1 for group in batch.groups),
         **_advantage_levels(sums, steps),
         **_step_groups(batch, sums, steps),
@@ -140,8 +144,10 @@ def _waits(batch: Batch, wait_s: float) -> dict[str, float]:
 
 
 def _reward_means(batch: Batch, reward_funcs: Sequence[str]) -> dict[str, float]:
+    """Of each function, over the steps on which it had a vote; left out where it had none."""
     steps = [step for group in batch.groups for episode in group.episodes for step in episode.steps]
-    return {
-        f"{REWARD}{reward_label(name)}": sum(step.rewards[position] for step in steps) / max(len(steps), 1)
+    votes = {
+        name: [value for step in steps if not math.isnan(value := step.rewards[position])]
         for position, name in enumerate(reward_funcs)
     }
+    return {f"{REWARD}{reward_label(name)}": sum(values) / len(values) for name, values in votes.items() if values}

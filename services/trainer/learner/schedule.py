@@ -12,12 +12,15 @@ SUPERVISED_END = 0.1
 
 
 def learning_rate(training: Training, batch_index: int) -> float:
-    """Rate of a batch: `warmup_batches` ramp up while the schedule runs from 1 to `lr_end_ratio` at the last batch.
+    """Rate of a batch: `warmup_batches` ramp up while the schedule runs from 1 towards `lr_end_ratio`.
+
+    The end is reached behind the last batch, as in transformers: a schedule to 0 trains its last batch at 1/T of the
+    rate, since a batch at rate 0 would be played for nothing.
 
     Args:
-        batch_index: 0 .. total_batches - 1; later batches keep the end of the schedule.
+        batch_index: 0 .. total_batches - 1 = T - 1; later batches keep the end of the schedule.
     """
-    progress = min(batch_index / max(training.total_batches - 1, 1), 1.0)
+    progress = min(batch_index / max(training.total_batches, 1), 1.0)
     end = training.lr_end_ratio
     share = {
         "constant": 1.0,

@@ -11,16 +11,19 @@ from typing import Literal
 from services.contracts import ids
 from services.contracts.archive import packed
 from services.contracts.events import Evaluated, Phase
+from services.contracts.ids import Purpose
 from services.contracts.jobfolder import JobFolder
 from services.contracts.json_records import EVALUATION
 from services.contracts.messages import Episode, OpenedGroup
+from services.contracts.origin import TakenOver
 from services.contracts.summary import EvaluationResult
+from services.trainer.batch.drops import crashes_of
 from services.trainer.batch.mismatch import warn_of_mismatch
 from services.trainer.errors import JobFailed, NothingPlayed
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import rows_of
-from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.phases.one_off_groups import consume_gathered, gather, settle_results
 from services.trainer.phases.phase_progress import PhaseProgress
 from services.trainer.session.session import Session
 from services.trainer.session.writing import written
@@ -79,9 +82,11 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         if not episodes:
             cause = session.playability.last_cause or "no cause is known"
             raise NothingPlayed(f"{what}: none of {len(groups)} episodes could be played: {cause}")
+        lost = {*names} - {payload.group_id for payload in payloads}
+        crashed = sum([await crashes_of(session, name) > 0 for name in sorted(lost)])
         mismatch_kl = _mismatch(session, payloads)
         await warn_of_mismatch(session, what, mismatch_kl)
-        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl)
+        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl, crashed)
         path = session.folder.evaluation_rollouts(label, chosen.version)
         archive = packed([group.encoded for group in payloads])
         await written(session, what, lambda: write_durably(path, archive))
@@ -90,28 +95,32 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         session.evaluations.append(stored)
         await session.events.add(Evaluated(result=stored))
         await session.tracking.evaluation(stored)
-    await consume_gathered(session, Settlement(SettlementKind.EVALUATION, chosen.round), names)
+    settlement = Settlement(SettlementKind.EVALUATION, chosen.round)
+    await consume_gathered(session, settlement, names)
+    if chosen.version > taken_over_at(session.folder):
+        await settle_results(session, settlement, names)
     return stored
 
 
 def panel_groups(session: Session, chosen: Panel) -> list[OpenedGroup]:
     """One group of one episode per task; every label and version plays the same tasks."""
     spec = session.spec
-    count, seed = spec.evaluation.eval_episodes, spec.evaluation.eval_seed
+    count = spec.evaluation.eval_episodes
+    seeds = [ids.task_seed(spec.evaluation.eval_seed, Purpose.EVALUATION, cursor) for cursor in range(count + 1)]
     return [
         OpenedGroup(
             job_id=session.job,
-            group_id=ids.group_id(spec.fingerprint(), "eval", chosen.round, cursor),
-            purpose="eval",
+            group_id=ids.group_id(spec.fingerprint(), Purpose.EVALUATION, chosen.round, cursor),
+            purpose=Purpose.EVALUATION,
             cursor=cursor,
-            task_seed=ids.task_seed(seed, "eval", cursor),
+            task_seed=seeds[cursor],
             split=spec.environment.eval_split,
             n=1,
             min_version=chosen.version,
             actor=chosen.actor,
             task_view=chosen.task_view,
             # the next task's sentence, so that each is shown once and none beside its own world
-            sentence_seed=ids.task_seed(seed, "eval", cursor + 1) if chosen.task_view == "shuffled" else None,
+            sentence_seed=seeds[cursor + 1] if chosen.task_view == "shuffled" else None,
         )
         for cursor in range(count)
     ]
@@ -125,21 +134,27 @@ def _mismatch(session: Session, payloads: Sequence[Payload]) -> float | None:
 
 
 def evaluation_result(
-    chosen: Panel, episodes: Sequence[Episode], split: str, mismatch_kl: float | None = None
+    chosen: Panel, episodes: Sequence[Episode], split: str, mismatch_kl: float | None = None, lost: int = 0
 ) -> EvaluationResult:
-    """The figures of at least one episode."""
+    """The figures of at least one episode.
+
+    Args:
+        lost: tasks whose episode crashed its environment in each attempt.
+    """
     steps = [step for episode in episodes for step in episode.steps]
-    success = sum(episode.won for episode in episodes) / len(episodes)
+    tasks = len(episodes) + lost
+    success = sum(episode.won and not episode.crashes for episode in episodes) / tasks
     return EvaluationResult(
         label=chosen.label,
         version=chosen.version,
-        episodes=len(episodes),
+        episodes=tasks,
         success=success,
-        standard_error=math.sqrt(success * (1 - success) / len(episodes)),
+        standard_error=math.sqrt(success * (1 - success) / tasks),
         return_mean=math.fsum(step.reward for step in steps) / len(episodes),
         length_mean=len(steps) / len(episodes),
         invalid_share=sum(not step.action_valid for step in steps) / max(len(steps), 1),
         split=split,
+        crashed=lost + sum(episode.crashes > 0 for episode in episodes),
         mismatch_kl=mismatch_kl,
     )
 
@@ -147,6 +162,13 @@ def evaluation_result(
 def find_result(results: Sequence[EvaluationResult], label: str, version: int) -> EvaluationResult | None:
     """The stored result of a label at a version."""
     return next((one for one in results if (one.label, one.version) == (label, version)), None)
+
+
+def taken_over_at(folder: JobFolder) -> int:
+    """Version at which the job took a training over, whose results up to there count in another ledger; -1: none."""
+    if not folder.origin.exists():
+        return -1
+    return int(TakenOver.model_validate_json(folder.origin.read_bytes()).checkpoint.removeprefix("b"))
 
 
 def write_results(folder: JobFolder, results: Sequence[EvaluationResult]) -> None:

@@ -19,7 +19,7 @@ NAME = "Tiny/Model-1"
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub") / "model"
-    build_scratch(ScratchModel(), ["a", "b"], 0, folder)
+    build_scratch(ScratchModel(max_position_embeddings=640), ["a", "b"], 0, folder)
     with hub_server(NAME, folder, modeling_py=b"raise SystemExit") as served:
         yield served
 
@@ -52,6 +52,14 @@ def test_a_job_holds_the_commit_that_the_name_meant(allowed: httpx.Client, revis
     assert told["estimates"]["parameters"] > 0
     job = allowed.post("/v1/jobs", json={"model": model}).json()
     assert job["spec"]["model"]["model_revision"] == COMMIT
+
+
+def test_a_model_on_the_hub_must_be_long_enough_for_the_job(allowed: httpx.Client) -> None:
+    answer = allowed.post("/v1/jobs", json={"model": {"model": NAME}, "rollout": {"max_completion_length": 513}})
+    assert answer.json()["errors"][0]["message"] == (
+        "config.json: max_position_embeddings: want at least 641 (max_prompt_tokens 128 and max_completion_length 513)"
+        ", got 640"
+    )
 
 
 def test_what_the_hub_does_not_have_is_said(allowed: httpx.Client, hub: Hub) -> None:

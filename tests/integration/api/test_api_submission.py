@@ -13,6 +13,7 @@ from services.contracts import keys
 from services.contracts.job import JobSpec
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.api.submitting import spec, until
+from tests.model_folders import write_model
 
 GRPO = {"advantage_estimator": "grpo"}
 
@@ -148,12 +149,24 @@ def test_a_body_that_is_no_json_is_refused_as_what_it_is(http: httpx.Client) -> 
     assert http.get("/v1/jobs", params={"cursor": "x"}).json()["errors"][0]["field"] == "cursor"
 
 
-def test_a_model_folder_must_hold_a_model(tmp_path: Path, http: httpx.Client) -> None:
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs?dry_run=true"])
+def test_a_model_folder_must_hold_a_whole_model(tmp_path: Path, http: httpx.Client, path: str) -> None:
+    def refusal() -> str:
+        answer = http.post(path, json={"model": {"model": str(tmp_path)}})
+        assert answer.status_code == 422
+        (error,) = answer.json()["errors"]
+        assert error["field"] == "model.model"
+        return str(error["message"])
+
     (tmp_path / "config.json").write_text("{}")
-    refused = http.post("/v1/jobs", json={"model": {"model": str(tmp_path)}}).json()
-    assert "lacks tokenizer.json, *.safetensors" in refused["errors"][0]["message"]
-    (tmp_path / "tokenizer.json").write_text("{}")
+    assert "lacks tokenizer.json, tokenizer_config.json, *.safetensors" in refusal()
+    write_model(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}{{ tomorrow() }}")
+    assert refusal() == "the tokenizer's chat template: 'tomorrow' is undefined"
+    (tmp_path / "chat_template.jinja").unlink()
     (tmp_path / "model.safetensors").write_bytes(b"")
+    assert refusal() == "model.safetensors: want a safetensors file, got a file of 0 bytes"
+    write_model(tmp_path)
     assert http.post("/v1/jobs?dry_run=true", json={"model": {"model": str(tmp_path)}}).status_code == 200
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.integration.api.api_process import ApiProcess, running_api
+from tests.model_folders import write_model
 
 ROOT = Path(__file__).parents[3]
 ALLOWED, FORBIDDEN = "ws://127.0.0.1:9", "ws://127.0.0.1:10"
@@ -121,6 +122,17 @@ def test_the_single_turn_example_is_accepted_with_everything_resolved(http: http
     assert (environment["environment"], environment["max_turns"], environment["use_gym_env"]) == ("prompts", 1, False)
 
 
+@pytest.mark.parametrize("dry", [True, False])
+def test_what_an_environment_says_of_its_kwargs_is_a_warning_of_the_job(http: httpx.Client, dry: bool) -> None:
+    example = yaml.safe_load((ROOT / "examples" / "prompts.yaml").read_text())
+    rows = [{"prompt": "is 1 less than 2 ?", "solution": True}, {"prompt": "is 3 less than 2 ?", "solution": False}]
+    environment = {**example["environment"], "environment_kwargs": {"rows": rows, "split_dataset_ratio": 0.5}}
+    answer = http.post(f"/v1/jobs?dry_run={str(dry).lower()}", json={**example, "environment": environment})
+    assert answer.is_success, answer.text
+    wanted = "solution: 2 of 2 rows have true or false, which the words True and False answer"
+    assert wanted in answer.json()["warnings"]
+
+
 @pytest.mark.parametrize(
     ("sections", "field", "words"),
     [
@@ -150,10 +162,7 @@ def test_a_single_turn_job_that_cannot_run_is_refused_at_the_door(
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
-    """A folder that looks like a model from outside."""
-    for name in ("config.json", "tokenizer.json", "model.safetensors"):
-        (tmp_path / name).write_text("{}")
-    return str(tmp_path)
+    return str(write_model(tmp_path))
 
 
 @pytest.mark.parametrize(("url", "status"), [(ALLOWED, 200), (FORBIDDEN, 422)])
@@ -172,7 +181,7 @@ def test_the_operator_decides_which_server_an_openenv_job_calls(
 def test_a_prompt_may_begin_like_an_address(http: httpx.Client, model: str, prompt: str) -> None:
     example = yaml.safe_load((ROOT / "examples" / "prompts.yaml").read_text())
     rows = [{"prompt": prompt, "solution": "a"}, {"prompt": "two", "solution": "b"}]
-    environment = {**example["environment"], "environment_kwargs": {"rows": rows}}
+    environment = {**example["environment"], "environment_kwargs": {"rows": rows}, "max_prompt_tokens": 128}
     answer = http.post("/v1/jobs?dry_run=true", json={**example, "model": {"model": model}, "environment": environment})
     assert answer.status_code == 200, answer.text
 

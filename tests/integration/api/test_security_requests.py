@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.api.api_process import ApiProcess
 from tests.integration.api.keyed_api import ADMIN_KEY, SPEC, KeyedApi, keyed_api
+from tests.model_folders import write_model
 
 LIMIT = 4096
 PASSWORD = "postgres-keeps-this-to-itself"
@@ -23,10 +24,7 @@ PASSWORD = "postgres-keeps-this-to-itself"
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     for name in ("small", "outside"):
-        folder = root / ("open" if name == "small" else ".") / name
-        folder.mkdir(parents=True)
-        for file in ("config.json", "tokenizer.json", "model.safetensors"):
-            (folder / file).write_text("{}")
+        write_model(root / ("open" if name == "small" else ".") / name)
     (root / "open" / "link").symlink_to(root / "outside")
     return root
 

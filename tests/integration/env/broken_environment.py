@@ -2,10 +2,12 @@
 
 import itertools
 import os
+import random
 
+import numpy as np
 from pydantic import Field
 
-from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
+from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, Observation, Outcome
 
 
 class BrokenKwargs(EnvironmentKwargs):
@@ -57,3 +59,28 @@ class Elsewhere(Broken):
 
     requires = ("module_that_nobody_has",)
     extra = "casino"
+
+
+class Dice(Environment):
+    """Draws from the system, whatever the seed, and says so."""
+
+    capabilities = Capabilities(deterministic=False)
+
+    def reset(self, seed: int, split: str) -> Observation:
+        return self._seen("start")
+
+    def step(self, action: str) -> Outcome:
+        return Outcome(observation=self._seen(str(random.SystemRandom().random())), action_valid=action == "roll")
+
+    def _seen(self, text: str) -> Observation:
+        return Observation(text=text, admissible_actions=("roll",))
+
+
+class GlobalDice(Dice):
+    """Draws from the generators that every environment of a process shares, and takes itself for deterministic."""
+
+    capabilities = Capabilities()
+
+    def step(self, action: str) -> Outcome:
+        drawn = f"{random.random()} {np.random.random()}"
+        return Outcome(observation=self._seen(drawn), action_valid=action == "roll")

@@ -99,11 +99,12 @@ def test_what_was_played_is_a_document(gigpo):
     [
         (("play", "gird"), "unknown environment 'gird'; known: alfworld"),
         (("play", "grid", "--kwargs", "{'a'"), "want a JSON object"),
-        (("play", "grid", "--kwargs", '{"sise": 3}'), "sise"),
+        (("play", "grid", "--kwargs", '{"sise": 3}'), "sise: unknown key; did you mean size?"),
         (("play", "grid", "--split", "nope"), "split: want one of train, test, got 'nope'"),
-        (("check", "gird"), "unknown environment"),
+        (("check", "gird"), "did you mean grid?; `gigpo env list` shows them; one of yours is known once its package"),
         (("check",), "--all"),
         (("new", "Tic-Tac"), "small letters"),
+        (("new", "class"), "'class' is a word of the Python language"),
         (("new", "grid"), "an environment 'grid' is registered already"),
         (("new", "random"), "a module 'random' is installed already"),
         (("new", "mine"), "mine exists already"),
@@ -134,6 +135,18 @@ def test_a_broken_environment_fails_its_checks_and_the_status_says_so(gigpo):
     assert "files behind" in failed["close"]
     assert "strange" in failed["vocabulary"]
     assert "cannot be imported" in failed["available"]
+
+
+def test_sessions_of_one_seed_that_differ_are_a_warning_whatever_is_claimed(gigpo):
+    dice = {"dice": "broken_environment:Dice", "shared": "broken_environment:GlobalDice"}
+    shown = gigpo("check", *dice, "--json", **FAULTY | {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps(dice)})
+    findings = {(one["environment"], one["check"]): one for one in json.loads(shown.stdout)["findings"]}
+    assert findings["dice", "one seed"]["result"] == "warned"
+    assert findings["dice", "one seed"]["note"].startswith(
+        "two sessions of one seed differ after the same 1 action(s), the last one 'roll': a group would compare"
+    )
+    for check in ("one seed", "determinism", "rebuild"):
+        assert findings["shared", check]["result"] == "passed", findings["shared", check]["note"]
 
 
 def test_an_action_that_raises_fails_the_check_by_name_however_rarely_it_is_played(gigpo):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import struct
 from dataclasses import replace
@@ -218,3 +219,15 @@ def test_a_step_without_a_value_for_each_reward_function_is_refused(rewards: Rew
     wanted = 2 if rewards else 0
     with pytest.raises(GroupFault, match=f"want one for each of {wanted} reward functions, got 1"):
         score_groups([group_of("g", [[step(0, 1, 1.0, rewards=(1.0,))]])], advantage_config(Algorithm(), rewards))
+
+
+def test_a_reward_function_that_abstains_on_a_row_has_no_vote_on_it():
+    def scores(*values: tuple[float, float]) -> list[float]:
+        group = group_of("g", [[step(0, 0, 0.0, rewards=one)] for one in values])
+        config = AdvantageConfig("grpo", scale_rewards="gdpo", reward_weights=(1.0, 1.0))
+        found = score_groups([group], config)[0].advantage
+        return list(struct.unpack(f"<{len(found) // 8}d", found))
+
+    abstained = scores((0.0, 1.0), (2.0, 1.0), (math.nan, 1.0))
+    assert abstained == pytest.approx([-1.0, 1.0, 0.0], abs=1e-5)
+    assert scores((0.0, 1.0), (2.0, 1.0), (0.0, 1.0))[2] < -0.5

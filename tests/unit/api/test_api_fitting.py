@@ -15,6 +15,7 @@ from services.api.jobs.offline import offline_dry_run
 from services.api.jobs.rates import EarlierJob, Measured, time_range
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError, parse_spec
+from tests.model_folders import write_model
 
 ENVIRONMENT = EnvironmentInfo(id="grid", vocabulary=["north"])
 GB = 10**9
@@ -136,3 +137,15 @@ def test_without_a_stack_the_same_is_said(tmp_path: Path) -> None:
     ]:
         with pytest.raises(SpecError, match=f"^{field}: "):
             offline_dry_run(wanted, catalogue(), tmp_path)
+
+
+def test_without_a_stack_the_folder_of_a_model_is_read_too(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    wanted = spec(model={"model": str(folder)}, inference={"engine": "transformers"})
+    assert offline_dry_run(wanted, catalogue(), tmp_path / "data")["estimates"]["parameters"] > 40_000
+    (folder / "chat_template.jinja").write_text("{% for")
+    with pytest.raises(SpecError, match=r"^model\.model: the tokenizer's chat template, line 1: "):
+        offline_dry_run(wanted, catalogue(), tmp_path / "data")
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(SpecError, match="got a Git LFS pointer"):
+        offline_dry_run(wanted, catalogue(), tmp_path / "data")

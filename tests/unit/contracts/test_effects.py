@@ -86,6 +86,9 @@ COSINE = {"cosine_min_len_value_wrong": -1.0, "cosine_max_len_value_wrong": -0.1
           "cosine_max_len_value_correct": 0.1, "cosine_max_len": 4}  # fmt: skip
 REPETITION = {"repetition_n_grams": 2, "repetition_max_penalty": -2.0}
 SOFT = {"soft_max_length": 6, "soft_cache_length": 2}
+JUDGE = {"judge_url": "http://127.0.0.1:8000/v1", "judge_model": "grader", "judge_prompt": "Is it kind?",
+         "judge_timeout_s": 5.0}  # fmt: skip
+SETTINGS_OF = {"cosine": COSINE, "repetition": REPETITION, "soft_overlong": SOFT, "judge": JUDGE}
 
 
 def job(**sections: dict[str, Any]) -> JobSpec:
@@ -115,16 +118,22 @@ def test_an_option_of_the_algorithm_is_refused_where_nothing_would_come_of_it(
 
 @pytest.mark.parametrize(
     ("function", "option", "value"),
-    [(function, *setting) for function, settings in (("cosine", COSINE), ("repetition", REPETITION),
-                                                     ("soft_overlong", SOFT)) for setting in settings.items()],
-)  # fmt: skip
+    [(function, *setting) for function, settings in SETTINGS_OF.items() for setting in settings.items()],
+)
 def test_a_setting_of_a_reward_function_wants_that_function(function: str, option: str, value: Any) -> None:
     single = {"use_gym_env": False}
     sentence = refusal(environment=single, rewards={"reward_funcs": ["accuracy", "format"], option: value})
     assert sentence == f"{option}: want {function} among reward_funcs with it, got reward_funcs: accuracy, format"
-    needed = SOFT if function == "soft_overlong" else {}
+    needed: dict[str, Any] = {"soft_overlong": SOFT, "judge": JUDGE}.get(function, {})
     heeded = job(environment=single, rewards={"reward_funcs": ["accuracy", function], **needed, option: value})
     assert getattr(heeded.rewards, option) == value
+
+
+@pytest.mark.parametrize("missing", ["judge_url", "judge_model"])
+def test_a_judge_needs_an_address_and_a_model(missing: str) -> None:
+    given = {"reward_funcs": ["judge"], **{name: value for name, value in JUDGE.items() if name != missing}}
+    sentence = refusal(environment={"use_gym_env": False}, rewards=given)
+    assert sentence == f"{missing}: judge needs it, got none"
 
 
 def test_a_learning_rate_that_stays_has_no_end() -> None:
@@ -150,7 +159,7 @@ def test_every_row_of_the_tables_has_its_case_above() -> None:
         return {effect.option for effect in effects}
 
     assert options(Algorithm.effects) == {option for option, *_ in ALGORITHM}
-    assert options(Rewards.effects) == {*COSINE, *REPETITION, *SOFT}
+    assert options(Rewards.effects) == {*COSINE, *REPETITION, *SOFT, *JUDGE}
     assert options(Training.effects) == {"lr_end_ratio"}
     assert options(_BESIDE_TURNS) == {"gamma", "episode_statistics"}
     for section in (Algorithm, Rewards, Training):

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from gigpo.env.environment import KwargsError, Observation
-from services.env.environments.prompts.environment import Prompts, PromptsKwargs, questions
+from services.env.environments.prompts.environment import Prompts, PromptsKwargs, splits
 from services.env.workers.episode import Episode
 from services.env.workers.registry import valid_kwargs
+from services.env.workers.wanted import ContractError
 
 ROWS = [{"prompt": f"question {n}", "solution": n} for n in range(20)]
 
@@ -20,7 +21,7 @@ def kwargs_of(root: Path | None = None, **kwargs: object) -> PromptsKwargs:
 
 
 def asked(kwargs: PromptsKwargs, split: str) -> list[str]:
-    return [question.text for question in questions(kwargs, split)]
+    return [question.text for question in splits(kwargs)._asdict()[split]]
 
 
 def started(seed: int = 0, split: str = "train", **kwargs: object) -> tuple[Prompts, Observation]:
@@ -54,8 +55,8 @@ def test_a_wrong_answer_gets_nothing_and_what_is_no_answer_is_invalid():
 
 def test_operations_are_what_they_say():
     arithmetic = {"operations": ["plus", "minus", "larger", "smaller"], "max_operand": 5}
-    known = {question.text: question.solution for question in questions(kwargs_of(arithmetic=arithmetic), "train")}
-    known |= {question.text: question.solution for question in questions(kwargs_of(arithmetic=arithmetic), "test")}
+    known = {question.text: question.solution for question in splits(kwargs_of(arithmetic=arithmetic)).train}
+    known |= {question.text: question.solution for question in splits(kwargs_of(arithmetic=arithmetic)).test}
     assert len(known) == 4 * 36
     assert [known[f"2 {name} 5"] for name in arithmetic["operations"]] == ["7", "0", "5", "2"]  # type: ignore[union-attr]
     assert {word for text in known for word in text.split()} | set(known.values()) <= set(Prompts.vocabulary())
@@ -74,6 +75,34 @@ def test_equal_prompts_stay_on_one_side():
     kwargs = kwargs_of(rows=[*ROWS, *ROWS], split_dataset_ratio=0.25)
     assert not set(asked(kwargs, "train")) & set(asked(kwargs, "test"))
     assert len(asked(kwargs, "test")) == 10
+
+
+def test_prompts_that_differ_in_case_and_spaces_alone_stay_on_one_side():
+    twins = [{**row, "prompt": f" {str(row['prompt']).upper()}\n"} for row in ROWS]
+    kwargs = kwargs_of(rows=[*ROWS, *twins], split_dataset_ratio=0.25)
+    train, test = ({text.lower().strip() for text in asked(kwargs, split)} for split in ("train", "test"))
+    assert not train & test
+    assert (len(asked(kwargs, "train")), len(asked(kwargs, "test"))) == (30, 10)
+
+
+@pytest.mark.parametrize("reply", ["True", "true", "<answer>TRUE</answer>", "The answer is true"])
+@pytest.mark.parametrize("solution", [True, "true", "True"])
+def test_a_solution_that_is_true_is_answered_by_true(solution, reply):
+    rows = [{"prompt": "is water wet?", "solution": solution}]
+    prompts, _ = started(rows=rows, split_dataset_ratio=0)
+    assert prompts.step(reply).won
+    prompts, _ = started(rows=rows, split_dataset_ratio=0)
+    assert not prompts.step("1").won
+    prompts, _ = started(rows=rows, split_dataset_ratio=0)
+    assert not prompts.step("false").won
+
+
+def test_solutions_that_python_calls_equal_are_kept_apart():
+    found = [
+        splits(kwargs_of(rows=[{"prompt": "x", "solution": solution}], split_dataset_ratio=0)).train[0].solution
+        for solution in (1, True, 1.0, "1")
+    ]
+    assert found == ["1", "True", "1.0", "1"]
 
 
 def test_ratio_0_asks_the_same_and_one_prompt_cannot_be_split():
@@ -125,6 +154,14 @@ def test_messages_are_one_question_and_an_assistants_reply_is_left_out():
     assert seen.task == "Be brief.\n\n3 plus 4?"
 
 
+def test_rows_that_python_calls_equal_are_kept_apart():
+    rows = [{"prompt": "x", "solution": solution, "label": label} for solution, label in ((1, 1), (1.0, 1), (1, True))]
+    found = [splits(kwargs_of(rows=[row], split_dataset_ratio=0)).train[0] for row in rows]
+    assert [(question.solution, str(question.row["label"])) for question in found] == [
+        ("1", "1"), ("1.0", "1"), ("1", "True"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
@@ -142,7 +179,7 @@ def test_kwargs_that_mean_nothing_are_refused(kwargs, words):
 
 def test_accuracy_wants_a_solution_and_a_row_without_choices_takes_any_reply():
     rows = [{"prompt": "say something", "mood": "any"}]
-    with pytest.raises(KwargsError, match=r"accuracy needs a solution in every row, 'say something' has none"):
+    with pytest.raises(KwargsError, match=r"accuracy needs .* row, 1 rows have none .* first asks 'say something'"):
         started(rows=rows, split_dataset_ratio=0)
     prompts, _ = started(rows=rows, split_dataset_ratio=0, rewards={"reward_funcs": ["format"]})
     outcome = prompts.step("anything")
@@ -166,3 +203,59 @@ def test_one_reply_ends_the_session_and_its_state_is_the_question_and_the_reply(
     assert (stepped.terminated, stepped.truncated) == (True, False)
     assert stepped.observation.state_key != first.state_key
     assert started(3, "test")[1] == started(3, "test")[1]
+
+
+def test_rows_without_a_solution_are_found_whichever_is_drawn():
+    rows = [*ROWS, {"prompt": "a"}, {"prompt": "b", "solution": "  "}, {"prompt": "c", "solution": None}]
+    for seed in range(3):
+        with pytest.raises(KwargsError, match=r"needs a solution in every row, 3 rows have none or an empty one"):
+            started(seed, rows=rows)
+    started(rows=rows, rewards={"reward_funcs": ["format"]})
+
+
+def test_test_prompts_that_stand_in_training_are_counted(tmp_path: Path):
+    test = [
+        {"prompt": text, "solution": 1}
+        for text in ("question 3", "question  4", "QUESTION 5 ", "another", "question 3")
+    ]
+    data = folder(tmp_path, train=ROWS, test=test)
+    prompts = Prompts(kwargs_of(tmp_path, data=data))
+    prompts.reset(0, "train")
+    assert prompts.warnings() == (
+        "2 of 5 test prompts stand in the training prompts too",
+        "2 of 5 test prompts stand in the training prompts too, but for case and white space",
+    )
+    apart = Prompts(kwargs_of(tmp_path, data=folder(tmp_path, train=ROWS, test=[{"prompt": "x", "solution": 1}])))
+    apart.reset(0, "train")
+    assert apart.warnings() == ()
+
+
+def test_prompts_that_differ_in_case_and_spaces_are_held_out_together():
+    rows = [{"prompt": form.format(n), "solution": n} for n in range(20) for form in ("What is {}?", "what  is {}? ")]
+    kwargs = kwargs_of(rows=rows, split_dataset_ratio=0.3)
+    train, test = ({" ".join(text.lower().split()) for text in asked(kwargs, split)} for split in ("train", "test"))
+    assert (len(train), len(test), train & test) == (14, 6, set())
+
+
+class Talkative(Prompts):
+    said: object = ()
+
+    def warnings(self):
+        return self.said
+
+
+def test_warnings_of_an_environment_are_texts_and_few():
+    episode = Episode(talk := Talkative(kwargs_of()), talk.kwargs)
+    talk.said = [str(n) for n in range(40)]
+    assert len(episode.warnings()) == 16
+    talk.said = [1]
+    with pytest.raises(ContractError, match=r"warnings\(\)\[0\]"):
+        episode.warnings()
+
+
+@pytest.mark.parametrize(("solution", "right", "wrong"), [(True, "True", "1"), (False, "<answer>false</answer>", "0")])
+def test_a_solution_that_is_a_truth_value_is_its_word_and_is_told(solution: bool, right: str, wrong: str):
+    prompts, _ = started(rows=[{"prompt": "is it?", "solution": solution}], split_dataset_ratio=0)
+    assert prompts.answer(right, 1).won
+    assert not prompts.answer(wrong, 1).won
+    assert prompts.warnings() == ("the solution of 1 rows is true or false, no text: want it as the reply's word",)

@@ -42,6 +42,16 @@ def test_a_function_of_a_file_scores_replies(tmp_path: Path) -> None:
     assert opened(tmp_path, function).answer("b", 1).reward == 0.0
 
 
+def test_a_function_may_abstain(tmp_path: Path) -> None:
+    source = "def score(completion):\n    return None if not completion.text else 2.0\n"
+    function = f"{kept(tmp_path, 'my_reward.py', source)}:score"
+    both = {"rewards": {"reward_funcs": ["format", function], "reward_weights": [1.0, 0.5]}}
+    outcome = opened(tmp_path, function, **both).answer("", 1)
+    assert (outcome.reward, outcome.rewards) == (0.0, (0.0, None))
+    outcome = opened(tmp_path, function, **both).answer("<think>a</think><answer>b</answer>", 1)
+    assert (outcome.reward, outcome.rewards) == (2.0, (1.0, 2.0))
+
+
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
@@ -52,7 +62,7 @@ def test_a_function_of_a_file_scores_replies(tmp_path: Path) -> None:
         ("def other(completion):\n    return 1\n", "my_reward.py has no function score; it has other"),
         ("score = 1\n", "my_reward.py has no function score; it has none"),
         ("def score(completion):\n    pass\n",
-         "my_reward.py:score returns None for an empty reply, want a finite number"),
+         "my_reward.py:score returns nothing, want a number, or None where it abstains"),
         ("def score(completion):\n    return '1'\n",
          "my_reward.py:score returns '1' for an empty reply, want a finite number"),
         ("def score(completion):\n    return float('nan')\n",
@@ -88,7 +98,7 @@ def test_data_that_came_with_the_job_is_read(tmp_path: Path) -> None:
     function = f"{kept(tmp_path, 'my_reward.py', GOOD)}:score"
     prompts = opened(tmp_path, function, data=kept(tmp_path, "mine.jsonl", lines))
     assert prompts.reset(1, "train").task in ("say a", "say b")
-    with pytest.raises(KwargsError, match="data: Value error, no file of this content is kept here"):
+    with pytest.raises(KwargsError, match="data: no file of this content is kept here"):
         opened(tmp_path, function, data=file_reference("0" * 64, "mine.jsonl"))
     with pytest.raises(KwargsError, match="ENV_SERVICE_FILES_ROOT"):
         opened(None, "accuracy", data=file_reference("0" * 64, "mine.jsonl"))

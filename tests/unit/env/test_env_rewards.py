@@ -13,7 +13,8 @@ from services.env.environments.prompts.answers import is_right
 from services.env.environments.prompts.completion import Completion
 from services.env.environments.prompts.rewards import reward_functions
 
-SETTINGS = Rewards(reward_funcs=list(BUILT_IN_REWARDS), soft_cache_length=20).within(100)
+ALONE = [name for name in BUILT_IN_REWARDS if name != "judge"]
+SETTINGS = Rewards(reward_funcs=ALONE, soft_cache_length=20).within(100)
 
 
 def values(text: str, tokens: int = 10, settings: Rewards = SETTINGS, solution: str | None = "7") -> dict[str, float]:

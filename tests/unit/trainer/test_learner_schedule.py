@@ -9,14 +9,29 @@ def rates(**settings: object) -> list[float]:
     return [learning_rate(training, batch) for batch in range(5)]
 
 
-def test_linear_ends_at_its_share_at_the_last_batch() -> None:
-    assert rates(lr_scheduler_type="linear", lr_end_ratio=0.2) == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+def test_linear_ends_at_its_share_right_after_the_last_batch() -> None:
+    assert rates(lr_scheduler_type="linear", lr_end_ratio=0.5) == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6])
 
 
-def test_cosine_is_halfway_in_the_middle() -> None:
-    assert rates(lr_scheduler_type="cosine", lr_end_ratio=0.0) == pytest.approx(
-        [1.0, 0.853553, 0.5, 0.146447, 0.0], abs=1e-6
-    )
+def test_no_batch_of_the_default_schedule_is_trained_at_rate_0() -> None:
+    assert rates() == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+    two = Training(learning_rate=1.0, total_batches=2)
+    assert [learning_rate(two, batch) for batch in range(2)] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_the_path_is_that_of_transformers(kind: str) -> None:
+    import torch
+    from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+
+    made = {"linear": get_linear_schedule_with_warmup, "cosine": get_cosine_schedule_with_warmup}[kind]
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler, theirs = made(optimizer, 0, 5), []
+    for _ in range(5):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates(lr_scheduler_type=kind) == pytest.approx(theirs)
 
 
 def test_constant_stays() -> None:
@@ -25,7 +40,7 @@ def test_constant_stays() -> None:
 
 def test_warm_up_ramps_on_top_of_the_schedule() -> None:
     assert rates(lr_scheduler_type="constant", warmup_batches=4) == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
-    assert rates(lr_scheduler_type="linear", warmup_batches=2) == pytest.approx([0.5, 0.75, 0.5, 0.25, 0.0])
+    assert rates(lr_scheduler_type="linear", warmup_batches=2) == pytest.approx([0.5, 0.8, 0.6, 0.4, 0.2])
 
 
 def test_batches_past_the_end_keep_its_rate() -> None:

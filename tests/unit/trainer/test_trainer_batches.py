@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,23 @@ def test_the_failed_attempts_are_those_before_the_one_that_was_complete():
     first, second = batch().groups
     again = replace(first, episodes=[structs.replace(one, attempt=3) for one in first.episodes])
     assert batch_record(Batch(4, [again, second]), {}, Timing(0.0, 0.0, 0.0))["failed_attempts"] == 2
+
+
+def test_the_mean_of_a_reward_function_is_over_its_votes():
+    first, nan = payload("g", 0, [[step(0)], [step(0)], [step(0)]], {**NOTHING, **DIAGNOSTICS}), math.nan
+    values = [(1.0, nan, nan), (nan, 4.0, nan), (2.0, 6.0, nan)]
+    steps = [structs.replace(step(0), rewards=one) for one in values]
+    episodes = [structs.replace(one, steps=[own]) for one, own in zip(first.episodes, steps, strict=True)]
+    record = batch_record(Batch(0, [replace(first, episodes=episodes)]), {}, Timing(0.0, 0.0, 0.0), ["a", "b", "c"])
+    assert (record["reward_a"], record["reward_b"], "reward_c" in record) == (1.5, 5.0, False)
+
+
+def test_success_counts_episodes_that_crashed_their_environment():
+    first, second = batch().groups
+    again = replace(first, episodes=[structs.replace(one, attempt=3, crashes=2) for one in first.episodes])
+    record = batch_record(Batch(4, [again, second], crashes=1), {}, Timing(0.0, 0.0, 0.0))
+    assert (record["episodes"], record["crashed_episodes"]) == (4, 3)
+    assert record["success"] == pytest.approx(2 / 7)
 
 
 def test_without_any_advantage_both_shares_are_zero():

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from trainer_payloads import episode, step
 
 from services.contracts.job import WarmStart
@@ -41,6 +42,14 @@ def test_an_evaluation_counts_episodes_and_steps():
     assert (found.success, found.return_mean, found.length_mean) == (0.25, 0.25, 2.0)
     assert found.standard_error == pytest.approx(math.sqrt(0.25 * 0.75 / 4))
     assert found.invalid_share == pytest.approx(1 / 8)
+
+
+def test_an_episode_that_crashed_its_environment_is_one_that_is_not_won():
+    won = episode("g0", 0, [step(0)], won=True)
+    lucky = structs.replace(episode("g1", 0, [step(0)], won=True), crashes=1)
+    found = evaluation_result(panel("after", 1, "shown"), [won, lucky], "test", lost=2)
+    assert (found.success, found.episodes, found.crashed) == (0.25, 4, 3)
+    assert found.standard_error == pytest.approx(math.sqrt(0.25 * 0.75 / 4))
 
 
 def test_baselines_replace_what_the_prompt_says_and_who_acts():

@@ -71,6 +71,12 @@ async def test_an_evaluation_counts_only_what_was_played_and_warns(loop: Loop):
     ]
 
 
+async def test_a_task_whose_environment_the_policy_crashes_counts_as_not_won(loop: Loop):
+    loop.script.answers["eval", 4] = Answer(cause="environment env_bug: ValueError: no such key")
+    result = await evaluate(loop.session, "before")
+    assert (result.episodes, result.crashed) == (10, 1)
+
+
 async def test_a_random_actor_that_cannot_play_the_first_task_is_not_asked_for_the_others(loop: Loop):
     loop.script.answers["eval", 0] = Answer(cause="no admissible actions are known")
     with pytest.raises(NothingPlayed, match=r"random_actor.*no admissible actions are known"):

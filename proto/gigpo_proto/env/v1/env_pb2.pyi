@@ -76,6 +76,52 @@ FAULT_CLASS_MODEL: FaultClass.ValueType  # 3
 Global___FaultClass: _TypeAlias = FaultClass  # noqa: Y015
 
 @_typing.final
+class GetInstanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInstanceRequest: _TypeAlias = GetInstanceRequest  # noqa: Y015
+
+@_typing.final
+class GetInstanceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    MAX_LEASES_FIELD_NUMBER: _builtins.int
+    instance: _builtins.str
+    """another one at each start; its leases begin with it and a dot"""
+    draining: _builtins.bool
+    """it opens nothing more and ends soon: rebuild elsewhere what can be rebuilt"""
+    leases: _builtins.int
+    """that live, those being opened included"""
+    max_leases: _builtins.int
+    def __init__(
+        self,
+        *,
+        instance: _builtins.str = ...,
+        draining: _builtins.bool = ...,
+        leases: _builtins.int = ...,
+        max_leases: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "instance", b"instance", "leases", b"leases", "max_leases", b"max_leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInstanceResponse: _TypeAlias = GetInstanceResponse  # noqa: Y015
+
+@_typing.final
 class ListEnvironmentsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -277,6 +323,7 @@ class OpenGroupResponse(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     OBSERVATION_FIELD_NUMBER: _builtins.int
     TTL_S_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     ttl_s: _builtins.float
     @_builtins.property
     def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -286,16 +333,21 @@ class OpenGroupResponse(_message.Message):
     def observation(self) -> Global___Observation:
         """the first observation, the same for all"""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what whoever submits a job with these kwargs should know"""
+
     def __init__(
         self,
         *,
         leases: _abc.Iterable[_builtins.str] | None = ...,
         observation: Global___Observation | None = ...,
         ttl_s: _builtins.float = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "ttl_s", b"ttl_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -381,6 +433,7 @@ class Outcome(_message.Message):
     ACTION_VALID_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
     REWARDS_FIELD_NUMBER: _builtins.int
+    JUDGE_TOKENS_FIELD_NUMBER: _builtins.int
     reward: _builtins.float
     """of this step, finite"""
     score: _builtins.float
@@ -391,6 +444,8 @@ class Outcome(_message.Message):
     truncated: _builtins.bool
     """a limit on turns ended it"""
     action_valid: _builtins.bool
+    judge_tokens: _builtins.int
+    """tokens of other language models that were paid for scoring the action"""
     @_builtins.property
     def observation(self) -> Global___Observation: ...
     @_builtins.property
@@ -399,7 +454,7 @@ class Outcome(_message.Message):
 
     @_builtins.property
     def rewards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """reward is their weighted sum: one value per reward function; empty: there are none"""
+        """reward is their weighted sum: one value per reward function, NaN: it abstains"""
 
     def __init__(
         self,
@@ -413,10 +468,11 @@ class Outcome(_message.Message):
         action_valid: _builtins.bool = ...,
         fault: Global___Fault | None = ...,
         rewards: _abc.Iterable[_builtins.float] | None = ...,
+        judge_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_valid", b"action_valid", "fault", b"fault", "observation", b"observation", "reward", b"reward", "rewards", b"rewards", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_valid", b"action_valid", "fault", b"fault", "judge_tokens", b"judge_tokens", "observation", b"observation", "reward", b"reward", "rewards", b"rewards", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

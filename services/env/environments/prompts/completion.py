@@ -19,4 +19,5 @@ class Completion:
     """The prompt's whole row, further columns included."""
 
 
-RewardFunction = Callable[[Completion], float]
+RewardFunction = Callable[[Completion], float | None]
+"""None: it abstains, and has no vote on this reply."""

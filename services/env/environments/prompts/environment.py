@@ -9,16 +9,18 @@ The anchor is the prompt. Its states cannot be compared, so gigpo is refused.
 """
 
 import random
+from collections.abc import Mapping
 from typing import Self
 
-from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import Field, JsonValue, PrivateAttr, ValidationInfo, model_validator
 
 from gigpo.env.data import DataFolder
 from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.contracts.rewards import Rewards
 from services.env.environments.prompts.answers import answer_in, is_right
 from services.env.environments.prompts.completion import Completion
-from services.env.environments.prompts.questions import Arithmetic, Question, Row, folder_splits, own_splits
+from services.env.environments.prompts.judge import spent_tokens
+from services.env.environments.prompts.questions import Arithmetic, Row, Splits, folder_splits, own_splits
 from services.env.environments.prompts.reward_files import try_files
 from services.env.environments.prompts.rewards import NEED_SOLUTION, reward_functions
 
@@ -75,13 +77,17 @@ class Prompts(Environment):
 
     def reset(self, seed: int, split: str) -> Observation:
         kwargs = self.kwargs
-        self._functions = reward_functions(kwargs.rewards, kwargs._files_root)
-        self._question = random.Random(f"prompts/{split}/{seed}").choice(questions(kwargs, split))
+        self._functions = reward_functions(kwargs.rewards, kwargs._files_root, self._judges())
+        self._splits = splits(kwargs)
+        self._question = random.Random(f"prompts/{split}/{seed}").choice(
+            self._splits.test if split == "test" else self._splits.train
+        )
         try_files(kwargs.rewards, self._functions, self._question)
-        needing = sorted(NEED_SOLUTION.intersection(kwargs.rewards.reward_funcs))
-        if needing and self._question.solution is None:
+        needing, unsolved = sorted(NEED_SOLUTION.intersection(kwargs.rewards.reward_funcs)), self._splits.unsolved
+        if needing and unsolved:
             raise KwargsError(
-                f"reward_funcs: {needing[0]} needs a solution in every row, {self._question.text!r:.80} has none"
+                f"reward_funcs: {needing[0]} needs a solution in every row, {len(unsolved):,} rows have none or an "
+                f"empty one; the first asks {unsolved[0].text!r:.80}"
             )
         self._reply: str | None = None
         return self._observation()
@@ -93,18 +99,29 @@ class Prompts(Environment):
         question, rewards = self._question, self.kwargs.rewards
         self._reply = action
         completion = Completion(action, response_tokens, question.text, question.solution, question.row)
-        values = tuple(float(function(completion)) for function in self._functions)
+        before = spent_tokens()
+        found = (function(completion) for function in self._functions)
+        values = tuple(None if value is None else float(value) for value in found)
+        voted = [(weight, value) for weight, value in zip(rewards.weights, values, strict=True) if value is not None]
         return Outcome(
             observation=self._observation(),
-            reward=sum(weight * value for weight, value in zip(rewards.weights, values, strict=True)),
+            reward=sum(weight * value for weight, value in voted),
             rewards=values,
             won=question.solution is not None and is_right(action, question.solution),
             terminated=True,
             action_valid=not question.choices or answer_in(action) in question.choices,
+            judge_tokens=spent_tokens() - before,
         )
 
     def state(self) -> object:
         return (self._question.text, self._question.solution, self._reply)
+
+    def _judges(self) -> Mapping[str, JsonValue]:
+        judges = self.options.get("judges", {})
+        return judges if isinstance(judges, dict) else {}
+
+    def warnings(self) -> tuple[str, ...]:
+        return self._splits.warnings
 
     @classmethod
     def vocabulary(cls) -> list[str]:
@@ -116,10 +133,8 @@ class Prompts(Environment):
         return Observation(text="", anchor=question.text, task=question.text, admissible_actions=choices)
 
 
-def questions(kwargs: PromptsKwargs, split: str) -> list[Question]:
-    """What a split asks."""
+def splits(kwargs: PromptsKwargs) -> Splits:
+    """What is asked."""
     if kwargs.data is not None:
-        train, test = folder_splits(kwargs.data, kwargs.split_dataset_ratio)
-    else:
-        train, test = own_splits(kwargs.rows, kwargs.arithmetic or Arithmetic(), kwargs.split_dataset_ratio)
-    return test if split == "test" else train
+        return folder_splits(kwargs.data, kwargs.split_dataset_ratio)
+    return own_splits(kwargs.rows, kwargs.arithmetic or Arithmetic(), kwargs.split_dataset_ratio)

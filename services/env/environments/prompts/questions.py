@@ -1,12 +1,12 @@
 """The prompts, from a data folder, from the job itself, or generated sums, and their split into training and test."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
 
@@ -41,7 +41,7 @@ class Row(BaseModel):
 
     prompt: str | None = None
     messages: list[Message] | None = None
-    solution: str | int | float | None = None
+    solution: bool | str | int | float | None = None
     choices: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -58,6 +58,10 @@ class Row(BaseModel):
 
     def __hash__(self) -> int:
         return hash(self.question)
+
+    def __eq__(self, other: object) -> bool:
+        """As JSON: 1, 1.0 and true are other solutions."""
+        return isinstance(other, Row) and self.model_dump_json() == other.model_dump_json()
 
     @property
     def question(self) -> str:
@@ -79,8 +83,7 @@ class Question:
 
     @staticmethod
     def of(row: Row) -> "Question":
-        solution = None if row.solution is None else str(row.solution)
-        return Question(row.question, solution, row.choices, row.model_dump(exclude_unset=True))
+        return Question(row.question, _written(row.solution), row.choices, row.model_dump(exclude_unset=True))
 
 
 class Arithmetic(BaseModel):
@@ -110,9 +113,55 @@ class Arithmetic(BaseModel):
         return [*OPERATIONS, *map(str, range(2 * MAX_OPERAND + 1))]
 
 
-Splits = tuple[list[Question], list[Question]]
-"""What is asked in training, and what is held out. Rows stand in the order of their content: seeds draw the same ones
-however the lines of a file are ordered."""
+def _written(solution: bool | str | int | float | None) -> str | None:
+    """As JSON writes it: true is the word."""
+    return str(solution).lower() if isinstance(solution, bool) else None if solution is None else str(solution)
+
+
+class Splits(NamedTuple):
+    """The questions of a data set. They stand in the order of their content: seeds draw the same ones however the lines
+    of a file are ordered."""
+
+    train: list[Question]
+    test: list[Question]
+    """What is held out."""
+    unsolved: tuple[Question, ...] = ()
+    """Those without a solution, or with an empty one."""
+    warnings: tuple[str, ...] = ()
+    """What whoever brings them should know."""
+
+    def checked(self, *, apart: bool) -> "Splits":
+        """With what there is to say of them.
+
+        Args:
+            apart: the two are meant to share nothing, and come from two files.
+        """
+        every = [*self.train, *self.test] if self.test is not self.train else self.train
+        unsolved = tuple(question for question in every if not (question.solution or "").strip())
+        truths = sum(isinstance(question.row.get("solution"), bool) for question in every)
+        said = (
+            [f"the solution of {truths:,} rows is true or false, no text: want it as the reply's word"]
+            if truths
+            else []
+        )
+        return self._replace(unsolved=unsolved, warnings=(*said, *(self._shared() if apart else ())))
+
+    def _shared(self) -> Iterator[str]:
+        """Held-out prompts that stand in training too: success there measures what was learned by heart."""
+        exact = {question.text for question in self.train}
+        alike = {_alike(text) for text in exact}
+        same = sum(question.text in exact for question in self.test)
+        near = sum(_alike(question.text) in alike for question in self.test) - same
+        what = f"of {len(self.test):,} test prompts stand in the training prompts too"
+        if same:
+            yield f"{same:,} {what}"
+        if near:
+            yield f"{near:,} {what}, but for case and white space"
+
+
+def _alike(text: str) -> str:
+    """Equal for texts that differ in case and white space alone."""
+    return " ".join(text.casefold().split())
 
 
 def folder_splits(folder: Path, ratio: float) -> Splits:
@@ -141,22 +190,26 @@ def _only_file(folder: Path) -> Path:
 @lru_cache(8)
 def own_splits(rows: tuple[Row, ...], arithmetic: Arithmetic, ratio: float) -> Splits:
     """The rows that a job carries itself, or else the generated sums, and a share of them held out."""
-    return held_out_apart(_in_order(map(Question.of, rows)) or arithmetic.questions(), ratio)
+    return held_out_apart(_in_order(map(Question.of, rows)) or arithmetic.questions(), ratio).checked(apart=False)
 
 
 def held_out_apart(questions: list[Question], ratio: float) -> Splits:
     """Questions for training and held out: of the distinct texts that share, rounded up, drawn by their hash.
 
-    Ratio 0 holds nothing out: both are all questions. KwargsError: nothing would be left to train on.
+    Texts that differ in case and white space alone stay together. Ratio 0 holds nothing out: both are all questions.
+    KwargsError: nothing would be left to train on.
     """
     if ratio == 0.0:
-        return questions, questions
-    ranked = sorted({_hash(question.text) for question in questions})
-    held = set(ranked[: math.ceil(ratio * len(ranked))])
-    train = [question for question in questions if _hash(question.text) not in held]
+        return Splits(questions, questions)
+    first: dict[str, str] = {}
+    for text in sorted({question.text for question in questions}):
+        first.setdefault(_alike(text), text)
+    ranked = sorted((_hash(text), alike) for alike, text in first.items())
+    held = {alike for _, alike in ranked[: math.ceil(ratio * len(ranked))]}
+    train = [question for question in questions if _alike(question.text) not in held]
     if not train:
         raise KwargsError(f"split_dataset_ratio: {ratio:g} of {len(ranked)} prompts leaves none to train on")
-    return train, [question for question in questions if _hash(question.text) in held]
+    return Splits(train, [question for question in questions if _alike(question.text) in held])
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -175,8 +228,8 @@ def _read_splits(
     train: Path, _: tuple[int, int], test: Path, test_stamp: tuple[int, int] | None, ratio: float
 ) -> Splits:
     if test_stamp is None:
-        return held_out_apart(_read(train), ratio)
-    return _read(train), _read(test)
+        return held_out_apart(_read(train), ratio).checked(apart=False)
+    return Splits(_read(train), _read(test)).checked(apart=True)
 
 
 def _read(file: Path) -> list[Question]:

@@ -3,6 +3,7 @@
 What is wrong with one is a sentence when the first session opens, which a submission does.
 """
 
+import ast
 import hashlib
 import math
 import signal
@@ -75,11 +76,30 @@ def try_files(rewards: Rewards, functions: Sequence[RewardFunction], question: Q
         except Exception as error:
             why = f"{_said(error)}{_line(error, called)}"
             raise KwargsError(f"reward_funcs: {called} fails for an empty reply: {why}") from error
-        if isinstance(value, str) or not _is_finite(value):
+        if value is not None and (isinstance(value, str) or not _is_finite(value)):
             raise KwargsError(
-                f"reward_funcs: {called} returns {value!r:.{_SHOWN}} for an empty reply, want a finite number"
+                f"reward_funcs: {called} returns {value!r:.{_SHOWN}} for an empty reply, want a finite number or None"
             )
+        if value is None and _returns_nothing(function):
+            raise KwargsError(f"reward_funcs: {called} returns nothing, want a number, or None where it abstains")
         _tried.add(function)
+
+
+def _returns_nothing(function: RewardFunction) -> bool:
+    """Whether it was forgotten to return a value; a function that abstains has one to return now and then."""
+    code = getattr(function, "__code__", None)
+    path = getattr(function, "__globals__", {}).get("__file__")
+    if code is None or path is None:
+        return False
+    tree = ast.parse(Path(path).read_bytes())
+    own = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == code.co_name]
+    values = [node.value for one in own for node in ast.walk(one) if isinstance(node, ast.Return)]
+    said = [value for value in values if value is not None and not _is_none(value)]
+    return bool(own) and not said
+
+
+def _is_none(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is None
 
 
 @cache

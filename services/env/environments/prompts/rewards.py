@@ -1,20 +1,23 @@
 """Reward functions: each scores a reply with one number.
 
 A plugin is a function of one `Completion`, registered by an entry point of the group `gigpo.rewards`. A job's
-`reward_funcs` uses the entry point's name. A function may also be in a file that came with the job. An exception in one
-is a fault of the environment, never a reward.
+`reward_funcs` uses the entry point's name. A function may also be in a file that came with the job. One that returns
+None abstains: it has no vote on that reply. An exception in one is a fault of the environment, never a reward.
 """
 
 import math
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from types import MappingProxyType
 
 from gigpo.env.environment import KwargsError
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.user_files import split_function
 from services.env.environments.prompts.answers import is_right
 from services.env.environments.prompts.completion import Completion, RewardFunction
+from services.env.environments.prompts.judge import Judge
 from services.env.environments.prompts.reward_files import file_function
 
 ENTRY_POINT_GROUP = "gigpo.rewards"
@@ -25,11 +28,14 @@ NEED_SOLUTION = frozenset({"accuracy", "cosine"})
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
-def reward_functions(settings: Rewards, files_root: str | None = None) -> list[RewardFunction]:
+def reward_functions(
+    settings: Rewards, files_root: str | None = None, judges: Mapping[str, object] = MappingProxyType({})
+) -> list[RewardFunction]:
     """The functions in the order of `reward_funcs`.
 
     Args:
         files_root: where files that came with the job lie.
+        judges: addresses that the operator allows, see `Judge`.
 
     Raises:
         KwargsError: there is no such function, a plugin or a file can't be imported, or a length is missing
@@ -39,6 +45,8 @@ def reward_functions(settings: Rewards, files_root: str | None = None) -> list[R
         if name in settings.reward_funcs and getattr(settings, setting) is None:
             raise KwargsError(f"{setting}: {name} needs a number of tokens, got none")
     built_in = _built_in(settings)
+    if "judge" in settings.reward_funcs:
+        built_in["judge"] = Judge(settings, judges)
     return [built_in.get(name) or _brought(name, files_root) for name in settings.reward_funcs]
 
 

@@ -1,0 +1,84 @@
+"""Reads a model's folder at submission: what keeps its policy from being trained, served or played.
+
+No weights are read but the headers of their files, and no code of the folder runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from services.api.policies.config import CONFIG, config_problems, positions_problem
+from services.api.policies.safetensors_header import WeightsProblem
+from services.api.policies.weights import embedded_tokens, tensors_of, weights_problems
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import JobSpec
+
+PlayingCheck = Callable[[Path, JobSpec, EnvironmentInfo, int | None], tuple[list[tuple[str, str]], list[str]]]
+"""Problems, as (field, sentence), and warnings of a folder's tokenizer and templates; the last argument: the rows of
+its embedding."""
+CHECKS = "gigpo.model_checks"
+"""Entry points of `PlayingCheck`s: who plays policies says which it can play."""
+_WANTED = (CONFIG, "tokenizer.json", "tokenizer_config.json")
+_INSTEAD = {
+    "adapter_config.json": "it is an adapter, merge it into its base model and save the whole",
+    "tokenizer.model": "a SentencePiece tokenizer alone, save it with transformers as a fast one",
+    "pytorch_model.bin": "pickled weights are never read, save them as safetensors",
+    "pytorch_model.bin.index.json": "pickled weights are never read, save them as safetensors",
+}
+"""A file that stands for another format -> what to do about it."""
+
+
+def model_problems(folder: Path, spec: JobSpec) -> list[str]:
+    """What keeps the folder from being the job's model, by its config and its weights."""
+    if missing := _missing(folder):
+        hints = [f"; {hint}" for name, hint in _INSTEAD.items() if (folder / name).is_file()]
+        lacks = f"it lacks {', '.join(missing)}{''.join(hints[:1])}"
+        return [f"{folder} is not a model in Hugging Face format, {lacks}"]
+    try:
+        config = read_config(folder / CONFIG)
+        found = config_problems(config)
+        if (short := positions_problem(config, spec)) is not None:
+            found.append(short)
+        return found or weights_problems(tensors_of(folder), config)
+    except (WeightsProblem, ConfigProblem) as problem:
+        return [str(problem)]
+
+
+def playing_problems(
+    folder: Path, spec: JobSpec, environment: EnvironmentInfo
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Problems and warnings of the tokenizer and the templates, for a folder without `model_problems`."""
+    embedded = embedded_tokens(tensors_of(folder))
+    checks: list[PlayingCheck] = [point.load() for point in entry_points(group=CHECKS)]
+    found = [check(folder, spec, environment, embedded) for check in checks]
+    return [one for problems, _ in found for one in problems], [one for _, warnings in found for one in warnings]
+
+
+class ConfigProblem(ValueError):
+    """A config.json cannot be read, or is no JSON object."""
+
+
+def read_config(path: Path) -> Mapping[str, object]:
+    """A model's config. Raises ConfigProblem."""
+    try:
+        config = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigProblem(f"{CONFIG}: want a file that can be read, got {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigProblem(f"{CONFIG}: want a JSON object, got {str(error)[:80]}") from None
+    if not isinstance(config, dict):
+        raise ConfigProblem(f"{CONFIG}: want a JSON object, got a {type(config).__name__}")
+    return config
+
+
+def _missing(folder: Path) -> list[str]:
+    missing = [name for name in _WANTED if not os.path.isfile(folder / name)]
+    held = (
+        any(path.is_file() for path in folder.glob("*.safetensors"))
+        or (folder / "model.safetensors.index.json").is_file()
+    )
+    return missing if held else [*missing, "*.safetensors"]
