@@ -196,7 +196,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _kind("phimoe", num_local_experts=4),
         _kind("granitemoe", num_local_experts=4, num_experts_per_tok=2),
         _kind("deepseek_v2", LATENT),
-        _kind("deepseek_v3", LATENT, topk_method="noaux_tc", vllm=True),
+        _kind("deepseek_v3", LATENT, topk_method="noaux_tc", kv_lora_rank=512, qk_rope_head_dim=64, vllm=True),
         _kind("glm4_moe", HEADS, LATENT),
         _kind("ernie4_5_moe", HEADS, moe_intermediate_size=32, moe_num_experts=4, moe_k=2),
         _kind("gpt_oss", HEADS, num_local_experts=4, num_experts_per_tok=2, sliding_window=8),

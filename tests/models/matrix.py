@@ -28,7 +28,7 @@ from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
 from services.contracts.job import JobSpec
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
-from services.inference.engine import Engine, EngineError
+from services.inference.engine import Engine, EngineError, WrongWeights
 from services.inference.probe import wrong_weights
 from services.inference.transformers_engine import TransformersEngine
 from services.inference.transformers_steps import way_of
@@ -130,7 +130,7 @@ async def _served(engine: Engine, manifest: PolicyManifest, model: PreTrainedMod
     else:
         await engine.update(manifest)
     if wrong := await wrong_weights(engine, manifest):
-        raise Odd(wrong)
+        raise WrongWeights(wrong)
     prompts = [tokenizer().encode(text).ids for text in TEXTS]
     found: dict[int, SampledTokens] = {}
     wanted = [Prompt(pack_int32(ids), seed) for seed, ids in enumerate(prompts)]
@@ -254,7 +254,7 @@ def main(words: Sequence[str] | None = None) -> int:
         with TemporaryDirectory() as folder:
             try:
                 results.append(examined(ARCHITECTURES[kind], Path(folder), vllm=options.vllm))
-            except Odd as error:
+            except (Odd, EngineError) as error:
                 odd += 1
                 _say(f"{kind}: {error}")
             else:
