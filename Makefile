@@ -1,6 +1,6 @@
 # GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check site proto client unit integration e2e extras fuzz clean
+.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check site proto client unit integration e2e extras models fuzz chaos clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -84,8 +84,14 @@ extras: install-extras ## what `make test` skips: other projects' environments, 
 	$(BIN)/pytest $(EXTRA_TESTS:%=tests/integration/env/test_env_%.py)
 	$(BIN)/gigpo env check alfworld_real scienceworld textworld textworld_express
 
+models: install install-vllm ## a small model of each architecture through everything; writes the table of docs/models.md
+	$(BIN)/python -W ignore -m tests.models.matrix --vllm --write
+
 fuzz: install ## schemathesis over the whole API as owner, stranger and nobody, at length (CASES=100)
 	$(BIN)/python -m tests.integration.api.fuzzing --cases $(or $(CASES),100)
+
+chaos: install ## break a whole platform on purpose and check that nothing was lost (CHAOS="--only rollout --kills 6")
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 clean: ## remove what make made, results excepted
 	rm -rf $(VENV) .venv-vllm .venv-openenv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

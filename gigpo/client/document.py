@@ -35,6 +35,19 @@ def default_document(values: Mapping[str, str] = NO_FLAGS) -> JsonObject:
     name = "default_prompts.yaml" if prompts else "default.yaml"
     document = yaml.safe_load(files("services.contracts").joinpath(name).read_text())
     assert isinstance(document, dict)
+    return _shorter(document, values)
+
+
+def _shorter(document: JsonObject, values: Mapping[str, str]) -> JsonObject:
+    """The default job without those of its keys that do not suit the number of batches that a flag gives."""
+    try:
+        total = int(values.get("total_batches", ""))
+    except ValueError:
+        return document
+    for name, key in (("training", "warmup_batches"), ("checkpoint", "checkpoint_every")):
+        own = section(document, name)
+        if isinstance(count := own.get(key), int) and count >= total:
+            del own[key]
     return document
 
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable
+from datetime import date
 from functools import cache
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -171,5 +172,7 @@ def _alternatives(annotation: object) -> list[object]:
 def _value(kind: object) -> str:
     if get_origin(kind) is Literal:
         return "|".join(str(choice) for choice in get_args(kind))
-    names: dict[object, str] = {bool: "true|false", int: "INT", float: "NUMBER", str: "TEXT"}
-    return names.get(kind, "JSON")
+    names: dict[object, str] = {
+        bool: "true|false", int: "INT", float: "NUMBER", str: "TEXT", date: "YYYY-MM-DD",
+    }  # fmt: skip
+    return names.get(get_args(kind)[0] if get_origin(kind) is Annotated else kind, "JSON")

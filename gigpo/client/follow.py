@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from gigpo.client.errors import GigpoError
 from gigpo.client.models import Event, Job
 from gigpo.client.synchronous import GigpoClient
 from services.contracts.events import (
+    Alarmed,
     BatchTrained,
     CheckpointSaved,
     Evaluated,
@@ -19,9 +22,13 @@ from services.contracts.events import (
     Warned,
     read,
 )
+from services.contracts.states import JobState
 from services.contracts.summary import EvaluationResult
 from services.presentation.pace import Pace, duration, phase_line, phase_words, progress_words
 
+WAITING = (JobState.PENDING, JobState.QUEUED)
+_SHOWN = 3
+"""Running jobs that are named."""
 FIGURES: dict[str, tuple[str, str]] = {
     "success": ("success", ".2f"),
     "return_mean": ("return", ".2f"),
@@ -55,19 +62,43 @@ def env_steps_per_s(metrics: Mapping[str, object]) -> float | None:
 
 
 def evaluation_line(one: EvaluationResult) -> str:
-    """One evaluation as a sentence."""
+    """One evaluation as a sentence; where no episode is won the return says more, as with a reward of one's own."""
     crashed = f", {one.crashed} of them crashed their environment" if one.crashed else ""
     success = f"success {one.success:.3f} ± {one.standard_error:.3f}"
-    return f"evaluation {one.label}: {success} on {one.episodes} episodes{crashed}"
+    reward = "" if one.success else f", return {one.return_mean:.3f}"
+    return f"evaluation {one.label}: {success}{reward} on {one.episodes} episodes{crashed}"
 
 
 def follow(client: GigpoClient, job: Job, console: Console) -> Job:
     """Show the job until it has ended; returns it as it is then."""
     if job.ended:
         return job
+    if (line := waiting_line(client, job)) is not None:
+        console.print(line)
     show = _follow_live if console.is_terminal else _follow_plain
     show(client, job, console)
     return client.job(job.id)
+
+
+def waiting_line(client: GigpoClient, job: Job) -> str | None:
+    """What a job that does not run yet waits for; None: it runs, or nothing is before it."""
+    if job.state not in WAITING:
+        return None
+    with suppress(GigpoError):  # whoever may see this job alone still watches it
+        running = [one for one in client.jobs(state=JobState.RUNNING) if one.state == JobState.RUNNING]
+        waiting = [one for state in WAITING for one in client.jobs(state=state) if one.state == state]
+        earlier = [one for one in waiting if (one.created_unix_s, one.id) < (job.created_unix_s, job.id)]
+        if running or earlier:
+            names = ", ".join(_running_words(one) for one in running[:_SHOWN]) or "none"
+            before = f"; waiting before it: {len(earlier)}" if earlier else ""
+            return f"the job is {job.state.lower()}; running: {names}{before}; `gigpo status` shows all"
+    return None
+
+
+def _running_words(job: Job) -> str:
+    batch = (job.metrics or {}).get("batch")
+    done = f" ({batch + 1}/{job.total_batches} batches)" if isinstance(batch, int) else ""
+    return f"{job.name or job.id}{done}"
 
 
 def _follow_plain(client: GigpoClient, job: Job, console: Console) -> None:
@@ -99,6 +130,8 @@ def event_line(event: Event, total_batches: int) -> str | None:
             return evaluation_line(result)
         case Warned() as warning:
             return warning_line(warning)
+        case Alarmed(raised=raised, message=message):
+            return f"{'alarm' if raised else 'over'}: {message}"
         case CheckpointSaved(name=name):
             return f"checkpoint {name}".rstrip()
     return None

@@ -36,11 +36,24 @@ class JobCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
             _refuse_assignments(args, ctx.command_path)
-        args, inner = _without_inner(args)
+        args, inner = _without_inner(list(_with_inner_names(args)))
         return super().parse_args(ctx, [*inner, *_rewritten(args)])
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(_help_text(self, ctx))
+
+
+def _with_inner_names(args: list[str]) -> Iterator[str]:
+    """Names of other trainers for one key inside a mapping (`--enable_thinking`) as ours; without a value it's true."""
+    for argument, following in zip(args, [*args[1:], "--"], strict=True):
+        given, equals, value = argument.partition("=")
+        ours = synonyms().get(given.removeprefix("--").replace("-", "_"), "")
+        if not given.startswith("--") or "." not in ours:
+            yield argument
+        elif equals or not following.startswith("--"):
+            yield f"--{ours}{equals}{value}"
+        else:
+            yield f"--{ours}=true"
 
 
 def _without_inner(args: list[str]) -> tuple[list[str], list[str]]:

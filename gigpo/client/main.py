@@ -13,6 +13,7 @@ from gigpo.client.commands import (
     checkpoints,
     comparing,
     contract,
+    dead_letters,
     diagnosing,
     environments,
     evaluations,
@@ -62,6 +63,7 @@ app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(evaluations.app, name="eval")
 app.add_typer(environments.app, name="env")
+app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.projects, name="projects")
 app.command()(stack.up)

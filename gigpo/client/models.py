@@ -12,6 +12,8 @@ from services.contracts.rest.access import WhoAmI as Whoami
 from services.contracts.rest.base import Document
 from services.contracts.rest.checkpoints import CheckpointFile
 from services.contracts.rest.checkpoints import CheckpointView as Checkpoint
+from services.contracts.rest.dead_letters import DeadLetterDetail, DeadLetterField, RetriedLetter
+from services.contracts.rest.dead_letters import DeadLetterView as DeadLetter
 from services.contracts.rest.evaluations import EvaluationView as Evaluation
 from services.contracts.rest.insight import ChangePage as Changes
 from services.contracts.rest.insight import (
@@ -41,6 +43,9 @@ __all__ = [
     "Changes",
     "Checkpoint",
     "CheckpointFile",
+    "DeadLetter",
+    "DeadLetterDetail",
+    "DeadLetterField",
     "Diagnosis",
     "DryRun",
     "Episode",
@@ -58,6 +63,7 @@ __all__ = [
     "Project",
     "ProjectUsage",
     "Quotas",
+    "RetriedLetter",
     "Rollout",
     "RolloutDetail",
     "State",
@@ -88,7 +94,7 @@ class Event(Document):
     id: str
     """Give it as `after` to go on behind it."""
     kind: str
-    """state, phase, metrics, evaluation, checkpoint, warning or summary."""
+    """state, phase, metrics, evaluation, checkpoint, warning, alarm or summary."""
     at_unix_s: float
     data: JsonObject
 

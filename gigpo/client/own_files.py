@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Literal
 
 from gigpo.client.errors import BadInput
@@ -105,6 +106,20 @@ def filling(
         for path in missing:
             with suppress(OSError):  # one that holds something stays
                 path.rmdir()
+
+
+def require_writable(folder: Path) -> None:
+    """Check that `folder`, or the nearest one above it that is there, takes a new file; nothing is left of it.
+
+    Raises:
+        BadInput: names the folder.
+    """
+    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    try:
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise BadInput(f"{folder}: no file can be written there: {error.strerror} ({place})") from error
 
 
 def remove_own(folder: Path, kind: Kind) -> None:

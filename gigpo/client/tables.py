@@ -22,13 +22,14 @@ def summary_table(summary: JobSummary) -> Table:
 
 
 def evaluations_table(evaluations: Sequence[EvaluationResult]) -> Table:
-    """Held-out success with its standard error, one row an evaluation."""
-    table = Table("evaluation", "episodes", "success", "steps", "invalid", box=None, header_style="bold")
+    """Held-out success with its standard error, and the return, which judges own rewards; one row an evaluation."""
+    table = Table("evaluation", "episodes", "success", "return", "steps", "invalid", box=None, header_style="bold")
     for one in evaluations:
         table.add_row(
             EVALUATION_LABELS.get(one.label, one.label),
             number_text(one.episodes),
             f"{one.success:.3f} ± {one.standard_error:.3f}",
+            f"{one.return_mean:.3f}",
             f"{one.length_mean:.1f}",
             f"{one.invalid_share:.1%}",
         )

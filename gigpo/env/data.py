@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError, ValidationInfo
+from pydantic_core import ErrorDetails
 
 from gigpo.env.environment import KwargsError
 from gigpo.env.progress import allow_silence, report_each
@@ -88,6 +89,14 @@ def checked(adapter: "TypeAdapter[T]", value: object, place: str) -> T:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise KwargsError(
-            f"data: {place}: {where or 'record'}: {problem['msg']}, got {problem['input']!r:.80}"
-        ) from error
+        raise KwargsError(f"data: {place}: {where or 'record'}: {_in_words(problem)}") from error
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    """The wanted value and the one that came; a validator's own ValueError speaks for itself."""
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return message
+    if problem["type"] == "missing":
+        return "want a value, none is given"
+    return f"want {message.removeprefix('Input should be ')}, got {problem['input']!r:.80}"

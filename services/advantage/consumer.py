@@ -56,12 +56,15 @@ class Consumer:
         self._configs: dict[str, AdvantageConfig] = {}
         self.scored = 0
         """Groups scored since the start."""
+        self.turns = 0
+        """Looks for groups since the start."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then finish what was read. Raises what Redis raises after its retries."""
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(self._follow_jobs(stop))
             while not (reading.done() and self._queue.empty()):
+                self.turns += 1
                 if batch := await self._micro_batch():
                     await self._score(batch)
 

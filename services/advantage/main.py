@@ -3,8 +3,10 @@
 import asyncio
 
 from services.advantage.settings import Settings
+from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
+from services.kit.pulse import pulse
 from services.kit.redis import connect
 from services.ledger.presence import present
 
@@ -22,13 +24,14 @@ async def serve(settings: Settings) -> None:
 
     async with present(redis, "advantage", name, lambda: {"scored": consumer.scored}):
         announce("advantage", None, settings.address_file)
-        await consumer.run(stop)
+        async with pulse(settings.pulse_file, lambda: consumer.turns):
+            await consumer.run(stop)
     await redis.aclose()
 
 
 def main() -> None:
     """Read the settings and serve; exit status 0 after a drain."""
-    settings = Settings()
+    settings = read_settings(Settings)
     configure_logging("advantage", settings.log_level)
     asyncio.run(serve(settings))
 

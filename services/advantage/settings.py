@@ -15,6 +15,8 @@ class Settings(BaseSettings):
     """No default: a missing address must stop the start."""
     address_file: Path | None = None
     """Written whole when the service is ready: the same line of JSON as on stdout."""
+    pulse_file: Path | None = None
+    """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     log_level: str = "INFO"
 
     device: str = "cpu"

@@ -20,6 +20,7 @@ from services.api.http.routes import (
     administration,
     catalogue,
     checkpoints,
+    dead_letters,
     evaluations,
     feed,
     insight,
@@ -37,7 +38,7 @@ from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
 from services.contracts.plain_errors import in_words
 
-ROUTERS = (jobs, feed, rollouts, insight, checkpoints, evaluations, catalogue, administration)
+ROUTERS = (jobs, feed, rollouts, insight, checkpoints, evaluations, catalogue, dead_letters, administration)
 
 
 def build_app(settings: Settings, log: BoundLogger) -> FastAPI:

@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 import uvloop
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.app import build_app
@@ -19,8 +18,10 @@ from services.api.http.app_parts import Container, running_container
 from services.api.security.parts import NoAdministrator
 from services.api.settings import Settings
 from services.api.sql.schema import DatabaseIsNewer
+from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
+from services.kit.pulse import pulse
 
 
 class _Server(uvicorn.Server):
@@ -78,7 +79,8 @@ async def _serve(container: Container, listener: socket.socket, stop: asyncio.Ev
         gc.freeze()  # what was imported stays; the collector need not look through it again and again
         announce("api", _url(server), settings.address_file)
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+        async with pulse(settings.pulse_file):
+            await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
         container.news.close()
         server.should_exit = True
         stopping.cancel()
@@ -104,13 +106,7 @@ def _url(server: uvicorn.Server) -> str:
 
 def main() -> int:
     """Exit status: 0 after a drain, 1 when it could not start or a part of it died, 2 when settings are refused."""
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        for problem in error.errors():
-            field = ".".join(map(str, problem["loc"]))
-            sys.stderr.write(f"api: {field + ': ' if field else ''}{problem['msg'].removeprefix('Value error, ')}\n")
-        return 2
+    settings = read_settings(Settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings))
 

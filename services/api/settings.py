@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """When `port` is taken, listen on one that the system gives instead of ending."""
     address_file: Path | None = None
     """Written whole when the service is ready: the same line of JSON as on stdout."""
+    pulse_file: Path | None = None
+    """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     key: SecretStr | None = None
     """The first administrator's key. When it is set, every call needs a key; at least 24 random characters."""
     key_file: Path | None = None
@@ -88,6 +90,8 @@ class Settings(BaseSettings):
     docs_url: str = Field("", pattern=r"^(https?://\S+)?$")
     """Where the documentation is read; the dashboard links to it."""
     max_body_bytes: int = Field(1 << 20, ge=1024)
+    alarm_s: float = Field(15.0, gt=0)
+    """Time between two looks at what may be an alarm; what is over its limit in two of them is one."""
     drain_s: int = Field(3, ge=0)
     """After SIGTERM open calls, event streams included, have this long to end."""
     log_level: str = "INFO"

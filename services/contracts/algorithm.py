@@ -20,6 +20,7 @@ from services.contracts.section import Section
 
 __all__ = [
     "DISCOUNTING_ONE_STEP",
+    "ESTIMATORS",
     "KL_IN_REWARD",
     "STEP_ESTIMATORS",
     "Algorithm",

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     CHECKPOINT = "checkpoint"
     WARNING = "warning"
     SUMMARY = "summary"
+    ALARM = "alarm"
 
 
 class Phase(StrEnum):
@@ -72,6 +73,19 @@ class Warned(Body, frozen=True, kw_only=True, tag=Kind.WARNING.value):
 
     def data(self) -> dict[str, object]:
         return {**super().data(), "message": self.message[:LONGEST_MESSAGE] or _WORDLESS}
+
+
+class Alarmed(Body, frozen=True, kw_only=True, tag=Kind.ALARM.value):
+    """An alarm was raised or is over."""
+
+    name: str
+    """Of an `Alarm`."""
+    raised: bool
+    """False: it is over."""
+    message: str
+    """One sentence."""
+    value: float = 0.0
+    """The figure, in the alarm's unit."""
 
 
 class StateReached(Body, frozen=True, kw_only=True, tag=Kind.STATE.value):
@@ -134,7 +148,7 @@ class Summarized(Body, frozen=True, kw_only=True, tag=Kind.SUMMARY.value):
         return dict(self.summary)
 
 
-AnyBody = StateReached | PhaseBegan | BatchTrained | Evaluated | CheckpointSaved | Warned | Summarized
+AnyBody = StateReached | PhaseBegan | BatchTrained | Evaluated | CheckpointSaved | Warned | Summarized | Alarmed
 """All there are."""
 
 
@@ -191,6 +205,16 @@ def _checkpoint_saved(data: Mapping[str, object]) -> CheckpointSaved:
     return CheckpointSaved(batch=batch if isinstance(batch, int) else 0, name=_text(data.get("name")) or "")
 
 
+def _alarmed(data: Mapping[str, object]) -> Alarmed:
+    value = data.get("value")
+    return Alarmed(
+        name=_text(data.get("name")) or "",
+        raised=bool(data.get("raised")),
+        message=_text(data.get("message")) or _WORDLESS,
+        value=float(value) if isinstance(value, int | float) else 0.0,
+    )
+
+
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
@@ -212,6 +236,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, object]], AnyBody | None]] = {
     Kind.CHECKPOINT: _checkpoint_saved,
     Kind.WARNING: warned,
     Kind.SUMMARY: lambda data: Summarized(summary=data),
+    Kind.ALARM: _alarmed,
 }
 
 

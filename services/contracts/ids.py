@@ -6,10 +6,18 @@ Nothing here is random or depends on the job's id, so two runs of one spec can b
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from enum import StrEnum
 
-Purpose = Literal["train", "eval", "warmstart"]
-"""Why a group is played: to train on, to measure a pinned policy version, or for the format warm start."""
+
+class Purpose(StrEnum):
+    """Why a group is played."""
+
+    TRAINING = "train"
+    EVALUATION = "eval"
+    """To measure a pinned policy version."""
+    WARMSTART = "warmstart"
+    """For the format warm start."""
+
 
 SEED_BITS = 31  # seeds travel through numpy, gymnasium and vLLM, which all take a non-negative int32
 
@@ -31,6 +39,14 @@ def group_id(fingerprint: str, purpose: Purpose, round_: int, cursor: int) -> st
         20 characters: the purpose's first letter, then 19 hexadecimal digits.
     """
     return purpose[0] + _digest("group", fingerprint, purpose, round_, cursor).hex()[:19]
+
+
+def purpose_of(group: str) -> Purpose:
+    """Why a group of this id is played. Raises ValueError: no purpose begins as it does."""
+    for purpose in Purpose:
+        if group.startswith(purpose[0]):
+            return purpose
+    raise ValueError(f"want the id of a group, got {group!r}")
 
 
 def episode_id(group: str, k: int) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
+from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError, field_validator, model_validator
@@ -15,7 +17,7 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError, field_v
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
 from services.contracts.model import Model, ScratchModel, WarmStart
-from services.contracts.plain_errors import NAME_PATTERN
+from services.contracts.plain_errors import NAME_PATTERN, shown
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
 from services.contracts.spec_keys import leaf_paths, told, without_short_forms
@@ -33,12 +35,31 @@ __all__ = [
     "parse_spec",
 ]
 
+_OF_THE_CONVERSATION = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
 SINGLE_TURN = "prompts"
 """The environment of jobs with use_gym_env: false."""
 
 
+def _day(value: object) -> object:
+    with suppress(ValueError):
+        if isinstance(value, str):
+            return date.fromisoformat(value)
+    if type(value) is date:
+        return value
+    raise ValueError(f"want a day such as 2026-01-31, got {shown(value)}")
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
 class Environment(Section):
     """What the agent acts in."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (
+        Effect("system_role", ("system",), lambda system: system is not None, "a system message"),
+        Effect("system_role", ("use_chat_template",), bool, "use_chat_template: true"),
+        Effect("chat_template_kwargs", ("use_chat_template",), bool, "use_chat_template: true"),
+    )
 
     environment: str = "grid"
     """Id, as `gigpo env list` shows it."""
@@ -62,6 +83,14 @@ class Environment(Section):
     """Wrap the prompt in the tokenizer's chat template, where it has one."""
     system: str | None = None
     """System message before every prompt."""
+    system_role: Literal["system", "user"] = "system"
+    """Whose turn of the chat template has `system`; `user`: it stands before the prompt, for templates without a system
+    role."""
+    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further values for the chat template, such as {enable_thinking: false}."""
+    chat_template_date: Day | None = None
+    """The day that a chat template with a clock (`strftime_now`) writes, as YYYY-MM-DD. A submission without it sets
+    its own; so a job's prompts do not change from day to day."""
     history_length: int = Field(0, ge=0)
     """Last K (observation, action) pairs shown in the prompt."""
     max_prompt_tokens: int = Field(128, ge=8)
@@ -77,6 +106,13 @@ class Environment(Section):
         if not isinstance(section, dict) or section.get("use_gym_env") is not False:
             return section
         return {"environment": SINGLE_TURN, "max_turns": 1, **section}
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _kwargs_leave_the_conversation(cls, kwargs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := [name for name in _OF_THE_CONVERSATION if name in kwargs]:
+            raise ValueError(f"want other values than those that the platform gives, got {', '.join(taken)}")
+        return kwargs
 
     @field_validator("prompt_template")
     @classmethod

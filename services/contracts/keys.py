@@ -16,6 +16,13 @@ that serves it, before the next one begins."""
 REPLICAS = "inference:replicas"
 """Hash replica -> JSON `ReplicaStatus`; a replica is live while its `replica_heartbeat` key exists."""
 
+WRITABLE = "api:writable"
+"""Key with a time to live: the API writes it to learn whether Redis takes writes."""
+
+
+ALARMS = "alarms"
+"""Hash: the installation's alarms, as `alarms` of a job."""
+
 
 def spec(job: str) -> str:
     """String: the resolved job spec as JSON."""
@@ -143,6 +150,11 @@ def takes(job: str) -> str:
     return f"{{{job}}}:takes"
 
 
+def alarms(job: str) -> str:
+    """Hash cause -> JSON `RaisedAlarm`: the job's alarms that are not over."""
+    return f"{{{job}}}:alarms"
+
+
 def control(job: str) -> str:
     """String: what the user wants of a running job, `run`, `pause` or `cancel`; checked at every step boundary."""
     return f"{{{job}}}:control"
@@ -198,6 +210,7 @@ LASTING = (
     last_trouble,
     playing_refusals,
     takes,
+    alarms,
     control,
 )
 """Every key of a job that stays when the job has ended; those of its groups go with the groups."""

@@ -190,6 +190,14 @@ class JobEvent(Message, frozen=True, kw_only=True):
     data: dict[str, object]
 
 
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""Of one message, where it is written and where it is read; the embedded Redis takes no value that is much larger."""
+
+
+class MessageTooLarge(ContractError):
+    """A message of more than `MAX_MESSAGE_BYTES`; it names its kind and both sizes."""
+
+
 UPGRADES: dict[type[Message], tuple[Upgrade[dict[str, object]], ...]] = {}
 """Kind -> its upgrades, each from the fields of one version to those of the next; see `versions`."""
 
@@ -212,15 +220,17 @@ _heads = msgspec.msgpack.Decoder(_Head)
 
 
 def encode(message: Message) -> bytes:
-    """The message's bytes; equal messages give equal bytes."""
-    return _encoder.encode(message)
+    """The message's bytes; equal messages give equal bytes. Raises MessageTooLarge."""
+    payload = _encoder.encode(message)
+    _check_size(payload, type(message))
+    return payload
 
 
 def decode(payload: bytes, kind: type[M]) -> M:
     """The message in `payload`, in today's form whatever version it has.
 
     Raises:
-        ContractError: not msgpack, not a `kind`, or of a newer version.
+        ContractError: not msgpack, not a `kind`, of a newer version, or too large.
     """
     return decode_view(payload, kind, kind)
 
@@ -231,6 +241,7 @@ def decode_view(payload: bytes, kind: type[Message], view: type[M]) -> M:
     Raises:
         ContractError: as `decode`.
     """
+    _check_size(payload, kind)
     decoder = _decoders.get(view)
     if decoder is None:
         decoder = _decoders[view] = msgspec.msgpack.Decoder(view)
@@ -248,6 +259,11 @@ def decode_view(payload: bytes, kind: type[Message], view: type[M]) -> M:
             return message
     check_version(kind.__name__, version, newest(kind))
     return _converted(payload, version, kind, view)
+
+
+def _check_size(payload: bytes, kind: type[Message]) -> None:
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(f"{kind.__name__}: want at most {MAX_MESSAGE_BYTES} bytes, got {len(payload)}")
 
 
 def _converted(payload: bytes, version: int, kind: type[Message], view: type[M]) -> M:

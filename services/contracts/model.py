@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+from services.contracts.effectless_options import effective_with
 from services.contracts.references import hub_name
 from services.contracts.section import Section
 
@@ -72,6 +73,25 @@ class Model(Section):
     warmstart: WarmStart | None = None
     torch_dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the weights, in training and sampling."""
+    tuner_type: Literal["full", "lora"] = "full"
+    """What is trained: all weights, or low-rank adapters beside frozen ones (arXiv 2106.09685)."""
+    lora_rank: int = Field(8, ge=1, le=512)
+    """Rank of an adapter's two matrices."""
+    lora_alpha: float = Field(32.0, gt=0)
+    """An adapter's product is scaled by lora_alpha / lora_rank."""
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that an optimizer step leaves out."""
+    target_modules: list[str] = Field(default_factory=lambda: ["all-linear"], min_length=1)
+    """Names of the layers that get an adapter, e.g. q_proj; all-linear: every linear layer but the head."""
+    effects: ClassVar = tuple(
+        effective_with(option, "tuner_type", ["lora"])
+        for option in ("lora_rank", "lora_alpha", "lora_dropout", "target_modules")
+    )
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _one_name_is_a_list_of_one(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:
@@ -84,3 +104,14 @@ class Model(Section):
                 f"model_revision: want it with a model on the hub such as Qwen/Qwen3-0.6B, got {self.model}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _adapters_begin_at_the_model(self) -> Model:
+        if self.tuner_type == "lora" and self.warmstart is not None:
+            raise ValueError("warmstart: want tuner_type: full with it, because it trains all weights, got lora")
+        return self
+
+    @property
+    def adapter_rank(self) -> int:
+        """Rank of the adapters; 0: all weights are trained."""
+        return self.lora_rank if self.tuner_type == "lora" else 0

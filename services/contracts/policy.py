@@ -41,12 +41,14 @@ class PolicyManifest(BaseModel):
     """Longest prompt plus response, tokens."""
     deterministic: bool = False
     """A prompt's tokens and log-probabilities may not depend on the prompts that it meets in the engine."""
+    adapter_rank: int = Field(0, ge=0)
+    """Rank of the LoRA adapter that `path` holds in peft's format; 0: it holds the whole model's weights."""
     probe: PolicyProbe | None = None
     """None: of a trainer that made none; then a replica has nothing to compare with."""
 
     def same_start(self, other: PolicyManifest) -> bool:
         """Whether one engine, once started, can serve both versions."""
-        fields = ("base_sha", "torch_dtype", "max_model_len", "deterministic")
+        fields = ("base_sha", "torch_dtype", "max_model_len", "deterministic", "adapter_rank")
         return all(getattr(self, name) == getattr(other, name) for name in fields)
 
 

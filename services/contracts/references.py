@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 _REFERENCE = re.compile(r"job:([A-Za-z0-9][A-Za-z0-9._-]{0,31})/([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -30,6 +31,11 @@ def referenced_checkpoint(model: str) -> tuple[str, str] | None:
 def hub_name(model: str) -> str | None:
     """The name on the hub that `model.model` is; None: it can be none. A relative path may look like one."""
     return model if _HUB.fullmatch(model) and ".." not in model and "--" not in model else None
+
+
+def hub_store(data_dir: Path) -> Path:
+    """Where the jobs of an installation share what they fetched of the hub, in the layout of the hub's own cache."""
+    return data_dir / "hub"
 
 
 def how_to_get(name: str) -> str:

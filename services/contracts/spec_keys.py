@@ -54,7 +54,9 @@ def _unknown_key(spec: type[Section], path: list[str], value: object) -> str:
     right = _OFTEN_MEANT.get(".".join(path)) or known.get(path[-1])
     row = None if right else foreign_name(path[-1]) or foreign_name(".".join(path))
     if row is not None:
-        return f"unknown key, got {shown(value)}; {row.told(known.get(row.ours or '', f'--{row.ours}'))}"
+        mapping, dot, inner = (row.ours or "").partition(".")
+        place = f"{known[mapping]}{dot}{inner}" if mapping in known else f"--{row.ours}"
+        return f"unknown key, got {shown(value)}; {row.told(place)}"
     hint = f"; did you mean {right}?" if right else meant(path[-1], section.model_fields if section else [])
     return f"unknown key, got {shown(value)}{hint or '; `gigpo train --help` lists the known ones'}"
 

@@ -65,6 +65,8 @@ class JobSummary(Section):
     batches: int
     wall_s: float
     engine: str
+    tuner_type: str = "full"
+    """`full` or `lora`: what was trained."""
     advantage_estimator: str
     ledger: LedgerSummary
     mismatch_kl_mean: float | None

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SCHEME = "file:"
+ARRIVING = ".arriving-"
+"""Beginning of a folder's name while files are copied into it."""
 _REFERENCE = re.compile(r"file:([0-9a-f]{64})/([^/\0]{1,255})")
 _FUNCTION = re.compile(r"(.+\.py):([A-Za-z_][A-Za-z0-9_]*)", re.DOTALL)
 

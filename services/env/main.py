@@ -6,6 +6,7 @@ from services.env.edge.server import running_server
 from services.env.settings import Settings, read_settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
+from services.kit.pulse import pulse
 
 
 async def serve(settings: Settings) -> None:
@@ -13,7 +14,8 @@ async def serve(settings: Settings) -> None:
     stop = stop_event()
     async with running_server(settings) as address:
         announce("env", address, settings.address_file)
-        await stop.wait()
+        async with pulse(settings.pulse_file):
+            await stop.wait()
 
 
 def main() -> None:

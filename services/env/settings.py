@@ -1,16 +1,14 @@
 """Settings of the environment service: environment variables ENV_SERVICE_*."""
 
 import json
-import os
-import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, JsonValue, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic import BeforeValidator, Field, JsonValue, StringConstraints, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from services.contracts.plain_errors import settings_in_words, shown
+from services.contracts import service_settings
+from services.env.workers.registry import built_in_environments
 
 PREFIX = "ENV_SERVICE_"
 
@@ -35,6 +33,8 @@ class Settings(BaseSettings):
     """0: given by the system; see address_file."""
     address_file: Path | None = None
     """Written whole when the service is ready: the same line of JSON as on stdout."""
+    pulse_file: Path | None = None
+    """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     log_level: str = "INFO"
 
     workers: int = Field(1, ge=1, le=256)
@@ -90,16 +90,16 @@ class Settings(BaseSettings):
     """Id -> "module:Class" of environments that no installed package registers. A module that is not installed is
     looked for in the folder in which the service was started."""
 
+    @field_validator("extra_environments")
+    @classmethod
+    def _ids_of_their_own(cls, extra: dict[str, str]) -> dict[str, str]:
+        taken = {name: known for name, known in built_in_environments().items() if extra.get(name, known) != known}
+        if taken:
+            clashes = [f"{name!r} is {known} of this project, got {extra[name]}" for name, known in taken.items()]
+            raise ValueError(f"want an id that is free: {'; '.join(clashes)}")
+        return extra
+
 
 def read_settings() -> Settings:
     """The settings in this process's variables; ends the process with status 2 and a sentence where one is wrong."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = settings_in_words(error, PREFIX)
-    except SettingsError as error:  # raised before a value is looked at
-        (field,) = re.findall(r'field "(\w+)"', str(error))
-        name = f"{PREFIX}{field.upper()}"
-        wrong = f"{name}: want JSON, got {shown(os.environ.get(name, ''))}"
-    sys.stderr.write(f"{wrong}\n")
-    sys.exit(2)
+    return service_settings.read_settings(Settings)

@@ -16,7 +16,15 @@ import structlog
 from redis.asyncio import Redis
 
 from services.contracts import keys
-from services.contracts.messages import ContractError, Generated, GenerateReply, GenerateRequest, decode, encode
+from services.contracts.messages import (
+    ContractError,
+    Generated,
+    GenerateReply,
+    GenerateRequest,
+    MessageTooLarge,
+    decode,
+    encode,
+)
 from services.inference.sampler import Deliver, Sampler
 from services.kit.streams import Entry, Refused, StreamConsumer, append
 
@@ -78,9 +86,12 @@ class RequestConsumer:
             GROUP,
             replica,
             decode=request_in,
-            refused=refused,
+            refused=self._refuse,
             reclaim_idle_ms=OWN_IDLE_MS,
         )
+        self._told = refused
+        self.refused = 0
+        """Requests that were set aside since the start."""
         self._outbox = Outbox()
         self._written = asyncio.Event()
         self._write = asyncio.Event()
@@ -109,13 +120,21 @@ class RequestConsumer:
         try:
             while outbox.replies:
                 stream, results = next(iter(outbox.replies.items()))
-                await append(self._redis, stream, encode(GenerateReply(replica=self._replica, results=results)))
-                del outbox.replies[stream]
+                payload, answers = self._reply(results)
+                await append(self._redis, stream, payload)
+                del results[:answers]
+                if not results:
+                    del outbox.replies[stream]
             if outbox.done:
                 await self._stream.ack(*outbox.done)
         except BaseException:
             self._put_back(outbox)
             raise
+
+    async def _refuse(self, cause: str) -> None:
+        self.refused += 1
+        if self._told is not None:
+            await self._told(cause)
 
     def take(self, entry: Entry[GenerateRequest]) -> None:
         """Ask for the items of one request."""
@@ -140,6 +159,18 @@ class RequestConsumer:
             self._write.set()
 
         return deliver
+
+    def _reply(self, results: list[Generated]) -> tuple[bytes, int]:
+        """A message with as many of the answers as one may hold, and how many these are."""
+        count = len(results)
+        while True:
+            try:
+                return encode(GenerateReply(replica=self._replica, results=results[:count])), count
+            except MessageTooLarge as error:
+                if count == 1:
+                    refusal = Generated.refusal(results[0].item_id, str(error), retryable=False)
+                    return encode(GenerateReply(replica=self._replica, results=[refusal])), 1
+                count //= 2
 
     def _acknowledge(self, entry_id: str) -> None:
         self._outbox.done.append(entry_id)

@@ -70,7 +70,8 @@ class Engine(Protocol):
         """
 
     async def update(self, manifest: PolicyManifest) -> float:
-        """Serve another version of the same base; prompts in flight go on under the new weights.
+        """Serve another version of the same base; prompts in flight go on under the new weights, or, where versions
+        are adapters, may end under those that they began with.
 
         Returns:
             Seconds during which no token was sampled.

@@ -59,6 +59,21 @@ class Registry:
         others = [status.job_id for status in (await self.live_replicas()).values() if status.replica != self._replica]
         return min(manifests, key=lambda manifest: others.count(manifest.job_id))
 
+    async def is_spare(self, job_id: str) -> bool:
+        """Whether this replica should leave the job: others serve it too, and an active job has no replica at all.
+
+        Of those that serve a job only one, the last by name, goes at a time.
+        """
+        serving: dict[str | None, list[str]] = {}
+        for name, status in (await self.live_replicas()).items():
+            if status.state != "draining":
+                serving.setdefault(status.job_id, []).append(name)
+        ours = serving.get(job_id, [])
+        if len(ours) < 2 or max(ours) != self._replica or None in serving:
+            return False
+        unserved = await active_jobs(self._redis) - serving.keys()
+        return any([(await self.job(job)).manifest is not None for job in unserved])
+
     async def replicas(self) -> dict[str, tuple[ReplicaStatus, bool]]:
         """Every registered replica: its last status, and whether its heart beats."""
         rows = await hash_value(self._redis, keys.REPLICAS)

@@ -72,7 +72,7 @@ async def running_replica(
         )
         async with (
             heartbeat(redis, keys.replica_heartbeat(settings.replica), lambda: settings.replica),
-            present(redis, SERVICE, settings.replica, lambda: _detail(replica)),
+            present(redis, SERVICE, settings.replica, lambda: _detail(replica, consumer)),
         ):
             await registry.publish(replica.status())
             async with _loops(replica, consumer, settings.drain_s) as failure:
@@ -104,5 +104,6 @@ async def _sign_off(redis: Redis, registry: Registry, name: str) -> None:
         await registry.forget(name)
 
 
-def _detail(replica: Replica) -> dict[str, object]:
-    return {"status": replica.status().model_dump(), "counters": asdict(replica.sampler.counters)}
+def _detail(replica: Replica, consumer: RequestConsumer) -> dict[str, object]:
+    counters = {**asdict(replica.sampler.counters), "unreadable_requests": consumer.refused}
+    return {"status": replica.status().model_dump(), "counters": counters}

@@ -100,7 +100,7 @@ class Replica:
         else:
             view = await self.registry.job(self.job_id)
             if not view.active:
-                await self._leave(self.job_id)
+                await self._leave(self.job_id, f"{self.job_id} is not active any more")
                 return
             manifest = view.manifest
         broken = self.sampler.engine_failed.is_set()
@@ -110,8 +110,11 @@ class Replica:
         await self._serve(manifest, broken=broken)
 
     async def look_around(self) -> None:
-        """Tell the others of this replica, check the engine, adopt the requests of dead replicas."""
+        """Tell the others of this replica, check the engine, adopt the requests of dead replicas, go where none is."""
         await self.registry.publish(self.status())
+        if self.job_id is not None and await self.registry.is_spare(self.job_id):
+            await self._leave(self.job_id, f"{self.name} serves another job now")
+            return
         if self.served is not None and self.engine is not None and not await self.engine.healthy():
             await self._lost_engine()
         for name, (status, beats) in (await self.registry.replicas()).items():
@@ -275,11 +278,11 @@ class Replica:
         setback = self._setback
         return setback is not None and setback.manifest == manifest and self.clock() < setback.until
 
-    async def _leave(self, job_id: str) -> None:
-        """The job ended: idle, with the engine kept warm for the next one."""
-        log.info("left a job", job=job_id)
+    async def _leave(self, job_id: str, why: str) -> None:
+        """The job ended, or has other replicas: idle, with the engine kept warm for the next one."""
+        log.info("left a job", job=job_id, why=why)
         self.job_id, self.state, self._setback = None, "idle", None
-        self.sampler.refuse_all(f"{job_id} is not active any more")
+        self.sampler.refuse_all(why)
         await self.registry.leave_job(job_id)
         await self.registry.publish(self.status())
 

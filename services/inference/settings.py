@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     """This replica's name, unique among the live ones: its request stream and heartbeat bear it."""
     address_file: Path | None = None
     """Written once the replica is registered."""
+    pulse_file: Path | None = None
+    """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     log_level: str = "INFO"
 
     vllm_python: Path = Path(".venv-vllm/bin/python")

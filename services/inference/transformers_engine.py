@@ -90,18 +90,20 @@ class TransformersEngine:
             self._watch = Watch(self._patience, self._signs)
             self._watch.start()
         await self._on_thread(lambda: verify(manifest, self._data_dir))
-        if self._served is None or self._served.base_sha != manifest.base_sha or self._model is None:
-            try:
-                self._model = await self._on_thread(lambda: self._load(manifest))
-            except (OSError, ValueError, RuntimeError) as error:
-                raise EngineFailed(f"{manifest.base} does not load: {error}") from error
-        await self._swap(self._model, manifest)
+        self._model = await self._on_thread(lambda: self._load(manifest))
+        self._served = manifest
 
     async def update(self, manifest: PolicyManifest) -> float:
-        if self._model is None or self._served is None or self._served.base_sha != manifest.base_sha:
+        """The batch being sampled ends first, so a response has one version; standing still is the loading alone."""
+        model = self._model
+        if model is None or self._served is None or not self._served.same_start(manifest):
             raise UpdateRejected(f"version {manifest.version} belongs to another base model than the served version")
         await self._on_thread(lambda: verify(manifest, self._data_dir))
-        return await self._swap(self._model, manifest)
+
+        started = time.monotonic()
+        await self._on_thread(lambda: model.load_version(manifest))
+        self._served = manifest
+        return time.monotonic() - started
 
     async def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> AsyncIterator[list[tuple[int, Outcome]]]:
         model, served = self._model, self._served
@@ -132,18 +134,6 @@ class TransformersEngine:
         from services.inference.transformers_model import LoadedModel  # torch and transformers: seconds
 
         return LoadedModel(manifest, torch_threads=self._torch_threads)
-
-    async def _swap(self, model: LoadedModel, manifest: PolicyManifest) -> float:
-        """The batch being sampled ends first, so a response has one version; standing still is the copy alone."""
-
-        def copy() -> float:
-            started = time.monotonic()
-            model.load_version(Path(manifest.path), manifest.version, manifest.max_model_len)
-            return time.monotonic() - started
-
-        pause_s = await self._on_thread(copy)
-        self._served = manifest
-        return pause_s
 
     async def _on_thread(self, work: Callable[[], T], what: str = "loading", *, owes_tokens: bool = False) -> T:
         if self._watch is None:

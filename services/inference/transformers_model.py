@@ -3,73 +3,89 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
+from services.contracts.attention import attention_for
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
+from services.inference.engine import EngineFailed, UpdateRejected
+from services.inference.transformers_adapter import load_adapter
+from services.inference.transformers_steps import Steps, way_of
+from services.inference.weights import whole_model
 
 
 class LoadedModel:
-    """The base of a manifest, with the weights of one version."""
+    """The model of a manifest, with the weights of one version.
+
+    Raises:
+        UpdateRejected: the version's tensors are not those of the model.
+        EngineFailed: transformers can't load it.
+    """
 
     def __init__(self, manifest: PolicyManifest, *, torch_threads: int) -> None:
         torch.set_num_threads(torch_threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = getattr(torch, manifest.torch_dtype)
-        self._model = AutoModelForCausalLM.from_pretrained(manifest.base, dtype=dtype, local_files_only=True)
-        module: torch.nn.Module = self._model
+        self.model = _read(manifest)
+        """With the weights of the newest version loaded."""
+        module: torch.nn.Module = self.model
         module.to(self._device).eval()
-        self.vocabulary = int(self._model.config.vocab_size)
-        self.max_model_len = manifest.max_model_len
-        self._version = manifest.version
+        self._way = way_of(self.model)
+        self.vocabulary = int(self.model.config.get_text_config().vocab_size)
+        self.max_model_len, self._version = manifest.max_model_len, manifest.version
+        if manifest.adapter_rank:
+            load_adapter(self.model, Path(manifest.path))
         self.steps = 0
         """Tokens sampled for every row so far, for another thread to see that it goes on."""
 
-    @torch.no_grad()
-    def load_version(self, folder: Path, version: int, max_model_len: int) -> None:
-        """Copy a version's tensors into the model. The files are verified: every parameter but tied ones is there."""
-        parameters = dict(self._model.named_parameters())
-        for file in sorted(folder.glob("*.safetensors")):
-            for name, tensor in load_file(file).items():
-                parameters[name].copy_(tensor)
-        self._version, self.max_model_len = version, max_model_len
+    def load_version(self, manifest: PolicyManifest) -> None:
+        """Copy a version's weights into the model, persistent buffers too; an adapter comes beside them.
 
-    @torch.inference_mode()
+        Raises:
+            UpdateRejected: its tensors are not those of the model, which stays as it is.
+            EngineFailed: transformers can't load it.
+        """
+        if manifest.adapter_rank:
+            load_adapter(self.model, Path(manifest.path))
+        else:
+            self.model.load_state_dict(_read(manifest).state_dict())
+        self.max_model_len, self._version = manifest.max_model_len, manifest.version
+
     def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[SampledTokens]:
         """Continue B prompts of at most `max_model_len - 1` ids each; equal prompts share one prefill."""
+        if self._way.pads:
+            return self._together(prompts, sampling)
+        found: dict[int, SampledTokens] = {}
+        lengths = [len(prompt.prompt_ids) for prompt in prompts]
+        for length in dict.fromkeys(lengths):
+            rows = [row for row, one in enumerate(lengths) if one == length]
+            found |= zip(rows, self._together([prompts[row] for row in rows], sampling), strict=True)
+        return [found[row] for row in range(len(prompts))]
+
+    @torch.inference_mode()
+    def _together(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[SampledTokens]:
         rows = [unpack_int32(prompt.prompt_ids) for prompt in prompts]
         batch = _Batch(rows, [prompt.seed for prompt in prompts], sampling, self.max_model_len, self._device)
-        unique = {ids: None for ids in (prompt.prompt_ids for prompt in prompts)}
-        position = {ids: index for index, ids in enumerate(unique)}
+        position = {ids: index for index, ids in enumerate(dict.fromkeys(prompt.prompt_ids for prompt in prompts))}
         share = torch.tensor([position[prompt.prompt_ids] for prompt in prompts], device=self._device)  # [B]
 
-        distinct = [unpack_int32(ids) for ids in unique]
-        ids, mask = _left_padded(distinct, self._device)  # [U, P], [U, P]
-        positions = (mask.cumsum(1) - 1).clamp_min(0)
-        cache = DynamicCache(config=self._model.config)
-        out = self._model(
-            ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        logits, mask, positions = out.logits[:, -1][share], mask[share], positions[share, -1:]
-        cache.batch_select_indices(share)
+        steps = Steps(self.model, self._way, [unpack_int32(ids) for ids in position])
+        logits = steps.prompts()[share]
+        steps.select(share)
         while True:
             tokens = batch.take(logits)  # [B]
             self.steps += 1
             if batch.done:
                 return batch.completions(self._version)
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            positions = positions + 1
-            out = self._model(
-                tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
-            logits = out.logits[:, -1]
+            logits = steps.tokens(tokens)
 
 
 class _Batch:
@@ -122,9 +138,44 @@ class _Batch:
             self._reasons[row] = "length"
 
 
-def _left_padded(rows: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask, int64 [U, longest]; padding is masked, so its id is never seen."""
-    longest = max(map(len, rows))
-    ids = [[0] * (longest - len(row)) + row for row in rows]
-    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+def _read(manifest: PolicyManifest) -> PreTrainedModel:
+    """The model with the version's weights on the CPU, by transformers' own loading, which renames and fuses tensors.
+
+    Raises:
+        UpdateRejected: the version lacks a tensor of the model, has one more, or one of another shape.
+        EngineFailed: transformers can't load it.
+    """
+    quiet: Any = transformers_logging
+    quiet.disable_progress_bar()  # a service writes logs, not bars
+    auto: Any = AutoModelForCausalLM  # untyped upstream
+    with TemporaryDirectory() as folder:
+        try:
+            model, report = auto.from_pretrained(
+                whole_model(manifest, Path(folder) / "model"),
+                dtype=getattr(torch, manifest.torch_dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # they are reported instead, and refused here
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError) as error:
+            raise EngineFailed(f"{manifest.base} does not load: {error}") from error
+    if odd := _odd(report):
+        raise UpdateRejected(f"version {manifest.version} is not one of {type(model).__name__}: {odd}")
+    if attention := attention_for(model.config):
+        model.set_attn_implementation(attention)
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _odd(report: Mapping[str, Any]) -> str:
+    """Why the tensors that were read are not the model's; empty: they are."""
+    if lacking := report["missing_keys"]:
+        return f"it lacks {len(lacking)} tensor(s), the first is {min(lacking)}"
+    if many := report["unexpected_keys"]:
+        return f"it has {len(many)} tensor(s) too many, the first is {min(many)}"
+    if other := report["mismatched_keys"]:
+        name, found, wanted = min(other)
+        return f"{name} has the shape {tuple(found)}, want {tuple(wanted)}"
+    return ""

@@ -29,7 +29,7 @@ from services.inference.vllm_flags import VllmLimits, environment, on_cuda, serv
 from services.inference.vllm_process import VllmProcess
 from services.inference.vllm_pulse import VllmPulse
 from services.inference.watch import Patience, Watch
-from services.inference.weights import verify, whole_model
+from services.inference.weights import Shapes, verify, whole_model
 from services.kit.tasks import ended
 
 BATCH_PATH = "/inference/v1/generate_batch"
@@ -74,6 +74,8 @@ class VllmEngine:
         """Whose base the server runs; None: there is none, or one that nothing may be asked of any more."""
         self._served: PolicyManifest | None = None
         """Whose weights it has; None: unknown."""
+        self._tensors: Shapes | None = None
+        """Of the version that the server started with: it loaded each of them, and misses none."""
 
     @property
     def pid(self) -> int | None:
@@ -82,11 +84,13 @@ class VllmEngine:
 
     async def start(self, manifest: PolicyManifest) -> None:
         """See the port. A server that runs another base, or that is not healthy, is replaced."""
-        await self._verify(manifest)
-        if self._model is None or not self._model.same_start(manifest) or not await self.healthy():
+        found = await self._verify(manifest)
+        loadable = self._model is not None and self._model.same_start(manifest) and found == self._tensors
+        if not loadable or not await self.healthy():
             await self.stop()
             await self._launch(manifest)
-            await self._verify(manifest)  # a version may be superseded and deleted while a server starts
+            await self._verify(manifest, found)  # a version may be superseded and deleted while a server starts
+            self._tensors = found
             await self._post("/update_weight_version", {"new_version": str(manifest.version)})
             self._served = manifest
         if self._served != manifest:
@@ -95,16 +99,18 @@ class VllmEngine:
     async def update(self, manifest: PolicyManifest) -> float:
         if self._model is None or not self._model.same_start(manifest):
             raise UpdateRejected(f"version {manifest.version} belongs to another base model than the served version")
-        await self._verify(manifest)
+        await self._verify(manifest, self._tensors)
         return await self._swap(manifest)
 
     async def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> AsyncIterator[list[tuple[int, Outcome]]]:
+        adapter = self._adapter()
         body = _encoder.encode(
             {
                 "temperature": sampling.temperature,
                 "max_tokens": sampling.max_tokens,
                 "stop_token_ids": sampling.stop_token_ids,
                 "items": [(prompt.prompt_ids, prompt.seed) for prompt in prompts],
+                "adapter": adapter,
             }
         )
         missing = len(prompts)
@@ -112,7 +118,7 @@ class VllmEngine:
             async with aclosing(self._answers(body)) as answers:
                 async for rows in answers:
                     missing -= len(rows)
-                    yield [(row[0], _outcome(row)) for row in rows]
+                    yield [(row[0], _outcome(row, adapter and adapter[0])) for row in rows]
         except EngineFailed:
             self._model = None  # the next start makes a new server
             raise
@@ -132,7 +138,7 @@ class VllmEngine:
         watch, self._watch = self._watch, None
         pulse, self._pulse = self._pulse, None
         process, self._process = self._process, None
-        self._model = self._served = None
+        self._model = self._served = self._tensors = None
         if watch is not None:
             await watch.stop("it was stopped")
         if pulse is not None:
@@ -187,9 +193,21 @@ class VllmEngine:
                 raise EngineFailed(f"vLLM gave no answer within {self._settings.start_s:g} s: {process.why()}")
             await asyncio.sleep(HEALTH_EVERY_S)
 
+    def _adapter(self) -> tuple[int, str] | None:
+        """(version, folder) of the adapter that new prompts are sampled with."""
+        served = self._served
+        return (served.version, served.path) if served is not None and served.adapter_rank else None
+
     async def _swap(self, manifest: PolicyManifest) -> float:
-        """The four phases. Half-way failures leave weights that nobody can name, so they end in EngineFailed."""
+        """The four phases. Half-way failures leave weights that nobody can name, so they end in EngineFailed.
+
+        An adapter needs none: prompts in flight end with the one that they began with, and vLLM loads the next one
+        for the first prompt that asks for it.
+        """
         started = time.monotonic()
+        if manifest.adapter_rank:
+            self._served = manifest
+            return 0.0
         self._model = self._served = None
         await self._post("/pause?mode=keep&clear_cache=true")
         await self._post("/start_weight_update")
@@ -199,8 +217,8 @@ class VllmEngine:
         self._model = self._served = manifest
         return time.monotonic() - started
 
-    async def _verify(self, manifest: PolicyManifest) -> None:
-        await asyncio.to_thread(verify, manifest, self._settings.data_dir)
+    async def _verify(self, manifest: PolicyManifest, served: Shapes | None = None) -> Shapes:
+        return await asyncio.to_thread(verify, manifest, self._settings.data_dir, served)
 
     async def _post(self, path: str, body: Mapping[str, object] | None = None) -> None:
         client, watch = self._connection()
@@ -262,13 +280,16 @@ async def _frames(response: httpx.Response) -> AsyncIterator[list[_Row]]:
             del buffer[:end]
 
 
-def _outcome(row: _Row) -> Outcome:
+def _outcome(row: _Row, adapter: int | None) -> Outcome:
+    """The row as an outcome; `adapter` is the version whose adapter sampled all of it, None: the spans tell."""
     _, response_ids, logprobs, spans, finish_reason, error = row
     if finish_reason == "refused":
         return Refusal(error)
     if finish_reason not in ("stop", "length"):
         raise EngineFailed(f"vLLM ended a prompt with {finish_reason!r}: {error}")
     versions = array("i", bytes(len(response_ids)))
+    if adapter is not None:
+        spans = [(str(adapter), 0, len(versions))]
     covered = 0
     for version, start, end in spans:
         versions[start:end] = array("i", [int(version)] * (end - start))

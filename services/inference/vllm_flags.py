@@ -16,6 +16,12 @@ CPU_BLOCK_TOKENS = 32
 than our usual prompts, which would then share nothing)."""
 
 
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM can be started with; adapters of a smaller rank fit too."""
+VERSIONS_AT_ONCE = 4
+"""Adapters that prompts in flight may use; prompts of a fifth wait."""
+
+
 @dataclass(frozen=True)
 class VllmLimits:
     """How much of the machine the server may use; see settings.py."""
@@ -46,6 +52,10 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
         "--shutdown-timeout": "5",
     }
     switches = ["--disable-log-stats", "--disable-uvicorn-access-log"]
+    if manifest.adapter_rank:
+        switches.append("--enable-lora")
+        flags["--max-lora-rank"] = str(next(rank for rank in LORA_RANKS if rank >= manifest.adapter_rank))
+        flags["--max-loras"] = str(VERSIONS_AT_ONCE)
     if manifest.deterministic:
         switches.append("--no-enable-prefix-caching")  # a cached prefix was computed in other company
         if not cuda:

@@ -15,41 +15,61 @@ HEADER_LIMIT = 100_000_000
 """Longest header that the safetensors format allows, bytes."""
 
 
-def verify(manifest: PolicyManifest, data_dir: Path) -> None:
-    """Read every file of the version and compare it with its hash, and its tensors with the base's.
+Shapes = dict[str, tuple[int, ...]]
+"""Tensor name -> shape."""
 
-    Blocking; call it off the event loop.
+
+def verify(manifest: PolicyManifest, data_dir: Path, served: Shapes | None = None) -> Shapes:
+    """Read every file of the version and compare it with its hash. Blocking; call it off the event loop.
+
+    The base's own files are no measure: they may name tensors otherwise, hold tied ones twice, or hold more. Whether
+    a version is whole is told by the engine that starts with it; the versions after it must hold the same tensors.
+
+    Args:
+        served: tensors of the version that the engine started with; None: it starts with this one.
+
+    Returns:
+        The version's tensors.
 
     Raises:
-        UpdateRejected: a file is missing, differs, lies outside `data_dir`, or its tensors are another model's. An
-            engine that loaded them would serve a mixture of old and new weights without an error.
+        UpdateRejected: a file is missing, differs, lies outside `data_dir`, or its tensors are not `served`. An engine
+            that loaded them would serve a mixture of old and new weights without an error.
     """
-    folder, base = _confined(manifest.path, data_dir), _confined(manifest.base, data_dir)
+    folder = _confined(manifest.path, data_dir)
+    _confined(manifest.base, data_dir)
     if not manifest.files:
         raise UpdateRejected(f"version {manifest.version} names no files")
     for name, wanted in manifest.files.items():
-        found = _digest(_confined(str(folder / name), data_dir))
-        if found != wanted:
-            raise UpdateRejected(f"{folder / name}: want sha256 {wanted[:12]}..., got {found[:12]}...")
+        digest = _digest(_confined(str(folder / name), data_dir))
+        if digest != wanted:
+            raise UpdateRejected(f"{folder / name}: want sha256 {wanted[:12]}..., got {digest[:12]}...")
     stray = {file.name for file in folder.glob("*.safetensors")} - manifest.files.keys()
     if stray:
         raise UpdateRejected(f"{folder} holds {sorted(stray)}, which version {manifest.version} does not name")
-    wanted_tensors, found_tensors = tensor_shapes(base), tensor_shapes(folder)
-    if wanted_tensors != found_tensors:
-        odd = sorted(name for name, _ in wanted_tensors.items() ^ found_tensors.items())
-        raise UpdateRejected(f"{folder} is not a version of {base}: tensors differ, first {odd[0]!r}")
+    found = tensor_shapes(folder)
+    if served is not None and found != served:
+        odd = min(name for name, _ in served.items() ^ found.items())
+        raise UpdateRejected(
+            f"{folder} is not a version of the model that is served: {odd!r} has the shape {found.get(odd, 'none')}, "
+            f"want {served.get(odd, 'none')}"
+        )
+    return found
 
 
 def whole_model(manifest: PolicyManifest, folder: Path) -> Path:
     """Make `folder`: links to what the base holds beside weights, and to the version's weights. For an engine's start.
+
+    Of a version that is an adapter the weights are the base's.
 
     Raises:
         UpdateRejected: the base or the version is gone.
     """
     folder.mkdir()
     try:
-        beside = [file for file in Path(manifest.base).iterdir() if not file.name.endswith(WEIGHT_FILES)]
-        for file in [*beside, *(Path(manifest.path) / name for name in manifest.files)]:
+        base = list(Path(manifest.base).iterdir())
+        beside = [file for file in base if not file.name.endswith(WEIGHT_FILES)]
+        version = [Path(manifest.path) / name for name in manifest.files]
+        for file in base if manifest.adapter_rank else [*beside, *version]:
             (folder / file.name).symlink_to(file.resolve(strict=True))
     except OSError as error:
         raise UpdateRejected(
@@ -58,13 +78,13 @@ def whole_model(manifest: PolicyManifest, folder: Path) -> Path:
     return folder
 
 
-def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor name -> shape over all safetensors files of a folder, from their headers.
+def tensor_shapes(folder: Path) -> Shapes:
+    """Those of all safetensors files of a folder, from their headers.
 
     Raises:
         UpdateRejected: a file is not a safetensors file, or there is none.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: Shapes = {}
     for file in sorted(folder.glob("*.safetensors")):
         header = _header(file)
         shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}

@@ -11,22 +11,56 @@ log = structlog.get_logger("kit")
 MOST_LETTERS = 1_000
 """About so many dead letters of a stream are kept, the newest ones."""
 MOST_FIELDS, MOST_BYTES = 32, 2**20
-"""Of an entry that is set aside so many fields are kept, and so much of each."""
+"""Of an entry that is set aside so many fields are kept, and so much of their values together, and 1 KiB of each name;
+of an entry that is larger, the cause says the size and the digest."""
 CAUSE_CHARACTERS = 1_000
+
+FIRST, TIMES = "first", "times"
+"""Fields of a letter and of an entry that was put back: when it was set aside first, Unix ms, and how often."""
+OWN_FIELDS = ("cause", "id", FIRST, TIMES, "cut")
+"""What a letter has beside the entry's fields; the entry's own fields of these names are not kept."""
 
 _SET_ENTRY_ASIDE = """
 local kind = redis.call('TYPE', KEYS[2]).ok
 if kind ~= 'none' and kind ~= 'stream' then redis.call('RENAME', KEYS[2], KEYS[3]) end
 local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if found then
-  local letter, fields = {}, found[2]
-  for i = 1, math.min(#fields, 2 * tonumber(ARGV[5])), 2 do
-    if fields[i] ~= 'cause' and fields[i] ~= 'id' then
-      letter[#letter + 1] = string.sub(fields[i], 1, ARGV[6])
-      letter[#letter + 1] = string.sub(fields[i + 1], 1, ARGV[6])
+  local own = { cause = '', id = '', first = '', times = '', cut = '' }
+  local letter, fields, cut, left, size, longest = {}, found[2], false, tonumber(ARGV[6]), 0, ''
+  local function kept(text)
+    cut = cut or #text > left
+    text = string.sub(text, 1, left)
+    left = left - #text
+    return text
+  end
+  for i = 1, #fields, 2 do
+    local name, value = fields[i], fields[i + 1]
+    size = size + #name + #value
+    if #value > #longest then longest = value end
+    if own[name] then
+      own[name] = value
+    elseif #letter < 2 * tonumber(ARGV[5]) then
+      cut = cut or #name > 1024
+      letter[#letter + 1] = string.sub(name, 1, 1024)
+      letter[#letter + 1] = kept(value)
+    else
+      cut = true
     end
   end
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'cause', ARGV[2], 'id', ARGV[1], unpack(letter))
+  local cause = ARGV[2]
+  if cut then
+    cause = cause .. string.format('; of %d bytes not all are kept, the longest value has %d and the SHA-1 %s', size,
+                                   #longest, redis.sha1hex(longest))
+  end
+  local function number(text, otherwise)
+    return string.match(text, '^%d+$') and #text < 15 and tonumber(text) or otherwise
+  end
+  local time = redis.call('TIME')
+  local now = 1000 * tonumber(time[1]) + math.floor(tonumber(time[2]) / 1000)
+  local first = string.format('%d', math.min(number(own.first, now), now))
+  local times = string.format('%d', number(own.times, 0) + 1)
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'cause', cause, 'id', ARGV[1], 'first', first,
+             'times', times, 'cut', cut and '1' or '', unpack(letter))
 end
 if ARGV[3] ~= '' then redis.call('XACK', KEYS[1], ARGV[3], ARGV[1]) end
 redis.call('XDEL', KEYS[1], ARGV[1])
@@ -43,7 +77,7 @@ return 1
 
 
 def dead_letters(stream: str) -> str:
-    """Key of the stream that holds what was set aside of `stream`: its fields, the `cause` and the `id` it had."""
+    """Key of the stream that holds what was set aside of `stream`: its fields and `OWN_FIELDS`; see `letters`."""
     return f"{stream}:dead"
 
 

@@ -70,5 +70,6 @@ async def heartbeat(redis: Redis, key: str, value: Callable[[], str]) -> AsyncIt
         async with beside(beat):
             yield
     finally:
-        with suppress(RedisError, OSError):  # it ends by its time to live
-            await redis.delete(key)
+        with suppress(RedisError, OSError, TimeoutError):  # it ends by its time to live
+            async with asyncio.timeout(HEARTBEAT_S):
+                await redis.delete(key)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from typing import Any, cast
 from uuid import uuid4
 
@@ -14,16 +16,29 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from services.contracts import keys
+from services.contracts.ids import purpose_of
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, encode
 from services.kit.dead_letters import is_wrong_type, set_key_aside
-from services.kit.values import hash_value, string_value, text_members
-from services.ledger.records import Balance, GroupRecord, balance_of, episodes_in, manifests_in, record_in
+from services.kit.values import hash_value, string_value, text_members, texts
+from services.ledger.books import SEAL, Books, Correction, correction
+from services.ledger.records import (
+    Balance,
+    GroupRecord,
+    RecordUnreadable,
+    balance_of,
+    counters_in,
+    episodes_in,
+    manifests_in,
+    record_in,
+)
 from services.ledger.states import DropReason, GroupState
 from services.ledger.warnings import Warnings
 
 ROLLOUT, ADVANTAGE, TRAINER = "rollout", "advantage", "trainer"
 """Consumer groups that read `{job}:groups`, `{job}:episodes` and `{job}:scored`."""
 
+MOST_LOSSES = 30
+"""Attempts of one group that may be lost with the machinery: where so many are, the group may be the cause."""
 KEEP_RECORD_S = 86_400
 """A group's record outlives its end by a day, so that a late repeat of any move is recognised."""
 
@@ -100,11 +115,16 @@ class Ledger:
         args = [episode.attempt, episode.k, encode(episode), encode(complete), ROLLOUT]
         return GroupState((await self._run("record", names, args)).decode())
 
-    async def fail(self, group_id: str, attempt: int, cause: str, *, redraw: bool = False) -> GroupState:
-        """Give an attempt up: the group is OPEN again, or DROPPED(infra) after the last one; the owner is told why.
+    async def fail(
+        self, group_id: str, attempt: int, cause: str, *, reason: DropReason = DropReason.INFRA, lost: bool = False
+    ) -> GroupState:
+        """Give an attempt up: the group is OPEN again, or DROPPED(reason) after the last one; the owner is told why.
 
         Args:
-            redraw: the policy's actions may have caused the failure, so the next attempt samples others.
+            reason: whose fault it was. Where it was not the infrastructure's, the policy's actions may have led there,
+                so the next attempt samples others.
+            lost: what it was played with went away. It does not count as one of `max_attempts`, and a group may lose
+                `MOST_LOSSES` attempts like that.
 
         Raises:
             MoveRefused: the attempt was replaced, or the group was dropped.
@@ -112,7 +132,8 @@ class Ledger:
         job = self.job
         names = [keys.group(job, group_id), keys.episodes(job, group_id), keys.groups_stream(job)]
         names += [keys.ledger(job), keys.live(job)]
-        args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S, int(redraw)]
+        redraw = reason is not DropReason.INFRA
+        args = [attempt, cause, ROLLOUT, group_id, KEEP_RECORD_S, int(redraw), reason.value, MOST_LOSSES if lost else 0]
         state = GroupState((await self._run("fail", names, args)).decode())
         await Warnings(self._redis, "rollout").count(job, f"an attempt to play a group failed: {cause}")
         return state
@@ -137,14 +158,51 @@ class Ledger:
             names += [keys.group(job, name), keys.episodes(job, name), keys.scores(job, name)]
         await self._run("consume", names, [epoch, batch, KEEP_RECORD_S, *group_ids])
 
+    async def settle(self, epoch: int, batch: int, group_ids: Sequence[str]) -> int:
+        """The results of these groups are durable: count as consumed what Redis has lost of them. Raises StaleEpoch.
+
+        Args:
+            batch: number under which they are settled, once.
+            group_ids: of one purpose.
+
+        Returns:
+            How many were not counted; 0 too where they were settled before.
+        """
+        purpose = purpose_of(group_ids[0])
+        args = [epoch, f"settled:{batch}", purpose, ROLLOUT, ADVANTAGE, TRAINER, *group_ids]
+        return int(await self._run("settle", self._whole_groups(group_ids), args))
+
     async def drop(self, epoch: int, group_id: str, reason: DropReason) -> bool:
         """End a live group untrained; False when it was not live any more. Raises StaleEpoch."""
-        job = self.job
-        streams = [keys.groups_stream(job), keys.episodes_stream(job), keys.scored_stream(job)]
-        record = [keys.group(job, group_id), keys.episodes(job, group_id), keys.scores(job, group_id)]
-        names = [keys.epoch(job), keys.ledger(job), keys.live(job), *streams, *record]
         args = [epoch, reason.value, group_id, KEEP_RECORD_S, ROLLOUT, ADVANTAGE, TRAINER]
-        return bool(await self._run("drop", names, args))
+        return bool(await self._run("drop", self._whole_groups([group_id]), args))
+
+    async def seal(self, epoch: int, trained: Sequence[str]) -> Books:
+        """What the ledger holds now, for a checkpoint to keep. Raises StaleEpoch, RecordUnreadable.
+
+        Args:
+            trained: the live groups whose effect the checkpoint holds.
+        """
+        job = self.job
+        raw, live = await self._run("seal", [keys.epoch(job), keys.ledger(job), keys.live(job)], [epoch])
+        counters = counters_in(dict(zip(raw[::2], raw[1::2], strict=True)))
+        return Books(job, counters, sorted(texts(live)), list(trained))
+
+    async def catch_up(self, epoch: int, books: Books) -> bool:
+        """Come to the books of a checkpoint if Redis has lost what happened before it; whether it had.
+
+        Raises:
+            StaleEpoch, RecordUnreadable.
+        """
+        if books.job != self.job or not books.seal:
+            return False
+        while True:
+            now = await self._counters()
+            if now.get(SEAL, 0) >= books.seal:
+                return False
+            states = await self._states({*books.live, *await self.live()})
+            if await self._corrected(epoch, correction(books, states), now.get("dropped:infra", 0)):
+                return True
 
     async def live(self) -> list[str]:
         """Ids of the groups that are neither consumed nor dropped, sorted."""
@@ -181,6 +239,34 @@ class Ledger:
     async def manifests(self) -> dict[int, str]:
         """Batch number -> manifest of every batch that no durable checkpoint holds yet."""
         return manifests_in(await hash_value(self._redis, keys.manifests(self.job)))
+
+    async def _counters(self) -> dict[str, int]:
+        return counters_in(await hash_value(self._redis, keys.ledger(self.job)))
+
+    async def _states(self, group_ids: Iterable[str]) -> dict[str, GroupState | None]:
+        """None: the group is unknown, or its record cannot be read."""
+        states = dict.fromkeys(group_ids)
+        for name in states:
+            with suppress(RecordUnreadable):
+                record = await self.record_of(name)
+                states[name] = record.state if record else None
+        return states
+
+    async def _corrected(self, epoch: int, change: Correction, dropped: int) -> bool:
+        """Whether it was made: not when more groups than `dropped` were dropped by now."""
+        forgotten = change.forgotten
+        args: list[object] = [epoch, change.counters[SEAL], ROLLOUT, ADVANTAGE, TRAINER, dropped]
+        args += [len(forgotten), *forgotten, *chain.from_iterable(change.counters.items())]
+        return int(await self._run("catch_up", self._whole_groups(forgotten), args)) >= 0
+
+    def _whole_groups(self, group_ids: Iterable[str]) -> list[str]:
+        """Keys of the ledger, of its streams, and of all that there is of the groups."""
+        job = self.job
+        names = [keys.epoch(job), keys.ledger(job), keys.live(job)]
+        names += [keys.groups_stream(job), keys.episodes_stream(job), keys.scored_stream(job)]
+        for name in group_ids:
+            names += [keys.group(job, name), keys.episodes(job, name), keys.scores(job, name)]
+        return names
 
     async def _run(self, move: str, names: list[str], args: Sequence[Any]) -> Any:
         script = self._redis.register_script(_source(move))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.kit.values import text_of
+from services.kit.values import text_of, texts
 from services.ledger.states import DropReason, GroupState
 
 
@@ -58,6 +58,11 @@ def balance_of(raw: Raw, live: int) -> Balance:
         retried=_number(raw, "retried", 0),
         dropped=dropped,
     )
+
+
+def counters_in(raw: Raw) -> dict[str, int]:
+    """All counters in a job's ledger. Raises RecordUnreadable."""
+    return {name: _number(raw, name) for name in texts(raw)}
 
 
 def record_in(raw: Raw) -> GroupRecord | None:

@@ -3,7 +3,7 @@
     OPEN -> GENERATING -> COMPLETE -> SCORED -> ASSIGNED -> CONSUMED
       ^         |
       +---------+  a failed attempt, while attempts are left
-    any live state -> DROPPED(stale | filtered | infra | cancelled)
+    any live state -> DROPPED(stale | filtered | infra | env_bug | unplayable | cancelled)
 
 Invariant, true after every move: opened = consumed + dropped(by reason) + live.
 """
@@ -40,6 +40,10 @@ class DropReason(StrEnum):
     FILTERED = "filtered"
     """Left out on purpose: it carries no signal."""
     INFRA = "infra"
-    """Infrastructure failed on every attempt; never turned into a reward."""
+    """Infrastructure failed on the last attempt; never turned into a reward."""
+    ENV_BUG = "env_bug"
+    """The environment's own code failed on the last attempt."""
+    UNPLAYABLE = "unplayable"
+    """The environment's texts do not fit the job: a prompt is longer than its budget, or nothing is admissible."""
     CANCELLED = "cancelled"
     """The job ended first."""

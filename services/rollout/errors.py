@@ -1,13 +1,16 @@
 """Errors while a group is played, one class per reason. An error never becomes a reward."""
 
 from services.contracts.faults import FaultClass
+from services.ledger import DropReason
 
 
 class AttemptFailed(Exception):
     """This attempt cannot be finished; the message is the cause that the ledger keeps."""
 
-    redraw = False
-    """The policy's actions may have led here: the same ones again would fail again, so the next attempt draws anew."""
+    reason = DropReason.INFRA
+    """Why the group is dropped where no attempt is left; see `Ledger.fail`."""
+    lost = False
+    """The machinery went away, which says nothing of this group: the attempt does not count against `max_attempts`."""
 
 
 class EnvironmentFault(AttemptFailed):
@@ -15,27 +18,37 @@ class EnvironmentFault(AttemptFailed):
 
     Args:
         fault: INFRA or ENV_BUG; the message begins with it.
+        lost: see `AttemptFailed`.
     """
 
-    def __init__(self, fault: FaultClass, message: str) -> None:
+    def __init__(self, fault: FaultClass, message: str, *, lost: bool = False) -> None:
         super().__init__(f"environment {fault}: {message}")
-        self.redraw = fault == FaultClass.ENV_BUG
+        self.lost = lost
+        self.reason = DropReason.ENV_BUG if fault == FaultClass.ENV_BUG else DropReason.INFRA
 
 
 class InferenceFault(AttemptFailed):
-    """No replica answered with tokens, however often it was asked."""
+    """No replica answered with tokens, however often it was asked.
+
+    Args:
+        lost: see `AttemptFailed`.
+    """
+
+    def __init__(self, message: str, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 class PromptTooLong(AttemptFailed):
     """A prompt exceeds its token budget even when everything that may go is gone."""
 
-    redraw = True
+    reason = DropReason.UNPLAYABLE
 
 
 class NoAdmissibleActions(AttemptFailed):
     """The random actor plays, and the environment does not say which actions are admissible."""
 
-    redraw = True
+    reason = DropReason.UNPLAYABLE
 
 
 class ModelFault(Exception):

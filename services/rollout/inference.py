@@ -20,7 +20,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.contracts import keys
-from services.contracts.messages import Generated, GenerateReply, GenerateRequest, decode, encode
+from services.contracts.messages import (
+    Generated,
+    GenerateItem,
+    GenerateReply,
+    GenerateRequest,
+    MessageTooLarge,
+    decode,
+    encode,
+)
 from services.contracts.sampling import SampledTokens, Sampling
 from services.kit.dead_letters import dead_letters
 from services.kit.streams import StreamTail, append
@@ -107,7 +115,8 @@ class RedisInference:
                     refused = True
                     patience.begin()
             if unanswered >= self._limits.generate_attempts or (refused and patience.is_over()):
-                raise InferenceFault(f"a prompt was sent {len(tried)} times without an answer, the last time: {cause}")
+                without = f"a prompt was sent {len(tried)} times without an answer, the last time: {cause}"
+                raise InferenceFault(without, lost=unanswered < self._limits.generate_attempts)
             await patience.pause()
 
     async def follow_replies(self) -> None:
@@ -165,7 +174,7 @@ class RedisInference:
             except TimeoutError:
                 if until == deadline:
                     waited = f"no live replica serves the job for {self._limits.replica_wait_s:g} s"
-                    raise InferenceFault(waited) from None
+                    raise InferenceFault(waited, lost=True) from None
                 tell_at = math.inf
                 await self._warnings.count(ask.job_id, "prompts wait: no live inference replica serves the job")
 
@@ -183,7 +192,28 @@ class RedisInference:
         items = [one.ask.item for one in asked if not one.answer.done()]
         if not items:
             return
-        request = GenerateRequest(
+        try:
+            payload = encode(self._request(route, items))
+        except MessageTooLarge as error:
+            if len(asked) == 1:
+                _refuse(asked[0], str(error))
+                return
+            half = len(asked) // 2
+            await self._send(route, asked[:half])
+            await self._send(route, asked[half:])
+            return
+        try:
+            sent = await append(self._redis, keys.requests_stream(route.replica), payload)
+        except (RedisError, OSError) as error:
+            log.error("a request could not be sent", replica=route.replica, error=repr(error))
+            for one in asked:
+                _fail(one, f"{route.replica}: the request could not be sent: {error!r}")
+        else:
+            for one in asked:
+                one.entry_id = sent
+
+    def _request(self, route: _Route, items: list[GenerateItem]) -> GenerateRequest:
+        return GenerateRequest(
             job_id=route.job_id,
             reply_to=self._replies.stream,
             items=items,
@@ -193,15 +223,6 @@ class RedisInference:
             stop_token_ids=list(route.sampling.stop_token_ids),
             deadline_unix_s=time.time() + KEPT_UNSAMPLED_S,
         )
-        try:
-            sent = await append(self._redis, keys.requests_stream(route.replica), encode(request))
-        except (RedisError, OSError) as error:
-            log.error("a request could not be sent", replica=route.replica, error=repr(error))
-            for one in asked:
-                _fail(one, f"{route.replica}: the request could not be sent: {error!r}")
-        else:
-            for one in asked:
-                one.entry_id = sent
 
     def _take(self, reply: GenerateReply) -> None:
         for generated in reply.results:
@@ -240,6 +261,11 @@ async def _redis_may_be_away() -> AsyncIterator[None]:
 def _fail(pending: _Pending, cause: str) -> None:
     if not pending.answer.done():
         pending.answer.set_exception(_NoAnswer(cause))
+
+
+def _refuse(pending: _Pending, cause: str) -> None:
+    if not pending.answer.done():
+        pending.answer.set_result(Generated.refusal(pending.ask.item.item_id, cause, retryable=False))
 
 
 def _last_index(tried: list[str], replica: str) -> int:

@@ -2,8 +2,10 @@
 
 import asyncio
 
+from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
+from services.kit.pulse import pulse
 from services.kit.redis import connect
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
@@ -25,14 +27,19 @@ async def serve(settings: Settings) -> None:
         connected_inference(redis, worker, settings.inference_limits()) as inference,
     ):
         rollout = RolloutWorker(redis, environments, inference, settings, worker)
-        async with present(redis, "rollout", worker, rollout.detail):
+
+        def detail() -> dict[str, object]:
+            return {**rollout.detail(), "environment_services": environments.services()}
+
+        async with present(redis, "rollout", worker, detail):
             announce("rollout", None, settings.address_file)
-            await rollout.run(stop)
+            async with pulse(settings.pulse_file, lambda: rollout.turns):
+                await rollout.run(stop)
 
 
 def main() -> None:
     """Read the settings and play; exit status 0 after a drain."""
-    settings = Settings()
+    settings = read_settings(Settings)
     configure_logging("rollout", settings.log_level)
     asyncio.run(serve(settings))
 

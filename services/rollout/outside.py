@@ -21,6 +21,8 @@ from services.contracts.arrays import pack_int32
 PRIVATE_USE = range(0xF0000, 0xFFFFE)
 """Code points of which no text of up to 256 KiB can hold all."""
 
+_IN_A_WORD = re.compile(r"\w")
+
 Quote = Callable[[str], str]
 """What a text from outside passes through on its way into a prompt."""
 
@@ -41,6 +43,9 @@ class OutsideGuard:
         self._alike = re.compile(f"(?=({any_of}))(.)", re.IGNORECASE | re.DOTALL)  # for templates that change the case
         folded = {form for text in self._control for form in self._forms(text)}
         self._forged = re.compile("|".join(map(re.escape, sorted(folded))) or r"(?!)")
+        added = tokenizer.get_added_tokens_decoder().values()
+        self._whole_words = {token.content for token in added if token.single_word}
+        """Tokens that are none inside a word."""
         self._renamed = lru_cache(1)(self._rename)  # built when the first forged token comes: it takes a second
 
     def encode(
@@ -81,17 +86,25 @@ class OutsideGuard:
         return f"{text[:start]}{mark}{broken}{mark}{text[start + len(inner) :]}"
 
     def _encode_marked(self, marked: str, mark: str, *, ends: bool = False) -> bytes:
-        parts = self._written.split(marked)
-        names = {text: f"{mark}{place}{mark}" for place, text in enumerate(self._control)}
-        parts = [names[part] if place % 2 else part.replace(mark, "") for place, part in enumerate(parts)]
+        parts = [part.replace(mark, "") for part in self._written.split(marked)]
+        names = self._names(mark)
+        for place in range(1, len(parts), 2):
+            token = parts[place]
+            beside = (parts[place - 1][-1:], parts[place + 1][:1])
+            if token not in self._whole_words or not any(map(_IN_A_WORD.fullmatch, beside)):
+                parts[place] = names[token]
         return pack_int32(self._renamed(mark).encode("".join(parts), add_special_tokens=ends).ids)
 
+    def _names(self, mark: str) -> dict[str, str]:
+        return {text: f"{mark}{place}{mark}" for place, text in enumerate(self._control)}
+
     def _rename(self, mark: str) -> Tokenizer:
-        names = {text: f"{mark}{place}{mark}" for place, text in enumerate(self._control)}
+        names, normalizer = self._names(mark), self._tokenizer.normalizer
         document = json.loads(self._tokenizer.to_str())
         for token in document["added_tokens"]:
-            if token["content"] in names:
-                token |= {"content": names[token["content"]], "normalized": False}
+            if (name := names.get(token["content"])) is not None:
+                kept = normalizer is None or name in normalizer.normalize_str(name)
+                token |= {"content": name, "normalized": token["normalized"] and kept, "single_word": False}
         _rename_pieces(document["model"], names)
         return Tokenizer.from_str(json.dumps(document))
 

@@ -11,15 +11,15 @@ from redis.asyncio import Redis
 
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.job import JobSpec
+from services.contracts.job import Environment, JobSpec
 from services.contracts.messages import OpenedGroup
 from services.contracts.sampling import Sampling
 from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words, reply_tags
-from services.rollout.errors import JobNotReady
+from services.rollout.errors import JobNotReady, TokenizerError
 from services.rollout.prompts import PromptWriter, Wording
 from services.rollout.reply_format import Projection
-from services.rollout.templates import ChatTemplate, SceneTemplate
+from services.rollout.templates import ChatOptions, ChatTemplate, SceneTemplate
 from services.rollout.tokens import PolicyTokens, load_tokens
 
 log = structlog.get_logger("rollout")
@@ -54,10 +54,7 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
         form = "think" if tokens.chat_template and wanted.use_chat_template else "plain"
     if form == "plain" and (unknown := tokens.unknown_words(plain_words(template, environment.templates))):
         log.warning("the tokenizer does not know words of the template", job_id=job_id, words=unknown)
-    chats = tokens.chat_template if wanted.use_chat_template else None
-    chat = ChatTemplate(chats, tokens.special) if chats else None
-    if chat is not None:
-        chat.check(wanted.system)
+    chat = _chat_template(wanted, tokens)
     return Playbook(
         job_id=job_id,
         spec=spec,
@@ -71,6 +68,23 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
         projection=Projection(reply_tags(template, form, environment.templates)),
         sampling=Sampling(spec.rollout.temperature, spec.rollout.max_completion_length, tokens.stop_ids),
     )
+
+
+def _chat_template(wanted: Environment, tokens: PolicyTokens) -> ChatTemplate | None:
+    """Raises TokenizerError: it cannot write the job's prompts, or there is none for the values that the job has."""
+    if not wanted.use_chat_template:
+        return None
+    if not tokens.chat_template:
+        if wanted.chat_template_kwargs:
+            names = ", ".join(wanted.chat_template_kwargs)
+            raise TokenizerError(
+                f"chat_template_kwargs: want a tokenizer with a chat template, got {names} without one"
+            )
+        return None
+    options = ChatOptions(wanted.chat_template_kwargs, wanted.chat_template_date, wanted.system_role)
+    chat = ChatTemplate(tokens.chat_template, tokens.special, options)
+    chat.check(wanted.system)
+    return chat
 
 
 async def load_playbook(redis: Redis, data_dir: Path, job_id: str) -> Playbook:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 
+from services.contracts.ids import Purpose
 from services.contracts.messages import OpenedGroup
 from services.contracts.observation import KeyedObservation
 from services.ledger import Attempt, MoveRefused
@@ -105,8 +106,8 @@ class Player:
                 cause=cause,
                 exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
             )
-            redraw = isinstance(decisive, AttemptFailed) and decisive.redraw
-            await self._ledger.fail(group.group_id, attempt.number, cause, redraw=redraw)
+            known = decisive if isinstance(decisive, AttemptFailed) else AttemptFailed()
+            await self._ledger.fail(group.group_id, attempt.number, cause, reason=known.reason, lost=known.lost)
 
     async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
         opened = await self._environments.open(self._opening(group, attempt))
@@ -122,7 +123,7 @@ class Player:
         actor = self._actors.get(seat.group.actor)
         if actor is None:
             raise AttemptFailed(f"actor: want one of {sorted(self._actors)}, got {seat.group.actor!r}")
-        may_be_watched = self._watching if seat.group.purpose == "eval" else None
+        may_be_watched = self._watching if seat.group.purpose == Purpose.EVALUATION else None
         onlooker = None if may_be_watched is None else await may_be_watched()
         episode = await self._episode_play(seat, actor, onlooker).play(first)
         if episode.cut_prompts and self._warnings is not None:
@@ -156,11 +157,13 @@ class Player:
 
 
 def _decisive(error: Exception) -> Exception:
-    """Of everything that went wrong side by side, what decides: a refused move first, then what is no known failure."""
+    """Of everything that went wrong side by side, what decides: a refused move first, then what is no known failure,
+    then what was not merely lost."""
     leaves = list(_leaves(error))
     refused = [leaf for leaf in leaves if isinstance(leaf, MoveRefused)]
     unknown = [leaf for leaf in leaves if not isinstance(leaf, AttemptFailed)]
-    return (refused or unknown or leaves)[0]
+    own = [leaf for leaf in leaves if isinstance(leaf, AttemptFailed) and not leaf.lost]
+    return (refused or unknown or own or leaves)[0]
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

@@ -10,7 +10,7 @@ import msgspec
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup
 from services.contracts.observation import KeyedObservation
 from services.contracts.sampling import SampledTokens, Sampling
-from services.ledger import Attempt, GroupState
+from services.ledger import Attempt, DropReason, GroupState
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -93,8 +93,10 @@ class EpisodeLedger(Protocol):
     async def record(self, episode: Episode, group: OpenedGroup) -> GroupState:
         """Store a finished episode. Raises MoveRefused."""
 
-    async def fail(self, group_id: str, attempt: int, cause: str, *, redraw: bool = False) -> GroupState:
-        """Give an attempt up; the next one draws new noise or the same. Raises MoveRefused."""
+    async def fail(
+        self, group_id: str, attempt: int, cause: str, *, reason: DropReason = DropReason.INFRA, lost: bool = False
+    ) -> GroupState:
+        """Give an attempt up, for a reason; a lost one does not count. Raises MoveRefused."""
 
 
 class Warnings(Protocol):

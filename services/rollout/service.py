@@ -63,6 +63,8 @@ class RolloutWorker:
         self._jobs: dict[str, _ServedJob] = {}
         self._warnings = Warnings(redis, "rollout")
         self._plays = Plays(redis)
+        self.turns = 0
+        """Looks at the active jobs since the start."""
 
     def detail(self) -> dict[str, object]:
         """What the worker's heartbeat says of it."""
@@ -72,6 +74,7 @@ class RolloutWorker:
         """Play until `stop`, then finish what is under way, for `drain_s` at most."""
         while not stop.is_set():
             await self._follow_jobs()
+            self.turns += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._settings.discover_every_s)
         await self._drain()

@@ -3,12 +3,19 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.rollout.addresses import split_address
 from services.rollout.limits import EnvironmentLimits, InferenceLimits
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _addresses(listed: str) -> str:
+    for one in listed.split(","):
+        split_address(one)
+    return listed
 
 
 class Settings(BaseSettings):
@@ -17,12 +24,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ROLLOUT_", frozen=True)
 
     redis_url: str
-    env_address: str
-    """host:port of the environment service."""
+    env_address: Annotated[str, AfterValidator(_addresses)]
+    """host:port of the environment service, several with commas between them. A name may stand for many machines."""
     data_dir: Path = Path("runs/.platform")
     """Shared storage; a job's tokenizer lies in it."""
     address_file: Path | None = None
     """Written whole when the worker is ready: the same line of JSON as on stdout."""
+    pulse_file: Path | None = None
+    """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     log_level: str = "INFO"
 
     max_episodes: int = Field(256, ge=1)

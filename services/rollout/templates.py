@@ -6,11 +6,16 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from typing import Any, Literal
 
 import msgspec
-from jinja2 import TemplateError, TemplateSyntaxError
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import JsonValue
 
 from services.contracts.templates import NONE, template_file
 from services.contracts.templates.sandbox import scene_sandbox
@@ -64,10 +69,20 @@ _PROBE = "Task: fetch 1 apple.\nYou see: a door, 2 rooms."
 """A prompt as scenes are; no template has a reason to change a word of it."""
 
 
-class ChatTemplate:
-    """A tokenizer's chat template around one user message, up to the assistant's turn.
+@dataclass(frozen=True)
+class ChatOptions:
+    """What a job says of its tokenizer's chat template."""
 
-    No clock is offered to it: some write today's date, and equal states must give equal prompts.
+    kwargs: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Further values for the template; they come before special tokens of the same name."""
+    today: date | None = None
+    """What a template's clock says; None: it has none. It never moves, because equal states must give equal prompts."""
+    system_role: Literal["system", "user"] = "system"
+    """`user`: the system message begins the user's turn."""
+
+
+class ChatTemplate:
+    """A tokenizer's chat template around one user message, up to the assistant's turn; renders as transformers does.
 
     Args:
         source: Jinja, as the tokenizer's files hold it.
@@ -77,24 +92,27 @@ class ChatTemplate:
         TokenizerError: the source is no Jinja template.
     """
 
-    def __init__(self, source: str, special: dict[str, str]) -> None:
+    def __init__(self, source: str, special: Mapping[str, str], options: ChatOptions = ChatOptions()) -> None:
         sandbox = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
         )
         sandbox.globals["raise_exception"] = _refuse
+        if options.today is not None:
+            sandbox.globals["strftime_now"] = datetime.combine(options.today, time()).strftime
         sandbox.filters["tojson"] = _json  # jinja's own is made for HTML: it writes < as \u003c
-        # marks what the assistant says, for training on chats; it renders to nothing
-        plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", source)
         try:
-            self._template = sandbox.from_string(plain)
+            self._template = sandbox.from_string(source)
         except TemplateSyntaxError as error:
             raise TokenizerError(f"the tokenizer's chat template, line {error.lineno}: {error.message}") from error
-        self._special = special
+        self._source, self._options = source, options
+        self._values = {**special, **options.kwargs}
 
     def render(self, prompt: str, system: str | None = None) -> str:
         """The conversation. AttemptFailed: the tokenizer's template refuses it."""
         messages = [{"role": "user", "content": prompt}]
-        if system is not None:
+        if system is not None and self._options.system_role == "user":
+            messages = [{"role": "user", "content": f"{system}\n\n{prompt}"}]
+        elif system is not None:
             messages.insert(0, {"role": "system", "content": system})
         try:
             return self._write(messages, add_generation_prompt=True)
@@ -102,20 +120,41 @@ class ChatTemplate:
             raise AttemptFailed(f"the tokenizer's chat template: {error}") from error
 
     def check(self, system: str | None = None) -> None:
-        """Make sure that a prompt is in what the template writes; one that loses it would have the policy play blind.
+        """Make sure that the template writes all that it is given; one that loses it would have the policy play blind.
 
         Raises:
-            TokenizerError.
+            TokenizerError: it refuses the conversation, omits the prompt or the system message, or reads none of the
+                values that the job has for it.
         """
-        try:
-            text = self.render(_PROBE, system)
-        except AttemptFailed as error:
-            raise TokenizerError(str(error)) from error
+        unread = [name for name in self._options.kwargs if not re.search(rf"\b{re.escape(name)}\b", self._source)]
+        if unread:
+            raise TokenizerError(
+                f"chat_template_kwargs: want values that the tokenizer's chat template reads, got {', '.join(unread)}"
+            )
+        text = self._trial(None)
         if _PROBE not in text:
             raise TokenizerError(
                 "the tokenizer's chat template omits the message's text: want a template that writes messages whose "
                 f"content is a text, got {text[:80]!r}"
             )
+        if system is not None:
+            self._check_system(system)
+
+    def _check_system(self, system: str) -> None:
+        way = "" if self._options.system_role == "user" else "; system_role: user puts it into the user's turn"
+        try:
+            text = self._trial(system)
+        except TokenizerError as error:
+            raise TokenizerError(f"system: {error}{way}") from error
+        if system.strip() not in text or _PROBE not in text:
+            raise TokenizerError(f"system: the tokenizer's chat template omits the system message{way}")
+
+    def _trial(self, system: str | None) -> str:
+        try:
+            return self.render(_PROBE, system)
+        except AttemptFailed as error:
+            clock = "; want a chat_template_date" if "strftime_now" in str(error) and not self._options.today else ""
+            raise TokenizerError(f"{error}{clock}") from error
 
     def behind_a_reply(self) -> str:
         """What the template writes behind an assistant's turn; "" where it refuses such a conversation."""
@@ -130,13 +169,21 @@ class ChatTemplate:
 
     def _write(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         # transformers passes tools and documents always, and templates ask whether they are None
+        given: dict[str, object] = {"tools": None, "documents": None}
         return self._template.render(
-            messages=messages,
-            tools=None,
-            documents=None,
-            add_generation_prompt=add_generation_prompt,
-            **self._special,
+            **given, messages=messages, add_generation_prompt=add_generation_prompt, **self._values
         )
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks what the assistant says, for training on chats; what it encloses is written as it is."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        inner = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(inner, lineno=line)
 
 
 def _json(value: object, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from services.rollout.errors import TokenizerError
 from services.rollout.templates import ChatTemplate
 
 GENERATION, MODEL = "generation_config.json", "config.json"
-TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
-SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
+TOKENIZER, MAP, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
+_EXTRA = ("extra_special_tokens", "additional_special_tokens")
+_FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
 
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """The JSON files of one folder, each read once; a file that is missing says nothing."""
+    """The JSON files of one folder, each read once; a file that is missing says nothing.
+
+    What they say is read as transformers reads it.
+    """
 
     folder: Path
     _documents: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -32,25 +36,99 @@ class TokenizerFiles:
         return self._documents[file]
 
     def special(self) -> dict[str, str]:
-        """Names such as `bos_token` -> their text; the first of the tokenizer's files that has a name decides."""
-        found: dict[str, str] = {}
-        for name in SPECIAL_NAMES:
-            tokens = (self.document(file).get(name) for file in TOKENIZER)
-            token = next((token for token in tokens if token is not None), None)
-            text = token.get("content") if isinstance(token, dict) else token
-            if isinstance(text, str):
-                found[name] = text
-        return found
+        """Names such as `bos_token` and `image_token` -> their text."""
+        said = self._said()
+        extra = next((said[key] for key in _EXTRA if isinstance(said.get(key), dict)), {})
+        named = {name: value for name, value in said.items() if name.endswith("_token")}
+        texts = {name: _text(value) for name, value in {**named, **_mapping(extra)}.items()}
+        return {name: text for name, text in texts.items() if text is not None}
+
+    def added(self, tokenizer: Tokenizer) -> list[AddedToken]:
+        """Tokens that tokenizer.json does not have as added ones, or has with other flags.
+
+        A special token that no file gives an id is left out: no model has a row for it.
+        """
+        known = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
+        special, found, config = self._special_texts(), dict(known), self.document(TOKENIZER)
+        if "added_tokens_decoder" in config:
+            entries = _in_order(_mapping(config["added_tokens_decoder"]))
+            found |= {token.content: token for token in map(self._token, entries)}
+        else:
+            for text in self.document(ADDED):
+                found.setdefault(text, AddedToken(text, normalized=text not in special, special=text in special))
+        for text in special:
+            if text in found or tokenizer.token_to_id(text) is not None:
+                found[text] = _as_special(found.get(text) or AddedToken(text, special=True, normalized=False))
+        return [token for text, token in found.items() if text not in known or repr(token) != repr(known[text])]
+
+    def _special_texts(self) -> list[str]:
+        lists = (value for key in _EXTRA if isinstance(value := self._said().get(key), list))
+        extra = [text for text in map(_text, next(lists, [])) if text is not None]
+        return list(dict.fromkeys([*self.special().values(), *extra]))
 
     def chat_template(self) -> str | None:
-        """Jinja source; None: there is none."""
+        """Jinja source; None: there is none. Of several the one named default; without it one that refuses to render.
+
+        Raises:
+            TokenizerError: tokenizer_config.json has something else in its place.
+        """
         beside = self.folder / "chat_template.jinja"
         if beside.is_file():
             return beside.read_text("utf-8")
-        template = self.document(TOKENIZER[0]).get("chat_template")
-        if isinstance(template, list):  # several named ones
-            template = next((entry["template"] for entry in template if entry["name"] == "default"), None)
-        return template if isinstance(template, str) else None
+        template = self.document(TOKENIZER).get("chat_template")
+        if template is None or isinstance(template, str):
+            others = {file.stem: "" for file in (self.folder / "additional_chat_templates").glob("*.jinja")}
+            return template if template is not None or not others else _without_default(others)
+        named = _by_name(template) if isinstance(template, list) else template
+        if not isinstance(named, dict) or not all(isinstance(one, str) for one in named.values()):
+            raise TokenizerError(f"{self.folder / TOKENIZER}: chat_template: want a text, or texts by name")
+        return str(named.get("default", _without_default(named)))
+
+    def _said(self) -> dict[str, object]:
+        """The configuration; what the older file of special tokens says counts before it, or where it says nothing."""
+        config, older = self.document(TOKENIZER), self.document(MAP)
+        return {**older, **config} if "added_tokens_decoder" in config else {**config, **older}
+
+    def _token(self, entry: object) -> AddedToken:
+        text, flags = _text(entry), _mapping(entry)
+        if text is None:
+            raise TokenizerError(
+                f"{self.folder / TOKENIZER}: added_tokens_decoder: want tokens with content, got {entry}"
+            )
+        return AddedToken(text, **{flag: bool(flags[flag]) for flag in _FLAGS if flag in flags})
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(token: object) -> str | None:
+    """Of a token as a text or with its flags; None: it is none."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) and text else None
+
+
+def _in_order(entries: Mapping[str, object]) -> list[object]:
+    """By id, as they were added."""
+    return [entries[key] for key in sorted(entries, key=lambda key: int(key) if key.isdecimal() else 0)]
+
+
+def _as_special(token: AddedToken) -> AddedToken:
+    if token.special:
+        return token
+    flags = {flag: getattr(token, flag) for flag in _FLAGS}
+    return AddedToken(token.content, **{**flags, "special": True})
+
+
+def _without_default(names: Iterable[str]) -> str:
+    """A template that refuses to render: a job that uses none is not to be bothered."""
+    why = f"the tokenizer has several templates and none is named default, only {', '.join(sorted(names))}"
+    return "{{ raise_exception(" + json.dumps(why) + ") }}"
+
+
+def _by_name(entries: list[object]) -> dict[str, object]:
+    named = [_mapping(entry) for entry in entries]
+    return {str(entry.get("name")): entry.get("template") for entry in named}
 
 
 def _object(path: Path) -> dict[str, object]:

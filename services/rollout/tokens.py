@@ -6,16 +6,17 @@ Sampled tokens are stored as the engine returned them and never encoded again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from functools import lru_cache, partial
 from pathlib import Path
 
 from jinja2 import TemplateError
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
 from services.rollout.errors import TokenizerError
 from services.rollout.outside import OutsideGuard, Quote
-from services.rollout.templates import ChatTemplate
+from services.rollout.templates import ChatOptions, ChatTemplate
 from services.rollout.tokenizer_files import TokenizerFiles, stop_tokens
 
 CACHED_TEXTS = 4_096
@@ -122,10 +123,7 @@ def load_tokens(folder: Path) -> PolicyTokens:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     special, template = files.special(), files.chat_template()
-    # as transformers does: what the config calls special is one token, also where the vocabulary alone knows it
-    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    known = [text for text in special.values() if text not in added and tokenizer.token_to_id(text) is not None]
-    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in known])
+    tokenizer.add_tokens(files.added(tokenizer))
     stop = stop_tokens(files, tokenizer, _chat(template, special))
     if not stop.ids:
         raise TokenizerError(
@@ -145,6 +143,6 @@ def _tokenizer(file: Path) -> Tokenizer:
 def _chat(template: str | None, special: dict[str, str]) -> ChatTemplate | None:
     """None: there is no template, or it is broken, which is told where it is used."""
     try:
-        return ChatTemplate(template, special) if template is not None else None
+        return ChatTemplate(template, special, ChatOptions(today=date.min)) if template is not None else None
     except TemplateError:
         return None

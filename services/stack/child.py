@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.kit.process import die_with_parent, kill_group
+from services.kit.pulse import Sign, Stillness, cpu_s, sign_in
 
 PROBE_EVERY_S = 0.1
+LOOK_EVERY_S = 1.0
 _TAIL_CHARACTERS = 1_500
 
 Variables = Callable[[Mapping[str, str]], Mapping[str, str]]
@@ -38,6 +40,10 @@ class ServicePlan:
     """Longest time from SIGTERM to its end; then SIGKILL."""
     needed: bool = False
     """The stack does not come up without it."""
+    pulse: Path | None = None
+    """The file that it touches while it works; see `kit.pulse`."""
+    lives: Callable[[], bool] | None = None
+    """Whether it answers at all, for one that touches no file."""
 
 
 class StartFailed(Exception):
@@ -99,6 +105,21 @@ class Child:
     async def ended(self) -> int:
         """Wait for its end; returns the exit status, -n for signal n."""
         return await self._process.wait()
+
+    async def hung(self, after_looks: int) -> None:
+        """Wait until it has given no sign of life, looked for once a second, so many times in a row."""
+        stillness, answers = Stillness(after_looks), 0
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self.plan.lives is not None:
+                answers += await asyncio.to_thread(self.plan.lives)
+                sign = Sign(answers, cpu_s(self.pid))
+            elif self.plan.pulse is not None:
+                sign = await asyncio.to_thread(sign_in, self.plan.pulse, self.pid)
+            else:
+                sign = Sign(None)
+            if stillness.hangs(sign):
+                return
 
     async def stop(self, deadline_s: float | None = None) -> bool:
         """SIGTERM, then SIGKILL to its whole session when the deadline passed. True: it obeyed."""

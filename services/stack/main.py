@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from pydantic import ValidationError
 
@@ -19,7 +20,8 @@ from services.stack.settings import Settings
 from services.stack.supervisor import RestartLimits, Supervisor
 from services.stack.valkey import plan_valkey
 
-OK, FAILED, REFUSED = 0, 1, 2
+OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+STARTED_UNIX_S = time.time()
 
 
 def say(line: str) -> None:
@@ -32,19 +34,20 @@ async def run_until_stopped(
     supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, object]], settings: Settings
 ) -> int:
     """Start, say where, keep alive, stop. The first signal stops in order, the second one at once."""
-    stop, hurry = asyncio.Event(), asyncio.Event()
+    stop, hurry, came = asyncio.Event(), asyncio.Event(), list[signal.Signals]()
 
-    def signalled() -> None:
+    def signalled(number: signal.Signals) -> None:
+        came.append(number)
         (hurry if stop.is_set() else stop).set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, signalled)
+        asyncio.get_running_loop().add_signal_handler(number, signalled, number)
     if settings.handover:
         _stop_with_starter(stop)
-    working = asyncio.create_task(_start_and_watch(supervisor, record, settings))
+    working = asyncio.create_task(start_and_watch(supervisor, record, settings))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    status = OK
+    status = INTERRUPTED if came[:1] == [signal.SIGINT] else OK
     if working.done():
         say(f"giving up: {working.exception()}")
         status = FAILED
@@ -70,36 +73,49 @@ def _stop_with_starter(stop: asyncio.Event) -> None:
     loop.add_reader(sys.stdin.fileno(), heard)
 
 
-async def _start_and_watch(
+async def start_and_watch(
     supervisor: Supervisor, record: Callable[[Mapping[str, int]], Mapping[str, object]], settings: Settings
 ) -> None:
+    """Start all and keep it alive, for ever; the record in the data folder names the processes that run."""
     await supervisor.start()
-    write_record(settings.data_dir, record(supervisor.pids()))
+
+    def note() -> None:
+        with suppress(OSError):  # a full disk: who looks for a process finds the one before
+            write_record(settings.data_dir, record(supervisor.pids()))
+
+    note()
+    supervisor.restarted = note
     say(f"the stack is up: API {supervisor.addresses['api']}, data in {settings.data_dir}; Ctrl-C stops it")
     await supervisor.watch()
 
 
+def _record_of(supervisor: Supervisor, settings: Settings, pids: Mapping[str, int]) -> dict[str, object]:
+    addresses = supervisor.addresses
+    return {
+        "pid": os.getpid(),
+        "api_url": addresses["api"],
+        "data_dir": str(settings.data_dir.absolute()),
+        "started_unix_s": STARTED_UNIX_S,
+        "services": {name: {"pid": pid, "address": addresses.get(name)} for name, pid in pids.items()},
+    }
+
+
 async def run(settings: Settings) -> int:
-    """Plan the stack and run it. Exit status: 0 stopped as asked, 1 a service that the others need did not start."""
+    """Plan the stack and run it. Exit status: 0 stopped by SIGTERM, 1 a service that the others need did not start,
+    130 stopped by Ctrl-C."""
     valkey = None if settings.redis_url else plan_valkey(settings.data_dir / "valkey")
     redis_url = valkey.url if valkey else settings.redis_url
-    limits = RestartLimits(restarts=settings.restarts)
+    limits = RestartLimits(restarts=settings.restarts, hung_looks=settings.hung_s)
     supervisor = Supervisor(stack_stages(settings, valkey, redis_url), settings.data_dir / "logs", say, limits)
 
     def record(pids: Mapping[str, int]) -> dict[str, object]:
-        return {
-            "pid": os.getpid(),
-            "api_url": supervisor.addresses["api"],
-            "data_dir": str(settings.data_dir.absolute()),
-            "started_unix_s": time.time(),
-            "services": {name: {"pid": pid, "address": supervisor.addresses.get(name)} for name, pid in pids.items()},
-        }
+        return _record_of(supervisor, settings, pids)
 
     return await run_until_stopped(supervisor, record, settings)
 
 
 def main() -> int:
-    """Exit status: 0 stopped as asked, 1 a needed service did not start, 2 bad settings, or folder or port in use."""
+    """Exit status: as `run`, and 2: bad settings, or folder or port in use."""
     try:
         settings = Settings()
         with held_folder(settings.data_dir):

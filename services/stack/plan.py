@@ -24,12 +24,14 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
     shared = {**dict.fromkeys(_THREAD_VARIABLES, str(settings.threads)), "TOKENIZERS_PARALLELISM": "false"}
 
     def service(name: str, prefix: str, variables: Variables, stop_s: float, *, needed: bool = False) -> ServicePlan:
+        pulse = data_dir / "pulses" / name
+
         def all_variables(addresses: Mapping[str, str]) -> dict[str, str]:
-            own = {"LOG_LEVEL": settings.log_level, **variables(addresses)}
+            own = {"LOG_LEVEL": settings.log_level, "PULSE_FILE": str(pulse), **variables(addresses)}
             return {**shared, **{f"{prefix}{key}": value for key, value in own.items()}}
 
         command = [sys.executable, "-m", f"services.{name}.main"]
-        return ServicePlan(name, command, all_variables, stop_s=stop_s, needed=needed)
+        return ServicePlan(name, command, all_variables, stop_s=stop_s, needed=needed, pulse=pulse)
 
     def with_redis(**more: str) -> Variables:
         return lambda _: {"REDIS_URL": redis_url, "DATA_DIR": str(data_dir), **more}
@@ -61,7 +63,9 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
 
     vllm = settings.found_vllm_python()
     inference = {"VLLM_PYTHON": str(vllm)} if vllm else {}
-    first = [ServicePlan("valkey", valkey.command, probe=valkey.answers, needed=True)] if valkey else []
+    first = (
+        [ServicePlan("valkey", valkey.command, probe=valkey.answers, lives=valkey.lives, needed=True)] if valkey else []
+    )
     environments = service("env", "ENV_SERVICE_", env, stop_s=settings.drain_s + 8.0, needed=True)
     rest = [
         service("inference", "INFERENCE_", with_redis(**inference), stop_s=25.0),

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     """CPU threads of each numerical library in each service."""
     restarts: int = Field(6, ge=0)
     """Crashes of one service in a row after which the stack says so and tries it less and less often."""
+    hung_s: int = Field(60, ge=5)
+    """A service that gives no sign of life for so long is killed and started again; one that computes has 15 times as
+    long."""
     drain_s: float = Field(2.0, ge=0)
     """Time for groups under way when the stack stops; what is not finished is played again at the next start."""
     log_level: str = "INFO"

@@ -27,6 +27,8 @@ class RestartLimits:
     """Up to so many seconds."""
     steady_s: float = 60.0
     """A service that lived for so long has recovered: its next crash is the first in a row."""
+    hung_looks: int = 60
+    """A service that gave no sign of life at so many looks in a row, one a second, is killed and started again."""
 
 
 class Supervisor:
@@ -39,9 +41,15 @@ class Supervisor:
     """
 
     def __init__(
-        self, stages: Sequence[Sequence[ServicePlan]], logs: Path, say: Say, limits: RestartLimits | None = None
+        self,
+        stages: Sequence[Sequence[ServicePlan]],
+        logs: Path,
+        say: Say,
+        limits: RestartLimits | None = None,
     ) -> None:
         self._stages, self._logs, self._say = stages, logs, say
+        self.restarted: Callable[[], None] = lambda: None
+        """Called when a service has another process than before."""
         self._limits = limits or RestartLimits()
         self._children: dict[str, Child] = {}  # in order of start
         self._watchers: list[asyncio.Task[None]] = []
@@ -106,7 +114,7 @@ class Supervisor:
         plan, limits, crashes, wait_s = child.plan, self._limits, 0, 0.0
         while True:
             began = time.monotonic()
-            status = await child.ended()
+            how = await self._ended_or_hung(child)
             child.kill()  # what it left behind in its session
             if self._guardian is not None:
                 self._guardian.forget(child.pid)
@@ -116,7 +124,7 @@ class Supervisor:
             longest_s = limits.longest_wait_s if crashes <= limits.restarts else limits.patient_wait_s
             wait_s = limits.first_wait_s if crashes == 1 else min(2 * wait_s, longest_s)
             if crashes <= limits.restarts:
-                self._say(f"{plan.name} ended with {status}; restart {crashes} in {wait_s:g} s, log {child.log}")
+                self._say(f"{plan.name} {how}; restart {crashes} in {wait_s:g} s, log {child.log}")
             elif crashes == limits.restarts + 1:
                 self._say(
                     f"{plan.name} crashed {crashes} times in a row; the others go on without it, and it is tried again "
@@ -125,10 +133,27 @@ class Supervisor:
             await asyncio.sleep(wait_s)
             child = await self._started_again(child, quiet=crashes > limits.restarts)
 
+    async def _ended_or_hung(self, child: Child) -> str:
+        """Wait for its end, and see to that when it hangs; how it ended, in words."""
+        ended = asyncio.create_task(child.ended())
+        hung = asyncio.create_task(child.hung(self._limits.hung_looks))
+        try:
+            await asyncio.wait({ended, hung}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return f"ended with {ended.result()}"
+            hung.result()
+            child.kill()
+            await ended
+            return f"hung, without a sign of life for {self._limits.hung_looks} s, and was killed"
+        finally:
+            ended.cancel()
+            hung.cancel()
+
     async def _started_again(self, child: Child, *, quiet: bool) -> Child:
         """The service's next process, ready or stopped; the one before it where none could be made."""
         try:
             child = await self._spawn(child.plan)
+            self.restarted()
             await self._until_ready(child)
         except StartFailed as failure:
             if not quiet:

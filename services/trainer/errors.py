@@ -24,7 +24,7 @@ class DrainRequested(Exception):
 
 
 class NoReplicaFree(Exception):
-    """Every live inference replica serves another job; the message is the reason why this one waits."""
+    """Nobody can serve or play the job now; the message is the reason why it waits."""
 
 
 class CheckpointBroken(ValueError):

@@ -11,6 +11,7 @@ from services.contracts.events import AnyBody, Phase, PhaseBegan, StateReached, 
 from services.contracts.messages import JobEvent, decode
 from services.contracts.states import JobState
 from services.kit.streams import RawEntry, append, payload_of
+from services.ledger.ended_jobs import let_expire
 from services.ledger.warnings import Warnings
 
 
@@ -27,8 +28,13 @@ class Events:
         await append(self._redis, self._stream, encoded(body))
 
     async def state(self, state: JobState, error: str | None = None) -> None:
-        """RUNNING, PAUSED, SUCCEEDED, FAILED (with its sentence) or CANCELLED."""
+        """A state that the job reached, FAILED with its sentence; see `ended` for its last one."""
         await self.add(StateReached(state=state, error=error))
+
+    async def ended(self, state: JobState, error: str | None = None) -> None:
+        """The last word on the job; what it leaves in Redis goes after a while."""
+        await self.state(state, error)
+        await let_expire(self._redis, self._job)
 
     async def queued(self, reason: str) -> None:
         """QUEUED again, with the reason; not told a second time while nothing else happened."""

@@ -17,6 +17,8 @@ class Settings(BaseSettings):
     """Shared storage: what the trainer writes, replicas and the API read."""
     address_file: Path | None = None
     """Written whole when the worker is ready: the same line of JSON as on stdout."""
+    pulse_file: Path | None = None
+    """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     log_level: str = "INFO"
     torch_threads: int = Field(1, ge=1)
     """On few cores the engine needs the others while the trainer computes."""
@@ -31,6 +33,9 @@ class Settings(BaseSettings):
     """A job that trainers took up so often in a row without anything new fails; at half of it its owner is warned."""
     child_start_s: float = Field(300.0, ge=120)
     """Longest start of the pool's child until it is up; imports take 25 times as long on a busy machine."""
+    child_hung_s: float = Field(60.0, ge=4)
+    """A child that gives no sign of life for so long is killed and its job taken up again; one that computes has 15
+    times as long."""
     visibility_timeout_s: float = Field(40.0, ge=3)
     """A message whose worker was not heard of for so long is delivered again (60 s to recover: design)."""
     restore_interval_s: float = Field(10.0, gt=0)

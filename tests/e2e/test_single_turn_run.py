@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from services.contracts.archive import read_archive
+from services.ledger import DropReason
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -96,7 +97,7 @@ def test_rows_of_ones_own_train_a_given_model_and_a_baseline_that_cannot_be_had_
     summary = json.loads((folder.path / "runs" / "rows" / "summary.json").read_text())
     assert summary["state"] == "SUCCEEDED"
     assert [one["label"] for one in summary["evaluations"]] == ["before", "after", "task_hidden", "task_shuffled"]
-    assert summary["ledger"]["dropped"] == {"stale": 0, "filtered": 0, "infra": 1, "cancelled": 0}
+    assert summary["ledger"]["dropped"] == {reason: int(reason == "unplayable") for reason in DropReason}
 
 
 def test_gigpo_without_an_environment_of_many_turns_is_refused_in_one_sentence(folder: Folder) -> None:

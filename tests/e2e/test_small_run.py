@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 import yaml
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services.contracts.archive import read_archive
@@ -160,6 +161,31 @@ def test_the_household_example_shares_states_and_is_evaluated_on_the_split_that_
             assert rewards[:-1] == [0.0] * (len(rewards) - 1)
             assert rewards[-1] == float(episode.won)
     assert shared > steps / 2  # random play of a group meets again in nine steps of ten
+
+
+def test_an_adapter_is_trained_on_a_finished_policy_and_merged_into_its_checkpoint(platform: Platform):
+    first = str(platform.summary("first")["job_id"])
+    document = spec()
+    document["model"] = {"model": f"job:{first}/final", "tuner_type": "lora", "lora_rank": 4}
+    document["training"].update(learning_rate=0.01)  # type: ignore[attr-defined]
+    (platform.folder / "lora.yaml").write_text(yaml.safe_dump(document))
+    platform.run("train", "lora.yaml", "--name", "lora")
+    summary = platform.summary("lora")
+    assert (summary["state"], summary["tuner_type"], summary["batches"]) == ("SUCCEEDED", "lora", BATCHES)
+    assert isinstance(summary["mismatch_kl_mean"], float)
+    assert summary["mismatch_kl_mean"] < 0.015
+    folder = platform.folder / "runs/.platform/jobs" / str(summary["job_id"])
+    newest = max((folder / "policy").iterdir())
+    assert {file.name for file in newest.iterdir()} == {"adapter_model.safetensors", "adapter_config.json"}
+    begun = AutoModelForCausalLM.from_pretrained(folder / "base")
+    ended = AutoModelForCausalLM.from_pretrained(platform.folder / "runs" / "lora" / "checkpoint")
+    adapted = PeftModel.from_pretrained(begun, str(newest))
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        wanted = adapted(ids).logits
+        assert torch.allclose(ended(ids).logits, wanted, atol=1e-4)
+        with adapted.disable_adapter():
+            assert not torch.allclose(adapted(ids).logits, wanted, atol=1e-2)
 
 
 def watched(said: str) -> list[dict[str, object]]:

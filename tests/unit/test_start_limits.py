@@ -26,7 +26,7 @@ def test_a_start_may_take_minutes(what: str) -> None:
 
 
 def test_who_waits_for_a_start_waits_longer_than_it_may_take() -> None:
-    rollout = Rollout(redis_url="redis://x", env_address="x")
+    rollout = Rollout(redis_url="redis://x", env_address="x:1")
     assert rollout.open_timeout_s > LIMITS["environment worker"]
     assert LIMITS["service of the stack"] > LIMITS["environment worker"]
     assert Trainer(redis_url="redis://x").ack_timeout_s > LIMITS["vLLM"]

@@ -9,6 +9,7 @@ import httpx
 from gigpo.client.asynchronous.access import AccessCalls
 from gigpo.client.asynchronous.artifacts import ArtifactCalls
 from gigpo.client.asynchronous.catalogue import CatalogueCalls
+from gigpo.client.asynchronous.dead_letters import DeadLetterCalls
 from gigpo.client.asynchronous.evaluations import EvaluationCalls
 from gigpo.client.asynchronous.insight import InsightCalls
 from gigpo.client.asynchronous.jobs import JobCalls
@@ -16,7 +17,9 @@ from gigpo.client.http.retries import Retries
 from gigpo.client.http.session import session_arguments
 
 
-class AsyncGigpoClient(JobCalls, ArtifactCalls, InsightCalls, EvaluationCalls, CatalogueCalls, AccessCalls):
+class AsyncGigpoClient(
+    JobCalls, ArtifactCalls, InsightCalls, EvaluationCalls, CatalogueCalls, DeadLetterCalls, AccessCalls
+):
     """A session with one API; use it in one thread at a time.
 
         async with AsyncGigpoClient("http://127.0.0.1:8400") as gigpo:

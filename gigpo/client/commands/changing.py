@@ -26,6 +26,8 @@ Sort = Annotated[str, typer.Option("--sort", metavar="regret|visits|return", hel
 Text = Annotated[str | None, typer.Option("--text", help="Only states whose task or anchor holds this.")]
 LONGEST = 110
 """Characters of an anchor in a table."""
+LONGEST_TASK = 60
+"""And of a task, which stands beside it."""
 
 
 @says_errors
@@ -124,8 +126,8 @@ def states(
 
 def states_table(found: Sequence[State]) -> Table:
     """One row a state."""
-    names = ("regret", "return", "visits", "usual action", "best action", "state", "a visit")
-    table = Table(*(Column(name, justify="right" if name in names[:3] else "left") for name in names), box=None)
+    names = ["regret", "return", "visits", "usual action", "best action", "task", "state", "a visit"]
+    table = _table(names, right=3, tasks=has_tasks(found))
     for one in found:
         usual = next((action for action in one.actions if action.action == one.usual_action), None)  # of many, 20 come
         share = f" {usual.share:.0%}" if usual else ""
@@ -136,16 +138,28 @@ def states_table(found: Sequence[State]) -> Table:
             str(one.visits),
             f"{one.usual_action}{share}",
             one.best_action or "–",
+            *([short(one.task, LONGEST_TASK)] if has_tasks(found) else []),
             short(one.anchor or one.task),
             f"{place.group_id} e{place.k}·{place.step_index}",
         )
     return table
 
 
-def short(text: str) -> str:
+def _table(names: Sequence[str], *, right: int, tasks: bool) -> Table:
+    """A table with these columns, the first `right` of them for numbers; without `tasks` without that column."""
+    columns = [Column(name, justify="right" if at < right else "left") for at, name in enumerate(names)]
+    return Table(*(column for column in columns if tasks or column.header != "task"), box=None)
+
+
+def has_tasks(found: Sequence[State | MovedState]) -> bool:
+    """Whether a state is told by more than its own text: the same one means something else under another task."""
+    return any(one.task and one.anchor not in (None, "", one.task) for one in found)
+
+
+def short(text: str, longest: int = LONGEST) -> str:
     """One line of a table."""
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+    return line if len(line) <= longest else f"{line[:longest]}…"
 
 
 def _print_changes(found: Changes, words: Console) -> None:
@@ -157,14 +171,14 @@ def _print_changes(found: Changes, words: Console) -> None:
     if not found.compared:
         words.print("no state recurs: the tasks differ, or --min-visits and --width leave too few visits")
         return
-    names = ("moved", "chance", "visits", "return", "action then → now", "state")
-    table = Table(*(Column(name, justify="right" if name in names[:4] else "left") for name in names), box=None)
+    names, tasks = ["moved", "chance", "visits", "return", "action then → now", "task", "state"], has_tasks(found.items)
+    table = _table(names, right=4, tasks=tasks)
     for one in found.items:
-        table.add_row(*_moved_cells(one))
+        table.add_row(*_moved_cells(one, tasks=tasks))
     words.print(table)
 
 
-def _moved_cells(one: MovedState) -> list[str]:
+def _moved_cells(one: MovedState, *, tasks: bool) -> list[str]:
     gained = max(one.actions, key=lambda action: action.share_after - action.share_before)
     lost = min(one.actions, key=lambda action: action.share_after - action.share_before)
     return [
@@ -173,6 +187,7 @@ def _moved_cells(one: MovedState) -> list[str]:
         f"{one.visits_before} → {one.visits_after}",
         f"{one.return_before:.2f} → {one.return_after:.2f}",
         f"{lost.action} {lost.share_before:.0%} → {gained.action} {gained.share_after:.0%}",
+        *([short(one.task, LONGEST_TASK)] if tasks else []),
         short(one.anchor or one.task),
     ]
 

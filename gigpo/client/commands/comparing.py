@@ -20,7 +20,7 @@ from gigpo.client.errors import BadInput, GigpoError
 from gigpo.client.flags import takes_job_flags
 from gigpo.client.follow import follow
 from gigpo.client.models import Job, JsonObject
-from gigpo.client.own_files import filling, require_own
+from gigpo.client.own_files import filling, require_own, require_writable
 from gigpo.client.results import Destination, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
 from gigpo.client.synchronous import GigpoClient
@@ -74,6 +74,7 @@ def compare(
     words, folder = console(json_output), runs / title
     destination = Destination(runs, folder, force)
     require_own(folder, "comparison", force=force)
+    require_writable(folder)
     missing = [cell for cell in cells if read_result(folder / cell.name, cell) is None]
     for cell in missing:
         require_results_folder(folder / cell.name, *_replaced(folder, cell, force=force), force=force)

@@ -17,7 +17,7 @@ from gigpo.client.missing import how_to_install, missing_package
 from gigpo.client.models import JsonObject
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.stack import running_stack
-from services.contracts.plain_errors import one_of
+from services.contracts.plain_errors import in_words, one_of
 from services.contracts.rest.catalogue import EnvironmentView
 from services.presentation.schema_words import kwargs_in_words
 
@@ -110,7 +110,9 @@ def _views(found: list[JsonObject]) -> list[EnvironmentView]:
     try:
         return [EnvironmentView.model_validate(one, extra="ignore") for one in found]
     except ValidationError as error:
-        raise BadAnswer(f"the list of environments can't be read: {error.errors()[0]['msg']}") from error
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BadAnswer(f"the list of environments can't be read: {place}: {in_words(first)}") from error
 
 
 def _found(runs: Path, api: str | None) -> list[JsonObject]:

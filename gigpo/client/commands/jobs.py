@@ -13,6 +13,7 @@ from gigpo.client.completion import values_of
 from gigpo.client.document import overrides
 from gigpo.client.follow import event_line, follow
 from gigpo.client.models import Job
+from gigpo.client.own_files import require_writable
 from gigpo.client.report import number_text
 from gigpo.client.results import Destination, require_results_folder
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, following, says_errors
@@ -220,7 +221,9 @@ def follow_job(
     with following(runs, api, words) as client:
         found = client.find(job)
         destination = Destination(runs, output, force)
-        require_results_folder(destination.folder(found.name or found.id, found.id), found.id, force=force)
+        folder = destination.folder(found.name or found.id, found.id)
+        require_results_folder(folder, found.id, force=force)
+        require_writable(folder)
         ended = follow(client, found, words)
         status = finish(client, ended, destination, words, json_output=json_output)
     raise typer.Exit(status)

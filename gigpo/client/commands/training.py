@@ -20,6 +20,7 @@ from gigpo.client.follow import follow
 from gigpo.client.migration import TRAINERS, job_file_from
 from gigpo.client.migration.translation import document as job_document
 from gigpo.client.models import Job, JsonObject
+from gigpo.client.own_files import require_writable
 from gigpo.client.results import Destination, other_owner, require_results_folder, save_results
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, console, emit, platform_for, says_errors
 from gigpo.client.synchronous import GigpoClient
@@ -77,7 +78,8 @@ def train(
     A folder --output that holds another job's results, or anything else, is refused without --force, which replaces
     files of the same name and removes no other one.
 
-    Without a running stack one is started, and stopped when the job has ended. Ctrl-C, or closing the terminal, leaves
+    Without a running stack one is started, and stopped when the job has ended; with --no-follow it goes on until
+    `gigpo jobs follow JOB` has seen the end, or `gigpo down`. Ctrl-C, or closing the terminal, leaves
     the job running: `gigpo jobs follow JOB` watches it again. Exit codes: 0 done, 1 the job failed or was cancelled,
     2 something you gave is wrong, 3 no API answers.
     """
@@ -134,6 +136,8 @@ def submit_and_follow(
         BadInput: the results could not be written; before anything is started.
     """
     spec, words = checked(document), console(json_output)
+    if follow_job:
+        require_writable(destination.output or destination.runs)
     if follow_job and (destination.output or spec.name):
         folder = destination.folder(spec.name or "")
         require_results_folder(folder, force=destination.force)
@@ -146,6 +150,11 @@ def submit_and_follow(
         for warning in job.warnings:
             words.print(f"warning: {warning}")
         if not follow_job:
+            if api is None:
+                words.print(
+                    f"the stack goes on with it: `gigpo jobs follow {job.id}` watches it, writes its results and stops "
+                    "a stack that was started for it; `gigpo down` stops the stack at once"
+                )
             if json_output:
                 emit(job.model_dump())
             return

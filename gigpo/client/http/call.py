@@ -15,6 +15,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from gigpo.client.errors import ApiRefused, BadAnswer, BadInput, refusal_class
 from gigpo.client.http.retries import retry_after_s
 from gigpo.client.models import JsonObject
+from services.contracts.plain_errors import in_words
 
 T = TypeVar("T")
 QueryValue = str | int | float | bool | None
@@ -150,5 +151,5 @@ def _query_text(value: QueryValue) -> str:
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}"
+        return f"{'.'.join(map(str, first['loc'])) or 'body'}: {in_words(first)}"
     return str(error).splitlines()[0]

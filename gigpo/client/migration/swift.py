@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from gigpo.client.completion import environment_ids
+from gigpo.client.errors import BadInput
 from gigpo.client.migration.script import Command
 from gigpo.client.migration.translation import Translation, no_folder, number_of, typed
 from services.contracts.foreign import SOURCES, synonyms
@@ -18,12 +19,14 @@ from services.contracts.rewards import BUILT_IN_REWARDS
 
 SOURCE = SOURCES["ms-swift"]
 _PROMPT_TOKENS = 2048
+LORA_RATE, LORA_DROPOUT = 1e-4, 0.05
+"""ms-swift's defaults for adapters."""
 _COUNTED = spaced(
     "per_device_train_batch_size gradient_accumulation_steps steps_per_generation generation_batch_size max_steps"
     " train_iters num_train_epochs warmup_ratio lr_warmup_fraction save_steps eval_steps micro_batch_size"
     " global_batch_size dataset split_dataset_ratio max_length vllm_max_model_len report_to rlhf_type use_vllm"
     " async_generate output_dir system reward_funcs reward_weights gym_env use_gym_env max_turns torch_dtype bf16"
-    " advantage_estimator scale_rewards run_name"
+    " advantage_estimator scale_rewards run_name tuner_type train_type"
 )
 """Flags that are not taken one by one."""
 Given = dict[str, list[str]]
@@ -47,20 +50,29 @@ def translated(command: Command, folder: Path) -> Translation:
         folder: where the script lies; a system prompt may be a file beside it.
     """
     given, job = dict(_given(command.words)), Translation(SOURCE)
+    _require_grpo(given)
     for name, values in given.items():
         key = synonyms().get(name, name)
-        if name not in _COUNTED and key in flags():
+        if name not in _COUNTED and key.partition(".")[0] in flags():
             value = [typed(one) for one in values] if len(values) > 1 else typed(values[0]) if values else True
             job.put(key, value, _flag(name, given))
         elif name not in _COUNTED:
             job.leave(_flag(name, given), name)
     _model(job, given)
+    _tuner(job, given)
     _task(job, given, folder)
     _batch(job, given, command.variables)
     _rest(job, given)
     job.with_defaults()
     job.valid()
     return job
+
+
+def _require_grpo(given: Given) -> None:
+    """Raises BadInput: a job of another kind would train something that nobody asked for."""
+    kind = str(_one(given, "rlhf_type", "grpo"))
+    if kind != "grpo":
+        raise BadInput(f"--rlhf_type {kind}: want grpo, {kind} is not trained here; GRPO and its relatives alone are")
 
 
 def _given(words: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -125,7 +137,7 @@ def _task(job: Translation, given: Given, folder: Path) -> None:
             if one in given:
                 job.left.append((_flag(one, given), "the environment brings tasks and rewards (use_gym_env: true)"))
     else:
-        _prompts(job, given)
+        _prompts(job, given, folder)
     if "system" in given:
         text = given["system"][0]
         file = next((one for one in (Path(text), folder / text) if text.endswith(".txt") and one.is_file()), None)
@@ -145,20 +157,22 @@ def _task(job: Translation, given: Given, folder: Path) -> None:
         job.keep("max_prompt_tokens", _PROMPT_TOKENS, "ms-swift has no budget of its own; ours is 128")
 
 
-def _prompts(job: Translation, given: Given) -> None:
+def _prompts(job: Translation, given: Given, folder: Path) -> None:
     job.put("use_gym_env", False, "one reply to each prompt, scored by reward_funcs")
     names = given.get("dataset", [])
     if names:
         stem = PurePosixPath(names[0].partition("#")[0]).name.removesuffix(".jsonl") or "prompts"
-        kwargs: dict[str, object] = {"data": stem}
+        own = _local(names, folder)
+        kwargs: dict[str, object] = {"data": own or stem}
         if (ratio := _one(given, "split_dataset_ratio")) is not None:
             kwargs["split_dataset_ratio"] = ratio
         job.put("environment_kwargs", kwargs, _flag("dataset", given))
-        job.settle(
-            "environment_kwargs",
-            f"{stem}/train.jsonl from {_flag('dataset', given)}, beside the job file or below "
-            f"ENV_SERVICE_DATA_ROOT (docs/prompts.md)",
-        )
+        if own is None:
+            job.settle(
+                "environment_kwargs",
+                f"{stem}/train.jsonl from {_flag('dataset', given)}, beside the job file as `data: ./{stem}`, or one "
+                "file as `data: ./FILE.jsonl` or --dataset FILE.jsonl (docs/prompts.md)",
+            )
     if "max_turns" in given:
         job.left.append((_flag("max_turns", given), "turns are an environment's (use_gym_env: true)"))
     functions = given.get("reward_funcs", [])
@@ -173,6 +187,29 @@ def _prompts(job: Translation, given: Given) -> None:
     if (weights := given.get("reward_weights")) and len(weights) == len(functions):
         kept = [typed(one) for name, one in zip(functions, weights, strict=True) if name in known]
         job.put("reward_weights", kept or [1.0], _flag("reward_weights", given))
+
+
+def _local(names: list[str], folder: Path) -> str | None:
+    """The path of the one file of JSON lines that the script names, where it is on this machine."""
+    file = names[0].partition("#")[0]
+    if len(names) > 1 or not file.endswith(".jsonl"):
+        return None
+    return next((str(path.resolve()) for path in (folder / file, Path(file)) if path.is_file()), None)
+
+
+def _tuner(job: Translation, given: Given) -> None:
+    """Adapters are ms-swift's default, and have a learning rate of their own."""
+    named = next((name for name in ("tuner_type", "train_type") if name in given), None)
+    kind = str(_one(given, named)) if named else "lora"
+    written = _flag(named, given) if named else "ms-swift's default"
+    if kind == "full":
+        job.put("tuner_type", kind, written)
+        return
+    job.put("tuner_type", "lora", written)
+    if kind != "lora":
+        job.settle("tuner_type", f"{written}: want full or lora, {kind} is not trained here")
+    job.keep("learning_rate", LORA_RATE, "ms-swift's default for LoRA; ours is for all weights")
+    job.keep("lora_dropout", LORA_DROPOUT, "ms-swift's default; ours is 0")
 
 
 def _batch(job: Translation, given: Given, variables: dict[str, str]) -> None:
@@ -227,14 +264,12 @@ def _rest(job: Translation, given: Given) -> None:
         if "advantage_estimator" in given
         else _flag("rlhf_type", given)
         if "rlhf_type" in given
-        else "ms-swift's default",
+        else "the script names no --rlhf_type",
     )
     if "scale_rewards" in given:
         said = str(given["scale_rewards"][0]) if given["scale_rewards"] else "true"
         scale = {"true": "group", "false": "none"}.get(said.lower(), said)
         job.put("scale_rewards", scale, _flag("scale_rewards", given))
-    if _one(given, "rlhf_type", "grpo") != "grpo":
-        job.todo.append(f"{_flag('rlhf_type', given)}: GRPO and its relatives alone are trained here")
     stale = 1 if _one(given, "async_generate") is True else 0
     job.put("max_staleness", stale, "--async_generate true" if stale else "ms-swift samples with the newest policy")
     if "use_vllm" in given:

@@ -42,8 +42,14 @@ class Translation:
     """What the user has to settle before the job can run."""
 
     def put(self, key: str, value: Any, comment: str) -> None:
-        """Take a setting of the script; a later one of the same key wins."""
-        self.settings[key] = Setting(value, comment.replace("\n", " "))
+        """Take a setting of the script, also one inside a mapping (`MAPPING.KEY`); a later one of the same key wins."""
+        comment = comment.replace("\n", " ")
+        key, _, inner = key.partition(".")
+        if inner:
+            earlier = self.settings.get(key)
+            value = {**(earlier.value if earlier else {}), inner: value}
+            comment = f"{earlier.comment}; {comment}" if earlier else comment
+        self.settings[key] = Setting(value, comment)
 
     def keep(self, key: str, value: Any, comment: str) -> None:
         """Write a value out that the script does not have, unless it has it."""

@@ -7,14 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from gigpo.client.errors import BadInput
 from gigpo.client.migration.script import Command
 from gigpo.client.migration.swift import job_name
 from gigpo.client.migration.translation import Translation, no_folder, number_of, typed
+from services.contracts.algorithm import ESTIMATORS
 from services.contracts.foreign import SOURCES
 from services.contracts.job import TrackerName
 
 SOURCE = SOURCES["verl-agent"]
-_ACTOR, _ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+_ACTOR, _ROLLOUT, _MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
+LORA_ALPHA = 16
+"""verl's default."""
 _DIRECT = {
     "algorithm.adv_estimator": "advantage_estimator",
     "algorithm.gamma": "gamma",
@@ -25,6 +29,7 @@ _DIRECT = {
     "data.val_batch_size": "eval_episodes",
     "data.max_prompt_length": "max_prompt_tokens",
     "data.max_response_length": "max_completion_length",
+    "data.apply_chat_template_kwargs.enable_thinking": "chat_template_kwargs.enable_thinking",
     "actor_rollout_ref.model.path": "model",
     "actor_rollout_ref.model.enable_gradient_checkpointing": "gradient_checkpointing",
     f"{_ACTOR}.optim.lr": "learning_rate",
@@ -94,11 +99,37 @@ def translated(command: Command, folder: Path) -> Translation:
             _SPECIAL[key](job, value, written)
         elif key not in _READ_TOGETHER:
             job.leave(written, key)
+    _require_estimator(job, given)
     _algorithm(job, given)
+    _tuner(job, given)
     _task(job, given)
     job.with_defaults()
     job.valid()
     return job
+
+
+def _require_estimator(job: Translation, given: dict[str, str]) -> None:
+    """Raises BadInput: a job with another estimator would train something that nobody asked for."""
+    name, known = given.get("algorithm.adv_estimator"), ", ".join(ESTIMATORS)
+    if name is None:
+        job.put("advantage_estimator", "grpo", "")
+        job.settle("advantage_estimator", f"verl's default is gae, which is not trained here; want one of {known}")
+    elif name not in ESTIMATORS:
+        raise BadInput(f"algorithm.adv_estimator={name}: want one of {known}; {name} is not trained here")
+
+
+def _tuner(job: Translation, given: dict[str, str]) -> None:
+    rank, alpha, modules = (given.get(f"{_MODEL}.{name}") for name in ("lora_rank", "lora_alpha", "target_modules"))
+    if rank in (None, "", "0"):
+        return
+    job.put("tuner_type", "lora", f"{_MODEL}.lora_rank={rank}")
+    job.put("lora_rank", typed(rank), f"{_MODEL}.lora_rank={rank}")
+    if alpha:
+        job.put("lora_alpha", typed(alpha), f"{_MODEL}.lora_alpha={alpha}")
+    else:
+        job.keep("lora_alpha", LORA_ALPHA, "verl's default; ours is 32")
+    if modules:
+        job.put("target_modules", typed(modules), f"{_MODEL}.target_modules={modules}")
 
 
 def _algorithm(job: Translation, given: dict[str, str]) -> None:
@@ -229,5 +260,6 @@ _READ_TOGETHER = {
     f"{_ACTOR}.kl_loss_coef", f"{_ACTOR}.kl_loss_type", f"{_ACTOR}.use_invalid_action_penalty",
     f"{_ACTOR}.invalid_action_penalty_coef", "algorithm.gigpo.enable_similarity", "algorithm.gigpo.similarity_thresh",
     "algorithm.norm_adv_by_std_in_grpo", f"{_ACTOR}.optim.lr_warmup_steps_ratio", "env.env_name",
+    f"{_MODEL}.lora_rank", f"{_MODEL}.lora_alpha", f"{_MODEL}.target_modules",
     "env.alfworld.eval_dataset", "env.sokoban.dim_room", "env.sokoban.num_boxes", "env.search.topk",
 }  # fmt: skip

@@ -11,12 +11,13 @@ from gigpo.client.http.session import session_arguments
 from gigpo.client.synchronous.access import AccessCalls
 from gigpo.client.synchronous.artifacts import ArtifactCalls
 from gigpo.client.synchronous.catalogue import CatalogueCalls
+from gigpo.client.synchronous.dead_letters import DeadLetterCalls
 from gigpo.client.synchronous.evaluations import EvaluationCalls
 from gigpo.client.synchronous.insight import InsightCalls
 from gigpo.client.synchronous.jobs import JobCalls
 
 
-class GigpoClient(JobCalls, ArtifactCalls, InsightCalls, EvaluationCalls, CatalogueCalls, AccessCalls):
+class GigpoClient(JobCalls, ArtifactCalls, InsightCalls, EvaluationCalls, CatalogueCalls, DeadLetterCalls, AccessCalls):
     """A session with one API; use it in one thread at a time.
 
         with GigpoClient("http://127.0.0.1:8400") as gigpo:

@@ -22,10 +22,10 @@ from services.contracts.rest.positions import cut
 from services.contracts.rest.rollouts import (
     EpisodeView,
     Panel,
-    Purpose,
     RolloutBrief,
     RolloutDetail,
     RolloutPage,
+    RolloutPurpose,
     StepMember,
     StepView,
 )
@@ -71,7 +71,7 @@ class Archive:
 class RolloutFilter:
     """Which groups a list shows; None means any."""
 
-    purpose: Purpose = "training"
+    purpose: RolloutPurpose = "training"
     batch: int | None = None
     label: str | None = None
     won: Literal["all", "some", "none"] | None = None

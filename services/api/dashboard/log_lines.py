@@ -8,6 +8,7 @@ from typing import Any
 
 from services.api.dashboard.formats import number, percent
 from services.contracts.events import (
+    Alarmed,
     BatchTrained,
     CheckpointSaved,
     Evaluated,
@@ -24,6 +25,7 @@ from services.presentation.pace import phase_line, phase_words
 SHOWN = {
     "": "everything but batches",
     "warning": "warnings",
+    "alarm": "alarms",
     "trouble": "batches with retried groups",
     "state": "states",
     "phase": "phases",
@@ -83,6 +85,8 @@ def _line(kind: str, at: float, data: Mapping[str, Any]) -> Line:
             return Line(at, kind, "trainer", f"checkpoint {name} is durable")
         case Warned(service=service, message=message, count=count):
             return Line(at, kind, service, message + (f" ({number(count)} times so far)" if count > 1 else ""))
+        case Alarmed(raised=raised, message=message):
+            return Line(at, kind, "api", message if raised else f"over: {message}")
         case Summarized(summary=summary):
             return Line(at, kind, "trainer", _summary(summary))
         case None:

@@ -11,6 +11,7 @@ from starlette.types import Scope
 from services.api.dashboard.pages import (
     commands,
     compare,
+    dead_letters,
     docs,
     insight,
     job,
@@ -24,7 +25,7 @@ from services.api.dashboard.pages import (
 )
 from services.api.dashboard.rendering import ASSETS, STATIC
 
-PAGES = (jobs, submit, notes, job, commands, log, rollouts, insight, results, compare, docs, system)
+PAGES = (jobs, submit, notes, job, commands, log, rollouts, insight, results, compare, docs, dead_letters, system)
 """In this order: `/jobs/new` is no job's page, and `notes` names its commands before `commands` takes any."""
 
 

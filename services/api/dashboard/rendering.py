@@ -22,6 +22,7 @@ from services.api.dashboard.formats import FILTERS
 from services.api.http.app_parts import Container
 from services.api.rest.problems import Problem
 from services.contracts.algorithm import STEP_ESTIMATORS, estimator_summaries
+from services.contracts.plain_errors import in_words
 
 STATIC = Path(__file__).parent / "static"
 REDIS_PATIENCE_S = 0.5
@@ -95,7 +96,7 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                sentences = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
+                sentences = [f"{'.'.join(map(str, one['loc'][1:]))}: {in_words(one)}" for one in error.errors()]
                 problem = Problem(422, "; ".join(sentences))
             except Problem as raised:
                 problem = raised

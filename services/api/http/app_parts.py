@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
 
 from services.api.artifacts.rollouts import RolloutArchive
+from services.api.insight.alarms import AlarmWatch
 from services.api.insight.played import StateTables
 from services.api.jobs.admission import Admission
 from services.api.jobs.environments import EnvironmentCatalogue
@@ -29,6 +30,7 @@ from services.api.sync.leadership import lead
 from services.api.sync.lost_dispatches import Losses
 from services.api.sync.observer import Observer
 from services.api.sync.reconciler import Reconciler
+from services.api.sync.waiting_jobs import WaitingJobs
 from services.contracts.jobfolder import all_jobs
 from services.kit.redis import connect
 from services.kit.tasks import ended
@@ -62,12 +64,14 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     async with _migrated(settings, log) as database:
-        redis, celery, news = connect(settings.redis_url), celery_sender(settings.redis_url), News()
+        redis = connect(settings.redis_url, waits_for_writes=False)
+        celery, news = celery_sender(settings.redis_url), News()
         environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
         observer = Observer(redis, database, news, log)
         dispatcher = Dispatcher(redis, celery, told=observer.expect)
         reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
         losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
+        waiting = WaitingJobs(redis, database, dispatcher, log, interval_s=settings.loss_s)
         admission = Admission(
             database,
             environments,
@@ -83,7 +87,15 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         security = security_of(settings, database, log)
         meter = StorageMeter(database, settings.data_dir, log)
         sweeping = partial(keep_swept, all_jobs(settings.data_dir), log)
-        loops = (reconciler.run, observer.run, losses.run, meter.run, sweeping)
+        alarms = AlarmWatch(
+            database,
+            redis,
+            log,
+            data_dir=settings.data_dir,
+            expected=settings.expected_services,
+            interval_s=settings.alarm_s,
+        )
+        loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, alarms.run, sweeping)
         leading = asyncio.create_task(lead(database, log, *loops))
         leading.add_done_callback(lambda task: _report(task, log, fail))
         try:

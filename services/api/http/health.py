@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.rest.problems import Problem
 from services.api.sql.database import Database
+from services.contracts import keys
 from services.contracts.rest.catalogue import Health
 from services.ledger.presence import present_names
 
@@ -20,9 +21,9 @@ TIMEOUT_S = 3.0
 async def health(
     database: Database, redis: Redis, environments: EnvironmentCatalogue, services: Sequence[str]
 ) -> Health:
-    """`ok` when the database, Redis and the environment service answer and each service's heartbeat is there."""
+    """`ok` when database and environment service answer, Redis takes writes, and each service's heartbeat is there."""
     names = ["database", "redis", "env", *services]
-    checks: list[Awaitable[object]] = [database.ping(), redis.ping(), environments.ask()]
+    checks: list[Awaitable[object]] = [database.ping(), _written(redis), environments.ask()]
     checks += [_heartbeat(redis, service) for service in services]
     answers = await asyncio.gather(*(_answer(check) for check in checks))
     found = dict(zip(names, answers, strict=True))
@@ -39,6 +40,10 @@ async def _answer(check: Awaitable[object]) -> str:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this dependency's health
         return f"{type(error).__name__}: {error}"[:200]
     return "ok"
+
+
+async def _written(redis: Redis) -> None:
+    await redis.set(keys.WRITABLE, b"1", ex=60)  # a full disk still answers reads
 
 
 class NoHeartbeat(Exception):

@@ -26,6 +26,7 @@ TAGS = {
     "checkpoints": "Checkpoints of a job's policy.",
     "evaluations": "Pinned policies measured on held-out tasks, as jobs of their own.",
     "catalogue": "Environments and algorithms for jobs, and the health of the installation.",
+    "dead letters": "Messages that were set aside: look, retry, drop.",
     "administration": "Keys, projects and the audit log.",
 }
 OPEN_PATHS = frozenset({"/healthz"})

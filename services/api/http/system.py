@@ -11,6 +11,8 @@ from sqlalchemy import func, select
 
 from services.api.http.app_parts import Container
 from services.api.http.health import health
+from services.api.insight.alarms import alarms_seen
+from services.api.jobs.dead_letters import counted_everywhere
 from services.api.rest.caller import Caller
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
@@ -34,6 +36,8 @@ async def system_view(parts: Container, caller: Caller) -> SystemView:
         services=await _services(parts.redis, caller),
         queues=[await _trainer_queue(parts.redis), *await _streams(parts.redis, begun)],
         ledger=await _ledger(parts.redis, begun),
+        alarms=await alarms_seen(parts.database, parts.redis, caller),
+        dead_letters=await counted_everywhere(parts.database, parts.redis, caller),
         jobs=await _counts(parts.database, caller),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from services.api.insight.evidence import Evidence
 from services.api.insight.learning_checks import LEARNING_CHECKS
@@ -16,9 +16,22 @@ CHECKS: tuple[Check, ...] = (*SIGNAL_CHECKS, *LEARNING_CHECKS, *PIPELINE_CHECKS)
 """A check's name is the code of its finding."""
 
 
+FOLLOWS_FROM: Mapping[str, frozenset[str]] = {
+    "reward_never_varies": frozenset(
+        {"equal_groups", "success_stays_zero", "nothing_learned", "learning_rate_zero", "no_better_than_chance"}
+    ),
+    "not_a_number": frozenset({"collapsed", "nothing_learned", "no_better_than_chance", "learning_rate_zero"}),
+    "no_better_than_chance": frozenset({"task_not_read"}),
+    "nothing_learned": frozenset({"task_not_read"}),
+}
+"""A cause, and findings that say nothing beside it: one cause is one finding."""
+
+
 def findings(evidence: Evidence) -> list[Finding]:
-    """What stands in the way of learning, problems first; empty for a job that is well."""
-    found = [one for check in CHECKS if (one := check(evidence)) is not None]
+    """What stands in the way of learning, problems first, one for each cause; empty for a job that is well."""
+    every = {one.code: one for check in CHECKS if (one := check(evidence)) is not None}
+    effects = {code for cause in every for code in FOLLOWS_FROM.get(cause, ())}
+    found = [one for code, one in every.items() if code not in effects]
     return sorted(found, key=lambda one: one.severity != "problem")
 
 

@@ -11,7 +11,10 @@ from typing import Any
 from services.contracts.archive import Group
 from services.contracts.messages import Episode, Step
 from services.contracts.rest.insight import Figure, Finding, Severity
+from services.contracts.rewards import BUILT_IN_REWARDS
 
+OF_OPTIMIZER_STEPS = frozenset({"loss", "policy_loss", "kl", "policy_kl", "entropy", "clip_fraction", "grad_norm"})
+"""Means over optimizer steps. Records of earlier versions have them as 0 where no step was taken."""
 RECENT = 10
 """Batches that stand for how the job is doing now: one batch alone says little."""
 
@@ -32,6 +35,8 @@ class Evidence:
     """Groups opened so far; 0: not known."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Groups that were never trained, by reason."""
+    warnings: Sequence[str] = ()
+    """What the job's owner was told, the newest first."""
 
     def setting(self, path: str, default: Any = None) -> Any:
         """A value of the spec by its dotted path."""
@@ -42,7 +47,8 @@ class Evidence:
 
     def values(self, name: str) -> list[float]:
         """One metric of every batch that has it as a finite number."""
-        found = (row.get(name) for row in self.metrics)
+        steps = name in OF_OPTIMIZER_STEPS
+        found = (row.get(name) for row in self.metrics if not (steps and row.get("trained_rows") == 0))
         return [float(one) for one in found if isinstance(one, int | float) and math.isfinite(one)]
 
     def recent(self, name: str) -> float | None:
@@ -66,8 +72,25 @@ class Evidence:
         return (step for episode in self.episodes for step in episode.steps)
 
     @property
+    def own_functions(self) -> list[str]:
+        """The job's reward functions that are no built-in ones."""
+        return [name for name in self.setting("rewards.reward_funcs", []) if name not in BUILT_IN_REWARDS]
+
+    @property
+    def judges_success(self) -> bool:
+        """Whether `success` means something: without solutions in the rows it is 0, however good a reply is."""
+        functions = self.setting("rewards.reward_funcs", [])
+        return not functions or "accuracy" in functions or any(self.values("success"))
+
+    @property
     def has_learned(self) -> bool:
-        """Success is so high that little is left to learn: then equal groups and a small entropy are no trouble."""
+        """Success is so high that little is left to learn: then equal groups and a small entropy are no trouble.
+
+        Where success means nothing, the return has risen.
+        """
+        if not self.judges_success:
+            returns = self.values("return_mean")
+            return len(returns) > RECENT and fmean(returns[-RECENT:]) > returns[0]
         success = self.recent("success")
         return success is not None and success >= LEARNED
 

@@ -48,6 +48,7 @@ async def gathered(database: Database, redis: Redis, archive: RolloutArchive, fo
         evaluations={str(one.get("label")): one for one in measured},
         opened=opened,
         dropped=dropped,
+        warnings=[one.message for one in await feed.warnings(database, job.id)],
     )
 
 

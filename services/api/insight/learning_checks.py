@@ -87,7 +87,9 @@ def _then_and_now(evidence: Evidence, at: int) -> list[Figure]:
 def success_stays_zero(evidence: Evidence) -> Finding | None:
     """Not one episode won so far, and a return that does not move either."""
     success = evidence.values("success")
-    if len(success) < ZERO_AFTER or any(success) or _has_moved(evidence.values("return_mean")):
+    if not evidence.judges_success or len(success) < ZERO_AFTER or any(success):
+        return None
+    if _has_moved(evidence.values("return_mean")):
         return None
     return finding(
         "success_stays_zero",
@@ -208,7 +210,8 @@ def learning_rate_zero(evidence: Evidence) -> Finding | None:
     if len(rates) <= warmup or not peak:
         return None
     idle = sum(rate <= RATE_LEFT * peak for rate in rates[warmup:])
-    still = len(rates) >= WINDOW and evidence.values("grad_norm")[-WINDOW:] == [0.0] * WINDOW
+    norms = evidence.values("grad_norm")[-WINDOW:]
+    still = len(norms) == WINDOW and not any(norms)
     if idle <= max(total // 20, 1) and not still:
         return None
     return finding(

@@ -20,6 +20,8 @@ SEES_TASK = 0.9
 """Share of its success that a policy keeps with its task hidden, if it does not need to read it."""
 FEW_BATCHES = 10
 """Fewer are not expected to teach anything."""
+_ENV_BUG = "environment env_bug: "
+"""What stands in a warning before the environment's own error."""
 CLEARLY = 2.0
 """Standard errors of a difference that is no chance."""
 
@@ -84,11 +86,33 @@ def engine_mismatch(evidence: Evidence) -> Finding | None:
     )
 
 
+def environment_fails(evidence: Evidence) -> Finding | None:
+    """Groups that were dropped because the environment's own code failed."""
+    dropped = evidence.dropped.get("env_bug", 0)
+    if not dropped or not evidence.opened:
+        return None
+    share = dropped / evidence.opened
+    cause = next((one.partition(_ENV_BUG)[2] for one in evidence.warnings if _ENV_BUG in one), "")
+    return finding(
+        "environment_fails",
+        "problem" if share >= MANY_LOST else "warning",
+        "The environment's code fails",
+        [
+            figure("dropped_env_bug", float(dropped), "groups, every attempt failed in the environment's own code"),
+            figure("share", share, f"of opened groups; a problem from {MANY_LOST} on"),
+            *([figure("error", cause, "the newest one")] if cause else []),
+        ],
+        meaning="The environment raises in some states. Groups that reach them are dropped and replaced, so training "
+        "and evaluations leave these tasks out.",
+        advice="Mend the environment where the error says it; `gigpo env check NAME` plays it without a job.",
+    )
+
+
 def groups_lost(evidence: Evidence) -> Finding | None:
-    """Groups that infrastructure drops, or attempts that fail."""
+    """Groups that infrastructure drops, or attempts that fail for another reason than the environment's code."""
     lost = evidence.dropped.get("infra", 0) / evidence.opened if evidence.opened else 0.0
     failed = (evidence.recent("failed_attempts") or 0.0) / max(evidence.setting("rollout.groups_per_batch", 1), 1)
-    if lost < MANY_LOST and failed < MANY_FAILED:
+    if lost < MANY_LOST and (failed < MANY_FAILED or evidence.dropped.get("env_bug")):
         return None
     return finding(
         "groups_lost",
@@ -98,7 +122,7 @@ def groups_lost(evidence: Evidence) -> Finding | None:
             figure("dropped_infra", lost, f"share of opened groups; limit {MANY_LOST}"),
             figure("failed_attempts", failed, f"per trained group, newest batches; limit {MANY_FAILED}"),
         ],
-        meaning="Infrastructure fails while groups are played, which costs time and may remove hard tasks.",
+        meaning="Attempts to play groups fail, which costs time and may remove hard tasks.",
         advice="Read the job's warnings for the cause, and `gigpo doctor`.",
     )
 
@@ -174,6 +198,7 @@ PIPELINE_CHECKS = (
     warm_start_fails,
     samples_too_old,
     engine_mismatch,
+    environment_fails,
     groups_lost,
     learned_by_heart,
     no_better_than_chance,

@@ -14,7 +14,7 @@ from services.api.insight.state_table import Place, StateTable, merged, table_of
 from services.api.rest.problems import Problem
 from services.contracts.archive import encoded_groups
 from services.contracts.rest.insight import PlayedBatches, StepPlace
-from services.contracts.rest.rollouts import Purpose
+from services.contracts.rest.rollouts import RolloutPurpose
 
 MOST_BATCHES = 100
 """Archives that one answer reads."""
@@ -30,7 +30,7 @@ _OWN_LABELS = frozenset({"before", "during", "after"})
 class Wanted:
     """Which stored batches of a job."""
 
-    purpose: Purpose = "training"
+    purpose: RolloutPurpose = "training"
     first: int | None = None
     """Smallest number of a batch; of evaluations the policy version. None: no bound."""
     last: int | None = None
@@ -52,7 +52,7 @@ class Wanted:
 
 
 def sides(
-    from_batch: int | None, to_batch: int | None, width: int, purpose: Purpose, *, of_one_job: bool
+    from_batch: int | None, to_batch: int | None, width: int, purpose: RolloutPurpose, *, of_one_job: bool
 ) -> tuple[Wanted, Wanted]:
     """Which batches are compared: `width` from `from_batch` on, and `width` up to `to_batch`."""
     if of_one_job:
@@ -67,7 +67,7 @@ class Played:
     """What one job did in some of its batches."""
 
     job_id: str
-    purpose: Purpose
+    purpose: RolloutPurpose
     batches: list[int]
     table: StateTable
 

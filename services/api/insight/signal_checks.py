@@ -9,6 +9,7 @@ from services.api.insight.evidence import Evidence, figure, finding
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.arrays import unpack_float64
 from services.contracts.rest.insight import Finding
+from services.contracts.user_files import reward_label
 
 MOST_SILENT = 0.5
 """Share of groups without any advantage: half of what is played teaches nothing then."""
@@ -26,6 +27,39 @@ TINY = 1e-9
 """Below it an advantage is the rounding of a zero."""
 
 
+def reward_never_varies(evidence: Evidence) -> Finding | None:
+    """A reward function of the user's that has given every reply the same since the job began."""
+    if not evidence.own_functions or len(set(evidence.values("return_mean"))) != 1 or len(evidence.metrics) < 2:
+        return None
+    replies = [step for step in evidence.steps if step.rewards]
+    if len({step.reward for step in replies}) > 1:
+        return None
+    names = " and ".join(reward_label(name) for name in evidence.own_functions)
+    reward = evidence.values("return_mean")[0]
+    frequent = Counter(step.action for step in replies).most_common(3)
+    return finding(
+        "reward_never_varies",
+        "problem",
+        "Every reply gets the same reward",
+        [
+            figure("return_mean", reward, f"reward of every reply in {len(evidence.metrics)} batches"),
+            *(figure(f"reply {text[:80]!r}", times / len(replies), "share of replies") for text, times in frequent),
+        ],
+        meaning=f"{names} tells no reply from another, so groups are equal and nothing is learned.",
+        advice=_for_constant_rewards(names, scratch=evidence.setting("model.scratch") is not None),
+    )
+
+
+def _for_constant_rewards(names: str, *, scratch: bool) -> str:
+    call = f"Call {names} with one of these replies: it should give part of its reward for a part of what it wants."
+    if not scratch:
+        return call
+    return (
+        f"{call} A policy from scratch can say only the words of its own rows: put every word that a good reply needs "
+        "into a column of the rows, or give the job a `model`."
+    )
+
+
 def equal_groups(evidence: Evidence) -> Finding | None:
     """Groups without any advantage, in a job that has not learned its tasks yet."""
     silent = [episodes for scored, episodes in evidence.groups if not any(_sizes(scored.advantage))]
@@ -38,7 +72,7 @@ def equal_groups(evidence: Evidence) -> Finding | None:
     figures = [
         figure("no_advantage_share", share, f"share {what} whose advantage is 0 everywhere; limit {MOST_SILENT}")
     ]
-    if silent:
+    if silent and evidence.judges_success:
         figures.append(figure("of_these_all_lost", lost / len(silent), "share of these groups that no episode won"))
         figures.append(figure("of_these_all_won", won / len(silent), "share of these groups that every episode won"))
     return finding(
@@ -47,7 +81,7 @@ def equal_groups(evidence: Evidence) -> Finding | None:
         "Most groups are equal",
         figures,
         meaning=f"{share:.0%} {what} have no advantage: their episodes ended alike, so they give no gradient.",
-        advice=_for_equal_groups(lost, won, len(silent)),
+        advice=_for_equal_groups(lost, won, len(silent) if evidence.judges_success else 0),
     )
 
 
@@ -210,6 +244,7 @@ def out_of_turns(evidence: Evidence) -> Finding | None:
 
 
 SIGNAL_CHECKS = (
+    reward_never_varies,
     equal_groups,
     anchors_hold_a_counter,
     states_never_recur,

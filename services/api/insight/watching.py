@@ -19,6 +19,7 @@ from services.api.rest.problems import Problem, not_found
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts import ids, keys
+from services.contracts.ids import Purpose
 from services.contracts.messages import OpenedGroup, encode
 from services.contracts.rest.evaluations import EvaluationRequest
 from services.contracts.rest.insight import WatchRequest, WatchView
@@ -123,14 +124,14 @@ async def _play_beside(redis: Redis, job: JobRow, seed: int, split: str) -> str:
     group = OpenedGroup(
         job_id=job.id,
         group_id=watch.watch_id,
-        purpose="eval",
+        purpose=Purpose.EVALUATION,
         cursor=0,
-        task_seed=ids.task_seed(seed, "eval", 0),
+        task_seed=ids.task_seed(seed, Purpose.EVALUATION, 0),
         split=split,
         n=1,
         min_version=0,
         task_view=str(job.environment_section.get("task_view", "shown")),
-        sentence_seed=ids.task_seed(seed, "eval", 1),
+        sentence_seed=ids.task_seed(seed, Purpose.EVALUATION, 1),
     )
     async with redis.pipeline(transaction=True) as pipe:
         _open(pipe, watch, "the job's inference replica has not taken it yet")

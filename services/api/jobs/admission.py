@@ -26,6 +26,7 @@ from services.api.jobs.fitting import misfits, too_long
 from services.api.jobs.gathered_words import WordsUnknown
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
+from services.api.jobs.prompt_day import dated
 from services.api.jobs.queries import find
 from services.api.jobs.rates import earlier_jobs
 from services.api.jobs.submissions import Answer, NewJob, Submissions, first_answer
@@ -93,10 +94,10 @@ class Admission:
         """What a submission would run. Raises Problem 422 as the submission would."""
         spec, hub = await self._pinned(await self._kept(caller, spec))
         policy = await self._named_policy(caller, spec)
-        environment = await self._environment(caller, spec)
+        environment, unsaid = await self._environment(caller, spec)
         told = await self._playing(spec, environment, policy, hub)
         needs, doubts = await self._fitting(spec, environment, policy, hub)
-        said = [*told, *doubts, *warnings(spec)]
+        said = [*unsaid, *told, *doubts]
         return DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
 
     async def submit(self, call: Call, spec: JobSpec) -> Answer:
@@ -108,7 +109,7 @@ class Admission:
         try:
             spec, hub = await self._pinned(await self._kept(call.caller, spec))
             policy = await self._named_policy(call.caller, spec)
-            environment = await self._environment(call.caller, spec)
+            environment, unsaid = await self._environment(call.caller, spec)
             told = await self._playing(spec, environment, policy, hub)
             _, doubts = await self._fitting(spec, environment, policy, hub, timed=False)
         except Problem:  # what fails now may have passed when the key was used first; storing looks for the key anyway
@@ -116,7 +117,8 @@ class Admission:
                 return first
             raise
         origin = Origin(kind="model", **policy.named) if policy else None
-        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=[*told, *doubts])
+        doubts = [*unsaid, *told, *doubts]
+        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=doubts)
 
     async def retry(self, call: Call, job: JobRow) -> Answer:
         """A new job that goes on where a failed or cancelled one has its newest checkpoint. Raises Problem 409."""
@@ -141,9 +143,9 @@ class Admission:
         policy = await asyncio.to_thread(policy_of, folder, job.id, checkpoint=wanted.checkpoint)
         spec = fork_spec(job.spec, job.id, policy.checkpoint, wanted)
         origin = Origin(kind="fork", **policy.named)
-        environment = await self._environment(call.caller, spec)
-        await self._playing(spec, environment, policy)
-        return await self._store(call, spec, environment, origin=origin, taken=policy)
+        environment, unsaid = await self._environment(call.caller, spec)
+        told = await self._playing(spec, environment, policy)
+        return await self._store(call, spec, environment, origin=origin, taken=policy, doubts=[*unsaid, *told])
 
     async def evaluate(self, call: Call, wanted: EvaluationRequest) -> Answer:
         """A job that measures a pinned policy of another one. Raises Problem 404, 422."""
@@ -157,7 +159,7 @@ class Admission:
         )
         spec = evaluation_spec(job.spec, job.id, policy.checkpoint, wanted)
         origin = Origin(kind="evaluation", **policy.named)
-        environment = await self._environment(call.caller, spec)
+        environment, _ = await self._environment(call.caller, spec)
         await self._playing(spec, environment, policy)
         return await self._store(call, spec, environment, origin=origin, taken=policy, evaluation=True)
 
@@ -181,7 +183,11 @@ class Admission:
             raise bad_spec([refused.problem]) from None
 
     async def _pinned(self, spec: JobSpec) -> tuple[JobSpec, HubModel | None]:
-        """The spec with the commit that its model's name on the hub means now. Raises Problem 422."""
+        """The spec with what it means now: the day of its prompts, the commit that its model's name on the hub has.
+
+        Raises Problem 422.
+        """
+        spec = dated(spec)
         if spec.model.model is None or (name := hub_name(spec.model.model)) is None:
             return spec, None
         if not self._hub_models:
@@ -213,14 +219,15 @@ class Admission:
         except Problem as problem:
             raise problem if problem.status == 422 else bad_spec([("model.model", problem.detail)]) from None
 
-    async def _environment(self, caller: Caller, spec: JobSpec) -> EnvironmentInfo:
+    async def _environment(self, caller: Caller, spec: JobSpec) -> tuple[EnvironmentInfo, list[str]]:
+        """The environment as the job uses it, and warnings about it. Raises Problem 422."""
         environment, problems = environment_of(spec, await self._environments.list(), self._engines, self._trackers)
         if environment is None:
             raise bad_spec(problems)
         folders = open_folders(caller, self._model_roots)
         if problems := [*data_problems(spec, folders, environment.kwargs_schema), *problems]:
             raise bad_spec(problems)
-        environment = await self._with_own_words(spec, environment)
+        environment, unsaid = await self._with_own_words(spec, environment)
         kwargs = environment.kwargs(spec)
         opening = await self._environments.opening(spec, kwargs)
         if (refusal := opening.refusal) is not None:
@@ -228,8 +235,8 @@ class Admission:
             field = "rewards.reward_funcs" if of_rewards else "environment.environment_kwargs"
             raise bad_spec([(field, refusal.removeprefix("reward_funcs: "))])
         if spec.model.scratch and not environment.vocabulary:
-            return await self._with_words(spec, environment)
-        return environment
+            return await self._with_words(spec, environment), unsaid
+        return environment, unsaid
 
     async def _playing(
         self, spec: JobSpec, environment: EnvironmentInfo, policy: Policy | None, hub: HubModel | None = None
@@ -242,15 +249,17 @@ class Admission:
         opening = await self._environments.opening(spec, environment.kwargs(spec))  # it is remembered
         return [*told, *opening.warnings]
 
-    async def _with_own_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
+    async def _with_own_words(self, spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:
         """For a policy from scratch on prompts that the job brings: their words are its vocabulary."""
         if spec.model.scratch is None or spec.environment.use_gym_env:
-            return environment
+            return environment, []
         try:
-            words = await asyncio.to_thread(own_words, spec, self._data_dir)
+            found = await asyncio.to_thread(own_words, spec, self._data_dir)
         except FileProblem as refused:
             raise bad_spec([refused.problem]) from None
-        return environment if words is None else environment.model_copy(update={"vocabulary": words})
+        if found is None:
+            return environment, []
+        return environment.model_copy(update={"vocabulary": found.words}), found.warnings
 
     async def _fitting(
         self,
@@ -261,14 +270,14 @@ class Admission:
         *,
         timed: bool = True,
     ) -> tuple[Estimates, list[str]]:
-        """What the job needs, and what of it may not fit; `timed`: its time too, which takes a look at earlier jobs.
+        """What the job needs, and every warning about its settings; `timed`: its time too, which looks at earlier jobs.
 
         Raises Problem 422 for what never can fit.
         """
         earlier = await earlier_jobs(self._database, self._data_dir, environment.id) if timed else []
         files = policy.files if policy else None
         needs = await asyncio.to_thread(estimates, spec, environment, hub or files, earlier)
-        doubts = too_long(spec, needs)
+        doubts = [*too_long(spec, needs), *warnings(spec)]
         if self._runs_here:
             machine = await asyncio.to_thread(this_machine, self._data_dir)
             problems, tight = misfits(spec, needs, machine)

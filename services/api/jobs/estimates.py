@@ -14,6 +14,7 @@ from services.api.policies.weights import weight_files
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel
 from services.contracts.rest.jobs import Estimates, Range
+from services.contracts.section import Section
 from services.contracts.templates import plain_words
 
 FLOAT32_BYTES = 4
@@ -50,12 +51,15 @@ def estimates(
     episodes = spec.rollout.groups_per_batch * spec.rollout.num_generations
     steps = episodes * spec.environment.max_turns
     all_steps = steps * spec.training.total_batches
-    checkpoint_bytes = spec.checkpoint.checkpoint_keep * (policy_bytes + 3 * FLOAT32_BYTES * parameters) + policy_bytes
+    trained = FLOAT32_BYTES * _trained_parameters(spec, parameters, shape)
+    checkpoint_bytes = spec.checkpoint.checkpoint_keep * (policy_bytes + 3 * trained) + policy_bytes
+    version_bytes = policy_bytes if spec.model.tuner_type == "full" else trained
+    states = _state_bytes(spec, parameters, trained)
     queued = (spec.rollout.max_staleness + 1) * steps
     time = time_range(spec, parameters, episodes * spec.training.total_batches, earlier)
     needs = Estimates(
         parameters=parameters,
-        trainer_memory_bytes=_copies(spec) * policy_bytes + _activation_bytes(spec, shape),
+        trainer_memory_bytes=states + _activation_bytes(spec, shape),
         engine_memory_bytes=policy_bytes + ENGINE_CACHE_BYTES,
         prompt_tokens_per_batch=steps * prompt,
         response_tokens_per_batch=steps * response,
@@ -63,20 +67,20 @@ def estimates(
         env_steps=all_steps,
         checkpoint_bytes=checkpoint_bytes,
         queue_memory_bytes=queued * (_STEP_BYTES + _TOKEN_BYTES * (prompt + response)),
-        disk_bytes=checkpoint_bytes + _KEPT_POLICIES * policy_bytes + all_steps * _ARCHIVED_STEP_BYTES,
+        disk_bytes=checkpoint_bytes + _KEPT_POLICIES * version_bytes + all_steps * _ARCHIVED_STEP_BYTES,
         time_s=time[0] if time else None,
     )
-    ranges = _ranges(spec, needs, policy_bytes)
+    ranges = _ranges(spec, needs, states, policy_bytes)
     return needs.model_copy(update={"ranges": {**ranges, "time_s": time[1]} if time else ranges})
 
 
-def _ranges(spec: JobSpec, needs: Estimates, policy_bytes: int) -> dict[str, Range]:
+def _ranges(spec: JobSpec, needs: Estimates, states: int, policy_bytes: int) -> dict[str, Range]:
     """How far each estimate may be off: below `low` the job cannot work."""
     trainer, engine, queue = needs.trainer_memory_bytes, needs.engine_memory_bytes, needs.queue_memory_bytes
     episodes = spec.rollout.groups_per_batch * spec.rollout.num_generations
     return {
         "trainer_memory_bytes": Range(
-            low=_copies(spec) * policy_bytes,
+            low=states,
             high=1.5 * trainer + _PROCESS_BYTES,
             basis="from weights, gradients and moments alone to half as much again and the process itself",
         ),
@@ -101,32 +105,43 @@ def _ranges(spec: JobSpec, needs: Estimates, policy_bytes: int) -> dict[str, Ran
     }
 
 
+Doubt = tuple[str, bool, Section, str]
+"""A sentence, whether it is true of the job, and the setting without which nobody asked for it."""
+
+
 def warnings(spec: JobSpec) -> list[str]:
-    """Sentences about settings that are allowed and seldom wanted."""
-    rollout, training, evaluation = spec.rollout, spec.training, spec.evaluation
-    found = {
-        "num_generations: with 1 episode per group there is nothing to compare, so every advantage is 0": (
-            rollout.num_generations == 1
-        ),
-        f"minibatches: {training.minibatches} of a batch of {rollout.groups_per_batch} groups are small": (
-            training.minibatches > rollout.groups_per_batch * rollout.num_generations
-        ),
-        "rollout_importance_sampling_mode: without one, staleness biases the gradient": (
-            rollout.max_staleness > 0 and spec.algorithm.rollout_importance_sampling_mode is None
-        ),
-        f"warmup_batches: {training.warmup_batches} is not less than total_batches {training.total_batches}": (
-            0 < training.total_batches <= training.warmup_batches
-        ),
-        f"eval_episodes: {evaluation.eval_episodes} leave a standard error of up to "
-        f"{0.5 / evaluation.eval_episodes**0.5:.2f}": evaluation.eval_episodes < 64,
-        "checkpoint_every: the job ends before its first checkpoint, so a crash restarts it from the beginning": (
-            training.total_batches > 1 and spec.checkpoint.checkpoint_every > training.total_batches
-        ),
-        f"learning_rate: {training.learning_rate:g} will hardly change a policy from scratch": (
-            spec.model.scratch is not None and training.total_batches > 0 and training.learning_rate < 1e-5
-        ),
-    }
-    return [sentence for sentence, holds in found.items() if holds]
+    """Sentences about settings that are allowed and seldom wanted; none about a default that nobody has set."""
+    doubts = (*_of_sampling(spec), *_of_training(spec))
+    return [sentence for sentence, holds, section, key in doubts if holds and key in section.model_fields_set]
+
+
+def _of_sampling(spec: JobSpec) -> tuple[Doubt, ...]:
+    rollout, evaluation = spec.rollout, spec.evaluation
+    nothing = "num_generations: with 1 episode per group there is nothing to compare, so every advantage is 0"
+    stale = "rollout_importance_sampling_mode: without one, staleness biases the gradient"
+    uncorrected = rollout.max_staleness > 0 and spec.algorithm.rollout_importance_sampling_mode is None
+    error = 0.5 / evaluation.eval_episodes**0.5
+    few = f"eval_episodes: {evaluation.eval_episodes} leave a standard error of up to {error:.2f}"
+    return (
+        (nothing, rollout.num_generations == 1, rollout, "num_generations"),
+        (stale, uncorrected, rollout, "max_staleness"),
+        (few, evaluation.eval_episodes < 64, evaluation, "eval_episodes"),
+    )
+
+
+def _of_training(spec: JobSpec) -> tuple[Doubt, ...]:
+    training, checkpoint, groups = spec.training, spec.checkpoint, spec.rollout.groups_per_batch
+    total, warmup, rate = training.total_batches, training.warmup_batches, training.learning_rate
+    small = f"minibatches: {training.minibatches} of a batch of {groups} groups are small"
+    long = f"warmup_batches: {warmup} is not less than total_batches {total}"
+    none = "checkpoint_every: the job ends before its first checkpoint, so a crash restarts it from the beginning"
+    slow = f"learning_rate: {rate:g} will hardly change a policy from scratch"
+    return (
+        (small, training.minibatches > groups * spec.rollout.num_generations, training, "minibatches"),
+        (long, 0 < total <= warmup, training, "warmup_batches"),
+        (none, 1 < total < checkpoint.checkpoint_every, checkpoint, "checkpoint_every"),
+        (slow, spec.model.scratch is not None and total > 0 and rate < 1e-5, spec.model, "scratch"),
+    )
 
 
 def scratch_parameters(scratch: ScratchModel, vocabulary: int) -> int:
@@ -140,11 +155,14 @@ def scratch_parameters(scratch: ScratchModel, vocabulary: int) -> int:
 def _policy(
     spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | HubModel | None
 ) -> tuple[int, dict[str, int]]:
-    """Parameters, and hidden_size, num_hidden_layers and vocab_size."""
+    """Parameters, and hidden_size, intermediate_size, num_hidden_layers and vocab_size."""
     if scratch := spec.model.scratch:
         words = {*environment.vocabulary, *plain_words(environment.template(spec), environment.templates)}
         vocabulary = len(words) + SCRATCH_SPECIAL_TOKENS
-        shape = {**scratch.model_dump(include={"hidden_size", "num_hidden_layers"}), "vocab_size": vocabulary}
+        shape = {
+            **scratch.model_dump(include={"hidden_size", "intermediate_size", "num_hidden_layers"}),
+            "vocab_size": vocabulary,
+        }
         return scratch_parameters(scratch, vocabulary), shape
     if isinstance(files, HubModel):
         return files.parameters, _shape(files.config)
@@ -157,7 +175,8 @@ def _policy(
 
 
 def _shape(config: Mapping[str, object]) -> dict[str, int]:
-    sizes = {name: size(config, name) for name in ("hidden_size", "num_hidden_layers", "vocab_size")}
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
+    sizes = {name: size(config, name) for name in names}
     return {name: found[1] for name, found in sizes.items() if found is not None}
 
 
@@ -165,9 +184,25 @@ def _weight_bytes(spec: JobSpec) -> int:
     return FLOAT32_BYTES if spec.model.torch_dtype == "float32" else FLOAT32_BYTES // 2
 
 
-def _copies(spec: JobSpec) -> int:
-    """Weights, gradients, two moments, the reference policy."""
-    return 4 + (spec.algorithm.beta > 0)
+def _trained_parameters(spec: JobSpec, parameters: int, shape: Mapping[str, int]) -> int:
+    """Of the policy, or of adapters on every linear layer of a decoder with a gated MLP: at most so many."""
+    rank = spec.model.adapter_rank
+    if not rank:
+        return parameters
+    hidden, inner, layers = (shape.get(name, 0) for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    return layers * rank * (4 * 2 * hidden + 3 * (hidden + inner))
+
+
+def _state_bytes(spec: JobSpec, parameters: int, trained: int) -> int:
+    """Weights, gradients, two moments and the reference policy, float32; adapters stand beside frozen weights in the
+    job's torch_dtype, which are the reference too.
+
+    Args:
+        trained: float32 bytes of what is trained.
+    """
+    if spec.model.tuner_type == "lora":
+        return parameters * _weight_bytes(spec) + 4 * trained
+    return (4 + (spec.algorithm.beta > 0)) * trained
 
 
 def _activation_bytes(spec: JobSpec, shape: Mapping[str, int]) -> int:

@@ -13,9 +13,10 @@ def job_view(row: JobRow) -> JobView:
     return JobView.model_validate(_fields(row))
 
 
-def job_detail(row: JobRow, warnings: Sequence[str] = ()) -> JobDetail:
-    """The full view of a job, and what its submission is warned of."""
-    return JobDetail.model_validate({**_fields(row), "spec": row.spec, "warnings": list(warnings)})
+def job_detail(row: JobRow, warnings: Sequence[str] = (), waits_for: str | None = None) -> JobDetail:
+    """The full view of a job, what its submission is warned of, and why it waits."""
+    more = {"spec": row.spec, "warnings": list(warnings), "waits_for": waits_for}
+    return JobDetail.model_validate({**_fields(row), **more})
 
 
 def _fields(row: JobRow) -> dict[str, object]:

@@ -15,6 +15,7 @@ from services.api.jobs.estimates import estimates, warnings
 from services.api.jobs.fitting import misfits, too_long
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
+from services.api.jobs.prompt_day import dated
 from services.api.jobs.rates import EarlierJob, earlier_jobs
 from services.api.jobs.user_files import FileProblem, own_words, with_kept_files
 from services.api.sql.database import Database
@@ -37,11 +38,12 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
     """
     if spec.model.model is not None and referenced_checkpoint(spec.model.model) is not None:
         raise SpecError([("model.model", "a job's checkpoint is known to the stack alone; `gigpo up` starts it")])
+    spec = dated(spec)
     views = [EnvironmentView.model_validate(one) for one in catalogue]
     environment, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
     if environment is None or problems:
         raise SpecError(problems)
-    environment = _with_own_words(spec, environment)
+    environment, unsaid = _with_own_words(spec, environment)
     earlier = asyncio.run(_earlier_jobs(data_dir, environment.id))
     hub = _of_hub(spec)
     problems, told = _model_problems(spec, environment, data_dir, hub)
@@ -51,7 +53,7 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
     problems, doubts = misfits(spec, needs, this_machine(data_dir))
     if problems:
         raise SpecError(problems)
-    said = [*told, *doubts, *too_long(spec, needs), *warnings(spec)]
+    said = [*unsaid, *told, *doubts, *too_long(spec, needs), *warnings(spec)]
     found = DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
     return dict(json.loads(found.model_dump_json()))
 
@@ -65,16 +67,18 @@ def _model_problems(
     return (problems, []) if problems else policy_fit(spec, environment, None, hub)
 
 
-def _with_own_words(spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
-    """As at a submission, from copies that are thrown away."""
+def _with_own_words(spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:
+    """As at a submission, from copies that are thrown away; and warnings."""
     with TemporaryDirectory() as folder:
         try:
             kept = with_kept_files(spec, Path(folder), None)
             brought = spec.model.scratch is not None and not spec.environment.use_gym_env
-            words = own_words(kept, Path(folder)) if brought else None
+            found = own_words(kept, Path(folder)) if brought else None
         except FileProblem as refused:
             raise SpecError([refused.problem]) from None
-    return environment if words is None else environment.model_copy(update={"vocabulary": words})
+    if found is None:
+        return environment, []
+    return environment.model_copy(update={"vocabulary": found.words}), found.warnings
 
 
 def _of_hub(spec: JobSpec) -> HubModel | None:

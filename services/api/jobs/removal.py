@@ -1,4 +1,5 @@
-"""Deletes an ended job: its rows, its Redis keys, and the files that the platform wrote into its folder.
+"""Deletes an ended job: its rows, its Redis keys, and the files that the platform wrote into its folder; then files
+of users and models of the hub that no job names any more.
 
 Jobs that were made from it (retries, forks, evaluations) have their own files and stay; so do downloaded results and
 the data of external trackers.
@@ -14,10 +15,12 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import delete, func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.artifacts.job_files import Entries, entries, taken_aside
 from services.api.artifacts.storage import job_folder
 from services.api.jobs.queries import find
+from services.api.jobs.shared_files import remove_unnamed
 from services.api.rest.caller import Caller
 from services.api.rest.problems import Problem, not_found
 from services.api.sql.database import Database
@@ -26,7 +29,7 @@ from services.api.sync.broker import QueueUnreadable, held_jobs
 from services.contracts import keys
 from services.contracts.rest.jobs import JobRemains
 from services.contracts.states import TERMINAL
-from services.kit.dead_letters import dead_letters
+from services.ledger.ended_jobs import lasting_names
 
 _UNLOADED = {"synchronize_session": False}
 """No row of the table is loaded, so none has to be told."""
@@ -83,8 +86,10 @@ class Removal:
                     await session.execute(delete(table).where(table.job_id == job_id), execution_options=_UNLOADED)
                 await session.delete(row)
             await asyncio.to_thread(aside.close)
-        with suppress(RedisError, OSError):  # the job is gone all the same; nobody reads these names any more
-            await self.redis.unlink(*_names(job_id))
+        with suppress(SQLAlchemyError, OSError):  # the job is gone all the same; the next deletion finds what is left
+            await remove_unnamed(self.database, self.data_dir)
+        with suppress(RedisError, OSError):  # nobody reads these names any more
+            await self.redis.unlink(*lasting_names(job_id))
         return remains
 
     async def _remains(self, job_id: str, found: Entries) -> JobRemains:
@@ -104,8 +109,3 @@ class Removal:
 def _want_ended(row: JobRow) -> None:
     if row.state not in TERMINAL:
         raise Problem(409, f"cannot delete job {row.id}: want a job that has ended, got state {row.state}")
-
-
-def _names(job_id: str) -> list[str]:
-    names = [key(job_id) for key in keys.LASTING]
-    return [*names, *(dead_letters(name) for name in names)]

@@ -27,6 +27,7 @@ from services.api.rest.problems import Problem
 from services.contracts.archive import ArchiveName
 from services.contracts.jobfolder import FINAL, JobFolder
 from services.contracts.json_records import EVALUATION
+from services.contracts.model_files import goes_along
 from services.contracts.origin import TakenOver
 
 _NUMBERED = re.compile(r"[bv](\d{6,})")
@@ -138,7 +139,7 @@ def _policy_of_version(folder: Path, job_id: str, version: int) -> Policy:
         return Policy(job_id, named[version], version, checkpoint_files(folder, named[version]))
     published, base = JobFolder(folder).policy(version), JobFolder(folder).base
     if published.is_dir() and base.is_dir():
-        files = {path.name: path for path in base.iterdir() if path.is_file() and ".safetensors" not in path.name}
+        files = {path.name: path for path in base.iterdir() if path.is_file() and goes_along(path.name)}
         files |= {path.name: path for path in published.glob("*.safetensors")}
         return Policy(job_id, published.name, version, files)
     known = ", ".join(str(number) for number in sorted(number for number in named if number is not None)) or "none"

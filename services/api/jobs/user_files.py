@@ -12,12 +12,21 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 from services.contracts.job import JobSpec
-from services.contracts.user_files import content_hash, file_reference, files_root, referenced_file, split_function
+from services.contracts.rewards import BUILT_IN_REWARDS
+from services.contracts.user_files import (
+    ARRIVING,
+    content_hash,
+    file_reference,
+    files_root,
+    referenced_file,
+    split_function,
+)
 
 DATA = "data"
 """The key by which environments are told where their data lies."""
@@ -27,6 +36,12 @@ MOST_BYTES = 4 << 30
 MOST_WORDS = 20_000
 """Of a tokenizer that is made from a user's prompts."""
 _CHUNK = 1 << 20
+ASKED = frozenset({"prompt", "messages", "solution", "choices"})
+"""Columns that the environment reads itself."""
+_CANNOT_BE_SAID = (
+    "model.scratch: the column {0} has too many words for its tokenizer of {1:,}, so the policy cannot say them; a "
+    "reward function that wants them in a reply gives every reply the same"
+)
 
 Problems = list[tuple[str, str]]
 
@@ -68,26 +83,65 @@ def with_kept_files(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None)
     return JobSpec.model_validate(document)
 
 
-def own_words(spec: JobSpec, data_dir: Path) -> list[str] | None:
-    """Every word of the prompts, solutions and choices that the job brings, sorted; None: it brings none.
+@dataclass(frozen=True)
+class OwnWords:
+    """The vocabulary of a policy from scratch on prompts that the job brings."""
+
+    words: list[str]
+    """Sorted."""
+    warnings: list[str]
+    """A sentence for each column that a reward function may read and whose words are not among them."""
+
+
+def own_words(spec: JobSpec, data_dir: Path) -> OwnWords | None:
+    """Every word of the prompts, solutions and choices that the job brings; None: it brings none.
+
+    With reward functions of the user's also those of all other columns, as far as they fit: what such a function wants
+    in a reply, the policy must be able to say.
 
     Raises:
         FileProblem: they cannot be read here, or are too many for a tokenizer of words.
     """
     field, kwargs = "environment.environment_kwargs", spec.environment.environment_kwargs
     if isinstance(rows := kwargs.get("rows"), list):
-        found = {word for row in rows for word in _words_of(row)}
+        found: list[Any] = rows
     elif isinstance(data := kwargs.get(DATA), str):
         if (reference := referenced_file(data)) is None:
             raise FileProblem(f"{field}.{DATA}", "a policy from scratch needs a file of yours here, for its words")
         folder = files_root(data_dir) / reference[0]
-        found = {word for file in sorted(folder.glob("*.jsonl")) for row in _rows(file) for word in _words_of(row)}
+        found = [row for file in sorted(folder.glob("*.jsonl")) for row in _rows(file)]
     else:
         return None
-    if len(found) > MOST_WORDS:
-        many = f"{len(found):,} different words, a policy from scratch learns at most {MOST_WORDS:,}; want `model`"
+    words = {word for row in found for word in _words_of(row)}
+    if len(words) > MOST_WORDS:
+        many = f"{len(words):,} different words, a policy from scratch learns at most {MOST_WORDS:,}; want `model`"
         raise FileProblem("model.scratch", many)
-    return sorted(found)
+    own_functions = not {*spec.rewards.reward_funcs} <= {*BUILT_IN_REWARDS}
+    return _with_further_columns(words, found if own_functions else [])
+
+
+def _with_further_columns(words: set[str], rows: Sequence[Any]) -> OwnWords:
+    columns: dict[str, set[str]] = {}
+    for row in rows:
+        for name, value in row.items() if isinstance(row, dict) else ():
+            if name not in ASKED:
+                columns.setdefault(str(name), set()).update(word for text in _texts(value) for word in text.split())
+    left_out = []
+    for name, of_column in sorted(columns.items()):
+        if len(words | of_column) > MOST_WORDS:
+            left_out.append(name)
+        else:
+            words = words | of_column
+    return OwnWords(sorted(words), [_CANNOT_BE_SAID.format(name, MOST_WORDS) for name in left_out])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text and number in a JSON value."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield str(value)
 
 
 def _kwargs(spec: JobSpec) -> dict[str, Mapping[str, Any]]:
@@ -112,6 +166,7 @@ def _kept(name: str, field: str, store: Path, roots: Sequence[Path] | None) -> s
     if (reference := referenced_file(name)) is not None:
         if not (store / reference[0]).is_dir():
             raise FileProblem(field, f"no file of this content is kept here, name the file itself: {name}")
+        os.utime(store / reference[0])
         return name
     source = Path(name)
     if not source.is_absolute():
@@ -129,7 +184,7 @@ def _kept(name: str, field: str, store: Path, roots: Sequence[Path] | None) -> s
 
 def _copied(files: Sequence[Path], field: str, store: Path) -> str:
     store.mkdir(parents=True, exist_ok=True)
-    arriving = Path(mkdtemp(prefix=".arriving-", dir=store))
+    arriving = Path(mkdtemp(prefix=ARRIVING, dir=store))
     try:
         left, digests = MOST_BYTES, {}
         for file in files:
@@ -142,6 +197,7 @@ def _copied(files: Sequence[Path], field: str, store: Path) -> str:
         except OSError:
             if not (store / sha).is_dir():  # else it is there already
                 raise
+            os.utime(store / sha)  # so that nobody removes it before the job is stored
         return sha
     finally:
         shutil.rmtree(arriving, ignore_errors=True)

@@ -13,11 +13,15 @@ from redis.asyncio import Redis
 from services.api.sql.tables import JobRow
 from services.api.sync.broker import announced_jobs
 from services.contracts import keys
-from services.contracts.events import StateReached, encoded
+from services.contracts.events import Phase, PhaseBegan, StateReached, encoded
 from services.contracts.keys import WAITING
-from services.contracts.states import JobState
+from services.contracts.states import TERMINAL, JobState
 from services.kit.streams import append
+from services.ledger.active_jobs import active_jobs
+from services.ledger.ended_jobs import let_expire
 from services.ledger.warnings import Warnings
+
+WRITABLE_S = 60
 
 
 class BrokerFailed(Exception):
@@ -78,6 +82,14 @@ class Dispatcher:
         except KombuError as error:
             raise BrokerFailed(f"jobs {job_ids} could not be added to the trainer's queue: {error}") from error
 
+    async def try_writing(self) -> None:
+        """Raises WritesRefused, also where the server still answers reads; RedisError."""
+        await self._redis.set(keys.WRITABLE, b"1", ex=WRITABLE_S)
+
+    async def active(self) -> set[str]:
+        """The jobs that a trainer works on."""
+        return await active_jobs(self._redis)
+
     async def announced(self) -> set[str]:
         """The jobs of which the queue or a worker has a message. Raises QueueUnreadable."""
         return await announced_jobs(self._redis)
@@ -105,9 +117,17 @@ class Dispatcher:
         """The trainer reads it at every step boundary."""
         await self._redis.set(keys.control(job_id), command)
 
+    async def tell_waiting(self, job_id: str, reason: str) -> None:
+        """Why the job waits. No state: a trainer may take the job at this moment, and its word must be the last."""
+        event = PhaseBegan(phase=Phase.WAITING, detail={"reason": reason})
+        await append(self._redis, keys.events_stream(job_id), encoded(event))
+        self._told([job_id])
+
     async def publish_state(self, job_id: str, state: JobState) -> None:
         """A state that the API itself brings about, as an event among the others."""
         await append(self._redis, keys.events_stream(job_id), _state_event(state))
+        if state in TERMINAL:
+            await let_expire(self._redis, job_id)
         self._told([job_id])
 
     async def warn(self, job_id: str, message: str) -> None:

@@ -7,6 +7,7 @@ or command is gone, and would wait for ever.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from redis.exceptions import RedisError
@@ -18,6 +19,7 @@ from services.api.sql.tables import JobRow
 from services.api.sync.broker import QueueUnreadable
 from services.api.sync.dispatch import Dispatcher
 from services.contracts.states import IDLE, TERMINAL, Command, JobState
+from services.kit.redis import WritesRefused
 
 _OVER = [state.value for state in TERMINAL]
 _IS_DISPATCHED, _IS_TOLD = JobRow.dispatch_made >= JobRow.dispatch_wanted, JobRow.told_command == JobRow.command
@@ -50,17 +52,33 @@ class Losses:
         self._database, self._dispatcher, self._log = database, dispatcher, log
         self._interval_s, self._wake = interval_s, wake
         self._undispatched, self._untold = set[str](), set[str]()
+        self._refusing: tuple[float, str] | None = None
+        """Since when Redis refuses writes, and why."""
 
     async def run(self) -> None:
         """For ever; a Redis that does not answer is asked again."""
         while True:
             try:
+                await self.tell_refusals()
                 await self.look()
             except (RedisError, OSError) as error:
                 self._log.warning("losses_later", error=repr(error))
             except QueueUnreadable as error:
                 self._log.error("queue_unreadable", error=str(error))
             await asyncio.sleep(self._interval_s)
+
+    async def tell_refusals(self) -> None:
+        """Warn the owners of running jobs once Redis takes writes again: till then nobody can be. Raises RedisError."""
+        try:
+            await self._dispatcher.try_writing()
+        except WritesRefused as refused:
+            self._refusing = self._refusing or (time.monotonic(), str(refused))
+            raise
+        if self._refusing is not None:
+            began, cause = self._refusing
+            for job in await self._dispatcher.active():
+                await self._dispatcher.warn(job, f"Redis refused writes for {time.monotonic() - began:.0f} s: {cause}")
+            self._refusing = None
 
     async def look(self) -> None:
         """Compare what the rows say with what Redis holds; page by page, as thousands may wait."""

@@ -12,7 +12,7 @@ class Foreign:
     name: str
     """As it is spelt there, without dashes: `save_steps`, `data.train_batch_size`."""
     ours: str | None = None
-    """Our key for it; None: there is none."""
+    """Our key for it, `MAPPING.KEY` for one inside a mapping; None: there is none."""
     words: str = ""
     """What differs, or why there is none and what to use; goes on after a colon, without a full stop."""
     taken: bool = False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from services.contracts.foreign.row import Foreign, absent, instead, synonym
 
-NO_LORA = "there is no LoRA and no quantised training: all weights of the model are trained"
+NO_QUANTISATION = "there is no quantised training; --tuner_type lora with --torch_dtype bfloat16 needs the least memory"
+PLAIN_LORA = "adapters are plain LoRA (--tuner_type lora, --lora_rank, --lora_alpha, --lora_dropout, --target_modules)"
 ONE_GPU = "a job trains on one device; more GPUs serve as replicas of the engine (docs/deployment.md)"
 STACK_RUNS_VLLM = "the stack starts and fills vLLM itself; --engine vllm is the default"
 NO_NUCLEUS = "sampling is from the whole distribution, so that its log-probabilities are the policy's own"
@@ -43,10 +44,13 @@ SHARED: tuple[Foreign, ...] = (
     instead("logging_dir", "output"),
     synonym("save_total_limit", "checkpoint_keep"),
     synonym("run_name", "name"),
-    *absent(NO_LORA, "lora_rank lora_alpha lora_dropout lora_bias lora_dtype lorap_lr_ratio use_dora use_rslora"
-            " target_modules target_regex target_parameters modules_to_save init_weights adapters ref_adapters"
-            " merge_lora"
-            " vllm_enable_lora vllm_max_lora_rank quant_method quant_bits bnb_4bit_compute_dtype bnb_4bit_quant_type"
+    instead("target_regex", "target_modules", "names of layers, or all-linear"),
+    *absent(PLAIN_LORA, "lora_bias lora_dtype lorap_lr_ratio use_dora use_rslora target_parameters modules_to_save"
+            " init_weights"),
+    *absent("a job starts from a whole model (--model); merge the adapter into it first", "adapters ref_adapters"),
+    *absent("every checkpoint holds the merged weights, and in its folder `adapter` the adapter alone", "merge_lora"),
+    *absent("the engine follows --tuner_type and --lora_rank", "vllm_enable_lora vllm_max_lora_rank"),
+    *absent(NO_QUANTISATION, "quant_method quant_bits bnb_4bit_compute_dtype bnb_4bit_quant_type"
             " bnb_4bit_use_double_quant bnb_4bit_quant_storage load_in_4bit load_in_8bit"),
     *absent(ONE_GPU, "deepspeed fsdp fsdp_config ddp_find_unused_parameters ddp_timeout ddp_backend"
             " zero_hpz_partition_size"
@@ -105,7 +109,9 @@ SHARED: tuple[Foreign, ...] = (
     *absent("mixtures of experts are not trained here", "router_aux_loss_coef experts_impl router_replay_mode"),
     *absent(NO_HUB, "push_to_hub hub_model_id hub_private_repo hub_token hub_strategy use_hf"),
     *absent("the model's own configuration decides", "model_init_kwargs"),
-    *absent("the tokenizer's chat template decides; --prompt_form and --prompt_template choose the words of a step",
-            "chat_template_kwargs enable_thinking preserve_thinking add_non_thinking_prefix template agent_template"
-            " response_prefix template_backend chat_template_path"),
+    synonym("enable_thinking", "chat_template_kwargs.enable_thinking"),
+    synonym("preserve_thinking", "chat_template_kwargs.preserve_thinking"),
+    *absent("the tokenizer's chat template decides (--chat_template_kwargs sets what it reads); --prompt_form and"
+            " --prompt_template choose the words of a step",
+            "add_non_thinking_prefix template agent_template response_prefix template_backend chat_template_path"),
 )  # fmt: skip

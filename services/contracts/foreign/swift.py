@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from services.contracts.foreign.row import Foreign, absent, instead, spaced, synonym
-from services.contracts.foreign.shared import NO_LORA, ONE_GPU, TEXT_ONLY
+from services.contracts.foreign.shared import ONE_GPU, PLAIN_LORA, TEXT_ONLY
 
 SWIFT: tuple[Foreign, ...] = (
+    synonym("train_type", "tuner_type"),
     instead("rlhf_type", "advantage_estimator", "of grpo, rloo, reinforce_plus_plus, gigpo, hgpo, graphgpo"),
     synonym("gym_env", "environment"),
     instead("max_length", "max_prompt_tokens", "the budget of a prompt; what does not fit is cut, in a fixed order"),
@@ -36,7 +37,7 @@ SWIFT: tuple[Foreign, ...] = (
             " chord_mu_valley chord_enable_phi_function"),
     *absent("a prompt that is too long is cut in a fixed order, never left out"
             " (docs/prompts.md)", "truncation_strategy"),
-    *absent(NO_LORA, "tuner_type tuner_backend freeze_parameters freeze_parameters_regex freeze_parameters_ratio"
+    *absent(PLAIN_LORA, "tuner_backend freeze_parameters freeze_parameters_regex freeze_parameters_ratio"
             " trainable_parameters trainable_parameters_regex"),
     *absent(TEXT_ONLY, "freeze_llm freeze_vit freeze_aligner max_pixels vit_lr aligner_lr vit_gradient_checkpointing"
             " norm_bbox"),
@@ -60,7 +61,7 @@ SWIFT: tuple[Foreign, ...] = (
 
 SWIFT_SAME = spaced(
     "model torch_dtype system max_turns use_gym_env use_chat_template seed learning_rate lr_scheduler_type"
-    " weight_decay kl_in_reward model_revision real_tau"
+    " tuner_type lora_rank lora_alpha lora_dropout target_modules weight_decay kl_in_reward model_revision real_tau"
     " max_grad_norm gradient_checkpointing temperature num_generations max_completion_length beta loss_type epsilon"
     " epsilon_high delta tau_pos tau_neg fipo_decay_rate fipo_clip_range fipo_clip_high_only fipo_safety_threshold"
     " importance_sampling_level advantage_estimator scale_rewards dynamic_sample max_resample_times overlong_filter"

@@ -44,5 +44,5 @@ def foreign_name(name: str) -> Foreign | None:
 
 @cache
 def synonyms() -> dict[str, str]:
-    """Foreign name -> our key, of the names that are taken for ours."""
+    """Foreign name -> our key (`MAPPING.KEY` inside a mapping), of the names that are taken for ours."""
     return {row.name: row.ours for row in _by_name().values() if row.taken and row.ours is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.contracts.foreign.row import Foreign, absent, instead, spaced, synonym
-from services.contracts.foreign.shared import NO_LORA
+from services.contracts.foreign.shared import NO_QUANTISATION, PLAIN_LORA
 
 TRL: tuple[Foreign, ...] = (
     synonym("model_name_or_path", "model"),
@@ -32,14 +32,18 @@ TRL: tuple[Foreign, ...] = (
             " vespo_lambda_neg"),
     *absent("the cache is the engine's own", "cache_implementation"),
     *absent("a prompts file has one form (docs/prompts.md)", "dataset_config dataset_streaming ignore_bias_buffers"),
-    *absent(NO_LORA, "use_peft lora_r lora_target_modules lora_target_parameters lora_modules_to_save lora_task_type"
-            " use_bnb_nested_quant"),
+    instead("use_peft", "tuner_type", "with lora"),
+    synonym("lora_r", "lora_rank"),
+    synonym("lora_target_modules", "target_modules"),
+    *absent(PLAIN_LORA, "lora_target_parameters lora_modules_to_save lora_task_type"),
+    *absent(NO_QUANTISATION, "use_bnb_nested_quant"),
 )  # fmt: skip
 
 TRL_SAME = spaced(
-    "learning_rate num_generations max_completion_length temperature beta num_iterations epsilon epsilon_high delta"
+    "learning_rate lora_alpha lora_dropout"
+    " num_generations max_completion_length temperature beta num_iterations epsilon epsilon_high delta"
     " importance_sampling_level reward_weights scale_rewards loss_type top_entropy_quantile entropy_coef seed"
-    " lr_scheduler_type weight_decay max_grad_norm gradient_checkpointing reward_funcs"
+    " lr_scheduler_type weight_decay max_grad_norm gradient_checkpointing reward_funcs chat_template_kwargs"
 )
 
 TRL_DEFAULTS: dict[str, object] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.contracts.foreign.row import Foreign, absent, instead
-from services.contracts.foreign.shared import EVERY_STEP, NO_LORA, NO_NUCLEUS, ONE_GPU, OWN_CHECKPOINTS, PACKS_ITSELF
+from services.contracts.foreign.shared import EVERY_STEP, NO_NUCLEUS, ONE_GPU, OWN_CHECKPOINTS, PACKS_ITSELF
 
 _ACTOR, _ROLLOUT, _MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 NO_CRITIC = "there is no critic: advantages come from groups"
@@ -103,13 +103,16 @@ VERL: tuple[Foreign, ...] = (
             + " actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu"),
     *absent(PACKS_ITSELF, _under(_MODEL, "use_remove_padding use_fused_kernels use_liger use_shm") + " "
             + _under(_ACTOR, "use_dynamic_bsz use_torch_compile shuffle use_adaptive_ppo_mini_batch_size")),
-    *absent(NO_LORA, _under(_MODEL, "lora_rank lora_alpha target_modules")),
+    instead(f"{_MODEL}.lora_rank", "lora_rank", "with --tuner_type lora; 0 there is full here"),
+    instead(f"{_MODEL}.lora_alpha", "lora_alpha"),
+    instead(f"{_MODEL}.target_modules", "target_modules"),
     *absent("code from a model's folder is never run", _under(_MODEL, "trust_remote_code external_lib") + ""
             " data.trust_remote_code"),
     *absent("a prompt that is too long is cut in a fixed order, never left out (docs/prompts.md)",
             "data.filter_overlong_prompts data.truncation"),
-    *absent("the environment puts a step into words (--prompt_template)", "data.return_raw_chat data.prompt_key"
-            " data.apply_chat_template_kwargs.enable_thinking"),
+    *absent("the environment puts a step into words (--prompt_template)", "data.return_raw_chat data.prompt_key"),
+    instead("data.apply_chat_template_kwargs.enable_thinking", "chat_template_kwargs.enable_thinking"),
+    instead("data.apply_chat_template_kwargs", "chat_template_kwargs"),
     *absent("models of text alone are trained", "data.image_key data.video_key env.sokoban.mode"),
     *absent("the stack starts as many environment workers as the machine bears (ENV_SERVICE_WORKERS)",
             "env.resources_per_worker.num_cpus env.resources_per_worker.num_gpus"),

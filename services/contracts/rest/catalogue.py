@@ -64,6 +64,28 @@ class LedgerView(Document):
     balanced: bool = True
 
 
+class AlarmView(Document):
+    """An alarm that is not over."""
+
+    name: str
+    """Stable, e.g. `dead_letters`; docs/reliability.md has all."""
+    job_id: str | None
+    """Null: of the installation."""
+    subject: str
+    """Which instance it is about; empty: the job or the installation as a whole."""
+    since_unix_s: float
+    value: float
+    """The figure, in `unit`."""
+    above: float
+    """The figure that is still well."""
+    unit: str
+    message: str
+    """One sentence."""
+    meaning: str
+    advice: str
+    """What to do."""
+
+
 class SystemView(Document):
     """The installation at a glance."""
 
@@ -74,5 +96,9 @@ class SystemView(Document):
     queues: list[QueueView]
     ledger: LedgerView
     """Over the jobs of the project that run or are paused."""
+    alarms: list[AlarmView] = Field(default_factory=list)
+    """Those of the project's jobs, and of the installation."""
+    dead_letters: int = 0
+    """Messages that were set aside; see `/v1/dead-letters`."""
     jobs: dict[str, int]
     """State -> how many jobs of the project."""

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from services.contracts.rest.base import Document, Named, Request
+from services.contracts.rest.rollouts import RolloutPurpose
 
 Severity = Literal["problem", "warning"]
 
@@ -98,7 +99,7 @@ class PlayedBatches(Document):
     """Which stored batches were looked at."""
 
     job_id: str
-    purpose: Named[Literal["training", "evaluation"]]
+    purpose: Named[RolloutPurpose]
     batches: list[int]
     episodes: int
     success: float | None

@@ -79,6 +79,8 @@ class JobDetail(JobView):
 
     spec: dict[str, JsonValue]
     """Resolved: every default written out."""
+    waits_for: str | None = None
+    """Of a queued job: why it waits, e.g. for an inference replica; null where nobody said so."""
     warnings: list[str] = Field(default_factory=list)
     """In the answer to a submission: what of the job may not fit the machine; else empty."""
 

@@ -9,14 +9,15 @@ from pydantic import computed_field
 from services.contracts.rest.base import DEPRECATED, Document, Named, Page
 from services.contracts.rest.positions import offset_of
 
-Purpose = Literal["training", "evaluation"]
+RolloutPurpose = Literal["training", "evaluation"]
+"""Which rollouts: those of training batches, or those of evaluations."""
 
 
 class RolloutBrief(Document):
     """A group that was played."""
 
     group_id: str
-    purpose: Named[Purpose]
+    purpose: Named[RolloutPurpose]
     batch: int
     """Number of the trained batch; of an evaluation the policy version it measured."""
     label: str | None

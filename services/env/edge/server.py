@@ -65,17 +65,18 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
     """
     answering = Health()
     answering.set(False)
+    instance = secrets.token_hex(6)
     pool = WorkerPool(settings, worker_config(settings), answering.set)
     service = EnvService(
         pool,
         LeaseTable(ttl_s=settings.lease_ttl_s, limit=settings.max_leases),
         Limits(settings.call_timeout_s, settings.max_group_size, settings.max_action_bytes, settings.max_sessions),
         clock=time.monotonic,
-        new_lease_id=lambda: secrets.token_hex(12),
+        new_lease_id=lambda: f"{instance}.{secrets.token_hex(12)}",
     )
     options = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
     server = grpc.aio.server(interceptors=[RefuseMalformed()], options=options)
-    servicer = EnvServicer(service, max_batch_steps=settings.max_batch_steps)
+    servicer = EnvServicer(service, instance, max_batch_steps=settings.max_batch_steps)
     env_pb2_grpc.add_EnvironmentServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(answering.servicer, server)
     reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -40,11 +40,21 @@ async def _abort(context: Context, error: EnvServiceError) -> NoReturn:
 
 
 class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
-    """Serves gigpo.env.v1.EnvironmentService."""
+    """Serves gigpo.env.v1.EnvironmentService.
 
-    def __init__(self, service: EnvService, *, max_batch_steps: int) -> None:
-        self._service = service
+    Args:
+        instance: name of this process, another one at each start.
+    """
+
+    def __init__(self, service: EnvService, instance: str, *, max_batch_steps: int) -> None:
+        self._service, self._instance = service, instance
         self._max_batch_steps = max_batch_steps
+
+    async def GetInstance(self, request: env_pb2.GetInstanceRequest, context: Context) -> env_pb2.GetInstanceResponse:
+        load = self._service.load()
+        return env_pb2.GetInstanceResponse(
+            instance=self._instance, draining=load.draining, leases=load.leases, max_leases=load.max_leases
+        )
 
     async def ListEnvironments(
         self, request: env_pb2.ListEnvironmentsRequest, context: Context

@@ -79,6 +79,15 @@ class Group:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Load:
+    """How much of the service is in use."""
+
+    draining: bool
+    leases: int
+    max_leases: int
+
+
 class LeaseTable:
     """All leases that live. Times are seconds on whatever clock the caller uses.
 
@@ -98,13 +107,18 @@ class LeaseTable:
     def __len__(self) -> int:
         return len(self._leases)
 
+    @property
+    def taken(self) -> int:
+        """Leases that live, those being opened included."""
+        return self._taken.total()
+
     def reserve(self, environment: str, n: int, *, now: float, limit: int) -> None:
         """Keep room for n leases; NoRoomError says when to ask again.
 
         Args:
             limit: so many leases of this environment may live at once; 0: as many as of all.
         """
-        rooms = ((self._taken.total(), self.limit, ""), (self._taken[environment], limit or self.limit, environment))
+        rooms = ((self.taken, self.limit, ""), (self._taken[environment], limit or self.limit, environment))
         for taken, most, whose in rooms:
             if taken + n > most:
                 alike = [lease for lease in self._leases.values() if whose in ("", lease.spec.environment)]

@@ -31,7 +31,8 @@ from services.env.sessions.errors import (
     UnknownLeaseError,
     WorkerLostError,
 )
-from services.env.sessions.leases import Fault, Group, Lease, LeaseTable, Session
+from services.env.sessions.leases import Fault, Group, Lease, LeaseTable, Load, Session
+from services.env.sessions.openings import Opening, Start
 from services.env.workers.wire import EnvironmentEntry, EpisodeSpec, Failed, FailedReason, History, Opened, Stepped
 
 log = logging.getLogger(__name__)
@@ -83,23 +84,6 @@ class Limits:
     max_sessions: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Start:
-    """What names the state in which the sessions of a group begin, and how many there are."""
-
-    spec: EpisodeSpec
-    n: int
-    history: History
-
-
-@dataclass(eq=False)
-class Opening:
-    """One OpenGroup or Rebuild, under way or done, so that its repetition meets the same group."""
-
-    start: Start
-    group: asyncio.Task[Group]
-
-
 class EnvService:
     """Live sessions behind leases.
 
@@ -134,6 +118,10 @@ class EnvService:
     def call_timeout_s(self) -> float:
         """How long a call waits for its answers, seconds."""
         return self._limits.call_timeout_s
+
+    def load(self) -> Load:
+        """How much is in use now."""
+        return Load(self._draining, self._leases.taken, self._leases.limit)
 
     async def list_environments(self) -> list[EnvironmentEntry]:
         """What can be opened, in order of id. WorkerLostError: nobody can tell now."""

@@ -25,6 +25,12 @@ Kwargs = Annotated[
 ]
 
 
+OWN_ENVIRONMENTS = (
+    "`gigpo env list` shows them; one of yours is known once its package is installed, or by "
+    """ENV_SERVICE_EXTRA_ENVIRONMENTS='{"ID": "module:Class"}'"""
+)
+
+
 @app.command()
 def play(
     environment: Annotated[str, typer.Argument(metavar="ID", help="See `gigpo env list`.")],
@@ -72,7 +78,7 @@ def check(
     try:
         findings = _run(check_environments(environments or [], report, kwargs=_kwargs(kwargs)))
     except LookupError as error:
-        raise typer.BadParameter(str(error.args[0])) from error
+        raise _failure(f"{error.args[0]}; {OWN_ENVIRONMENTS}", 2) from error
     words.write(findings_table(findings))
     if json_output:
         _emit(findings_document(findings))
@@ -98,7 +104,7 @@ def new(
     try:
         files = make_package(name, folder)
     except ScaffoldError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise _failure(str(error), 2) from error
     words = _words(json_output)
     words.write("".join(f"{file}\n" for file in files))
     words.write(f"next: pip install --no-deps -e {folder / name} && gigpo env check {name} && gigpo env play {name}\n")

@@ -28,7 +28,12 @@ class ScaffoldError(Exception):
 def make_package(name: str, folder: Path) -> list[Path]:
     """Write `folder`/`name`; the files. ScaffoldError: the name cannot be a new package's, something of that name is
     there, or nothing can be written."""
-    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise ScaffoldError(
+            f"name: {name!r} is a word of the Python language, which no module can have as its name; want another one, "
+            f"such as {name}_env"
+        )
+    if not NAME.fullmatch(name):
         raise ScaffoldError(f"name: want small letters, digits and _, such as tic_tac_toe, got {name!r}")
     if name in known_environments({}):
         raise ScaffoldError(f"name: an environment {name!r} is registered already")

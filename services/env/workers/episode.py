@@ -16,6 +16,7 @@ from services.env.workers.wire import Stepped, packed
 MAX_OBSERVATION_BYTES = 4 << 20
 """Of text, anchor, task and admissible actions together: a message to a client holds at most 64 MiB, and several of
 them. The largest screen of Atari takes 0.6 MB, written out as numbers."""
+MAX_WARNINGS = 16
 PLAIN = frozenset((str,))
 
 
@@ -70,8 +71,8 @@ class Episode:
         return self._keyed("reset", self._environment.reset(seed, split))
 
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know. ContractError: these are no texts."""
-        return texts("warnings()", self._environment.warnings())
+        """What the user should know, at most 16 sentences. ContractError: these are no texts."""
+        return texts("warnings()", self._environment.warnings())[:MAX_WARNINGS]
 
     def step(self, request: int, action: str, response_tokens: int = 0) -> Stepped:
         """Apply one action; the answer to `request`. ContractError: what came back is no sound outcome."""

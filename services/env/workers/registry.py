@@ -9,6 +9,7 @@ from operator import attrgetter
 from pydantic import JsonValue, ValidationError
 
 from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError
+from services.contracts.plain_errors import in_words, meant
 from services.env.workers.description import NOT_INSTALLED as NOT_INSTALLED
 from services.env.workers.description import described, unavailable
 from services.env.workers.wanted import ContractError, came, named
@@ -45,6 +46,12 @@ def known_environments(extra: Mapping[str, str]) -> dict[str, str]:
 def refused_registrations(extra: Mapping[str, str]) -> dict[str, str]:
     """Id -> why nothing is imported for it: the id is none, or it does not say which class is meant."""
     return _registrations(extra)[1]
+
+
+def built_in_environments() -> dict[str, str]:
+    """Id -> "module:Class" of those that come with this project."""
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    return {point.name: point.value for point in points if is_built_in(point.value)}
 
 
 def is_built_in(reference: str) -> bool:
@@ -156,7 +163,9 @@ def valid_kwargs(
         wrong = []
         for problem in error.errors(include_url=False):
             place = ".".join(str(part) for part in problem["loc"]) or "kwargs"
-            wrong.append(f"{place}: {problem['msg']}, got {problem['input']!r:.80}")
+            known = [name for name in found.Kwargs.model_fields if problem["type"] == "extra_forbidden"]
+            said = f"unknown key{meant(place, known)}" if known else in_words(problem)
+            wrong.append(f"{place}: {said}")
         raise KwargsError("; ".join(wrong)) from error
 
 

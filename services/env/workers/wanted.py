@@ -2,8 +2,10 @@
 
 import math
 import operator
+import traceback
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
@@ -13,6 +15,8 @@ LARGEST_REWARD = 1e12
 """Gradients are as large as rewards, and the square of 1e20 is infinite in float32."""
 MAX_MESSAGE = 2000
 """Characters of an exception's message that are passed on."""
+_PLATFORM = (f"{Path(__file__).parent}/", f"{Path(__file__).parents[3]}/gigpo/env/")
+"""Lines of our own files say nothing to an environment's author."""
 
 _short = Repr()
 _short.maxstring = _short.maxother = 60
@@ -121,3 +125,22 @@ def said(error: BaseException) -> str:
 def named(error: BaseException) -> str:
     """An exception by its name, with its message where it has one."""
     return f"{type(error).__name__}: {said(error)}".removesuffix(": ")[:MAX_MESSAGE]
+
+
+def placed(error: BaseException) -> str:
+    """An exception by its name and message, with the line of the environment's own file that it came from."""
+    try:
+        return _placed(error)
+    except Exception:  # noqa: BLE001 - the memory may be used up, or the traceback be somebody else's
+        return named(error)
+
+
+def _placed(error: BaseException) -> str:
+    lines = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    foreign = [(code, line) for code, line in lines if not code.co_filename.startswith(_PLATFORM)] or lines
+    own = [(code, line) for code, line in foreign if code.co_filename == foreign[0][0].co_filename]
+    if not own:
+        return named(error)
+    code, line = own[-1]
+    place = f" ({Path(code.co_filename).name}, line {line}, in {code.co_name})"
+    return named(error)[: MAX_MESSAGE - len(place)] + place

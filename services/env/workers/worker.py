@@ -24,7 +24,7 @@ from services.contracts.observation import KeyedObservation
 from services.env.workers.chance import Chance
 from services.env.workers.episode import Episode
 from services.env.workers.registry import Registry, UnavailableError, valid_kwargs, valid_split
-from services.env.workers.wanted import ContractError, named, said
+from services.env.workers.wanted import ContractError, placed, said
 from services.env.workers.wire import (
     HEADER,
     MAX_FRAME_BYTES,
@@ -117,7 +117,7 @@ class Sessions:
             answer = Failed(order.request, FailedReason.ENV_BUG, said(error))
         except BaseException as error:  # CancelledError, SystemExit, a panic of Rust: none may end the neighbours
             logging.exception("environment failed in episode %d", order.episode)
-            answer = Failed(order.request, FailedReason.ENV_BUG, named(error))
+            answer = Failed(order.request, FailedReason.ENV_BUG, placed(error))
         if isinstance(answer, Failed):
             self._free(order.episode)
         self._tick(0)

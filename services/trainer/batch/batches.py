@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gigpo_core import GigpoError
 from services.contracts import ids
+from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState
@@ -18,7 +19,7 @@ from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import FIRST_GROUPS
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.rows import rows_of
-from services.trainer.replicas.room import check_room
+from services.trainer.replicas.room import check_capacity
 from services.trainer.session.deadline import Deadline
 from services.trainer.session.session import Session
 
@@ -62,10 +63,10 @@ def training_group(session: Session, cursor: int) -> OpenedGroup:
     spec = session.spec
     return OpenedGroup(
         job_id=session.job,
-        group_id=ids.group_id(spec.fingerprint(), "train", 0, cursor),
-        purpose="train",
+        group_id=ids.group_id(spec.fingerprint(), Purpose.TRAINING, 0, cursor),
+        purpose=Purpose.TRAINING,
         cursor=cursor,
-        task_seed=ids.task_seed(spec.training.seed, "train", cursor),
+        task_seed=ids.task_seed(spec.training.seed, Purpose.TRAINING, cursor),
         split=spec.environment.train_split,
         n=spec.rollout.num_generations,
         min_version=session.progress.batch,  # served by now, and never too old for the batches admitted by it
@@ -91,7 +92,7 @@ async def next_batch(session: Session) -> Batch:
 
     Raises:
         JobFailed: no group was scored for batch_timeout_s, with the groups that are missing; or none can be played.
-        NoReplicaFree: none was scored, but each live replica serves another job.
+        NoReplicaFree: none was scored, and a service is missing that would play or serve it.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     deadline, began_unix_s = Deadline(session.spec.limits.batch_timeout_s), time.time()
@@ -108,7 +109,7 @@ async def next_batch(session: Session) -> Batch:
         if await _note_arrivals(session):
             deadline.restart()
         elif deadline.passed:
-            await check_room(session.redis, session.job)
+            await check_capacity(session.redis, session.job)
             trouble = await last_trouble(session, began_unix_s)
             raise JobFailed(f"{await _who_is_missing(session, sorted(session.queue.missing()))}{trouble}")
 
@@ -176,9 +177,11 @@ async def _note_arrivals(session: Session) -> bool:
     arrived = await session.arrivals.wait(session.epoch, session.queue.unscored())
     session.queue.scored(name for name, state in arrived.items() if state is GroupState.SCORED)
     first = [training_group(session, cursor).group_id for cursor in range(FIRST_GROUPS)]
-    for name, cause in (await note_arrivals(session, arrived, "train", first)).items():
-        session.queue.lose(name)
-        await session.events.count(f"group {name} was dropped and is replaced: {cause}")
+    for name, drop in (await note_arrivals(session, arrived, Purpose.TRAINING, first)).items():
+        cursor = session.queue.lose(name)
+        await session.events.count(f"group {name} was dropped and is replaced ({drop.reason}): {drop.cause}")
+        opened, under_way = session.queue.next_cursor, len(session.queue.cursors)
+        session.playability.broken(cursor, drop.reason, drop.cause, opened=opened, under_way=under_way)
     return GroupState.SCORED in arrived.values()
 
 

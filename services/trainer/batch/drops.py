@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from services.contracts.faults import FaultClass
 from services.contracts.ids import Purpose
-from services.ledger import GroupState
+from services.ledger import DropReason, GroupState
+from services.trainer.groups.playability import BROKEN
 from services.trainer.session.session import Session
 
 _UNKNOWN = "no cause is known"
 
 
+@dataclass(frozen=True)
+class Drop:
+    """Why a group was dropped."""
+
+    reason: DropReason
+    cause: str
+    """One sentence."""
+
+
 async def note_arrivals(
     session: Session, arrived: Mapping[str, GroupState], purpose: Purpose, first: Sequence[str]
-) -> dict[str, str]:
-    """Learn from groups of one purpose that left the pipeline; those that were dropped, with their causes.
+) -> dict[str, Drop]:
+    """Learn from groups of one purpose that left the pipeline; those that were dropped, and why.
 
     Args:
         first: ids of the groups of this purpose that were opened first, <= FIRST_GROUPS.
@@ -24,14 +35,17 @@ async def note_arrivals(
         JobFailed: see `Playability.given_up`.
     """
     dropped = [name for name, state in arrived.items() if state is GroupState.DROPPED]
-    causes = {name: await _cause(session, name) for name in dropped}
-    if purpose == "train":
+    drops = {name: await _drop(session, name) for name in dropped}
+    if purpose == Purpose.TRAINING:
         session.playability.crashed(sum([await crashes_of(session, name) for name in dropped]))
-    played_before = session.progress.batch > 0 or (purpose == "eval" and bool(session.evaluations))
-    if len(causes) < len(arrived) or played_before:
+    played_before = session.progress.batch > 0 or (purpose == Purpose.EVALUATION and bool(session.evaluations))
+    if len(drops) < len(arrived) or played_before:
         session.playability.played(purpose)
-    session.playability.given_up(causes, purpose, first)
-    return causes
+    session.playability.last_broken = next(
+        (drop.cause for drop in drops.values() if drop.reason in BROKEN), session.playability.last_broken
+    )
+    session.playability.given_up({name: drop.cause for name, drop in drops.items()}, purpose, first)
+    return drops
 
 
 async def crashes_of(session: Session, name: str) -> int:
@@ -47,6 +61,8 @@ async def last_trouble(session: Session, since_unix_s: float) -> str:
     return f"; the last trouble: {cause}" if cause else ""
 
 
-async def _cause(session: Session, name: str) -> str:
+async def _drop(session: Session, name: str) -> Drop:
     record = await session.ledger.record_of(name)
-    return session.arrivals.causes.get(name) or (record.cause if record else None) or _UNKNOWN
+    cause = session.arrivals.causes.get(name) or (record.cause if record else None) or _UNKNOWN
+    known = record is not None and record.reason in {reason.value for reason in DropReason}
+    return Drop(DropReason(str(record.reason)) if record is not None and known else DropReason.INFRA, cause)

@@ -23,6 +23,7 @@ def celery_app(settings: Settings) -> Celery:
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
+        broker_transport="services.trainer.celery_worker.unreadable_messages:ReadableTransport",
         worker_pool="services.trainer.celery_worker.pool:PatientTaskPool",
         worker_concurrency=1,
         worker_pool_start_method="spawn",  # a fork after torch has run in the parent hangs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from functools import cache
 from types import FrameType
@@ -17,6 +18,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.contracts.keys import HANDED_OVER, RUN_SEGMENT, TRAINER_QUEUE
 from services.kit.log import configure_logging
+from services.kit.pulse import pulse_thread
+from services.trainer.celery_worker.hung_child import pulse_of_child
 from services.trainer.celery_worker.message_lease import kept_invisible
 from services.trainer.job.continuation import Continuation
 from services.trainer.settings import Settings
@@ -32,8 +35,11 @@ _draining = False
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def prepare_child(**_: object) -> None:
     """Before the child's first task, set up its log and the signal by which its parent announces a drain."""
-    configure_logging("trainer", Settings().log_level)
+    settings = Settings()
+    configure_logging("trainer", settings.log_level)
     signal.signal(signal.SIGUSR2, _drain)
+    if settings.pulse_file is not None:
+        pulse_thread(pulse_of_child(settings.pulse_file, os.getpid()))
 
 
 def _drain(_number: int, _frame: FrameType | None) -> None:

@@ -20,10 +20,12 @@ from redis.exceptions import RedisError
 
 from services.kit.kombu_layout import body_arguments
 from services.kit.lifecycle import HEARTBEAT_S, announce, instance_name
+from services.kit.pulse import pulse
 from services.kit.redis import connect
 from services.kit.tasks import ending_the_process
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
+from services.trainer.celery_worker.hung_child import ChildWatch
 from services.trainer.celery_worker.pool import patient_pool
 from services.trainer.settings import Settings
 
@@ -39,7 +41,12 @@ def run_worker(app: Celery, settings: Settings) -> int:
     def complaint() -> str | None:  # the pool is there when the worker is ready
         return patient_pool(worker).complaint()
 
-    beat = ending_the_process(lambda: asyncio.run(_beat(settings.redis_url, name, stop, complaint)))
+    watch = ChildWatch(settings.pulse_file, round(settings.child_hung_s / HEARTBEAT_S))
+
+    def hung() -> str | None:
+        return watch.look(patient_pool(worker).child_pids())
+
+    beat = ending_the_process(lambda: asyncio.run(_beat(settings, name, stop, complaint, hung)))
     beating = threading.Thread(target=beat, name="heartbeat", daemon=True)
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -60,23 +67,28 @@ def run_worker(app: Celery, settings: Settings) -> int:
     return int(worker.exitcode or 0)
 
 
-async def _beat(redis_url: str, name: str, stop: threading.Event, complaint: Callable[[], str | None]) -> None:
+async def _beat(
+    settings: Settings,
+    name: str,
+    stop: threading.Event,
+    complaint: Callable[[], str | None],
+    hung: Callable[[], str | None],
+) -> None:
     def detail() -> dict[str, object]:
         return {"trouble": trouble} if (trouble := complaint()) else {}
 
-    async with connect(redis_url) as redis:
+    async with connect(settings.redis_url) as redis:
         warnings, last = Warnings(redis, "trainer"), None
-        async with present(redis, "trainer", name, detail):
+        async with present(redis, "trainer", name, detail), pulse(settings.pulse_file):
             while not stop.is_set():
                 trouble = complaint()
                 if trouble and trouble != last:
                     log.warning("the child does not start or keeps dying", trouble=trouble)
                 last = trouble
-                with suppress(
-                    RedisError, RuntimeError
-                ):  # Redis is away, or the worker's set of jobs changed: next beat
-                    if trouble:
-                        await _warn(warnings, name, trouble)
+                told = hung() or trouble
+                with suppress(RedisError, RuntimeError):  # Redis is away, or the worker's set of jobs changed
+                    if told:
+                        await _warn(warnings, name, told)
                 await asyncio.to_thread(stop.wait, HEARTBEAT_S)
 
 

@@ -12,8 +12,8 @@ from redis.exceptions import ResponseError
 
 from services.contracts import keys
 from services.contracts.messages import CompleteGroup, ContractError, OpenedGroup, decode
-from services.kit.dead_letters import dead_letters, set_key_aside
-from services.kit.streams import FIELD, RawEntry, StreamConsumer
+from services.kit.dead_letters import dead_letters, set_entry_aside, set_key_aside
+from services.kit.streams import FIELD, Entry, RawEntry, StreamConsumer
 from services.ledger import DropReason, GroupState, Ledger, RecordUnreadable
 from services.ledger.ledger import TRAINER
 from services.ledger.records import state_in
@@ -21,6 +21,9 @@ from services.ledger.warnings import Warnings
 
 NEVER_MS = 10**9
 """One trainer per job, fenced by its epoch: nobody's entries are ever reclaimed, the ledger is asked instead."""
+
+SHOWN = 40
+"""Characters of an unknown id that a sentence shows."""
 
 ARRIVED = frozenset({GroupState.SCORED, GroupState.ASSIGNED, GroupState.CONSUMED, GroupState.DROPPED})
 
@@ -60,6 +63,7 @@ class Arrivals:
         """
         if not self._scored.intersection(missing):
             entries = await self._news.read(256, block_ms=int(self._poll_s * 1_000))
+            await self._set_strangers_aside(entries)
             self._scored.update(entry.payload for entry in entries)
         asked = [name for name in missing if name in self._scored]
         self._scored.difference_update(asked)
@@ -77,6 +81,14 @@ class Arrivals:
             if isinstance(state, RecordUnreadable):
                 raise state
         return {name: state for name, state in states.items() if isinstance(state, GroupState)}
+
+    async def _set_strangers_aside(self, entries: Sequence[Entry[str]]) -> None:
+        """An entry that names no group of the ledger's would stay for ever: no move takes it away."""
+        known = await self._read([entry.payload for entry in entries])
+        for entry in entries:
+            if entry.payload not in known:
+                cause = f"want the id of a group, got {entry.payload[:SHOWN]!r}, which the ledger does not know"
+                await set_entry_aside(self._redis, self._news.stream, entry.id, cause, TRAINER)
 
     async def _states_or_drop(self, epoch: int, names: Sequence[str]) -> dict[str, GroupState]:
         states: dict[str, GroupState] = {}

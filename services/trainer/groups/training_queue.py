@@ -57,10 +57,10 @@ class TrainingQueue:
         """The scores of these groups have arrived."""
         self._scored.update(group_ids)
 
-    def lose(self, group_id: str) -> None:
-        """A group was dropped: its place goes to one more cursor."""
-        self._remove(group_id)
+    def lose(self, group_id: str) -> int:
+        """A group was dropped: its place goes to one more cursor. Its own one."""
         self.lost += 1
+        return self._remove(group_id)
 
     def cut(self, group_ids: Iterable[str]) -> None:
         """These groups were assigned to a batch."""
@@ -70,7 +70,8 @@ class TrainingQueue:
     def _next(self) -> list[str]:
         return list(self._waiting.values())[: self._spec.rollout.groups_per_batch]
 
-    def _remove(self, group_id: str) -> None:
+    def _remove(self, group_id: str) -> int:
         cursor = next(cursor for cursor, name in self._waiting.items() if name == group_id)
         del self._waiting[cursor]
         self._scored.discard(group_id)
+        return cursor

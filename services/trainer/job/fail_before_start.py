@@ -12,10 +12,11 @@ from redis.asyncio import Redis
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.states import JobState
-from services.ledger import Ledger
+from services.ledger import Ledger, LedgerSpoiled, MoveRefused, RecordUnreadable
 from services.ledger.active_jobs import deactivate
 from services.trainer.errors import JobFailed
 from services.trainer.events import Events
+from services.trainer.job.leftovers import consume_trained
 from services.trainer.job.restore import load_job
 from services.trainer.job.summary import close_ledger, job_summary, tell_end
 from services.trainer.phases.evaluation import read_results
@@ -33,14 +34,16 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
     """
     ledger, events = Ledger(redis, job), Events(redis, job)
     epoch = await ledger.claim_epoch()
+    progress = _known(lambda: newest_complete(folder.checkpoints)[1]) or Progress()
+    with suppress(LedgerSpoiled, RecordUnreadable, MoveRefused):  # perhaps why it cannot start
+        await consume_trained(ledger, epoch, progress, events)
     balance = await close_ledger(ledger, epoch, events)
     await deactivate(redis, job)
     spec = await _spec(redis, job)
     if spec is None:
-        await events.state(JobState.FAILED, error)
+        await events.ended(JobState.FAILED, error)
         return
-    progress, results = _known(lambda: newest_complete(folder.checkpoints)[1]), _known(lambda: read_results(folder))
-    progress = progress or Progress()
+    results = _known(lambda: read_results(folder))
     progress.started_unix_s = progress.started_unix_s or time.time()
     summary = job_summary(job, spec, JobState.FAILED, progress, results or [], balance, checkpoint=None)
     with suppress(OSError):  # the events say the same; a redelivery finds the command and ends the job again

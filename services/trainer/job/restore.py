@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -14,12 +13,14 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import Phase
+from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
+from services.contracts.references import hub_store
 from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words
-from services.ledger import GroupRecord, Ledger, RecordUnreadable
+from services.ledger import Ledger
 from services.ledger.active_jobs import activate
 from services.trainer.batch.batches import last_cursor, open_cursor
 from services.trainer.batch.metrics import cut_records
@@ -31,6 +32,7 @@ from services.trainer.groups.payloads import StoredGroups
 from services.trainer.groups.playability import Playability
 from services.trainer.groups.settlement import Settlement, SettlementKind, settlement_of
 from services.trainer.groups.training_queue import TrainingQueue
+from services.trainer.job.leftovers import live_records, trained_leftovers
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.files import whole_folder
 from services.trainer.learner.learner import Learner
@@ -43,7 +45,7 @@ from services.trainer.session.session import Session
 from services.trainer.settings import Settings
 from services.trainer.storage.checkpoint import STATE, newest_complete, replayable_from, set_broken_aside
 from services.trainer.storage.folders import made_folder
-from services.trainer.storage.hub import fetched, hub_store
+from services.trainer.storage.hub import fetched
 from services.trainer.trackers.tracking import start_tracking
 
 
@@ -54,6 +56,7 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
 
     Raises:
         JobFailed: the job's spec, environment or model can't be used.
+        StaleEpoch, LedgerSpoiled, RecordUnreadable.
     """
     ledger, events, folder = Ledger(redis, job), Events(redis, job), made_folder(settings.data_dir, job)
     spec, environment = await load_job(redis, job)
@@ -97,18 +100,18 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
         playability=Playability(),
         evaluations=evaluations,
     )
+    await consume_leftovers(session)  # before anything can end the job: what was trained is not cancelled
     await redis.set(keys.base(job), str(folder.base))
     await activate(redis, job)
     return session
 
 
 async def catch_up(session: Session) -> None:
-    """Free what the checkpoint holds already, train again what was assigned after it, find what is under way.
+    """Train again what was assigned after the checkpoint, find what is under way.
 
     Raises:
         JobFailed, StaleEpoch; CancelRequested, PauseRequested, DrainRequested while a version is being published.
     """
-    await consume_leftovers(session)
     manifests = await manifests_to_replay(session)
     for cursor in session.progress.waiting:
         await open_cursor(session, cursor)
@@ -186,26 +189,20 @@ def _learner(spec: JobSpec, base: Path, checkpoint: Path | None) -> Learner:
 
 
 async def consume_leftovers(session: Session) -> None:
-    """Groups whose effect is durable, but whose trainer died before it could say so; keep what may be replayed."""
-    records = await _live_records(session.ledger)
+    """Groups whose effect is durable, but whose trainer died before it could say so; keep what may be replayed.
+
+    Raises:
+        StaleEpoch, LedgerSpoiled, RecordUnreadable.
+    """
+    held = await trained_leftovers(session.ledger, session.epoch, session.progress, session.events)
     if session.progress.warmstarted:
-        practised = [name for name, record in records.items() if record.purpose == "warmstart"]
+        records = await live_records(session.ledger)
+        practised = [name for name, record in records.items() if record.purpose == Purpose.WARMSTART]
         await consume_gathered(session, Settlement(SettlementKind.LEFTOVERS), practised)
     keep, batch = session.spec.checkpoint.checkpoint_keep, session.progress.batch
     replayable = replayable_from(session.folder.checkpoints, batch, keep)
-    for number in sorted((number for number in await session.ledger.manifests() if number < batch), reverse=True):
-        names = [name for name, record in records.items() if (record.purpose, record.batch) == ("train", number)]
+    for number, names in held.items():
         if settlement_of(number) is None and number >= replayable:
             session.consumption.trained(number, names)
         else:
             await session.ledger.consume(session.epoch, number, names)
-
-
-async def _live_records(ledger: Ledger) -> dict[str, GroupRecord]:
-    """Records of the live groups, by id. One that cannot be read is left out: whoever waits for its group drops it."""
-    records: dict[str, GroupRecord] = {}
-    for name in await ledger.live():
-        with suppress(RecordUnreadable):
-            if (record := await ledger.record_of(name)) is not None:
-                records[name] = record
-    return records

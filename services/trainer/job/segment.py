@@ -30,6 +30,7 @@ from services.trainer.errors import (
     NothingPlayed,
     PauseRequested,
 )
+from services.trainer.groups.playability import TooManyBroken
 from services.trainer.job.restore import catch_up
 from services.trainer.job.summary import end_job
 from services.trainer.job.takes import forget_takes
@@ -159,5 +160,5 @@ async def _evaluate_baseline(session: Session, label: Label) -> None:
     """A baseline that can't be had here is left out: random actors need to know which actions are admissible."""
     try:
         await evaluate(session, label)
-    except NothingPlayed as error:
+    except (NothingPlayed, TooManyBroken) as error:
         await session.events.warn(f"{error}; this baseline is left out")

@@ -18,6 +18,7 @@ from services.contracts.summary import EvaluationResult, JobSummary, LedgerSumma
 from services.ledger import Balance, DropReason, Ledger, LedgerSpoiled, RecordUnreadable
 from services.ledger.active_jobs import deactivate
 from services.trainer.events import Events
+from services.trainer.groups.playability import BROKEN
 from services.trainer.phases.evaluation import find_result
 from services.trainer.session.model_card import write_card
 from services.trainer.session.session import Session
@@ -57,6 +58,7 @@ def job_summary(
         batches=batches,
         wall_s=time.time() - progress.started_unix_s,
         engine=spec.inference.engine,
+        tuner_type=spec.model.tuner_type,
         advantage_estimator=spec.algorithm.advantage_estimator,
         ledger=LedgerSummary(
             opened=balance.opened,
@@ -86,6 +88,7 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
         exported = await _last_write(session, state, "the trained policy", lambda: _export(session))
         await session.consumption.finished()
     balance = await close_ledger(session.ledger, session.epoch, session.events)
+    await _warn_of_broken(session, balance)
     await deactivate(session.redis, session.job)
     await session.redis.delete(keys.manifests(session.job))
     summary = job_summary(
@@ -101,6 +104,16 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
     payload = summary.model_dump_json(indent=2).encode()
     await _last_write(session, state, "summary.json", lambda: write_durably(session.folder.summary, payload))
     await tell_end(session.events, summary, error)
+
+
+async def _warn_of_broken(session: Session, balance: Balance) -> None:
+    """What was trained and measured leaves these groups out: that is told beside the result."""
+    for reason, words in BROKEN.items():
+        if count := balance.dropped.get(reason, 0):
+            told = words.format(f"{count} of {balance.opened} groups of the whole job")
+            cause = session.playability.last_broken
+            last = f", the last time: {cause}" if cause else ""
+            await session.events.warn(f"{told}, which are missing in what was trained and measured{last}")
 
 
 async def _last_write(session: Session, state: JobState, what: str, write: Callable[[], None]) -> bool:
@@ -142,7 +155,7 @@ async def close_ledger(ledger: Ledger, epoch: int, events: Events) -> Balance:
 async def tell_end(events: Events, summary: JobSummary, error: str | None = None) -> None:
     """The summary, then the state; the API may hear both twice."""
     await events.add(Summarized(summary=summary.model_dump(mode="json")))
-    await events.state(JobState(summary.state), error)
+    await events.ended(JobState(summary.state), error)
 
 
 def ended_summary(folder: JobFolder) -> JobSummary | None:

@@ -12,7 +12,8 @@ from structlog.stdlib import BoundLogger
 from services.contracts import keys
 from services.contracts.jobfolder import JobFolder
 from services.kit.redis import connect
-from services.ledger import Ledger, StaleEpoch
+from services.ledger import Ledger, LedgerSpoiled, RecordUnreadable, StaleEpoch
+from services.ledger.active_jobs import deactivate
 from services.trainer.errors import JobFailed, NoReplicaFree
 from services.trainer.events import Events
 from services.trainer.job.continuation import Continuation
@@ -60,9 +61,11 @@ class WarmSessions:
         if self._redis is None:
             self._redis = connect(self._settings.redis_url)
         if await self._redis.exists(keys.deleted(job)):
+            await deactivate(self._redis, job)
             return None
         folder = made_folder(self._settings.data_dir, job)
         if (summary := ended_summary(folder)) is not None:
+            await deactivate(self._redis, job)  # Redis may have lost it
             await tell_end(Events(self._redis, job), summary)  # it may have died before it told
             return None
         session = await self._warm_session(job)
@@ -77,7 +80,7 @@ class WarmSessions:
             priority = await run_segments(session, self._log)
         except NoReplicaFree:
             return Continuation(continues, keys.WAITING)
-        except JobFailed as error:
+        except (JobFailed, LedgerSpoiled, RecordUnreadable) as error:
             await end_unstartable(self._redis, folder, job, str(error))
             return None
         except StaleEpoch:

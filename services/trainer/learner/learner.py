@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,14 @@ from gigpo_core import LossConfig
 from gigpo_core.kl import kl_estimate
 from gigpo_core.tokens import row_sums
 from services.contracts.job import JobSpec, WarmStart
+from services.contracts.model_files import TEMPLATES, goes_along
 from services.contracts.policy import PolicyProbe
+from services.trainer.learner.adapter import adapters_off, add_adapter, dropping, merged, save_adapter
 from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import LearnerError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
 from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
+from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy, save_weights
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.rows import Row
@@ -51,15 +55,15 @@ from services.trainer.learner.update import (
 BETAS = (0.9, 0.95)
 """AdamW's averages for training; a short second one follows gradients whose scale changes as success does."""
 
-NOT_EXPORTED = ("*.safetensors", "*.index.json", "*.bin", "*.pt", "*.pth", "*.gguf", "*.py", ".*")
-"""Weights are ours, and code in a model folder is not handed on."""
+ADAPTER_FOLDER = "adapter"
+"""Of an export: the adapters alone, in peft's format."""
 
 
 class Learner:
     """One job's policy in training. Not thread-safe; torch's thread count is the caller's setting.
 
-    Weights and optimizer are float32 whatever the job's torch_dtype; with bfloat16 the products run in bfloat16 and
-    published weights are rounded to it.
+    What is trained, and its optimizer, is float32 whatever the job's torch_dtype; with bfloat16 the products run in
+    bfloat16, published weights are rounded to it, and weights that adapters leave frozen are kept in it.
     """
 
     def __init__(self, spec: JobSpec, folder: Path) -> None:
@@ -74,16 +78,19 @@ class Learner:
         self.optimizer_steps = 0
         """Optimizer steps of `train_batch` so far; the warm start's are not counted."""
         self._generator = torch.Generator().manual_seed(spec.training.seed)
-        model = load_policy(folder)
+        self._adapts = spec.model.tuner_type == "lora"
+        model = load_policy(folder, spec.model.torch_dtype if self._adapts else "float32")
+        if self._adapts:
+            add_adapter(model, spec.model, spec.training.seed)
         if spec.training.gradient_checkpointing:
-            _checkpoint_activations(model)
+            checkpoint_activations(model)
         self._scorer = Scorer(
             model,
             temperature=spec.rollout.temperature,
             token_budget=spec.training.microbatch_tokens,
             autocast=spec.model.torch_dtype == "bfloat16",
         )
-        self._scorer.check_head()
+        self._scorer.parts.check()
         self._start_afresh()
 
     @property
@@ -153,10 +160,10 @@ class Learner:
 
         Returns:
             What `mismatch` returns over all rows; `current_mismatch_kl`, its `mismatch_kl` over the rows that this
-            version sampled alone, left out if there is none; means over optimizer steps, 0 if there is none: `loss`,
-            `policy_loss`, `kl` (to the reference), `policy_kl` (to the old policy), `entropy`, `clip_fraction`,
-            `grad_norm`; and `learning_rate`, `trained_rows`, `unique_rows_share`, `trained_tokens`, `optimizer_steps`
-            (all so far). Each is a field of services/contracts/metrics.py.
+            version sampled alone, left out if there is none; means over optimizer steps, left out if there is none:
+            `loss`, `policy_loss`, `kl` (to the reference), `policy_kl` (to the old policy), `entropy`,
+            `clip_fraction`, `grad_norm`; and `learning_rate`, `trained_rows`, `unique_rows_share`, `trained_tokens`,
+            `optimizer_steps` (all so far). Each is a field of services/contracts/metrics.py.
 
         Raises:
             RowsError: no rows.
@@ -191,11 +198,13 @@ class Learner:
         }
 
     def save_policy(self, folder: Path) -> dict[str, str]:
-        """Write the current weights alone, in the job's torch_dtype, for a policy version.
+        """Write the current weights alone, in the job's torch_dtype, for a policy version; of LoRA the adapter.
 
         Returns:
             File name -> hex sha256.
         """
+        if self._adapts:
+            return save_adapter(self.model, folder, self.spec.model.torch_dtype)
         return save_weights(self.model, folder, self.spec.model.torch_dtype)
 
     def probe(self) -> PolicyProbe | None:
@@ -211,12 +220,12 @@ class Learner:
             File name -> hex sha256.
         """
         tensors: dict[str, dict[str, Tensor]] = {
-            "weights": _on_cpu(_weights(self.model)),
-            "optimizer": optimizer_tensors(self._optimizer, _weights(self.model)),
+            "weights": _on_cpu(_trained(self.model)),
+            "optimizer": optimizer_tensors(self._optimizer, _trained(self.model)),
             "generator": {"state": self._generator.get_state()},
         }
         if self._reference is not None:
-            tensors["reference"] = _on_cpu(_weights(self._reference))
+            tensors["reference"] = _on_cpu(_weights(self._reference.model))
         return write_state(State(tensors, {"optimizer_steps": self.optimizer_steps}), folder)
 
     def load(self, folder: Path) -> None:
@@ -229,45 +238,55 @@ class Learner:
         state = read_state(folder)
         if ("reference" in state.tensors) != (self._reference is not None):
             raise StateError(f"{folder}: want a reference policy exactly if beta > 0, beta is {self._beta}")
-        restore_weights(_weights(self.model), state.tensors["weights"])
-        restore_optimizer(self._optimizer, _weights(self.model), state.tensors["optimizer"])
+        restore_weights(_trained(self.model), state.tensors["weights"])
+        restore_optimizer(self._optimizer, _trained(self.model), state.tensors["optimizer"])
         if self._reference is not None:
-            restore_weights(_weights(self._reference), state.tensors["reference"])
+            restore_weights(_weights(self._reference.model), state.tensors["reference"])
         self._generator.set_state(state.tensors["generator"]["state"])
         self.optimizer_steps = state.numbers["optimizer_steps"]
 
     def export(self, folder: Path) -> None:
         """Write a whole Hugging Face folder (config, tokenizer, weights), complete or not at all.
 
+        Of LoRA the weights have the adapters in them, and the folder `adapter` holds these alone.
+
         What else `folder` may have held is gone afterwards.
         """
         with whole_folder(folder) as unfinished:
-            shutil.copytree(self.folder, unfinished, ignore=shutil.ignore_patterns(*NOT_EXPORTED), dirs_exist_ok=True)
+            shutil.copytree(self.folder, unfinished, ignore=_not_exported, dirs_exist_ok=True)
             config: dict[str, object] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
             config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
             config["dtype"] = self.spec.model.torch_dtype
             write_text(unfinished / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-            self.save_policy(unfinished)
+            if self._adapts:
+                save_adapter(self.model, unfinished / ADAPTER_FOLDER, self.spec.model.torch_dtype)
+            with merged(self.model) if self._adapts else nullcontext():
+                save_weights(self.model, unfinished, self.spec.model.torch_dtype)
 
     @property
     def _beta(self) -> float:
         return self.spec.algorithm.beta
 
     def _start_afresh(self) -> None:
-        matrices = [weight for weight in self.model.parameters() if weight.ndim >= 2]
-        others = [weight for weight in self.model.parameters() if weight.ndim < 2]
+        trained = _trained(self.model).values()
+        matrices = [weight for weight in trained if weight.ndim >= 2]
+        others = [weight for weight in trained if weight.ndim < 2]
         groups = [
             {"params": matrices, "weight_decay": self.spec.training.weight_decay},
             {"params": others, "weight_decay": 0.0},  # biases and norms: decay would only shift what they centre
         ]
         self._optimizer = AdamW(groups, lr=self.spec.training.learning_rate, betas=BETAS, fused=True)
-        self._reference = _frozen_copy(self.model) if self._beta > 0 else None
+        afresh = self._beta > 0 and not self._adapts
+        self._reference = replace(self._scorer, model=_frozen_copy(self.model)) if afresh else None
 
     def _under_reference(self, rows: TokenRows) -> Tensor:
         """float32 [T]: the log-probabilities of the response tokens under the reference policy."""
-        if self._reference is None:
+        if self._beta == 0:
             raise LearnerError("beta: want more than 0 for a reference policy, got 0")
-        return replace(self._scorer, model=self._reference).constants(rows)[0]
+        if self._reference is None:
+            with adapters_off(self.model):
+                return self._scorer.constants(rows)[0]
+        return self._reference.constants(rows)[0]
 
     def _columns(self, rows: Sequence[Row]) -> Columns:
         if not rows:
@@ -286,8 +305,9 @@ class Learner:
         return {"current_mismatch_kl": kl}
 
     def _step(self, minibatch: Columns, loss: LossConfig) -> dict[str, float]:
-        measured = accumulate_gradient(self._scorer, minibatch, loss, token_mask(self.spec))
-        weights = list(self.model.parameters())
+        with dropping(self.model, self._generator):
+            measured = accumulate_gradient(self._scorer, minibatch, loss, token_mask(self.spec))
+        weights = list(_trained(self.model).values())
         measured["grad_norm"] = step_weights(self._optimizer, weights, self.spec.training.max_grad_norm)
         self.optimizer_steps += 1
         return measured
@@ -297,7 +317,18 @@ STEP_METRICS = ("loss", "policy_loss", "kl", "policy_kl", "entropy", "clip_fract
 
 
 def _means(steps: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(step[name] for step in steps) / max(len(steps), 1) for name in STEP_METRICS}
+    return {name: sum(step[name] for step in steps) / len(steps) for name in STEP_METRICS if steps}
+
+
+def _trained(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights that the optimizer changes."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def _not_exported(folder: str, names: list[str]) -> set[str]:
+    """Those of a folder's names that an export leaves out."""
+    folders = {name for name in names if Path(folder, name).is_dir()}
+    return folders - {TEMPLATES} | {name for name in names if name not in folders and not goes_along(name)}
 
 
 def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -312,13 +343,3 @@ def _frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
     copy: Any = deepcopy(model)
     frozen: PreTrainedModel = copy.requires_grad_(False).eval()
     return frozen
-
-
-def _checkpoint_activations(model: Any) -> None:
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()  # transformers checkpoints in training mode only; so dropout has to go by hand
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0

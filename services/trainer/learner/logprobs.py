@@ -1,7 +1,7 @@
 """Log-probabilities of response tokens under a policy, exact and with the least forward work.
 
-Sequences are padded on the right and attention is causal, so no real token sees a pad and no mask is needed; the head
-runs on response positions only; equal sequences are forwarded once (`gigpo_core.plan_micro_batches`).
+Sequences are padded on the right and attention is causal, so no real token sees a pad and no mask is needed; what comes
+after the body runs on response positions only; equal sequences are forwarded once (`gigpo_core.plan_micro_batches`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from gigpo_core import MicroBatch, plan_micro_batches
-from services.trainer.learner.errors import LearnerError
+from services.trainer.learner.parts import Parts
 
 Entropy = Literal["skip", "value", "gradient"]
 """Whether the entropy is computed, and whether it carries a gradient."""
@@ -134,32 +134,21 @@ class Scorer:
         ids = on_device(ids, device)
         micro = replace(micro, token_index=on_device(micro.token_index, device))
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.autocast):
-            hidden = self._hidden(ids).flatten(0, 1).index_select(0, target_at - 1)
+            hidden = self.parts.hidden(ids).flatten(0, 1).index_select(0, target_at - 1)
             logprob, spread = self._head(hidden, ids.flatten().index_select(0, target_at), entropy)
         return micro.gather(logprob), None if spread is None else micro.gather(spread)
 
-    def check_head(self) -> None:
-        """Make sure that body and head alone give the model's logits; some models scale or cap them on the way.
+    @cached_property
+    def parts(self) -> Parts:
+        """The model's body and the rest of it.
 
         Raises:
-            LearnerError: they don't; log-probabilities would be silently wrong.
+            LearnerError: see `Parts`.
         """
-        ids = torch.tensor([[0, 1]], device=self.model.device)
-        model: Any = self.model
-        with torch.no_grad():
-            wanted = model(input_ids=ids, use_cache=False).logits
-            got = model.get_output_embeddings()(self._hidden(ids))
-        if not torch.allclose(wanted, got, atol=1e-4):
-            raise LearnerError(
-                f"{type(self.model).__name__}: its logits differ from its head applied to its last hidden state"
-            )
-
-    def _hidden(self, ids: Tensor) -> Tensor:
-        hidden: Tensor = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        return hidden
+        return Parts(self.model)
 
     def _head(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
-        parts = -(-len(hidden) * int(self.model.config.vocab_size) // self.head_elements)
+        parts = -(-len(hidden) * int(self.model.config.get_text_config().vocab_size) // self.head_elements)
         if parts <= 1:
             return self._distribution(hidden, target, entropy)
         scored = [
@@ -170,8 +159,7 @@ class Scorer:
         return logprob, None if entropy == "skip" else torch.cat([part[1] for part in scored])
 
     def _distribution(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
-        model: Any = self.model
-        logits = model.get_output_embeddings()(hidden).float()
+        logits = self.parts.logits(hidden).float()
         if self.temperature != 1.0:  # else one more copy of all logits
             logits = logits / self.temperature
         everything = torch.log_softmax(logits, -1)

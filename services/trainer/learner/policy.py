@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
+from services.contracts.attention import attention_for
 from services.contracts.mismatch import Dtype
 from services.trainer.learner.errors import PolicyFolderError
 from services.trainer.learner.scratch import build_scratch
@@ -17,6 +20,7 @@ from services.trainer.learner.weights import WEIGHTS, save_weights
 
 __all__ = ["WEIGHTS", "Dtype", "build_scratch", "load_policy", "policy_device", "save_weights"]
 
+ADAPTER = "adapter_config.json"
 WANTED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 """What a folder must hold beside weights."""
 
@@ -34,8 +38,7 @@ def load_policy(folder: Path, torch_dtype: Dtype = "float32") -> PreTrainedModel
     Raises:
         PolicyFolderError: names every missing file, or says why it can't be loaded.
     """
-    problems = _missing(folder)
-    if problems:
+    if problems := _missing(folder) or _unsupported(folder):
         raise PolicyFolderError(folder, problems)
     quiet: Any = transformers_logging
     quiet.disable_progress_bar()  # a service writes logs, not bars
@@ -44,16 +47,20 @@ def load_policy(folder: Path, torch_dtype: Dtype = "float32") -> PreTrainedModel
         model, report = auto.from_pretrained(
             folder,
             dtype=getattr(torch, torch_dtype),
-            attn_implementation="sdpa",
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-        raise PolicyFolderError(folder, [f"can't be loaded: {error}"]) from error
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]  # what follows are lists of all that could be
+        raise PolicyFolderError(folder, [f"can't be loaded: {reason}"]) from error
     if absent := sorted(report["missing_keys"]):
         raise PolicyFolderError(folder, [f"weights lack {len(absent)} tensor(s), the first is {absent[0]}"])
+    if not model._weight_conversions:
+        model._weight_conversions = None  # files with the names of memory: saving writes the kind's checkpoint names
+    if attention := attention_for(model.config):
+        model.set_attn_implementation(attention)
     loaded: PreTrainedModel = model.to(policy_device()).eval()
     return loaded
 
@@ -64,4 +71,22 @@ def _missing(folder: Path) -> list[str]:
     problems = [f"{name} is missing" for name in WANTED if not (folder / name).is_file()]
     if not any(folder.glob("*.safetensors")):
         problems.append(f"{WEIGHTS} is missing (other weight formats are not read)")
+    return problems
+
+
+def _unsupported(folder: Path) -> list[str]:
+    """What config.json says that transformers could load and this trainer can't train; what is no JSON says nothing."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind, quantised = config.get("model_type"), config.get("quantization_config")
+    except (ValueError, AttributeError):
+        return []
+    problems = []
+    if (folder / ADAPTER).exists():  # transformers would put it on top where peft is installed, and engines would not
+        problems.append(f"{ADAPTER}: want a whole model, got an adapter; merge it into the model and remove this file")
+    if kind in CONFIG_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        problems.append(f"config.json: model_type: want a causal language model, got {kind!r}")
+    if quantised is not None:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+        problems.append(f"config.json: quantization_config: want weights that are not quantised, got {method!r}")
     return problems

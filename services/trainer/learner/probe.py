@@ -25,7 +25,9 @@ def probe_of(model: PreTrainedModel, max_model_len: int, *, autocast: bool = Fal
     length = min(PROMPT_TOKENS, max_model_len - RESPONSE_TOKENS)
     if length < 1:
         return None
-    spread = torch.arange(PROMPTS * length).mul(7_919).remainder(int(model.config.vocab_size))  # a prime: all differ
+    spread = (
+        torch.arange(PROMPTS * length).mul(7_919).remainder(int(model.config.get_text_config().vocab_size))
+    )  # a prime: all differ
     ids = spread.reshape(PROMPTS, length).to(model.device)
     logprobs = torch.empty(PROMPTS, 0, device=model.device)
     anything: Any = model

@@ -11,9 +11,11 @@ from typing import Literal
 from services.contracts import ids
 from services.contracts.archive import packed
 from services.contracts.events import Evaluated, Phase
+from services.contracts.ids import Purpose
 from services.contracts.jobfolder import JobFolder
 from services.contracts.json_records import EVALUATION
 from services.contracts.messages import Episode, OpenedGroup
+from services.contracts.origin import TakenOver
 from services.contracts.summary import EvaluationResult
 from services.trainer.batch.drops import crashes_of
 from services.trainer.batch.mismatch import warn_of_mismatch
@@ -21,7 +23,7 @@ from services.trainer.errors import JobFailed, NothingPlayed
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import rows_of
-from services.trainer.phases.one_off_groups import consume_gathered, gather
+from services.trainer.phases.one_off_groups import consume_gathered, gather, settle_results
 from services.trainer.phases.phase_progress import PhaseProgress
 from services.trainer.session.session import Session
 from services.trainer.session.writing import written
@@ -93,28 +95,32 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         session.evaluations.append(stored)
         await session.events.add(Evaluated(result=stored))
         await session.tracking.evaluation(stored)
-    await consume_gathered(session, Settlement(SettlementKind.EVALUATION, chosen.round), names)
+    settlement = Settlement(SettlementKind.EVALUATION, chosen.round)
+    await consume_gathered(session, settlement, names)
+    if chosen.version > taken_over_at(session.folder):
+        await settle_results(session, settlement, names)
     return stored
 
 
 def panel_groups(session: Session, chosen: Panel) -> list[OpenedGroup]:
     """One group of one episode per task; every label and version plays the same tasks."""
     spec = session.spec
-    count, seed = spec.evaluation.eval_episodes, spec.evaluation.eval_seed
+    count = spec.evaluation.eval_episodes
+    seeds = [ids.task_seed(spec.evaluation.eval_seed, Purpose.EVALUATION, cursor) for cursor in range(count + 1)]
     return [
         OpenedGroup(
             job_id=session.job,
-            group_id=ids.group_id(spec.fingerprint(), "eval", chosen.round, cursor),
-            purpose="eval",
+            group_id=ids.group_id(spec.fingerprint(), Purpose.EVALUATION, chosen.round, cursor),
+            purpose=Purpose.EVALUATION,
             cursor=cursor,
-            task_seed=ids.task_seed(seed, "eval", cursor),
+            task_seed=seeds[cursor],
             split=spec.environment.eval_split,
             n=1,
             min_version=chosen.version,
             actor=chosen.actor,
             task_view=chosen.task_view,
             # the next task's sentence, so that each is shown once and none beside its own world
-            sentence_seed=ids.task_seed(seed, "eval", cursor + 1) if chosen.task_view == "shuffled" else None,
+            sentence_seed=seeds[cursor + 1] if chosen.task_view == "shuffled" else None,
         )
         for cursor in range(count)
     ]
@@ -156,6 +162,13 @@ def evaluation_result(
 def find_result(results: Sequence[EvaluationResult], label: str, version: int) -> EvaluationResult | None:
     """The stored result of a label at a version."""
     return next((one for one in results if (one.label, one.version) == (label, version)), None)
+
+
+def taken_over_at(folder: JobFolder) -> int:
+    """Version at which the job took a training over, whose results up to there count in another ledger; -1: none."""
+    if not folder.origin.exists():
+        return -1
+    return int(TakenOver.model_validate_json(folder.origin.read_bytes()).checkpoint.removeprefix("b"))
 
 
 def write_results(folder: JobFolder, results: Sequence[EvaluationResult]) -> None:

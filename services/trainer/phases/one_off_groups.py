@@ -6,13 +6,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from services.contracts.messages import OpenedGroup
-from services.ledger import GroupState, MoveRefused
+from services.ledger import DropReason, GroupState, MoveRefused
 from services.trainer.batch.drops import last_trouble, note_arrivals
 from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload
-from services.trainer.groups.playability import FIRST_GROUPS
+from services.trainer.groups.playability import FIRST_GROUPS, check_broken
 from services.trainer.groups.settlement import Settlement
-from services.trainer.replicas.room import check_room
+from services.trainer.replicas.room import check_capacity
 from services.trainer.session.deadline import Deadline
 from services.trainer.session.session import Session
 
@@ -33,10 +33,12 @@ async def gather(
 
     Raises:
         JobFailed: nothing arrived for batch_timeout_s, or nothing can be played.
+        TooManyBroken: see `check_broken`.
         NoReplicaFree: nothing arrived, and each live replica serves another job.
         CancelRequested, PauseRequested, DrainRequested, StaleEpoch.
     """
     states: dict[str, GroupState] = {}
+    dropped: dict[DropReason, list[str]] = {}
     first, began_unix_s = [group.group_id for group in groups[:FIRST_GROUPS]], time.time()
     for group in groups:
         await session.ledger.open(session.epoch, group, session.spec.rollout.max_attempts)
@@ -47,24 +49,24 @@ async def gather(
         if arrived:
             deadline.restart()
         elif deadline.passed:
-            await check_room(session.redis, session.job)
+            await check_capacity(session.redis, session.job)
             raise JobFailed(
                 f"{what}: {len(missing)} of {len(groups)} groups are missing, and none arrived within "
                 f"batch_timeout_s = {session.spec.limits.batch_timeout_s:g} s; the first is {min(missing)}"
                 f"{await last_trouble(session, began_unix_s)}"
             )
         states |= arrived
-        await note_arrivals(session, arrived, groups[0].purpose, first)
+        for drop in (await note_arrivals(session, arrived, groups[0].purpose, first)).values():
+            dropped.setdefault(drop.reason, []).append(drop.cause)
+            check_broken(dropped, len(groups), f"episodes ({what})")
         missing -= arrived.keys()
         if arrived and arrived_so_far is not None:
             await arrived_so_far(len(groups) - len(missing))
         await session.commands.check()
     there = [group.group_id for group in groups if states[group.group_id] in (GroupState.SCORED, GroupState.ASSIGNED)]
     if len(there) < len(groups):
-        dropped = f"{what}: {len(groups) - len(there)} of {len(groups)} groups were dropped"
-        await session.events.warn(
-            f"{dropped}, the last one: {session.playability.last_cause or 'it was dropped before'}"
-        )
+        lost = f"{what}: {len(groups) - len(there)} of {len(groups)} groups were dropped"
+        await session.events.warn(f"{lost}, the last one: {session.playability.last_cause or 'it was dropped before'}")
     return await session.stored.load(there)
 
 
@@ -81,3 +83,10 @@ async def consume_gathered(session: Session, settlement: Settlement, group_ids: 
             await session.ledger.consume(session.epoch, number, assigned)
         except MoveRefused as error:
             raise JobFailed(f"the ledger refused to consume groups {assigned[0]}...: {error}") from error
+
+
+async def settle_results(session: Session, settlement: Settlement, group_ids: Sequence[str]) -> None:
+    """The groups' results are on disk: count those that Redis has lost since then. Repeatable."""
+    for chunk, start in enumerate(range(0, len(group_ids), CHUNK)):
+        names = group_ids[start : start + CHUNK]
+        await session.ledger.settle(session.epoch, settlement.batch_number(chunk), names)

@@ -7,6 +7,7 @@ import time
 
 from services.contracts import ids
 from services.contracts.events import Phase
+from services.contracts.ids import Purpose
 from services.contracts.job import WarmStart
 from services.contracts.messages import OpenedGroup
 from services.contracts.summary import EvaluationResult
@@ -38,8 +39,9 @@ async def warm_start(session: Session, warmstart: WarmStart) -> None:
     session.progress.warmstarted = True
     session.progress.spend("warmstart", time.monotonic() - started)
     await session.events.phase(Phase.WARMSTART, **report)
-    await save_checkpoint(session)
-    await consume_gathered(session, Settlement(SettlementKind.WARM_START), [payload.group_id for payload in payloads])
+    practised = [payload.group_id for payload in payloads]
+    await save_checkpoint(session, practised)
+    await consume_gathered(session, Settlement(SettlementKind.WARM_START), practised)
 
 
 async def _gather_steps(session: Session, warmstart: WarmStart) -> list[Payload]:
@@ -86,10 +88,10 @@ def random_group(session: Session, warmstart: WarmStart, cursor: int) -> OpenedG
     spec = session.spec
     return OpenedGroup(
         job_id=session.job,
-        group_id=ids.group_id(spec.fingerprint(), "warmstart", 0, cursor),
-        purpose="warmstart",
+        group_id=ids.group_id(spec.fingerprint(), Purpose.WARMSTART, 0, cursor),
+        purpose=Purpose.WARMSTART,
         cursor=cursor,
-        task_seed=ids.task_seed(spec.training.seed, "warmstart", cursor),
+        task_seed=ids.task_seed(spec.training.seed, Purpose.WARMSTART, cursor),
         split=spec.environment.train_split,
         n=1,
         min_version=0,

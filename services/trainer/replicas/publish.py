@@ -19,7 +19,7 @@ from services.ledger import StaleEpoch
 from services.trainer.errors import JobFailed
 from services.trainer.learner.files import whole_folder
 from services.trainer.replicas.refusals import last_refusal, raise_when_refused
-from services.trainer.replicas.room import check_room
+from services.trainer.replicas.room import check_capacity, check_room
 from services.trainer.session.deadline import Deadline
 from services.trainer.session.session import Session
 from services.trainer.session.writing import written
@@ -49,7 +49,7 @@ async def publish_policy(session: Session) -> PolicyAck:
 
     Raises:
         JobFailed: no replica acknowledged it within ack_timeout_s, or it is refused for good.
-        NoReplicaFree: each live one serves another job.
+        NoReplicaFree: each live one serves another job, or none came up within ack_timeout_s.
         StaleEpoch, CancelRequested, PauseRequested, DrainRequested.
     """
     await session.commands.check_epoch()
@@ -88,6 +88,7 @@ def _write(session: Session, version: int) -> PolicyManifest:
         torch_dtype=spec.model.torch_dtype,
         max_model_len=spec.max_model_len,
         deterministic=spec.inference.deterministic,
+        adapter_rank=spec.model.adapter_rank,
         probe=session.learner.probe(),
     )
 
@@ -106,6 +107,7 @@ async def _wait_for_ack(session: Session, version: int) -> PolicyAck:
     deadline, next_check = Deadline(session.settings.ack_timeout_s), time.monotonic() + COMMAND_POLL_S
     while not (serving := [ack for ack in await acks(session.redis, session.job) if ack.version >= version]):
         if deadline.passed:
+            await check_capacity(session.redis, session.job)
             cause = await last_refusal(session.redis, session.job, version)
             raise JobFailed(
                 f"no inference replica served policy version {version} within {session.settings.ack_timeout_s:g} s"

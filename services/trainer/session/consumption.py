@@ -22,6 +22,11 @@ class Consumption:
         """A batch was trained; its groups may have to be trained again."""
         self._groups[batch] = list(group_ids)
 
+    @property
+    def group_ids(self) -> list[str]:
+        """Of all trained batches whose payloads are held."""
+        return [name for groups in self._groups.values() for name in groups]
+
     def is_saved(self, position: int) -> bool:
         """Whether the newest checkpoint holds the effect of every batch below `position`."""
         return position <= self._saved_batch

@@ -153,8 +153,13 @@ def _wording(subject: Subject) -> str:
     )
     if subject.spec.environment.history_length:
         said += f", and the last {subject.spec.environment.history_length} turns"
-    if subject.has_chat_template and subject.spec.environment.use_chat_template:
-        return f"{said}. The tokenizer's chat template is put around it, as one user message."
+    wanted = subject.spec.environment
+    if subject.has_chat_template and wanted.use_chat_template:
+        values = [f"`{name}`: {json.dumps(value)}" for name, value in wanted.chat_template_kwargs.items()]
+        if wanted.chat_template_date is not None:
+            values.append(f"{wanted.chat_template_date} as today")
+        given = f", with {', '.join(values)}" if values else ""
+        return f"{said}. The tokenizer's chat template is put around it, as one user message{given}."
     return f"{said}. No chat template is put around it."
 
 

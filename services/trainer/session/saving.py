@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from services.contracts.events import CheckpointSaved
@@ -11,8 +12,11 @@ from services.trainer.session.writing import disk_cause
 from services.trainer.storage.checkpoint import prune_checkpoints, replayable_from, write_checkpoint
 
 
-async def save_checkpoint(session: Session) -> bool:
+async def save_checkpoint(session: Session, practised: Sequence[str] = ()) -> bool:
     """Write a checkpoint. Once it is durable, free the payloads that the checkpoint before it does not need either.
+
+    Args:
+        practised: live groups of the warm start, whose effect it holds too.
 
     Returns:
         False: the disk refuses it. The job's user is told, and the checkpoint before it stays the newest.
@@ -25,6 +29,7 @@ async def save_checkpoint(session: Session) -> bool:
     progress.waiting, progress.next_cursor, progress.lost = queue.cursors, queue.next_cursor, queue.lost
     balance = asdict(await session.ledger.balance())
     progress.ledger = {name: value for name, value in balance.items() if isinstance(value, int)}
+    progress.books = await session.ledger.seal(session.epoch, [*session.consumption.group_ids, *practised])
     checkpoints, keep = session.folder.checkpoints, session.spec.checkpoint.checkpoint_keep
     folder = checkpoints / f"b{number:06d}"
     try:

@@ -21,6 +21,7 @@ FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "LICENSE*",
@@ -32,11 +33,6 @@ _TRANSPORT_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
 
 Tell = Callable[[int, int], Awaitable[None]]
 """Bytes that are there, and of how many."""
-
-
-def hub_store(data_dir: Path) -> Path:
-    """Where the jobs of an installation share what they fetched."""
-    return data_dir / "hub"
 
 
 async def fetched(name: str, revision: str, store: Path, tell: Tell) -> Path:

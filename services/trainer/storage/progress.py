@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from services.contracts import json_records
+from services.ledger import Books
 
 
 class Totals(msgspec.Struct, kw_only=True):
@@ -46,6 +47,8 @@ class Progress(msgspec.Struct, kw_only=True):
     totals: Totals = msgspec.field(default_factory=Totals)
     ledger: dict[str, int] = {}
     """The ledger's counters when the checkpoint was written, for people."""
+    books: Books = Books()
+    """The whole ledger then, for a successor whose Redis lost the end of its file."""
 
     def spend(self, phase: str, seconds: float) -> None:
         """Add wall time to a phase."""

@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from services.contracts import keys
+from services.contracts.policy import ReplicaStatus
 from tests.integration.api.api_process import ApiProcess, running_api
 from tests.integration.api.submitting import spec, until
 from tests.integration.trainer.trainer_platform import children, trainer_process
@@ -30,7 +31,11 @@ def api(redis_url: str, env_address: str, tmp_path: Path) -> Iterator[ApiProcess
 
 @pytest.fixture
 def forgetful(redis_url: str) -> Iterator[Redis]:
+    """With a replica that is always there, for which jobs would wait otherwise."""
+    status = ReplicaStatus(replica="r", job_id=None, version=-1, engine="", state="idle")
     with Redis.from_url(redis_url) as client:
+        client.hset(keys.REPLICAS, "r", status.model_dump_json())
+        client.set(keys.replica_heartbeat("r"), "r")
         yield client
 
 
@@ -96,3 +101,40 @@ def test_a_running_job_whose_trainer_died_and_whose_message_is_gone_goes_on(
         wait_until(lambda: int(forgetful.get(keys.epoch(job)) or 0) > epoch)  # type: ignore[arg-type]
         http.post(f"/v1/jobs/{job}:cancel").raise_for_status()
         until(http, job, "CANCELLED")
+
+
+def test_a_queued_job_says_which_trainer_it_waits_for(api: ApiProcess, http: httpx.Client, forgetful: Redis) -> None:
+    first, second = submitted(http), submitted(http)
+    wait_until(lambda: reason(http, first) == reason(http, second) == "waits for a trainer: none is running")
+    with trainer_process(api.redis_url, api.data_dir):
+        wait_until(lambda: reason(http, second) == "waits for a trainer: all 1 are at work")
+        told = http.get(f"/v1/jobs/{second}/events", params={"follow": False}).text
+        assert told.count("none is running") == told.count("all 1 are at work") == 1
+
+
+def reason(http: httpx.Client, job: str) -> object:
+    return http.get(f"/v1/jobs/{job}").json()["waits_for"]
+
+
+def test_a_redis_that_refuses_writes_is_told_of_and_ends_nothing(
+    api: ApiProcess, http: httpx.Client, forgetful: Redis
+) -> None:
+    job = submitted(http)
+    forgetful.sadd(keys.ACTIVE_JOBS, job)
+    try:
+        forgetful.config_set("maxmemory", "1")
+        wait_until(lambda: "used memory" in http.get("/healthz").json()["checks"]["redis"])
+        assert http.post("/v1/jobs", json=spec()).status_code == 201, "it is kept, and dispatched later"
+        forgetful.config_set("maxmemory", "0")
+        wait_until(lambda: http.get("/healthz").json()["checks"]["redis"] == "ok")
+        wait_until(lambda: refused_for(forgetful, 1.0) and "Redis refused writes for" in warnings(http, job))
+    finally:
+        forgetful.config_set("maxmemory", "0")
+
+
+def refused_for(redis: Redis, seconds: float) -> bool:
+    """A while of refusals, and then of none, each of many looks of the API; on a busy machine none may fall into it."""
+    for most_bytes in ("1", "0"):
+        redis.config_set("maxmemory", most_bytes)
+        time.sleep(seconds)
+    return True

@@ -122,6 +122,17 @@ def test_the_single_turn_example_is_accepted_with_everything_resolved(http: http
     assert (environment["environment"], environment["max_turns"], environment["use_gym_env"]) == ("prompts", 1, False)
 
 
+@pytest.mark.parametrize("dry", [True, False])
+def test_what_an_environment_says_of_its_kwargs_is_a_warning_of_the_job(http: httpx.Client, dry: bool) -> None:
+    example = yaml.safe_load((ROOT / "examples" / "prompts.yaml").read_text())
+    rows = [{"prompt": "is 1 less than 2 ?", "solution": True}, {"prompt": "is 3 less than 2 ?", "solution": False}]
+    environment = {**example["environment"], "environment_kwargs": {"rows": rows, "split_dataset_ratio": 0.5}}
+    answer = http.post(f"/v1/jobs?dry_run={str(dry).lower()}", json={**example, "environment": environment})
+    assert answer.is_success, answer.text
+    wanted = "solution: 2 of 2 rows have true or false, which the words True and False answer"
+    assert wanted in answer.json()["warnings"]
+
+
 @pytest.mark.parametrize(
     ("sections", "field", "words"),
     [

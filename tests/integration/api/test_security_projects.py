@@ -13,6 +13,7 @@ from redis import Redis
 
 from services.contracts import keys
 from services.contracts.watching import FIELD, PlayEnded, encoded
+from services.kit.dead_letters import dead_letters
 from tests.integration.api.job_leftovers import GROUP, leave_results, summary
 from tests.integration.api.keyed_api import SPEC, KeyedApi
 from tests.integration.api.submitting import until
@@ -68,6 +69,10 @@ RULES = {
     f"POST {JOB}:retry": Rule("submit", "404"),
     f"POST {JOB}:fork": Rule("submit", "404", {}),
     f"DELETE {JOB}/checkpoints/{{name}}": Rule("submit", "404"),
+    "GET /v1/dead-letters": Rule("read", "nothing of it"),
+    "GET /v1/dead-letters/{letter_id}": READ,
+    "POST /v1/dead-letters/{letter_id}:retry": Rule("submit", "404"),
+    "DELETE /v1/dead-letters/{letter_id}": Rule("submit", "404", others={"letter_id": "spare_letter"}),
     "GET /v1/keys": Rule("admin", "the same"),
     "POST /v1/keys": Rule("admin", "the same", {"name": "made", "scopes": ["read"]}),
     "GET /v1/keys/{key_id}": Rule("admin", "the same"),
@@ -95,9 +100,8 @@ class Teams:
     def call(self, who: str, name: str) -> httpx.Response:
         method, _, path = name.partition(" ")
         rule, ids = RULES[name], dict(self.ids)
-        if "job_id" in rule.others:
-            others = {"queued": self.queued, "spare": self.spare, "evaluation": self.evaluation}
-            ids["job_id"] = others[rule.others["job_id"]]
+        others = {"queued": self.queued, "spare": self.spare, "evaluation": self.evaluation, **self.ids}
+        ids |= {name: others[other] for name, other in rule.others.items()}
         body = rule.body and {key: ids["job_id"] if value == "{job_id}" else value for key, value in rule.body.items()}
         return self.clients[who].request(method, path.format(**ids), json=body if rule.body is not None else None)
 
@@ -117,6 +121,8 @@ def teams(keyed: KeyedApi) -> Iterator[Teams]:
     ids = {
         "job_id": job,
         "group_id": GROUP,
+        "letter_id": _letter(keyed, job),
+        "spare_letter": _letter(keyed, job),
         "watch_id": _watched(keyed, job),
         "name": "final",
         "file": "config.json",
@@ -135,6 +141,13 @@ def _watched(keyed: KeyedApi, job: str) -> str:
     with Redis.from_url(keyed.api.redis_url) as redis:
         redis.xadd(keys.watch(job, "w1"), {FIELD: encoded(end)})
     return "w1"
+
+
+def _letter(keyed: KeyedApi, job: str) -> str:
+    """The id of a dead letter of the job."""
+    with Redis.from_url(keyed.api.redis_url) as redis:
+        letter: Any = redis.xadd(dead_letters(keys.groups_stream(job)), {"p": "x", "cause": "poison", "id": "1-1"})
+    return f"groups.{job}.{letter.decode()}"
 
 
 def _work(keyed: KeyedApi, alpha: httpx.Client) -> tuple[str, str, str, str]:

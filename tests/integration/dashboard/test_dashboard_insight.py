@@ -29,7 +29,7 @@ from tests.unit.api.insight_groups import group_of, played
 
 NARROW = {"viewport": {"width": 390, "height": 844}}
 PAGES = ("insight", "insight/changed", "insight/states?text=hall", "insight/watch", "insight/watch/w0123")
-RULES = ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,9 @@ def test_an_episode_is_watched_step_by_step(visitor: Visitor, api: ApiProcess, j
     expect(page.get_by_role("status")).to_contain_text("at most 5 steps")
     tell(PlayEnded(won=True, score=1.0, steps=1, return_sum=1.0, out_of_turns=False))
     expect(page.get_by_role("status")).to_have_text("Won after 1 steps, return 1.")
+    assert Axe().run(page, options={"runOnly": RULES}).response["violations"] == []
+    page.set_viewport_size(NARROW["viewport"])
+    assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
 
 
 def test_what_cannot_be_watched_is_said_on_a_page(visitor: Visitor, http: httpx.Client) -> None:

@@ -70,7 +70,7 @@ async def test_a_job_names_data_below_the_root_and_is_told_what_is_wrong_with_it
 
     assert "data: " in await refusal("..")
     assert "below the service's data root" in await refusal("/etc")
-    assert "test.jsonl, line 1: golden_answers: Field required" in await refusal("wiki")
+    assert "test.jsonl, line 1: golden_answers: want a value, none is given" in await refusal("wiki")
     (folder / "test.jsonl").write_text('{"question": "What is Oslo?", "answer": "A city"}\n')
     (lease,) = await caller.open("search_qa", kwargs_json='{"data": "wiki"}')
     outcome = await caller.step(lease, 1, "<answer>norway</answer>")

@@ -278,6 +278,25 @@ async def test_two_replicas_take_two_jobs(start_replica: Start, jobs: Jobs) -> N
         assert {first.job_id, second.job_id} == {"one", "two"}
 
 
+async def test_a_replica_that_shares_its_job_goes_over_to_one_that_has_none(
+    start_replica: Start, jobs: Jobs, worker: Worker
+) -> None:
+    async with start_replica("r1"), start_replica("r2") as second:
+        await jobs.publish(any_manifest(0))
+        await jobs.status("r1", state="serving", job_id="job")
+        await jobs.status("r2", state="serving", job_id="job")
+        second.engine.gate.clear()
+        await worker.ask("r2", "e:0:0")
+        await jobs.publish(any_manifest(0, job="job2"))
+        await jobs.status("r2", state="serving", job_id="job2")
+        (refused,) = await worker.answered("e:0:0")
+        assert refused.error, "whoever waits asks the other replica"
+        await jobs.publish(any_manifest(0, job="job3"))
+        await asyncio.sleep(3)  # looks of both
+        await jobs.status("r1", state="serving", job_id="job")
+        await jobs.status("r2", state="serving", job_id="job2")
+
+
 async def test_a_request_of_a_job_served_elsewhere_is_sent_back(
     start_replica: Start, jobs: Jobs, worker: Worker
 ) -> None:

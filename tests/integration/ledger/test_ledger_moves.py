@@ -11,7 +11,7 @@ from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, decode
 from services.kit.streams import StreamConsumer
 from services.ledger import Attempt, DropReason, GroupState, Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
-from services.ledger.ledger import ADVANTAGE, KEEP_RECORD_S, ROLLOUT, TRAINER
+from services.ledger.ledger import ADVANTAGE, KEEP_RECORD_S, MOST_LOSSES, ROLLOUT, TRAINER
 
 JOB = "job_1"
 
@@ -148,17 +148,19 @@ async def test_a_new_attempt_fences_the_one_before(redis: Redis):
     assert await ledger.episodes_of("g1") == []  # nothing of the first attempt is mixed in
 
 
-async def test_failed_attempts_are_retried_then_dropped_as_infra(redis: Redis):
+@pytest.mark.parametrize("reason", [DropReason.INFRA, DropReason.ENV_BUG, DropReason.UNPLAYABLE])
+async def test_failed_attempts_are_retried_then_dropped_for_the_reason_of_the_last(redis: Redis, reason: DropReason):
     ledger = Ledger(redis, JOB)
     await ledger.open(await ledger.claim_epoch(), opened(), 2)
     assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.OPEN
     assert await redis.xlen(keys.groups_stream(JOB)) == 1
-    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.DROPPED
+    number = (await ledger.start("g1", "w")).number
+    assert await ledger.fail("g1", number, "env lost", reason=reason) is GroupState.DROPPED
     record, balance = await ledger.record_of("g1"), await ledger.balance()
     assert record is not None
-    assert (record.reason, record.cause) == ("infra", "env lost")
+    assert (record.reason, record.cause) == (reason, "env lost")
     assert balance.holds
-    assert (balance.dropped["infra"], balance.retried, balance.live) == (1, 1, 0)
+    assert (balance.dropped[reason], balance.retried, balance.live) == (1, 1, 0)
     assert await redis.xlen(keys.groups_stream(JOB)) == 0
 
 
@@ -170,6 +172,28 @@ async def test_an_attempt_that_was_cut_short_is_no_failed_one(redis: Redis):
         await ledger.start("g1", "w")
     assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.OPEN
     assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.DROPPED
+
+
+async def test_an_attempt_that_was_lost_with_the_machinery_is_no_failed_one(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    await ledger.open(await ledger.claim_epoch(), opened(), 2)
+    for _ in range(5):
+        number = (await ledger.start("g1", "w")).number
+        assert await ledger.fail("g1", number, "env gone", lost=True) is GroupState.OPEN
+    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.OPEN
+    assert (await ledger.balance()).retried == 6
+    assert await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env lost") is GroupState.DROPPED
+
+
+async def test_a_group_that_loses_everything_it_is_played_with_is_dropped_in_the_end(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    await ledger.open(await ledger.claim_epoch(), opened(), 2)
+    states = [
+        await ledger.fail("g1", (await ledger.start("g1", "w")).number, "env gone", lost=True)
+        for _ in range(MOST_LOSSES)
+    ]
+    assert states == [GroupState.OPEN] * (MOST_LOSSES - 1) + [GroupState.DROPPED]
+    assert (await ledger.balance()).holds
 
 
 async def test_a_start_that_the_connection_repeats_is_one_attempt(redis: Redis):
@@ -187,7 +211,7 @@ async def test_an_attempt_repeats_the_draw_of_the_one_before_unless_that_asked_f
     assert await ledger.start("g1", "w") == Attempt(2, 1)
     await ledger.fail("g1", 2, "env lost")
     assert await ledger.start("g1", "w") == Attempt(3, 1)
-    await ledger.fail("g1", 3, "the environment raised", redraw=True)
+    await ledger.fail("g1", 3, "the environment raised", reason=DropReason.ENV_BUG)
     assert await ledger.start("g1", "w") == Attempt(4, 2)
     await ledger.fail("g1", 4, "env lost")
     assert await ledger.start("g1", "w") == Attempt(5, 2)

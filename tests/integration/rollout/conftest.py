@@ -27,6 +27,7 @@ from services.kit.tasks import ended
 from services.ledger import GroupState, Ledger
 from services.rollout.environments import GrpcEnvironments, connected_environments
 from services.rollout.inference import connected_inference
+from services.rollout.instances import connected_instances
 from services.rollout.limits import EnvironmentLimits, InferenceLimits
 from services.rollout.playbook import make_playbook
 from services.rollout.player import Player
@@ -98,13 +99,13 @@ async def stages(redis: Redis, env_address: str, tmp_path: Path) -> AsyncIterato
     """Makes stages on the real things, each a job of its own with a replica of its own."""
     folders = itertools.count()
     async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(env_address))
+        instances = await stack.enter_async_context(connected_instances(env_address))
         inference = await stack.enter_async_context(
             connected_inference(redis, "w1", InferenceLimits(replica_poll_s=0.02, replica_wait_s=10))
         )
 
         def stage(job_id: str = "job_1", rewards: dict[str, Any] | None = None, **environment: Any) -> Stage:
-            environments = WatchedEnvironments(channel, EnvironmentLimits())
+            environments = WatchedEnvironments(instances, EnvironmentLimits())
             spec = spec_of({"environment": "grid", **environment}, rewards)
             info = EnvironmentInfo(
                 id=spec.environment.environment,

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from services.contracts import keys
+from services.contracts import keys, messages
 from services.contracts.arrays import pack_int32
 from services.contracts.messages import Generated, GenerateItem, GenerateReply, JobEvent, decode, encode
 from services.contracts.sampling import Sampling
@@ -66,6 +66,25 @@ async def test_a_group_stays_with_one_replica(redis, replicas):
         served = {group for group in groups if ranked(group, ["r1", "r2"])[0] == replica.name}
         assert served
         assert {item.split("/")[1] for item in replica.sampled} == served
+
+
+async def test_prompts_that_fit_no_message_together_travel_in_several(redis, replicas, monkeypatch):
+    replica = await replicas()
+    replica.silent = True
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        monkeypatch.setattr(messages, "MAX_MESSAGE_BYTES", 600)
+        waiting = [asyncio.create_task(inference.generate(ask(i))) for i in range(16)]
+        async with asyncio.timeout(60):
+            while replica.items < 16:
+                await asyncio.sleep(0.01)
+        assert replica.requests > 1
+        monkeypatch.setattr(messages, "MAX_MESSAGE_BYTES", 30)
+        with pytest.raises(InferenceFault, match="GenerateRequest: want at most 30 bytes"):
+            await inference.generate(ask(99))
+        monkeypatch.undo()
+        replica.silent = False
+        await replica.answer_late()
+        assert len(await asyncio.gather(*waiting)) == 16
 
 
 async def test_a_prompt_of_a_dead_replica_goes_to_a_live_one_under_the_same_id(redis, replicas):

@@ -96,10 +96,10 @@ async def test_a_defect_of_the_environment_drops_the_group_after_the_last_attemp
         await asyncio.wait_for(job.reach(GroupState.DROPPED, group_id), HANGS_S)
     record = await job.ledger.record_of(group_id)
     assert record is not None
-    assert (record.reason, record.attempt) == ("infra", 3)
+    assert (record.reason, record.attempt) == ("env_bug", 3)
     assert "broken on purpose" in (record.cause or "")
     balance = await job.ledger.balance()
-    assert (balance.dropped["infra"], balance.live, balance.holds) == (1, 0, True)
+    assert (balance.dropped["env_bug"], balance.live, balance.holds) == (1, 0, True)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A small program in place of a service: says that it is ready, notes that it was there, lives until SIGTERM.
 
-Usage: stand_in.py NAME FOLDER [crash-once | crash-always | broken | deaf | silent | with-child]
+Usage: stand_in.py NAME FOLDER [crash-once | crash-always | broken | deaf | silent | with-child | pulse | busy]
 `crash-always` and `broken`, which does not even get ready, last until there is a file `mended` in the folder.
 """
 
@@ -37,7 +37,21 @@ def main() -> None:
         (folder / "crashed").touch()
         sys.stderr.write("something broke\n")
         sys.exit(7)
+    if mode in ("pulse", "busy"):
+        _beat(Path(os.environ["PULSE_FILE"]), busy_s=8.0 if mode == "busy" else 0.0)
     time.sleep(600)
+
+
+def _beat(file: Path, busy_s: float) -> None:
+    """Give signs of life; first compute for a while without any."""
+    file.write_text(str(os.getpid()))
+    until = time.monotonic() + busy_s
+    while time.monotonic() < until:
+        sum(range(1_000))
+    file.with_suffix(".computed").touch()
+    while True:
+        os.utime(file)
+        time.sleep(0.1)
 
 
 def _leave(name: str, folder: Path) -> None:

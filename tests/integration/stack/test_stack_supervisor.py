@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 
 from services.kit.process import free_port
 from services.stack.child import ServicePlan, StartFailed
-from services.stack.record import AlreadyHeld, held_folder, write_record
+from services.stack.main import start_and_watch
+from services.stack.record import RECORD, AlreadyHeld, held_folder, write_record
+from services.stack.settings import Settings
 from services.stack.supervisor import RestartLimits, Supervisor
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
@@ -76,6 +79,25 @@ async def test_services_start_stage_by_stage_and_stop_in_reverse(tmp_path: Path)
     assert not any(alive(pid) for pid in supervisor.pids().values())
 
 
+async def test_the_record_names_the_process_that_runs_now(tmp_path: Path) -> None:
+    supervisor = Supervisor([[plan("api", tmp_path)]], tmp_path / "logs", lambda _: None, QUICK)
+
+    def recorded() -> dict[str, int]:
+        with suppress(OSError, ValueError):
+            return dict(json.loads((tmp_path / RECORD).read_text()))
+        return {}
+
+    running = asyncio.create_task(start_and_watch(supervisor, dict, Settings(data_dir=tmp_path)))
+    await until(lambda: bool(recorded()))
+    first = recorded()["api"]
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: recorded()["api"] != first)
+    assert recorded() == supervisor.pids()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await supervisor.stop(asyncio.Event())
+
+
 async def test_a_crashed_service_is_started_again_where_it_was(tmp_path: Path) -> None:
     said: list[str] = []
     supervisor = Supervisor([[plan("a", tmp_path, "crash-once")]], tmp_path / "logs", said.append, QUICK)
@@ -85,6 +107,46 @@ async def test_a_crashed_service_is_started_again_where_it_was(tmp_path: Path) -
     assert supervisor.addresses["a"] == address
     assert any("a ended with 7; restart 1" in line for line in said)
     assert "something broke" in (tmp_path / "logs" / "a.log").read_text()
+    await supervisor.stop(asyncio.Event())
+
+
+def beating(name: str, folder: Path, mode: str) -> ServicePlan:
+    """A stand-in that gives signs of life in a file."""
+    pulse = folder / f"{name}.pulse"
+    command = [sys.executable, STAND_IN, name, str(folder), mode]
+    return ServicePlan(name, command, lambda _: {"PULSE_FILE": str(pulse)}, stop_s=5.0, start_s=30.0, pulse=pulse)
+
+
+async def test_a_service_that_hangs_is_killed_and_started_again_and_one_that_computes_is_not(tmp_path: Path) -> None:
+    said: list[str] = []
+    changed: list[bool] = []
+    limits = RestartLimits(first_wait_s=0.05, longest_wait_s=0.1, hung_looks=3)
+    plans = [beating("stopped", tmp_path, "pulse"), beating("busy", tmp_path, "busy")]
+    supervisor = Supervisor([plans], tmp_path / "logs", said.append, limits, lambda: changed.append(True))
+    await supervisor.start()
+    before = supervisor.pids()
+    await until(lambda: (tmp_path / "stopped.pulse").exists())
+    os.kill(before["stopped"], signal.SIGSTOP)
+    await until(lambda: supervisor.pids()["stopped"] != before["stopped"])
+    await until(lambda: bool(changed) and (tmp_path / "busy.computed").exists())
+    assert supervisor.pids()["busy"] == before["busy"]
+    assert sum("stopped hung, without a sign of life for 3 s, and was killed; restart 1" in line for line in said) == 1
+    assert not alive(before["stopped"])
+    await supervisor.stop(asyncio.Event())
+
+
+async def test_a_server_that_does_not_answer_is_killed_and_started_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    silent = tmp_path / "silent"
+    answering = ServicePlan(
+        "valkey", [sys.executable, STAND_IN, "valkey", str(tmp_path)], lives=lambda: not silent.exists()
+    )
+    supervisor = Supervisor([[answering]], tmp_path / "logs", said.append, RestartLimits(hung_looks=2))
+    await supervisor.start()
+    silent.touch()
+    await until(lambda: any("valkey hung" in line for line in said))
+    silent.unlink()
+    await starts_of("valkey", tmp_path, 2)
     await supervisor.stop(asyncio.Event())
 
 
@@ -169,6 +231,30 @@ async def main():
     await supervisor.watch()
 asyncio.run(main())
 """
+
+
+RUNS_ONE = """
+import asyncio, sys
+from pathlib import Path
+from services.stack.child import ServicePlan
+from services.stack.main import run_until_stopped, say
+from services.stack.settings import Settings
+from services.stack.supervisor import Supervisor
+stand_in, folder = sys.argv[1], Path(sys.argv[2])
+plan = ServicePlan("api", [sys.executable, stand_in, "api", str(folder)])
+supervisor = Supervisor([[plan]], folder / "logs", say)
+supervisor.addresses["api"] = "http://127.0.0.1:1"
+sys.exit(asyncio.run(run_until_stopped(supervisor, lambda pids: {}, Settings(data_dir=folder))))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+async def test_a_stack_that_ctrl_c_stops_says_so_by_its_exit_status(tmp_path: Path, number: int, status: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    stack = subprocess.Popen([sys.executable, "-c", RUNS_ONE, STAND_IN, str(tmp_path)], env=environment)
+    await until((tmp_path / "stack.json").exists)
+    stack.send_signal(number)
+    assert await asyncio.to_thread(stack.wait, 60) == status
 
 
 async def test_killing_the_supervisor_leaves_no_process_not_even_a_deaf_one(tmp_path: Path) -> None:

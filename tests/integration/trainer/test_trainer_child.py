@@ -77,6 +77,20 @@ async def test_a_child_that_takes_long_to_start_comes_up_and_goes_on(redis: Redi
             assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
 
 
+async def test_a_child_that_hangs_is_killed_and_its_job_goes_on(redis: Redis, redis_url: str, tmp_path: Path):
+    pulse = tmp_path / "pulses" / "trainer"
+    with trainer_process(redis_url, tmp_path, pulse_file=pulse, child_hung_s=6) as trainer:
+        async with surroundings(redis, redis_url, "job_a") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job_a", small_spec(**SPEC))
+            await until_event(redis, "job_a", "metrics", batch=0)
+            (child,) = children(trainer)
+            os.kill(child, signal.SIGSTOP)
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    assert not pulse.with_name(f"trainer-child-{child}").exists()
+
+
 async def test_a_child_that_keeps_dying_is_told_of_and_started_again_after_pauses(
     redis: Redis, redis_url: str, tmp_path: Path
 ):

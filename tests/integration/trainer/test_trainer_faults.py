@@ -17,6 +17,7 @@ from trainer_platform import (
     enqueue,
     events,
     metrics_of,
+    register,
     small_spec,
     submit,
     summary_of,
@@ -309,6 +310,7 @@ async def test_a_newest_checkpoint_that_rotted_is_replaced_by_the_one_before_it(
 async def test_a_job_whose_model_is_missing_fails_with_a_sentence(redis: Redis, redis_url: str, tmp_path: Path):
     spec = small_spec().model_copy(update={"model": small_spec().model.model_copy(update={"model": "/no/such/model"})})
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"scratch": None})})
+    await register(redis, "job_a")
     with trainer_process(redis_url, tmp_path):
         await submit(redis, redis_url, "job_a", spec)
         failed = await until_event(redis, "job_a", "state", state="FAILED")

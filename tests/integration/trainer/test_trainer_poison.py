@@ -29,6 +29,8 @@ from services.trainer.storage.checkpoint import PROGRESS, STATE, write_hashes
 NO_BASELINES = {"evaluation": {"eval_baselines": False}}
 POISON = [{b"q": b"x"}, {b"p": b"\xff\xfe"}, {b"p": b"\xff" * 20_000_000}]
 
+STRANGERS = ["", "no group"]
+
 
 async def test_a_job_trains_on_whatever_is_written_into_its_streams_and_keys(
     redis: Redis, redis_url: str, tmp_path: Path
@@ -45,6 +47,8 @@ async def test_a_job_trains_on_whatever_is_written_into_its_streams_and_keys(
                 for fields in POISON:
                     await redis.xadd(stream, fields)
             await redis.xadd(keys.scored_stream("job"), {b"p": held[0]})  # it is not
+            for stranger in STRANGERS:
+                await redis.xadd(keys.scored_stream("job"), {b"p": stranger})
             await redis.xadd(dead_letters(keys.groups_stream("job")), {b"q": b"x"})
             await redis.xadd(dead_letters(keys.groups_stream("job")), {b"p": b"\xff", b"cause": b"\xff"})
             await redis.hset(keys.group("job", held[1]), "state", b"\xff\xfe")
@@ -56,9 +60,37 @@ async def test_a_job_trains_on_whatever_is_written_into_its_streams_and_keys(
     told = [str(event.data["message"]) for event in await events(redis, "job") if event.kind == "warning"]
     assert sum(keys.scored_stream("job") in text for text in told) == len(POISON)
     assert any(held[1] in text and "cannot be read" in text for text in told)
-    assert await redis.xlen(dead_letters(keys.scored_stream("job"))) == len(POISON)
+    assert await redis.xlen(dead_letters(keys.scored_stream("job"))) == len(POISON) + len(STRANGERS)
     balance = await Ledger(redis, "job").balance()
     assert (balance.live, balance.holds, balance.dropped["infra"]) == (0, True, 1)
+
+
+NO_MESSAGES = [
+    b"x",
+    b"\xff\xfe",
+    b"",
+    b"{}",
+    b"[1]",
+    b"{" * 100_000,
+    b'{"body": 7, "headers": {}, "properties": {}}',
+    b'{"body": "", "headers": {}, "content-type": "application/json", "content-encoding": "utf-8", "properties": {}}',
+    b'{"body": "%", "headers": {}, "content-type": "application/json", "content-encoding": "utf-8",'
+    b' "properties": {"delivery_tag": "t", "delivery_info": {}, "body_encoding": "base64"}}',
+]
+
+
+async def test_what_is_no_message_in_the_queue_is_set_aside_and_ends_no_worker(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    with trainer_process(redis_url, tmp_path) as trainer:
+        await redis.lpush(keys.TRAINER_QUEUE, *NO_MESSAGES)
+        async with surroundings(redis, redis_url, "job"):
+            await submit(redis, redis_url, "job", small_spec(**NO_BASELINES, training={"total_batches": 1}))
+            assert await until_state(redis, "job", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+        assert trainer.poll() is None
+    letters = await redis.xrange(dead_letters(keys.TRAINER_QUEUE))
+    assert sorted(fields[b"p"] for _, fields in letters) == sorted(NO_MESSAGES)
+    assert all(b"want a message of Celery" in fields[b"cause"] for _, fields in letters)
 
 
 async def test_a_job_whose_ledger_is_spoiled_ends_and_the_next_one_trains(

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from trainer_platform import (
     ScriptedRollout,
     events,
+    register,
     small_spec,
     submit,
     surroundings,
@@ -22,7 +23,7 @@ from trainer_platform import (
 
 from services.contracts import keys
 from services.contracts.messages import OpenedGroup
-from services.contracts.policy import PolicyRefusal, ReplicaStatus
+from services.contracts.policy import PolicyRefusal
 from services.ledger import Ledger
 from services.ledger.playability import refuse_job
 from services.ledger.warnings import Warnings
@@ -54,6 +55,7 @@ async def failing(
 
 
 async def refused(redis: Redis, *, final: bool, reason: str = "tensor x: want [2], got [3]") -> None:
+    await register(redis, "job_a")
     refusal = PolicyRefusal(replica="r", version=0, reason=reason, final=final)
     await redis.hset(keys.policy_refusals("job_a"), "r", refusal.model_dump_json())
 
@@ -70,9 +72,7 @@ async def test_a_replica_that_took_the_job_as_well_may_yet_serve_what_another_on
     redis: Redis, redis_url: str, tmp_path: Path
 ):
     await refused(redis, final=True)
-    other = ReplicaStatus(replica="r2", job_id="job_a", version=-1, engine="fake", state="starting")
-    await redis.hset(keys.REPLICAS, "r2", other.model_dump_json())
-    await redis.set(keys.replica_heartbeat("r2"), "r2")
+    await register(redis, "job_a", "r2")
     with trainer_process(redis_url, tmp_path, ack_timeout_s=3):
         await submit(redis, redis_url, "job_a", small_spec())
         failed = await until_event(redis, "job_a", "state", state="FAILED")
@@ -94,6 +94,7 @@ async def test_an_unlucky_replica_is_waited_for_and_its_cause_is_in_the_end_s_se
 
 
 async def test_a_job_that_every_live_worker_refuses_fails_at_once(redis: Redis, redis_url: str, tmp_path: Path):
+    await register(redis, "job_a")
     await redis.set(keys.service_heartbeat("rollout", "w1"), "{}")
     await refuse_job(redis, "job_a", "w1", "want eos_token_id in config.json, there is none")
     with trainer_process(redis_url, tmp_path, ack_timeout_s=UNREACHED_S):

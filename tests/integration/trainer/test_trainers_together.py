@@ -9,6 +9,7 @@ import subprocess
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 from trainer_platform import (
     NO_CURSOR,
@@ -102,7 +103,9 @@ async def test_a_killed_trainers_job_goes_on_though_another_job_waits_for_its_re
         with trainer_process(redis_url, tmp_path, **settings):
             for job in ("job_a", "job_b"):
                 assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "SUCCEEDED"
-    assert (await states(redis, "job_b"))[0] == "QUEUED", "it did not begin before there was room"
+    begun = await until_event(redis, "job_b", "state", state="RUNNING")
+    ended = await until_event(redis, "job_a", "state", state="SUCCEEDED")
+    assert begun.at_unix_s >= ended.at_unix_s, "it did not begin before there was room"
 
 
 async def test_a_job_that_waits_for_a_replica_is_cancelled_at_once(
@@ -124,6 +127,43 @@ async def test_a_job_that_waits_for_a_replica_is_cancelled_at_once(
             assert "SUCCEEDED" not in await states(redis, "job_a")
             rollout.held_from = NO_CURSOR
             assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+
+
+async def queued_for(redis: Redis, job: str, reason: str) -> None:
+    await until_event(redis, job, "state", state="QUEUED", reason=reason)
+
+
+async def test_a_job_waits_for_a_replica_that_is_not_there_yet_or_no_more(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    reason = "waits for an inference replica: none is running"
+    settings = {"ack_timeout_s": 1, "room_wait_s": 1}
+    async with surroundings(redis, redis_url, "job_a", replica=False) as rollout:
+        rollout.held_from = 3
+        with trainer_process(redis_url, tmp_path, **settings):
+            await submit(redis, redis_url, "job_a", small_spec(**SPEC))
+            await queued_for(redis, "job_a", reason)
+            async with one_replica(redis_url, tmp_path):
+                await until_event(redis, "job_a", "metrics", batch=0)
+            rollout.held_from = NO_CURSOR
+            await until_event(redis, "job_a", "state", 2, state="QUEUED", reason=reason)
+            async with one_replica(redis_url, tmp_path, "r2"):
+                assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("service", ["rollout", "advantage"])
+async def test_a_job_waits_for_a_service_that_is_not_there(
+    redis: Redis, redis_url: str, tmp_path: Path, service: str
+) -> None:
+    async with surroundings(redis, redis_url, "job_a") as rollout:
+        rollout.held_from = 0
+        await redis.delete(keys.service_heartbeat(service, "scripted"))
+        with trainer_process(redis_url, tmp_path, room_wait_s=1):
+            await submit(redis, redis_url, "job_a", small_spec(**SPEC, limits={"batch_timeout_s": 2.0}))
+            await queued_for(redis, "job_a", f"waits for the {service} service: none is running")
+            await redis.set(keys.service_heartbeat(service, "scripted"), b"")
+            await redis.set(keys.control("job_a"), "cancel")
+            assert await until_state(redis, "job_a", "CANCELLED", "FAILED") == "CANCELLED"
 
 
 async def kill_three_who_take_it(redis: Redis, job: str, trainer: subprocess.Popen[bytes]) -> None:

@@ -36,7 +36,7 @@ from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.messages import Episode, JobEvent, OpenedGroup, Step, decode
-from services.contracts.policy import PolicyAck, PolicyManifest
+from services.contracts.policy import PolicyAck, PolicyManifest, ReplicaStatus
 from services.inference.running import running_replica
 from services.inference.settings import Settings as InferenceSettings
 from services.kit.streams import StreamConsumer
@@ -202,6 +202,13 @@ async def acknowledge(redis: Redis, job: str) -> None:
         await asyncio.sleep(0.02)
 
 
+async def register(redis: Redis, job: str, replica: str = "r") -> None:
+    """What a live replica that serves the job says of itself, for as long as the test lasts."""
+    status = ReplicaStatus(replica=replica, job_id=job, version=-1, engine="fake", state="serving")
+    await put_field(redis, keys.REPLICAS, replica, status.model_dump_json())
+    await redis.set(keys.replica_heartbeat(replica), replica)
+
+
 async def submit(redis: Redis, redis_url: str, job: str, spec: JobSpec, *, priority: int = 0) -> None:
     """What the API does with an accepted job; its own messages have priority 9, the lowest."""
     environment = EnvironmentInfo(id="scripted", vocabulary=VOCABULARY)
@@ -228,6 +235,10 @@ async def surroundings(
     rollout, stop = ScriptedRollout(redis, job, **player), asyncio.Event()
     settings = AdvantageSettings(redis_url=redis_url, jobs_poll_s=0.05)
     advantage = asyncio.create_task(Consumer(redis, settings, f"advantage-{job}").run(stop))
+    for service in ("rollout", "advantage"):
+        await redis.set(keys.service_heartbeat(service, "scripted"), b"")
+    if replica:
+        await register(redis, job, f"r-{job}")
     others = [asyncio.create_task(rollout.run())]
     others += [asyncio.create_task(acknowledge(redis, job))] if replica else []
     try:

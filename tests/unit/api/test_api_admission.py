@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from services.api.jobs.admission import Admission, Call
+from services.api.jobs.preflight import Opening
 from services.api.jobs.submissions import Answer, NewJob, Submissions
 from services.api.rest.caller import THIS_MACHINE, Caller
 from services.api.rest.problems import Problem
@@ -19,7 +21,7 @@ from services.api.sql.access_tables import ProjectRow
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.job import parse_spec
+from services.contracts.job import JobSpec, parse_spec
 from services.contracts.rest.access import Quotas, Scope
 from services.contracts.rest.catalogue import EnvironmentView
 
@@ -161,3 +163,26 @@ async def test_a_repeated_retry_gets_its_first_answer_in_the_job_s_project_whoev
     for key in (None, "another"):
         with pytest.raises(Problem, match="want a failed or cancelled job, got state PENDING"):
             await admission.retry(Call(THIS_MACHINE, key, "s"), job)
+
+
+class OneEnvironment:
+    """A catalogue with an environment that opens."""
+
+    async def list(self) -> list[EnvironmentView]:
+        return [EnvironmentView(info=EnvironmentInfo(id="grid", vocabulary=["go"]))]
+
+    async def opening(self, spec: JobSpec, kwargs: object) -> Opening:
+        return Opening()
+
+
+async def test_a_submission_warns_of_what_its_dry_run_warns_of(database: Database, tmp_path: Path) -> None:
+    catalogue: Any = OneEnvironment()
+    admission = Admission(
+        database, catalogue, data_dir=tmp_path, model_roots=[], engines=["vllm"], trackers=[], wake=lambda: None
+    )
+    training = {"total_batches": 3, "warmup_batches": 9}
+    spec = parse_spec({**SPEC.model_dump(exclude_unset=True), "training": training})
+    foretold = (await admission.dry_run(THIS_MACHINE, spec)).warnings
+    assert [one.partition(":")[0] for one in foretold] == ["warmup_batches", "learning_rate"]
+    answer = await admission.submit(Call(THIS_MACHINE, None, "s"), spec)
+    assert json.loads(answer.body)["warnings"] == foretold

@@ -81,3 +81,11 @@ def test_what_a_dead_process_left_of_a_deleted_checkpoint_is_swept(tmp_path: Pat
     assert sorted(path.name for path in removed) == [".b000002.deleted", ".final.deleted"]
     assert files_below(jobs) == {path for path in before if ".deleted/" not in path}
     assert (jobs / ".j2.half").is_dir(), "what is being made is left alone"
+
+
+def test_a_published_version_is_taken_without_the_bases_weights_in_any_format(source: Path) -> None:
+    for name in ("tf_model.h5", "flax_model.msgpack", "model.safetensors.index.json", "pytorch_model.bin"):
+        (source / "base" / name).write_text("{}")
+    files = policy_of(source, "s", checkpoint="v000005").files
+    assert set(files) == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
+    assert files["model.safetensors"].parent.name == "v000005"

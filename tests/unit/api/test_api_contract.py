@@ -27,6 +27,10 @@ CALLS = """
 GET /healthz
 GET /v1/algorithms
 GET /v1/audit
+GET /v1/dead-letters
+GET /v1/dead-letters/{letter_id}
+DELETE /v1/dead-letters/{letter_id}
+POST /v1/dead-letters/{letter_id}:retry
 GET /v1/environments
 GET /v1/environments/{environment_id}
 GET /v1/evaluations

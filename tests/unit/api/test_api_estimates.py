@@ -10,10 +10,12 @@ import pytest
 from safetensors.torch import load_file
 
 from services.api.jobs.estimates import estimates, scratch_parameters, warnings
+from services.api.jobs.hub import HubModel
 from services.api.policies.safetensors_header import file_parameters
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel, parse_spec
 from services.trainer.job.restore import build_base
+from services.trainer.learner.learner import Learner
 from services.trainer.learner.scratch import build_scratch
 
 WORDS = [f"w{number}" for number in range(30)]
@@ -70,7 +72,29 @@ def test_memory_grows_with_what_is_kept() -> None:
     assert memory(algorithm={"beta": 0.1}) - without == 4 * parameters
     assert memory(training={"microbatch_tokens": 32_768}) > memory()
     assert memory(training={"gradient_checkpointing": True}) < memory()
-    assert memory(model={"scratch": {}, "torch_dtype": "bfloat16"}) < memory()
+    assert memory(model={"scratch": {}, "torch_dtype": "bfloat16"}) == memory(), "what is trained is float32"
+
+
+@pytest.mark.parametrize("torch_dtype", ["float32", "bfloat16"])
+def test_memory_of_adapters_is_that_of_the_learners_weights_gradients_and_moments(
+    torch_dtype: str, tmp_path: Path
+) -> None:
+    lora = {"tuner_type": "lora", "lora_rank": 4, "torch_dtype": torch_dtype}
+    wanted = spec(model={"scratch": {}, **lora}, algorithm={"beta": 0.1})
+    build_base(wanted, ENVIRONMENT, tmp_path / "base")
+    learner = Learner(wanted, tmp_path / "base")
+    weights = list(learner.model.parameters())
+    held = sum(weight.numel() * weight.element_size() for weight in weights)
+    trained = sum(4 * weight.numel() for weight in weights if weight.requires_grad)
+    states = estimates(wanted, ENVIRONMENT, None).ranges["trainer_memory_bytes"].low
+    assert states == held + 3 * trained  # the gradient and two moments; the base is the reference
+
+
+def test_a_whole_seven_billion_model_is_not_said_to_fit_where_its_states_do_not() -> None:
+    """7.6 billion float32 weights, their gradients, two moments and the reference: 152 GB."""
+    model = HubModel("a/b", "c0ffee", 7_600_000_000, {"hidden_size": 3584, "num_hidden_layers": 28})
+    wanted = spec(model={"model": "a/b", "torch_dtype": "bfloat16"}, algorithm={"beta": 0.04})
+    assert estimates(wanted, ENVIRONMENT, model).ranges["trainer_memory_bytes"].low == 5 * 4 * 7_600_000_000
 
 
 def test_what_is_seldom_wanted_is_said_and_the_default_job_says_nothing() -> None:
@@ -85,6 +109,14 @@ def test_what_is_seldom_wanted_is_said_and_the_default_job_says_nothing() -> Non
     )
     found = warnings(odd)
     assert [sentence.partition(":")[0] for sentence in found] == [
-        "warmup_batches", "eval_episodes", "checkpoint_every", "learning_rate"
+        "eval_episodes", "warmup_batches", "checkpoint_every", "learning_rate"
     ]  # fmt: skip
-    assert "0.12" in found[1]
+    assert "0.12" in found[0]
+
+
+def test_nothing_is_said_of_a_default_that_nobody_has_set() -> None:
+    short = spec(training={"total_batches": 3, "learning_rate": 1e-3}, rollout={"max_completion_length": 6})
+    assert (short.checkpoint.checkpoint_every, short.rollout.max_staleness) == (10, 1)  # both would be worth a word
+    assert warnings(short) == []
+    given = {"training": {"total_batches": 3, "learning_rate": 1e-3}, "checkpoint": {"checkpoint_every": 10}}
+    assert [one.partition(":")[0] for one in warnings(spec(**given))] == ["checkpoint_every"]

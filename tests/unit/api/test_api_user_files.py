@@ -27,6 +27,12 @@ def spec(functions: list[str], **kwargs: Any) -> JobSpec:
     )
 
 
+def words_of(wanted: JobSpec, folder: Path) -> list[str]:
+    found = own_words(wanted, folder)
+    assert found is not None
+    return found.words
+
+
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
     folder = tmp_path / "mine"
@@ -49,7 +55,7 @@ def test_files_are_kept_by_their_content(mine: Path, tmp_path: Path) -> None:
     (mine / "my_reward.py").write_text("def score(completion):\n    return 2\n")
     assert with_kept_files(wanted, tmp_path, None).rewards.reward_funcs != kept.rewards.reward_funcs
     assert not list(files_root(tmp_path).glob(".arriving-*"))
-    assert own_words(kept, tmp_path) == ["7", "a", "b", "c", "d", "e", "say"]
+    assert words_of(kept, tmp_path) == ["7", "a", "b", "c", "d", "e", "say"]
 
 
 def test_a_folder_is_kept_as_a_whole(mine: Path, tmp_path: Path) -> None:
@@ -66,7 +72,7 @@ def test_what_is_installed_or_below_the_data_root_is_left_alone(tmp_path: Path) 
     with pytest.raises(FileProblem, match="needs a file of yours here"):
         own_words(wanted, tmp_path)
     assert own_words(spec(["accuracy"]), tmp_path) is None
-    assert own_words(spec(["accuracy"], rows=ROWS), tmp_path) == ["7", "a", "b", "c", "d", "e", "say"]
+    assert words_of(spec(["accuracy"], rows=ROWS), tmp_path) == ["7", "a", "b", "c", "d", "e", "say"]
 
 
 def test_what_cannot_be_taken_is_a_sentence(mine: Path, tmp_path: Path) -> None:
@@ -93,3 +99,21 @@ def test_too_many_words_want_a_pretrained_model(tmp_path: Path) -> None:
     rows = [{"prompt": " ".join(f"w{number}" for number in range(at, at + 100))} for at in range(0, 20_100, 100)]
     with pytest.raises(FileProblem, match="20,100 different words, a policy from scratch learns at most 20,000"):
         own_words(spec(["accuracy"], rows=rows), tmp_path)
+
+
+def test_a_policy_from_scratch_can_say_what_a_function_of_ones_own_reads(tmp_path: Path) -> None:
+    rows = [{"prompt": "sky", "target": "deep blue", "more": {"colours": ["azure", 7], "kind": True, "none": None}}]
+    assert words_of(spec(["accuracy"], rows=rows), tmp_path) == ["sky"]
+    assert words_of(spec(["kindness"], rows=rows), tmp_path) == ["7", "azure", "blue", "deep", "sky"]
+    assert words_of(spec(["accuracy", "file:ab/my.py:score"], rows=rows), tmp_path) == words_of(
+        spec(["kindness"], rows=rows), tmp_path
+    )
+
+
+def test_a_column_of_too_many_words_is_left_out_and_named(tmp_path: Path) -> None:
+    rows = [{"prompt": "sky", "target": "blue", "story": " ".join(f"w{at}" for at in range(30_000))}]
+    found = own_words(spec(["kindness"], rows=rows), tmp_path)
+    assert found is not None
+    assert found.words == ["blue", "sky"]
+    (warning,) = found.warnings
+    assert warning.startswith("model.scratch: the column story has too many words for its tokenizer of 20,000")

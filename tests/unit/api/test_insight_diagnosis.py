@@ -315,11 +315,63 @@ def test_an_engine_that_disagrees_is_found_by_the_bound_of_its_numbers() -> None
     assert codes(batches(current_mismatch_kl=0.02), spec=half) == {"engine_mismatch"}
 
 
+PROMPTS: dict[str, Any] = {
+    **SPEC,
+    "model": {"scratch": {}, "torch_dtype": "float32"},
+    "algorithm": {"advantage_estimator": "grpo"},
+    "environment": {"max_turns": 1, "use_gym_env": False},
+    "rewards": {"reward_funcs": ["file:ab/my_reward.py:score"]},
+}
+
+
+def test_a_reward_function_that_gives_every_reply_the_same_is_the_one_finding() -> None:
+    flat = batches(30, success=0.0, return_mean=0.0, trained_rows=0, entropy=0.0, grad_norm=0.0)
+    (one,) = findings(Evidence(spec=PROMPTS, metrics=flat))
+    assert (one.code, one.severity) == ("reward_never_varies", "problem")
+    assert "my_reward.score" in one.meaning
+    assert "can say only the words of its own rows" in one.advice
+    given = {**PROMPTS, "model": {"model": "/models/small"}}
+    assert "can say only" not in findings(Evidence(spec=given, metrics=flat))[0].advice
+    varied = batches(30, success=0.0, return_mean=[0.0] * 29 + [0.1])
+    assert "reward_never_varies" not in codes(varied, spec=PROMPTS)
+    assert "reward_never_varies" not in codes(flat)  # the environment's own reward
+
+
+def test_success_means_nothing_where_no_row_has_a_solution() -> None:
+    rising = batches(60, success=0.0, return_mean=[at / 60 for at in range(60)], trained_rows=100)
+    assert codes(rising, spec=PROMPTS) == set()  # every group may be equally good by now
+
+
+def test_what_was_not_measured_is_no_zero() -> None:
+    """Earlier records have 0 for the means over optimizer steps of a batch that trained nothing."""
+    untrained = batches(20, entropy=0.0, grad_norm=0.0, trained_rows=0, success=0.3)
+    assert codes(untrained) == {"equal_groups"}
+    assert codes(batches(20, entropy=[0.5] * 10 + [0.01] * 10)) == {"entropy_gone"}
+
+
+def test_a_policy_that_is_no_better_than_chance_is_not_said_to_ignore_its_task() -> None:
+    measures = {"after": measured(0.4), "task_hidden": measured(0.4), "random_actor": measured(0.38)}
+    assert codes(batches(), evaluations=measures) == {"no_better_than_chance"}
+    assert codes(batches(), evaluations={**measures, "random_actor": measured(0.1)}) == {"task_not_read"}
+
+
 def test_lost_groups_are_found_but_not_those_of_a_cancelled_job() -> None:
     assert codes(batches(), opened=100, dropped={"infra": 4, "cancelled": 60}) == set()
     assert codes(batches(), opened=100, dropped={"infra": 5}) == {"groups_lost"}
     assert codes(batches(failed_attempts=1)) == set()
     assert codes(batches(failed_attempts=2)) == {"groups_lost"}
+
+
+def test_an_environment_that_fails_is_named_with_its_own_error_and_not_called_infrastructure() -> None:
+    told = ["an attempt to play a group failed: environment env_bug: KeyError: 'door' (house.py, line 7, in step)"]
+    few = found(Evidence(spec=SPEC, metrics=batches(), opened=100, dropped={"env_bug": 4}, warnings=told))
+    assert {code: one.severity for code, one in few.items()} == {"environment_fails": "warning"}
+    assert figures(few["environment_fails"]) == {
+        "dropped_env_bug": 4.0, "share": 0.04, "error": "KeyError: 'door' (house.py, line 7, in step)",
+    }  # fmt: skip
+    many = found(Evidence(spec=SPEC, metrics=batches(failed_attempts=9), opened=100, dropped={"env_bug": 5}))
+    assert {code: one.severity for code, one in many.items()} == {"environment_fails": "problem"}
+    assert codes(batches(), opened=100, dropped={"env_bug": 4, "infra": 5}) == {"environment_fails", "groups_lost"}
 
 
 def test_training_tasks_learned_by_heart_are_found() -> None:

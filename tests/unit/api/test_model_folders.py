@@ -346,7 +346,8 @@ def test_a_template_that_refuses_the_jobs_system_message_is_said(tmp_path: Path)
     tokenizer_config(chat_template=refusing)(folder)
     assert sentences(spec(folder), folder) == ([], [])
     told, _ = sentences(spec(folder, environment={"system": "Be brief."}), folder)
-    assert told == ["the tokenizer's chat template: no system"]
+    way_out = "; system_role: user puts it into the user's turn"
+    assert told == [f"system: the tokenizer's chat template: no system{way_out}"]
 
 
 def test_a_budget_that_the_templates_alone_exceed_is_said(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def test_environments_are_listed_with_their_keys(fake_api: FakeApi, gigpo: Gigpo
     assert gigpo("env", "list", "--json").document == fake_api.answers["GET /v1/environments"]
     fake_api.answers["GET /v1/environments"] = [{"id": "grid"}]
     other = gigpo("env", "list")
-    assert (other.code, other.err) == (3, "gigpo: the list of environments can't be read: Field required\n")
+    said = "gigpo: the list of environments can't be read: info: want a value, none is given\n"
+    assert (other.code, other.err) == (3, said)
 
 
 def test_an_environment_is_explained_key_by_key(fake_api: FakeApi, gigpo: Gigpo) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from gigpo.client.job_command import _rewritten
+from gigpo.client.job_command import _rewritten, _with_inner_names, _without_inner
 from gigpo.client.main import app
 from services.contracts.job import flags
 from tests.unit.client.fake_api import FakeApi, Gigpo
@@ -40,6 +40,25 @@ def job_file(tmp_path: Path) -> None:
 )
 def test_a_spelling_is_brought_into_the_one_form(typed: str, known: str) -> None:
     assert list(_rewritten(typed.split())) == known.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "known"),
+    [
+        ("--enable_thinking false --seed 1", ["chat_template_kwargs.enable_thinking=false"]),
+        ("--enable-thinking=false", ["chat_template_kwargs.enable_thinking=false"]),
+        ("--enable_thinking", ["chat_template_kwargs.enable_thinking=true"]),
+        ("--enable_thinking --seed 1", ["chat_template_kwargs.enable_thinking=true"]),
+        (
+            "--preserve_thinking true --chat_template_kwargs.x 3",
+            ["chat_template_kwargs.preserve_thinking=true", "chat_template_kwargs.x=3"],
+        ),
+        ("--seed 1", []),
+    ],
+)
+def test_a_foreign_name_of_a_key_inside_a_mapping_is_brought_into_its_form(typed: str, known: list[str]) -> None:
+    _, inner = _without_inner(list(_with_inner_names(typed.split())))
+    assert inner[1::2] == known
 
 
 @pytest.mark.parametrize(
@@ -90,14 +109,25 @@ def test_one_key_inside_a_mapping_is_changed(fake_api: FakeApi, gigpo: Gigpo, tm
 
 def test_all_unknown_flags_are_in_one_message_each_with_the_right_one(fake_api: FakeApi, gigpo: Gigpo) -> None:
     done = gigpo(
-        "train", "--rlhf-type", "grpo", "--save_steps=5", "--lora_rank", "8", "--gama", "1", "--zzz", "--seed", "1"
+        "train",
+        "--rlhf-type",
+        "grpo",
+        "--save_steps=5",
+        "--load_in_4bit",
+        "true",
+        "--gama",
+        "1",
+        "--zzz",
+        "--seed",
+        "1",
     )
     assert (done.code, done.out, fake_api.requests) == (2, "", [])
     assert done.err.splitlines() == [
         "gigpo: 5 flags are unknown here:",
         "  --rlhf-type: here --advantage_estimator, of grpo, rloo, reinforce_plus_plus, gigpo, hgpo, graphgpo",
         "  --save_steps: here --checkpoint_every, which counts batches, not optimizer steps",
-        "  --lora_rank: there is no LoRA and no quantised training: all weights of the model are trained",
+        "  --load_in_4bit: there is no quantised training; --tuner_type lora with --torch_dtype bfloat16 needs the "
+        "least memory",
         "  --gama: unknown flag; did you mean --gamma?",
         "  --zzz: unknown flag",
         "`gigpo train --from ms-swift SCRIPT` makes a job file of a whole script; "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import httpx
 import pytest
 import yaml
 
+from gigpo.client import GigpoClient
+from gigpo.client.commands import training
 from gigpo.client.commands.comparing import _estimators, _seeds
 from gigpo.client.document import checked, default_document
 from gigpo.client.errors import BadInput
@@ -77,7 +81,7 @@ def test_a_job_is_submitted_watched_and_its_results_written(fake_api: FakeApi, g
         "state SUCCEEDED",
     ]
     assert lines[-1] == "results: runs/demo"
-    assert ["after", "training", "64", "0.900", "±", "0.037", "8.0", "1.0%"] in done.rows
+    assert ["after", "training", "64", "0.900", "±", "0.037", "0.900", "8.0", "1.0%"] in done.rows
     folder = tmp_path / "runs" / "demo"
     assert json.loads((folder / "summary.json").read_text()) == {**summary(), "checkpoint": "checkpoint"}
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -108,6 +112,23 @@ def test_a_job_that_failed_ends_the_command_with_1(fake_api: FakeApi, gigpo: Gig
     assert gigpo("jobs", "follow", "j1").code == 1
     assert not (tmp_path / "runs" / "j1" / "checkpoint").exists()  # that of the earlier job is not taken for this one's
     assert json.loads((tmp_path / "runs" / "j1" / "summary.json").read_text())["checkpoint"] is None
+
+
+def test_a_stack_of_this_machine_that_goes_on_is_told(
+    fake_api: FakeApi, gigpo: Gigpo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_api.answers["POST /v1/jobs"] = job()
+
+    @contextmanager
+    def on_this_machine(*_: object) -> Iterator[GigpoClient]:
+        with GigpoClient("http://api", transport=httpx.MockTransport(fake_api)) as client:
+            yield client
+
+    monkeypatch.delenv("GIGPO_API_URL")
+    monkeypatch.setattr(training, "platform_for", on_this_machine)
+    said = gigpo("train", "--no-follow").out
+    assert "`gigpo jobs follow j1` watches it" in said
+    assert "`gigpo down` stops the stack" in said
 
 
 def test_without_following_the_job_is_all_there_is(fake_api: FakeApi, gigpo: Gigpo, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def test_both_clients_have_the_same_calls() -> None:
     assert set(CALLS) - coroutines == {
         "anchors",
         "audit",
+        "dead_letters",
         "evaluation_jobs",
         "events",
         "jobs",

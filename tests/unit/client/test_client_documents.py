@@ -22,6 +22,16 @@ from gigpo.client.yaml_keys import load_yaml
 from services.contracts.job import flags, parse_spec
 
 
+@pytest.mark.parametrize(
+    ("flag", "kept"), [("2", set()), ("5", {"warmup_batches"}), ("500", {"warmup_batches", "checkpoint_every"})]
+)
+def test_a_short_default_job_is_left_to_the_defaults_that_its_own_keys_do_not_suit(flag: str, kept: set[str]) -> None:
+    spec = checked(with_flags(default_document(values := {"total_batches": flag}), values))
+    assert {*spec.training.model_fields_set, *spec.checkpoint.model_fields_set} & {
+        "warmup_batches", "checkpoint_every",
+    } == kept  # fmt: skip
+
+
 def test_the_built_in_job_is_the_example_and_is_valid() -> None:
     example = yaml.safe_load((Path(__file__).parents[3] / "examples" / "default.yaml").read_text())
     assert default_document() == example

@@ -10,7 +10,15 @@ import pytest
 from rich.console import Console
 
 from gigpo.client import GigpoClient, Job
-from gigpo.client.follow import env_steps_per_s, evaluation_line, event_line, figures, follow, warning_line
+from gigpo.client.follow import (
+    env_steps_per_s,
+    evaluation_line,
+    event_line,
+    figures,
+    follow,
+    waiting_line,
+    warning_line,
+)
 from gigpo.client.models import Event
 from services.contracts.events import PhaseBegan, Warned
 from services.contracts.summary import EvaluationResult
@@ -156,3 +164,19 @@ def test_a_phase_and_an_evaluation_are_told_in_words() -> None:
         evaluation_line(EvaluationResult.model_validate(evaluation("during", 0.25)))
         == "evaluation during: success 0.250 ± 0.037 on 64 episodes"
     )
+
+
+def test_a_job_that_waits_says_what_for(fake_api: FakeApi) -> None:
+    mine = Job.model_validate(job(id="j9", state="QUEUED", created_unix_s=9.0))
+    runs = job(id="j1", name="big", state="RUNNING", total_batches=60, metrics={"batch": 11})
+    others = [job(id=f"j{at}", state="PENDING", created_unix_s=float(at)) for at in (2, 3, 10)]
+    with GigpoClient("http://api", transport=httpx.MockTransport(fake_api), retries=AT_ONCE) as client:
+        fake_api.has(runs, *others, job(id="j9", state="QUEUED", created_unix_s=9.0))
+        assert waiting_line(client, mine) == (
+            "the job is queued; running: big (12/60 batches); waiting before it: 2; `gigpo status` shows all"
+        )
+        fake_api.has(job(id="j9", state="QUEUED", created_unix_s=9.0), others[2])
+        assert waiting_line(client, mine) is None
+        assert waiting_line(client, mine.model_copy(update={"state": "RUNNING"})) is None
+        fake_api.answers["GET /v1/jobs"] = httpx.Response(403, json={"detail": "no"})
+        assert waiting_line(client, mine) is None

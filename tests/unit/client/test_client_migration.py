@@ -61,7 +61,8 @@ def translated(tmp_path: Path, trainer: str, script: str) -> tuple[str, dict[str
 
 def test_a_script_of_ms_swift_is_the_job_that_it_describes(tmp_path: Path) -> None:
     text, job = translated(tmp_path, "ms-swift", SWIFT)
-    assert job["model"] == {"model": str(tmp_path / "model"), "torch_dtype": "bfloat16"}
+    lora = {"tuner_type": "lora", "lora_dropout": 0.05}
+    assert job["model"] == {"model": str(tmp_path / "model"), "torch_dtype": "bfloat16", **lora}
     assert job["environment"] == {
         "use_gym_env": False,
         "environment_kwargs": {"data": "sums"},
@@ -130,6 +131,7 @@ def test_a_script_of_verl_agent_is_the_job_that_it_describes(tmp_path: Path) -> 
         ("--torch_dtype float16", "model", "torch_dtype", "bfloat16"),
         ("--gym_env grid --max_turns 9", "environment", "max_turns", 9),
         ("--reward_funcs my_own accuracy --reward_weights 2 3", "rewards", "reward_weights", [3.0]),
+        ("--enable_thinking false", "environment", "chat_template_kwargs", {"enable_thinking": False}),
     ],
 )
 def test_a_flag_of_ms_swift_has_its_effect(tmp_path: Path, added: str, section: str, key: str, value: object) -> None:
@@ -138,6 +140,60 @@ def test_a_flag_of_ms_swift_has_its_effect(tmp_path: Path, added: str, section: 
     _, job = translated(tmp_path, "ms-swift", base + steps + added)
     checked(job)
     assert job[section].get(key) == value if isinstance(job.get(section), dict) else value is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "tuner", "rate", "marked"),
+    [
+        ("--tuner_type lora --learning_rate 2e-4", "lora", 2e-4, False),
+        ("--tuner_type lora", "lora", 1e-4, False),
+        ("--train_type lora", "lora", 1e-4, False),
+        ("", "lora", 1e-4, False),  # adapters are ms-swift's default
+        ("--train_type adalora", "lora", 1e-4, True),
+        ("--tuner_type full", "full", 1e-5, False),
+        ("--tuner_type full --learning_rate 1e-6", "full", 1e-6, False),
+    ],
+)
+def test_what_ms_swift_trains_is_trained_with_its_rate(
+    tmp_path: Path, flags: str, tuner: str, rate: float, marked: bool
+) -> None:
+    text, job = translated(tmp_path, "ms-swift", f"swift rlhf --model MODEL_FOLDER --reward_funcs format {flags}\n")
+    checked(job)
+    assert (job["model"]["tuner_type"], job["training"]["learning_rate"]) == (tuner, rate)
+    assert ("TO SETTLE: --train_type adalora: want full or lora" in text) == marked
+    assert job["model"].get("lora_dropout") == (0.05 if tuner == "lora" else None)
+
+
+def test_adapters_of_ms_swift_keep_their_shape(tmp_path: Path) -> None:
+    script = "swift rlhf --model MODEL_FOLDER --reward_funcs format --tuner_type lora --lora_rank 16 --lora_alpha 64 "
+    _, job = translated(tmp_path, "ms-swift", script + "--target_modules q_proj v_proj --lora_dropout 0\n")
+    checked(job)
+    wanted = {"lora_rank": 16, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"], "lora_dropout": 0}
+    assert {key: job["model"][key] for key in wanted} == wanted
+
+
+def test_adapters_of_verl_keep_their_shape(tmp_path: Path) -> None:
+    script = "python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo actor_rollout_ref.model.path=MODEL_FOLDER "
+    script += "actor_rollout_ref.actor.optim.lr=3e-5 actor_rollout_ref.model.lora_rank={}\n"
+    _, job = translated(tmp_path, "verl-agent", script.format(32))
+    assert (job["model"]["tuner_type"], job["model"]["lora_rank"], job["model"]["lora_alpha"]) == ("lora", 32, 16)
+    assert "tuner_type" not in translated(tmp_path, "verl-agent", script.format(0))[1]["model"]
+    without = script.format(0).replace("algorithm.adv_estimator=grpo", "")
+    assert (
+        "advantage_estimator: grpo  # TO SETTLE: verl's default is gae"
+        in translated(tmp_path, "verl-agent", without)[0]
+    )
+
+
+def test_a_file_of_prompts_that_the_script_names_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "a", "solution": "b"}\n')
+    base = "swift rlhf --model MODEL_FOLDER --reward_funcs accuracy --dataset "
+    text, job = translated(tmp_path, "ms-swift", f"{base} mine.jsonl#500\n")
+    assert job["environment"]["environment_kwargs"] == {"data": str(tmp_path / "mine.jsonl")}
+    assert "TO SETTLE" not in text
+    text, _ = translated(tmp_path, "ms-swift", f"{base} team/sums\n")
+    assert "beside the job file as `data: ./sums`, or one file as `data: ./FILE.jsonl`" in text
+    assert "ENV_SERVICE_DATA_ROOT" not in text
 
 
 def test_what_has_no_effect_here_is_told_with_the_reason(tmp_path: Path) -> None:
@@ -152,6 +208,13 @@ def test_what_has_no_effect_here_is_told_with_the_reason(tmp_path: Path) -> None
         ("swift rlhf --model 'a\n", "ms-swift", "want a shell script, a quote in it is never closed"),
         ("swift sft --model a\n", "ms-swift", "no command with"),
         ("python -m verl.trainer.sft a=b\n", "verl-agent", "no command with `verl.trainer.main_ppo`"),
+        ("swift rlhf --rlhf_type dpo --model a\n", "ms-swift", "--rlhf_type dpo: want grpo, dpo is not trained here"),
+        ("megatron rlhf --rlhf_type=kto --model a\n", "ms-swift", "--rlhf_type kto: want grpo"),
+        (
+            "python -m verl.trainer.main_ppo algorithm.adv_estimator=gae\n",
+            "verl-agent",
+            "adv_estimator=gae: want one of",
+        ),
         ("", "openrlhf", "--from: want one of ms-swift, verl-agent, got 'openrlhf'"),
         (b"\xff\xfe", "ms-swift", "want a shell script, byte 0 is not text"),
     ],

@@ -36,6 +36,11 @@ def of_verl(tmp_path: Path, *settings: str) -> tuple[str, dict[str, Any]]:
         ("algorithm.adv_estimator=grpo algorithm.norm_adv_by_std_in_grpo=False", "algorithm", {"norm": "mean"}),
         ("actor_rollout_ref.rollout.name=hf", "inference", {"engine": "transformers"}),
         (f"trainer.total_epochs=40 {ACTOR}.optim.lr_warmup_steps_ratio=0.1", "training", {"warmup_batches": 4}),
+        (
+            "+data.apply_chat_template_kwargs.enable_thinking=False",
+            "environment",
+            {"chat_template_kwargs": {"enable_thinking": False}},
+        ),
         ("trainer.save_freq=7", "checkpoint", {"checkpoint_every": 7}),
         ("trainer.logger=[console,swanlab,mlflow]", "tracking", {"trackers": ["mlflow"]}),
         (

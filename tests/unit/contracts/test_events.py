@@ -6,6 +6,7 @@ import pytest
 
 from services.contracts.events import (
     LONGEST_MESSAGE,
+    Alarmed,
     AnyBody,
     BatchTrained,
     CheckpointSaved,
@@ -111,6 +112,8 @@ RESULT = EvaluationResult(
         CheckpointSaved(batch=3, name="b3"),
         Warned(service="trainer", message="slow", count=4),
         Summarized(summary={"job_id": "job_a", "state": "SUCCEEDED"}),
+        Alarmed(name="dead_letters", raised=True, message="set aside", value=3.0),
+        Alarmed(name="dead_letters", raised=False, message="set aside"),
     ],
 )
 def test_every_kind_is_read_as_it_was_written(body):
@@ -133,6 +136,7 @@ def test_there_is_a_struct_for_each_kind():
         ("evaluation", {"label": "after"}, None),
         ("evaluation", {**RESULT.model_dump(), "of_a_later_version": 1}, Evaluated(result=RESULT)),
         ("checkpoint", {"batch": "x"}, CheckpointSaved(batch=0, name="")),
+        ("alarm", {"value": "x"}, Alarmed(name="", raised=False, message="a warning without a message")),
         ("rumour", {"state": "FAILED"}, None),
     ],
 )

@@ -18,6 +18,7 @@ from services.contracts.arrays import (
     unpack_int64,
 )
 from services.contracts.messages import (
+    MAX_MESSAGE_BYTES,
     CompleteGroup,
     ContractError,
     Episode,
@@ -26,6 +27,7 @@ from services.contracts.messages import (
     GenerateReply,
     GenerateRequest,
     JobEvent,
+    MessageTooLarge,
     OpenedGroup,
     ScoredGroup,
     Step,
@@ -121,3 +123,16 @@ def test_what_does_not_fit_is_refused():
     for unpack in (unpack_int32, unpack_float32, unpack_int64, unpack_float64):
         with pytest.raises(ValueError, match="length"):
             unpack(b"12345")
+
+
+def test_a_message_that_is_too_large_is_neither_written_nor_read():
+    def message(size: int) -> CompleteGroup:
+        return CompleteGroup(job_id="j", group_id="g" * size, purpose="train", cursor=0)
+
+    room = MAX_MESSAGE_BYTES - len(encode(message(2**17))) + 2**17
+    assert len(encode(message(room))) == MAX_MESSAGE_BYTES
+    sizes = f"CompleteGroup: want at most {MAX_MESSAGE_BYTES} bytes, got {MAX_MESSAGE_BYTES + 1}"
+    with pytest.raises(MessageTooLarge, match=sizes):
+        encode(message(room + 1))
+    with pytest.raises(MessageTooLarge, match=sizes):
+        decode(b"\xc1" * (MAX_MESSAGE_BYTES + 1), CompleteGroup)

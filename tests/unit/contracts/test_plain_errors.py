@@ -48,8 +48,9 @@ A_NAME = (
          "environment.environment_kwargs?"),
         ({"training": {"save_steps": 5}}, "training.save_steps: unknown key, got 5; here checkpoint.checkpoint_every, "
          "which counts batches, not optimizer steps"),
-        ({"model": {"scratch": {}, "lora_rank": 8}}, "model.lora_rank: unknown key, got 8; there is no LoRA and no "
-         "quantised training: all weights of the model are trained"),
+        ({"model": {"scratch": {}, "use_dora": True}}, "model.use_dora: unknown key, got true; adapters are plain LoRA "
+         "(--tuner_type lora, --lora_rank, --lora_alpha, --lora_dropout, --target_modules)"),
+        ({"model": {"scratch": {}, "lora_rank": 4}}, "lora_rank: want tuner_type: lora with it, got tuner_type: full"),
         ({"model": {"scratch": {}, "path": "/m"}}, "model.path: unknown key, got '/m'; did you mean model.model?"),
     ],
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 import asyncio
 import decimal
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -245,10 +247,13 @@ RAISED = [
 
 @pytest.mark.parametrize(("error", "message"), RAISED)
 def test_whatever_is_raised_is_the_environments_bug_by_its_name(sessions, error, message):
+    place = rf" \({Path(__file__).name}, line \d+, in handed\)"
     answer = opened(sessions(first=error))
-    assert (answer.reason, answer.message) == ("env_bug", message)
+    assert answer.reason == "env_bug"
+    assert re.fullmatch(re.escape(message) + place, answer.message)
     answer = stepped(sessions(first=FINE, outcome=error))
-    assert (answer.reason, answer.message) == ("env_bug", message)
+    assert answer.reason == "env_bug"
+    assert re.fullmatch(re.escape(message) + place, answer.message)
     answer = opened(sessions(place=error))
     assert answer.reason == "env_bug"
 
@@ -268,4 +273,4 @@ def test_a_constructor_that_raises_is_the_environments_bug(sessions, monkeypatch
         raise PanicException("no device")
 
     monkeypatch.setattr(Hands, "__init__", broken)
-    assert opened(sessions()).message == "PanicException: no device"
+    assert re.fullmatch(r"PanicException: no device \(.*, line \d+, in broken\)", opened(sessions()).message)

@@ -9,6 +9,7 @@ from gigpo.env.environment import KwargsError, Observation
 from services.env.environments.prompts.environment import Prompts, PromptsKwargs, splits
 from services.env.workers.episode import Episode
 from services.env.workers.registry import valid_kwargs
+from services.env.workers.wanted import ContractError
 
 ROWS = [{"prompt": f"question {n}", "solution": n} for n in range(20)]
 
@@ -76,6 +77,34 @@ def test_equal_prompts_stay_on_one_side():
     assert len(asked(kwargs, "test")) == 10
 
 
+def test_prompts_that_differ_in_case_and_spaces_alone_stay_on_one_side():
+    twins = [{**row, "prompt": f" {str(row['prompt']).upper()}\n"} for row in ROWS]
+    kwargs = kwargs_of(rows=[*ROWS, *twins], split_dataset_ratio=0.25)
+    train, test = ({text.lower().strip() for text in asked(kwargs, split)} for split in ("train", "test"))
+    assert not train & test
+    assert (len(asked(kwargs, "train")), len(asked(kwargs, "test"))) == (30, 10)
+
+
+@pytest.mark.parametrize("reply", ["True", "true", "<answer>TRUE</answer>", "The answer is true"])
+@pytest.mark.parametrize("solution", [True, "true", "True"])
+def test_a_solution_that_is_true_is_answered_by_true(solution, reply):
+    rows = [{"prompt": "is water wet?", "solution": solution}]
+    prompts, _ = started(rows=rows, split_dataset_ratio=0)
+    assert prompts.step(reply).won
+    prompts, _ = started(rows=rows, split_dataset_ratio=0)
+    assert not prompts.step("1").won
+    prompts, _ = started(rows=rows, split_dataset_ratio=0)
+    assert not prompts.step("false").won
+
+
+def test_solutions_that_python_calls_equal_are_kept_apart():
+    found = [
+        splits(kwargs_of(rows=[{"prompt": "x", "solution": solution}], split_dataset_ratio=0)).train[0].solution
+        for solution in (1, True, 1.0, "1")
+    ]
+    assert found == ["1", "True", "1.0", "1"]
+
+
 def test_ratio_0_asks_the_same_and_one_prompt_cannot_be_split():
     assert asked(kwargs_of(rows=ROWS, split_dataset_ratio=0), "train") == asked(
         kwargs_of(rows=ROWS, split_dataset_ratio=0), "test"
@@ -123,6 +152,14 @@ def test_messages_are_one_question_and_an_assistants_reply_is_left_out():
     messages = [{"role": role, "content": content} for role, content in said]
     _, seen = started(rows=[{"messages": messages, "solution": "7"}], split_dataset_ratio=0)
     assert seen.task == "Be brief.\n\n3 plus 4?"
+
+
+def test_rows_that_python_calls_equal_are_kept_apart():
+    rows = [{"prompt": "x", "solution": solution, "label": label} for solution, label in ((1, 1), (1.0, 1), (1, True))]
+    found = [splits(kwargs_of(rows=[row], split_dataset_ratio=0)).train[0] for row in rows]
+    assert [(question.solution, str(question.row["label"])) for question in found] == [
+        ("1", "1"), ("1.0", "1"), ("1", "True"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -198,6 +235,22 @@ def test_prompts_that_differ_in_case_and_spaces_are_held_out_together():
     kwargs = kwargs_of(rows=rows, split_dataset_ratio=0.3)
     train, test = ({" ".join(text.lower().split()) for text in asked(kwargs, split)} for split in ("train", "test"))
     assert (len(train), len(test), train & test) == (14, 6, set())
+
+
+class Talkative(Prompts):
+    said: object = ()
+
+    def warnings(self):
+        return self.said
+
+
+def test_warnings_of_an_environment_are_texts_and_few():
+    episode = Episode(talk := Talkative(kwargs_of()), talk.kwargs)
+    talk.said = [str(n) for n in range(40)]
+    assert len(episode.warnings()) == 16
+    talk.said = [1]
+    with pytest.raises(ContractError, match=r"warnings\(\)\[0\]"):
+        episode.warnings()
 
 
 @pytest.mark.parametrize(("solution", "right", "wrong"), [(True, "True", "1"), (False, "<answer>false</answer>", "0")])

@@ -98,7 +98,7 @@ def test_data_that_came_with_the_job_is_read(tmp_path: Path) -> None:
     function = f"{kept(tmp_path, 'my_reward.py', GOOD)}:score"
     prompts = opened(tmp_path, function, data=kept(tmp_path, "mine.jsonl", lines))
     assert prompts.reset(1, "train").task in ("say a", "say b")
-    with pytest.raises(KwargsError, match="data: Value error, no file of this content is kept here"):
+    with pytest.raises(KwargsError, match="data: no file of this content is kept here"):
         opened(tmp_path, function, data=file_reference("0" * 64, "mine.jsonl"))
     with pytest.raises(KwargsError, match="ENV_SERVICE_FILES_ROOT"):
         opened(None, "accuracy", data=file_reference("0" * 64, "mine.jsonl"))

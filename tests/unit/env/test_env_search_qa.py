@@ -201,7 +201,7 @@ def test_a_corpus_of_ones_own_is_searched_and_asked_about(tmp_path):
         ("corpus.jsonl", [{"contents": "a\nb"}, {"id": 7}], r"corpus.jsonl, line 2: record: .*want contents"),
         ("corpus.jsonl", [], "corpus.jsonl: want at least one passage"),
         ("corpus.jsonl", ["text"], r"corpus.jsonl, line 1: record: .*got 'text'"),
-        ("train.jsonl", [{"question": "x?"}], r"train.jsonl, line 1: golden_answers: Field required"),
+        ("train.jsonl", [{"question": "x?"}], r"train.jsonl, line 1: golden_answers: want a value, none is given"),
         ("train.jsonl", [{"question": "x?", "golden_answers": []}], r"line 1: golden_answers: .*got \[\]"),
         ("train.jsonl", [{"question": "", "answer": "x"}], r"train.jsonl, line 1: question: .*got ''"),
         ("test.jsonl", [], "test.jsonl: want at least one question"),

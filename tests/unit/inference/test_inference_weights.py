@@ -52,11 +52,29 @@ def test_a_file_that_the_manifest_does_not_name_is_refused(tmp_path: Path, base:
         verify(manifest, tmp_path)
 
 
-@pytest.mark.parametrize("tensors", [{"a": [1.0, 2.0]}, {"a": [1.0], "b": [2.0]}, {"a": [1.0, 2.0], "c": [2.0]}])
-def test_tensors_of_another_model_are_refused(tmp_path: Path, base: Path, tensors: dict[str, list[float]]) -> None:
-    write_tensors(tmp_path / "v1" / "model.safetensors", tensors)
-    with pytest.raises(UpdateRejected, match="is not a version of"):
-        verify(manifest_of(tmp_path / "v1", base, 1), tmp_path)
+@pytest.mark.parametrize(
+    ("tensors", "odd"),
+    [
+        ({"a": [1.0, 2.0]}, "'b' has the shape none, want \\(1,\\)"),
+        ({"a": [1.0], "b": [2.0]}, "'a' has the shape \\(1,\\), want \\(2,\\)"),
+        ({"a": [1.0, 2.0], "b": [2.0], "c": [2.0]}, "'c' has the shape \\(1,\\), want none"),
+    ],
+)
+def test_tensors_that_the_engine_did_not_start_with_are_refused(
+    tmp_path: Path, base: Path, version: Path, tensors: dict[str, list[float]], odd: str
+) -> None:
+    served = verify(manifest_of(version, base, 1), tmp_path)
+    write_tensors(tmp_path / "v2" / "model.safetensors", tensors)
+    with pytest.raises(UpdateRejected, match=odd):
+        verify(manifest_of(tmp_path / "v2", base, 2), tmp_path, served)
+    assert verify(manifest_of(version, base, 1), tmp_path, served) == served
+
+
+def test_the_bases_own_names_are_no_measure(tmp_path: Path, base: Path) -> None:
+    """transformers renames and fuses, leaves out tied duplicates, and reads one of several sets of files."""
+    write_tensors(base / "consolidated.safetensors", {"other": [1.0]})
+    write_tensors(tmp_path / "v1" / "model.safetensors", {"fused": [0.0, 1.0, 2.0]})
+    assert verify(manifest_of(tmp_path / "v1", base, 1), tmp_path) == {"fused": (3,)}
 
 
 def test_a_link_that_leads_out_of_the_data_folder_is_refused(tmp_path: Path, base: Path, version: Path) -> None:

@@ -12,7 +12,7 @@ from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.observation import KeyedObservation
 from services.contracts.sampling import SampledTokens
-from services.ledger import Attempt, GroupState, MoveRefused
+from services.ledger import Attempt, DropReason, GroupState, MoveRefused
 from services.rollout.errors import EnvironmentFault
 from services.rollout.ports import Ask, OpenedSessions, Opening, Outcome
 
@@ -145,6 +145,9 @@ class FakeLedger:
     attempts: dict[str, int] = field(default_factory=dict)
     draws: dict[str, int] = field(default_factory=dict)
     causes: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, DropReason] = field(default_factory=dict)
+    """Of the newest failed attempts."""
     stored: dict[str, dict[int, Episode]] = field(default_factory=dict)
 
     def open(self, group: OpenedGroup) -> None:
@@ -166,12 +169,16 @@ class FakeLedger:
             self.states[group.group_id] = GroupState.COMPLETE
         return self.states[group.group_id]
 
-    async def fail(self, group_id: str, attempt: int, cause: str, *, redraw: bool = False) -> GroupState:
+    async def fail(
+        self, group_id: str, attempt: int, cause: str, *, reason: DropReason = DropReason.INFRA, lost: bool = False
+    ) -> GroupState:
         await asyncio.sleep(0)
         self._check(group_id, attempt)
-        self.draws[group_id] = self.draws.get(group_id, 1) + redraw
+        self.draws[group_id] = self.draws.get(group_id, 1) + (reason is not DropReason.INFRA)
+        self.reasons[group_id] = reason
         self.stored[group_id], self.causes[group_id] = {}, cause
-        left = attempt < self.max_attempts
+        self.lost[group_id] = self.lost.get(group_id, 0) + lost
+        left = attempt - self.lost[group_id] < self.max_attempts
         self.states[group_id] = GroupState.OPEN if left else GroupState.DROPPED
         return self.states[group_id]
 

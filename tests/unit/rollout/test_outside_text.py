@@ -335,3 +335,32 @@ def test_a_text_that_becomes_a_special_token_by_normalizing_is_text(normalizer, 
     assert 1 in tokenizer.encode(text).ids  # what a prompt must not become
     tokens = PolicyTokens(tokenizer, (1,), special={"eos_token": "</s>"})
     assert 1 not in unpack_int32(writer(tokens, "prompts/v1", "plain").ids(Scene(text, "")))
+
+
+def spaced_out() -> Tokenizer:
+    """Spaces are letters, and one is put before every piece of text, as in Llama 2."""
+    letters = sorted({*"".join(CORPUS), "▁"})
+    vocabulary = {letter: place for place, letter in enumerate(["<unk>", *letters, "sa", "▁p"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("s", "a"), ("▁", "p")], unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    return tokenizer
+
+
+@pytest.mark.parametrize("flag", ["normalized", "single_word", "rstrip", "lstrip"])
+@pytest.mark.parametrize("make", [spaced_out, lambda: Tokenizer.from_str(byte_pairs())], ids=["spaces", "bytes"])
+def test_flags_of_added_tokens_are_those_of_the_tokenizer_beside_a_forged_token_too(make, flag):
+    tokenizer, special = make(), ("<|im_start|>", "<|im_end|>", "<|end|>", "</s>")
+    flags = {"normalized": False, flag: True}
+    tokenizer.add_special_tokens([AddedToken(text, special=True, **flags) for text in special])
+    chat = "{% for m in messages %}<|im_start|>{{ m.role }}<|end|>{{ m.content | trim }} <|im_end|>\n{% endfor %}"
+    prompts = writer(PolicyTokens(tokenizer, (tokenizer.token_to_id("</s>"),), chat_template=chat))
+    control = set(map(tokenizer.token_to_id, special))
+
+    def own(scene: Scene) -> list[int]:
+        ids = unpack_int32(prompts.ids(scene))
+        assert "\U000f0000" not in tokenizer.decode(ids)
+        return [token for token in ids if token in control]
+
+    wanted = own(PLACES["observation"])
+    for place, text in itertools.product(PLACES.values(), (*special, "".join(special), f" {special[0]} ")):
+        assert own(with_text(place, text)) == wanted, text

@@ -7,7 +7,7 @@ import pytest
 
 from services.contracts.faults import FaultClass
 from services.contracts.ids import episode_id, sampling_seed
-from services.ledger import GroupState
+from services.ledger import DropReason, GroupState
 from services.rollout.errors import EnvironmentFault, InferenceFault, NoAdmissibleActions, PromptTooLong
 from services.rollout.player import Player
 from services.rollout.ports import Ask, Outcome
@@ -22,26 +22,25 @@ class TakesAnything(FakeEnvironments):
         return msgspec.structs.replace(await super().step(lease, seq, action, response_tokens), action_valid=True)
 
 
-REDRAWN = [
-    EnvironmentFault(FaultClass.ENV_BUG, "KeyError: 'door'"),
-    PromptTooLong("900 tokens"),
-    NoAdmissibleActions("none"),
-]
-REPEATED = [
-    EnvironmentFault(FaultClass.INFRA, "the service restarted"),
-    InferenceFault("asked 4 times"),
-    KeyError("ours"),
+FAULTS = [
+    (EnvironmentFault(FaultClass.ENV_BUG, "KeyError: 'door'"), DropReason.ENV_BUG, 2),
+    (PromptTooLong("900 tokens"), DropReason.UNPLAYABLE, 2),
+    (NoAdmissibleActions("none"), DropReason.UNPLAYABLE, 2),
+    (EnvironmentFault(FaultClass.INFRA, "the service restarted"), DropReason.INFRA, 1),
+    (InferenceFault("asked 4 times"), DropReason.INFRA, 1),
+    (KeyError("ours"), DropReason.INFRA, 1),
 ]
 
 
-@pytest.mark.parametrize(("fault", "draw"), [*((one, 2) for one in REDRAWN), *((one, 1) for one in REPEATED)])
-async def test_an_attempt_repeats_the_noise_unless_the_policy_may_have_caused_the_failure(stages, fault, draw):
+@pytest.mark.parametrize(("fault", "reason", "draw"), FAULTS)
+async def test_an_attempt_repeats_the_noise_unless_the_policy_may_have_caused_the_failure(stages, fault, reason, draw):
     stage, ledger = stages(), FakeLedger()
     inference = FakeInference(encoded_replies(stage.playbook, ["go left", "go right"]))
     inference.fault = lambda ask: fault if ask.item.item_id == f"{JOB}/{episode_id(group.group_id, 1)}:1:1" else None
     player, group = Player(stage.playbook, ledger, FakeEnvironments(), inference, "w1"), stage.group(n=3)
     ledger.open(group)
     await player.play(group)
+    assert ledger.reasons[group.group_id] is reason
     await player.play(group)
     assert ledger.states[group.group_id] is GroupState.COMPLETE
     first, second = [[ask for ask in inference.asks if ask.item.item_id.endswith(f":{attempt}")] for attempt in (1, 2)]

@@ -68,6 +68,28 @@ async def test_an_inference_fault_on_every_attempt_drops_the_group_with_its_caus
     assert faulty.cause == "asked 4 times"
 
 
+@pytest.mark.parametrize("lost", [EnvironmentFault("infra", "gone", lost=True), InferenceFault("gone", lost=True)])
+async def test_what_the_machinery_loses_is_played_again_however_few_attempts_there_are(faulty, lost):
+    faulty.ledger.max_attempts = 1
+    faulty.inference.fault = lambda ask: lost
+    for _ in range(5):
+        await faulty.player.play(faulty.group)
+        assert faulty.state is GroupState.OPEN
+    faulty.inference.fault = lambda ask: None
+    await faulty.player.play(faulty.group)
+    assert faulty.state is GroupState.COMPLETE
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_of_failures_side_by_side_one_of_the_groups_own_counts(faulty, order):
+    gone = EnvironmentFault("infra", "gone", lost=True)
+    failures = [gone, EnvironmentFault("infra", "the worker died"), InferenceFault("gone", lost=True)]
+    faulty.ledger.max_attempts = 1
+    faulty.environments.fault = lambda k, seq, attempt: failures[order[k]]
+    await faulty.player.play(faulty.group)
+    assert faulty.state is GroupState.DROPPED
+
+
 async def test_a_model_fault_ends_the_episode_without_a_reward_and_counts(faulty):
     faulty.environments.fault = lambda k, seq, attempt: ModelFault("gibberish") if k == 1 else None
     await faulty.player.play(faulty.group)

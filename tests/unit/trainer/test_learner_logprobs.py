@@ -5,9 +5,7 @@ import pytest
 import torch
 from learner_cases import naive_logits, naive_logprobs, random_rows, scratch_folder
 from torch.testing import assert_close
-from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.logprobs import Scorer, TokenRows, spans
 from services.trainer.learner.policy import load_policy
 from services.trainer.learner.rows import Row
@@ -101,18 +99,3 @@ def test_selected_rows_keep_their_tokens(scorer: Scorer) -> None:
 
 def test_spans_count_up_from_each_start() -> None:
     assert spans(torch.tensor([7, 2, 0]), torch.tensor([2, 0, 3])).tolist() == [7, 8, 0, 1, 2]
-
-
-def test_a_model_that_caps_its_logits_is_refused() -> None:
-    config = Gemma2Config(
-        vocab_size=20,
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        head_dim=32,
-        final_logit_softcapping=0.01,
-    )
-    with pytest.raises(LearnerError, match="differ from its head applied"):
-        Scorer(Gemma2ForCausalLM(config).eval(), temperature=1.0, token_budget=100).check_head()

@@ -119,6 +119,46 @@ def test_broken_files_are_refused_with_the_folders_name(tmp_path: Path, name: st
     assert caught.value.folder == folder
 
 
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"model_type": "t5"}, "config.json: model_type: want a causal language model, got 't5'"),
+        ({"model_type": "clip"}, "config.json: model_type: want a causal language model, got 'clip'"),
+        (
+            {"quantization_config": {"quant_method": "fp8"}},
+            "config.json: quantization_config: want weights that are not quantised, got 'fp8'",
+        ),
+        (
+            {"quantization_config": {"quant_method": "mxfp4"}},
+            "config.json: quantization_config: want weights that are not quantised, got 'mxfp4'",
+        ),
+    ],
+)
+def test_what_can_not_be_trained_is_named_by_its_key(tmp_path: Path, changed: dict[str, object], sentence: str) -> None:
+    folder = scratch_folder(tmp_path / "a")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    with pytest.raises(PolicyFolderError) as caught:
+        load_policy(folder)
+    assert caught.value.problems == (sentence,)
+
+
+def test_an_adapter_beside_a_model_is_refused(tmp_path: Path) -> None:
+    folder = scratch_folder(tmp_path / "a")
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(PolicyFolderError, match=r"adapter_config\.json: want a whole model, got an adapter"):
+        load_policy(folder)
+
+
+def test_a_kind_that_nobody_knows_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = scratch_folder(tmp_path / "a")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "qwen99"}))
+    with pytest.raises(PolicyFolderError, match="qwen99") as caught:
+        load_policy(folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_saved_weights_hold_tied_tensors_once_and_load_again(tmp_path: Path) -> None:
     folder = scratch_folder(tmp_path / "a")
     model = load_policy(folder)

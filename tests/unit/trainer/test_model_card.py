@@ -7,6 +7,7 @@ import json
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -118,6 +119,16 @@ def test_a_policy_with_a_chat_template_is_told_to_use_it_and_has_every_file_of_i
     assert "<action>...</action>" in card
     loader = Environment(loader=FileSystemLoader(exported), trim_blocks=True, lstrip_blocks=True)
     assert "Task: take apple" in loader.get_template("grid.v1.think.jinja").render(SCENE)
+
+
+def test_what_a_chat_template_was_given_stands_in_the_card(tmp_path: Path) -> None:
+    subject = subject_in(tmp_path)
+    (subject.folder.base / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    values = {"chat_template_kwargs": {"enable_thinking": False}, "chat_template_date": date(2025, 3, 9)}
+    environment = subject.spec.environment.model_copy(update=values)
+    spec = subject.spec.model_copy(update={"environment": environment})
+    card = written(tmp_path, replace(subject, spec=spec)).joinpath("README.md").read_text("utf-8")
+    assert "as one user message, with `enable_thinking`: false, 2025-03-09 as today." in card
 
 
 def test_the_job_in_the_card_can_be_submitted_and_names_no_folder_of_the_machine(tmp_path: Path) -> None:

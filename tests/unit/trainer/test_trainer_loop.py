@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState, StaleEpoch
 from services.trainer.batch.batches import load_manifest, next_batch, open_due_groups, training_group
 from services.trainer.errors import JobFailed, PauseRequested
-from services.trainer.groups.playability import FIRST_GROUPS
+from services.trainer.groups.playability import FIRST_GROUPS, TooManyBroken
 from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.job.restore import catch_up, consume_leftovers
 from services.trainer.learner.rows import rows_of
@@ -149,6 +150,36 @@ async def test_first_groups_that_fail_do_not_end_a_job_that_has_trained(loop: Lo
     assert await cursors_of_next_batch(loop) == [2 * FIRST_GROUPS, 2 * FIRST_GROUPS + 1]
 
 
+BUG = Answer(cause="environment env_bug: KeyError: 'door' (house.py, line 7, in step)", reason=DropReason.ENV_BUG)
+
+
+async def test_a_job_ends_when_the_environments_code_fails_in_many_groups(loop: Loop):
+    loop.with_spec(loop_spec(batches=100))
+    for cursor in range(20, 200, 8):  # one of eight, after a good beginning
+        loop.script.train(cursor, BUG)
+    told = r"own code failed in 8 of \d\d training groups \(1\d\.\d%.*KeyError: 'door' \(house"
+    with pytest.raises(JobFailed, match=told):
+        await all_batches(loop)
+
+
+@pytest.mark.parametrize("reason", [DropReason.ENV_BUG, DropReason.INFRA])
+async def test_a_small_share_or_infrastructure_does_not_end_a_job(loop: Loop, reason: DropReason):
+    every = {DropReason.ENV_BUG: 11, DropReason.INFRA: 2}[reason]
+    loop.with_spec(loop_spec(batches=100))
+    for cursor in range(1, 1_000, every):
+        loop.script.train(cursor, replace(BUG, reason=reason))
+    await all_batches(loop)
+    assert loop.session.queue.lost > 15
+    assert any(f"is replaced ({reason}): environment env_bug" in told for told in loop.session.events.counted)
+
+
+async def test_an_evaluation_that_loses_many_episodes_to_the_environments_code_fails(loop: Loop):
+    for cursor in range(0, 40, 4):
+        loop.script.answers["warmstart", cursor] = BUG
+    with pytest.raises(TooManyBroken, match=r"failed in 8 of 40 episodes \(evaluation after\) \(20\.0%.*KeyError"):
+        await gather(loop.session, practice(loop, 40), "evaluation after")
+
+
 async def test_a_command_ends_the_wait(loop: Loop):
     loop.script.default = Answer(silent=True)
     loop.session.commands.stop = PauseRequested("job")
@@ -214,6 +245,12 @@ async def test_a_successor_goes_on_with_the_groups_under_way_and_frees_the_train
     assert await cursors_of_next_batch(loop) == [3, 4]
     await loop.session.consumption.finished()
     assert await states(loop, 0, 2) == [GroupState.CONSUMED] * 2
+
+
+async def all_batches(loop: Loop) -> None:
+    for number in range(loop.session.spec.training.total_batches):
+        loop.at_version(number)
+        await next_batch(loop.session)
 
 
 def practice(loop: Loop, count: int) -> list[OpenedGroup]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from services.contracts import keys
-from services.ledger import GroupState, StaleEpoch
+from services.ledger import DropReason, GroupState, StaleEpoch
 from services.trainer.errors import CancelRequested, DrainRequested, JobFailed, PauseRequested
-from services.trainer.groups.playability import FIRST_GROUPS, Playability
+from services.trainer.groups.playability import FIRST_GROUPS, Playability, TooManyBroken
 from services.trainer.groups.settlement import Settlement, SettlementKind, settlement_of, training_manifests
 from services.trainer.groups.training_queue import TrainingQueue
 from services.trainer.session.commands import Commands
@@ -82,6 +82,23 @@ def test_one_played_group_of_a_purpose_or_another_cause_keeps_the_job():
 def test_groups_after_the_first_ones_do_not_decide():
     first, later = [str(n) for n in range(FIRST_GROUPS)], {f"later {n}": "no such level" for n in range(FIRST_GROUPS)}
     Playability().given_up(later, "train", first)
+
+
+def test_an_environment_that_breaks_late_is_found_among_the_newest_groups():
+    playability = Playability()
+    for cursor in range(4_000, 4_020):
+        playability.broken(cursor, DropReason.ENV_BUG, "KeyError", opened=cursor + 64, under_way=64)
+    with pytest.raises(TooManyBroken, match=r"21 of 200 training groups"):
+        playability.broken(4_020, DropReason.ENV_BUG, "KeyError", opened=4_084, under_way=64)
+
+
+def test_groups_under_way_count_as_played():
+    """Attempts that raise end sooner than those that are played."""
+    playability = Playability()
+    for cursor in range(100):
+        playability.broken(cursor, DropReason.ENV_BUG, "KeyError", opened=1_000, under_way=900)
+    with pytest.raises(TooManyBroken):
+        playability.broken(100, DropReason.ENV_BUG, "KeyError", opened=1_000, under_way=899)
 
 
 def test_every_settlement_has_ledger_numbers_of_its_own_and_is_found_by_them():

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import AnyBody, CheckpointSaved, PhaseBegan
 from services.contracts.job import JobSpec, WarmStart, parse_spec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import OpenedGroup
-from services.ledger import DropReason, GroupState, MoveRefused, StaleEpoch
+from services.contracts.policy import ReplicaStatus
+from services.ledger import Books, DropReason, GroupState, MoveRefused, StaleEpoch
 from services.ledger.records import Balance, GroupRecord
 from services.trainer.errors import JobFailed
 from services.trainer.events import Events
@@ -55,6 +57,8 @@ class Answer:
     """Of the returns."""
     cause: str | None = None
     """Every attempt fails with it."""
+    reason: DropReason = DropReason.INFRA
+    """Why the group is dropped then."""
     silent: bool = False
     """Nobody plays it."""
 
@@ -137,6 +141,17 @@ class FakeLedger:
     async def manifests(self) -> dict[int, str]:
         return dict(self.stored)
 
+    async def seal(self, epoch: int, trained: Sequence[str]) -> Books:
+        self._fence(epoch)
+        return Books(JOB, {"seal": 1}, await self.live(), list(trained))
+
+    async def settle(self, epoch: int, batch: int, group_ids: Sequence[str]) -> int:
+        self._fence(epoch)
+        return 0
+
+    async def catch_up(self, epoch: int, books: Books) -> bool:
+        return False
+
     async def record_of(self, group_id: str) -> GroupRecord | None:
         group = self.groups.get(group_id)
         if group is None:
@@ -170,7 +185,7 @@ class FakeArrivals:
             states[name] = GroupState.DROPPED if answer.cause else GroupState.SCORED
             if answer.cause:
                 self._ledger.causes[name] = answer.cause
-                self._ledger.reasons[name] = DropReason.INFRA
+                self._ledger.reasons[name] = answer.reason
         return {name: states[name] for name in missing if states[name] in ARRIVED}
 
     async def states(self, names: Sequence[str]) -> dict[str, GroupState]:
@@ -258,14 +273,21 @@ class FakeCommands:
     async def check_epoch(self) -> None: ...
 
 
-class EmptyRedis:
-    """Where no replica is live."""
+class WatchedRedis:
+    """Where one replica that serves the job, and one instance of every service, are live."""
 
     async def hgetall(self, key: str) -> dict[bytes, bytes]:
-        return {}
+        status = ReplicaStatus(replica="r", job_id=JOB, version=0, engine="fake", state="serving")
+        return {b"r": status.model_dump_json().encode()} if key == keys.REPLICAS else {}
+
+    async def exists(self, key: str) -> int:
+        return 1
 
     async def smembers(self, key: str) -> set[bytes]:
         return set()
+
+    async def scan_iter(self, pattern: str, count: int) -> AsyncIterator[bytes]:
+        yield pattern.encode()
 
 
 @dataclass
@@ -303,7 +325,7 @@ def fake_loop(folder: Path, spec: JobSpec | None = None) -> Loop:
     parts: dict[str, Any] = {
         "environment": EnvironmentInfo(id="grid"),
         "settings": SimpleNamespace(),
-        "redis": EmptyRedis(),
+        "redis": WatchedRedis(),
         "ledger": ledger,
         "events": FakeEvents(),
         "arrivals": FakeArrivals(ledger, script),

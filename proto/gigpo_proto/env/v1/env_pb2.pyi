@@ -76,6 +76,52 @@ FAULT_CLASS_MODEL: FaultClass.ValueType  # 3
 Global___FaultClass: _TypeAlias = FaultClass  # noqa: Y015
 
 @_typing.final
+class GetInstanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInstanceRequest: _TypeAlias = GetInstanceRequest  # noqa: Y015
+
+@_typing.final
+class GetInstanceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    MAX_LEASES_FIELD_NUMBER: _builtins.int
+    instance: _builtins.str
+    """another one at each start; its leases begin with it and a dot"""
+    draining: _builtins.bool
+    """it opens nothing more and ends soon: rebuild elsewhere what can be rebuilt"""
+    leases: _builtins.int
+    """that live, those being opened included"""
+    max_leases: _builtins.int
+    def __init__(
+        self,
+        *,
+        instance: _builtins.str = ...,
+        draining: _builtins.bool = ...,
+        leases: _builtins.int = ...,
+        max_leases: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "instance", b"instance", "leases", b"leases", "max_leases", b"max_leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInstanceResponse: _TypeAlias = GetInstanceResponse  # noqa: Y015
+
+@_typing.final
 class ListEnvironmentsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -34,6 +34,11 @@ class EnvironmentServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.GetInstance = channel.unary_unary(
+                '/gigpo.env.v1.EnvironmentService/GetInstance',
+                request_serializer=gigpo__proto_dot_env_dot_v1_dot_env__pb2.GetInstanceRequest.SerializeToString,
+                response_deserializer=gigpo__proto_dot_env_dot_v1_dot_env__pb2.GetInstanceResponse.FromString,
+                _registered_method=True)
         self.ListEnvironments = channel.unary_unary(
                 '/gigpo.env.v1.EnvironmentService/ListEnvironments',
                 request_serializer=gigpo__proto_dot_env_dot_v1_dot_env__pb2.ListEnvironmentsRequest.SerializeToString,
@@ -78,6 +83,13 @@ class EnvironmentServiceStub:
 
 class EnvironmentServiceServicer:
     """Missing associated documentation comment in .proto file."""
+
+    def GetInstance(self, request, context):
+        """Which process answers here and how much room it has. Never waits: who gets no answer takes it for lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListEnvironments(self, request, context):
         """What can be opened here, in order of id.
@@ -156,6 +168,11 @@ class EnvironmentServiceServicer:
 
 def add_EnvironmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInstance,
+                    request_deserializer=gigpo__proto_dot_env_dot_v1_dot_env__pb2.GetInstanceRequest.FromString,
+                    response_serializer=gigpo__proto_dot_env_dot_v1_dot_env__pb2.GetInstanceResponse.SerializeToString,
+            ),
             'ListEnvironments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEnvironments,
                     request_deserializer=gigpo__proto_dot_env_dot_v1_dot_env__pb2.ListEnvironmentsRequest.FromString,
@@ -206,6 +223,33 @@ def add_EnvironmentServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class EnvironmentService:
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def GetInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gigpo.env.v1.EnvironmentService/GetInstance',
+            gigpo__proto_dot_env_dot_v1_dot_env__pb2.GetInstanceRequest.SerializeToString,
+            gigpo__proto_dot_env_dot_v1_dot_env__pb2.GetInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListEnvironments(request,

@@ -37,6 +37,8 @@ class EnvironmentServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EnvironmentServiceAsyncStub: ...
+    GetInstance: _grpc.UnaryUnaryMultiCallable[_env_pb2.GetInstanceRequest, _env_pb2.GetInstanceResponse]
+    """Which process answers here and how much room it has. Never waits: who gets no answer takes it for lost."""
     ListEnvironments: _grpc.UnaryUnaryMultiCallable[_env_pb2.ListEnvironmentsRequest, _env_pb2.ListEnvironmentsResponse]
     """What can be opened here, in order of id."""
     OpenGroup: _grpc.UnaryUnaryMultiCallable[_env_pb2.OpenGroupRequest, _env_pb2.OpenGroupResponse]
@@ -80,6 +82,8 @@ class EnvironmentServiceStub:
 @_typing.type_check_only
 class EnvironmentServiceAsyncStub(EnvironmentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
+    GetInstance: _aio.UnaryUnaryMultiCallable[_env_pb2.GetInstanceRequest, _env_pb2.GetInstanceResponse]  # type: ignore[assignment]
+    """Which process answers here and how much room it has. Never waits: who gets no answer takes it for lost."""
     ListEnvironments: _aio.UnaryUnaryMultiCallable[_env_pb2.ListEnvironmentsRequest, _env_pb2.ListEnvironmentsResponse]  # type: ignore[assignment]
     """What can be opened here, in order of id."""
     OpenGroup: _aio.UnaryUnaryMultiCallable[_env_pb2.OpenGroupRequest, _env_pb2.OpenGroupResponse]  # type: ignore[assignment]
@@ -121,6 +125,14 @@ class EnvironmentServiceAsyncStub(EnvironmentServiceStub):
     """Ends leases. Unknown, ended and expired ones are fine: closing twice is closing once."""
 
 class EnvironmentServiceServicer(metaclass=_abc_1.ABCMeta):
+    @_abc_1.abstractmethod
+    def GetInstance(
+        self,
+        request: _env_pb2.GetInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_env_pb2.GetInstanceResponse, _abc.Awaitable[_env_pb2.GetInstanceResponse]]:
+        """Which process answers here and how much room it has. Never waits: who gets no answer takes it for lost."""
+
     @_abc_1.abstractmethod
     def ListEnvironments(
         self,

@@ -25,8 +25,9 @@ from services.api.jobs.queries import JobFilter
 from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem, bad_spec
 from services.api.sql.tables import JobRow
+from services.contracts.plain_errors import in_words
 from services.contracts.rest.insight import WatchRequest
-from services.contracts.rest.rollouts import Purpose
+from services.contracts.rest.rollouts import RolloutPurpose
 from services.contracts.states import JobState
 
 router = APIRouter(prefix="/jobs/{job_id}/insight", route_class=PageRoute, include_in_schema=False)
@@ -57,7 +58,7 @@ async def changed(
     to_batch: Number = "",
     width: Number = "",
     min_visits: Number = "",
-    purpose: Purpose = "training",
+    purpose: RolloutPurpose = "training",
 ) -> Response:
     """Where the policy chooses otherwise, and where it errs most."""
     other = await jobs.find(parts.database, caller, with_job) if with_job else job
@@ -142,7 +143,7 @@ async def begin(job: FoundJob, parts: Parts, caller: Asking, fields: Form) -> Re
     try:
         wanted = WatchRequest.model_validate(given)
     except ValidationError as error:
-        problems = [(str(one["loc"][0]), f"{one['msg']}, got {str(one['input'])[:80]!r}") for one in error.errors()]
+        problems = [(str(one["loc"][0]), in_words(one)) for one in error.errors()]
         raise bad_spec(problems) from None
     begun = await begin_watch(parts.redis, parts.database, parts.admission, caller, job, wanted)
     return RedirectResponse(f"/jobs/{job.id}/insight/watch/{begun.watch_id}", 303)

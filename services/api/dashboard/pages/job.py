@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
@@ -9,18 +10,23 @@ from typing import Annotated
 import yaml
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from redis.exceptions import RedisError
 
 from services.api.dashboard import comparison, live
 from services.api.dashboard.rendering import PageRoute, page
-from services.api.http.app_parts import Parts
+from services.api.http.app_parts import Container, Parts
 from services.api.http.event_streams import never_stored
 from services.api.http.routes.parameters import BEGINNING, FoundJob
+from services.api.insight.alarms import alarms_of
+from services.api.jobs.dead_letters import counted
 from services.api.jobs.job_view import job_view
 from services.api.jobs.progress import progress_of
 from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem
+from services.api.sql.tables import JobRow
 from services.api.sync import feed
 from services.api.sync.stream_ids import stream_position
+from services.contracts.rest.catalogue import AlarmView
 from services.contracts.states import TERMINAL
 from services.presentation.panels import PANELS
 
@@ -28,6 +34,8 @@ router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_sc
 
 TABLE_ROWS = 50
 """Batches in the table below the curves; the CSV has all."""
+PATIENCE_S = 1.0
+"""Longest wait for Redis."""
 
 
 @router.get("")
@@ -37,6 +45,7 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
     evaluations = await feed.evaluations(parts.database, job.id)
     run = comparison.run_document([job], [comparison.Told(metrics, evaluations)])
     over = job.state in TERMINAL
+    alarms, letters = await _troubles(parts, job)
     return await page(
         request,
         "job.html",
@@ -46,9 +55,20 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
         document=comparison.document(PANELS, [run], [job.id], "each"),
         panels=PANELS,
         warnings=await feed.warnings(parts.database, job.id),
+        alarms=alarms,
+        letters=letters,
         latest=metrics[-TABLE_ROWS:][::-1],
         live_url=None if over else f"/jobs/{job.id}/live?after={job.event_id}",
     )
+
+
+async def _troubles(parts: Container, job: JobRow) -> tuple[list[AlarmView], int]:
+    """Alarms and the number of dead letters; none while Redis does not answer, which the page says."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await alarms_of(parts.redis, job), await counted(parts.redis, job.id)
+    except (RedisError, OSError, TimeoutError):
+        return [], 0
 
 
 async def _position(

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_sc
 PAGE = 200
 PATIENCE_S = 1.0
 """Longest wait for Redis; without it nobody knows who is at work."""
-Shown = Literal["", "warning", "trouble", "state", "phase", "evaluation", "checkpoint", "metrics"]
+Shown = Literal["", "warning", "alarm", "trouble", "state", "phase", "evaluation", "checkpoint", "metrics"]
 _ON_THE_TIMELINE = [Kind.STATE, Kind.PHASE, Kind.CHECKPOINT, Kind.EVALUATION, Kind.WARNING]
 
 

@@ -18,6 +18,7 @@ from services.api.jobs.annotations import annotate
 from services.api.jobs.removal import Removal
 from services.api.rest.caller import Asking, Caller
 from services.api.rest.problems import Problem, bad_spec
+from services.contracts.plain_errors import in_words
 from services.contracts.rest.jobs import JobChanges
 
 router = APIRouter(prefix="/jobs", route_class=PageRoute, include_in_schema=False)
@@ -119,4 +120,4 @@ def _sentence(error: Any) -> str:
             "want small letters, digits and . _ - with a letter or digit first (tags: also : / = +), "
             f"got {str(error['input'])[:64]!r}"
         )
-    return f"{error['msg']}, got {str(error['input'])[:64]!r}"
+    return in_words(error)

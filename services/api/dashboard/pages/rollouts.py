@@ -17,6 +17,7 @@ from services.api.dashboard.rendering import PageRoute, page
 from services.api.http.app_parts import Parts
 from services.api.http.routes.parameters import FoundJob
 from services.api.jobs.job_view import job_view
+from services.contracts.rest.rollouts import RolloutPurpose
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 
@@ -40,7 +41,7 @@ async def rollouts(
     won: Literal["", "all", "some", "none"] = "",
     min_length: Count = "",
     max_length: Count = "",
-    purpose: Literal["training", "evaluation"] = "training",
+    purpose: RolloutPurpose = "training",
     offset: Annotated[int, Query(ge=0, le=1 << 31)] = 0,
 ) -> Response:
     """Groups, newest batch first; `offset` > 0 comes as rows alone, for a page that grows while it scrolls."""

@@ -23,11 +23,11 @@ from services.api.jobs import queries as jobs
 from services.api.rest.caller import Asking
 from services.api.rest.problems import responses
 from services.contracts.rest.insight import ChangePage, Diagnosis, StatePage, WatchRequest, WatchView
-from services.contracts.rest.rollouts import Purpose
+from services.contracts.rest.rollouts import RolloutPurpose
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["insight"])
 
-OfPurpose = Annotated[Purpose, Query(description="Which rollouts; of evaluations, those that the policy played.")]
+OfPurpose = Annotated[RolloutPurpose, Query(description="Which rollouts; of evaluations, those of the policy.")]
 Batch = Annotated[
     int | None, Query(ge=0, le=1 << 31, description="Number of a batch; for evaluations, the policy version.")
 ]

@@ -15,7 +15,7 @@ from services.api.http.routes.collections import Offset, OffsetCursor
 from services.api.http.routes.parameters import FoundJob
 from services.api.rest.problems import responses
 from services.contracts.rest.positions import offset_of
-from services.contracts.rest.rollouts import AnchorPage, Purpose, RolloutDetail, RolloutPage
+from services.contracts.rest.rollouts import AnchorPage, RolloutDetail, RolloutPage, RolloutPurpose
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["rollouts"])
 
@@ -28,7 +28,7 @@ Batch = Annotated[int | None, Query(ge=0, le=1 << 31, description="Number of the
 async def list_rollouts(
     job: FoundJob,
     parts: Parts,
-    purpose: Annotated[Purpose, Query(description="Purpose of the groups.")] = "training",
+    purpose: Annotated[RolloutPurpose, Query(description="Purpose of the groups.")] = "training",
     batch: Batch = None,
     label: Annotated[str | None, Query(max_length=32, description="Label of the evaluation, e.g. `after`.")] = None,
     won: Annotated[

@@ -59,6 +59,10 @@ class Row(BaseModel):
     def __hash__(self) -> int:
         return hash(self.question)
 
+    def __eq__(self, other: object) -> bool:
+        """As JSON: 1, 1.0 and true are other solutions."""
+        return isinstance(other, Row) and self.model_dump_json() == other.model_dump_json()
+
     @property
     def question(self) -> str:
         """The prompt; a system message stands above it, an assistant's reply is left out."""

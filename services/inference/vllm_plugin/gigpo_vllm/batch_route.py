@@ -4,7 +4,8 @@ vLLM's own routes take one prompt per request, or many that share one seed; for 
 costs more than sampling. This route calls the same engine client for each prompt. Its path starts with `/inference`, so
 vLLM's API key guards it. Bodies are msgpack:
 
-    request   {"temperature": float, "max_tokens": int, "stop_token_ids": [int], "items": [[prompt int32 LE, seed]]}
+    request   {"temperature": float, "max_tokens": int, "stop_token_ids": [int], "items": [[prompt int32 LE, seed]],
+               "adapter": null or [version, folder]}
     response  one frame after another as prompts finish, each a 4-byte little-endian length and a msgpack list of
               [index, response int32 LE, logprobs float32 LE, [[version, start, end]], finish_reason, error]
 
@@ -33,6 +34,7 @@ from starlette.datastructures import State
 from vllm.engine.protocol import EngineClient
 from vllm.exceptions import VLLMClientError
 from vllm.inputs import tokens_input
+from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
@@ -49,6 +51,16 @@ class Batch(msgspec.Struct):
     max_tokens: int
     stop_token_ids: list[int]
     items: list[tuple[bytes, int]]
+    adapter: tuple[int, str] | None = None
+    """The LoRA adapter to sample with: its policy version, >= 0, and its folder."""
+
+    @property
+    def lora(self) -> LoRARequest | None:
+        """Each version has a name of its own: what a name has loaded or cached once is served for ever."""
+        if self.adapter is None:
+            return None
+        version, folder = self.adapter
+        return LoRARequest(f"version-{version}", version + 1, folder)
 
 
 class BatchGenerate:
@@ -136,7 +148,9 @@ async def _sample(engine: EngineClient, batch: Batch, index: int, done: asyncio.
     prompt, seed = batch.items[index]
     try:
         ids = array("i", prompt).tolist()
-        outputs = engine.generate(tokens_input(ids), _sampling(batch, seed), f"gigpo-{next(_request_number)}")
+        outputs = engine.generate(
+            tokens_input(ids), _sampling(batch, seed), f"gigpo-{next(_request_number)}", lora_request=batch.lora
+        )
         async for output in outputs:  # one: FINAL_ONLY
             done.put_nowait(_row(index, output))
     except (VLLMClientError, ValueError) as error:

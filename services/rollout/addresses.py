@@ -1,0 +1,9 @@
+"""Addresses of environment services, as settings name them."""
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port. Raises ValueError."""
+    host, colon, port = address.strip().rpartition(":")
+    if not host or not colon or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ValueError(f"want host:port, several with commas between them, got {address.strip()!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
