@@ -203,7 +203,7 @@ def test_rows_are_dealt_to_minibatches_at_random_and_anew_each_time() -> None:
 def test_the_learning_rate_follows_the_batch(base: Path) -> None:
     learner = Learner(job_spec(learning_rate=0.01, total_batches=3, lr_end_ratio=0.5), base)
     rates = [learner.train_batch(random_rows(4), batch)["learning_rate"] for batch in range(3)]
-    assert rates == pytest.approx([0.01, 0.0075, 0.005])
+    assert rates == pytest.approx([0.01, 0.01 * 5 / 6, 0.01 * 2 / 3])
 
 
 def test_the_reference_is_where_training_began_and_pulls_back(base: Path) -> None:
