@@ -18,7 +18,7 @@ STACK = "stack"
 KINDS = {
     "kill": "the process is killed (SIGKILL)",
     "stop": "the process stands still (SIGSTOP) for 2 to 9 s",
-    "freeze": "the process stands still for 50 s, longer than a message of the queue stays its own",
+    "freeze": "the process stands still for 75 s, longer than a hung one is left alone",
     "cut": "every TCP connection of the process is cut at once, to Redis, gRPC and HTTP alike",
     "slow": "every command to Redis takes up to 0.3 s more, for 5 s",
     "poison": "unreadable entries of every shape are added to a stream",
@@ -70,7 +70,7 @@ READERS = {
     "queue": "trainer",
 }
 """Stream -> the service that reads it."""
-LASTS_S = {"stop": (2.0, 9.0), "freeze": (50.0, 50.0), "slow": (5.0, 5.0), "disk": (6.0, 6.0)}
+LASTS_S = {"stop": (2.0, 9.0), "freeze": (75.0, 75.0), "slow": (5.0, 5.0), "disk": (6.0, 6.0)}
 CUT_BYTES = (20_000, 400_000)
 """A power cut loses so much of Redis' file: about a second's writes, and many more than that."""
 BATCHES_A_FAULT = 2
