@@ -189,7 +189,8 @@ def _trained_parameters(spec: JobSpec, parameters: int, shape: Mapping[str, int]
     rank = spec.model.adapter_rank
     if not rank:
         return parameters
-    hidden, inner, layers = (shape.get(name, 0) for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    hidden, layers = shape.get("hidden_size", 0), shape.get("num_hidden_layers", 0)
+    inner = shape.get("intermediate_size", 4 * hidden)  # what a config that does not say it means
     return layers * rank * (4 * 2 * hidden + 3 * (hidden + inner))
 
 

@@ -14,6 +14,7 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 _COUNTS = {
     "vocab_size": ("vocab_size",),
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "intermediate_size": ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size"),
     "num_hidden_layers": ("num_hidden_layers", "n_layer", "n_layers"),
     "num_attention_heads": ("num_attention_heads", "n_head", "n_heads"),
     "num_key_value_heads": ("num_key_value_heads",),
