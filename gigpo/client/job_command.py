@@ -8,6 +8,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class JobCommand(TyperCommand):
 
 def _with_inner_names(args: list[str]) -> Iterator[str]:
     """Names of other trainers for one key inside a mapping (`--enable_thinking`) as ours; without a value it's true."""
-    for argument, following in zip(args, [*args[1:], "--"], strict=True):
+    for argument, following in pairwise([*args, "--"]):
         given, equals, value = argument.partition("=")
         ours = synonyms().get(given.removeprefix("--").replace("-", "_"), "")
         if not given.startswith("--") or "." not in ours:

@@ -57,11 +57,14 @@ CALLS: dict[str, tuple[str, str, Sequence[Any], dict[str, Any]]] = {
     "projects": ("list_projects 200", "GET /v1/projects", [], {}),
     "project": ("show_project 200", "GET /v1/projects/robots", ["robots"], {}),
     "set_quotas": ("set_quotas 200", "PATCH /v1/projects/robots", ["robots", {"max_total_steps": None}], {}),
+    "dead_letters": ("list_dead_letters 200", "GET /v1/dead-letters", [], {"job_id": "j1"}),
+    "dead_letter": ("show_dead_letter 200", "GET /v1/dead-letters/groups.j1.1-0", ["groups.j1.1-0"], {}),
+    "retry_dead_letter": ("retry_dead_letter 200", "POST /v1/dead-letters/groups.j1.1-0:retry", ["groups.j1.1-0"], {}),
     "audit": ("list_audit_entries 200", "GET /v1/audit", [], {}),
 }
 """Call -> the operation and status of its answer, what it sends, and its arguments."""
 WITHOUT_DOCUMENT = {
-    "close", "delete_checkpoint", "download", "download_checkpoint", "events", "export_checkpoint", "find",
+    "close", "delete_checkpoint", "download", "download_checkpoint", "drop_dead_letter", "events", "export_checkpoint", "find",
     "metrics_csv", "revoke_key", "stop_watch", "watch_steps",
 }  # fmt: skip
 """Calls that give files, streams, or nothing."""

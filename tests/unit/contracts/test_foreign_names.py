@@ -44,6 +44,8 @@ def _key(ours: str) -> str:
 @pytest.mark.parametrize("name", [*SWIFT_EXAMPLES, *VERL_SCRIPTS])
 def test_a_name_of_a_public_script_is_known(name: str) -> None:
     row = foreign_name(name)
+    if name in OURS:
+        return
     assert row is not None
     assert row.ours is None or _key(row.ours) in OURS
     assert row.sentence

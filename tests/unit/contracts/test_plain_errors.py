@@ -50,7 +50,8 @@ A_NAME = (
          "which counts batches, not optimizer steps"),
         ({"model": {"scratch": {}, "use_dora": True}}, "model.use_dora: unknown key, got true; adapters are plain LoRA "
          "(--tuner_type lora, --lora_rank, --lora_alpha, --lora_dropout, --target_modules)"),
-        ({"model": {"scratch": {}, "lora_rank": 4}}, "lora_rank: want tuner_type: lora with it, got tuner_type: full"),
+        ({"model": {"scratch": {}, "lora_rank": 4}}, "model: lora_rank: want tuner_type: lora with it, "
+         "got tuner_type: full"),
         ({"model": {"scratch": {}, "path": "/m"}}, "model.path: unknown key, got '/m'; did you mean model.model?"),
     ],
 )  # fmt: skip

@@ -102,7 +102,7 @@ def test_solutions_that_python_calls_equal_are_kept_apart():
         splits(kwargs_of(rows=[{"prompt": "x", "solution": solution}], split_dataset_ratio=0)).train[0].solution
         for solution in (1, True, 1.0, "1")
     ]
-    assert found == ["1", "True", "1.0", "1"]
+    assert found == ["1", "true", "1.0", "1"]
 
 
 def test_ratio_0_asks_the_same_and_one_prompt_cannot_be_split():
