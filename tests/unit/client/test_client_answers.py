@@ -64,8 +64,8 @@ CALLS: dict[str, tuple[str, str, Sequence[Any], dict[str, Any]]] = {
 }
 """Call -> the operation and status of its answer, what it sends, and its arguments."""
 WITHOUT_DOCUMENT = {
-    "close", "delete_checkpoint", "download", "download_checkpoint", "drop_dead_letter", "events", "export_checkpoint", "find",
-    "metrics_csv", "revoke_key", "stop_watch", "watch_steps",
+    "close", "delete_checkpoint", "download", "download_checkpoint", "drop_dead_letter", "events", "export_checkpoint",
+    "find", "metrics_csv", "revoke_key", "stop_watch", "watch_steps",
 }  # fmt: skip
 """Calls that give files, streams, or nothing."""
 
