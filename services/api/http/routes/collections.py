@@ -21,28 +21,42 @@ Offset = Annotated[
 ]
 
 
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most entries of one page.")]
+
+
 class Slice:
-    """Which part of a collection is asked for, and in which shape."""
+    """Which part of a collection is asked for."""
+
+    def __init__(self, limit: Limit = 200, cursor: OffsetCursor = None) -> None:
+        self._limit, self._offset = limit, offset_of(cursor) if cursor else 0
+
+    def page(self, page: type[PageT], entries: Sequence[Any]) -> PageT:
+        """The wanted part of these entries."""
+        items, following = cut(entries, self._offset, self._limit)
+        return page(items=items, next_cursor=following)
+
+
+class SliceOrList(Slice):
+    """The same of a collection that the last version answered as a bare array."""
 
     def __init__(
         self,
-        limit: Annotated[int, Query(ge=1, le=1000, description="Most entries of one page.")] = 200,
+        limit: Limit = 200,
         cursor: OffsetCursor = None,
         shape: Annotated[
             Literal["page", "list"],
             Query(deprecated=True, description="`list`: all entries as a bare array, as the last version answered."),
         ] = "page",
     ) -> None:
-        self._limit, self._shape = limit, shape
-        self._offset = offset_of(cursor) if cursor else 0
+        super().__init__(limit, cursor)
+        self._shape = shape
 
     def of(self, page: type[PageT], entries: Sequence[T]) -> PageT | list[T]:
-        """The wanted part of these entries."""
-        if self._shape == "list":
-            return list(entries)
-        items, following = cut(entries, self._offset, self._limit)
-        return page(items=items, next_cursor=following)
+        """The wanted part of these entries, or all of them."""
+        return list(entries) if self._shape == "list" else self.page(page, entries)
 
 
-Wanted = Annotated[Slice, Depends()]
+WantedPage = Annotated[Slice, Depends()]
 """The parameters of a collection that is whole in memory."""
+Wanted = Annotated[SliceOrList, Depends()]
+"""Those of one that was a bare array."""

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Path, Query
 from redis.exceptions import RedisError
 
 from services.api.http.app_parts import Parts
-from services.api.http.routes.collections import Wanted
+from services.api.http.routes.collections import WantedPage
 from services.api.http.routes.parameters import TEXT
 from services.api.jobs import dead_letters
 from services.api.rest.caller import Asking
 from services.api.rest.problems import Problem, responses
-from services.contracts.rest.dead_letters import DeadLetterDetail, DeadLetterPage, DeadLetterView, RetriedLetter
+from services.contracts.rest.dead_letters import DeadLetterDetail, DeadLetterPage, RetriedLetter
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 
@@ -32,12 +32,10 @@ OfJob = Annotated[str | None, Query(max_length=32, pattern=TEXT, description="On
 
 
 @router.get("", responses=responses(404, 503))
-async def list_dead_letters(
-    parts: Parts, caller: Asking, wanted: Wanted, job_id: OfJob = None
-) -> DeadLetterPage | list[DeadLetterView]:
+async def list_dead_letters(parts: Parts, caller: Asking, wanted: WantedPage, job_id: OfJob = None) -> DeadLetterPage:
     """Messages that were set aside, the newest first: those of the caller's jobs, for administrators all."""
     with _answering():
-        return wanted.of(DeadLetterPage, await dead_letters.listed(parts.database, parts.redis, caller, job_id))
+        return wanted.page(DeadLetterPage, await dead_letters.listed(parts.database, parts.redis, caller, job_id))
 
 
 @router.get("/{letter_id}", responses=responses(404, 503))
