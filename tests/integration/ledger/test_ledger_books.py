@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,26 +13,9 @@ from services.contracts.messages import Episode, OpenedGroup, ScoredGroup
 from services.kit.redis import connect
 from services.ledger import Books, DropReason, GroupState, Ledger, StaleEpoch
 from services.stack.valkey import ValkeyPlan, plan_valkey
+from tests.killed_redis import appended, killed_redis
 
 JOB, OTHER = "job_1", "job_2"
-
-
-@contextmanager
-def server(plan: ValkeyPlan) -> Iterator[None]:
-    """A server that is killed at the end."""
-    process = subprocess.Popen(plan.command)
-    try:
-        while not plan.answers():
-            assert process.poll() is None
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def written(plan: ValkeyPlan) -> Path:
-    (file,) = plan.log.parent.glob("appendonlydir/*.incr.aof")
-    return file
 
 
 class Job:
@@ -93,7 +73,7 @@ async def live_until_checkpoint(job: Job, plan: ValkeyPlan) -> tuple[list[int], 
     sizes: list[int] = []
 
     def note() -> None:
-        sizes.append(written(plan).stat().st_size)
+        sizes.append(appended(plan.log.parent).stat().st_size)
 
     job.epoch = await job.ledger.claim_epoch()
     note()
@@ -115,12 +95,12 @@ async def live_until_checkpoint(job: Job, plan: ValkeyPlan) -> tuple[list[int], 
 @pytest.mark.parametrize("kept", range(4))
 async def test_a_ledger_of_an_earlier_instant_comes_to_the_books(tmp_path: Path, kept: int) -> None:
     plan = plan_valkey(tmp_path)
-    with server(plan):
+    with killed_redis(plan):
         async with connect(plan.url) as redis:
             sizes, books, counters = await live_until_checkpoint(Job(redis), plan)
-    with written(plan).open("rb+") as file:
+    with appended(plan.log.parent).open("rb+") as file:
         file.truncate(sizes[kept])
-    with server(plan):
+    with killed_redis(plan):
         async with connect(plan.url) as redis:
             job = Job(redis)
             job.epoch = await job.ledger.claim_epoch()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -28,29 +27,12 @@ from services.contracts import keys
 from services.kit.redis import connect
 from services.ledger import Ledger
 from services.stack.valkey import ValkeyPlan, plan_valkey
+from tests.killed_redis import appended, killed_redis
 
 SPEC = {
     "model": {"warmstart": {"warmstart_rows": 16, "warmstart_steps": 2, "warmstart_max_invalid": 1.0}},
     "evaluation": {"eval_baselines": False, "eval_episodes": 3, "eval_every": 1},
 }
-
-
-@contextmanager
-def server(plan: ValkeyPlan) -> Iterator[None]:
-    """A Redis that ends by SIGKILL; started again it has what its file holds."""
-    process = subprocess.Popen(plan.command)
-    try:
-        while not plan.answers():
-            assert process.poll() is None
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def file_of(folder: Path) -> Path:
-    (file,) = folder.glob("appendonlydir/*.incr.aof")
-    return file
 
 
 @asynccontextmanager
@@ -73,7 +55,7 @@ async def play_until_batch_three(plan: ValkeyPlan, data_dir: Path, cut_at: dict[
         await submit(redis, plan.url, "job_p", small_spec(**SPEC))
         with trainer_process(plan.url, data_dir) as trainer:
             await until_event(redis, "job_p", **cut_at)
-            size = file_of(data_dir.parent / "valkey").stat().st_size
+            size = appended(data_dir.parent / "valkey").stat().st_size
             await until_event(redis, "job_p", "evaluation", label="during", version=3)
             trainer.kill()
             await asyncio.to_thread(trainer.wait)
@@ -94,7 +76,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[by
         async with connected(plan) as redis:
             return await counters(redis)
 
-    with server(plan):
+    with killed_redis(plan):
         return data_dir, asyncio.run(run())
 
 
@@ -118,11 +100,11 @@ async def test_what_was_trained_is_counted_though_redis_lost_it(
 ) -> None:
     plan, data_dir = plan_valkey(tmp_path / "valkey"), tmp_path / "data"
     data_dir.mkdir()
-    with server(plan):
+    with killed_redis(plan):
         size = await play_until_batch_three(plan, data_dir, cut_at)
-    with file_of(tmp_path / "valkey").open("rb+") as file:
+    with appended(tmp_path / "valkey").open("rb+") as file:
         file.truncate(size - 7)  # in the middle of a command, as it happens
-    with server(plan):
+    with killed_redis(plan):
         async with connected(plan) as redis:
             await enqueue(plan.url, "job_p")  # as the API does where Redis has lost the message
         await train(plan, data_dir)
