@@ -127,5 +127,5 @@ def test_own_prompts_and_an_own_reward_are_trained_from_scratch(folder: Folder) 
     folder.gigpo("train", "--dry-run", "again.yaml")  # it names the file by its content, and that is kept
     said = folder.gigpo("train", *words, "--reward_funcs", "my_reward.py:score", code=2)
     assert said.endswith(
-        "gigpo: rewards.reward_funcs: my_reward.py:score returns None for an empty reply, want a finite number\n"
+        "gigpo: rewards.reward_funcs: my_reward.py:score returns nothing, want a number, or None where it abstains\n"
     )
