@@ -99,7 +99,8 @@ def test_a_fork_has_the_checkpoint_as_its_model_and_a_spec_of_its_own(
     wanted = job["spec"]
     assert wanted["model"] == {
         "model": f"job:{source}/b000004", "model_revision": None, "scratch": None, "warmstart": None,
-        "torch_dtype": "float32",
+        "torch_dtype": "float32", "tuner_type": "full", "lora_rank": 8, "lora_alpha": 32.0, "lora_dropout": 0.0,
+        "target_modules": ["all-linear"],
     }  # fmt: skip
     assert (wanted["training"]["learning_rate"], wanted["training"]["seed"]) == (0.5, 3)
     assert (wanted["algorithm"]["beta"], wanted["name"]) == (0.25, "forked")

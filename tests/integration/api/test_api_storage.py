@@ -216,7 +216,7 @@ class Told(Dispatcher):
     """A dispatcher whose queue is a list; `meanwhile` happens between the deed and its note."""
 
     def __init__(self, redis: Redis) -> None:
-        super().__init__(redis, None, told=lambda _: None)  # type: ignore[arg-type]
+        super().__init__(redis, redis, None, told=lambda _: None)  # type: ignore[arg-type]
         self.queue: list[str] = []
         self.meanwhile: Any = None
 

@@ -129,7 +129,7 @@ def test_what_an_environment_says_of_its_kwargs_is_a_warning_of_the_job(http: ht
     environment = {**example["environment"], "environment_kwargs": {"rows": rows, "split_dataset_ratio": 0.5}}
     answer = http.post(f"/v1/jobs?dry_run={str(dry).lower()}", json={**example, "environment": environment})
     assert answer.is_success, answer.text
-    wanted = "solution: 2 of 2 rows have true or false, which the words True and False answer"
+    wanted = "the solution of 2 rows is true or false, no text: want it as the reply's word"
     assert wanted in answer.json()["warnings"]
 
 

@@ -119,7 +119,7 @@ async def test_other_variables_stay_with_the_service(served, tmp_path, monkeypat
     caller = await served(extra_environments=extra, plugin_timeout_s=LONG_S)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await caller.open("keyed")
-    assert refused.value.details() == "KeyError: 'MINE_KEY'"
+    assert str(refused.value.details()).startswith("KeyError: 'MINE_KEY' (plugin_keyed.py, line ")
 
 
 def test_the_environment_of_the_documentation_conforms_as_it_stands_there(tmp_path):

@@ -122,7 +122,8 @@ async def test_a_service_that_hangs_is_killed_and_started_again_and_one_that_com
     changed: list[bool] = []
     limits = RestartLimits(first_wait_s=0.05, longest_wait_s=0.1, hung_looks=3)
     plans = [beating("stopped", tmp_path, "pulse"), beating("busy", tmp_path, "busy")]
-    supervisor = Supervisor([plans], tmp_path / "logs", said.append, limits, lambda: changed.append(True))
+    supervisor = Supervisor([plans], tmp_path / "logs", said.append, limits)
+    supervisor.restarted = lambda: changed.append(True)
     await supervisor.start()
     before = supervisor.pids()
     await until(lambda: (tmp_path / "stopped.pulse").exists())

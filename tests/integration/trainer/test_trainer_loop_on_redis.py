@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from trainer_platform import players_present, register
 
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.messages import OpenedGroup
@@ -58,7 +59,7 @@ class PlayedArrivals(Arrivals):
         while not answer.silent and record is not None and record.state is GroupState.OPEN:
             attempt = (await ledger.start(group.group_id, "w")).number
             if answer.cause is not None:
-                await ledger.fail(group.group_id, attempt, answer.cause)
+                await ledger.fail(group.group_id, attempt, answer.cause, reason=answer.reason)
             else:
                 payload = self._script.payload(group)
                 for episode in payload.episodes:
@@ -71,6 +72,8 @@ class PlayedArrivals(Arrivals):
 async def loop(redis: Redis, tmp_path: Path) -> Loop:
     spec, script, ledger = loop_spec(), Script(), WatchedLedger(redis)
     assert await ledger.claim_epoch() == EPOCH
+    await register(redis, JOB)
+    await players_present(redis)
     parts: dict[str, Any] = {
         "environment": EnvironmentInfo(id="grid"),
         "settings": SimpleNamespace(),

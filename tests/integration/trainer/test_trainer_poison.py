@@ -9,6 +9,8 @@ from redis.asyncio import Redis
 from trainer_platform import (
     NO_CURSOR,
     events,
+    players_present,
+    register,
     small_spec,
     submit,
     summary_of,
@@ -137,15 +139,17 @@ async def test_a_job_whose_files_are_of_a_newer_release_fails_with_the_side_to_u
 ) -> None:
     checkpoint = tmp_path / "jobs" / "progress" / "checkpoints" / "b000002"
     (checkpoint / STATE).mkdir(parents=True)
-    (checkpoint / STATE / PROGRESS).write_text('{"schema": 2}')
+    (checkpoint / STATE / PROGRESS).write_text('{"schema": 99}')
     write_hashes(checkpoint)
     (tmp_path / "jobs" / "evaluations").mkdir()
-    (tmp_path / "jobs" / "evaluations" / "evaluations.json").write_text('[{"schema": 2}]')
+    (tmp_path / "jobs" / "evaluations" / "evaluations.json").write_text('[{"schema": 99}]')
     with trainer_process(redis_url, tmp_path):
+        await players_present(redis)
         for job in ("evaluations", "progress"):
+            await register(redis, job)
             await submit(redis, redis_url, job, small_spec(**NO_BASELINES))
             assert await until_state(redis, job, "SUCCEEDED", "FAILED") == "FAILED"
             told = await until_event(redis, job, "state", state="FAILED")
-            assert f"{job}.json has schema 2: a newer release wrote it" in told.data["error"]
+            assert f"{job}.json has schema 99: a newer release wrote it" in told.data["error"]
             assert summary_of(tmp_path, job)["state"] == "FAILED"
     assert checkpoint.is_dir()

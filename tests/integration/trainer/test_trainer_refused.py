@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from trainer_platform import (
     ScriptedRollout,
     events,
+    players_present,
     register,
     small_spec,
     submit,
@@ -56,6 +57,7 @@ async def failing(
 
 async def refused(redis: Redis, *, final: bool, reason: str = "tensor x: want [2], got [3]") -> None:
     await register(redis, "job_a")
+    await players_present(redis)
     refusal = PolicyRefusal(replica="r", version=0, reason=reason, final=final)
     await redis.hset(keys.policy_refusals("job_a"), "r", refusal.model_dump_json())
 

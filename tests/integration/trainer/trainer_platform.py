@@ -209,6 +209,12 @@ async def register(redis: Redis, job: str, replica: str = "r") -> None:
     await redis.set(keys.replica_heartbeat(replica), replica)
 
 
+async def players_present(redis: Redis) -> None:
+    """What live rollout and advantage services say of themselves, for as long as the test lasts."""
+    for service in ("rollout", "advantage"):
+        await redis.set(keys.service_heartbeat(service, "scripted"), b"")
+
+
 async def submit(redis: Redis, redis_url: str, job: str, spec: JobSpec, *, priority: int = 0) -> None:
     """What the API does with an accepted job; its own messages have priority 9, the lowest."""
     environment = EnvironmentInfo(id="scripted", vocabulary=VOCABULARY)
@@ -235,8 +241,7 @@ async def surroundings(
     rollout, stop = ScriptedRollout(redis, job, **player), asyncio.Event()
     settings = AdvantageSettings(redis_url=redis_url, jobs_poll_s=0.05)
     advantage = asyncio.create_task(Consumer(redis, settings, f"advantage-{job}").run(stop))
-    for service in ("rollout", "advantage"):
-        await redis.set(keys.service_heartbeat(service, "scripted"), b"")
+    await players_present(redis)
     if replica:
         await register(redis, job, f"r-{job}")
     others = [asyncio.create_task(rollout.run())]

@@ -92,7 +92,7 @@ async def test_a_group_that_cannot_be_played_is_replaced_by_the_next_cursor(loop
 
 
 async def test_a_batch_knows_how_often_the_environments_of_dropped_groups_crashed(loop: Loop):
-    loop.script.train(1, Answer(cause="environment env_bug: KeyError: 'door'"))
+    loop.script.train(1, Answer(cause="environment env_bug: KeyError: 'door'", reason=DropReason.ENV_BUG))
     assert [(await next_batch(loop.session)).crashes for _ in range(2)] == [3, 0]
 
 
