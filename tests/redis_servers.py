@@ -103,10 +103,11 @@ def _knows_replica(port: int) -> bool:
 @contextmanager
 def cluster(folder: Path, nodes: int = 3) -> Iterator[str]:
     """Address of a cluster without replicas; every node has a part of the slots."""
+    buses = [free_port() for _ in range(nodes)]  # otherwise ten thousand above the port, which may not exist
     with ExitStack() as stack:
         found = [
-            stack.enter_context(server(folder / str(number), "cluster-enabled yes", 'save ""'))
-            for number in range(nodes)
+            stack.enter_context(server(folder / str(bus), "cluster-enabled yes", f"cluster-port {bus}", 'save ""'))
+            for bus in buses
         ]
         for one in found:
             wait_until(lambda one=one: answers(one.port))
@@ -114,7 +115,7 @@ def cluster(folder: Path, nodes: int = 3) -> Iterator[str]:
         for number, client in enumerate(clients):
             first, last = 16_384 * number // nodes, 16_384 * (number + 1) // nodes - 1
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
-            client.execute_command("CLUSTER", "MEET", "127.0.0.1", found[0].port)
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", found[0].port, buses[0])
         for client in clients:
             wait_until(lambda client=client: _is_whole(client, nodes))
         yield f"redis+cluster://127.0.0.1:{found[0].port}"
