@@ -10,10 +10,9 @@ from peft import LoraConfig, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+from services.contracts.adapter_files import ADAPTER, ADAPTER_CONFIG, PREFIX
+
 _NAME = "policy"
-_PREFIX = "base_model.model."
-"""What peft puts before every name in a file."""
 
 
 @torch.no_grad()
@@ -27,7 +26,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
         model.add_adapter(LoraConfig.from_pretrained(str(folder)), _NAME)
         whole: Any = model  # untyped upstream
         whole.to(model.device).eval()
-    named = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / ADAPTER).items()}
+    named = {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / ADAPTER).items()}
     problems: Any = set_peft_model_state_dict(model, named, adapter_name=_NAME)
     missing = [name for name in problems.missing_keys if "lora_" in name]
     if missing or problems.unexpected_keys:

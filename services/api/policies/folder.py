@@ -14,6 +14,7 @@ from pathlib import Path
 from services.api.policies.config import CONFIG, config_problems, positions_problem
 from services.api.policies.safetensors_header import WeightsProblem
 from services.api.policies.weights import embedded_tokens, tensors_of, weights_problems
+from services.contracts.adapter_files import ADAPTER_CONFIG
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 
@@ -24,7 +25,7 @@ CHECKS = "gigpo.model_checks"
 """Entry points of `PlayingCheck`s: who plays policies says which it can play."""
 _WANTED = (CONFIG, "tokenizer.json", "tokenizer_config.json")
 _INSTEAD = {
-    "adapter_config.json": "it is an adapter, merge it into its base model and save the whole",
+    ADAPTER_CONFIG: "it is an adapter, merge it into its base model and save the whole",
     "tokenizer.model": "a SentencePiece tokenizer alone, save it with transformers as a fast one",
     "pytorch_model.bin": "pickled weights are never read, save them as safetensors",
     "pytorch_model.bin.index.json": "pickled weights are never read, save them as safetensors",

@@ -15,16 +15,13 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from services.contracts.adapter_files import ADAPTER, ADAPTER_CONFIG, PREFIX
 from services.contracts.mismatch import Dtype
 from services.contracts.model import Model
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.files import write_tensors, write_text
 
-ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-"""The two files of an adapter in peft's format."""
 _NAME = "default"
-_PREFIX = "base_model.model."
-"""What peft puts before every name in a file."""
 
 
 def add_adapter(model: PreTrainedModel, wanted: Model, seed: int) -> None:
@@ -92,7 +89,7 @@ def save_adapter(model: PreTrainedModel, folder: Path, torch_dtype: Dtype = "flo
     folder.mkdir(parents=True, exist_ok=True)
     dtype = getattr(torch, torch_dtype)
     tensors: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=_NAME)
-    named = {_PREFIX + name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
+    named = {PREFIX + name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
     return {
         ADAPTER: write_tensors(folder / ADAPTER, named),
         ADAPTER_CONFIG: write_text(folder / ADAPTER_CONFIG, _config_text(model)),

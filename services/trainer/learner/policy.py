@@ -12,6 +12,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
+from services.contracts.adapter_files import ADAPTER_CONFIG
 from services.contracts.attention import attention_for
 from services.contracts.mismatch import Dtype
 from services.trainer.learner.errors import PolicyFolderError
@@ -20,7 +21,6 @@ from services.trainer.learner.weights import WEIGHTS, save_weights
 
 __all__ = ["WEIGHTS", "Dtype", "build_scratch", "load_policy", "policy_device", "save_weights"]
 
-ADAPTER = "adapter_config.json"
 WANTED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 """What a folder must hold beside weights."""
 
@@ -82,8 +82,12 @@ def _unsupported(folder: Path) -> list[str]:
     except (ValueError, AttributeError):
         return []
     problems = []
-    if (folder / ADAPTER).exists():  # transformers would put it on top where peft is installed, and engines would not
-        problems.append(f"{ADAPTER}: want a whole model, got an adapter; merge it into the model and remove this file")
+    if (
+        folder / ADAPTER_CONFIG
+    ).exists():  # transformers would put it on top where peft is installed, and engines would not
+        problems.append(
+            f"{ADAPTER_CONFIG}: want a whole model, got an adapter; merge it into the model and remove this file"
+        )
     if kind in CONFIG_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         problems.append(f"config.json: model_type: want a causal language model, got {kind!r}")
     if quantised is not None:
