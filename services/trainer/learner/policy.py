@@ -82,12 +82,10 @@ def _unsupported(folder: Path) -> list[str]:
     except (ValueError, AttributeError):
         return []
     problems = []
-    if (
-        folder / ADAPTER_CONFIG
-    ).exists():  # transformers would put it on top where peft is installed, and engines would not
-        problems.append(
-            f"{ADAPTER_CONFIG}: want a whole model, got an adapter; merge it into the model and remove this file"
-        )
+    if (folder / ADAPTER_CONFIG).exists():
+        # transformers would put it on top where peft is installed, and engines would not
+        wanted = "want a whole model, got an adapter; merge it into the model and remove this file"
+        problems.append(f"{ADAPTER_CONFIG}: {wanted}")
     if kind in CONFIG_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         problems.append(f"config.json: model_type: want a causal language model, got {kind!r}")
     if quantised is not None:
