@@ -67,7 +67,8 @@ def opening_ms(browser: Browser, url: str) -> float:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
         page.goto(url)
-        page.wait_for_function(f"{OPEN_MS} > 0")
+        while not page.evaluate(f"{OPEN_MS} > 0"):  # `wait_for_function` evaluates a string, which the page forbids
+            page.wait_for_timeout(1)
         return float(page.evaluate(OPEN_MS))
 
 

@@ -67,6 +67,16 @@ class Visitor:
         return self.page
 
 
+def until(page: Page, condition: str, arg: object = None) -> None:
+    """Wait until an expression or a function of the page gives true; pytest's timeout is the deadline.
+
+    `Page.wait_for_function` evaluates a string again and again, and the page's content security policy refuses that
+    whenever the first look gives false.
+    """
+    while page.evaluate(condition, arg) is not True:
+        page.wait_for_timeout(20)
+
+
 @contextmanager
 def visiting(browser: Browser, base: str, **context: Any) -> Iterator[Visitor]:
     """A page whose console stays silent and that asks no other host for anything, else AssertionError at the end."""

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.integration.api.api_process import ApiProcess
-from tests.integration.dashboard.conftest import Visitor
+from tests.integration.dashboard.conftest import Visitor, until
 from tests.integration.dashboard.small_jobs import metrics, submitted
 
 LONG = 2_000
@@ -23,9 +23,7 @@ LINE = f"async (of) => ({DRAWN})(of).find((set) => set.label === of[1]).data"
 def line(page: Page, panel: str, label: str) -> list[dict[str, float]]:
     """The points of one line as they are drawn."""
     page.locator(f'[data-panel="{panel}"]').scroll_into_view_if_needed()
-    page.wait_for_function(
-        '(of) => window.Chart?.getChart(document.querySelector(`[data-panel="${of}"] canvas`))', arg=panel
-    )
+    until(page, '(of) => !!window.Chart?.getChart(document.querySelector(`[data-panel="${of}"] canvas`))', panel)
     found: list[dict[str, float]] = page.evaluate(LINE, [panel, label])
     return found
 
@@ -60,8 +58,8 @@ def test_zooming_in_brings_the_batches_that_were_left_out(visitor: Visitor, long
     page = visitor.open(f"/jobs/{long_job}")
     assert 100 < len(line(page, "success", "training")) <= 600
     zoomed(page, 500, 600)
-    page.wait_for_function(f"async (of) => (await ({LINE})(of)).filter((p) => p.x >= 500 && p.x <= 600).length === 101",
-                           arg=["success", "training"])  # fmt: skip
+    inside = f"async (of) => (await ({LINE})(of)).filter((p) => p.x >= 500 && p.x <= 600).length"
+    until(page, f"async (of) => (await ({inside})(of)) === 101", ["success", "training"])
     scale = "Chart.getChart(document.querySelector('[data-panel=\"kl\"] canvas')).scales.x"
     line(page, "kl", "KL")
     assert page.evaluate(f"[{scale}.min, {scale}.max]") == [500, 600]  # of every chart
@@ -139,7 +137,7 @@ def test_the_keyboard_moves_one_cursor_over_all_charts_and_zooms(visitor: Visito
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
     told = "Chart.getChart(document.querySelector('[data-panel=\"return\"] canvas')).tooltip"
-    page.wait_for_function(f"{told}.getActiveElements().length === 1 && {told}.title[0] === 'batch 1,991'")
+    until(page, f"{told}.getActiveElements().length === 1 && {told}.title[0] === 'batch 1,991'")
     page.keyboard.press("+")
     expect(page.get_by_label("From", exact=True)).to_have_value(re.compile("^149[0-9]$"))
     page.keyboard.press("0")
@@ -152,7 +150,7 @@ def test_a_chart_is_hidden_shown_again_and_fills_the_screen(visitor: Visitor, lo
     menu = page.get_by_label("Entropy: what to do")
     menu.click()
     page.locator('[data-panel="entropy"]').get_by_role("button", name="Full screen").click()
-    page.wait_for_function("document.fullscreenElement?.dataset.panel === 'entropy'")
+    until(page, "document.fullscreenElement?.dataset.panel === 'entropy'")
     page.evaluate("document.exitFullscreen()")
     menu.click()
     page.locator('[data-panel="entropy"]').get_by_role("button", name="Hide").click()

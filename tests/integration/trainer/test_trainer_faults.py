@@ -47,9 +47,9 @@ def undisturbed(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> 
     """The data folder of a job that nobody disturbed: what every disturbed one must come to."""
 
     async def run() -> None:
-        redis = connect(redis_server)
-        await run_undisturbed(redis, redis_server, "job_b")
-        await redis.aclose()
+        async with connect(redis_server) as redis:
+            await redis.flushall()  # an earlier file's job_b on this server may be cancelled, or half done
+            await run_undisturbed(redis, redis_server, "job_b")
 
     data_dir = tmp_path_factory.mktemp("undisturbed")
     with trainer_process(redis_server, data_dir):
