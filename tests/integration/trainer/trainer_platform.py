@@ -202,9 +202,9 @@ async def acknowledge(redis: Redis, job: str) -> None:
         await asyncio.sleep(0.02)
 
 
-async def register(redis: Redis, job: str, replica: str = "r") -> None:
+async def register(redis: Redis, job: str, replica: str = "r", state: str = "serving") -> None:
     """What a live replica that serves the job says of itself, for as long as the test lasts."""
-    status = ReplicaStatus(replica=replica, job_id=job, version=-1, engine="fake", state="serving")
+    status = ReplicaStatus(replica=replica, job_id=job, version=-1, engine="fake", state=state)
     await put_field(redis, keys.REPLICAS, replica, status.model_dump_json())
     await redis.set(keys.replica_heartbeat(replica), replica)
 
