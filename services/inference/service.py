@@ -188,8 +188,8 @@ class Replica:
     async def _bring_up(self, manifest: PolicyManifest, *, broken: bool) -> float:
         """The pause in seconds; 0 for a start, before which nothing was sampled.
 
-        An update that fails, or gives other weights than the version's, is followed by a start, which loads them another
-        way.
+        An update that fails, or gives other weights than the version's, is followed by a start, which loads them in
+        another way.
         """
         engine, setback = self.engine, self._setback
         broken = broken or (setback is not None and setback.manifest == manifest and setback.failures > 0)
