@@ -161,6 +161,8 @@ async def test_a_redirect_is_not_followed(served):
         ({"type": "error", "data": {"code": "EXECUTION_ERROR", "message": "broken"}}, ENV_BUG, "EXECUTION_ERROR"),
         ({"type": "observation", "data": {"observation": "no object"}}, ENV_BUG, "want an object"),
         ([1, 2], ENV_BUG, "answered with list"),
+        ({"type": "error", "data": {"code": "FACTORY_ERROR", "message": "no image"}}, INFRA, "FACTORY_ERROR: no image"),
+        ({"type": "observation", "data": {"text": "x" * (4 << 20)}}, ENV_BUG, "is larger than 4194304 bytes"),
     ],
 )
 async def test_what_a_server_does_wrong_has_its_class_and_never_a_reward(served, reply, fault_class, sentence):
@@ -174,7 +176,7 @@ async def test_what_a_server_does_wrong_has_its_class_and_never_a_reward(served,
 
     with pretender(answer) as address:
         caller = await served(**allowing(address))
-        (lease,) = await caller.open("openenv", kwargs_json=kwargs(address, timeout_s=1.0))
+        (lease,) = await caller.open("openenv", kwargs_json=kwargs(address, timeout_s=1.0, show=["text"]))
         outcome = await caller.step(lease, 1, "hello")
         assert outcome == env_pb2.Outcome(fault=outcome.fault)
         assert outcome.fault.fault_class == fault_class
