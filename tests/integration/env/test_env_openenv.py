@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -34,7 +35,9 @@ def echo() -> Iterator[str]:
     command = [str(PYTHON), openenv_echo.__file__, "--sessions", "8"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["address"]
+        address = json.loads(process.stdout.readline())["address"]
+        urlopen(f"http://{address}/health", timeout=600).close()  # its imports take long on a busy machine
+        yield address
         process.terminate()
 
 
