@@ -68,7 +68,7 @@ class OpenEnv(Environment):
 
     Kwargs = OpenEnvKwargs
     kwargs: OpenEnvKwargs
-    capabilities = Capabilities(deterministic=False, cost_class=CostClass.MODERATE)
+    capabilities = Capabilities(deterministic=False, cost_class=CostClass.MODERATE, overlaps=True)
     requires = ("websockets",)
     extra = "openenv"
     examples = ()  # there is no server that everybody has
@@ -78,6 +78,11 @@ class OpenEnv(Environment):
     def deterministic(self) -> bool:
         """As the job says."""
         return self.kwargs.deterministic
+
+    @property
+    def longest_call_s(self) -> float:
+        """To connect and to be answered."""
+        return 2 * self.kwargs.timeout_s
 
     def reset(self, seed: int, split: str) -> Observation:
         self._socket = self._connected()
