@@ -50,6 +50,7 @@ REFUSALS: dict[FailedReason, type[EnvServiceError]] = {
     FailedReason.NOT_REPLAYABLE: NotReplayableError,
     FailedReason.DIVERGED: DivergedError,
     FailedReason.INFRA: ResetInfraError,
+    FailedReason.HUNG: ResetHungError,
 }
 """Reasons why a session cannot be opened that are not the environment's failure."""
 FAULTS = {FailedReason.ENV_BUG: FaultClass.ENV_BUG, FailedReason.MODEL: FaultClass.MODEL}

@@ -109,6 +109,8 @@ class FailedReason(StrEnum):
     """It has a history, and is not deterministic."""
     DIVERGED = "diverged"
     """A replay gave other observations."""
+    HUNG = "hung"
+    """It showed no life for too long, in a thread that cannot be ended: the worker is to open no more sessions."""
     LOST = "lost"
     """There is no such session."""
 
@@ -140,6 +142,7 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, array_like=True):
     example_kwargs_json: str = "[{}]"
     example_actions: tuple[str, ...] = ()
     templates: dict[str, str] = {}
+    overlaps: bool = False
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="described"):
