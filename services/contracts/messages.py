@@ -94,6 +94,8 @@ class Episode(Message, frozen=True, kw_only=True):
     """Seconds this episode waited for the environment."""
     cut_prompts: int = 0
     """Steps whose observation was cut to fit max_prompt_tokens."""
+    context_overflows: int = 0
+    """Times that its conversation outgrew max_context_tokens, so that it began anew or the episode ended."""
     judge_tokens: int = 0
     """Tokens of other language models that scoring it has cost."""
     crashes: int = 0
