@@ -130,6 +130,10 @@ class Environment(ABC):
     default."""
     example_actions: ClassVar[tuple[str, ...]] = ()
     """Actions to try it with where observations do not name the admissible ones."""
+    tools: Sequence[Mapping[str, JsonValue]] = ()
+    """The tools whose calls are its actions: objects with `name`, `description` and `parameters` (JSON Schema). An
+    action is then one call as JSON, {"name": ..., "arguments": {...}}. Set it on the class, or on the object where
+    kwargs decide; it is asked for after `reset`."""
 
     def __init__(self, kwargs: EnvironmentKwargs) -> None:
         """Keep what was asked for: a valid instance of `Kwargs`. Annotate `kwargs` in the class to have its type."""

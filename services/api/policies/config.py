@@ -53,10 +53,11 @@ def positions_problem(config: Mapping[str, object], spec: JobSpec) -> str | None
     key = next((key for key in _POSITIONS if _is_count(text.get(key))), None)
     if key is None or (limit := _positions(text, key)) >= needed:
         return None
-    wanted = (
-        f"at least {needed} (max_prompt_tokens {spec.environment.max_prompt_tokens} and max_completion_length "
-        f"{spec.rollout.max_completion_length})"
-    )
+    parts = f"max_prompt_tokens {spec.environment.max_prompt_tokens} and max_completion_length "
+    parts += f"{spec.rollout.max_completion_length}"
+    if spec.environment.interaction == "conversation":
+        parts = "max_context_tokens"
+    wanted = f"at least {needed} ({parts})"
     return f"{CONFIG}: {key}: want {wanted}, got {limit}"
 
 

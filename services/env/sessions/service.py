@@ -311,7 +311,8 @@ class EnvService:
             lease.seq = len(lease.actions)
             leases.append(lease)
         first = sessions[0][1]
-        group = Group(key, [lease.id for lease in leases], first.observation, first.score, first.warnings)
+        ids = [lease.id for lease in leases]
+        group = Group(key, ids, first.observation, first.score, first.warnings, first.tools_json)
         self._leases.add(group, leases, self._clock())
         return group
 

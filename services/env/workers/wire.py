@@ -78,6 +78,8 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     score: float
     warnings: tuple[str, ...] = ()
     """What the environment has to say of its kwargs and data."""
+    tools_json: str = ""
+    """As in the contract's OpenGroupResponse."""
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
@@ -143,6 +145,7 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, array_like=True):
     example_actions: tuple[str, ...] = ()
     templates: dict[str, str] = {}
     overlaps: bool = False
+    tools_json: str = ""
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="described"):

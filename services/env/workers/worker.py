@@ -205,6 +205,7 @@ class Sessions:
             tuple(seen.digest for seen in shown),
             episode.score,
             episode.warnings(),
+            episode.tools(),
         )
 
     def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:
