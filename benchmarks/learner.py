@@ -39,6 +39,7 @@ def synthetic_rows(number: int, unique_share: float, seed: int) -> list[Row]:
             rollout_logprobs=(-4.5, -4.5, -4.5),
             versions=(0, 0, 0),
             advantage=0.0,
+            group_id="g",
         )
         for _ in range(round(number * unique_share))
     ]

@@ -26,7 +26,7 @@ from services.trainer.learner.adapter import adapters_off, add_adapter, dropping
 from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import LearnerError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
-from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
+from services.trainer.learner.logprobs import Scorer, TokenRows
 from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy, save_weights
 from services.trainer.learner.probe import probe_of
@@ -41,6 +41,7 @@ from services.trainer.learner.state import (
     write_state,
 )
 from services.trainer.learner.supervise import Supervising, supervise
+from services.trainer.learner.tempered import Entropy
 from services.trainer.learner.update import (
     Columns,
     accumulate_gradient,
@@ -90,7 +91,7 @@ class Learner:
             token_budget=spec.training.microbatch_tokens,
             autocast=spec.model.torch_dtype == "bfloat16",
         )
-        self._scorer.parts.check()
+        self._scorer.policy.parts.check()
         self._start_afresh()
 
     @property
@@ -209,7 +210,7 @@ class Learner:
 
     def probe(self) -> PolicyProbe | None:
         """What a replica checks itself with once it has loaded what `save_policy` wrote; see `probe_of`."""
-        return probe_of(self.model, self.spec.max_model_len, autocast=self._scorer.autocast)
+        return probe_of(self._scorer.policy, self.spec.max_model_len)
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write everything a later `load` needs to go on bit for bit, without pickles; each file synced.

@@ -9,22 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from gigpo_core import MicroBatch, plan_micro_batches
-from services.trainer.learner.parts import Parts
-
-Entropy = Literal["skip", "value", "gradient"]
-"""Whether the entropy is computed, and whether it carries a gradient."""
-
-HEAD_ELEMENTS = 1 << 28
-"""Most logits held at once (1 GiB in float32); more are recomputed in the backward pass, part by part."""
+from services.trainer.learner.tempered import HEAD_ELEMENTS, Entropy, TemperedPolicy
 
 
 @dataclass(frozen=True)
@@ -131,42 +123,15 @@ class Scorer:
         length = rows.response_length[chosen]
         first = torch.arange(len(chosen)) * ids.shape[1] + rows.prompt_length[chosen]
         target_at = on_device(spans(first, length), device)
-        ids = on_device(ids, device)
         micro = replace(micro, token_index=on_device(micro.token_index, device))
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.autocast):
-            hidden = self.parts.hidden(ids).flatten(0, 1).index_select(0, target_at - 1)
-            logprob, spread = self._head(hidden, ids.flatten().index_select(0, target_at), entropy)
+        logprob, spread = self.policy(on_device(ids, device), target_at, entropy)
         return micro.gather(logprob), None if spread is None else micro.gather(spread)
 
     @cached_property
-    def parts(self) -> Parts:
-        """The model's body and the rest of it.
+    def policy(self) -> TemperedPolicy:
+        """The module whose forward gives what the loss needs.
 
         Raises:
             LearnerError: see `Parts`.
         """
-        return Parts(self.model)
-
-    def _head(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
-        parts = -(-len(hidden) * int(self.model.config.get_text_config().vocab_size) // self.head_elements)
-        if parts <= 1:
-            return self._distribution(hidden, target, entropy)
-        scored = [
-            checkpoint(self._distribution, *part, entropy, use_reentrant=False)
-            for part in zip(hidden.chunk(parts), target.chunk(parts), strict=True)
-        ]
-        logprob = torch.cat([part[0] for part in scored])
-        return logprob, None if entropy == "skip" else torch.cat([part[1] for part in scored])
-
-    def _distribution(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
-        logits = self.parts.logits(hidden).float()
-        if self.temperature != 1.0:  # else one more copy of all logits
-            logits = logits / self.temperature
-        everything = torch.log_softmax(logits, -1)
-        logprob = everything.gather(1, target[:, None])[:, 0]
-        if entropy == "skip":
-            return logprob, None
-        if entropy == "gradient":
-            return logprob, -(everything.exp() * everything).sum(-1)
-        constant = everything.detach()
-        return logprob, -constant.exp().mul_(constant).sum(-1)
+        return TemperedPolicy(self.model, self.temperature, autocast=self.autocast, head_elements=self.head_elements)

@@ -26,8 +26,9 @@ from gigpo_core.sections import LOSS_OPTIONS
 from services.contracts.algorithm import config_values
 from services.contracts.job import JobSpec
 from services.trainer.learner.errors import LearnerError
-from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows, on_device
+from services.trainer.learner.logprobs import Scorer, TokenRows, on_device
 from services.trainer.learner.rows import Row
+from services.trainer.learner.tempered import Entropy
 
 LOSS_METRICS = {
     "reference_kl": "kl",
