@@ -37,7 +37,7 @@ def synthetic_rows(number: int, unique_share: float, seed: int) -> list[Row]:
             prompt_ids=tuple(draw.randrange(3, 96) for _ in range(draw.randint(34, 46))),
             response_ids=(draw.randrange(3, 96), draw.randrange(3, 96), 1),
             rollout_logprobs=(-4.5, -4.5, -4.5),
-            versions=(0, 0, 0),
+            versions=(-1, -1, -1),  # made up: no version sampled them, so none has to agree
             advantage=0.0,
             group_id="g",
         )
