@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from services.contracts.job import WarmStart
-from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.schedule import supervised_learning_rate
+from services.trainer.learner.token_rows import TokenRows
 from services.trainer.learner.update import step_weights
 
 BETAS = (0.9, 0.98)
@@ -45,12 +46,12 @@ def supervise(scorer: Scorer, rows: TokenRows, warmstart: WarmStart, generator: 
 
 def _accumulate(scorer: Scorer, rows: TokenRows) -> float:
     shares: list[Tensor] = []
-    for micro in rows.plan(scorer.token_budget):
-        logprob, _ = scorer.score(rows, micro)
-        loss = -logprob.sum() / rows.tokens
+    part = rows.select(scorer.ranks.share(rows))
+    for micro in scorer.ranks.rounds(part.plan(scorer.token_budget)):
+        loss = scorer.idle() if micro is None else -scorer.score(part, micro)[0].sum() / rows.tokens
         loss.backward()  # type: ignore[no-untyped-call]
         shares.append(loss.detach())
-    return float(torch.stack(shares).sum(dtype=torch.float64))
+    return float(scorer.ranks.total(torch.stack(shares).sum(dtype=torch.float64).cpu()))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -79,7 +79,7 @@ class TemperedPolicy(nn.Module):
         if self._temperature != 1.0:  # else one more copy of all logits
             logits = logits / self._temperature
         everything = torch.log_softmax(logits, -1)
-        logprob = everything.gather(1, target[:, None])[:, 0]
+        logprob = everything.gather(1, target[:, None]).sum(1)  # no view: FSDP hooks into what comes out
         if entropy == "skip":
             return logprob, None
         if entropy == "gradient":

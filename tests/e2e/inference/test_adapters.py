@@ -19,7 +19,7 @@ from services.inference.engine import Engine, UpdateRejected
 from services.inference.probe import wrong_weights
 from services.inference.transformers_engine import TransformersEngine
 from services.inference.vllm_engine import VllmEngine, VllmSettings
-from services.trainer.learner.adapter import add_adapter, save_adapter
+from services.trainer.learner.adapter import adapter_tensors, add_adapter, write_adapter
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.tempered import TemperedPolicy
 from tests.e2e.inference.conftest import Policies, assert_logprobs_agree, prompt_ids
@@ -38,7 +38,7 @@ class Adapters(Policies):
         folder = self.data_dir / f"v{number}"
         model = self._load(number)
         if not folder.exists():
-            save_adapter(model, folder)
+            write_adapter(model, folder, adapter_tensors(model))
         return PolicyManifest(
             job_id=job,
             version=number,

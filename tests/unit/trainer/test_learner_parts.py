@@ -13,10 +13,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.learner import Learner
-from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import Parts, checkpoint_activations
 from services.trainer.learner.policy import load_policy
 from services.trainer.learner.rows import Row
+from services.trainer.learner.token_rows import TokenRows
 from tests.models.architectures import ARCHITECTURES, VOCABULARY
 
 
