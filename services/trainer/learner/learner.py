@@ -29,6 +29,7 @@ from services.trainer.learner.files import whole_folder, write_text
 from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy
+from services.trainer.learner.port import Supervising
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.ranks import ALONE, Ranks, copy_weights, gathered
 from services.trainer.learner.rows import Row
@@ -41,7 +42,7 @@ from services.trainer.learner.state import (
     restore_weights,
     write_state,
 )
-from services.trainer.learner.supervise import Supervising, supervise
+from services.trainer.learner.supervise import supervise
 from services.trainer.learner.tempered import Entropy
 from services.trainer.learner.token_rows import TokenRows
 from services.trainer.learner.update import (

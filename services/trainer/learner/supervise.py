@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.optim import AdamW
 
 from services.contracts.job import WarmStart
 from services.trainer.learner.logprobs import Scorer
+from services.trainer.learner.port import Supervising
 from services.trainer.learner.schedule import supervised_learning_rate
 from services.trainer.learner.token_rows import TokenRows
 from services.trainer.learner.update import step_weights
@@ -20,9 +21,6 @@ BETAS = (0.9, 0.98)
 MAX_GRAD_NORM = 1.0
 REPORT_STEPS = 25
 """Steps over which the first and the last likelihood are averaged."""
-
-Supervising = Generator[tuple[int, float], None, dict[str, float]]
-"""Yields (optimizer step from 1, mean negative log-likelihood per token); returns the report."""
 
 
 def supervise(scorer: Scorer, rows: TokenRows, warmstart: WarmStart, generator: torch.Generator) -> Supervising:
