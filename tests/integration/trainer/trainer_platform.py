@@ -44,8 +44,9 @@ from services.kit.streams import StreamConsumer
 from services.kit.values import put_field, string_value
 from services.ledger import Ledger, MoveRefused
 from services.ledger.ledger import ROLLOUT
-from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.policy import WEIGHTS
+from services.trainer.learner.token_rows import TokenRows
 from tests.unit.inference.fake_engine import FakeEngine
 
 GIVE_UP_S = 400.0
