@@ -31,10 +31,12 @@ from services.inference.vllm_process import VllmProcess
 from services.inference.vllm_pulse import VllmPulse
 from services.inference.watch import Patience, Watch
 from services.inference.weights import Shapes, verify, whole_model
+from services.kit.metrics import only
 from services.kit.tasks import ended
 
 BATCH_PATH = "/inference/v1/generate_batch"
 FRAME_HEADER_BYTES = 4
+METRICS_PATH, METRICS_TIMEOUT_S = "/metrics", 2.0
 HEALTH_EVERY_S = 0.2
 HEALTH_TIMEOUT_S = 5.0
 
@@ -132,6 +134,15 @@ class VllmEngine:
     async def healthy(self) -> bool:
         watched = self._watch is not None and not self._watch.failure
         return watched and self._process is not None and self._process.alive
+
+    async def metrics(self) -> str:
+        if self._client is None:
+            return ""
+        try:
+            answer = await self._client.get(METRICS_PATH, timeout=METRICS_TIMEOUT_S)
+        except httpx.HTTPError:  # it starts, or is busy; the watch finds out whether it lives
+            return ""
+        return only(answer.text, "vllm:") if answer.status_code == httpx.codes.OK else ""
 
     async def stop(self) -> None:
         client, self._client = self._client, None

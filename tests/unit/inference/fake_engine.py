@@ -88,6 +88,9 @@ class FakeEngine:
         for index, prompt in enumerate(prompts):
             yield [(index, self._probed(prompt) or _sample(prompt, sampling, self.served, self.logprob))]
 
+    async def metrics(self) -> str:
+        return "fake_prompts 1.0\n"
+
     async def healthy(self) -> bool:
         return self.up
 
