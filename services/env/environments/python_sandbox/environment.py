@@ -11,9 +11,10 @@ there in the next. The anchor is what the last run showed.
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from gigpo.env.data import DataFolder
 from gigpo.env.environment import (
@@ -80,7 +81,7 @@ class PythonSandbox(Environment):
     Kwargs = PythonSandboxKwargs
     kwargs: PythonSandboxKwargs
     capabilities = Capabilities(cost_class=CostClass.MODERATE)
-    tools = (PYTHON.schema(), ANSWER.schema())
+    tools: Sequence[Mapping[str, JsonValue]] = (PYTHON.schema(), ANSWER.schema())
     example_actions = (
         '{"name": "python", "arguments": {"code": "print(2 + 3)"}}',
         '{"name": "python", "arguments": {"code": "import math; math.factorial(5)"}}',
@@ -96,8 +97,9 @@ class PythonSandbox(Environment):
         self._warnings = splits.warnings
         asked = splits.test if split == "test" else splits.train
         self._question = random.Random(f"python_sandbox/{split}/{seed}").choice(asked)
-        self._tests = self._question.row.get("tests", "")
-        if not isinstance(self._tests, str) or not (self._tests or self._question.solution):
+        tests = self._question.row.get("tests", "")
+        self._tests = tests if isinstance(tests, str) else ""
+        if not (self._tests or self._question.solution):
             shown = json.dumps(self._question.text)[:80]
             raise KwargsError(f"data: want a solution, or tests as Python code, in every row; {shown} has neither")
         tools = (PYTHON, SUBMIT if self._tests else ANSWER)
