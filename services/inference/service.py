@@ -240,7 +240,8 @@ class Replica:
         self.served = self._proven = manifest
         self.state = "serving"
         LOAD_SECONDS.observe(load_s)
-        PAUSE_SECONDS.observe(pause_s)        self.sampler.serve(self.engine, manifest.version)
+        PAUSE_SECONDS.observe(pause_s)
+        self.sampler.serve(self.engine, manifest.version)
         ack = PolicyAck(
             replica=self.name,
             version=manifest.version,
