@@ -69,6 +69,8 @@ class Step(SampledTokens, frozen=True, kw_only=True):
     rewards: tuple[float, ...] = ()
     """Value of each of the job's reward functions, not weighed; `reward` is their weighted sum. NaN: the function
     abstained, and has no part in it. Empty: the job has none."""
+    action_key: bytes = b""
+    """16 bytes, digest of the action that the environment executed; empty: of `action`."""
 
 
 class Episode(Message, frozen=True, kw_only=True):
