@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gigpo_core.algorithms import ESTIMATORS
+from services.contracts.algorithm import ESTIMATORS
 from services.contracts.foreign.row import Foreign, absent, instead, spaced, synonym
 from services.contracts.foreign.shared import ONE_GPU, PLAIN_LORA, TEXT_ONLY
 

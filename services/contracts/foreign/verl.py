@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gigpo_core.algorithms import ESTIMATORS
+from services.contracts.algorithm import ESTIMATORS
 from services.contracts.foreign.row import Foreign, absent, instead
 from services.contracts.foreign.shared import EVERY_STEP, NO_NUCLEUS, ONE_GPU, OWN_CHECKPOINTS, PACKS_ITSELF
 
