@@ -8,7 +8,13 @@ from pathlib import Path
 from services.contracts.job import parse_spec
 from services.trainer.job.summary import inert_step_level
 
-SPEC = parse_spec({"model": {"scratch": {}}, "algorithm": {"advantage_estimator": "gigpo"}})
+SPEC = parse_spec(
+    {
+        "model": {"scratch": {}},
+        "algorithm": {"advantage_estimator": "gigpo"},
+        "rollout": {"max_completion_length": 6},
+    }
+)
 UNIQUE, SHARED = ({"trained_rows": 9, "success": 0.2, "step_group_share_1": share} for share in (0.99, 0.2))
 
 
