@@ -72,6 +72,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     action_valid: bool | None = None
     """None: valid if the observation before named the action as admissible, or named none."""
+    executed: str | None = None
+    """The action as it was understood, where several spellings are one action; None: as it came. Steps that executed
+    the same action in one state can be compared as one (`step_shrinkage`)."""
 
 
 class EnvironmentKwargs(BaseModel):

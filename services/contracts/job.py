@@ -158,6 +158,7 @@ _BESIDE_TURNS = (
         lambda turns, estimator: turns > 1 or estimator in DISCOUNTING_ONE_STEP,
         "max_turns > 1 (there is nothing to discount)",
     ),
+    Effect("gae_lambda", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (no step comes later)"),
     Effect("episode_statistics", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one step is one vote)"),
 )
 """What the length of episodes takes the effect from."""

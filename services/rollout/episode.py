@@ -186,6 +186,7 @@ class EpisodePlay:
             action=projected.action,
             action_valid=outcome is not None and outcome.action_valid and projected.well_formed,
             rewards=outcome.rewards if outcome is not None else worthless,
+            action_key=outcome.action_key if outcome is not None else b"",
         )
 
     def _episode(self, first: KeyedObservation, last: Outcome | None, terminated: bool) -> Episode:

@@ -95,6 +95,8 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     action_valid: bool
     rewards: tuple[float, ...] = ()
     judge_tokens: int = 0
+    action_key: bytes = b""
+    """Digest of the executed action."""
 
 
 class FailedReason(StrEnum):
