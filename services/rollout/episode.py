@@ -137,7 +137,7 @@ class EpisodePlay:
             waited_s = time.monotonic() - asked
             self._generate_s += waited_s
         GENERATE_SECONDS.observe(waited_s)
-        PROMPT_TOKENS.inc(len(prompt.ids) // 4)
+        PROMPT_TOKENS.inc(len(shown.whole) // 4)
         RESPONSE_TOKENS.inc(len(sampled.response_ids) // 4)
         return sampled
 
