@@ -17,6 +17,7 @@ from services.api.artifacts.rollouts import RolloutArchive
 from services.api.insight.alarms import AlarmWatch
 from services.api.insight.played import StateTables
 from services.api.jobs.admission import Admission
+from services.api.jobs.dead_letters import Servers
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.jobs.takeover import keep_swept
 from services.api.rest.caller import Caller
@@ -55,6 +56,11 @@ class Container:
     states: StateTables
     admission: Admission
     security: Security
+
+    @property
+    def letters(self) -> Servers:
+        """Where dead letters lie."""
+        return Servers(self.redis, self.broker)
 
 
 @asynccontextmanager
