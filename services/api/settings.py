@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.api.security.loopback import is_loopback
 from services.contracts.job import TrackerNames
+from services.kit.addresses import Addresses
 from services.kit.redis_address import BrokerUrl, RedisUrl
 
 _KEY_CHARACTERS, _KEY_DISTINCT = 24, 10
@@ -42,8 +43,8 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("")
     """postgresql://user:password@host/name, or another SQLAlchemy URL with an async driver; empty: SQLite in
     `data_dir/platform.sqlite`."""
-    env_address: str
-    """host:port of the environment service."""
+    env_address: Addresses
+    """host:port of the environment service, several with commas between them: one that answers is asked."""
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535)
     """0: given by the system; see address_file."""

@@ -1,4 +1,4 @@
-"""The streams between services: who owns each, and which service reads it."""
+"""The streams between services and the trainers' queue: who owns each, and which service reads it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from services.contracts import keys
 
-Owner = Literal["job", "replica", "worker"]
+Owner = Literal["job", "replica", "worker", "queue"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class StreamKind:
         """Id of the stream's owner; None: the key is of another kind."""
         before, _, after = self.key("\0").partition("\0")
         found = key.removeprefix(before).removesuffix(after)
+        if self.owner == "queue" and found != keys.TRAINER_QUEUE:
+            return None
         return found if found and self.key(found) == key and not set(found) & set("{}") else None
 
 
@@ -36,6 +38,7 @@ STREAMS = (
     StreamKind("events", keys.events_stream, "job", "api"),
     StreamKind("requests", keys.requests_stream, "replica", "inference"),
     StreamKind("replies", keys.replies_stream, "worker", "rollout"),
+    StreamKind("queue", str, "queue", "trainer"),
 )
 JOB_STREAMS = tuple(kind for kind in STREAMS if kind.owner == "job")
 BY_NAME = {kind.name: kind for kind in STREAMS}

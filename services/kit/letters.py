@@ -52,6 +52,16 @@ return id
 """KEYS: dead letters, their stream, and perhaps the record whose field `message` names the entry. ARGV: id of the
 letter, names of own fields."""
 
+_QUEUE = """
+local letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
+if not letter then return 0 end
+for i = 1, #letter[2], 2 do
+  if letter[2][i] == 'p' then redis.call('LPUSH', KEYS[2], letter[2][i + 1]) end
+end
+return redis.call('XDEL', KEYS[1], ARGV[1])
+"""
+"""KEYS: dead letters of a queue, the list that its messages wait in. ARGV: id of the letter."""
+
 
 @dataclass(frozen=True)
 class Letter:
@@ -103,6 +113,11 @@ async def put_back(redis: Redis, stream: str, letter_id: str, record: str | None
     names = [dead_letters(stream), stream, *([record] if record else [])]
     moved = await redis.register_script(_PUT_BACK)(keys=names, args=[letter_id, *OWN_FIELDS])
     return None if moved is None else cast(bytes, moved).decode()
+
+
+async def put_back_in_queue(redis: Redis, queue: str, letter_id: str, waiting_list: str) -> bool:
+    """Move a letter of a queue of Celery's to the end of a list of it; False: it is not there any more."""
+    return bool(await redis.register_script(_QUEUE)(keys=[dead_letters(queue), waiting_list], args=[letter_id]))
 
 
 async def discard(redis: Redis, stream: str, letter_id: str) -> bool:

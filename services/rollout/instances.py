@@ -13,8 +13,8 @@ import grpc
 import structlog
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 
+from services.kit.addresses import split_address
 from services.kit.tasks import beside, ended
-from services.rollout.addresses import split_address
 
 log = structlog.get_logger("rollout")
 

@@ -3,20 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.kit.addresses import Addresses
 from services.kit.redis_address import RedisUrl
-from services.rollout.addresses import split_address
 from services.rollout.limits import EnvironmentLimits, InferenceLimits
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-def _addresses(listed: str) -> str:
-    for one in listed.split(","):
-        split_address(one)
-    return listed
 
 
 class Settings(BaseSettings):
@@ -25,7 +19,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ROLLOUT_", frozen=True)
 
     redis_url: RedisUrl
-    env_address: Annotated[str, AfterValidator(_addresses)]
+    env_address: Addresses
     """host:port of the environment service, several with commas between them. A name may stand for many machines."""
     data_dir: Path = Path("runs/.platform")
     """Shared storage; a job's tokenizer lies in it."""

@@ -18,6 +18,7 @@ from services.api.insight.alarms import AlarmWatch
 from services.api.insight.exporter import Exporter
 from services.api.insight.played import StateTables
 from services.api.jobs.admission import Admission
+from services.api.jobs.dead_letters import Servers
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.jobs.takeover import keep_swept
 from services.api.rest.caller import Caller
@@ -57,6 +58,11 @@ class Container:
     states: StateTables
     admission: Admission
     security: Security
+
+    @property
+    def letters(self) -> Servers:
+        """Where dead letters lie."""
+        return Servers(self.redis, self.broker)
 
 
 @asynccontextmanager

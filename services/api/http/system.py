@@ -38,7 +38,7 @@ async def system_view(parts: Container, caller: Caller) -> SystemView:
         queues=[await _trainer_queue(parts.broker), *await _streams(parts.redis, begun)],
         ledger=await _ledger(parts.redis, begun),
         alarms=await alarms_seen(parts.database, parts.redis, caller),
-        dead_letters=await counted_everywhere(parts.database, parts.redis, caller),
+        dead_letters=await counted_everywhere(parts.database, parts.letters, caller),
         jobs=await _counts(parts.database, caller),
     )
 

@@ -1,6 +1,6 @@
 """The use cases on dead letters: list, show, retry, drop. A caller sees those of the jobs that it sees.
 
-Letters of replicas and workers belong to no job; only an administrator sees them.
+Letters of replicas, workers and the trainers' queue belong to no job; only an administrator sees them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from services.api.rest.caller import Caller
 from services.api.rest.problems import Problem, not_found
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
+from services.api.sync.broker import job_named_in
+from services.api.sync.fair_queue import WAITING_LIST
 from services.contracts import keys
 from services.contracts.rest.dead_letters import DeadLetterDetail, DeadLetterView, RetriedLetter
 from services.contracts.states import TERMINAL
 from services.contracts.streams import BY_NAME, JOB_STREAMS, StreamKind, stream_in
 from services.kit.dead_letters import dead_letters
-from services.kit.letters import Letter, discard, letter_of, letters_of, put_back
+from services.kit.letters import Letter, discard, letter_of, letters_of, put_back, put_back_in_queue
+from services.kit.streams import FIELD
 from services.kit.values import texts
 from services.ledger import GroupState, Ledger, RecordUnreadable
 
@@ -59,14 +62,28 @@ class Place:
         return f"{self.kind.name}.{self.owner}.{self.letter_id}"
 
 
-async def listed(database: Database, redis: Redis, caller: Caller, job_id: str | None = None) -> list[DeadLetterView]:
+@dataclass(frozen=True)
+class Servers:
+    """Where letters lie: those of the trainers' queue in Celery's database, the others beside their streams."""
+
+    redis: Redis
+    broker: Redis
+
+    def of(self, place: Place) -> Redis:
+        """The one that has the letters of this place."""
+        return self.broker if place.kind.owner == "queue" else self.redis
+
+
+async def listed(
+    database: Database, servers: Servers, caller: Caller, job_id: str | None = None
+) -> list[DeadLetterView]:
     """The letters of one job, or all that the caller sees; the newest first. Raises Problem 404."""
     if job_id is not None:
         await find(database, caller, job_id)
         places = [Place(kind, job_id) for kind in JOB_STREAMS]
     else:
-        places = await _visible(database, caller, await _everywhere(redis))
-    found = [(place, letter) for place in places for letter in await _letters(redis, place)]
+        places = await _visible(database, caller, await _everywhere(servers))
+    found = [(place, letter) for place in places for letter in await _letters(servers.of(place), place)]
     views = [_view(Place(place.kind, place.owner, letter.id), letter) for place, letter in found]
     return sorted(views, key=lambda one: one.last_unix_s, reverse=True)
 
@@ -76,24 +93,28 @@ async def counted(redis: Redis, job_id: str) -> int:
     return await _count(redis, [Place(kind, job_id) for kind in JOB_STREAMS])
 
 
-async def counted_everywhere(database: Database, redis: Redis, caller: Caller) -> int:
+async def counted_everywhere(database: Database, servers: Servers, caller: Caller) -> int:
     """How many dead letters the caller sees."""
-    return await _count(redis, await _visible(database, caller, await _everywhere(redis)))
+    places = await _visible(database, caller, await _everywhere(servers))
+    return sum([await _count(servers.of(place), [place]) for place in places])
 
 
-async def shown(database: Database, redis: Redis, caller: Caller, name: str) -> DeadLetterDetail:
+async def shown(database: Database, servers: Servers, caller: Caller, name: str) -> DeadLetterDetail:
     """One letter with its content. Raises Problem 404."""
-    place, letter = await _found(database, redis, caller, name)
+    place, letter = await _found(database, servers, caller, name)
     view = _view(place, letter).model_dump()
     return DeadLetterDetail(**view, group_id=announced_group(letter), fields=shown_fields(letter))
 
 
-async def retried(database: Database, redis: Redis, caller: Caller, name: str) -> RetriedLetter:
+async def retried(database: Database, servers: Servers, caller: Caller, name: str) -> RetriedLetter:
     """Put a letter back into its stream, once. Raises Problem 404; 409: nobody would read it, or it is not whole."""
-    place, letter = await _found(database, redis, caller, name)
+    place, letter = await _found(database, servers, caller, name)
     if letter.cut:
         raise _refusal("retry", place, "want a message that was kept whole, got one that was cut when it was set aside")
-    await _want_reader(database, redis, caller, place)
+    if place.kind.owner == "queue":
+        return await _queued_again(servers.broker, place, letter)
+    redis = servers.redis
+    await _want_reader(database, servers, caller, place)
     group_id, record = announced_group(letter), None
     if place.job_id is not None and group_id is not None:
         if not await _waits(redis, place, group_id):
@@ -108,14 +129,15 @@ async def retried(database: Database, redis: Redis, caller: Caller, name: str) -
     return RetriedLetter(id=name, stream=place.kind.name, owner=place.owner, entry_id=entry_id)
 
 
-async def dropped(database: Database, redis: Redis, caller: Caller, name: str) -> None:
+async def dropped(database: Database, servers: Servers, caller: Caller, name: str) -> None:
     """Delete a letter for good. Raises Problem 404; 409: its group waits for it, and only the letter says so."""
-    place, letter = await _found(database, redis, caller, name)
+    place, letter = await _found(database, servers, caller, name)
     group_id = announced_group(letter)
-    if group_id is not None and await _of_unended_job(database, caller, place) and await _waits(redis, place, group_id):
+    live = group_id is not None and await _of_unended_job(database, caller, place)
+    if live and group_id is not None and await _waits(servers.redis, place, group_id):
         cause = f"group {group_id} still waits for it; retry it, or let the job's trainer drop the group"
         raise _refusal("drop", place, cause)
-    if not await discard(redis, place.stream, place.letter_id):
+    if not await discard(servers.of(place), place.stream, place.letter_id):
         raise not_found("dead letter", name)
 
 
@@ -130,8 +152,10 @@ def place_of(name: str) -> Place | None:
     return Place(BY_NAME[kind], owner, letter_id)
 
 
-async def _everywhere(redis: Redis) -> list[Place]:
-    names = texts([name async for name in redis.scan_iter(f"*{_SUFFIX}", count=1_000)])
+async def _everywhere(servers: Servers) -> list[Place]:
+    names = texts([name async for name in servers.redis.scan_iter(f"*{_SUFFIX}", count=1_000)])
+    queue = dead_letters(keys.TRAINER_QUEUE)
+    names = [name for name in names if name != queue] + [queue] * await servers.broker.exists(queue)
     found = [stream_in(name.removesuffix(_SUFFIX)) for name in sorted(names)]
     return [Place(*one) for one in found if one is not None and one[1].isprintable()]
 
@@ -161,11 +185,11 @@ async def _letters(redis: Redis, place: Place) -> list[Letter]:
         return []
 
 
-async def _found(database: Database, redis: Redis, caller: Caller, name: str) -> tuple[Place, Letter]:
+async def _found(database: Database, servers: Servers, caller: Caller, name: str) -> tuple[Place, Letter]:
     place = place_of(name)
     if place is not None and await _visible(database, caller, [place]):
         try:
-            letter = await letter_of(redis, place.stream, place.letter_id)
+            letter = await letter_of(servers.of(place), place.stream, place.letter_id)
         except ResponseError:
             letter = None
         if letter is not None:
@@ -179,7 +203,7 @@ async def _of_unended_job(database: Database, caller: Caller, place: Place) -> b
     return state is not None and state not in TERMINAL
 
 
-async def _want_reader(database: Database, redis: Redis, caller: Caller, place: Place) -> None:
+async def _want_reader(database: Database, servers: Servers, caller: Caller, place: Place) -> None:
     """Raises Problem 409: nobody reads the stream any more."""
     if place.job_id is not None:
         if not await _of_unended_job(database, caller, place):
@@ -188,8 +212,18 @@ async def _want_reader(database: Database, redis: Redis, caller: Caller, place: 
     heartbeat = keys.replica_heartbeat(place.owner)
     if place.kind.owner == "worker":
         heartbeat = keys.service_heartbeat("rollout", place.owner)
-    if not await redis.exists(heartbeat):
+    if not await servers.redis.exists(heartbeat):
         raise _refusal("retry", place, f"want a live {place.kind.owner}, {place.owner} sends no heartbeat")
+
+
+async def _queued_again(broker: Redis, place: Place, letter: Letter) -> RetriedLetter:
+    """Raises Problem 404; 409: it names no job, so every trainer would set it aside again."""
+    payload = next((value for name, value, size in letter.fields if name == FIELD and len(value) == size), b"")
+    if (job := job_named_in(payload)) is None:
+        raise _refusal("retry", place, "want a message that tells a trainer to run a job, got one that names none")
+    if not await put_back_in_queue(broker, place.stream, place.letter_id, WAITING_LIST):
+        raise not_found("dead letter", place.name)
+    return RetriedLetter(id=place.name, stream=place.kind.name, owner=place.owner, entry_id=job)
 
 
 async def _waits(redis: Redis, place: Place, group_id: str) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import grpc
 from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
@@ -20,38 +23,50 @@ _MAX_MESSAGE_BYTES = 64 << 20  # vocabularies of many environments in one answer
 _OPTIONS = [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.initial_reconnect_backoff_ms", 200)]
 _KEEP_LIST_S, _KEEP_OPENED_S = 5.0, 60.0
 """How long an answer is good: a service that restarts with other environments is noticed within seconds."""
+_ASK_AGAIN_S = 0.2
 
 
 class EnvironmentCatalogue:
-    """Asks the environment service, and remembers for a while what it answered.
+    """Asks an environment service, and remembers for a while what it answered.
 
     Args:
-        address: host:port.
+        addresses: host:port, several with commas between them. The one that answered last is asked first.
         timeout_s: longest wait for one answer, a reconnect included.
     """
 
-    def __init__(self, address: str, timeout_s: float) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
-        self._stub = env_pb2_grpc.EnvironmentServiceStub(self._channel)  # type: ignore[no-untyped-call,unused-ignore]
-        self._address, self._timeout_s = address, timeout_s
+    def __init__(self, addresses: str, timeout_s: float) -> None:
+        self._channels = {
+            one.strip(): grpc.aio.insecure_channel(one.strip(), options=_OPTIONS) for one in addresses.split(",")
+        }
+        self._stubs = [
+            env_pb2_grpc.EnvironmentServiceStub(channel)  # type: ignore[no-untyped-call,unused-ignore]
+            for channel in self._channels.values()
+        ]
+        self._timeout_s = timeout_s
         self._lists = Remembered[None, list[EnvironmentView]](lambda _: self.ask(), keep_s=_KEEP_LIST_S)
         self._opened = Remembered[Wanted, Opening](
-            lambda wanted: preflight(self._stub, wanted, timeout_s),
+            self._open,
             keep_s=_KEEP_OPENED_S,
             worth_keeping=lambda opening: opening.known and opening.refusal is None,
         )
         self._words = Remembered[tuple[str, str, tuple[str, ...]], tuple[str, ...]](self._gather, keep_s=_KEEP_OPENED_S)
 
     async def ask(self) -> list[EnvironmentView]:
-        """Everything that the service knows now, in order of id. Raises Problem 503 when it does not answer."""
-        try:
-            answer = await self._stub.ListEnvironments(
-                env_pb2.ListEnvironmentsRequest(), timeout=self._timeout_s, wait_for_ready=True
-            )
-        except grpc.aio.AioRpcError as error:
-            sentence = f"the environment service at {self._address} does not answer: {error.code().name}"
-            raise Problem(503, sentence, headers={"Retry-After": "2"}) from error
-        return [_view(entry) for entry in answer.environments]
+        """Everything that a service knows now, in order of id. Raises Problem 503 when none answers."""
+        end = time.monotonic() + self._timeout_s
+        while True:
+            for stub in list(self._stubs):
+                try:
+                    answer = await stub.ListEnvironments(env_pb2.ListEnvironmentsRequest(), timeout=self._timeout_s)
+                except grpc.aio.AioRpcError as error:
+                    failure = error
+                    continue
+                self._stubs.sort(key=lambda one, first=stub: one is not first)  # type: ignore[misc]
+                return [_view(entry) for entry in answer.environments]
+            if time.monotonic() >= end:
+                sentence = f"the environment service at {', '.join(self._channels)} does not answer: "
+                raise Problem(503, sentence + failure.code().name, headers={"Retry-After": "2"}) from failure
+            await asyncio.sleep(_ASK_AGAIN_S)
 
     async def list(self) -> list[EnvironmentView]:
         """As `ask`; the answer may be some seconds old."""
@@ -76,17 +91,34 @@ class EnvironmentCatalogue:
         """
         return await self._words.get((environment, json.dumps(kwargs, sort_keys=True), splits))
 
+    async def _open(self, wanted: Wanted) -> Opening:
+        asked = self._stubs[0]
+        opening = await preflight(asked, wanted, self._timeout_s)
+        if opening.known or not await self._moved_on(asked):
+            return opening
+        return await preflight(self._stubs[0], wanted, self._timeout_s)
+
     async def _gather(self, wanted: tuple[str, str, tuple[str, ...]]) -> tuple[str, ...]:
+        asked = self._stubs[0]
         try:
-            return tuple(await gathered_words(self._stub, *wanted))
+            return tuple(await gathered_words(asked, *wanted))
         except grpc.aio.AioRpcError as error:
             if error.code() in REFUSALS:
                 raise WordsUnknown(str(error.details())) from error
+            if await self._moved_on(asked):
+                return await self._gather(wanted)
             sentence = f"the environment service has no room to gather the words of {wanted[0]}: {error.code().name}"
             raise Problem(503, sentence, headers={"Retry-After": "5"}) from error
 
+    async def _moved_on(self, asked: env_pb2_grpc.EnvironmentServiceAsyncStub) -> bool:
+        """Whether the one that was asked does not answer any more, and another one does."""
+        with suppress(Problem):
+            await self.ask()
+        return self._stubs[0] is not asked
+
     async def close(self) -> None:
-        await self._channel.close(grace=None)
+        for channel in self._channels.values():
+            await channel.close(grace=None)
 
 
 def _view(entry: env_pb2.EnvironmentInfo) -> EnvironmentView:

@@ -11,9 +11,9 @@ class DeadLetterView(Document):
     id: str
     """`<stream>.<owner>.<entry>`."""
     stream: str
-    """groups, episodes, scored, events, requests or replies."""
+    """groups, episodes, scored, events, requests, replies, or queue."""
     owner: str
-    """The job, inference replica or rollout worker whose stream it is."""
+    """The job, inference replica or rollout worker whose stream it is; `trainer`: the trainers' queue."""
     job_id: str | None
     """Null: the stream belongs to no job; only an administrator sees the letter."""
     service: str
@@ -60,4 +60,4 @@ class RetriedLetter(Document):
     stream: str
     owner: str
     entry_id: str
-    """Id of the new entry in the stream."""
+    """Id of the new entry in the stream; in the trainers' queue the job that it names."""

@@ -60,10 +60,10 @@ class ListsEnvironments(env_pb2_grpc.EnvironmentServiceServicer):
 
 
 @contextmanager
-def environment_service() -> Iterator[str]:
+def environment_service(servicer: ListsEnvironments | None = None) -> Iterator[str]:
     """Address of a service that lists `ENVIRONMENTS`."""
     server = grpc.server(ThreadPoolExecutor(2))
-    env_pb2_grpc.add_EnvironmentServiceServicer_to_server(ListsEnvironments(), server)
+    env_pb2_grpc.add_EnvironmentServiceServicer_to_server(servicer or ListsEnvironments(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

@@ -12,6 +12,8 @@ import httpx
 import pytest
 from redis import Redis
 
+from services.api.sync.broker import job_named_in
+from services.api.sync.fair_queue import WAITING_LIST
 from services.contracts import keys
 from services.contracts.messages import JobEvent, OpenedGroup, encode
 from services.kit.dead_letters import MOST_BYTES, dead_letters
@@ -213,3 +215,26 @@ def test_letters_wait_for_a_redis_that_is_away(tmp_path: Path) -> None:
         httpx.Client(base_url=process.url, timeout=90) as client,
     ):
         assert client.get("/v1/dead-letters").status_code == 503
+
+
+def test_letters_of_the_trainers_queue_are_listed_shown_retried_and_dropped(
+    http: httpx.Client, redis: Redis, api: ApiProcess, job: str
+) -> None:
+    (message,) = [one for one in redis.lrange(WAITING_LIST, 0, -1) if job_named_in(one) == job]  # type: ignore[union-attr]
+    redis.lrem(WAITING_LIST, 1, message)
+    whole, rubbish = (redis.xadd("trainer:dead", {"cause": "no message", "p": p}).decode() for p in (message, b"\xff"))  # type: ignore[union-attr]
+    names = [f"queue.trainer.{one}" for one in (whole, rubbish)]
+    found = {one["id"]: one for one in listed(http)}
+    assert {(found[name]["service"], found[name]["cause"], found[name]["job_id"]) for name in names} == {
+        ("trainer", "no message", None)
+    }
+    shown = http.get(f"/v1/dead-letters/{names[0]}").raise_for_status().json()
+    assert job in shown["fields"][0]["text"]
+    refused = http.post(f"/v1/dead-letters/{names[1]}:retry")
+    assert (refused.status_code, "names none" in refused.json()["detail"]) == (409, True)
+    retried = http.post(f"/v1/dead-letters/{names[0]}:retry").raise_for_status().json()
+    assert retried["entry_id"] == job
+    assert job in api.queued_jobs()
+    assert http.post(f"/v1/dead-letters/{names[0]}:retry").status_code == 404, "once"
+    assert http.delete(f"/v1/dead-letters/{names[1]}").status_code == 204
+    assert not redis.exists("trainer:dead") or not redis.xlen("trainer:dead")

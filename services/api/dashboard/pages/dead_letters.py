@@ -32,7 +32,7 @@ async def letters(
 ) -> Response:
     """The newest first."""
     try:
-        found = await dead_letters.listed(parts.database, parts.redis, caller, job_id)
+        found = await dead_letters.listed(parts.database, parts.letters, caller, job_id)
     except (RedisError, OSError) as error:
         raise _AWAY from error
     shown, older = cut(found, offset_of(cursor) if cursor else 0, PAGE)
@@ -44,7 +44,7 @@ async def letters(
 async def letter(letter_id: LetterId, request: Request, parts: Parts, caller: Asking) -> Response:
     """What it holds, and what can be done with it."""
     try:
-        found = await dead_letters.shown(parts.database, parts.redis, caller, letter_id)
+        found = await dead_letters.shown(parts.database, parts.letters, caller, letter_id)
     except (RedisError, OSError) as error:
         raise _AWAY from error
     return await page(request, "dead_letter.html", letter=found)
@@ -57,7 +57,7 @@ async def command(
     """Retry or drop it."""
     act = dead_letters.retried if verb == "retry" else dead_letters.dropped
     try:
-        await act(parts.database, parts.redis, caller, letter_id)
+        await act(parts.database, parts.letters, caller, letter_id)
     except (RedisError, OSError) as error:
         raise _AWAY from error
     place = dead_letters.place_of(letter_id)

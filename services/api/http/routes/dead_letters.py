@@ -35,28 +35,28 @@ OfJob = Annotated[str | None, Query(max_length=32, pattern=TEXT, description="On
 async def list_dead_letters(parts: Parts, caller: Asking, wanted: WantedPage, job_id: OfJob = None) -> DeadLetterPage:
     """Messages that were set aside, the newest first: those of the caller's jobs, for administrators all."""
     with _answering():
-        return wanted.page(DeadLetterPage, await dead_letters.listed(parts.database, parts.redis, caller, job_id))
+        return wanted.page(DeadLetterPage, await dead_letters.listed(parts.database, parts.letters, caller, job_id))
 
 
 @router.get("/{letter_id}", responses=responses(404, 503))
 async def show_dead_letter(letter_id: LetterId, parts: Parts, caller: Asking) -> DeadLetterDetail:
     """One dead letter with its content, of each field the first 4096 bytes."""
     with _answering():
-        return await dead_letters.shown(parts.database, parts.redis, caller, letter_id)
+        return await dead_letters.shown(parts.database, parts.letters, caller, letter_id)
 
 
 @router.post("/{letter_id}:retry", responses=responses(404, 409, 503))
 async def retry_dead_letter(letter_id: LetterId, parts: Parts, caller: Asking) -> RetriedLetter:
     """Put the message back into its stream, once; in the same moment the dead letter is gone."""
     with _answering():
-        return await dead_letters.retried(parts.database, parts.redis, caller, letter_id)
+        return await dead_letters.retried(parts.database, parts.letters, caller, letter_id)
 
 
 @router.delete("/{letter_id}", status_code=204, responses=responses(404, 409, 503))
 async def drop_dead_letter(letter_id: LetterId, parts: Parts, caller: Asking) -> None:
     """Delete a dead letter for good. 409 while its group waits for it."""
     with _answering():
-        await dead_letters.dropped(parts.database, parts.redis, caller, letter_id)
+        await dead_letters.dropped(parts.database, parts.letters, caller, letter_id)
 
 
 @contextmanager

@@ -1,4 +1,10 @@
-"""Addresses of environment services, as settings name them."""
+"""Addresses of services, as settings name them: host:port, several with commas between them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -7,3 +13,12 @@ def split_address(address: str) -> tuple[str, int]:
     if not host or not colon or not port.isdigit() or not 0 < int(port) < 65_536:
         raise ValueError(f"want host:port, several with commas between them, got {address.strip()!r}")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _checked(listed: str) -> str:
+    for one in listed.split(","):
+        split_address(one)
+    return listed
+
+
+Addresses = Annotated[str, AfterValidator(_checked)]
