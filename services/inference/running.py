@@ -106,4 +106,5 @@ async def _sign_off(redis: Redis, registry: Registry, name: str) -> None:
 
 def _detail(replica: Replica, consumer: RequestConsumer) -> dict[str, object]:
     counters = {**asdict(replica.sampler.counters), "unreadable_requests": consumer.refused}
-    return {"status": replica.status().model_dump(), "counters": counters}
+    engine = {} if replica.engine is None else dict(replica.engine.statistics)
+    return {"status": replica.status().model_dump(), "counters": counters, "engine": engine}
