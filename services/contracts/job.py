@@ -15,12 +15,13 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from services.contracts.acting import SINGLE_TURN as SINGLE_TURN
 from services.contracts.acting import Environment
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
-from services.contracts.effectless_options import Effect, without_effect
+from services.contracts.effectless_options import Effect, effective_with, without_effect
 from services.contracts.model import Model, ScratchModel, WarmStart
 from services.contracts.plain_errors import NAME_PATTERN
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
 from services.contracts.spec_keys import leaf_paths, told, without_short_forms
+from services.contracts.vllm_options import VllmOptions
 
 __all__ = [
     "Algorithm",
@@ -111,13 +112,23 @@ class Checkpoint(Section):
     """Checkpoints that are kept, the newest ones."""
 
 
-class Inference(Section):
-    """Which engine samples."""
+class Inference(VllmOptions):
+    """Which engine samples, and how vLLM is started."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (
+        *(effective_with(option, "engine", ["vllm"]) for option in VllmOptions.OF_VLLM),
+        Effect("vllm_enable_prefix_caching", ("deterministic",), lambda asked: not asked, "deterministic: false"),
+    )
 
     engine: Literal["vllm", "transformers"] = "vllm"
     """`vllm` is the fast one; `transformers` needs no second installation."""
     deterministic: bool = False
     """Sample each prompt as if it were alone, so that two runs of one spec are bit-equal, through kills too; slower."""
+
+    @property
+    def options(self) -> VllmOptions:
+        """Those of vLLM alone."""
+        return VllmOptions.model_validate(self.model_dump(include=set(VllmOptions.OF_VLLM)))
 
 
 TrackerName = Literal["mlflow", "wandb", "trackio"]
@@ -208,6 +219,11 @@ class JobSpec(Section):
                 "deterministic: want max_staleness: 0 with it (otherwise timing decides which version samples), "
                 f"got {self.rollout.max_staleness}"
             )
+        if (scratch := self.model.scratch) and self.max_model_len > scratch.max_position_embeddings:
+            raise ValueError(
+                f"vllm_max_model_len: want <= {scratch.max_position_embeddings} (max_position_embeddings), "
+                f"got {self.max_model_len}"
+            )
         if self.model.scratch and (without := self._needs_a_chat_template()):
             raise ValueError(f"{without}: want a model whose tokenizer has a chat template with it, got scratch")
         return self
@@ -222,8 +238,9 @@ class JobSpec(Section):
             )
         if self.prompt_and_response_tokens > self.max_model_len:
             name = "max_prompt_tokens + max_completion_length" if context is None else "max_context_tokens"
+            key = "vllm_max_model_len" if self.inference.vllm_max_model_len else "max_position_embeddings"
             raise ValueError(
-                f"{name}: want <= {self.max_model_len} (max_position_embeddings), got {self.prompt_and_response_tokens}"
+                f"{name}: want <= {self.max_model_len} ({key}), got {self.prompt_and_response_tokens}"
             )
         return self
 
@@ -287,6 +304,8 @@ class JobSpec(Section):
     @property
     def max_model_len(self) -> int:
         """Longest sequence the engine is started for, tokens."""
+        if (said := self.inference.vllm_max_model_len) is not None:
+            return said
         return self.model.scratch.max_position_embeddings if self.model.scratch else self.prompt_and_response_tokens
 
     def fingerprint(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.contracts.vllm_options import VllmOptions
+
 
 class PolicyProbe(BaseModel):
     """What the trainer says of a few prompts under a version's weights: a replica that loaded them must agree."""
@@ -43,12 +45,14 @@ class PolicyManifest(BaseModel):
     """A prompt's tokens and log-probabilities may not depend on the prompts that it meets in the engine."""
     adapter_rank: int = Field(0, ge=0)
     """Rank of the LoRA adapter that `path` holds in peft's format; 0: it holds the whole model's weights."""
+    vllm: VllmOptions = VllmOptions()
+    """How a vLLM server is started for it."""
     probe: PolicyProbe | None = None
     """None: of a trainer that made none; then a replica has nothing to compare with."""
 
     def same_start(self, other: PolicyManifest) -> bool:
         """Whether one engine, once started, can serve both versions."""
-        fields = ("base_sha", "torch_dtype", "max_model_len", "deterministic", "adapter_rank")
+        fields = ("base_sha", "torch_dtype", "max_model_len", "deterministic", "adapter_rank", "vllm")
         return all(getattr(self, name) == getattr(other, name) for name in fields)
 
 

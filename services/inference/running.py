@@ -121,4 +121,5 @@ def _add_to(sources: Sources, redis: Redis, replica: Replica, consumer: RequestC
 
 def _detail(replica: Replica, consumer: RequestConsumer) -> dict[str, object]:
     counters = {**asdict(replica.sampler.counters), "unreadable_requests": consumer.refused}
-    return {"status": replica.status().model_dump(), "counters": counters}
+    engine = {} if replica.engine is None else dict(replica.engine.statistics)
+    return {"status": replica.status().model_dump(), "counters": counters, "engine": engine}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from services.contracts.policy import PolicyManifest
 
@@ -51,7 +55,17 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
         "--weight-transfer-config": '{"backend": "file"}',
         "--shutdown-timeout": "5",
     }
+    options = manifest.vllm
     switches = ["--disable-uvicorn-access-log"]
+    sizes = {
+        "--max-num-seqs": options.vllm_max_num_seqs,
+        "--quantization": options.vllm_quantization,
+        "--tensor-parallel-size": options.vllm_tensor_parallel_size,
+        "--pipeline-parallel-size": options.vllm_pipeline_parallel_size,
+    }
+    flags |= {flag: str(value) for flag, value in sizes.items() if value not in (None, 1)}
+    if not options.vllm_enable_prefix_caching:
+        switches.append("--no-enable-prefix-caching")
     if manifest.adapter_rank:
         switches.append("--enable-lora")
         flags["--max-lora-rank"] = str(next(rank for rank in LORA_RANKS if rank >= manifest.adapter_rank))
@@ -61,14 +75,27 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
         if not cuda:
             flags["--max-num-seqs"] = "1"  # batch invariance is for accelerators alone
     if cuda:
-        flags["--gpu-memory-utilization"] = str(limits.gpu_memory)
+        flags["--gpu-memory-utilization"] = str(options.vllm_gpu_memory_utilization or limits.gpu_memory)
     else:
         flags["--kv-cache-memory-bytes"] = str(limits.kv_cache_mib << 20)
         flags["--block-size"] = str(CPU_BLOCK_TOKENS)
-        flags["--distributed-executor-backend"] = "uni"
+        flags["--distributed-executor-backend"] = "uni" if options.devices == 1 else "mp"
         # seeds with chunked prefill end vLLM 0.32's CPU engine; compiling takes longer than a small model saves
         switches += ["--enforce-eager", "--no-enable-chunked-prefill"]
+    for name, value in options.vllm_engine_kwargs.items():
+        _pass_on(flags, switches, name.replace("_", "-"), value)
     return [*(part for pair in flags.items() for part in pair), *switches]
+
+
+def _pass_on(flags: dict[str, str], switches: list[str], name: str, value: JsonValue) -> None:
+    """Add an option as vLLM's command line has it; it takes the place of ours."""
+    if isinstance(value, bool):
+        for switch in (f"--{name}", f"--no-{name}"):
+            if switch in switches:
+                switches.remove(switch)
+        switches.append(f"--{name}" if value else f"--no-{name}")
+    elif value is not None:
+        flags[f"--{name}"] = json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def environment(api_key: str, manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) -> dict[str, str]:
@@ -88,4 +115,13 @@ def environment(api_key: str, manifest: PolicyManifest, limits: VllmLimits, *, c
     if not cuda:
         variables |= {"OMP_NUM_THREADS": str(limits.torch_threads), "TORCHDYNAMO_DISABLE": "1"}
         variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        if manifest.vllm.devices > 1:
+            variables["VLLM_CPU_OMP_THREADS_BIND"] = cores_of_each(manifest.vllm.devices, limits.torch_threads)
     return variables
+
+
+def cores_of_each(processes: int, threads: int) -> str:
+    """Cores for each process, as vLLM reads them: `0,1|2,3`. Where there are too few, processes share them."""
+    cores = sorted(os.sched_getaffinity(0))
+    dealt = [[cores[(process * threads + one) % len(cores)] for one in range(threads)] for process in range(processes)]
+    return "|".join(",".join(str(core) for core in sorted(set(mine))) for mine in dealt)

@@ -1,6 +1,7 @@
 """Errors while a group is played, one class per reason. An error never becomes a reward."""
 
 from services.contracts.faults import FaultClass
+from services.contracts.tokenizer_files import TokenizerError as TokenizerError
 from services.ledger import DropReason
 
 
@@ -60,7 +61,3 @@ class ModelFault(Exception):
 
 class JobNotReady(Exception):
     """The job's spec, environment or tokenizer is not there yet; ask again later."""
-
-
-class TokenizerError(ValueError):
-    """The policy's folder lacks what is needed; the message names the file."""

@@ -14,10 +14,11 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer
 
 from services.contracts.arrays import pack_int32, unpack_int32
+from services.contracts.tokenizer_files import TokenizerFiles, tokenizer_in
 from services.rollout.errors import TokenizerError
 from services.rollout.outside import OutsideGuard, Quote
 from services.rollout.templates import ChatOptions, ChatTemplate
-from services.rollout.tokenizer_files import TokenizerFiles, stop_tokens
+from services.rollout.tokenizer_files import stop_tokens
 
 CACHED_TEXTS = 4_096
 """States recur: most prompts of a small environment were encoded before."""
@@ -120,15 +121,8 @@ def load_tokens(folder: Path) -> PolicyTokens:
     Raises:
         TokenizerError: no tokenizer.json, a file that cannot be read, or no end-of-sequence token named anywhere.
     """
-    if not (folder / "tokenizer.json").is_file():
-        raise TokenizerError(f"want {folder}/tokenizer.json, the file does not exist")
-    files = TokenizerFiles(folder)
-    tokenizer = _tokenizer(folder / "tokenizer.json")
-    # the file keeps what its last user had set; a prompt is never to be cut or filled up here
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer, files = tokenizer_in(folder), TokenizerFiles(folder)
     special, template = files.special(), files.chat_template()
-    tokenizer.add_tokens(files.added(tokenizer))
     stop = stop_tokens(files, tokenizer, _chat(template, special))
     if not stop.ids:
         raise TokenizerError(
@@ -136,13 +130,6 @@ def load_tokens(folder: Path) -> PolicyTokens:
             "tokenizer_config.json, found none"
         )
     return PolicyTokens(tokenizer, stop.ids, chat_template=template, special=special, warning=stop.disagreement)
-
-
-def _tokenizer(file: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises Exception itself
-        raise TokenizerError(f"{file}: want a tokenizer of the tokenizers library, got {error}") from error
 
 
 def _chat(template: str | None, special: dict[str, str]) -> ChatTemplate | None:

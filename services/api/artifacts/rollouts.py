@@ -29,6 +29,7 @@ from services.contracts.rest.rollouts import (
     StepMember,
     StepView,
 )
+from services.contracts.tokenizer_files import tokenizer_in
 
 _KEPT_INDEXES = 4_096
 
@@ -261,15 +262,15 @@ def _step(step: Step, words: Words, label: int, members: list[StepMember], figur
 
 def _words(folder: Path) -> Words:
     """Token ids as the tokenizer of the job's policy writes them; as numbers where it cannot be read."""
-    path = JobFolder(folder).base / "tokenizer.json"
+    base = JobFolder(folder).base
     try:
-        tokenizer = _tokenizer(path, path.stat().st_mtime_ns)
+        tokenizer = _tokenizer(base, (base / "tokenizer.json").stat().st_mtime_ns)
     except Exception:  # noqa: BLE001 - what the library raises for a file that is missing or is no tokenizer
         return lambda ids: " ".join(map(str, ids))
     return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=False))
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(path: Path, _changed_ns: int) -> Tokenizer:
+def _tokenizer(base: Path, _changed_ns: int) -> Tokenizer:
     """Kept, since reading a vocabulary of 150,000 takes half a second."""
-    return Tokenizer.from_file(str(path))
+    return tokenizer_in(base)

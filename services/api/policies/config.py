@@ -49,10 +49,12 @@ def config_problems(config: Mapping[str, object]) -> list[str]:
 
 def positions_problem(config: Mapping[str, object], spec: JobSpec) -> str | None:
     """Why the model cannot read a prompt and a reply of the job; None: it can, or the config names no limit."""
-    text, needed = text_config(config), spec.prompt_and_response_tokens
+    text, needed = text_config(config), max(spec.prompt_and_response_tokens, spec.max_model_len)
     key = next((key for key in _POSITIONS if _is_count(text.get(key))), None)
     if key is None or (limit := _positions(text, key)) >= needed:
         return None
+    if spec.inference.vllm_max_model_len == needed:
+        return f"{CONFIG}: {key}: want at least {needed} (vllm_max_model_len), got {limit}"
     parts = f"max_prompt_tokens {spec.environment.max_prompt_tokens} and max_completion_length "
     parts += f"{spec.rollout.max_completion_length}"
     if spec.environment.interaction == "conversation":

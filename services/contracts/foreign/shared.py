@@ -54,7 +54,7 @@ SHARED: tuple[Foreign, ...] = (
             " bnb_4bit_use_double_quant bnb_4bit_quant_storage load_in_4bit load_in_8bit"),
     *absent(ONE_GPU, "deepspeed fsdp fsdp_config ddp_find_unused_parameters ddp_timeout ddp_backend"
             " zero_hpz_partition_size"
-            " deepspeed_autotp_size vllm_data_parallel_size vllm_pipeline_parallel_size vllm_tensor_parallel_size"
+            " deepspeed_autotp_size"
             " sequence_parallel_size tensor_model_parallel_size pipeline_model_parallel_size context_parallel_size"
             " expert_model_parallel_size ds3_gather_for_generation use_ray device_groups device_map max_memory"
             " average_tokens_across_devices nproc_per_node nnodes node_rank"),
@@ -64,14 +64,17 @@ SHARED: tuple[Foreign, ...] = (
             " move_model_batches vllm_enable_sleep_mode vllm_model_impl enable_flattened_weight_sync infer_backend"
             " use_transformers_paged use_transformers_continuous_batching transformers_continuous_batching_config"
             " vllm_use_async_engine"),
+    *absent("each replica of the inference service is a vLLM of its own; start more of them",
+            "vllm_data_parallel_size"),
+    instead("vllm_enforce_eager", "vllm_engine_kwargs", "as {enforce_eager: true}"),
+    instead("vllm_disable_custom_all_reduce", "vllm_engine_kwargs", "as {disable_custom_all_reduce: true}"),
+    instead("vllm_disable_cascade_attn", "vllm_engine_kwargs", "as {disable_cascade_attn: true}"),
+    instead("vllm_enable_expert_parallel", "vllm_engine_kwargs", "as {enable_expert_parallel: true}"),
+    instead("vllm_speculative_config", "vllm_engine_kwargs", "as {speculative_config: ...}"),
     *absent("the operator of the stack sets what vLLM may use (services/inference/README.md)",
-            "vllm_gpu_memory_utilization vllm_enforce_eager vllm_enable_prefix_caching vllm_disable_custom_all_reduce"
-            " vllm_max_num_seqs vllm_engine_kwargs vllm_quantization vllm_speculative_config"
-            " vllm_disable_cascade_attn"
-            " vllm_enable_expert_parallel vllm_limit_mm_per_prompt vllm_mm_processor_cache_gb vllm_reasoning_parser"),
-    *absent("vLLM is started for max_prompt_tokens + max_completion_length", "vllm_max_model_len"
-            " vllm_max_model_length"
-            " max_model_len"),
+            "vllm_limit_mm_per_prompt vllm_mm_processor_cache_gb vllm_reasoning_parser"),
+    synonym("vllm_max_model_length", "vllm_max_model_len"),
+    synonym("max_model_len", "vllm_max_model_len"),
     *absent(NO_NUCLEUS, "top_p top_k min_p repetition_penalty generation_kwargs num_beams"),
     *absent("a reply ends at the model's own end tokens", "stop_words"),
     *absent("the reply is text that the environment reads; wanted forms are rewarded, not forced (reward_funcs:"

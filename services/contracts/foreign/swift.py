@@ -71,6 +71,8 @@ SWIFT_SAME = spaced(
     " cosine_max_len_value_wrong"
     " cosine_min_len_value_correct cosine_max_len_value_correct cosine_max_len repetition_n_grams"
     " repetition_max_penalty soft_max_length soft_cache_length"
+    " vllm_tensor_parallel_size vllm_pipeline_parallel_size vllm_gpu_memory_utilization vllm_max_model_len"
+    " vllm_max_num_seqs vllm_quantization vllm_enable_prefix_caching vllm_engine_kwargs"
 )
 """Names that are ours too."""
 

@@ -44,6 +44,7 @@ TRL_SAME = spaced(
     " num_generations max_completion_length temperature beta num_iterations epsilon epsilon_high delta"
     " importance_sampling_level reward_weights scale_rewards loss_type top_entropy_quantile entropy_coef seed"
     " lr_scheduler_type weight_decay max_grad_norm gradient_checkpointing reward_funcs chat_template_kwargs"
+    " vllm_tensor_parallel_size vllm_gpu_memory_utilization"
 )
 
 TRL_DEFAULTS: dict[str, object] = {

@@ -93,11 +93,17 @@ VERL: tuple[Foreign, ...] = (
             " critic.model.fsdp_config.optimizer_offload"),
     *absent(ONE_GPU, "trainer.n_gpus_per_node trainer.nnodes trainer.device ray_init.num_cpus trainer.balance_batch "
             + _under(_ACTOR, "fsdp_config.param_offload fsdp_config.optimizer_offload strategy"
-                     " ulysses_sequence_parallel_size") + " " + _under(_ROLLOUT, "tensor_model_parallel_size")
+                     " ulysses_sequence_parallel_size")
             + " actor_rollout_ref.ref.fsdp_config.param_offload"),
+    instead(f"{_ROLLOUT}.tensor_model_parallel_size", "vllm_tensor_parallel_size"),
+    instead(f"{_ROLLOUT}.gpu_memory_utilization", "vllm_gpu_memory_utilization"),
+    instead(f"{_ROLLOUT}.max_num_seqs", "vllm_max_num_seqs"),
+    instead(f"{_ROLLOUT}.max_model_len", "vllm_max_model_len"),
+    instead(f"{_ROLLOUT}.enforce_eager", "vllm_engine_kwargs", "as {enforce_eager: true}"),
+    instead(f"{_ROLLOUT}.enable_chunked_prefill", "vllm_engine_kwargs", "as {enable_chunked_prefill: true}"),
+    instead(f"{_ROLLOUT}.max_num_batched_tokens", "vllm_engine_kwargs", "as {max_num_batched_tokens: 8192}"),
     *absent("the stack runs vLLM, and its operator sets what it may use (services/inference/README.md)",
-            _under(_ROLLOUT, "gpu_memory_utilization enforce_eager free_cache_engine enable_chunked_prefill"
-                   " max_num_batched_tokens max_num_seqs max_model_len load_format mode layered_summon")),
+            _under(_ROLLOUT, "free_cache_engine load_format mode layered_summon")),
     *absent("forward passes are cut by --microbatch_tokens"
             " alone", _under(_ROLLOUT, "log_prob_micro_batch_size_per_gpu")
             + " actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu"),

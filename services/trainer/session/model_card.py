@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-from tokenizers import Tokenizer
-
 from services.contracts.archive import decoded, encoded_groups
 from services.contracts.arrays import unpack_int32
 from services.contracts.environment import EnvironmentInfo
@@ -21,6 +19,7 @@ from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import ContractError
 from services.contracts.summary import EvaluationResult
 from services.contracts.templates import reply_tags, template_file, template_text
+from services.contracts.tokenizer_files import tokenizer_in
 from services.presentation.evaluations import EVALUATION_LABELS
 from services.trainer.learner.files import write_text
 from services.trainer.storage.progress import Progress
@@ -179,7 +178,7 @@ def _example_prompt(subject: Subject) -> str | None:
             except (ContractError, IndexError):
                 return None
             ids = unpack_int32(episodes[0].steps[0].prompt_ids)
-            tokenizer = Tokenizer.from_file(str(subject.folder.base / "tokenizer.json"))
+            tokenizer = tokenizer_in(subject.folder.base)
             text: str = tokenizer.decode(ids, skip_special_tokens=False)
             return text
     return None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
-from services.api.artifacts.rollouts import RolloutArchive, RolloutFilter
+from services.api.artifacts.rollouts import RolloutArchive, RolloutFilter, _words
 from services.api.rest.problems import Problem
+from tests.model_folders import write_model
 from tests.rollout_archives import episode, scored, write
 
 
@@ -93,3 +96,14 @@ def test_what_is_not_there_is_404_and_what_is_no_archive_is_500(folder: Path) ->
     (folder / "rollouts" / "batch-00003.msgpack.zlib").write_bytes(b"junk")
     with pytest.raises(Problem, match="cannot be read"):
         names(folder, batch=3)
+
+
+def test_tokens_are_written_as_transformers_loads_the_tokenizer(tmp_path: Path) -> None:
+    """A token may stand in tokenizer_config.json or added_tokens.json alone."""
+    base = write_model(tmp_path / "base")
+    config = json.loads((base / "tokenizer_config.json").read_bytes())
+    config["added_tokens_decoder"] = {"512": {"content": "<tool>", "special": False}}
+    (base / "tokenizer_config.json").write_text(json.dumps(config))
+    ids = [512, 511]
+    assert _words(tmp_path)(ids) == "<tool><|im_end|>"
+    assert _words(tmp_path)(ids) == AutoTokenizer.from_pretrained(base).decode(ids)

@@ -1,5 +1,7 @@
 """The job spec: what it refuses, in which words, and its flags."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -267,3 +269,30 @@ def test_a_policy_from_scratch_has_no_chat_template_to_give_values_to(option: di
     with pytest.raises(SpecError, match=f"^{name}: want a model whose tokenizer has a chat template with it, got scr"):
         parse_spec({"model": {"scratch": {}}, "environment": {"system": "Be brief.", **option}})
     parse_spec({"model": {"model": "/folder"}, "environment": {"system": "Be brief.", **option}})
+
+
+def test_vllm_s_options_have_bounds_and_an_effect() -> None:
+    base: dict[str, Any] = {"model": {"model": "/folder"}, "rollout": {"max_completion_length": 100}}
+    job = parse_spec({**base, "inference": {"vllm_max_model_len": 512, "vllm_tensor_parallel_size": 2}})
+    assert job.max_model_len == 512
+    assert job.inference.options.devices == 2
+    for inference, said in {
+        "vllm_max_model_len": (
+            {"vllm_max_model_len": 200},
+            r"max_prompt_tokens \+ max_completion_length: want <= 200 \(vllm_max_model_len\), got 228",
+        ),
+        "transformers": (
+            {"vllm_max_num_seqs": 4, "engine": "transformers"},
+            "vllm_max_num_seqs: want engine: vllm with it, got engine: transformers",
+        ),
+    }.values():
+        with pytest.raises(SpecError, match=said):
+            parse_spec({**base, "inference": inference})
+    with pytest.raises(SpecError, match=r"vllm_max_model_len: want <= 256 \(max_position_embeddings\), got 512"):
+        parse_spec(
+            {
+                "model": {"scratch": {}},
+                "rollout": {"max_completion_length": 8},
+                "inference": {"vllm_max_model_len": 512},
+            }
+        )

@@ -4,8 +4,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from services.contracts.vllm_options import VllmOptions
 from services.inference.settings import Settings
-from services.inference.vllm_flags import VllmLimits, environment, on_cuda, server_flags
+from services.inference.vllm_flags import VllmLimits, cores_of_each, environment, on_cuda, server_flags
 from tests.unit.inference.policy_versions import any_manifest
 
 
@@ -70,3 +71,59 @@ def test_a_missing_redis_address_stops_the_start() -> None:
 def test_a_replica_s_name_is_plain(name: str) -> None:
     with pytest.raises(ValidationError, match="replica"):
         Settings(redis_url="redis://x", data_dir=Path("/data"), replica=name)
+
+
+def job_says(**options: object) -> list[str]:
+    manifest = any_manifest(0).model_copy(update={"vllm": VllmOptions.model_validate(options)})
+    return server_flags(manifest, VllmLimits(max_batch=7, gpu_memory=0.5), cuda=True)
+
+
+def test_what_a_job_says_comes_before_what_the_installation_says() -> None:
+    assert (value(job_says(), "--max-num-seqs"), value(job_says(), "--gpu-memory-utilization")) == ("7", "0.5")
+    flags = job_says(vllm_max_num_seqs=64, vllm_gpu_memory_utilization=0.9, vllm_quantization="fp8")
+    assert (value(flags, "--max-num-seqs"), value(flags, "--gpu-memory-utilization")) == ("64", "0.9")
+    assert value(flags, "--quantization") == "fp8"
+    assert "--no-enable-prefix-caching" in job_says(vllm_enable_prefix_caching=False)
+
+
+def test_a_replica_may_take_several_devices() -> None:
+    flags = job_says(vllm_tensor_parallel_size=4, vllm_pipeline_parallel_size=2)
+    assert (value(flags, "--tensor-parallel-size"), value(flags, "--pipeline-parallel-size")) == ("4", "2")
+    assert not {"--tensor-parallel-size", "--pipeline-parallel-size"} & set(job_says())
+
+
+def test_on_a_cpu_each_process_of_a_replica_has_cores_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {2, 3, 5})
+    assert cores_of_each(3, 1) == "2|3|5"
+    assert cores_of_each(2, 2) == "2,3|2,5"
+    manifest = any_manifest(0).model_copy(update={"vllm": VllmOptions(vllm_tensor_parallel_size=2)})
+    assert environment("key", manifest, VllmLimits(), cuda=False)["VLLM_CPU_OMP_THREADS_BIND"] == "2|3"
+    assert "VLLM_CPU_OMP_THREADS_BIND" not in environment("key", any_manifest(0), VllmLimits(), cuda=False)
+    assert value(server_flags(manifest, VllmLimits(), cuda=False), "--distributed-executor-backend") == "mp"
+
+
+def test_further_options_are_passed_on_and_take_the_place_of_ours() -> None:
+    flags = job_says(
+        vllm_engine_kwargs={
+            "max_num_batched_tokens": 8_192,
+            "enforce_eager": True,
+            "enable_chunked_prefill": False,
+            "speculative_config": {"method": "ngram"},
+        }
+    )
+    assert flags.count("--max-num-batched-tokens") == 1
+    assert value(flags, "--max-num-batched-tokens") == "8192"
+    assert {"--enforce-eager", "--no-enable-chunked-prefill"} <= set(flags)
+    assert value(flags, "--speculative-config") == '{"method": "ngram"}'
+
+
+@pytest.mark.parametrize("name", ["api_key", "model", "trust_remote_code", "logprobs_mode", "max-model-len", "seed"])
+def test_what_would_change_what_is_sampled_or_who_may_ask_is_not_passed_on(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"got {name}"):
+        job_says(vllm_engine_kwargs={name: 1})
+
+
+def test_an_engine_of_another_size_is_another_engine() -> None:
+    other = any_manifest(1).model_copy(update={"vllm": VllmOptions(vllm_max_num_seqs=3)})
+    assert any_manifest(0).same_start(any_manifest(1))
+    assert not any_manifest(0).same_start(other)
