@@ -1,7 +1,7 @@
 """Signs of life between processes of one machine: a file that the living one touches, and a count of looks in vain.
 
 A process that ended is noticed by whoever started it; one that hangs, or was stopped, only by the file that it leaves
-alone. It holds the process's id. `services.alive` looks at it in a container, `Stillness` in a supervisor.
+alone. It holds the process's id. `scripts/probe.sh` looks at it in a container, `Stillness` in a supervisor.
 """
 
 from __future__ import annotations
