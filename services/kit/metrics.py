@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, disable_create
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
-disable_created_metrics()  # a second series for each counter, which Prometheus does not need
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which Prometheus does not need
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 Families = Callable[[], Iterable[Metric]]
