@@ -37,7 +37,8 @@ class Settings(BaseSettings):
     vllm_device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where an NVIDIA driver is loaded."""
     vllm_start_s: float = Field(600.0, gt=0)
-    """Longest a server may take to answer, seconds (20 s is usual for a small model on an idle CPU)."""
+    """A starting server that shows nothing for so long hangs, seconds: no CPU time and no line in its log. How long the
+    whole start takes is not bounded (20 s is usual for a small model on an idle CPU)."""
     vllm_stop_s: float = Field(12.0, gt=0)
     """From SIGTERM to SIGKILL, seconds."""
     vllm_kv_cache_mib: int = Field(256, gt=0)

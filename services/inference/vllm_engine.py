@@ -9,6 +9,7 @@ Answers have no time limit: `watch.Watch` tells a dead server from a slow one.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import time
@@ -38,7 +39,6 @@ FRAME_HEADER_BYTES = 4
 METRICS_PATH, METRICS_TIMEOUT_S = "/metrics", 2.0
 HEALTH_EVERY_S = 0.2
 HEALTH_TIMEOUT_S = 5.0
-"""While a server starts, `start_s` bounds the whole of it."""
 
 _encoder = msgspec.msgpack.Encoder()
 _Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str]
@@ -181,7 +181,7 @@ class VllmEngine:
             transport=httpx.AsyncHTTPTransport(uds=str(process.socket), limits=httpx.Limits(max_connections=None)),
         )
         try:
-            await self._await_health(client, process, time.monotonic() + settings.start_s)
+            await self._await_health(client, process)
             self._observe(client, process)
             await self._post("/init_weight_transfer_engine", {"init_info": {"root": str(settings.data_dir.resolve())}})
         except EngineFailed:
@@ -196,13 +196,20 @@ class VllmEngine:
         self._pulse = asyncio.create_task(pulse.ask(watch.every_s))
         watch.start()
 
-    async def _await_health(self, client: httpx.AsyncClient, process: VllmProcess, deadline: float) -> None:
-        while not await _is_up(client):
-            if not process.alive:
-                raise EngineFailed(f"vLLM ended with status {await process.exited()}: {process.why()}")
-            if time.monotonic() > deadline:
-                raise EngineFailed(f"vLLM gave no answer within {self._settings.start_s:g} s: {process.why()}")
-            await asyncio.sleep(HEALTH_EVERY_S)
+    async def _await_health(self, client: httpx.AsyncClient, process: VllmProcess) -> None:
+        """A start may take as long as the model is large; one that shows nothing for `start_s` hangs."""
+        watch = Watch(Patience(self._settings.start_s, math.inf), process.signs)
+        watch.start()
+        try:
+            async with watch.guard("starting"):
+                while process.alive and not await _is_up(client):
+                    await asyncio.sleep(HEALTH_EVERY_S)
+        except EngineFailed as error:
+            raise EngineFailed(f"{error}: {process.why()}") from error
+        finally:
+            await watch.stop("it is up")
+        if not process.alive:
+            raise EngineFailed(f"vLLM ended with status {await process.exited()}: {process.why()}")
 
     def _adapter(self) -> tuple[int, str] | None:
         """(version, folder) of the adapter that new prompts are sampled with."""

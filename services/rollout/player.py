@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import structlog
 
 from services.contracts.ids import Purpose
-from services.contracts.messages import OpenedGroup
+from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.observation import KeyedObservation
 from services.ledger import Attempt, MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
@@ -27,6 +27,11 @@ log = structlog.get_logger("rollout")
 CONCURRENT_WRITES = 16
 """Episodes that all end in one turn are stored through so many connections."""
 
+OUTGROWN = "max_context_tokens: conversations outgrow {} tokens, and {}. The metric context_overflows says how often."
+OUTGROWN_BY = {
+    "restart": "begin anew with the task, history_length turns and the observation",
+    "end": "their episodes end there",
+}
 CUT = (
     "max_prompt_tokens: observations are longer than {} tokens allow, and the policy sees only their beginning; a "
     "larger max_prompt_tokens shows more. The metric cut_prompt_share says how many."
@@ -130,11 +135,21 @@ class Player:
         may_be_watched = self._watching if seat.group.purpose == Purpose.EVALUATION else None
         onlooker = None if may_be_watched is None else await may_be_watched()
         episode = await self._episode_play(seat, actor, onlooker).play(first)
-        if episode.cut_prompts and self._warnings is not None:
-            message = CUT.format(self._playbook.spec.environment.max_prompt_tokens)
-            await self._warnings.once(self._playbook.job_id, "cut prompts", message)
+        await self._warn(episode)
         async with self._writing:
             await self._ledger.record(episode, seat.group)
+
+    async def _warn(self, episode: Episode) -> None:
+        """Tell the user, once for each, that the policy was not shown everything."""
+        if self._warnings is None:
+            return
+        job, spec = self._playbook.job_id, self._playbook.spec
+        if episode.cut_prompts:
+            await self._warnings.once(job, "cut prompts", CUT.format(spec.environment.max_prompt_tokens))
+        if episode.context_overflows:
+            what = OUTGROWN_BY[spec.environment.context_overflow]
+            message = OUTGROWN.format(spec.prompt_and_response_tokens, what)
+            await self._warnings.once(job, "outgrown conversations", message)
 
     def _episode_play(self, seat: Seat, actor: Actor, onlooker: Onlooker | None) -> EpisodePlay:
         return EpisodePlay(self._playbook, seat, actor, self._environments, self._worker, onlooker=onlooker)

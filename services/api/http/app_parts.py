@@ -27,6 +27,7 @@ from services.api.settings import Settings
 from services.api.sql.database import Database
 from services.api.sync.dispatch import Dispatcher, celery_sender
 from services.api.sync.event_bus import News
+from services.api.sync.fair_queue import FairQueue
 from services.api.sync.leadership import lead
 from services.api.sync.lost_dispatches import Losses
 from services.api.sync.observer import Observer
@@ -74,9 +75,10 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
         observer = Observer(redis, database, news, log)
         dispatcher = Dispatcher(redis, broker, celery, told=observer.expect)
-        reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
+        queue = FairQueue(redis, broker, database)
+        reconciler = Reconciler(database, dispatcher, queue, log, interval_s=settings.reconcile_s)
         losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
-        waiting = WaitingJobs(redis, database, dispatcher, log, interval_s=settings.loss_s)
+        waiting = WaitingJobs(redis, queue, database, dispatcher, log, interval_s=settings.loss_s)
         admission = Admission(
             database,
             environments,

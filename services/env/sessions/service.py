@@ -51,6 +51,7 @@ REFUSALS: dict[FailedReason, type[EnvServiceError]] = {
     FailedReason.NOT_REPLAYABLE: NotReplayableError,
     FailedReason.DIVERGED: DivergedError,
     FailedReason.INFRA: ResetInfraError,
+    FailedReason.HUNG: ResetHungError,
 }
 """Reasons why a session cannot be opened that are not the environment's failure."""
 FAULTS = {FailedReason.ENV_BUG: FaultClass.ENV_BUG, FailedReason.MODEL: FaultClass.MODEL}
@@ -313,7 +314,8 @@ class EnvService:
             lease.seq = len(lease.actions)
             leases.append(lease)
         first = sessions[0][1]
-        group = Group(key, [lease.id for lease in leases], first.observation, first.score, first.warnings)
+        ids = [lease.id for lease in leases]
+        group = Group(key, ids, first.observation, first.score, first.warnings, first.tools_json)
         self._leases.add(group, leases, self._clock())
         OPEN_SECONDS.labels(environment).observe(self._clock() - began)
         return group
