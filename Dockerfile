@@ -44,6 +44,7 @@ ENV INFERENCE_VLLM_PYTHON=/usr/bin/python3
 ENTRYPOINT []
 
 FROM ${PACKAGES}
+COPY --chmod=755 scripts/probe.sh /usr/local/bin/gigpo-probe
 RUN --mount=type=bind,target=/source,rw pip install --no-cache-dir --no-deps /source
 # The root may be read-only: the standard library's byte code, which the base leaves out, is made here, and what a
 # library keeps in its user's home goes to /tmp.

@@ -41,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished cell left."""
+    """The results of a finished cell."""
 
     estimator: str
     seed: int

@@ -30,7 +30,7 @@ class GigpoError(Exception):
 
 
 class BadInput(GigpoError):
-    """What the caller gave cannot be done: flags, a file, a spec."""
+    """Wrong input of the caller: flags, a file, a spec."""
 
     exit_code = BAD_INPUT
 
@@ -46,7 +46,7 @@ class NoStack(Unreachable):
 
 
 class BadAnswer(GigpoError):
-    """What answers is not this API, or one of another version."""
+    """The answer is not of this API, or of another version of it."""
 
     exit_code = NO_API
 

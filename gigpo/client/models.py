@@ -109,8 +109,8 @@ class DryRun(Document):
     spec: JsonObject
     """Resolved: every default written out."""
     environment: JsonObject | None = None
-    """What the environment says of itself; None where no platform was asked."""
+    """The environment's description; None where no platform was asked."""
     estimates: JsonObject = Field(default_factory=dict)
     """Memory and tokens the job will need, by name."""
     warnings: list[JsonValue] = Field(default_factory=list)
-    """What is allowed and probably not meant."""
+    """Warnings: settings that are allowed and probably not meant."""

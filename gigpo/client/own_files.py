@@ -23,7 +23,7 @@ from gigpo.client.errors import BadInput
 
 MARKER = ".gigpo.json"
 ARRIVING = ".gigpo-arriving"
-"""Where files of a folder wait until all of them are there; what a killed process left in it is removed."""
+"""A folder in which files wait until all of them are there; remains of a killed process are removed."""
 _LOCK = ".gigpo-lock"
 """Held by who fills the temporary folder; it shows that gigpo has made that folder."""
 _SHOWN = 3

@@ -33,7 +33,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to s
 
 
 def _runs(context: typer.Context, parameter: typer.CallbackParam, given: Path) -> Path:
-    """Where none was named: the folder of the stack that is up here or in a folder above."""
+    """Without a named folder: the folder of the stack that is up here or in a folder above."""
     source = context.get_parameter_source(parameter.name or "")
     return found_runs(given) if source is not None and source.name.startswith("DEFAULT") else given
 

@@ -42,7 +42,7 @@ class RunningStack:
 
 
 def data_dir(runs: Path) -> Path:
-    """Where the stack of a results' folder keeps its data."""
+    """The data folder of the stack of a results' folder."""
     return runs / ".platform"
 
 
@@ -162,7 +162,7 @@ def stop_stack(runs: Path, pid: int) -> bool:
 
 
 def keep_stack(runs: Path) -> None:
-    """Let the stack live on when nobody uses it."""
+    """Let the stack live on without users."""
     (data_dir(runs) / _TEMPORARY).unlink(missing_ok=True)
 
 

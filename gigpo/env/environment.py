@@ -27,7 +27,7 @@ class CostClass(IntEnum):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What the service and a job may rely on."""
+    """The promises on which the service and a job rely."""
 
     deterministic: bool = True
     """Same seed, split, kwargs and actions give the same observations: a lost session can be replayed."""
@@ -42,7 +42,7 @@ class Capabilities:
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent sees."""
+    """One observation of the agent."""
 
     text: str
     anchor: str | None = None
@@ -54,7 +54,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What one action led to."""
+    """The result of one action."""
 
     observation: Observation
     reward: float = 0.0

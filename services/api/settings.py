@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     export_s: float = Field(5.0, gt=0)
     """Time between two readings of queues and ledgers for /metrics; a probe or a scrape reads nothing."""
     docs_url: str = Field("", pattern=r"^(https?://\S+)?$")
-    """Where the documentation is read; the dashboard links to it."""
+    """Address of the documentation; the dashboard links to it."""
     max_body_bytes: int = Field(1 << 20, ge=1024)
     drain_s: int = Field(3, ge=0)
     """After SIGTERM open calls, event streams included, have this long to end."""
@@ -157,7 +157,7 @@ class Settings(BaseSettings):
 
 
 def _weakness(key: str) -> str | None:
-    """Why this is no key that nobody can guess; the sentence does not repeat it."""
+    """Why this key is weak, without the key; None: it is strong."""
     if len(key) < _KEY_CHARACTERS or len(set(key)) < _KEY_DISTINCT:
         return f"want at least {_KEY_CHARACTERS} random characters, got {len(key)}, {len(set(key))} of them distinct"
     if not key.isascii() or not key.isprintable() or " " in key:

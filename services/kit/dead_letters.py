@@ -18,7 +18,7 @@ CAUSE_CHARACTERS = 1_000
 FIRST, TIMES = "first", "times"
 """Fields of a letter and of an entry that was put back: when it was set aside first, Unix ms, and how often."""
 OWN_FIELDS = ("cause", "id", FIRST, TIMES, "cut")
-"""What a letter has beside the entry's fields; the entry's own fields of these names are not kept."""
+"""Fields that a letter adds to the entry's own; the entry's fields of these names are not kept."""
 
 _SET_ENTRY_ASIDE = """
 local kind = redis.call('TYPE', KEYS[2]).ok
@@ -105,5 +105,5 @@ def is_wrong_type(error: ResponseError) -> bool:
 
 
 def aside(key: str) -> str:
-    """What a key is called once it is set aside; the same slot of a cluster."""
+    """The name of a key that was set aside; it stays in the same slot of a cluster."""
     return f"{key}:misplaced" if "{" in key else f"{{{key}}}:misplaced"

@@ -1,4 +1,4 @@
-"""Files that are there complete or not at all, whatever dies."""
+"""Files that are there complete or not at all, even after a crash."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from services.kit.dead_letters import FIRST, MOST_BYTES, OWN_FIELDS, TIMES, dead_letters, set_key_aside
 
 LETTERS_A_CALL = 50
-"""Letters that one script looks at: a letter may be large, and the server answers nobody meanwhile."""
+"""Letters that one script looks at. A letter may be large, and the server answers no other client meanwhile."""
 SHOWN_BYTES = 4_096
 """Of each field, as far as a letter is shown."""
 _READ = """

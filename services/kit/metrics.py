@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which Prometheus does not need
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 Families = Callable[[], Iterable[Metric]]

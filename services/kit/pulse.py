@@ -1,7 +1,7 @@
 """Signs of life between processes of one machine: a file that the living one touches, and a count of looks in vain.
 
-A process that ended is noticed by whoever started it; one that hangs, or was stopped, only by the file that it leaves
-alone. It holds the process's id. `services.alive` looks at it in a container, `Stillness` in a supervisor.
+A parent notices a process that ended. A process that hangs or was stopped is noticed only by the file that it leaves
+alone. It holds the process's id. `scripts/probe.sh` looks at it in a container, `Stillness` in a supervisor.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def pulse_thread(file: Path) -> None:
 
 @dataclass(frozen=True)
 class Sign:
-    """What one look at a process found."""
+    """The result of one look at a process."""
 
     life: object
     """Another value than the one before: it lives. None: nothing can be said of it."""
@@ -129,7 +129,7 @@ class Stillness:
 
 
 def sign_in(file: Path, pid: int) -> Sign:
-    """What the file that a process touches says of it, and the CPU time that it has used."""
+    """The sign in the file that a process touches, and the CPU time that the process has used."""
     try:
         file.with_suffix(".looked").touch()  # where we cannot, neither can the process
         return Sign(file.stat().st_mtime_ns, cpu_s(pid))

@@ -16,7 +16,7 @@ _TEXTS = (
 
 
 def redact_secrets(_logger: object, _method: str, event: MutableMapping[str, object]) -> dict[str, object]:
-    """A structlog processor: the event without secrets, at whatever depth. It comes after `format_exc_info`."""
+    """A structlog processor: the event without secrets, at any depth. It comes after `format_exc_info`."""
     return {name: _hidden(name, value) for name, value in event.items()}
 
 

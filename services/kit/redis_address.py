@@ -57,7 +57,7 @@ class RedisAddress:
 
     @property
     def secured(self) -> dict[str, str]:
-        """What a connection with TLS wants: a certificate of that CA for that host."""
+        """The requirements of a connection with TLS: a certificate of that CA for that host."""
         return {"ssl_cert_reqs": "required", **self.files} if self.tls else {}
 
 

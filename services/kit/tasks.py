@@ -81,7 +81,7 @@ async def beside(*loops: Loop) -> AsyncIterator[None]:
 
 
 def ending_the_process(work: Callable[[], None]) -> Callable[[], None]:
-    """`work` for a thread: an error in it, which nobody would notice, is logged and ends the process with status 1."""
+    """`work` for a thread. An error in it would go unnoticed, so it is logged and ends the process with status 1."""
 
     def watched() -> None:
         try:

@@ -1,4 +1,4 @@
-"""What a Redis of the user's own says of itself."""
+"""Reads the settings of a Redis that the user runs."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def require_free_port(port: int) -> None:
 
 
 def _holder(port: int) -> str:
-    """Who listens: another stack by its folder, a process by its command."""
+    """The listener: another stack by its folder, a process by its command."""
     try:
         listening = psutil.net_connections("tcp")
         pid = next(

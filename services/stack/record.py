@@ -13,7 +13,7 @@ from typing import IO
 
 LOCK, RECORD = "stack.lock", "stack.json"
 _TRIES, _BETWEEN_S = 20, 0.05
-"""Who looks whether the folder is held shares the lock for a moment."""
+"""A process that checks whether the folder is held shares the lock for a moment."""
 
 
 class AlreadyHeld(Exception):

@@ -17,7 +17,7 @@ class Finding(BaseModel):
     """`warning`: it works, with a limit; `bad`: jobs can't run."""
     what: str
     todo: str = ""
-    """What to do; empty: nothing."""
+    """The remedy; empty: none is needed."""
 
 
 def ok(name: str, what: str) -> Finding:

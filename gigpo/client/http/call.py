@@ -60,7 +60,7 @@ class Call(Generic[T]):
         return re.sub(r"\{(\w+)\}", lambda match: _segment(match.group(1), self.names[match.group(1)]), self.path)
 
     def value(self, answer: httpx.Response) -> T:
-        """What a whole answer says. Raises ApiRefused for a problem, BadAnswer for what is not this API's."""
+        """The content of a whole answer. Raises ApiRefused for a problem, BadAnswer for what is not this API's."""
         if not answer.is_success and answer.status_code not in self.accepted:
             raise refusal(answer)
         try:

@@ -13,7 +13,7 @@ from gigpo.client.http.call import Call
 
 
 class Arrival:
-    """What of a file has come so far."""
+    """The part of a file that has arrived."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -19,7 +19,7 @@ class Command:
     """A command with its arguments."""
 
     words: list[str]
-    """What follows the name of the program, in order."""
+    """The arguments after the name of the program, in order."""
     variables: dict[str, str] = field(default_factory=dict)
     """The script's own, and those that were set for the command."""
 

@@ -31,7 +31,7 @@ class Setting:
 
 @dataclass
 class Translation:
-    """What a script means here."""
+    """The translation of a script."""
 
     source: Source
     settings: dict[str, Setting] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Translation:
     left: list[tuple[str, str]] = field(default_factory=list)
     """(as it was written, why it is not in the job file)."""
     todo: list[str] = field(default_factory=list)
-    """What the user has to settle before the job can run."""
+    """Decisions that the user must make before the job can run."""
 
     def put(self, key: str, value: Any, comment: str) -> None:
         """Take a setting of the script, also one inside a mapping (`MAPPING.KEY`); a later one of the same key wins."""

@@ -16,7 +16,7 @@ from services.contracts.jobfolder import JobFolder
 
 @dataclass(frozen=True)
 class Entries:
-    """What lies in a job's folder."""
+    """The files in a job's folder."""
 
     written: Sequence[Path]
     """By the platform: these go with the job."""

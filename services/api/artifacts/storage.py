@@ -16,7 +16,7 @@ from services.contracts.jobfolder import FINAL, JobFolder
 from services.contracts.rest.checkpoints import CheckpointFile, CheckpointView
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-"""What a folder or file may be called; so no name can leave its folder."""
+"""Allowed names of folders and files; no such name can lead out of its folder."""
 _CHECKPOINT = re.compile(r"b[0-9]{6,}")
 """Named by the batches that it holds; the trainer sets broken ones aside under another name."""
 _HASHES = "hashes.json"
@@ -50,7 +50,7 @@ def checkpoint_files(folder: Path, name: str) -> dict[str, Path]:
 
 
 def checkpoint_file(folder: Path, name: str, file: str) -> Path:
-    """A file of a checkpoint. Raises Problem 404 for every other name, whatever it looks like."""
+    """A file of a checkpoint. Raises Problem 404 for every other name."""
     files = checkpoint_files(folder, name)
     if file not in files:
         raise not_found(f"file in checkpoint {name}", file)
@@ -58,7 +58,7 @@ def checkpoint_file(folder: Path, name: str, file: str) -> Path:
 
 
 def checkpoint_folder(folder: Path, name: str) -> Path:
-    """Where a complete checkpoint lies. Raises Problem 404."""
+    """The folder of a complete checkpoint. Raises Problem 404."""
     found = next((path for path in _checkpoint_folders(folder) if path.name == name), None)
     if found is None:
         raise not_found("checkpoint", name)
@@ -84,7 +84,7 @@ def delete_checkpoint(folder: Path, name: str, *, ended: bool) -> None:
 
 
 def deleted_folders(jobs: Path) -> list[Path]:
-    """What is left of jobs and checkpoints whose removal a process began and did not end."""
+    """Remains of jobs and checkpoints whose removal was begun and not finished."""
     return [path for place in ("", "j*/", "j*/checkpoints/") for path in jobs.glob(f"{place}.*{DELETED}")]
 
 

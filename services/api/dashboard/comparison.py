@@ -22,7 +22,7 @@ _NAMES = frozenset({"name", SEED})
 
 @dataclass(frozen=True)
 class Told:
-    """What a job has told of itself."""
+    """The recorded figures of one job."""
 
     metrics: Sequence[curves.Row]
     """A row a batch."""

@@ -24,7 +24,7 @@ Row = Mapping[str, object]
 Point = Mapping[str, float]
 
 _AXES = frozenset({"batch", "env_steps", "tokens", "at_unix_s"})
-"""What the x axis is made of."""
+"""The choices of the x axis."""
 _WANTED = frozenset(metric for panel in PANELS for metric, _ in panel.series) | _AXES
 _SUMMED = tuple(panel for panel in PANELS if panel.kind == "stack" and not panel.share)
 
@@ -59,7 +59,7 @@ def comparison_panels() -> list[Panel]:
 
 
 def point(row: Row) -> dict[str, float]:
-    """What the charts need of one batch's metrics."""
+    """The part of a batch's metrics that the charts draw."""
     found = {name: value for name, value in row.items() if name in _WANTED and isinstance(value, int | float)}
     for panel in _SUMMED:
         if parts := [found[metric] for metric, _ in panel.series if metric in found]:

@@ -97,4 +97,4 @@ FILTERS = {
     "instant": instant,
     "clock": clock,
 }
-"""What the templates know, by name."""
+"""The functions that templates may use, by name."""

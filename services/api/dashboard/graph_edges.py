@@ -55,7 +55,7 @@ class Edge:
 
     @property
     def label(self) -> Box:
-        """Where the action's name stands."""
+        """Place of the action's name."""
         letters = min(len(self.transition.action), LABEL_CHARACTERS)
         return Box(self.x, self.y, max(letters, 1) * CHARACTER_WIDTH, LABEL_HEIGHT)
 

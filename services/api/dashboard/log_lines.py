@@ -33,7 +33,7 @@ SHOWN = {
     "checkpoint": "checkpoints",
     "metrics": "batches",
 }
-"""What can be chosen, with its words."""
+"""The choices, with their labels."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ async def _redis_is_down(parts: Container) -> bool:
 
 
 def error_html(scope: Scope, problem: Mapping[str, object]) -> str:
-    """The page of a problem, also for a caller that nobody knows; it asks nothing that may be away."""
+    """The page of a problem, also for an unknown caller; it needs no service that may be away."""
     known = scope.get("state", {}).get("caller")
     return _templates.get_template("error.html").render(
         path=scope["path"], caller=known, with_login=False, redis_down=False, problem=problem, title=problem["title"]

@@ -13,7 +13,7 @@ DEFAULT_SPEC = files("services.contracts").joinpath("default.yaml").read_text()
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """What is wrong with one field of a text."""
+    """A problem with one field of a text."""
 
     field: str
     message: str

@@ -24,10 +24,10 @@ async def health(
     """`ok` when database and environment service answer, Redis takes writes, and each service's heartbeat is there."""
     names = ["database", "redis", "env", *services]
     checks: list[Awaitable[object]] = [database.ping(), _written(redis), environments.ask()]
-    checks += [_heartbeat(redis, service) for service in services]
-    answers = await asyncio.gather(*(_answer(check) for check in checks))
-    found = dict(zip(names, answers, strict=True))
-    return Health(status="ok" if set(answers) == {"ok"} else "degraded", checks=found)
+    answering = asyncio.gather(*(_answer(check) for check in checks))
+    answers, beats = await asyncio.gather(answering, _heartbeats(redis, services))
+    found = dict(zip(names, [*answers, *beats], strict=True))
+    return Health(status="ok" if set(found.values()) == {"ok"} else "degraded", checks=found)
 
 
 async def _answer(check: Awaitable[object]) -> str:
@@ -46,10 +46,19 @@ async def _written(redis: Redis) -> None:
     await redis.set(keys.WRITABLE, b"1", ex=60)  # a full disk still answers reads
 
 
-class NoHeartbeat(Exception):
-    """No instance of the service is alive."""
+async def _heartbeats(redis: Redis, services: Sequence[str]) -> list[str]:
+    """What is to be said of each service, after one look through Redis for all of them."""
+    present: set[str] = set()
+
+    async def look() -> None:
+        present.update(await present_names(redis))
+
+    said = await _answer(look()) if services else "ok"
+    if said != "ok":
+        return [said] * len(services)
+    beating = {service for service in services if any(name.startswith(_key_of(service)) for name in present)}
+    return ["ok" if service in beating else f"no live instance of {service}" for service in services]
 
 
-async def _heartbeat(redis: Redis, service: str) -> None:
-    if not await present_names(redis, service):
-        raise NoHeartbeat(f"no live instance of {service}")
+def _key_of(service: str) -> str:
+    return keys.service_heartbeat(service, "")

@@ -44,7 +44,7 @@ class Measure:
 
     @property
     def cause(self) -> str:
-        """What one alarm is about."""
+        """The cause of one alarm."""
         return f"{self.alarm}:{self.subject}" if self.subject else self.alarm
 
     @property

@@ -36,7 +36,14 @@ class Evidence:
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Groups that were never trained, by reason."""
     warnings: Sequence[str] = ()
-    """What the job's owner was told, the newest first."""
+    """Warnings of the job, the newest first."""
+
+    @property
+    def first_lesson(self) -> str:
+        """What helps a policy that does not know the tasks yet: only one from scratch can have a warm start."""
+        if self.setting("model.model"):
+            return "a system message with an example of a good reply, or a larger model"
+        return "a longer warm start"
 
     def setting(self, path: str, default: Any = None) -> Any:
         """A value of the spec by its dotted path."""

@@ -25,7 +25,7 @@ NEWEST_BATCHES, ENOUGH_GROUPS = 3, 64
 
 
 async def diagnose(database: Database, redis: Redis, archive: RolloutArchive, folder: Path, job: JobRow) -> Diagnosis:
-    """What keeps the job from learning."""
+    """The findings that keep the job from learning."""
     evidence = await gathered(database, redis, archive, folder, job)
     found = await asyncio.to_thread(findings, evidence)
     return Diagnosis(

@@ -100,8 +100,8 @@ def success_stays_zero(evidence: Evidence) -> Finding | None:
             figure("return_mean", evidence.recent("return_mean") or 0.0, "reward per episode, newest batches"),
         ],
         meaning="Random play does not win these tasks, so there is no success to learn from.",
-        advice="Begin with easier tasks or a warm start, raise max_turns and num_generations, or reward steps on the "
-        "way; `gigpo env check` shows what a random actor reaches.",
+        advice=f"Begin with easier tasks or {evidence.first_lesson}, raise max_turns and num_generations, or reward "
+        "steps on the way; `gigpo env check` shows what a random actor reaches.",
     )
 
 

@@ -84,7 +84,7 @@ async def live_steps(
 
 
 async def _told(redis: Redis, watch: Watch, position: str) -> list[tuple[str, AnyShown]]:
-    """What was told after the position, with the ids."""
+    """The messages after the position, with their ids."""
     read = await redis.xrange(watch.stream, f"({position}" if position else "-", count=_PAGE)
     entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", read or [])
     return [(entry_id.decode(), decoded(fields[FIELD.encode()])) for entry_id, fields in entries]

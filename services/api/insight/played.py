@@ -64,7 +64,7 @@ def sides(
 
 @dataclass(frozen=True)
 class Played:
-    """What one job did in some of its batches."""
+    """The play of one job in some of its batches."""
 
     job_id: str
     purpose: RolloutPurpose
@@ -72,7 +72,7 @@ class Played:
     table: StateTable
 
     def document(self) -> PlayedBatches:
-        """What it is, without the states."""
+        """Its description, without the states."""
         table = self.table
         return PlayedBatches(
             job_id=self.job_id,

@@ -81,15 +81,15 @@ def equal_groups(evidence: Evidence) -> Finding | None:
         "Most groups are equal",
         figures,
         meaning=f"{share:.0%} {what} have no advantage: their episodes ended alike, so they give no gradient.",
-        advice=_for_equal_groups(lost, won, len(silent) if evidence.judges_success else 0),
+        advice=_for_equal_groups(lost, won, len(silent) if evidence.judges_success else 0, evidence.first_lesson),
     )
 
 
-def _for_equal_groups(lost: int, won: int, silent: int) -> str:
+def _for_equal_groups(lost: int, won: int, silent: int, first_lesson: str) -> str:
     if silent and lost / silent > 0.5:
         return (
-            "No episode of these groups wins: raise num_generations, begin with easier tasks or a warm start, or let "
-            "the environment reward steps on the way."
+            f"No episode of these groups wins: raise num_generations, begin with easier tasks or {first_lesson}, or "
+            "let the environment reward steps on the way."
         )
     if silent and won / silent > 0.5:
         return "Every episode of these groups wins: give the job harder tasks, or set dynamic_sample: true."
@@ -178,8 +178,8 @@ def invalid_actions(evidence: Evidence) -> Finding | None:
             *(figure(f"action {action[:80]!r}", times / len(steps), "share of steps") for action, times in frequent),
         ],
         meaning=f"{share:.0%} of the replies are not actions of the environment, so most steps change nothing.",
-        advice="Look at the replies under Rollouts; a warm start, a prompt_template that names the form of a reply, "
-        "or a larger max_completion_length helps, and invalid_action_penalty teaches it.",
+        advice=f"Look at the replies under Rollouts. {evidence.first_lesson.capitalize()}, a prompt_template that "
+        "names the form of a reply, or a larger max_completion_length helps; invalid_action_penalty teaches the form.",
     )
 
 

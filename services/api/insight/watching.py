@@ -35,7 +35,7 @@ _PLAY = "w"
 
 @dataclass(frozen=True)
 class Watch:
-    """Where the steps of a watch are told."""
+    """The stream of a watch's steps."""
 
     watch_id: str
     player_job: str

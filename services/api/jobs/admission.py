@@ -47,7 +47,7 @@ from services.contracts.states import RETRIED, JobState
 
 @dataclass(frozen=True)
 class Call:
-    """Who asks, and what makes the call repeatable."""
+    """The caller, and the key that makes the call repeatable."""
 
     caller: Caller
     key: str | None
@@ -91,7 +91,7 @@ class Admission:
         self._runs_here, self._hub_models, self._user_files = runs_here, hub_models, user_files
 
     async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
-        """What a submission would run. Raises Problem 422 as the submission would."""
+        """The resolved job of a submission. Raises Problem 422 as the submission would."""
         spec, hub = await self._pinned(await self._kept(caller, spec))
         policy = await self._named_policy(caller, spec)
         environment, unsaid = await self._environment(caller, spec)

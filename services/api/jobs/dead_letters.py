@@ -40,7 +40,7 @@ _SUFFIX = dead_letters("")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a letter is."""
+    """The place of a letter."""
 
     kind: StreamKind
     owner: str
@@ -204,7 +204,7 @@ async def _of_unended_job(database: Database, caller: Caller, place: Place) -> b
 
 
 async def _want_reader(database: Database, servers: Servers, caller: Caller, place: Place) -> None:
-    """Raises Problem 409: nobody reads the stream any more."""
+    """Raises Problem 409: the stream has no reader any more."""
     if place.job_id is not None:
         if not await _of_unended_job(database, caller, place):
             raise _refusal("retry", place, "want a job that has not ended, got one that has")

@@ -21,7 +21,7 @@ FLOAT32_BYTES = 4
 ENGINE_CACHE_BYTES = 256 << 20
 """Key-value cache that an engine on a CPU is given by default; a GPU's takes what its own setting says."""
 SCRATCH_SPECIAL_TOKENS = 3
-"""What a policy from scratch has in its vocabulary beside the words of environment and template."""
+"""Entries in the vocabulary of a policy from scratch besides the words of environment and template."""
 _ACTIVATIONS_PER_TOKEN_AND_LAYER = 16
 """Numbers kept for the backward pass per token, layer and hidden unit: attention's and the MLP's inputs and outputs."""
 _STEP_BYTES, _TOKEN_BYTES, _ARCHIVED_STEP_BYTES = 1_000, 8, 700

@@ -20,7 +20,7 @@ Order = Literal["created", "name", "state", "progress", "success", "environment"
 
 @dataclass(frozen=True)
 class JobList:
-    """What of the jobs is wanted."""
+    """The filter and order of a list of jobs."""
 
     wanted: JobFilter = field(default_factory=JobFilter)
     search: str = ""

@@ -18,7 +18,7 @@ REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.St
 
 
 class Opening(NamedTuple):
-    """What an environment says of a job's kwargs."""
+    """An environment's answer to a job's kwargs."""
 
     refusal: str | None = None
     """Why it cannot be opened with them; None: it can, as far as is known now."""
@@ -30,7 +30,7 @@ class Opening(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What is tried."""
+    """The session that is tried."""
 
     environment: str
     kwargs_json: str

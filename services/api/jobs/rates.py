@@ -42,7 +42,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class EarlierJob:
-    """What an earlier job measured."""
+    """The rates of an earlier job."""
 
     spec: JobSpec
     parameters: int

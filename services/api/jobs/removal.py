@@ -48,7 +48,7 @@ class Removal:
     data_dir: Path
 
     async def remains(self, caller: Caller, job_id: str) -> JobRemains:
-        """What a deletion would take away. Raises Problem 404."""
+        """The effects of a deletion. Raises Problem 404."""
         job = await find(self.database, caller, job_id)
         return await self._remains(job.id, await asyncio.to_thread(entries, job_folder(self.data_dir, job.id)))
 

@@ -27,7 +27,7 @@ class NewKey:
 
 
 def new_key() -> NewKey:
-    """A key that nobody has seen."""
+    """A new key, not shown yet."""
     key_id, secret = secrets.token_hex(6), secrets.token_hex(24)
     return NewKey(key_id, f"gigpo_{key_id}_{secret}", _HASHER.hash(secret))
 

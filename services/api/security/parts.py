@@ -23,19 +23,19 @@ class Security:
     """The parts of one API process that decide who may do what."""
 
     keys_wanted: bool
-    """False: whoever reaches the loopback address is the administrator."""
+    """False: everybody who reaches the loopback address is the administrator."""
     authenticator: Authenticator
     sessions: Sessions
     rates: Rates
     audit: AuditLog
 
     def address(self, connection: HTTPConnection) -> str:
-        """Where a request comes from."""
+        """The origin of a request."""
         return connection.client.host if connection.client else "unknown"
 
 
 class NoAdministrator(Exception):
-    """Keys are wanted and nobody could make one."""
+    """Keys are required, and there is no administrator who could make one."""
 
 
 async def want_administrator(settings: Settings, database: Database) -> None:

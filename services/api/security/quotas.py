@@ -21,7 +21,7 @@ _RETRY_AFTER_S = 300
 
 @dataclass(frozen=True)
 class Usage:
-    """What a project's jobs take."""
+    """The resources of a project's jobs."""
 
     concurrent_jobs: int
     """Jobs that have not ended."""
@@ -36,7 +36,7 @@ def steps_wanted(spec: JobSpec) -> int:
 
 
 async def usage(session: AsyncSession, project: str) -> Usage:
-    """What the project uses now."""
+    """The current use of the project."""
     live = JobRow.state.not_in(_ENDED)
     query = select(func.count().filter(live), func.coalesce(func.sum(_steps()), 0)).where(JobRow.project_id == project)
     jobs, steps = (await session.execute(query)).one()

@@ -134,7 +134,7 @@ class Dispatcher:
         self._told([job_id])
 
     async def warn(self, job_id: str, message: str) -> None:
-        """What the job's owner should know, as an event among the others."""
+        """A warning for the job's owner, as an event."""
         await Warnings(self._redis, "api").warn(job_id, message)
         self._told([job_id])
 

@@ -50,7 +50,7 @@ class Follower:
 
 
 class News:
-    """Who follows which job in this process."""
+    """The followers of each job in this process."""
 
     def __init__(self) -> None:
         self._followers: dict[str, set[Follower]] = {}

@@ -6,7 +6,7 @@ import re
 
 _ID = re.compile(r"([0-9]{1,19})-([0-9]{1,10})")
 _MOST_MS, _MOST_SEQ = (1 << 63) - 1, (1 << 31) - 1
-"""What fits the columns of `EventRow`."""
+"""The longest id that fits the columns of `EventRow`."""
 
 Position = tuple[int, int]
 """(ms, seq): compares as the stream orders its ids."""

@@ -80,6 +80,8 @@ class ApiProcess:
     data_dir: Path
     redis_url: str
     process: subprocess.Popen[str]
+    metrics: str
+    """URL of its side port."""
 
     def say(self, job: str, kind: str, **content: Any) -> str:
         """Add an event to the job's stream, as the trainer does; returns its stream id. `at_unix_s` is when."""
@@ -131,7 +133,8 @@ def running_api(data_dir: Path, redis_url: str, env_address: str, **more: str) -
     try:
         line = process.stdout.readline()
         assert line, f"the API ended with {process.wait()} before it was ready"
-        yield ApiProcess(json.loads(line)["address"], data_dir, redis_url, process)
+        ready = json.loads(line)
+        yield ApiProcess(ready["address"], data_dir, redis_url, process, ready["metrics"])
     finally:
         process.terminate()
         try:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import httpx
 import psutil
 import pytest
 from env_caller import Caller
@@ -167,12 +168,17 @@ def test_a_wrong_setting_stops_the_start():
     assert done.stderr == "ENV_SERVICE_WORKERS: want a number >= 1, got '0'\n"
 
 
-def test_the_health_check_tells_a_service_that_serves_from_none(started: Started):
-    def check(port: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "services.env.edge.healthcheck"]
-        variables = os.environ | {"ENV_SERVICE_PORT": port}
-        answer = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
-        return answer.returncode, answer.stderr
-
-    assert check(started[1].rpartition(":")[2]) == (0, "")
-    assert check("1") == (1, "env: UNAVAILABLE\n")
+async def test_the_side_port_tells_a_service_that_serves_from_one_that_drains(started: Started, tmp_path: Path):
+    process, address = started
+    port = json.loads((tmp_path / "address.json").read_text())["metrics"]
+    async with calling(address) as caller, httpx.AsyncClient(base_url=port, timeout=30) as http:
+        leases = await caller.open()
+        assert (await http.get("/readyz")).text == "workers: ok\n"
+        assert f"gigpo_env_sessions {len(leases)}.0" in (await http.get("/metrics")).text.splitlines()
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            while (await http.get("/readyz")).text != "draining\n":
+                await asyncio.sleep(0.02)
+        assert (await http.get("/livez")).status_code == 200
+        await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
+    assert await ended(process) == 0

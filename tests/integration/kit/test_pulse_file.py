@@ -2,10 +2,6 @@
 
 import asyncio
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -47,22 +43,3 @@ async def test_a_loop_that_has_not_turned_for_long_touches_it_no_more(tmp_path: 
             await goes_on(file, 3)
         turns += 1
         await touched(file)
-
-
-def alive(file: Path, *options: str) -> int:
-    return subprocess.run([sys.executable, "-m", "services.alive", str(file), *options], check=False).returncode
-
-
-def test_the_check_of_containers_ends_what_hangs_and_only_that(tmp_path: Path):
-    file = tmp_path / "pulse"
-    assert alive(file, "--end") == 1  # it has not started yet
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as service:
-        file.write_text(str(service.pid))
-        assert alive(file, "--end") == 0
-        long_ago = time.time() - 1_000
-        os.utime(file, (long_ago, long_ago))
-        assert alive(file) == 1
-        assert service.poll() is None
-        service.send_signal(signal.SIGSTOP)
-        assert alive(file, "--end") == 1
-        assert service.wait(30) == -signal.SIGKILL

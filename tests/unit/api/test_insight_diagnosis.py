@@ -185,6 +185,16 @@ def test_a_few_steps_say_nothing_of_states() -> None:
     assert codes(batches(), [counting(steps=5, episodes=8)]) == set()
 
 
+@pytest.mark.parametrize("code", ["invalid_actions", "success_stays_zero"])
+def test_a_warm_start_is_advised_where_the_job_can_have_one(code: str) -> None:
+    rows = batches(60, success=0.0, return_mean=0.0, invalid_share=1.0)
+    pretrained = {**SPEC, "model": {"model": "models/qwen"}}
+    assert "warm start" in found(Evidence(spec=SPEC, metrics=rows))[code].advice
+    advice = found(Evidence(spec=pretrained, metrics=rows))[code].advice
+    assert "warm start" not in advice
+    assert "system message" in advice
+
+
 def test_invalid_actions_are_a_warning_and_nearly_all_of_them_a_problem() -> None:
     assert codes(batches(invalid_share=0.29)) == set()
     made = found(Evidence(spec=SPEC, metrics=batches(invalid_share=0.31)))["invalid_actions"]

@@ -25,7 +25,7 @@ from services.api.sync import feed
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 MOST_JOBS = 24
-"""Seeds of a few settings; more lines than that nobody tells apart."""
+"""Seeds of a few settings; more lines cannot be told apart."""
 CANDIDATES = 100
 Batch = Annotated[int, Query(ge=0, le=1 << 31)]
 

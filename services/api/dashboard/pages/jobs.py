@@ -107,7 +107,7 @@ async def job_list(request: Request, parts: Parts, caller: Asking, chosen: Chose
 
 @router.get("/jobs")
 async def short_of_a_job() -> RedirectResponse:
-    """Where somebody arrives who cuts the end off a job's address."""
+    """Answers the address of a job without the job's id: it leads to the list."""
     return RedirectResponse("/", 307)
 
 

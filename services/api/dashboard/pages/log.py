@@ -1,4 +1,4 @@
-"""What happened to a job, and when: a timeline of its phases, and its events line by line."""
+"""The log of a job: a timeline of its phases, and its events line by line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_sc
 
 PAGE = 200
 PATIENCE_S = 1.0
-"""Longest wait for Redis; without it nobody knows who is at work."""
+"""Longest wait for Redis, which knows the live services."""
 Shown = Literal["", "warning", "alarm", "trouble", "state", "phase", "evaluation", "checkpoint", "metrics"]
 _ON_THE_TIMELINE = [Kind.STATE, Kind.PHASE, Kind.CHECKPOINT, Kind.EVALUATION, Kind.WARNING]
 

@@ -1,4 +1,4 @@
-"""What people do to jobs that they keep: name, tags, notes, archive, delete; one by one, or all that are ticked."""
+"""Actions on kept jobs: name, tags, notes, archive, delete; on one job, or on all that are selected."""
 
 from __future__ import annotations
 
