@@ -92,7 +92,8 @@ class Verifiers(Environment):
 
 @cache
 def _tasks(reference: str, settings: str, most: int) -> tuple[list[Any], list[Any]]:
-    """The tasks for training and held out, in the order of the taskset; about one prompt in six is. KwargsError: they cannot be played here."""
+    """The tasks for training and held out, in the order of the taskset; one prompt in six is. KwargsError: they cannot
+    be played here."""
     vf: Any = import_module("verifiers.v1")
     module, _, name = reference.partition(":")
     try:
