@@ -28,7 +28,8 @@ from gigpo.env.environment import (
 from services.env.environments.mcp_session import MAX_ANSWER, MAX_TOOLS, McpServer, Session
 from services.env.environments.openenv_fields import NoFieldError, at
 from services.env.environments.prompts.answers import is_right
-from services.env.environments.prompts.questions import Row, folder_splits, own_splits
+from services.env.environments.prompts.questions import folder_splits, own_splits
+from services.env.environments.prompts.rows import Row
 from services.env.environments.splits import task_number
 from services.env.environments.tool_calls import Call, Tool, listed, parsed_call
 

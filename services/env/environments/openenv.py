@@ -86,7 +86,7 @@ class OpenEnv(Environment):
 
     Kwargs = OpenEnvKwargs
     kwargs: OpenEnvKwargs
-    capabilities = Capabilities(deterministic=False, cost_class=CostClass.MODERATE)
+    capabilities = Capabilities(deterministic=False, cost_class=CostClass.MODERATE, overlaps=True)
     requires = ("websockets",)
     extra = "openenv"
     examples = ()  # there is no server that everybody has

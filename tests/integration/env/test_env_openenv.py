@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
@@ -191,3 +192,20 @@ async def test_a_server_that_is_not_there_is_no_fault_of_the_environment(served)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await caller.open("openenv", kwargs_json=kwargs("127.0.0.1:1"))
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_service_waits_for_a_slow_server_as_long_as_the_job_says(served):
+    together = threading.Barrier(4)
+
+    def slow(_: ServerConnection, message: dict[str, Any]) -> object:
+        if message["type"] == "step":
+            together.wait(60.0)  # four steps are asked side by side
+            time.sleep(2.0)
+        return SEEN
+
+    with pretender(slow) as address:
+        caller = await served(options={"openenv": {"allowed": [address]}}, step_timeout_s=1.0)
+        leases = await caller.open("openenv", n=4, kwargs_json=kwargs(address, show=["text"], timeout_s=60.0))
+        results = await caller.batch(*((lease, 1, "go") for lease in leases))
+        assert [result.outcome.observation.text for result in results] == ["seen"] * 4
+        await caller.stub.Close(env_pb2.CloseRequest(leases=leases))

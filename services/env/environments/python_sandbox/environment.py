@@ -27,7 +27,8 @@ from gigpo.env.environment import (
     Outcome,
 )
 from services.env.environments.prompts.answers import is_right
-from services.env.environments.prompts.questions import Arithmetic, Row, folder_splits, own_splits
+from services.env.environments.prompts.questions import Arithmetic, folder_splits, own_splits
+from services.env.environments.prompts.rows import Row
 from services.env.environments.python_sandbox.runner import missing_here
 from services.env.environments.python_sandbox.sandbox import Run, run_python
 from services.env.environments.tool_calls import Call, Tool, listed, parsed_call
