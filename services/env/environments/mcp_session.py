@@ -121,7 +121,7 @@ async def _answer(question: Any, waiting: Future[Any]) -> None:
 async def _client(server: McpServer, stack: AsyncExitStack, timeout_s: float) -> Any:
     """The package's client, which asks no one but this server, and answers none of its questions."""
     import httpx2
-    from mcp import Client, StdioServerParameters
+    from mcp import Client, StdioServerParameters, stdio_client
     from mcp.client.streamable_http import streamable_http_client
 
     if server.url:
@@ -129,7 +129,8 @@ async def _client(server: McpServer, stack: AsyncExitStack, timeout_s: float) ->
         connection: Any = streamable_http_client(server.url, http_client=await stack.enter_async_context(http))
     else:
         args = ["-P", "-c", WITH_US, server.command, *server.args]
-        connection = StdioServerParameters(command=sys.executable, args=args, env=dict(server.env))
+        program = StdioServerParameters(command=sys.executable, args=args, env=dict(server.env))
+        connection = stdio_client(program)
     return Client(connection, read_timeout_seconds=timeout_s)
 
 
