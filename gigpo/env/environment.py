@@ -178,6 +178,12 @@ class Environment(ABC):
         """Whether this session can be rebuilt by replaying its actions."""
         return self.capabilities.deterministic
 
+    @property
+    def longest_call_s(self) -> float:
+        """How long one call may show no life, such as one that waits for a slow server, seconds; 0, the default: as
+        long as the service allows (ENV_SERVICE_STEP_TIMEOUT_S), which is never less."""
+        return 0.0
+
     @classmethod
     def unavailable_reason(cls) -> str:
         """Why it cannot run here although `requires` is met, such as "no `java` on the PATH"; empty: it can."""

@@ -103,6 +103,11 @@ class OpenEnv(Environment):
         """As the job says."""
         return self.kwargs.deterministic
 
+    @property
+    def longest_call_s(self) -> float:
+        """To connect and to be answered."""
+        return 2 * self.kwargs.timeout_s
+
     def reset(self, seed: int, split: str) -> Observation:
         kwargs = self.kwargs
         self._connection = Connection(kwargs.url, self.options, kwargs.headers, kwargs.timeout_s)

@@ -18,6 +18,7 @@ MAX_OBSERVATION_BYTES = 4 << 20
 """Of text, anchor, task and admissible actions together: a message to a client holds at most 64 MiB, and several of
 them. The largest screen of Atari takes 0.6 MB, written out as numbers."""
 MAX_WARNINGS = 16
+MAX_CALL_S = 86_400.0
 PLAIN = frozenset((str,))
 
 
@@ -65,6 +66,14 @@ class Episode:
     def deterministic(self) -> bool:
         """Whether a replay of the actions rebuilds this session."""
         return flag("deterministic", self._environment.deterministic)
+
+    @property
+    def longest_call_s(self) -> float:
+        """How long one call may show no life, seconds; 0: as long as usual."""
+        found = number("longest_call_s", self._environment.longest_call_s)
+        if not 0 <= found <= MAX_CALL_S:
+            raise ContractError(f"longest_call_s: want seconds from 0 to {MAX_CALL_S:g}, got {came(found)}")
+        return found
 
     def reset(self, seed: int, split: str) -> KeyedObservation:
         """First observation of the task. ContractError: it is none."""
