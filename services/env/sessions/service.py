@@ -311,7 +311,9 @@ class EnvService:
             lease.seq = len(lease.actions)
             leases.append(lease)
         first = sessions[0][1]
-        group = Group(key, [lease.id for lease in leases], first.observation, first.score, first.warnings)
+        group = Group(
+            key, [lease.id for lease in leases], first.observation, first.score, first.warnings, first.longest_call_s
+        )
         self._leases.add(group, leases, self._clock())
         return group
 

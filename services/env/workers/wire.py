@@ -78,6 +78,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     score: float
     warnings: tuple[str, ...] = ()
     """What the environment has to say of its kwargs and data."""
+    longest_call_s: float = 0.0
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):

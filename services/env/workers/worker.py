@@ -214,6 +214,7 @@ class Sessions:
             tuple(seen.digest for seen in shown),
             episode.score,
             episode.warnings(),
+            episode.longest_call_s,
         )
 
     def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:

@@ -324,7 +324,10 @@ class OpenGroupResponse(_message.Message):
     OBSERVATION_FIELD_NUMBER: _builtins.int
     TTL_S_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    LONGEST_CALL_S_FIELD_NUMBER: _builtins.int
     ttl_s: _builtins.float
+    longest_call_s: _builtins.float
+    """how long one step may take where the environment waits long; 0: as long as usual"""
     @_builtins.property
     def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """n of them"""
@@ -344,10 +347,11 @@ class OpenGroupResponse(_message.Message):
         observation: Global___Observation | None = ...,
         ttl_s: _builtins.float = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        longest_call_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "longest_call_s", b"longest_call_s", "observation", b"observation", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
