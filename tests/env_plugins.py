@@ -172,6 +172,14 @@ MISTAKES: dict[str, tuple[str, str]] = {
         plugin("capabilities = Capabilities(deterministic='yes')"),
         "capabilities.deterministic: want true or false, got str 'yes'",
     ),
+    "able_overlaps": (
+        plugin("capabilities = Capabilities(overlaps=None)"),
+        "capabilities.overlaps: want true or false, got None",
+    ),
+    "able_both": (
+        plugin("capabilities = Capabilities(overlaps=True, thread_safe=False)"),
+        "capabilities.overlaps: want thread_safe with it",
+    ),
     "able_cost": (
         plugin("capabilities = Capabilities(cost_class='heavy')"),
         "capabilities.cost_class: want CostClass.LIGHT, MODERATE or HEAVY, got str 'heavy'",

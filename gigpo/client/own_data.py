@@ -30,11 +30,23 @@ def with_found_files(document: Mapping[str, JsonValue], folder: Path) -> JsonObj
     if isinstance(rewards, dict) and (names := _names(rewards.get("reward_funcs"))):
         changed["rewards"] = {**rewards, "reward_funcs": [_function(name, folder) for name in names]}
     if isinstance(environment, dict) and isinstance(kwargs := environment.get("environment_kwargs"), dict):
-        data = kwargs.get("data")
-        if isinstance(data, str) and _BESIDE.match(data) and not data.startswith(SCHEME):
-            found = _found(data, "environment.environment_kwargs.data", folder)
-            changed["environment"] = {**environment, "environment_kwargs": {**kwargs, "data": found}}
+        field = "environment.environment_kwargs"
+        told = _with_found(kwargs, field, folder)
+        if isinstance(sets := told.get("sets"), list):
+            told["sets"] = [
+                _with_found(one, f"{field}.sets.{at}", folder) if isinstance(one, dict) else one
+                for at, one in enumerate(sets)
+            ]
+        changed["environment"] = {**environment, "environment_kwargs": told}
     return changed
+
+
+def _with_found(kwargs: Mapping[str, JsonValue], field: str, folder: Path) -> JsonObject:
+    """What names data, with its absolute path."""
+    data = kwargs.get("data")
+    if isinstance(data, str) and _BESIDE.match(data) and not data.startswith(SCHEME):
+        return {**kwargs, "data": _found(data, f"{field}.data", folder)}
+    return dict(kwargs)
 
 
 def dataset(name: str) -> str:

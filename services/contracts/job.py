@@ -239,9 +239,7 @@ class JobSpec(Section):
         if self.prompt_and_response_tokens > self.max_model_len:
             name = "max_prompt_tokens + max_completion_length" if context is None else "max_context_tokens"
             key = "vllm_max_model_len" if self.inference.vllm_max_model_len else "max_position_embeddings"
-            raise ValueError(
-                f"{name}: want <= {self.max_model_len} ({key}), got {self.prompt_and_response_tokens}"
-            )
+            raise ValueError(f"{name}: want <= {self.max_model_len} ({key}), got {self.prompt_and_response_tokens}")
         return self
 
     @model_validator(mode="after")

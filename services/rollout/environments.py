@@ -90,7 +90,8 @@ class GrpcEnvironments:
         session = self._live.get(lease)
         if session is None:
             raise EnvironmentFault(FaultClass.INFRA, f"step {seq}: NOT_FOUND: lease {lease!r} is not held here")
-        patience, told = Patience(self._limits.step_timeout_s, FIRST_PAUSE_S), False
+        limit_s = self._limits.step_timeout_s + session.longest_call_s
+        patience, told = Patience(limit_s, FIRST_PAUSE_S), False
         while True:
             await self._hand_over(session)
             result = await self._ask(session, seq, action, response_tokens)
@@ -146,7 +147,7 @@ class GrpcEnvironments:
         leases = list(opened.leases)
         digest = opened.observation.digest
         for lease in leases:
-            self._live[lease] = LiveSession(opening, lease, instance, lease, light, [digest])
+            self._live[lease] = LiveSession(opening, lease, instance, lease, light, [digest], opened.longest_call_s)
         self._ttl_s = opened.ttl_s
         instance.leases += opening.n  # until it says so itself
         if len(leases) != opening.n:

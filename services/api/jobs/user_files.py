@@ -33,6 +33,8 @@ from services.contracts.user_files import (
 
 DATA = "data"
 """The key by which environments are told where their data lies."""
+SETS = "sets"
+"""The key of several data sets, each with its own data."""
 DATA_FIELD = f"environment.environment_kwargs.{DATA}"
 MOST_BYTES = 4 << 30
 """Of one job's data."""
@@ -61,7 +63,7 @@ def names_files(spec: JobSpec) -> list[str]:
     """The fields in which the job names files of its user, also such that are kept already."""
     by_field = {
         "rewards.reward_funcs": any(split_function(name) for name in spec.rewards.reward_funcs),
-        DATA_FIELD: any(_is_path(kwargs.get(DATA)) for kwargs in _kwargs(spec).values()),
+        DATA_FIELD: any(_is_path(one.get(DATA)) for kwargs in _kwargs(spec).values() for _, one in _named_in(kwargs)),
     }
     return [field for field, named in by_field.items() if named]
 
@@ -79,10 +81,11 @@ def with_kept_files(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None)
     document.setdefault("rewards", {})["reward_funcs"] = [
         _kept_function(name, store, roots) for name in spec.rewards.reward_funcs
     ]
-    for field, kwargs in _kwargs(spec).items():
-        if _is_path(value := kwargs.get(DATA)):
-            section = document["environment"] if field.startswith("environment.") else document["model"]["warmstart"]
-            section[field.rpartition(".")[2]][DATA] = _kept(str(value), f"{field}.{DATA}", store, roots)
+    for field in _kwargs(spec):
+        section = document["environment"] if field.startswith("environment.") else document["model"]["warmstart"]
+        for place, one in _named_in(section.get(field.rpartition(".")[2], {})):
+            if _is_path(value := one.get(DATA)):
+                one[DATA] = _kept(str(value), f"{field}.{place}{DATA}", store, roots)
     return JobSpec.model_validate(document)
 
 
@@ -106,27 +109,27 @@ def own_words(spec: JobSpec, data_dir: Path) -> OwnWords | None:
         FileProblem: they cannot be read here, or are too many for a tokenizer of words.
     """
     field, kwargs = "environment.environment_kwargs", spec.environment.environment_kwargs
-    columns = kwargs.get("columns")
-    named = {ours: str(theirs) for ours, theirs in columns.items()} if isinstance(columns, dict) else {}
     given = kwargs.get("rows")
-    if isinstance(given, list):
-        folder = Path()
-    elif isinstance(data := kwargs.get(DATA), str):
-        if (reference := referenced_file(data)) is None:
-            raise FileProblem(f"{field}.{DATA}", "a policy from scratch needs a file of yours here, for its words")
-        folder = files_root(data_dir) / reference[0]
-    else:
+    sources: list[tuple[Path, Mapping[str, str]]] = []
+    for place, one in _named_in(kwargs):
+        if isinstance(data := one.get(DATA), str):
+            if (reference := referenced_file(data)) is None:
+                why = "a policy from scratch needs a file of yours here, for its words"
+                raise FileProblem(f"{field}.{place}{DATA}", why)
+            sources.append((files_root(data_dir) / reference[0], _columns(one)))
+    if not sources and not isinstance(given, list):
         return None
 
-    def rows() -> Iterator[Any]:
-        return iter(given) if isinstance(given, list) else _rows(folder)
+    def rows() -> Iterator[tuple[Any, Mapping[str, str]]]:
+        yield from ((row, {}) for row in (given if isinstance(given, list) else ()))
+        yield from ((row, named) for folder, named in sources for row in _rows(folder))
 
-    words = {word for row in rows() for text in texts_in(_ours(row, named)) for word in text.split()}
+    words = {word for row, named in rows() for text in texts_in(_ours(row, named)) for word in text.split()}
     if len(words) > MOST_WORDS:
         many = f"{len(words):,} different words, a policy from scratch learns at most {MOST_WORDS:,}; want `model`"
         raise FileProblem("model.scratch", many)
     own_functions = not {*spec.rewards.reward_funcs} <= {*BUILT_IN_REWARDS}
-    return _with_further_columns(words, rows() if own_functions else iter(()))
+    return _with_further_columns(words, (row for row, _ in rows()) if own_functions else iter(()))
 
 
 def _with_further_columns(words: set[str], rows: Iterator[Any]) -> OwnWords:
@@ -158,6 +161,13 @@ def _kwargs(spec: JobSpec) -> dict[str, Mapping[str, Any]]:
     if spec.model.warmstart:
         found["model.warmstart.warmstart_environment_kwargs"] = spec.model.warmstart.warmstart_environment_kwargs
     return found
+
+
+def _named_in(kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What may name data: kwargs, and each of several data sets among them, with its place."""
+    sets = kwargs.get(SETS)
+    several = enumerate(sets) if isinstance(sets, list) else ()
+    return [("", kwargs), *((f"{SETS}.{at}.", one) for at, one in several if isinstance(one, dict))]
 
 
 def _is_path(value: object) -> bool:
@@ -239,6 +249,11 @@ def _rows(folder: Path) -> Iterator[Any]:
     for file in sorted(path for path in folder.rglob("*") if is_table(path)):
         with suppress(KwargsError):
             yield from (row for _, row in read_rows(file))
+
+
+def _columns(kwargs: Mapping[str, Any]) -> dict[str, str]:
+    columns = kwargs.get("columns")
+    return {ours: str(theirs) for ours, theirs in columns.items()} if isinstance(columns, dict) else {}
 
 
 def _ours(row: Any, named: Mapping[str, str]) -> Mapping[str, Any]:

@@ -74,6 +74,7 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
             ttl_s=self._service.ttl_s,
             warnings=group.warnings,
             tools_json=group.tools_json,
+            longest_call_s=group.longest_call_s,
         )
 
     async def Rebuild(self, request: env_pb2.RebuildRequest, context: Context) -> env_pb2.RebuildResponse:

@@ -78,6 +78,8 @@ class Group:
     score: float = 0.0
     warnings: tuple[str, ...] = ()
     tools_json: str = ""
+    longest_call_s: float = 0.0
+    """How long the environment itself lets one call show no life; 0: as long as usual."""
 
 
 @dataclass(frozen=True)

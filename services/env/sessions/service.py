@@ -314,8 +314,15 @@ class EnvService:
             lease.seq = len(lease.actions)
             leases.append(lease)
         first = sessions[0][1]
-        ids = [lease.id for lease in leases]
-        group = Group(key, ids, first.observation, first.score, first.warnings, first.tools_json)
+        group = Group(
+            key,
+            [lease.id for lease in leases],
+            first.observation,
+            first.score,
+            first.warnings,
+            first.tools_json,
+            first.longest_call_s,
+        )
         self._leases.add(group, leases, self._clock())
         OPEN_SECONDS.labels(environment).observe(self._clock() - began)
         return group

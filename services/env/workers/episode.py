@@ -1,5 +1,6 @@
 """One session inside a worker: an environment, its history, its keys, and the checks of its return values."""
 
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -67,7 +68,7 @@ class Episode:
         """Whether a replay of the actions rebuilds this session."""
         return flag("deterministic", self._environment.deterministic)
 
-    @property
+    @cached_property
     def longest_call_s(self) -> float:
         """How long one call may show no life, seconds; 0: as long as usual."""
         found = number("longest_call_s", self._environment.longest_call_s)

@@ -35,41 +35,34 @@ class Overlap:
 
     def __init__(self, usual_s: float) -> None:
         self._usual_s = usual_s
-        self._threads: dict[int, SimpleQueue[Callable[[], None] | None]] = {}
-        self._calls: dict[int, Call] = {}
+        self.threads: dict[int, SimpleQueue[Callable[[], None] | None]] = {}
+        """What each session's thread is to do, by session."""
+        self.calls: dict[int, Call] = {}
+        """What is under way, by request."""
         self._own = threading.local()
         self._looked_at = time.monotonic()
-
-    def __contains__(self, session: int) -> bool:
-        """Whether the session has a thread."""
-        return session in self._threads
-
-    @property
-    def busy(self) -> bool:
-        """Whether a call is under way."""
-        return bool(self._calls)
 
     def begin(self, session: int, request: int, work: Callable[[], Callable[[], None]]) -> None:
         """Have the session's thread do `work`, then what that returns, unless the call was given up meanwhile.
 
         RuntimeError: there can be no further thread.
         """
-        if session not in self._threads:
-            self._threads[session] = _started(session)
-        call = self._calls[request] = Call(session, request, time.monotonic() + self._usual_s)
+        if session not in self.threads:
+            self.threads[session] = _started(session)
+        call = self.calls[request] = Call(session, request, time.monotonic() + self._usual_s)
 
         def carry_out() -> None:
             self._own.call = call
             finish = work()
             self._own.call = None
-            if self._calls.pop(request, None) is not None:
+            if self.calls.pop(request, None) is not None:
                 finish()
 
-        self._threads[session].put(carry_out)
+        self.threads[session].put(carry_out)
 
     def end(self, session: int, work: Callable[[], None]) -> None:
         """Have the session's thread do `work` once its call is over, and end."""
-        if (orders := self._threads.pop(session, None)) is not None:
+        if (orders := self.threads.pop(session, None)) is not None:
             orders.put(work)
             orders.put(None)
 
@@ -93,8 +86,8 @@ class Overlap:
         if not self._usual_s or now - self._looked_at < LOOK_EVERY_S:
             return []
         self._looked_at = now
-        late = [call for call in list(self._calls.values()) if call.due < now]
-        return [call for call in late if self._calls.pop(call.request, None) is not None]
+        late = [call for call in list(self.calls.values()) if call.due < now]
+        return [call for call in late if self.calls.pop(call.request, None) is not None]
 
 
 def _started(session: int) -> "SimpleQueue[Callable[[], None] | None]":

@@ -10,6 +10,7 @@ import itertools
 import logging
 import mmap
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,13 +23,17 @@ import msgspec
 from services.env.sessions.errors import WorkerLostError
 from services.env.workers.wire import HEADER, MAX_FRAME_BYTES, Answer, Order, answers, frame
 from services.env.workers.worker import ANY_REQUEST, PROGRESS, WorkerConfig
-from services.kit.process import kill_group
+from services.kit.process import kill_group, kill_marked
 
 log = logging.getLogger(__name__)
 
 STDERR_FD = 2
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "JAVA_HOME", "JAVA_TOOL_OPTIONS")
 """Environment variables that every worker inherits."""
+
+
+MARK = "GIGPO_ENV_WORKER"
+"""The variable by which the processes that a worker's environments have started are known for its own."""
 
 
 def worker_environment(inherited: Mapping[str, str], config: WorkerConfig) -> dict[str, str]:
@@ -55,7 +60,9 @@ class WorkerProcess:
         process: subprocess.Popen[bytes],
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         page: mmap.mmap,
+        mark: str,
     ) -> None:
+        self._mark = mark
         self.episodes: set[int] = set()
         self.opened = 0
         self.gone = asyncio.Event()
@@ -85,6 +92,7 @@ class WorkerProcess:
             childs.callback(os.close, page_fd)
             os.ftruncate(page_fd, PROGRESS.size)
             page = parents.enter_context(mmap.mmap(page_fd, PROGRESS.size))
+            mark = secrets.token_hex(8)
             command = [sys.executable, "-P", "-m", "services.env.workers.worker", str(theirs.fileno()), str(page_fd)]
             process = subprocess.Popen(
                 [*command, msgspec.json.encode(config).decode()],
@@ -92,7 +100,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=STDERR_FD,  # what environments print must not mix with what the service answers
                 process_group=0,
-                env=worker_environment(os.environ, config),
+                env={**worker_environment(os.environ, config), MARK: mark},
             )
             parents.pop_all()  # they are the worker's now
         try:
@@ -103,7 +111,7 @@ class WorkerProcess:
             ours.close()
             page.close()
             raise
-        return cls(process, streams, page)
+        return cls(process, streams, page, mark)
 
     @property
     def pid(self) -> int:
@@ -181,7 +189,7 @@ class WorkerProcess:
             await self._bury()
 
     async def _bury(self) -> None:
-        """See the process end, leave nothing of its group, then tell every waiting call."""
+        """See the process end, leave nothing that it started, then tell every waiting call."""
         self._writer.close()
         if not self._stopping:
             kill_group(self.pid)
@@ -189,6 +197,7 @@ class WorkerProcess:
         await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         kill_group(self.pid)
         status = self._process.wait()
+        await asyncio.to_thread(kill_marked, MARK, self._mark)  # what left its group
         running, *_ = PROGRESS.unpack_from(self._page)
         self.gone.set()
         self.left.set()

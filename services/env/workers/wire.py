@@ -80,6 +80,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     """What the environment has to say of its kwargs and data."""
     tools_json: str = ""
     """As in the contract's OpenGroupResponse."""
+    longest_call_s: float = 0.0
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):

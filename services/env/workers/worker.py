@@ -119,25 +119,25 @@ class Sessions:
         self._tick(order.request)
         answer = self._begun(order) if self._overlaps(order) else self._answered(order)
         self._limit_s = 0.0
-        self._tick(ANY_REQUEST if self._overlap.busy else 0)
+        self._tick(ANY_REQUEST if self._overlap.calls else 0)
         return answer
 
     @property
     def busy(self) -> bool:
         """Whether threads are at work, so that `given_up` is to be asked every LOOK_EVERY_S."""
-        return self._overlap.busy
+        return bool(self._overlap.calls)
 
     def given_up(self) -> list[Answer]:
         """Answers to the calls of threads that hang, and a sign of life."""
         calls = self._overlap.given_up()
         for call in calls:
             self._free(call.session)
-        self._tick(ANY_REQUEST if self._overlap.busy else 0)
+        self._tick(ANY_REQUEST if self._overlap.calls else 0)
         return [Failed(call.request, FailedReason.HUNG, "it took too long") for call in calls]
 
     def _overlaps(self, order: OpenEpisode | TakeStep) -> bool:
         if isinstance(order, TakeStep):
-            return order.episode in self._overlap
+            return order.episode in self._overlap.threads
         try:
             with allow_silence(IMPORT_S):
                 return self._registry.find(order.spec.environment).capabilities.overlaps
@@ -215,6 +215,7 @@ class Sessions:
             episode.score,
             episode.warnings(),
             episode.tools(),
+            episode.longest_call_s,
         )
 
     def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:
@@ -255,7 +256,7 @@ class Sessions:
 
     def _free(self, episode_id: int) -> None:
         self._chance.forget(episode_id)
-        if episode_id in self._overlap:
+        if episode_id in self._overlap.threads:
             self._overlap.end(episode_id, lambda: self._close(episode_id))
         else:
             self._close(episode_id)

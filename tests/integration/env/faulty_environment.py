@@ -126,8 +126,9 @@ class Faulty(Environment):
             self.hoards: list[bytes] = []
             while True:
                 self.hoards.append(b"x" * (16 << 20))
-        elif verb == "spawn":
-            subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(600)  # {rest}"])
+        elif verb in ("spawn", "spawn-apart"):
+            program = f"import time; time.sleep(600)  # {rest}"
+            subprocess.Popen([sys.executable, "-c", program], start_new_session=verb == "spawn-apart")
         elif verb == "print":
             print(rest, flush=True)  # noqa: T201 - what is tested
 

@@ -263,10 +263,11 @@ async def test_health_says_not_serving_while_no_worker_is_up(served):
         watch.cancel()
 
 
-async def test_processes_that_an_environment_started_end_with_its_worker(served):
+@pytest.mark.parametrize("verb", ["spawn", "spawn-apart"])  # in the worker's group, in a session of its own
+async def test_processes_that_an_environment_started_end_with_its_worker(served, verb):
     caller = await served()
     lease = (await caller.open())[0]
-    await caller.step(lease, 1, "spawn left-behind-by-an-environment")
+    await caller.step(lease, 1, f"{verb} left-behind-by-an-environment")
     (worker,) = workers()
     (grandchild,) = worker.children()
     os.kill(worker.pid, signal.SIGKILL)

@@ -77,6 +77,25 @@ def test_words_are_those_of_every_kind_of_file_and_of_the_columns_that_are_asked
     assert words_of(named, tmp_path) == ["a", "no", "say"]
 
 
+def test_several_data_sets_are_kept_one_by_one(mine: Path, tmp_path: Path) -> None:
+    (mine / "more.csv").write_text("q,a\nsay z,9\n")
+    sets = [
+        {"data": str(mine / "rows.jsonl")},
+        {"data": str(mine / "more.csv"), "columns": {"prompt": "q", "solution": "a"}},
+    ]
+    wanted = spec(["accuracy"], sets=sets)
+    assert names_files(wanted) == ["environment.environment_kwargs.data"]
+    kept = with_kept_files(wanted, tmp_path, None)
+    assert [referenced_file(one["data"])[1] for one in kept.environment.environment_kwargs["sets"]] == [
+        "rows.jsonl",
+        "more.csv",
+    ]
+    assert words_of(kept, tmp_path) == ["7", "9", "a", "b", "c", "d", "e", "say", "z"]
+    with pytest.raises(FileProblem) as refused:
+        with_kept_files(spec(["accuracy"], sets=[{"data": "/no/such"}]), tmp_path, None)
+    assert refused.value.problem[0] == "environment.environment_kwargs.sets.0.data"
+
+
 def test_what_is_installed_or_below_the_data_root_is_left_alone(tmp_path: Path) -> None:
     wanted = spec(["accuracy", "plugin"], data="math")
     assert names_files(wanted) == []

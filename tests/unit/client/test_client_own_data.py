@@ -41,6 +41,13 @@ def test_every_kind_of_data_file_is_found_beside_the_job_file(here: Path, name: 
     }
 
 
+def test_the_files_of_several_data_sets_are_found(here: Path) -> None:
+    text = "environment: {environment_kwargs: {sets: [{data: mine.jsonl, weight: 2}, {data: math}]}}\n"
+    (here / "jobs" / "job.yaml").write_text(text)
+    sets = [{"data": f"{here}/jobs/mine.jsonl", "weight": 2}, {"data": "math"}]
+    assert read_document(here / "jobs" / "job.yaml")["environment"] == {"environment_kwargs": {"sets": sets}}
+
+
 def test_what_is_installed_kept_or_below_the_data_root_is_left_alone(here: Path) -> None:
     kept = f"file:{'0' * 64}/mine.jsonl"
     for data in ("math", kept):

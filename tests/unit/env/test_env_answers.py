@@ -89,3 +89,53 @@ def test_every_reward_function_asks_the_same(reply, solution, right):
     functions = reward_functions(Rewards(reward_funcs=["accuracy", "cosine"]).within(100))
     accuracy, cosine = (function(Completion(reply, 10, "?", solution)) for function in functions)
     assert (accuracy, cosine > 0) == (float(right), right)
+
+
+REPORTED_WRONG = [
+    (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
+    (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}"),
+    ("n=2, 3, 4", "n=1, 2, 3"),
+    ("D = (0, 1)", "D = (0, 1.5)"),
+    (r"F_n = \sum_{k=0}^{n-1} F_k F_{n-k-1}", r"F_n = \sum_{k=0}^{n-2} F_k F_{n-k-2}"),
+    (r"19, 46, \text{ and } 82", "21, 36, and 82"),
+    (r"\frac{2^{2005}+1}{3 \cdot 2^{2006}}", r"\frac{1}{3 \cdot 2^{2006}}"),
+    (r"1 - \frac{1}{\mathrm{e}}", r"1 + \frac{1}{\mathrm{e}}"),
+    (r"\pm 2021", "2021"),
+    ("12:00", "1:00"),
+    (r"1, 2, \ldots, n", r"1, 3, 5, \ldots, 2n-1"),
+    (r"1:2:3:\ldots", r"1:4:9:\ldots"),
+]
+REPORTED_RIGHT = [
+    (r"\frac{1}{12}", "0.0833333333333333"),
+    (r"1,\frac{9}{2}", "1,4.5"),
+    (r"\frac{x+2}{7}", r"\frac{x}{7}+\frac{2}{7}"),
+    (r"\tan^2(y)+1", r"\sec^2(y)"),
+    (
+        r"(\begin{pmatrix}-\frac{7}{4}&-2\\4&\frac{1}{4}\\\end{pmatrix})",
+        r"\begin{pmatrix}-\frac{7}{4}&-2\\4&\frac{1}{4}\end{pmatrix}",
+    ),
+    ("34x+45y-20z+100=0", "-34x-45y+20z-100=0"),
+    (r"-\frac{2(x^2+6)}{9(x^2-2)\sqrt[3]{x^2-2}^2}", r"-\frac{8x^2}{9(x^2-2)^{5/3}}+\frac{2}{3(x^2-2)^{2/3}}"),
+    (r"\sqrt{17}", "4.123105625617661"),
+    ("2x+4y-3=0", "y = -1/2*x + 3/4"),
+    ("13", r"\text{13}"),
+    ("73", "**73**"),
+]
+FORMS = ("{}", r"\boxed{{{}}}", "<answer>{}</answer>", "${}$")
+
+
+@pytest.mark.parametrize(("one", "other"), REPORTED_WRONG)
+def test_pairs_that_a_verifier_was_reported_to_call_equal_are_not(one, other):
+    """Public reports against math-verify."""
+    for solution, answer in ((one, other), (other, one)):
+        assert not any(is_right(form.format(answer), solution) for form in FORMS)
+
+
+@pytest.mark.parametrize(("solution", "answer"), REPORTED_RIGHT)
+def test_pairs_that_a_verifier_was_reported_to_call_different_are_equal(solution, answer):
+    for form in FORMS:
+        assert is_right(form.format(answer), solution), form
+
+
+def test_a_rounded_solution_is_a_number_of_its_own():
+    assert not is_right(r"\boxed{\frac{100}{3}}", "33.3")

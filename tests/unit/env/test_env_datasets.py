@@ -317,3 +317,51 @@ def test_questions_are_kept_on_disk_and_read_when_they_are_asked(tmp_path):
 
 def test_a_row_is_equal_to_one_of_the_same_values_alone():
     assert Row(prompt="x", solution=1) == Row(prompt="x", solution=1) != Row(prompt="x", solution=True)
+
+
+def mixed(tmp_path: Path, **sets: float) -> PromptsKwargs:
+    for name in sets:
+        (tmp_path / name).mkdir(exist_ok=True)
+        rows = [{"question": f"{name} {n}?", "answer": str(n)} for n in range(20)]
+        (tmp_path / name / "train.jsonl").write_bytes(as_lines(rows))
+    given = {"sets": [{"data": name, "weight": weight} for name, weight in sets.items()]}
+    kwargs = valid_kwargs(Prompts, json.dumps(given), str(tmp_path))
+    assert isinstance(kwargs, PromptsKwargs)
+    return kwargs
+
+
+def test_several_data_sets_are_asked_by_their_weights_and_a_seed_names_one_task(tmp_path):
+    kwargs = mixed(tmp_path, small=1.0, large=3.0)
+    for split in ("train", "test"):
+        tasks = [Prompts(kwargs).reset(seed, split).task for seed in range(400)]
+        assert tasks == [Prompts(kwargs).reset(seed, split).task for seed in range(400)]
+        assert 250 < sum(task.startswith("large") for task in tasks) < 350
+    prompts = Prompts(kwargs)
+    prompts.reset(0, "train")
+    assert {said.partition(":")[0] for said in prompts.warnings()} == {"small", "large"}
+
+
+def test_a_reward_function_knows_the_data_set_of_a_row(tmp_path):
+    prompts = Prompts(mixed(tmp_path, small=1.0, large=1.0))
+    seen = []
+    for seed in range(20):
+        task = prompts.reset(seed, "train").task
+        prompts._functions = [lambda completion: seen.append(completion.row["data_set"])]
+        prompts.step("1")
+        assert seen[-1] == task.partition(" ")[0]
+    assert set(seen) == {"small", "large"}
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ([{"data": "a"}, {"data": "a"}], "sets: want different names, got 'a' twice"),
+        ([{"data": "a", "weight": 0}], "sets.0.weight"),
+        ([{"data": "none"}], "sets.0.data"),
+        ([{"data": "a", "wieght": 1}], "sets.0.wieght"),
+    ],
+)
+def test_data_sets_that_mean_nothing_are_refused(sets, words, tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(KwargsError, match=words):
+        valid_kwargs(Prompts, json.dumps({"sets": sets}), str(tmp_path))

@@ -167,7 +167,7 @@ def test_rows_that_python_calls_equal_are_kept_apart():
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({"rows": ROWS, "arithmetic": {}}, "want one of data, rows and arithmetic, got rows and arithmetic"),
+        ({"rows": ROWS, "arithmetic": {}}, "want one of data, sets, rows and arithmetic, got rows and arithmetic"),
         ({"arithmetic": {"max_operand": 51}}, "arithmetic.max_operand"),
         ({"rewards": {"reward_funcs": ["a", "a"]}}, "rewards: "),
         ({"max_turns": 2}, "max_turns: "),

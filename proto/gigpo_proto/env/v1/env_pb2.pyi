@@ -329,9 +329,15 @@ class OpenGroupResponse(_message.Message):
     TTL_S_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     TOOLS_JSON_FIELD_NUMBER: _builtins.int
+    LONGEST_CALL_S_FIELD_NUMBER: _builtins.int
     ttl_s: _builtins.float
     tools_json: _builtins.str
     """a JSON array of the tools of these sessions; empty: their actions are no calls. A tool is an"""
+    longest_call_s: _builtins.float
+    """object with name, description and parameters (JSON Schema); an action is then one call, as
+    JSON: {"name": ..., "arguments": {...}}
+    how long one step may take where the environment waits long; 0: as long as usual
+    """
     @_builtins.property
     def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """n of them"""
@@ -352,10 +358,11 @@ class OpenGroupResponse(_message.Message):
         ttl_s: _builtins.float = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         tools_json: _builtins.str = ...,
+        longest_call_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "tools_json", b"tools_json", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "longest_call_s", b"longest_call_s", "observation", b"observation", "tools_json", b"tools_json", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

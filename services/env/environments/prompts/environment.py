@@ -12,14 +12,15 @@ import random
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, JsonValue, PrivateAttr, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationInfo, model_validator
 
 from gigpo.env.data import DataFolder
 from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
 from services.contracts.rewards import Rewards
 from services.env.environments.prompts.answers import answer_in, is_right
 from services.env.environments.prompts.completion import Completion
-from services.env.environments.prompts.judge import spent_tokens
+from services.env.environments.prompts.judge import longest_s, spent_tokens
+from services.env.environments.prompts.mixture import Mixture
 from services.env.environments.prompts.questions import Arithmetic, Splits, folder_splits, own_splits
 from services.env.environments.prompts.reward_files import try_files
 from services.env.environments.prompts.rewards import NEED_SOLUTION, reward_functions
@@ -27,6 +28,26 @@ from services.env.environments.prompts.rows import Row
 
 MAX_ROWS = 1_000
 """Rows that a job may carry itself."""
+
+
+Named = dict[Literal["prompt", "messages", "solution", "choices", "system"], str]
+"""Ours -> theirs."""
+
+
+class DataSet(BaseModel):
+    """One of several data sets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: DataFolder = Field(description="As data of a single one.")
+    name: str = Field("", description="What reward functions find as the row's data_set; empty: the folder's name.")
+    weight: float = Field(1.0, gt=0, description="How often its prompts are asked, beside the weights of the others.")
+    columns: Named = Field({}, description="As columns of a single one.")
+
+    @property
+    def called(self) -> str:
+        """Its name."""
+        return self.name or self.data.name
 
 
 class PromptsKwargs(EnvironmentKwargs):
@@ -37,7 +58,10 @@ class PromptsKwargs(EnvironmentKwargs):
         description="Folder with train.jsonl and perhaps test.jsonl (or .json, .csv, .tsv, .parquet, .arrow, also "
         "with .gz, or a folder of Hugging Face datasets); a row holds prompt (or messages), solution, perhaps choices.",
     )
-    columns: dict[Literal["prompt", "messages", "solution", "choices", "system"], str] = Field(
+    sets: tuple[DataSet, ...] = Field(
+        (), max_length=64, description="Several data sets; a prompt is drawn from one of them by their weights."
+    )
+    columns: Named = Field(
         {},
         description="Columns of the data by other names, such as {prompt: question, solution: extra.answer}; the names "
         "that TRL, verl and ms-swift use are known.",
@@ -67,13 +91,16 @@ class PromptsKwargs(EnvironmentKwargs):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [name for name in ("data", "rows", "arithmetic") if getattr(self, name)]
+        given = [name for name in ("data", "sets", "rows", "arithmetic") if getattr(self, name)]
         if len(given) > 1:
-            raise ValueError(f"want one of data, rows and arithmetic, got {' and '.join(given)}")
+            raise ValueError(f"want one of data, sets, rows and arithmetic, got {' and '.join(given)}")
         if self.columns and self.data is None:
             raise ValueError("columns: want data with it, got none")
-        if {"prompt", "messages"} <= self.columns.keys():
+        if any({"prompt", "messages"} <= columns.keys() for columns in (self.columns, *[s.columns for s in self.sets])):
             raise ValueError("columns: want one of prompt and messages, got both")
+        names = [one.called for one in self.sets]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"sets: want different names, got {twice[0]!r} twice")
         return self
 
 
@@ -88,13 +115,12 @@ class Prompts(Environment):
     def reset(self, seed: int, split: str) -> Observation:
         kwargs = self.kwargs
         self._functions = reward_functions(kwargs.rewards, kwargs._files_root, self._judges())
-        self._splits = splits(kwargs)
-        self._question = random.Random(f"prompts/{split}/{seed}").choice(
-            self._splits.test if split == "test" else self._splits.train
-        )
+        self._splits = mixture(kwargs)
+        drawn = random.Random(f"prompts/{split}/{seed}")
+        self._question = self._splits.draw(drawn, split)
         try_files(kwargs.rewards, self._functions, self._question)
-        needing, unsolved = sorted(NEED_SOLUTION.intersection(kwargs.rewards.reward_funcs)), self._splits.unsolved
-        if needing and unsolved:
+        needing = sorted(NEED_SOLUTION.intersection(kwargs.rewards.reward_funcs))
+        if needing and (unsolved := self._splits.unsolved):
             raise KwargsError(
                 f"reward_funcs: {needing[0]} needs a solution in every row, {unsolved:,} rows have none or an "
                 f"empty one; the first asks {self._splits.first_unsolved!r:.80}"
@@ -126,6 +152,11 @@ class Prompts(Environment):
     def state(self) -> object:
         return (self._question.text, self._question.solution, self._reply)
 
+    @property
+    def longest_call_s(self) -> float:
+        """As long as a judge may take, where one is asked."""
+        return longest_s(self.kwargs.rewards) if "judge" in self.kwargs.rewards.reward_funcs else 0.0
+
     def _judges(self) -> Mapping[str, JsonValue]:
         judges = self.options.get("judges", {})
         return judges if isinstance(judges, dict) else {}
@@ -143,8 +174,17 @@ class Prompts(Environment):
         return Observation(text="", anchor=question.text, task=question.text, admissible_actions=choices)
 
 
+def mixture(kwargs: PromptsKwargs) -> Mixture:
+    """What is asked, of all data sets."""
+    if not kwargs.sets:
+        return Mixture({"": splits(kwargs)}, (1.0,))
+    ratio = kwargs.split_dataset_ratio
+    found = {one.called: folder_splits(one.data, ratio, one.columns.items()) for one in kwargs.sets}
+    return Mixture(found, tuple(one.weight for one in kwargs.sets))
+
+
 def splits(kwargs: PromptsKwargs) -> Splits:
-    """What is asked."""
+    """What is asked, of the only data set."""
     if kwargs.data is not None:
         return folder_splits(kwargs.data, kwargs.split_dataset_ratio, kwargs.columns.items())
     return own_splits(kwargs.rows, kwargs.arithmetic or Arithmetic(), kwargs.split_dataset_ratio)
