@@ -28,6 +28,17 @@ class Outcome(msgspec.Struct, frozen=True):
     judge_tokens: int = 0
     """Tokens of other language models that scoring the action has cost."""
 
+    def then(self, later: Outcome) -> Outcome:
+        """What this action and the next one led to together."""
+        return msgspec.structs.replace(
+            later,
+            reward=self.reward + later.reward,
+            won=self.won or later.won,
+            action_valid=self.action_valid and later.action_valid,
+            rewards=tuple(one + other for one, other in zip(self.rewards, later.rewards, strict=True)),
+            judge_tokens=self.judge_tokens + later.judge_tokens,
+        )
+
 
 class Opening(msgspec.Struct, frozen=True):
     """Which sessions to open; equal in every field but the key, equal in the initial state."""
