@@ -212,4 +212,5 @@ def _activation_bytes(spec: JobSpec, shape: Mapping[str, int]) -> int:
     hidden, layers, vocabulary = (shape.get(name, 0) for name in ("hidden_size", "num_hidden_layers", "vocab_size"))
     kept_layers = 1 if spec.training.gradient_checkpointing else layers
     kept = _ACTIVATIONS_PER_TOKEN_AND_LAYER * kept_layers * hidden + layers * hidden * (kept_layers != layers)
-    return spec.training.microbatch_tokens * (kept + 2 * vocabulary) * FLOAT32_BYTES
+    tokens = max(spec.training.microbatch_tokens, spec.prompt_and_response_tokens)  # a longer sequence goes alone
+    return tokens * (kept + 2 * vocabulary) * FLOAT32_BYTES
