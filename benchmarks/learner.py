@@ -40,8 +40,9 @@ def synthetic_rows(number: int, unique_share: float, seed: int) -> list[Row]:
                 [draw.randrange(3, 96), draw.randrange(3, 96), 1],
             ),
             rollout_logprobs=(-4.5, -4.5, -4.5),
-            versions=(0, 0, 0),
+            versions=(-1, -1, -1),  # made up: no version sampled them, so none has to agree
             advantage=0.0,
+            group_id="g",
         )
         for _ in range(round(number * unique_share))
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gigpo_core.digest import anchor_digest, anchor_digests
+from gigpo_core.digest import action_digest, anchor_digest, anchor_digests
 from gigpo_core.errors import (
     ConfigError,
     DtypeError,
@@ -83,6 +83,7 @@ __all__ = [
     "StepBatch",
     "TokenBatch",
     "Turn",
+    "action_digest",
     "anchor_digest",
     "anchor_digests",
     "anchor_keys",

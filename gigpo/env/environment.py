@@ -35,6 +35,10 @@ class Capabilities:
     """States recur and `Observation.anchor` names them."""
     thread_safe: bool = True
     cost_class: CostClass = CostClass.LIGHT
+    overlaps: bool = False
+    """Its calls wait for something else, such as a server: each session gets a thread of its own in a worker, so that
+    none waits for another. Needs `thread_safe`. Such a session must not draw from the global generators of `random` and
+    NumPy, which threads share. Async code runs in it by an `asyncio.Runner` of the session's own."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +72,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     action_valid: bool | None = None
     """None: valid if the observation before named the action as admissible, or named none."""
+    executed: str | None = None
+    """The action as it was understood, where several spellings are one action; None: as it came. Steps that executed
+    the same action in one state can be compared as one (`step_shrinkage`)."""
 
 
 class EnvironmentKwargs(BaseModel):
@@ -97,7 +104,8 @@ class HomeLost(InfraFault):
 
 
 class Environment(ABC):
-    """One live session. The service makes an object per session and calls it from one thread.
+    """One live session. The service makes an object per session and calls it from one thread, which other sessions
+    share unless `capabilities.overlaps` says otherwise.
 
     An exception out of any method, also one that is no `Exception`, ends the session as a fault of class ENV_BUG: no
     reward is made up. So does a field of another type than the one declared here; the fault names it.

@@ -158,6 +158,7 @@ _BESIDE_TURNS = (
         lambda turns, estimator: turns > 1 or estimator in DISCOUNTING_ONE_STEP,
         "max_turns > 1 (there is nothing to discount)",
     ),
+    Effect("gae_lambda", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (no step comes later)"),
     Effect("episode_statistics", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one step is one vote)"),
 )
 """What the length of episodes takes the effect from."""
@@ -207,6 +208,8 @@ class JobSpec(Section):
                 "deterministic: want max_staleness: 0 with it (otherwise timing decides which version samples), "
                 f"got {self.rollout.max_staleness}"
             )
+        if self.model.scratch and (without := self._needs_a_chat_template()):
+            raise ValueError(f"{without}: want a model whose tokenizer has a chat template with it, got scratch")
         return self
 
     @model_validator(mode="after")
@@ -275,6 +278,11 @@ class JobSpec(Section):
                         f"{key}.{name}: want it in {place}, which the environment's sessions use, got it here"
                     )
         return self
+
+    def _needs_a_chat_template(self) -> str | None:
+        """An option that changes nothing where the tokenizer has no chat template."""
+        options = ("chat_template_kwargs", "system_role")
+        return next((option for option in options if self.environment.changed(option)), None)
 
     @property
     def prompt_and_response_tokens(self) -> int:

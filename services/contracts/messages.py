@@ -71,6 +71,8 @@ class Step(SampledTokens, frozen=True, kw_only=True):
     abstained, and has no part in it. Empty: the job has none."""
     continues: bool = False
     """The policy saw the step before, prompt and response, in front of this prompt: a conversation goes on."""
+    action_key: bytes = b""
+    """16 bytes, digest of the action that the environment executed; empty: of `action`."""
 
 
 class Episode(Message, frozen=True, kw_only=True):

@@ -14,11 +14,14 @@ from services.ledger import Attempt
 from services.rollout.actors import Actor
 from services.rollout.conversation import Shown
 from services.rollout.errors import ModelFault
+from services.rollout.metrics import GENERATE_SECONDS, STEP_SECONDS, TOKENS
 from services.rollout.playbook import Playbook
 from services.rollout.ports import Ask, Environments, Outcome
 from services.rollout.reply_format import Projected
 from services.rollout.templates import Scene
 from services.rollout.watching import Onlooker
+
+PROMPT_TOKENS, RESPONSE_TOKENS = TOKENS.labels("prompt"), TOKENS.labels("response")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class EpisodePlay:
         self._steps: list[Step] = []
         self._history: deque[tuple[str, str]] = deque(maxlen=playbook.spec.environment.history_length)
         self._generate_s = self._env_s = 0.0
+        self._step_seconds = STEP_SECONDS.labels(playbook.spec.environment.environment)
         self._cut_prompts = self._judge_tokens = 0
         self._dialogue = playbook.dialogue()
         self._reply = Projected("", True)
@@ -133,9 +137,14 @@ class EpisodePlay:
         ask = Ask(job, group.group_id, item, group.min_version, self._playbook.sampling)
         asked = time.monotonic()
         try:
-            return await self._actor.respond(ask, observation.admissible_actions)
+            sampled = await self._actor.respond(ask, observation.admissible_actions)
         finally:
-            self._generate_s += time.monotonic() - asked
+            waited_s = time.monotonic() - asked
+            self._generate_s += waited_s
+        GENERATE_SECONDS.observe(waited_s)
+        PROMPT_TOKENS.inc(len(shown.whole) // 4)
+        RESPONSE_TOKENS.inc(len(sampled.response_ids) // 4)
+        return sampled
 
     async def _act(self, reply: Projected, response_tokens: int) -> Outcome | None:
         """What the reply's actions led to together; None: the environment could not go on because of one."""
@@ -154,7 +163,9 @@ class EpisodePlay:
         except ModelFault:
             return None
         finally:
-            self._env_s += time.monotonic() - asked
+            waited_s = time.monotonic() - asked
+            self._env_s += waited_s
+            self._step_seconds.observe(waited_s)
 
     def _task(self, observation: KeyedObservation) -> str:
         """What the prompt says of the task."""
@@ -189,6 +200,7 @@ class EpisodePlay:
             action=projected.action,
             action_valid=outcome is not None and outcome.action_valid and projected.well_formed,
             rewards=outcome.rewards if outcome is not None else worthless,
+            action_key=outcome.action_key if outcome is not None else b"",
         )
 
     def _episode(self, first: KeyedObservation, last: Outcome | None, terminated: bool) -> Episode:

@@ -17,6 +17,7 @@ from services.ledger import Attempt, MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
 from services.rollout.episode import EpisodePlay, Seat
 from services.rollout.errors import AttemptFailed
+from services.rollout.metrics import ATTEMPTS, COMPLETE, REPLACED
 from services.rollout.playbook import Playbook
 from services.rollout.ports import Environments, EpisodeLedger, Inference, Opening, Warnings
 from services.rollout.watching import Onlooker
@@ -79,6 +80,7 @@ class Player:
         try:
             await self._play_attempt(group, attempt)
         except MoveRefused as refused:
+            ATTEMPTS.labels(REPLACED).inc()
             log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt.number, why=str(refused))
 
     async def show(self, group: OpenedGroup, onlooker: Onlooker) -> None:
@@ -99,6 +101,7 @@ class Player:
     async def _play_attempt(self, group: OpenedGroup, attempt: Attempt) -> None:
         try:
             await self._play_episodes(group, attempt)
+            ATTEMPTS.labels(COMPLETE).inc()
         except Exception as error:
             decisive = _decisive(error)
             if isinstance(decisive, MoveRefused):
@@ -112,6 +115,7 @@ class Player:
                 exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
             )
             known = decisive if isinstance(decisive, AttemptFailed) else AttemptFailed()
+            ATTEMPTS.labels(known.reason.value).inc()
             await self._ledger.fail(group.group_id, attempt.number, cause, reason=known.reason, lost=known.lost)
 
     async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:

@@ -27,6 +27,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """Value of each reward function, where there are any; NaN: it abstained."""
     judge_tokens: int = 0
     """Tokens of other language models that scoring the action has cost."""
+    action_key: bytes = b""
+    """Digest of the executed action; empty: not known."""
 
     def then(self, later: Outcome) -> Outcome:
         """What this action and the next one led to together."""

@@ -14,10 +14,10 @@ import msgspec
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import JsonValue
 
 from services.contracts.templates import NONE, SCENE, TURN, template_file
+from services.contracts.templates.bounded import BoundedSandbox
 from services.contracts.templates.sandbox import scene_sandbox
 from services.rollout.errors import AttemptFailed, TokenizerError
 from services.rollout.tool_calls import FORMATS, Call, CallFormat, Tool, format_of
@@ -69,14 +69,16 @@ class SceneTemplate:
         self._without_task = turn
         words_alone = form == "plain" or not turn  # the vocabulary of a plain form may hold no other words
         file = template_file(template, form, brought) if words_alone else TURN
-        self._template = scene_sandbox(brought).get_template(file)
+        self._sandbox = scene_sandbox(brought)
+        self._template = self._sandbox.get_template(file)
 
     def render(self, scene: Scene) -> str:
         """The scene in words. AttemptFailed: an environment's own template fails on it."""
         if self._without_task:
             scene = msgspec.structs.replace(scene, task="")
         try:
-            return self._template.render({name: getattr(scene, name) for name in SCENE}).strip()
+            values = {name: getattr(scene, name) for name in SCENE}
+            return self._sandbox.bounded(self._template, **values).strip()
         except Exception as error:  # a template is a program of others
             raise AttemptFailed(f"the prompt template {self.name}: {error}") from error
 
@@ -115,13 +117,13 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, special: Mapping[str, str], options: ChatOptions = ChatOptions()) -> None:
-        sandbox = ImmutableSandboxedEnvironment(
+        sandbox = self._sandbox = BoundedSandbox(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
         )
         sandbox.globals["raise_exception"] = _refuse
         if options.today is not None:
             sandbox.globals["strftime_now"] = datetime.combine(options.today, time()).strftime
-        sandbox.filters["tojson"] = _json  # jinja's own is made for HTML: it writes < as \u003c
+        sandbox.filters["tojson"] = sandbox.guarded(_json)  # jinja's own is made for HTML: it writes < as \u003c
         try:
             self._template = sandbox.from_string(source)
         except TemplateSyntaxError as error:
@@ -259,8 +261,8 @@ class ChatTemplate:
         # transformers passes tools and documents always, and templates ask whether they are None
         functions = [{"type": "function", "function": dict(tool)} for tool in tools]
         given: dict[str, object] = {"tools": functions or None, "documents": None}
-        return self._template.render(
-            **given, messages=messages, add_generation_prompt=add_generation_prompt, **self._values
+        return self._sandbox.bounded(
+            self._template, **given, messages=messages, add_generation_prompt=add_generation_prompt, **self._values
         )
 
 

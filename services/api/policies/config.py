@@ -86,7 +86,7 @@ def _kind_problem(config: Mapping[str, object]) -> str | None:
             f"model_type: want a causal language model that transformers knows, got {shown(kind)}"
             f"{meant(kind, TRAINABLE, cutoff=0.75)}{own}"
         )
-    if quantised := config.get("quantization_config"):
+    if (quantised := config.get("quantization_config")) is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
         return f"quantization_config: want weights in float32, float16 or bfloat16, got {shown(method)}"
     return None

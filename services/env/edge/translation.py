@@ -78,6 +78,7 @@ def outcome_message(answer: Stepped | Fault) -> env_pb2.Outcome:
         action_valid=answer.action_valid,
         rewards=answer.rewards,
         judge_tokens=answer.judge_tokens,
+        action_key=answer.action_key,
     )
 
 

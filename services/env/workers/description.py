@@ -37,6 +37,7 @@ def described(environment_id: str, found: type[Environment]) -> EnvironmentEntry
         gives_anchors=able.gives_anchors,
         thread_safe=able.thread_safe,
         cost_class=int(able.cost_class),
+        overlaps=able.overlaps,
         default_max_turns=_default_turns(kwargs),
         splits=_splits(found),
         prompt_template=text("prompt_template", _attribute(found, "prompt_template")),
@@ -100,6 +101,8 @@ def _capabilities(found: type[Environment]) -> Capabilities:
         raise ContractError(f"capabilities.cost_class: want CostClass.LIGHT, MODERATE or HEAVY, got {came(cost)}")
     names = [field.name for field in fields(Capabilities) if field.name != "cost_class"]
     flags = {name: flag(f"capabilities.{name}", getattr(able, name)) for name in names}
+    if flags["overlaps"] and not flags["thread_safe"]:
+        raise ContractError("capabilities.overlaps: want thread_safe with it, since its sessions have a thread each")
     return Capabilities(**flags, cost_class=CostClass(cost))
 
 

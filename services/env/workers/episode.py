@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
-from gigpo_core.digest import anchor_digest
+from gigpo_core.digest import action_digest, anchor_digest
 from services.contracts.observation import KeyedObservation
 from services.env.workers.tools import tools_json
 from services.env.workers.wanted import ContractError, came, flag, named, number, text, texts, whole
@@ -104,6 +104,7 @@ class Episode:
             action_valid=valid,
             rewards=checked_rewards("rewards", outcome.rewards),
             judge_tokens=whole("judge_tokens", outcome.judge_tokens, least=0),
+            action_key=action_digest(action if outcome.executed is None else text("executed", outcome.executed)),
         )
 
     def close(self) -> None:

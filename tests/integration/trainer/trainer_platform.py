@@ -44,8 +44,9 @@ from services.kit.streams import StreamConsumer
 from services.kit.values import put_field, string_value
 from services.ledger import Ledger, MoveRefused
 from services.ledger.ledger import ROLLOUT
-from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.policy import WEIGHTS
+from services.trainer.learner.token_rows import TokenRows
 from tests.unit.inference.fake_engine import FakeEngine
 
 GIVE_UP_S = 400.0
@@ -203,9 +204,9 @@ async def acknowledge(redis: Redis, job: str) -> None:
         await asyncio.sleep(0.02)
 
 
-async def register(redis: Redis, job: str, replica: str = "r") -> None:
+async def register(redis: Redis, job: str, replica: str = "r", state: str = "serving") -> None:
     """What a live replica that serves the job says of itself, for as long as the test lasts."""
-    status = ReplicaStatus(replica=replica, job_id=job, version=-1, engine="fake", state="serving")
+    status = ReplicaStatus(replica=replica, job_id=job, version=-1, engine="fake", state=state)
     await put_field(redis, keys.REPLICAS, replica, status.model_dump_json())
     await redis.set(keys.replica_heartbeat(replica), replica)
 

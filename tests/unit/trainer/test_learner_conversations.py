@@ -16,9 +16,10 @@ from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode
 from services.trainer.learner.errors import RowsError
 from services.trainer.learner.learner import Learner
-from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.policy import load_policy
 from services.trainer.learner.rows import Row, rows_of, supervised_turns
+from services.trainer.learner.token_rows import TokenRows
 from services.trainer.learner.update import Columns, accumulate_gradient, columns_of, loss_config, token_mask
 
 LOSSES: dict[str, dict[str, Any]] = {

@@ -25,8 +25,8 @@ from services.trainer.groups.arrivals import ARRIVED
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import Playability
 from services.trainer.groups.training_queue import TrainingQueue
+from services.trainer.learner.port import Supervising
 from services.trainer.learner.rows import Row
-from services.trainer.learner.supervise import Supervising
 from services.trainer.session.consumption import Consumption
 from services.trainer.session.session import Session
 from services.trainer.storage.checkpoint import newest_complete

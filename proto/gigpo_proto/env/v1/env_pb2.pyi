@@ -442,6 +442,7 @@ class Outcome(_message.Message):
     FAULT_FIELD_NUMBER: _builtins.int
     REWARDS_FIELD_NUMBER: _builtins.int
     JUDGE_TOKENS_FIELD_NUMBER: _builtins.int
+    ACTION_KEY_FIELD_NUMBER: _builtins.int
     reward: _builtins.float
     """of this step, finite"""
     score: _builtins.float
@@ -454,6 +455,8 @@ class Outcome(_message.Message):
     action_valid: _builtins.bool
     judge_tokens: _builtins.int
     """tokens of other language models that were paid for scoring the action"""
+    action_key: _builtins.bytes
+    """16 bytes: digest of the action that was executed"""
     @_builtins.property
     def observation(self) -> Global___Observation: ...
     @_builtins.property
@@ -477,10 +480,11 @@ class Outcome(_message.Message):
         fault: Global___Fault | None = ...,
         rewards: _abc.Iterable[_builtins.float] | None = ...,
         judge_tokens: _builtins.int = ...,
+        action_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_valid", b"action_valid", "fault", b"fault", "judge_tokens", b"judge_tokens", "observation", b"observation", "reward", b"reward", "rewards", b"rewards", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_key", b"action_key", "action_valid", b"action_valid", "fault", b"fault", "judge_tokens", b"judge_tokens", "observation", b"observation", "reward", b"reward", "rewards", b"rewards", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
