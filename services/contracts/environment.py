@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from services.contracts.job import JobSpec
-from services.contracts.templates import FALLBACK, suited_template
+from services.contracts.templates import FALLBACK, own_words, plain_words, suited_template
 
 if TYPE_CHECKING:
     from gigpo_proto.env.v1 import env_pb2
@@ -73,6 +73,28 @@ class EnvironmentInfo(BaseModel):
         """The prompt template of a job in this environment."""
         wanted = spec.environment.prompt_template
         return suited_template(self.prompt_template, self.templates) if wanted == "auto" else wanted
+
+    def form(self, spec: JobSpec, *, has_chat_template: bool) -> str:
+        """How a job's prompts and replies are put, one of `templates.FORMS`.
+
+        Args:
+            has_chat_template: the policy's tokenizer has one.
+        """
+        if spec.environment.prompt_form != "auto":
+            return spec.environment.prompt_form
+        if not (has_chat_template and spec.environment.use_chat_template):
+            return "plain"
+        return "tools" if self.tools else "think"
+
+    def scratch_words(self, spec: JobSpec) -> list[str]:
+        """What the tokenizer of a policy from scratch must know: the environment's words, its tools' names and those
+        that the prompt template adds."""
+        chats = spec.model.scratch is not None and spec.model.scratch.scratch_chat
+        template = self.template(spec)
+        if self.form(spec, has_chat_template=chats) != "tools":
+            return [*self.vocabulary, *plain_words(template, self.templates)]
+        names = [str(tool["name"]) for tool in self.tools]
+        return [*self.vocabulary, *names, *own_words(template, "tools", self.templates)]
 
     def kwargs(
         self, spec: JobSpec, *, max_turns: int = 0, overrides: Mapping[str, object] | None = None

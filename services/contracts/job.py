@@ -229,6 +229,15 @@ class JobSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _tools_have_a_chat_template(self) -> JobSpec:
+        scratch = self.model.scratch
+        if self.environment.prompt_form == "tools" and scratch is not None and not scratch.scratch_chat:
+            raise ValueError("prompt_form: tools needs a chat template, want scratch_chat: true with it, got false")
+        if self.environment.prompt_form == "tools" and not self.environment.use_chat_template:
+            raise ValueError("prompt_form: tools needs use_chat_template: true, got false")
+        return self
+
+    @model_validator(mode="after")
     def _tokens_have_room(self) -> JobSpec:
         alone = self.environment.max_prompt_tokens + self.rollout.max_completion_length
         context = self.environment.max_context_tokens

@@ -27,6 +27,9 @@ class ScratchModel(Section):
     initializer_range: float = Field(0.05, gt=0)
     """Standard deviation of the random weights."""
 
+    scratch_chat: bool = False
+    """Give the tokenizer a chat template: turns of user, assistant and tool, and calls of tools as Hermes has them."""
+
     @model_validator(mode="after")
     def _head_size_is_served(self) -> ScratchModel:
         if (

@@ -9,7 +9,7 @@ from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.sampling import SampledTokens
 from services.rollout.errors import NoAdmissibleActions
 from services.rollout.ports import Ask, Inference
-from services.rollout.reply_format import Projection
+from services.rollout.reply_format import ReplyReader
 from services.rollout.tokens import PolicyTokens
 
 NO_VERSION = -1
@@ -40,14 +40,15 @@ class RandomActor:
     So an action that stands for many others (go north, go south, ...) does not crowd out a rare one (take apple).
     """
 
-    def __init__(self, tokens: PolicyTokens, projection: Projection) -> None:
-        self._tokens, self._projection = tokens, projection
+    def __init__(self, tokens: PolicyTokens, reader: ReplyReader) -> None:
+        self._tokens, self._reader = tokens, reader
 
     async def respond(self, ask: Ask, admissible_actions: tuple[str, ...]) -> SampledTokens:
         """The chosen action as the policy would say it; logprobs 0, versions -1. Raises NoAdmissibleActions."""
         if not admissible_actions:
             raise NoAdmissibleActions("actor random: the environment names no admissible actions")
-        response = self._tokens.encode_reply(chosen_action(admissible_actions, ask.item.seed), self._projection.reply)
+        action = chosen_action(admissible_actions, ask.item.seed)
+        response = self._tokens.encode_said(lambda quote: self._reader.reply(action, quote))
         length = len(response) // 4
         return SampledTokens(response, pack_float32([0.0] * length), pack_int32([NO_VERSION] * length), "stop")
 

@@ -10,8 +10,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from services.rollout.prompts import PromptWriter
-from services.rollout.templates import Scene
+from services.rollout.prompts import Prompt, PromptWriter, ResultWording, TurnWording
+from services.rollout.templates import ChatTemplate, Scene, SceneTemplate
+from services.rollout.tokens import PolicyTokens
+from services.rollout.tool_calls import Call
 
 
 class Shown(NamedTuple):
@@ -33,8 +35,11 @@ class Dialogue(Protocol):
     overflows: int
     """How often a budget for all of it was outgrown so far."""
 
-    def show(self, scene: Scene) -> Shown | None:
-        """The next step's prompt; None: nothing more can be said, the episode ends here. Raises AttemptFailed."""
+    def show(self, scene: Scene, calls: tuple[Call, ...] = ()) -> Shown | None:
+        """The next step's prompt; None: nothing more can be said, the episode ends here. Raises AttemptFailed.
+
+        `calls`: of the last reply; the scene is what they gave.
+        """
 
     def heard(self, response_ids: bytes) -> None:
         """The policy's reply to what was shown last, int32 little-endian."""
@@ -48,13 +53,38 @@ class SeparateSteps:
     def __init__(self, prompts: PromptWriter) -> None:
         self._prompts = prompts
 
-    def show(self, scene: Scene) -> Shown:
+    def show(self, scene: Scene, calls: tuple[Call, ...] = ()) -> Shown:
         """The scene in words."""
-        prompt = self._prompts.write(scene)
+        prompt = self._prompts.write(scene.folded)
         return Shown(prompt.ids, prompt.ids, cut=prompt.cut)
 
     def heard(self, response_ids: bytes) -> None:
         """The next prompt does not know it."""
+
+
+class TurnWriter:
+    """Writes what comes behind a reply.
+
+    Args:
+        chat: the tokenizer's; None: there is none.
+        max_tokens: of what is written.
+    """
+
+    def __init__(
+        self, template: SceneTemplate, chat: ChatTemplate | None, tokens: PolicyTokens, max_tokens: int
+    ) -> None:
+        self._chat, self._tokens, self._max_tokens = chat, tokens, max_tokens
+        self._words = PromptWriter(TurnWording(template, chat), tokens, max_tokens)
+
+    def write(self, scene: Scene, calls: tuple[Call, ...]) -> Prompt:
+        """The scene as a message of the user's; what calls gave as messages of their tools. Raises AttemptFailed."""
+        if not calls or self._chat is None:
+            return self._words.write(scene.folded)
+        most = self._max_tokens // (2 * len(calls))  # half is left for the frame of each, and for the last one
+        results = tuple(self._tokens.shortened(result, most) for result in scene.results)
+        writer = PromptWriter(ResultWording(self._chat, calls), self._tokens, self._max_tokens)
+        prompt = writer.write(Scene("", scene.observation, results=results))
+        return prompt._replace(cut=prompt.cut or results != scene.results)
 
 
 class Budget(NamedTuple):
@@ -77,23 +107,24 @@ class Conversation:
         stop_ids: tokens that end a reply.
     """
 
-    def __init__(self, opening: PromptWriter, turns: PromptWriter, budget: Budget, stop_ids: tuple[int, ...]) -> None:
+    def __init__(self, opening: PromptWriter, turns: TurnWriter, budget: Budget, stop_ids: tuple[int, ...]) -> None:
         self._opening, self._turns, self._budget = opening, turns, budget
         self._stops = {stop.to_bytes(4, "little") for stop in stop_ids}
         self._said = b""
         self.overflows = 0
 
-    def show(self, scene: Scene) -> Shown | None:
+    def show(self, scene: Scene, calls: tuple[Call, ...] = ()) -> Shown | None:
         """What comes next: the scene as it begins a conversation, or what is new in it behind the last reply."""
+        new = msgspec.structs.replace(scene, history=())
         if not self._said:
-            return self._begin(msgspec.structs.replace(scene, history=()))
-        prompt = self._turns.write(msgspec.structs.replace(scene, history=()))
+            return self._begin(new)
+        prompt = self._turns.write(new, calls)
         ids = self._without_second_end(prompt.ids)
         if (len(self._said) + len(ids)) // 4 + self._budget.reply_tokens <= self._budget.max_tokens:
             self._said += ids
             return Shown(ids, self._said, continues=True, cut=prompt.cut)
         self.overflows += 1
-        return self._begin(scene) if self._budget.restarts else None
+        return self._begin(scene.folded) if self._budget.restarts else None
 
     def heard(self, response_ids: bytes) -> None:
         """The reply stays as it was sampled."""

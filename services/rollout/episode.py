@@ -67,6 +67,9 @@ class EpisodePlay:
         self._step_seconds = STEP_SECONDS.labels(playbook.spec.environment.environment)
         self._cut_prompts = self._judge_tokens = 0
         self._dialogue = playbook.dialogue()
+        self._reply = Projected("", True)
+        self._results: list[str] = []
+        self._actions = 0
 
     async def play(self, first: KeyedObservation) -> Episode:
         """The finished episode, from its first observation on.
@@ -86,7 +89,7 @@ class EpisodePlay:
             sampled = await self._respond(index, observation, shown)
             self._dialogue.heard(sampled.response_ids)
             projected = self._playbook.projection.project(self._playbook.tokens.reply_text(sampled.response_ids))
-            outcome = await self._act(index, projected.action, len(sampled.response_ids) // 4)
+            outcome = await self._act(projected, len(sampled.response_ids) // 4)
             self._steps.append(self._step(index, shown, sampled, observation, projected, outcome))
             if self._onlooker is not None:
                 await self._onlooker.took(self._steps[-1])
@@ -98,7 +101,7 @@ class EpisodePlay:
             if outcome.terminated or outcome.truncated:
                 break
             self._history.append((observation.text, projected.action))
-            observation = outcome.observation
+            self._reply, observation = projected, outcome.observation
         episode = self._episode(first, last, terminated)
         if self._onlooker is not None:
             await self._onlooker.finished(episode)
@@ -107,14 +110,16 @@ class EpisodePlay:
     def _show(self, observation: KeyedObservation) -> Shown | None:
         """The next prompt; None: the conversation has no room for one."""
         seat = self._seat
+        note = f"{self._reply.note}\n\n" if self._reply.note else ""
         scene = Scene(
             self._task(observation),
-            observation.text,
+            note + observation.text,
             tuple(self._history),
-            observation.admissible_actions,
+            () if self._playbook.tools else observation.admissible_actions,
+            tuple(self._results),
             task_hidden=seat.group.task_view == "hidden",
         )
-        shown = self._dialogue.show(scene)
+        shown = self._dialogue.show(scene, self._reply.calls)
         self._cut_prompts += shown is not None and shown.cut
         return shown
 
@@ -141,11 +146,20 @@ class EpisodePlay:
         RESPONSE_TOKENS.inc(len(sampled.response_ids) // 4)
         return sampled
 
-    async def _act(self, index: int, action: str, response_tokens: int) -> Outcome | None:
-        """What the action led to; None: the environment could not go on because of it."""
-        asked = time.monotonic()
+    async def _act(self, reply: Projected, response_tokens: int) -> Outcome | None:
+        """What the reply's actions led to together; None: the environment could not go on because of one."""
+        asked, outcome = time.monotonic(), None
+        self._results = []
         try:
-            return await self._environments.step(self._seat.lease, index + 1, action, response_tokens)
+            for action in reply.actions:
+                if outcome is not None:
+                    self._results.append(outcome.observation.text)
+                self._actions += 1
+                one = await self._environments.step(self._seat.lease, self._actions, action, response_tokens)
+                outcome = one if outcome is None else outcome.then(one)
+                if one.terminated or one.truncated:
+                    break
+            return outcome
         except ModelFault:
             return None
         finally:

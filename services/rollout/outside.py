@@ -71,6 +71,10 @@ class OutsideGuard:
             return encode_trusted(plain)
         return self._encode_marked(marked, mark, ends=ends)
 
+    def forges(self, text: str) -> bool:
+        """Whether a text holds what reads like a control token."""
+        return any(self._forged.search(form) for form in self._forms(text))
+
     def _forms(self, text: str) -> set[str]:
         """As the tokenizer's own normalizer makes the text, and as others could."""
         normalizer = self._tokenizer.normalizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,12 +17,13 @@ from services.contracts.messages import OpenedGroup
 from services.contracts.sampling import Sampling
 from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words, reply_tags
-from services.rollout.conversation import Budget, Conversation, Dialogue, SeparateSteps
-from services.rollout.errors import JobNotReady, TokenizerError
-from services.rollout.prompts import PromptWriter, TurnWording, Wording
-from services.rollout.reply_format import Projection
+from services.rollout.conversation import Budget, Conversation, Dialogue, SeparateSteps, TurnWriter
+from services.rollout.errors import AttemptFailed, JobNotReady, TokenizerError
+from services.rollout.prompts import PromptWriter, Wording
+from services.rollout.reply_format import MAX_CALLS, CallReader, Projection, ReplyReader
 from services.rollout.templates import ChatOptions, ChatTemplate, SceneTemplate
 from services.rollout.tokens import PolicyTokens, load_tokens
+from services.rollout.tool_calls import Tool
 
 log = structlog.get_logger("rollout")
 
@@ -35,9 +37,11 @@ class Playbook:
     environment: EnvironmentInfo
     tokens: PolicyTokens
     prompts: PromptWriter
-    turns: PromptWriter | None
+    turns: TurnWriter | None
     """Writes what the environment says in a conversation that goes on; None: each step stands alone."""
-    projection: Projection
+    tools: tuple[Tool, ...]
+    """That the policy may call; empty: its replies are no calls."""
+    projection: ReplyReader
     sampling: Sampling
 
     def dialogue(self) -> Dialogue:
@@ -47,6 +51,11 @@ class Playbook:
         restarts = self.spec.environment.context_overflow == "restart"
         budget = Budget(self.spec.prompt_and_response_tokens, self.sampling.max_tokens, restarts)
         return Conversation(self.prompts, self.turns, budget, self.tokens.stop_ids)
+
+    def check_tools(self, tools_json: str) -> None:
+        """AttemptFailed: a session has other tools than the policy is shown."""
+        if self.tools and json.loads(tools_json or "[]") != list(self.tools):
+            raise AttemptFailed("tools: want those that the environment had when the job was submitted, got others")
 
     def horizon(self, group: OpenedGroup) -> int:
         """Longest episode of the group, steps."""
@@ -58,18 +67,18 @@ class Playbook:
 
 
 def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, tokens: PolicyTokens) -> Playbook:
-    """The playbook of a job."""
+    """The playbook of a job. TokenizerError: the policy's files do not fit it."""
     wanted, template = spec.environment, environment.template(spec)
-    form = wanted.prompt_form
-    if form == "auto":
-        form = "think" if tokens.chat_template and wanted.use_chat_template else "plain"
-    if form == "plain" and (unknown := tokens.unknown_words(plain_words(template, environment.templates))):
+    form = environment.form(spec, has_chat_template=bool(tokens.chat_template))
+    words = plain_words(template, environment.templates) if form == "plain" else []
+    if unknown := tokens.unknown_words(words):
         log.warning("the tokenizer does not know words of the template", job_id=job_id, words=unknown)
-    chat = _chat_template(wanted, tokens)
+    tools = _tools(environment, tokens) if form == "tools" else ()
+    chat = _chat_template(wanted, tokens, tools)
     turns = None
     if wanted.interaction == "conversation":
         turn = SceneTemplate(template, form, environment.templates, turn=True)
-        turns = PromptWriter(TurnWording(turn, chat), tokens, wanted.max_prompt_tokens)
+        turns = TurnWriter(turn, chat, tokens, wanted.max_prompt_tokens)
     return Playbook(
         job_id=job_id,
         spec=spec,
@@ -81,12 +90,30 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
             wanted.max_prompt_tokens,
         ),
         turns=turns,
-        projection=Projection(reply_tags(template, form, environment.templates)),
+        tools=tools,
+        projection=_reader(chat, tools) if tools else Projection(reply_tags(template, form, environment.templates)),
         sampling=Sampling(spec.rollout.temperature, spec.rollout.max_completion_length, tokens.stop_ids),
     )
 
 
-def _chat_template(wanted: Environment, tokens: PolicyTokens) -> ChatTemplate | None:
+def _tools(environment: EnvironmentInfo, tokens: PolicyTokens) -> tuple[Tool, ...]:
+    """Raises TokenizerError: there is none, or one whose texts would be control tokens."""
+    if not environment.tools:
+        raise TokenizerError(f"prompt_form: tools: want an environment with tools, {environment.id} has none")
+    for tool in environment.tools:
+        if tokens.writes_control(json.dumps(tool, ensure_ascii=False)):
+            raise TokenizerError(f"tools: {tool['name']}: want texts without the tokenizer's control tokens")
+    return tuple(environment.tools)
+
+
+def _reader(chat: ChatTemplate | None, tools: tuple[Tool, ...]) -> CallReader:
+    if chat is None:
+        raise TokenizerError("prompt_form: tools: want a tokenizer with a chat template, and use_chat_template: true")
+    written, several = chat.call_format()
+    return CallReader(written, tools, most=MAX_CALLS if several else 1)
+
+
+def _chat_template(wanted: Environment, tokens: PolicyTokens, tools: tuple[Tool, ...]) -> ChatTemplate | None:
     """Raises TokenizerError: it cannot write the job's prompts, or there is none for the values that the job has."""
     if not wanted.use_chat_template:
         return None
@@ -98,7 +125,11 @@ def _chat_template(wanted: Environment, tokens: PolicyTokens) -> ChatTemplate | 
             )
         return None
     options = ChatOptions(
-        wanted.chat_template_kwargs, wanted.chat_template_date, wanted.system_role, stop_texts=tokens.stop_texts
+        wanted.chat_template_kwargs,
+        wanted.chat_template_date,
+        wanted.system_role,
+        stop_texts=tokens.stop_texts,
+        tools=tools,
     )
     chat = ChatTemplate(tokens.chat_template, tokens.special, options)
     chat.check(wanted.system)

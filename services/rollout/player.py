@@ -121,6 +121,7 @@ class Player:
     async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
         opened = await self._environments.open(self._opening(group, attempt))
         try:
+            self._playbook.check_tools(opened.tools_json)
             sentence = await self._other_task(group, attempt) if group.task_view == "shuffled" else None
             async with asyncio.TaskGroup() as playing:
                 for k, lease in enumerate(opened.leases):

@@ -30,6 +30,17 @@ class Outcome(msgspec.Struct, frozen=True):
     action_key: bytes = b""
     """Digest of the executed action; empty: not known."""
 
+    def then(self, later: Outcome) -> Outcome:
+        """What this action and the next one led to together."""
+        return msgspec.structs.replace(
+            later,
+            reward=self.reward + later.reward,
+            won=self.won or later.won,
+            action_valid=self.action_valid and later.action_valid,
+            rewards=tuple(one + other for one, other in zip(self.rewards, later.rewards, strict=True)),
+            judge_tokens=self.judge_tokens + later.judge_tokens,
+        )
+
 
 class Opening(msgspec.Struct, frozen=True):
     """Which sessions to open; equal in every field but the key, equal in the initial state."""

@@ -20,6 +20,7 @@ from services.contracts.arrays import pack_int32
 from services.rollout.errors import PromptTooLong
 from services.rollout.templates import ChatTemplate, Scene, SceneTemplate
 from services.rollout.tokens import CACHED_TEXTS, PolicyTokens
+from services.rollout.tool_calls import Call
 
 log = structlog.get_logger("rollout")
 
@@ -44,6 +45,11 @@ class Wording:
         return prompt if self.system is None else f"{self.system}\n\n{prompt}"
 
     @property
+    def name(self) -> str:
+        """For people."""
+        return self.template.name
+
+    @property
     def ends(self) -> bool:
         """Whether the tokenizer puts its own tokens (BOS) at the ends; a chat template writes them itself."""
         return self.chat is None
@@ -57,10 +63,30 @@ class TurnWording:
     chat: ChatTemplate | None = None
     ends = False
 
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.template.name
+
     def text(self, scene: Scene) -> str:
         """What stands behind the policy's reply, up to its next one. AttemptFailed: the chat template refuses it."""
         said = self.template.render(scene)
         return f"\n\n{said}" if self.chat is None else self.chat.behind([{"role": "user", "content": said}])
+
+
+@dataclass(frozen=True)
+class ResultWording:
+    """How what tools gave becomes tokens in a conversation that goes on."""
+
+    chat: ChatTemplate
+    calls: tuple[Call, ...]
+    """Of the policy's last reply."""
+    name = "the results of tools"
+    ends = False
+
+    def text(self, scene: Scene) -> str:
+        """What stands behind the reply with the calls, up to the next one. AttemptFailed."""
+        return self.chat.behind_calls(self.calls, [*scene.results, scene.observation])
 
 
 class Prompt(NamedTuple):
@@ -79,7 +105,7 @@ class PromptWriter:
         max_tokens: longest prompt, tokens.
     """
 
-    def __init__(self, wording: Wording | TurnWording, tokens: PolicyTokens, max_tokens: int) -> None:
+    def __init__(self, wording: Wording | TurnWording | ResultWording, tokens: PolicyTokens, max_tokens: int) -> None:
         self.wording, self._tokens, self._max_tokens = wording, tokens, max_tokens
         self.cut_observations = 0
         """Prompts whose observation had to be cut so far."""
@@ -113,7 +139,7 @@ class PromptWriter:
         bare = self._beginning(scene, 0)
         if not self._fits(bare):
             raise PromptTooLong(
-                f"max_prompt_tokens: want at least {len(bare) // 4} for the task and {self.wording.template.name} "
+                f"max_prompt_tokens: want at least {len(bare) // 4} for the task and {self.wording.name} "
                 f"alone, got {self._max_tokens}"
             )
         ends = [0, *(word.end() for word in re.finditer(r"\S+", scene.observation))]

@@ -136,7 +136,7 @@ class RolloutWorker:
             warnings=self._warnings,
             watching=partial(onlooker_of, self._redis, job_id, playbook.tokens),
         )
-        log.info("started playing a job", job_id=job_id, template=playbook.prompts.wording.template.name)
+        log.info("started playing a job", job_id=job_id, template=playbook.prompts.wording.name)
         return playbook, player
 
     def _consumer(self, job_id: str, player: Player) -> GroupConsumer:

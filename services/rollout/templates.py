@@ -16,10 +16,11 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from pydantic import JsonValue
 
-from services.contracts.templates import NONE, TURN, template_file
+from services.contracts.templates import NONE, SCENE, TURN, template_file
 from services.contracts.templates.bounded import BoundedSandbox
 from services.contracts.templates.sandbox import scene_sandbox
 from services.rollout.errors import AttemptFailed, TokenizerError
+from services.rollout.tool_calls import FORMATS, Call, CallFormat, Tool, format_of
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -30,6 +31,8 @@ class Scene(msgspec.Struct, frozen=True):
     history: tuple[tuple[str, str], ...] = ()
     """(observation, action) of the turns before, oldest first."""
     admissible_actions: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    """What the first calls of a reply with several gave; the observation is what the last one gave."""
     task_hidden: bool = False
     """The task is a placeholder that the platform wrote; every other text here comes from outside."""
 
@@ -40,8 +43,15 @@ class Scene(msgspec.Struct, frozen=True):
             quote(self.observation),
             tuple((quote(seen), quote(action)) for seen, action in self.history),
             tuple(map(quote, self.admissible_actions)),
+            tuple(map(quote, self.results)),
             self.task_hidden,
         )
+
+    @property
+    def folded(self) -> Scene:
+        """With all results in the observation, for a prompt in which they have no place of their own."""
+        text = "\n\n".join((*self.results, self.observation))
+        return msgspec.structs.replace(self, observation=text, results=())
 
 
 class SceneTemplate:
@@ -67,7 +77,8 @@ class SceneTemplate:
         if self._without_task:
             scene = msgspec.structs.replace(scene, task="")
         try:
-            return self._sandbox.bounded(self._template, **msgspec.structs.asdict(scene)).strip()
+            values = {name: getattr(scene, name) for name in SCENE}
+            return self._sandbox.bounded(self._template, **values).strip()
         except Exception as error:  # a template is a program of others
             raise AttemptFailed(f"the prompt template {self.name}: {error}") from error
 
@@ -90,6 +101,8 @@ class ChatOptions:
     """`user`: the system message begins the user's turn."""
     stop_texts: tuple[str, ...] = ()
     """Tokens that end an assistant's turn, as text."""
+    tools: tuple[Tool, ...] = ()
+    """That the policy may call."""
 
 
 class ChatTemplate:
@@ -126,7 +139,7 @@ class ChatTemplate:
         elif system is not None:
             messages.insert(0, {"role": "system", "content": system})
         try:
-            return self._write(messages, add_generation_prompt=True)
+            return self._write(messages, add_generation_prompt=True, tools=self._options.tools)
         except Exception as error:  # a template is a program of others
             raise AttemptFailed(f"the tokenizer's chat template: {error}") from error
 
@@ -170,16 +183,29 @@ class ChatTemplate:
     def behind(self, messages: Sequence[Mapping[str, object]]) -> str:
         """What stands behind an assistant's turn where these messages come next, up to the assistant's next turn. The
         end of the turn stands first, where the template writes one. AttemptFailed: the template refuses it."""
-        user, reply = {"role": "user", "content": "Hello."}, {"role": "assistant", "content": _REPLY}
+        (_, *rest) = self._going_on({"role": "assistant", "content": _REPLY}, messages).split(_REPLY, 1)
+        if not rest:
+            raise AttemptFailed("the tokenizer's chat template omits what the assistant said before")
+        ended = rest[0].lstrip()
+        return ended if ended.startswith(self._options.stop_texts) else rest[0]
+
+    def behind_calls(self, calls: Sequence[Call], results: Sequence[str]) -> str:
+        """What stands behind an assistant's turn that calls tools where these results come next, one for each call; the
+        end of the turn stands first. AttemptFailed: the template refuses it, or does not end that turn."""
+        made = [Call(call.name, {"argument": _REPLY}) for call in calls]
+        (_, *rest) = self._going_on(_said(made), _given(made, results)).split(_REPLY, len(calls))
+        if len(rest) < len(calls):
+            raise AttemptFailed("the tokenizer's chat template omits calls of tools")
+        ends = [place for stop in self._options.stop_texts if (place := rest[-1].find(stop)) >= 0]
+        if not ends:
+            raise AttemptFailed("the tokenizer's chat template does not end a turn that calls tools")
+        return rest[-1][min(ends) :]
+
+    def _going_on(self, reply: Mapping[str, object], messages: Sequence[Mapping[str, object]]) -> str:
         try:
-            text = self._write([user, reply, *messages], add_generation_prompt=True)
+            return self._write([{"role": "user", "content": "Hello."}, reply, *messages], add_generation_prompt=True)
         except Exception as error:  # a template is a program of others
             raise AttemptFailed(f"the tokenizer's chat template, in a conversation: {error}") from error
-        _, found, rest = text.partition(_REPLY)
-        if not found:
-            raise AttemptFailed("the tokenizer's chat template omits what the assistant said before")
-        ended = rest.lstrip()
-        return ended if ended.startswith(self._options.stop_texts) else rest
 
     def check_turns(self) -> None:
         """Make sure that a conversation can go on. Raises TokenizerError."""
@@ -189,6 +215,34 @@ class ChatTemplate:
             raise TokenizerError(f"interaction: {error}") from error
         if _PROBE not in text:
             raise TokenizerError("interaction: the tokenizer's chat template omits the second message's text")
+
+    def call_format(self) -> tuple[CallFormat, bool]:
+        """How the model's calls are written, and whether a turn may hold several.
+
+        Raises:
+            TokenizerError: the template does not write tools, calls or results, or calls in a format that is not ours.
+        """
+        tool = str(self._options.tools[0]["name"])
+        if tool not in self._trial(None):
+            raise TokenizerError("prompt_form: tools: the tokenizer's chat template does not write tools")
+        call = Call(tool, {"argument": _REPLY})
+        try:
+            written = self._going_on(_said([call]), ()).partition("Hello.")[2]
+            given = self.behind_calls([call], [_PROBE])
+        except AttemptFailed as error:
+            raise TokenizerError(f"prompt_form: tools: {error}") from error
+        found = format_of(written)
+        if found is None:
+            known = ", ".join(one.name for one in FORMATS)
+            raise TokenizerError(
+                f"prompt_form: tools: want a chat template that writes calls as one of {known}, got {written[:160]!r}"
+            )
+        if _PROBE not in given and json.dumps(_PROBE)[1:-1] not in given:
+            raise TokenizerError("prompt_form: tools: the tokenizer's chat template omits what a tool gave")
+        with suppress(AttemptFailed):
+            self.behind_calls([call, call], [_PROBE, _PROBE])
+            return found, True
+        return found, False
 
     def behind_a_reply(self) -> str:
         """What the template writes behind an assistant's turn; "" where it refuses such a conversation."""
@@ -201,12 +255,37 @@ class ChatTemplate:
                 behind = behind or text.partition(reply)[2].lstrip()
         return behind
 
-    def _write(self, messages: Sequence[Mapping[str, object]], *, add_generation_prompt: bool) -> str:
+    def _write(
+        self, messages: Sequence[Mapping[str, object]], *, add_generation_prompt: bool, tools: Sequence[Tool] = ()
+    ) -> str:
         # transformers passes tools and documents always, and templates ask whether they are None
-        given: dict[str, object] = {"tools": None, "documents": None}
+        functions = [{"type": "function", "function": dict(tool)} for tool in tools]
+        given: dict[str, object] = {"tools": functions or None, "documents": None}
         return self._sandbox.bounded(
             self._template, **given, messages=messages, add_generation_prompt=add_generation_prompt, **self._values
         )
+
+
+def _said(calls: Sequence[Call]) -> dict[str, object]:
+    """An assistant's message that calls tools."""
+    made = [
+        {"type": "function", "id": _id(place), "function": {"name": call.name, "arguments": call.arguments}}
+        for place, call in enumerate(calls)
+    ]
+    return {"role": "assistant", "content": "", "tool_calls": made}
+
+
+def _given(calls: Sequence[Call], results: Sequence[str]) -> list[dict[str, object]]:
+    """The messages with what the calls gave."""
+    return [
+        {"role": "tool", "content": result, "name": call.name, "tool_call_id": _id(place)}
+        for place, (call, result) in enumerate(zip(calls, results, strict=True))
+    ]
+
+
+def _id(place: int) -> str:
+    """Nine letters and digits: what Mistral's templates ask for."""
+    return f"call{place:05d}"
 
 
 class _Generation(Extension):

@@ -5,6 +5,7 @@ Sampled tokens are stored as the engine returned them and never encoded again.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from datetime import date
 from functools import lru_cache, partial
@@ -83,7 +84,22 @@ class PolicyTokens:
             text: from outside.
             frame: what is written around it.
         """
-        return self.encode_quoting(lambda quote: frame(quote(text))) + pack_int32(self.stop_ids[:1])
+        return self.encode_said(lambda quote: frame(quote(text)))
+
+    def encode_said(self, write: Callable[[Quote], str]) -> bytes:
+        """A reply, as `encode_quoting` has it, and the stop token."""
+        return self.encode_quoting(write) + pack_int32(self.stop_ids[:1])
+
+    def writes_control(self, text: str) -> bool:
+        """Whether a text reads like a control token somewhere."""
+        return self._guard.forges(text)
+
+    def shortened(self, text: str, most: int) -> str:
+        """The beginning of a text that takes at most so many tokens, as far as one can tell from it alone."""
+        if len(self.encode(text)) <= 4 * most:
+            return text
+        end = bisect_left(range(len(text)), True, key=lambda end: len(self._encode(text[: end + 1])) > 4 * most)
+        return text[:end]
 
     def prompt_text(self, prompt_ids: bytes) -> str:
         """A prompt as people read it, special tokens included."""

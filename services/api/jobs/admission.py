@@ -8,6 +8,7 @@ longer needs the other one.
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -234,6 +235,8 @@ class Admission:
             of_rewards = refusal.startswith("reward_funcs: ")
             field = "rewards.reward_funcs" if of_rewards else "environment.environment_kwargs"
             raise bad_spec([(field, refusal.removeprefix("reward_funcs: "))])
+        if opening.tools_json:
+            environment = environment.model_copy(update={"tools": json.loads(opening.tools_json)})
         if spec.model.scratch and not environment.vocabulary:
             return await self._with_words(spec, environment), unsaid
         return environment, unsaid

@@ -15,13 +15,14 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel
 from services.contracts.rest.jobs import Estimates, Range
 from services.contracts.section import Section
-from services.contracts.templates import plain_words
 
 FLOAT32_BYTES = 4
 ENGINE_CACHE_BYTES = 256 << 20
 """Key-value cache that an engine on a CPU is given by default; a GPU's takes what its own setting says."""
 SCRATCH_SPECIAL_TOKENS = 3
 """Entries in the vocabulary of a policy from scratch besides the words of environment and template."""
+SCRATCH_CHAT_TOKENS = 7
+"""What its chat template adds."""
 _ACTIVATIONS_PER_TOKEN_AND_LAYER = 16
 """Numbers kept for the backward pass per token, layer and hidden unit: attention's and the MLP's inputs and outputs."""
 _STEP_BYTES, _TOKEN_BYTES, _ARCHIVED_STEP_BYTES = 1_000, 8, 700
@@ -157,8 +158,8 @@ def _policy(
 ) -> tuple[int, dict[str, int]]:
     """Parameters, and hidden_size, intermediate_size, num_hidden_layers and vocab_size."""
     if scratch := spec.model.scratch:
-        words = {*environment.vocabulary, *plain_words(environment.template(spec), environment.templates)}
-        vocabulary = len(words) + SCRATCH_SPECIAL_TOKENS
+        words = {*environment.scratch_words(spec)}
+        vocabulary = len(words) + SCRATCH_SPECIAL_TOKENS + scratch.scratch_chat * SCRATCH_CHAT_TOKENS
         shape = {
             **scratch.model_dump(include={"hidden_size", "intermediate_size", "num_hidden_layers"}),
             "vocab_size": vocabulary,
@@ -211,4 +212,5 @@ def _activation_bytes(spec: JobSpec, shape: Mapping[str, int]) -> int:
     hidden, layers, vocabulary = (shape.get(name, 0) for name in ("hidden_size", "num_hidden_layers", "vocab_size"))
     kept_layers = 1 if spec.training.gradient_checkpointing else layers
     kept = _ACTIVATIONS_PER_TOKEN_AND_LAYER * kept_layers * hidden + layers * hidden * (kept_layers != layers)
-    return spec.training.microbatch_tokens * (kept + 2 * vocabulary) * FLOAT32_BYTES
+    tokens = max(spec.training.microbatch_tokens, spec.prompt_and_response_tokens)  # a longer sequence goes alone
+    return tokens * (kept + 2 * vocabulary) * FLOAT32_BYTES

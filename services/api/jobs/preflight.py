@@ -23,8 +23,8 @@ class Opening(NamedTuple):
     refusal: str | None = None
     """Why it cannot be opened with them; None: it can, as far as is known now."""
     warnings: tuple[str, ...] = ()
-    tools: bool = False
-    """Its actions are calls of tools."""
+    tools_json: str = ""
+    """A JSON array of the tools that its sessions have; empty: none."""
     known: bool = True
     """False: the service is full or slow, and may answer otherwise soon."""
 
@@ -66,8 +66,8 @@ async def preflight(stub: env_pb2_grpc.EnvironmentServiceAsyncStub, wanted: Want
             warnings += (difference,)
         await stub.Close(env_pb2.CloseRequest(leases=opened.leases), timeout=timeout_s)
     except grpc.aio.AioRpcError:  # it was opened; the leases end by themselves
-        return Opening(warnings=warnings, tools=bool(opened.tools_json), known=False)
-    return Opening(warnings=warnings, tools=bool(opened.tools_json))
+        return Opening(warnings=warnings, tools_json=opened.tools_json, known=False)
+    return Opening(warnings=warnings, tools_json=opened.tools_json)
 
 
 async def _difference(

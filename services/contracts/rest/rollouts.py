@@ -71,6 +71,8 @@ class StepView(Document):
 
     step_index: int
     prompt: str
+    continues: bool = False
+    """The step before, prompt and response, stands in front of the prompt: a conversation goes on."""
     response: str
     """Decoded from the tokens that were sampled and trained, special ones included."""
     action: str

@@ -78,8 +78,13 @@ def reply_tags(template: str, form: str, brought: Mapping[str, str] = NONE) -> t
 
 
 def plain_words(template: str, brought: Mapping[str, str] = NONE) -> list[str]:
-    """What the plain form adds to a scene's own words: a tokenizer made from an environment's words needs them too."""
-    return _MARKUP.sub(" ", _text(template, "plain", brought)).split()
+    """Those of the plain form."""
+    return own_words(template, "plain", brought)
+
+
+def own_words(template: str, form: str, brought: Mapping[str, str] = NONE) -> list[str]:
+    """What a form adds to a scene's own words: a tokenizer made from an environment's words needs them too."""
+    return _MARKUP.sub(" ", _text(template, form, brought)).split()
 
 
 def template_text(file: str, brought: Mapping[str, str] = NONE) -> str:

@@ -19,7 +19,6 @@ from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
 from services.contracts.references import hub_store
 from services.contracts.stored_spec import read_spec
-from services.contracts.templates import plain_words
 from services.ledger import Ledger
 from services.ledger.active_jobs import activate
 from services.trainer.batch.batches import last_cursor, open_cursor
@@ -165,11 +164,10 @@ def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path) -> Non
         with whole_folder(folder) as unfinished:
             shutil.copytree(source, unfinished, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", ".*"))
         return
-    words = [*environment.vocabulary, *plain_words(environment.template(spec), environment.templates)]
     if not environment.vocabulary:
         raise JobFailed(f"model.scratch: environment {environment.id} has no vocabulary to make a tokenizer from")
     try:
-        build_scratch(spec.model.scratch, words, spec.training.seed, folder)
+        build_scratch(spec.model.scratch, environment.scratch_words(spec), spec.training.seed, folder)
     except LearnerError as error:
         raise JobFailed(f"model.scratch: {error}") from error
 

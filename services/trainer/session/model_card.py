@@ -44,11 +44,8 @@ class Subject:
 
     @property
     def form(self) -> str:
-        """`think` or `plain`, as the rollout service chooses it."""
-        wanted = self.spec.environment
-        if wanted.prompt_form != "auto":
-            return wanted.prompt_form
-        return "think" if wanted.use_chat_template and self.has_chat_template else "plain"
+        """As the rollout service chooses it."""
+        return self.environment.form(self.spec, has_chat_template=self.has_chat_template)
 
     @property
     def has_chat_template(self) -> bool:

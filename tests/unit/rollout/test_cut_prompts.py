@@ -36,3 +36,16 @@ async def test_prompts_that_fit_and_history_that_goes_are_not_told(stages):
     await watched(stage, told).play(group)
     assert [episode.cut_prompts for episode in await stage.episodes(group.group_id)] == [0, 0, 0]
     assert told.messages == []
+
+
+async def test_outgrown_conversations_are_told_once(stages):
+    budget = {"max_prompt_tokens": 28, "max_context_tokens": 34}
+    stage, told = stages(interaction="conversation", context_overflow="end", **budget), Told()
+    group = stage.group(n=3)
+    await stage.open(group)
+    await watched(stage, told).play(group)
+    assert sum(episode.context_overflows for episode in await stage.episodes(group.group_id)) > 0
+    assert {topic for topic, _ in told.messages} == {"outgrown conversations"}
+    assert told.messages[0][1].startswith(
+        "max_context_tokens: conversations outgrow 34 tokens, and their episodes end there."
+    )

@@ -43,7 +43,8 @@ def test_templates_know_of_nothing_but_the_scene():
 
 
 def test_a_template_may_show_what_a_scene_has():
-    assert frozenset(Scene.__struct_fields__) == SCENE
+    """Results of tools have messages of their own."""
+    assert frozenset(Scene.__struct_fields__) - {"results"} == SCENE
 
 
 def test_every_environment_here_names_a_known_template():
