@@ -37,6 +37,8 @@ def job_summary(
     balance: Balance,
     *,
     checkpoint: str | None,
+    ranks: int = 1,
+    device: str | None = None,
 ) -> JobSummary:
     """What the job says of itself. `success_before` and `success_after` come from evaluations of those labels."""
     before = find_result(evaluations, "before", 0)
@@ -59,6 +61,8 @@ def job_summary(
         wall_s=time.time() - progress.started_unix_s,
         engine=spec.inference.engine,
         tuner_type=spec.model.tuner_type,
+        ranks=ranks,
+        device=device,
         advantage_estimator=spec.algorithm.advantage_estimator,
         ledger=LedgerSummary(
             opened=balance.opened,
@@ -99,6 +103,8 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
         session.evaluations,
         balance,
         checkpoint=session.folder.final.name if exported else None,
+        ranks=session.settings.ranks,
+        device=session.learner.device,
     )
     await session.tracking.close(state)
     payload = summary.model_dump_json(indent=2).encode()

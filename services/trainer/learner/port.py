@@ -19,6 +19,9 @@ class TrainsPolicy(Protocol):
 
     optimizer_steps: int
 
+    @property
+    def device(self) -> str: ...
+
     def supervise(self, pairs: Sequence[Pair], warmstart: WarmStart) -> Supervising: ...
 
     def mismatch(self, rows: Sequence[Row]) -> dict[str, float]: ...

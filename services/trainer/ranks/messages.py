@@ -79,6 +79,7 @@ AnyRequest = (
 
 
 class Done(msgspec.Struct, tag=True, frozen=True):
+    device: str = ""
     optimizer_steps: int = 0
     figures: dict[str, float] = {}
     numbers: list[float] = []
@@ -124,12 +125,14 @@ def receive(connection: socket.socket) -> bytes:
 
 def decode_request(payload: bytes) -> AnyRequest:
     """Raises msgspec.MsgspecError."""
-    return msgspec.msgpack.decode(payload, type=AnyRequest)
+    request: AnyRequest = msgspec.msgpack.decode(payload, type=AnyRequest)
+    return request
 
 
 def decode_answer(payload: bytes) -> AnyAnswer:
     """Raises msgspec.MsgspecError."""
-    return msgspec.msgpack.decode(payload, type=AnyAnswer)
+    answer: AnyAnswer = msgspec.msgpack.decode(payload, type=AnyAnswer)
+    return answer
 
 
 def _exactly(connection: socket.socket, length: int) -> bytes:
