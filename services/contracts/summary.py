@@ -67,6 +67,10 @@ class JobSummary(Section):
     engine: str
     tuner_type: str = "full"
     """`full` or `lora`: what was trained."""
+    ranks: int = 1
+    """Processes that trained the policy together."""
+    device: str | None = None
+    """What a rank computed on: `cpu`, or the name of a GPU; None: the job ended before anything was loaded."""
     advantage_estimator: str
     ledger: LedgerSummary
     mismatch_kl_mean: float | None

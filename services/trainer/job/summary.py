@@ -45,6 +45,8 @@ def job_summary(
     *,
     checkpoint: str | None,
     inert_step_level: str | None = None,
+    ranks: int = 1,
+    device: str | None = None,
 ) -> JobSummary:
     """What the job says of itself. `success_before` and `success_after` come from evaluations of those labels."""
     before = find_result(evaluations, "before", 0)
@@ -67,6 +69,8 @@ def job_summary(
         wall_s=time.time() - progress.started_unix_s,
         engine=spec.inference.engine,
         tuner_type=spec.model.tuner_type,
+        ranks=ranks,
+        device=device,
         advantage_estimator=spec.algorithm.advantage_estimator,
         ledger=LedgerSummary(
             opened=balance.opened,
@@ -109,6 +113,8 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
         balance,
         checkpoint=session.folder.final.name if exported else None,
         inert_step_level=inert_step_level(session.spec, session.folder.metrics),
+        ranks=session.settings.ranks,
+        device=session.learner.device,
     )
     await session.tracking.close(state)
     payload = summary.model_dump_json(indent=2).encode()

@@ -28,7 +28,7 @@ from services.trainer.learner.errors import LearnerError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
 from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import checkpoint_activations
-from services.trainer.learner.policy import load_policy
+from services.trainer.learner.policy import load_policy, policy_device
 from services.trainer.learner.port import Supervising
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.ranks import ALONE, Ranks, copy_weights, gathered
@@ -89,7 +89,8 @@ class Learner:
         self._generator = torch.Generator().manual_seed(spec.training.seed)
         self._adapts = spec.model.tuner_type == "lora"
         self._ranks = ranks
-        model = load_policy(folder, spec.model.torch_dtype if self._adapts else "float32")
+        device = policy_device() if ranks.mesh is None else torch.device("cpu")  # each rank takes its pieces from there
+        model = load_policy(folder, spec.model.torch_dtype if self._adapts else "float32", device)
         if self._adapts:
             add_adapter(model, spec.model, spec.training.seed)
         if spec.training.gradient_checkpointing:
@@ -112,6 +113,12 @@ class Learner:
     def model(self) -> PreTrainedModel:
         """The current policy."""
         return self._scorer.model
+
+    @property
+    def device(self) -> str:
+        """What computes: `cpu`, or the name of the GPU."""
+        kind = self.model.device.type
+        return torch.cuda.get_device_name() if kind == "cuda" else kind
 
     def supervise(self, turns: Sequence[Turn], warmstart: WarmStart) -> Supervising:
         """Raise the likelihood of the responses given their prompts; then optimizer and reference start afresh.

@@ -30,10 +30,13 @@ def policy_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_policy(folder: Path, torch_dtype: Dtype = "float32") -> PreTrainedModel:
-    """The causal language model in `folder`, in evaluation mode on `policy_device()`.
+def load_policy(folder: Path, torch_dtype: Dtype = "float32", device: torch.device | None = None) -> PreTrainedModel:
+    """The causal language model in `folder`, in evaluation mode.
 
     Only safetensors are read and no code from the folder is run.
+
+    Args:
+        device: where; None: on `policy_device()`.
 
     Raises:
         PolicyFolderError: names every missing file, or says why it can't be loaded.
@@ -61,7 +64,7 @@ def load_policy(folder: Path, torch_dtype: Dtype = "float32") -> PreTrainedModel
         model._weight_conversions = None  # files with the names of memory: saving writes the kind's checkpoint names
     if attention := attention_for(model.config):
         model.set_attn_implementation(attention)
-    loaded: PreTrainedModel = model.to(policy_device()).eval()
+    loaded: PreTrainedModel = model.to(device or policy_device()).eval()
     return loaded
 
 

@@ -20,6 +20,9 @@ class TrainsPolicy(Protocol):
 
     optimizer_steps: int
 
+    @property
+    def device(self) -> str: ...
+
     def supervise(self, turns: Sequence[Turn], warmstart: WarmStart) -> Supervising: ...
 
     def mismatch(self, rows: Sequence[Row]) -> dict[str, float]: ...

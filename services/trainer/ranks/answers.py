@@ -33,14 +33,14 @@ class Learners:
     @answer.register
     def _(self, request: messages.Open) -> AnyAnswer:
         spec = JobSpec.model_validate_json(request.spec)
-        self._open[request.learner] = Learner(spec, Path(request.folder), self._ranks)
-        return Done()
+        learner = self._open[request.learner] = Learner(spec, Path(request.folder), self._ranks)
+        return Done(device=learner.device)
 
     @answer.register
     def _(self, request: messages.Load) -> AnyAnswer:
         learner = self._open[request.learner]
         learner.load(Path(request.folder))
-        return Done(learner.optimizer_steps)
+        return Done(optimizer_steps=learner.optimizer_steps)
 
     @answer.register
     def _(self, request: messages.Save) -> AnyAnswer:
@@ -72,7 +72,7 @@ class Learners:
     def _(self, request: messages.TrainBatch) -> AnyAnswer:
         learner = self._open[request.learner]
         figures = learner.train_batch(request.rows.unpacked(), request.batch_index)
-        return Done(learner.optimizer_steps, figures)
+        return Done(optimizer_steps=learner.optimizer_steps, figures=figures)
 
     @answer.register
     def _(self, request: messages.Supervise) -> AnyAnswer:

@@ -25,7 +25,7 @@ class LearnerOnRanks:
     def __init__(self, group: RankGroup, number: int, spec: JobSpec, folder: Path) -> None:
         self._group, self._number = group, number
         self.optimizer_steps = 0
-        self._done(messages.Open(number, spec.model_dump_json().encode(), str(folder)))
+        self.device = self._done(messages.Open(number, spec.model_dump_json().encode(), str(folder))).device
 
     def supervise(self, turns: Sequence[Turn], warmstart: WarmStart) -> Supervising:
         self._done(messages.Supervise(self._number, Turns.of(turns), warmstart.model_dump_json().encode()))

@@ -120,6 +120,7 @@ AnyRequest = (
 
 
 class Done(msgspec.Struct, tag=True, frozen=True):
+    device: str = ""
     optimizer_steps: int = 0
     figures: dict[str, float] = {}
     numbers: list[float] = []

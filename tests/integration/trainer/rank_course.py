@@ -1,8 +1,8 @@
-"""Five batches of a learner on a few ranks; a process of its own for each, started by torchrun or alone.
+"""Five batches of a learner on a few ranks, each a process that torchrun starts.
 
-    python -m tests.integration.trainer.rank_course FOLDER CASE ...
+    torchrun --nproc-per-node K -m tests.integration.trainer.rank_course FOLDER
 
-A case is FOLDER/<case>/spec.json and FOLDER/<case>/base; metrics.json and state/ are written beside them.
+A case is a folder below it with spec.json and base/; found.json, state/, policy/ and export/ are written beside them.
 """
 
 from __future__ import annotations
@@ -47,16 +47,14 @@ def course(folder: Path, ranks: Ranks) -> None:
 
 
 def main() -> None:
-    """Run each case that is named."""
+    """Run each case."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    if "WORLD_SIZE" in os.environ:
-        dist.init_process_group("gloo")
-    folder, *cases = sys.argv[1:]
-    for case in cases:
-        course(Path(folder, case), joined(int(os.environ.get("SHARD_RANKS", "1000"))))
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    dist.init_process_group("gloo")
+    ranks = joined(int(os.environ.get("SHARD_RANKS", dist.get_world_size())))
+    for spec in sorted(Path(sys.argv[1]).rglob("spec.json")):
+        course(spec.parent, ranks)
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -232,6 +232,8 @@ class FakeEvents(Events):
 class FakeLearner:
     """Agrees with the engine; its state is one file."""
 
+    device = "cpu"
+
     def __init__(self) -> None:
         self.mismatch_kl = 0.0
         self.scored_rows = 0
