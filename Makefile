@@ -1,6 +1,6 @@
 # GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check site proto client unit integration e2e extras models fuzz chaos clean
+.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check site proto client unit integration e2e extras models fuzz chaos estimators clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -94,6 +94,9 @@ fuzz: install ## schemathesis over the whole API as owner, stranger and nobody, 
 
 chaos: install ## break a whole platform on purpose and check that nothing was lost (CHAOS="--only rollout --kills 6")
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+estimators: install ## every estimator's advantages beside the true ones: table and plot in benchmarks/results
+	$(BIN)/python -m benchmarks.estimators --record
 
 clean: ## remove what make made, results excepted
 	rm -rf $(VENV) .venv-vllm .venv-openenv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

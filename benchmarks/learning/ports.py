@@ -70,10 +70,11 @@ class LocalInference:
 
     Args:
         model: its weights are those of the version that is served.
+        alone: each prompt is a batch of its own, as in a job with `deterministic: true`; slower, and equal to the bit.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
-        self._model = model
+    def __init__(self, model: LoadedModel, *, alone: bool = False) -> None:
+        self._model, self._alone = model, alone
         self._asked: list[tuple[GenerateItem, Sampling, asyncio.Future[SampledTokens]]] = []
         self._answering: asyncio.Task[None] | None = None
 
@@ -94,7 +95,9 @@ class LocalInference:
         # in an order of their own, so that the batch does not depend on who came first
         asked.sort(key=lambda one: one[0].item_id)
         try:
-            found = self._model.sample([item for item, _, _ in asked], asked[0][1])
+            items, sampling = [item for item, _, _ in asked], asked[0][1]
+            batches = [[item] for item in items] if self._alone else [items]
+            found = [one for batch in batches for one in self._model.sample(batch, sampling)]
         except Exception as error:  # noqa: BLE001 - whoever asked is told
             for _, _, future in asked:
                 future.set_exception(error)

@@ -30,7 +30,7 @@ from services.rollout.playbook import make_playbook
 from services.rollout.player import Player
 from services.rollout.tokens import load_tokens
 from services.trainer.batch.batches import Batch, training_group
-from services.trainer.batch.metrics import Timing, batch_record
+from services.trainer.batch.metrics import Timing, append_record, batch_record
 from services.trainer.batch.second_stage import scored_together
 from services.trainer.groups.payloads import Payload, payload_of
 from services.trainer.job.restore import build_base
@@ -84,7 +84,7 @@ class Run:
         self._model = LoadedModel(self._first_version(), torch_threads=torch.get_num_threads())
         self._ledger = LocalLedger()
         playbook = make_playbook(JOB, spec, environment, load_tokens(folder / "base"))
-        inference = LocalInference(self._model)
+        inference = LocalInference(self._model, alone=spec.inference.deterministic)
         self._player = Player(playbook, self._ledger, LocalEnvironments(registry), inference, JOB)
         self.position = self._restored()
 
@@ -227,8 +227,7 @@ class Run:
             measured = self.learner.train_batch(rows, number)
         timing = Timing(waited - started, time.monotonic() - waited, 0.0)
         record = batch_record(batch, measured, timing, spec.rewards.reward_funcs)
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_record(self.folder / "metrics.jsonl", record)
         self.position.batch += 1
         self.position.env_steps += int(record["env_steps"])
         self.position.tokens += int(record["tokens"])

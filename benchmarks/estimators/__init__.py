@@ -1,0 +1,1 @@
+"""Estimators judged without training: their advantages beside the true ones of a known policy."""
