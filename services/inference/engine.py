@@ -6,7 +6,7 @@ tests in `tests/e2e/inference` run on all of them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,10 +54,6 @@ class Engine(Protocol):
     name: str
     """`vllm`, `transformers` or a fake's name: what the acknowledgement says."""
 
-    @property
-    def statistics(self) -> Mapping[str, float]:
-        """Its load by name, for people; empty where it counts none."""
-
     async def start(self, manifest: PolicyManifest) -> None:
         """Serve exactly `manifest`, from whatever state the engine is in; a no-op where it already does.
 
@@ -87,6 +83,9 @@ class Engine(Protocol):
 
     async def healthy(self) -> bool:
         """Whether the engine can sample, as far as a cheap question tells."""
+
+    async def metrics(self) -> str:
+        """The engine's own metrics in Prometheus' text format; empty where it has none, or does not answer now."""
 
     async def stop(self) -> None:
         """End it and everything it started. Idempotent; `start` may follow."""

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from services.contracts.events import cause_key
 from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
 from services.inference.engine import Engine, EngineError, EngineFailed, UpdateRejected, WrongWeights
+from services.inference.metrics import LOAD_SECONDS, PAUSE_SECONDS
 from services.inference.probe import wrong_weights
 from services.inference.registry import Registry
 from services.inference.sampler import Sampler
@@ -87,6 +88,10 @@ class Replica:
         """Show a warning to the user of the job that is served; without one there is nobody to tell."""
         if self.job_id is not None:
             await self.registry.warn(self.job_id, text)
+
+    async def engine_metrics(self) -> str:
+        """The engine's own metrics; empty while there is none."""
+        return "" if self.engine is None else await self.engine.metrics()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -234,6 +239,8 @@ class Replica:
         assert self.engine is not None
         self.served = self._proven = manifest
         self.state = "serving"
+        LOAD_SECONDS.observe(load_s)
+        PAUSE_SECONDS.observe(pause_s)
         self.sampler.serve(self.engine, manifest.version)
         ack = PolicyAck(
             replica=self.name,

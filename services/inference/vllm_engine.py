@@ -31,10 +31,12 @@ from services.inference.vllm_process import VllmProcess
 from services.inference.vllm_pulse import VllmPulse
 from services.inference.watch import Patience, Watch
 from services.inference.weights import Shapes, verify, whole_model
+from services.kit.metrics import only
 from services.kit.tasks import ended
 
 BATCH_PATH = "/inference/v1/generate_batch"
 FRAME_HEADER_BYTES = 4
+METRICS_PATH, METRICS_TIMEOUT_S = "/metrics", 2.0
 HEALTH_EVERY_S = 0.2
 HEALTH_TIMEOUT_S = 5.0
 
@@ -69,7 +71,6 @@ class VllmEngine:
         self._client: httpx.AsyncClient | None = None
         self._watch: Watch | None = None
         self._pulse: asyncio.Task[None] | None = None
-        self._asked: VllmPulse | None = None
         self._key = secrets.token_urlsafe(32)
         self._model: PolicyManifest | None = None
         """Whose base the server runs; None: there is none, or one that nothing may be asked of any more."""
@@ -82,10 +83,6 @@ class VllmEngine:
     def pid(self) -> int | None:
         """Process (and group) id of the server while it runs."""
         return None if self._process is None else self._process.pid
-
-    @property
-    def statistics(self) -> Mapping[str, float]:
-        return {} if self._asked is None else self._asked.statistics
 
     async def start(self, manifest: PolicyManifest) -> None:
         """See the port. A server that runs another base, or that is not healthy, is replaced."""
@@ -138,10 +135,19 @@ class VllmEngine:
         watched = self._watch is not None and not self._watch.failure
         return watched and self._process is not None and self._process.alive
 
+    async def metrics(self) -> str:
+        if self._client is None:
+            return ""
+        try:
+            answer = await self._client.get(METRICS_PATH, timeout=METRICS_TIMEOUT_S)
+        except httpx.HTTPError:  # it starts, or is busy; the watch finds out whether it lives
+            return ""
+        return only(answer.text, "vllm:") if answer.status_code == httpx.codes.OK else ""
+
     async def stop(self) -> None:
         client, self._client = self._client, None
         watch, self._watch = self._watch, None
-        pulse, self._pulse, self._asked = self._pulse, None, None
+        pulse, self._pulse = self._pulse, None
         process, self._process = self._process, None
         self._model = self._served = self._tensors = None
         if watch is not None:
@@ -185,7 +191,7 @@ class VllmEngine:
 
     def _observe(self, client: httpx.AsyncClient, process: VllmProcess) -> None:
         patience = Patience(self._settings.stall_s, self._settings.token_s)
-        pulse = self._asked = VllmPulse(client, process, lambda why: watch.fail(why))
+        pulse = VllmPulse(client, process, lambda why: watch.fail(why))
         watch = self._watch = Watch(patience, pulse.signs)
         self._pulse = asyncio.create_task(pulse.ask(watch.every_s))
         watch.start()

@@ -55,10 +55,11 @@ def positions_problem(config: Mapping[str, object], spec: JobSpec) -> str | None
         return None
     if spec.inference.vllm_max_model_len == needed:
         return f"{CONFIG}: {key}: want at least {needed} (vllm_max_model_len), got {limit}"
-    wanted = (
-        f"at least {needed} (max_prompt_tokens {spec.environment.max_prompt_tokens} and max_completion_length "
-        f"{spec.rollout.max_completion_length})"
-    )
+    parts = f"max_prompt_tokens {spec.environment.max_prompt_tokens} and max_completion_length "
+    parts += f"{spec.rollout.max_completion_length}"
+    if spec.environment.interaction == "conversation":
+        parts = "max_context_tokens"
+    wanted = f"at least {needed} ({parts})"
     return f"{CONFIG}: {key}: want {wanted}, got {limit}"
 
 

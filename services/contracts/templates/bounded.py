@@ -63,7 +63,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
 
     def joined(self, *parts: object) -> str:
         """What `~` makes."""
-        return _checked("".join(map(str, parts)))
+        return str(_checked("".join(map(str, parts))))
 
     def guarded(self, filter_: Callable[..., Any]) -> Callable[..., Any]:
         """A filter within the bounds."""

@@ -11,7 +11,7 @@ from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 from tests.unit.contracts.reference_page import PAGE, reference
 
 SMALL = {"model": {"scratch": {}}}
-STEP_LEVEL = "want advantage_estimator: gigpo, graphgpo or hgpo with it, got advantage_estimator: grpo"
+STEP_LEVEL = "want advantage_estimator: g2po, gagpo, gigpo, graphgpo or hgpo with it, got advantage_estimator: grpo"
 CLIPPED = "want loss_type: bnpo, dapo, dr_grpo, fipo or grpo with it"
 
 
@@ -62,7 +62,7 @@ def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(ch
         ({"environment": {"use_gym_env": False, "max_turns": 3}, "rewards": {"reward_funcs": ["format"]}},
          ["max_turns: want 1", "got 3"]),
         ({"algorithm": {"gigpo_step_advantage_weight": 2.0}},
-         ["gigpo_step_advantage_weight: want advantage_estimator: gigpo or graphgpo with it", "grpo"]),
+         ["gigpo_step_advantage_weight: want advantage_estimator: g2po, gigpo or graphgpo with it", "grpo"]),
         ({"algorithm": {"advantage_estimator": "rloo"}, "rollout": {"num_generations": 1}},
          ["num_generations", "want >= 2, got 1"]),
         ({"algorithm": {"loss_type": "real"}, "rollout": {"groups_per_batch": 4, "max_completion_length": 8}},

@@ -46,7 +46,6 @@ class FakeEngine:
         self.start_error: Exception | None = None
         """Raised by every `start`."""
         self.starts: list[int] = []
-        self.statistics = {"running": 2.0}
         self.updates: list[int] = []
 
     async def start(self, manifest: PolicyManifest) -> None:
@@ -88,6 +87,9 @@ class FakeEngine:
         assert self.served is not None
         for index, prompt in enumerate(prompts):
             yield [(index, self._probed(prompt) or _sample(prompt, sampling, self.served, self.logprob))]
+
+    async def metrics(self) -> str:
+        return "fake_prompts 1.0\n"
 
     async def healthy(self) -> bool:
         return self.up
