@@ -6,7 +6,7 @@ tests in `tests/e2e/inference` run on all of them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,10 +53,6 @@ class Engine(Protocol):
 
     name: str
     """`vllm`, `transformers` or a fake's name: what the acknowledgement says."""
-
-    @property
-    def statistics(self) -> Mapping[str, float]:
-        """Its load by name, for people; empty where it counts none."""
 
     async def start(self, manifest: PolicyManifest) -> None:
         """Serve exactly `manifest`, from whatever state the engine is in; a no-op where it already does.

@@ -121,5 +121,4 @@ def _add_to(sources: Sources, redis: Redis, replica: Replica, consumer: RequestC
 
 def _detail(replica: Replica, consumer: RequestConsumer) -> dict[str, object]:
     counters = {**asdict(replica.sampler.counters), "unreadable_requests": consumer.refused}
-    engine = {} if replica.engine is None else dict(replica.engine.statistics)
-    return {"status": replica.status().model_dump(), "counters": counters, "engine": engine}
+    return {"status": replica.status().model_dump(), "counters": counters}

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import psutil
@@ -76,7 +75,6 @@ class TransformersEngine:
     """
 
     name = "transformers"
-    statistics: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, data_dir: Path, torch_threads: int = 1, patience: Patience | None = None) -> None:
         self._data_dir, self._torch_threads, self._patience = data_dir, torch_threads, patience or Patience()

@@ -71,7 +71,6 @@ class VllmEngine:
         self._client: httpx.AsyncClient | None = None
         self._watch: Watch | None = None
         self._pulse: asyncio.Task[None] | None = None
-        self._asked: VllmPulse | None = None
         self._key = secrets.token_urlsafe(32)
         self._model: PolicyManifest | None = None
         """Whose base the server runs; None: there is none, or one that nothing may be asked of any more."""
@@ -84,10 +83,6 @@ class VllmEngine:
     def pid(self) -> int | None:
         """Process (and group) id of the server while it runs."""
         return None if self._process is None else self._process.pid
-
-    @property
-    def statistics(self) -> Mapping[str, float]:
-        return {} if self._asked is None else self._asked.statistics
 
     async def start(self, manifest: PolicyManifest) -> None:
         """See the port. A server that runs another base, or that is not healthy, is replaced."""
@@ -152,7 +147,7 @@ class VllmEngine:
     async def stop(self) -> None:
         client, self._client = self._client, None
         watch, self._watch = self._watch, None
-        pulse, self._pulse, self._asked = self._pulse, None, None
+        pulse, self._pulse = self._pulse, None
         process, self._process = self._process, None
         self._model = self._served = self._tensors = None
         if watch is not None:
@@ -196,7 +191,7 @@ class VllmEngine:
 
     def _observe(self, client: httpx.AsyncClient, process: VllmProcess) -> None:
         patience = Patience(self._settings.stall_s, self._settings.token_s)
-        pulse = self._asked = VllmPulse(client, process, lambda why: watch.fail(why))
+        pulse = VllmPulse(client, process, lambda why: watch.fail(why))
         watch = self._watch = Watch(patience, pulse.signs)
         self._pulse = asyncio.create_task(pulse.ask(watch.every_s))
         watch.start()

@@ -9,12 +9,11 @@ import httpx
 import structlog
 
 from services.inference.vllm_process import VllmProcess
-from services.inference.vllm_statistics import statistics
 from services.inference.watch import Signs
 
 log = structlog.get_logger("inference")
 
-PULSE_PATH, METRICS_PATH = "/inference/v1/pulse", "/metrics"
+PULSE_PATH = "/inference/v1/pulse"
 
 
 class VllmPulse:
@@ -27,8 +26,6 @@ class VllmPulse:
     def __init__(self, client: httpx.AsyncClient, process: VllmProcess, dead: Callable[[str], None]) -> None:
         self._client, self._process, self._dead = client, process, dead
         self._turns, self._work = 0, ""
-        self.statistics: dict[str, float] = {}
-        """See vllm_statistics.py; as of the last look."""
 
     def signs(self) -> Signs:
         """What is known now."""
@@ -44,7 +41,6 @@ class VllmPulse:
             else:
                 if answer.status_code == httpx.codes.OK:
                     self._turns, self._work = self._turns + 1, answer.text
-                    self.statistics = statistics((await self._client.get(METRICS_PATH)).text)
                 else:
                     self._dead(f"the server says {answer.status_code}: {answer.text[:500]}")
             await asyncio.sleep(every_s)

@@ -490,17 +490,6 @@ async def test_the_heartbeat_tells_what_the_service_does(start_replica: Start, r
         assert beat.detail["counters"]["expired"] == 0
 
 
-async def test_the_heartbeat_tells_the_engine_s_load(start_replica: Start, jobs: Jobs, redis: Redis) -> None:
-    async def load() -> object:
-        (beat,) = await present_instances(redis)
-        return beat.detail["engine"] or None
-
-    async with start_replica():
-        await jobs.publish(any_manifest(0))
-        await jobs.acked("r1", 0)
-        assert await until(load) == {"running": 2.0}
-
-
 async def looked_around(redis: Redis, replica: str) -> None:
     """Return once the replica has looked around twice from now on; each time it shows its row anew first."""
     for _ in range(3):  # what comes first may belong to a look that is under way

@@ -46,7 +46,6 @@ class FakeEngine:
         self.start_error: Exception | None = None
         """Raised by every `start`."""
         self.starts: list[int] = []
-        self.statistics = {"running": 2.0}
         self.updates: list[int] = []
 
     async def start(self, manifest: PolicyManifest) -> None:
