@@ -22,7 +22,7 @@ class Tool:
 
     def schema(self) -> dict[str, JsonValue]:
         """As chat templates and the platform's description of an environment take it."""
-        return {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        return {"name": self.name, "description": self.description, "parameters": {"type": "object", **self.parameters}}
 
     def __str__(self) -> str:
         properties = self.parameters.get("properties") or {}
