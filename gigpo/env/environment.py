@@ -72,6 +72,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     action_valid: bool | None = None
     """None: valid if the observation before named the action as admissible, or named none."""
+    executed: str | None = None
+    """The action as it was understood, where several spellings are one action; None: as it came. Steps that executed
+    the same action in one state can be compared as one (`step_shrinkage`)."""
 
 
 class EnvironmentKwargs(BaseModel):
@@ -130,6 +133,10 @@ class Environment(ABC):
     default."""
     example_actions: ClassVar[tuple[str, ...]] = ()
     """Actions to try it with where observations do not name the admissible ones."""
+    tools: Sequence[Mapping[str, JsonValue]] = ()
+    """The tools whose calls are its actions: objects with `name`, `description` and `parameters` (JSON Schema). An
+    action is then one call as JSON, {"name": ..., "arguments": {...}}. Set it on the class, or on the object where
+    kwargs decide; it is asked for after `reset`."""
 
     def __init__(self, kwargs: EnvironmentKwargs) -> None:
         """Keep what was asked for: a valid instance of `Kwargs`. Annotate `kwargs` in the class to have its type."""
@@ -170,12 +177,6 @@ class Environment(ABC):
     def deterministic(self) -> bool:
         """Whether this session can be rebuilt by replaying its actions."""
         return self.capabilities.deterministic
-
-    @property
-    def longest_call_s(self) -> float:
-        """How long one call may show no life, such as one that waits for a slow server, seconds; 0, the default: as
-        long as the service allows (ENV_SERVICE_STEP_TIMEOUT_S), which is never less."""
-        return 0.0
 
     @classmethod
     def unavailable_reason(cls) -> str:

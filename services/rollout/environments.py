@@ -90,8 +90,7 @@ class GrpcEnvironments:
         session = self._live.get(lease)
         if session is None:
             raise EnvironmentFault(FaultClass.INFRA, f"step {seq}: NOT_FOUND: lease {lease!r} is not held here")
-        limit_s = self._limits.step_timeout_s + session.longest_call_s
-        patience, told = Patience(limit_s, FIRST_PAUSE_S), False
+        patience, told = Patience(self._limits.step_timeout_s, FIRST_PAUSE_S), False
         while True:
             await self._hand_over(session)
             result = await self._ask(session, seq, action, response_tokens)
@@ -147,13 +146,13 @@ class GrpcEnvironments:
         leases = list(opened.leases)
         digest = opened.observation.digest
         for lease in leases:
-            self._live[lease] = LiveSession(opening, lease, instance, lease, light, [digest], opened.longest_call_s)
+            self._live[lease] = LiveSession(opening, lease, instance, lease, light, [digest])
         self._ttl_s = opened.ttl_s
         instance.leases += opening.n  # until it says so itself
         if len(leases) != opening.n:
             self.release(leases)
             raise EnvironmentFault(FaultClass.INFRA, f"open: want {opening.n} leases, got {len(leases)}")
-        return OpenedSessions(leases, observation_of(opened.observation))
+        return OpenedSessions(leases, observation_of(opened.observation), opened.tools_json)
 
     async def _hand_over(self, session: LiveSession) -> None:
         """Leave an instance that drains, where another one takes the session; otherwise stay as long as it may."""

@@ -25,8 +25,6 @@ class LiveSession:
     """Its steps may wait for each other in one message."""
     digests: list[bytes]
     """Of the first observation and of each after it."""
-    longest_call_s: float = 0.0
-    """How long the environment itself lets one step take; 0: as long as usual."""
     actions: list[str] = field(default_factory=list)
     response_tokens: list[int] = field(default_factory=list)
     """One an action."""

@@ -73,7 +73,7 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
             observation=observation,
             ttl_s=self._service.ttl_s,
             warnings=group.warnings,
-            longest_call_s=group.longest_call_s,
+            tools_json=group.tools_json,
         )
 
     async def Rebuild(self, request: env_pb2.RebuildRequest, context: Context) -> env_pb2.RebuildResponse:

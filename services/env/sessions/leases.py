@@ -77,8 +77,7 @@ class Group:
     observation: KeyedObservation
     score: float = 0.0
     warnings: tuple[str, ...] = ()
-    longest_call_s: float = 0.0
-    """How long the environment itself lets one call show no life; 0: as long as usual."""
+    tools_json: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """One session inside a worker: an environment, its history, its keys, and the checks of its return values."""
 
-from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
-from gigpo_core.digest import anchor_digest
+from gigpo_core.digest import action_digest, anchor_digest
 from services.contracts.observation import KeyedObservation
+from services.env.workers.tools import tools_json
 from services.env.workers.wanted import ContractError, came, flag, named, number, text, texts, whole
 from services.env.workers.wanted import reward as checked_reward
 from services.env.workers.wanted import rewards as checked_rewards
@@ -18,7 +18,6 @@ MAX_OBSERVATION_BYTES = 4 << 20
 """Of text, anchor, task and admissible actions together: a message to a client holds at most 64 MiB, and several of
 them. The largest screen of Atari takes 0.6 MB, written out as numbers."""
 MAX_WARNINGS = 16
-MAX_CALL_S = 86_400.0
 PLAIN = frozenset((str,))
 
 
@@ -67,14 +66,6 @@ class Episode:
         """Whether a replay of the actions rebuilds this session."""
         return flag("deterministic", self._environment.deterministic)
 
-    @cached_property
-    def longest_call_s(self) -> float:
-        """How long one call may show no life, seconds; 0: as long as usual."""
-        found = number("longest_call_s", self._environment.longest_call_s)
-        if not 0 <= found <= MAX_CALL_S:
-            raise ContractError(f"longest_call_s: want seconds from 0 to {MAX_CALL_S:g}, got {came(found)}")
-        return found
-
     def reset(self, seed: int, split: str) -> KeyedObservation:
         """First observation of the task. ContractError: it is none."""
         self._origin = (seed, split)
@@ -83,6 +74,10 @@ class Episode:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know, at most 16 sentences. ContractError: these are no texts."""
         return texts("warnings()", self._environment.warnings())[:MAX_WARNINGS]
+
+    def tools(self) -> str:
+        """The tools whose calls are its actions, as JSON; empty: there are none. ContractError: these are no tools."""
+        return tools_json(self._environment.tools)
 
     def step(self, request: int, action: str, response_tokens: int = 0) -> Stepped:
         """Apply one action; the answer to `request`. ContractError: what came back is no sound outcome."""
@@ -109,6 +104,7 @@ class Episode:
             action_valid=valid,
             rewards=checked_rewards("rewards", outcome.rewards),
             judge_tokens=whole("judge_tokens", outcome.judge_tokens, least=0),
+            action_key=action_digest(action if outcome.executed is None else text("executed", outcome.executed)),
         )
 
     def close(self) -> None:

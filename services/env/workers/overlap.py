@@ -22,8 +22,6 @@ class Call:
     request: int
     due: float
     """When it counts as hung, by the clock of `time.monotonic`."""
-    limit_s: float = 0.0
-    """How long the environment itself allows it to show no life; 0: the usual time."""
 
 
 class Overlap:
@@ -70,15 +68,8 @@ class Overlap:
         """The present thread's call goes on, and may show nothing for `unseen_s` seconds. False: it has none here."""
         call: Call | None = getattr(self._own, "call", None)
         if call is not None:
-            call.due = time.monotonic() + max(self._usual_s, unseen_s, call.limit_s)
+            call.due = time.monotonic() + max(self._usual_s, unseen_s)
         return call is not None
-
-    def allow(self, limit_s: float) -> bool:
-        """The present thread's call may always show nothing for so long. False: it has none here."""
-        call: Call | None = getattr(self._own, "call", None)
-        if call is not None:
-            call.limit_s = limit_s
-        return self.show_life(0.0)
 
     def given_up(self) -> list[Call]:
         """The calls that hang. Their threads cannot be ended: nobody waits for them any longer."""

@@ -78,7 +78,8 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     score: float
     warnings: tuple[str, ...] = ()
     """What the environment has to say of its kwargs and data."""
-    longest_call_s: float = 0.0
+    tools_json: str = ""
+    """As in the contract's OpenGroupResponse."""
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
@@ -94,6 +95,8 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     action_valid: bool
     rewards: tuple[float, ...] = ()
     judge_tokens: int = 0
+    action_key: bytes = b""
+    """Digest of the executed action."""
 
 
 class FailedReason(StrEnum):
@@ -144,6 +147,7 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, array_like=True):
     example_actions: tuple[str, ...] = ()
     templates: dict[str, str] = {}
     overlaps: bool = False
+    tools_json: str = ""
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="described"):

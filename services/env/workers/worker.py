@@ -105,7 +105,6 @@ class Sessions:
         self._chance = Chance()
         self._ticks = 0
         self._running = 0
-        self._limit_s = 0.0
         """How long the call of the main thread may always show nothing."""
 
     def carry_out(self, order: Order) -> Answer | None:
@@ -118,7 +117,6 @@ class Sessions:
             return Described(order.request, [self._registry.entry(name) for name in order.environments])
         self._tick(order.request)
         answer = self._begun(order) if self._overlaps(order) else self._answered(order)
-        self._limit_s = 0.0
         self._tick(ANY_REQUEST if self._overlap.calls else 0)
         return answer
 
@@ -183,13 +181,7 @@ class Sessions:
     def show_life(self, unseen_s: float) -> None:
         """What is being carried out goes on, and may show nothing for `unseen_s` seconds."""
         if not self._overlap.show_life(unseen_s):
-            self._tick(self._running, max(unseen_s, self._limit_s))
-
-    def _allow(self, limit_s: float) -> None:
-        """The call under way may always show nothing for so long."""
-        if limit_s and not self._overlap.allow(limit_s):
-            self._limit_s = limit_s
-            self.show_life(0.0)
+            self._tick(self._running, unseen_s)
 
     def _tick(self, request: int, unseen_s: float = 0.0) -> None:
         self._ticks += 1
@@ -205,7 +197,6 @@ class Sessions:
         alone = not found.capabilities.overlaps  # threads share the global generators
         with self._chance.of_new(order.episode, order.spec.environment, start) if alone else nullcontext():
             episode = self._episodes[order.episode] = Episode(found(kwargs), kwargs)
-            self._allow(episode.longest_call_s)
             shown = [episode.reset(order.spec.seed, split)]
         return self._replay(order, episode, shown) or Opened(
             order.request,
@@ -214,7 +205,7 @@ class Sessions:
             tuple(seen.digest for seen in shown),
             episode.score,
             episode.warnings(),
-            episode.longest_call_s,
+            episode.tools(),
         )
 
     def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:
@@ -246,7 +237,6 @@ class Sessions:
         episode = self._episodes.get(order.episode)
         if episode is None:
             return Failed(order.request, FailedReason.LOST, f"no episode {order.episode} in this worker")
-        self._allow(episode.longest_call_s)
         with self._chance.of(order.episode):
             stepped = episode.step(order.request, order.action, order.response_tokens)
         if stepped.terminated or stepped.truncated:

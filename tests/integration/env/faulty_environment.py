@@ -28,7 +28,6 @@ class FaultyKwargs(EnvironmentKwargs):
     deterministic: bool = True
     reset: str = ""
     """An action that reset takes."""
-    longest_call_s: float = 0.0
     shows_process: bool = False
     """Let the observation name the process: a determinism that is claimed and not kept."""
 
@@ -47,10 +46,6 @@ class Faulty(Environment):
     @property
     def deterministic(self) -> bool:
         return self.kwargs.deterministic
-
-    @property
-    def longest_call_s(self) -> float:
-        return self.kwargs.longest_call_s
 
     def reset(self, seed: int, split: str) -> Observation:
         self.count = seed

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -35,7 +36,9 @@ def echo() -> Iterator[str]:
     command = [str(PYTHON), openenv_echo.__file__, "--sessions", "8"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["address"]
+        address = json.loads(process.stdout.readline())["address"]
+        urlopen(f"http://{address}/health", timeout=600).close()  # its imports take long on a busy machine
+        yield address
         process.terminate()
 
 
@@ -162,6 +165,8 @@ async def test_a_redirect_is_not_followed(served):
         ({"type": "error", "data": {"code": "EXECUTION_ERROR", "message": "broken"}}, ENV_BUG, "EXECUTION_ERROR"),
         ({"type": "observation", "data": {"observation": "no object"}}, ENV_BUG, "want an object"),
         ([1, 2], ENV_BUG, "answered with list"),
+        ({"type": "error", "data": {"code": "FACTORY_ERROR", "message": "no image"}}, INFRA, "FACTORY_ERROR: no image"),
+        ({"type": "observation", "data": {"text": "x" * (4 << 20)}}, ENV_BUG, "is larger than 4194304 bytes"),
     ],
 )
 async def test_what_a_server_does_wrong_has_its_class_and_never_a_reward(served, reply, fault_class, sentence):
@@ -175,7 +180,7 @@ async def test_what_a_server_does_wrong_has_its_class_and_never_a_reward(served,
 
     with pretender(answer) as address:
         caller = await served(**allowing(address))
-        (lease,) = await caller.open("openenv", kwargs_json=kwargs(address, timeout_s=1.0))
+        (lease,) = await caller.open("openenv", kwargs_json=kwargs(address, timeout_s=1.0, show=["text"]))
         outcome = await caller.step(lease, 1, "hello")
         assert outcome == env_pb2.Outcome(fault=outcome.fault)
         assert outcome.fault.fault_class == fault_class

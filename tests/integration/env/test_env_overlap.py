@@ -56,9 +56,9 @@ async def test_a_session_that_hangs_is_lost_alone_and_its_worker_retires(served,
 @pytest.mark.parametrize("environment", ["overlapping", "moderate", "faulty"])
 async def test_an_environment_may_take_as_long_as_it_says(served, environment):
     caller = await served(step_timeout_s=0.5)
-    patient, *others = await caller.open(environment, n=3, kwargs_json=kwargs(longest_call_s=60.0))
+    patient, *others = await caller.open(environment, n=3, kwargs_json=kwargs())
     before = await texts(caller, others, 1)
-    assert (await caller.step(patient, 1, "sleep 2")).reward == 1.0
+    assert (await caller.step(patient, 1, "unseen 60 2")).reward == 1.0
     assert await texts(caller, others, 2) == [text.replace("count 1", "count 2") for text in before]
     (short,) = await caller.open(environment, kwargs_json=kwargs())
     assert (await caller.step(short, 1, "sleep 600")).fault.fault_class == INFRA

@@ -166,40 +166,6 @@ async def test_what_may_be_repeated_is_repeated_and_waiting_leases_are_renewed()
     await server.stop(0)
 
 
-class Patient(Forgetful):
-    """An environment that may take long says so; its steps are not done for a while."""
-
-    def __init__(self, longest_call_s: float) -> None:
-        super().__init__()
-        self.longest_call_s = longest_call_s
-
-    async def OpenGroup(self, request, context):
-        return env_pb2.OpenGroupResponse(leases=["a"] * request.n, ttl_s=30, longest_call_s=self.longest_call_s)
-
-    async def StepBatch(self, request, context):
-        self.stepped += 1
-        if self.stepped < 8:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "not done after 60 s; repeat the call")
-        return env_pb2.StepBatchResponse(results=[env_pb2.StepResult(outcome=env_pb2.Outcome(reward=1.0))])
-
-
-@pytest.mark.parametrize("longest_call_s", [600.0, 0.0])
-async def test_a_step_is_waited_for_as_long_as_its_environment_says(longest_call_s):
-    server = grpc.aio.server()
-    env_pb2_grpc.add_EnvironmentServiceServicer_to_server(Patient(longest_call_s), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    limits = EnvironmentLimits(step_timeout_s=0.2)
-    async with connected_environments(f"127.0.0.1:{port}", limits) as environments:
-        opened = await environments.open(opening("patient", n=1))
-        if longest_call_s:
-            assert (await environments.step(opened.leases[0], 1, "go")).reward == 1.0
-        else:
-            with pytest.raises(EnvironmentFault, match="DEADLINE_EXCEEDED"):
-                await environments.step(opened.leases[0], 1, "go")
-    await server.stop(0)
-
-
 class AtCapacity(Forgetful):
     """Answers as the service does before a server that takes no second session."""
 

@@ -34,7 +34,6 @@ class Hands(Environment):
     outcome: object = Outcome(observation=FINE)
     place: object = 0
     replayable: object = True
-    patience: object = 0.0
 
     def reset(self, seed, split):
         return handed(self.first)
@@ -48,10 +47,6 @@ class Hands(Environment):
     @property
     def deterministic(self):
         return handed(self.replayable)
-
-    @property
-    def longest_call_s(self):
-        return handed(self.patience)
 
     def close(self):
         if isinstance(self.place, BaseException):
@@ -210,16 +205,6 @@ def test_a_state_that_is_no_plain_value_is_named(sessions, state):
 @pytest.mark.parametrize("value", [None, "yes", 2])
 def test_a_claim_of_determinism_that_is_no_bool_is_named(sessions, value):
     assert opened(sessions(replayable=value)).message.startswith("deterministic: want true or false, got ")
-
-
-@pytest.mark.parametrize("value", [None, "30", -1.0, float("inf"), 1e9])
-def test_a_limit_that_is_no_time_is_named(sessions, value):
-    answer = opened(sessions(patience=value))
-    assert (answer.reason, answer.message.startswith("longest_call_s: want ")) == ("env_bug", True)
-
-
-def test_a_limit_that_raises_is_the_environments_bug(sessions):
-    assert opened(sessions(patience=PanicException("no clock"))).message.startswith("PanicException: no clock")
 
 
 def test_values_of_numpy_and_of_classes_of_ones_own_are_taken_for_what_they_are(sessions):

@@ -19,7 +19,7 @@ from gigpo.env.environment import Capabilities, Environment, EnvironmentKwargs, 
 from services.contracts.rewards import Rewards
 from services.env.environments.prompts.answers import answer_in, is_right
 from services.env.environments.prompts.completion import Completion
-from services.env.environments.prompts.judge import longest_s, spent_tokens
+from services.env.environments.prompts.judge import spent_tokens
 from services.env.environments.prompts.mixture import Mixture
 from services.env.environments.prompts.questions import Arithmetic, Splits, folder_splits, own_splits
 from services.env.environments.prompts.reward_files import try_files
@@ -151,11 +151,6 @@ class Prompts(Environment):
 
     def state(self) -> object:
         return (self._question.text, self._question.solution, self._reply)
-
-    @property
-    def longest_call_s(self) -> float:
-        """As long as a judge may take, where one is asked."""
-        return longest_s(self.kwargs.rewards) if "judge" in self.kwargs.rewards.reward_funcs else 0.0
 
     def _judges(self) -> Mapping[str, JsonValue]:
         judges = self.options.get("judges", {})

@@ -24,11 +24,6 @@ _SHOWN = 200
 _spent: list[int] = [0]
 
 
-def longest_s(settings: Rewards) -> float:
-    """How long a judge may let one reply wait, seconds."""
-    return sum(_PAUSES_S) + (1 + len(_PAUSES_S)) * settings.judge_timeout_s
-
-
 def spent_tokens() -> int:
     """Tokens that judges of this process have read and written so far, as they say."""
     return _spent[0]
