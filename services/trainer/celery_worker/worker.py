@@ -26,6 +26,7 @@ from services.kit.tasks import ending_the_process
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
 from services.trainer.celery_worker.hung_child import ChildWatch
+from services.trainer.celery_worker.orphans import orphans_in
 from services.trainer.celery_worker.pool import patient_pool
 from services.trainer.settings import Settings
 
@@ -77,7 +78,7 @@ async def _beat(
     def detail() -> dict[str, object]:
         return {"trouble": trouble} if (trouble := complaint()) else {}
 
-    async with connect(settings.redis_url) as redis:
+    async with connect(settings.redis_url) as redis, orphans_in(settings.redis_url, settings.broker) as orphans:
         warnings, last = Warnings(redis, "trainer"), None
         async with present(redis, "trainer", name, detail), pulse(settings.pulse_file):
             while not stop.is_set():
@@ -89,6 +90,7 @@ async def _beat(
                 with suppress(RedisError, RuntimeError):  # Redis is away, or the worker's set of jobs changed
                     if told:
                         await _warn(warnings, name, told)
+                    await orphans.look()
                 await asyncio.to_thread(stop.wait, HEARTBEAT_S)
 
 
