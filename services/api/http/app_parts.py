@@ -15,6 +15,7 @@ from structlog.stdlib import BoundLogger
 
 from services.api.artifacts.rollouts import RolloutArchive
 from services.api.insight.alarms import AlarmWatch
+from services.api.insight.exporter import Exporter
 from services.api.insight.played import StateTables
 from services.api.jobs.admission import Admission
 from services.api.jobs.dead_letters import Servers
@@ -51,6 +52,7 @@ class Container:
     environments: EnvironmentCatalogue
     reconciler: Reconciler
     observer: Observer
+    exporter: Exporter
     news: News
     rollouts: RolloutArchive
     states: StateTables
@@ -106,7 +108,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             expected=settings.expected_services,
             interval_s=settings.alarm_s,
         )
-        loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, alarms.run, sweeping)
+        exporter = Exporter(database, redis, broker, log, interval_s=settings.export_s)
+        loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, alarms.run, exporter.run, sweeping)
         leading = asyncio.create_task(lead(database, log, *loops))
         leading.add_done_callback(lambda task: _report(task, log, fail))
         try:
@@ -119,6 +122,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
                 environments,
                 reconciler,
                 observer,
+                exporter,
                 news,
                 RolloutArchive(),
                 StateTables(),
