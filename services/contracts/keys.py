@@ -13,6 +13,9 @@ HANDED_OVER = 0
 """Priority of a job that its trainer hands over, the highest: a job is brought to its end, with the inference replica
 that serves it, before the next one begins."""
 
+MESSAGE_HOLDERS = "trainer:holders"
+"""Hash delivery tag of a message -> the trainer instance that works on it."""
+
 REPLICAS = "inference:replicas"
 """Hash replica -> JSON `ReplicaStatus`; a replica is live while its `replica_heartbeat` key exists."""
 

@@ -25,9 +25,9 @@ HEARTBEAT_TTL_S = 8
 """An instance is dead when it missed three beats."""
 
 
-def instance_name(service: str) -> str:
-    """`<service>-<host>-<pid>`: unique among the live processes of one installation."""
-    return f"{service}-{socket.gethostname()}-{os.getpid()}"
+def instance_name(service: str, pid: int | None = None) -> str:
+    """`<service>-<host>-<pid>`: unique among the live processes of one installation; by default this process's."""
+    return f"{service}-{socket.gethostname()}-{pid or os.getpid()}"
 
 
 def stop_event() -> asyncio.Event:

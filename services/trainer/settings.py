@@ -51,9 +51,10 @@ class Settings(BaseSettings):
     """A child that gives no sign of life for so long is killed and its job taken up again; one that computes has 15
     times as long."""
     visibility_timeout_s: float = Field(40.0, ge=3)
-    """A message whose worker was not heard of for so long is delivered again (60 s to recover: design)."""
-    restore_interval_s: float = Field(10.0, gt=0)
-    """How often the broker's client looks for such messages; comes on top of the timeout."""
+    """A message whose worker was not heard of for so long is delivered again; one whose trainer's heartbeat is gone, as
+    soon as another trainer has noticed that."""
+    restore_interval_s: float = Field(2.0, gt=0)
+    """How often the broker's client looks for such messages; comes on top of that."""
     ack_timeout_s: float = Field(720.0, gt=0)
     """Longest wait until a replica serves a published version; the first one starts an engine, which may
     take INFERENCE_VLLM_START_S."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import cast
 
 from redis.asyncio import Redis
@@ -40,22 +41,28 @@ async def announced_jobs(redis: Redis) -> set[str]:
     """Ids of the jobs of which a message waits or is held by a worker; one on its way between the two may be missing.
 
     Raises:
-        QueueUnreadable.
+        QueueUnreadable: a message that waits names no job; the worker that takes it sets it aside.
     """
     waiting = [message for name in _LISTS for message in await cast(Awaitable[list[bytes]], redis.lrange(name, 0, -1))]
-    held = await cast(Awaitable[list[bytes]], redis.hvals(UNACKED))
-    return await asyncio.to_thread(_named_in, waiting, held)
+    return await asyncio.to_thread(_waiting_in, waiting) | await held_jobs(redis)
 
 
 async def held_jobs(redis: Redis) -> set[str]:
-    """Ids of the jobs of which a worker holds a message: it is at work on them. Raises QueueUnreadable."""
+    """Ids of the jobs of which a worker holds a message: it is at work on them. Entries of nobody's are left out."""
     held = await cast(Awaitable[list[bytes]], redis.hvals(UNACKED))
-    return await asyncio.to_thread(_named_in, [], held)
+    return await asyncio.to_thread(_held_in, held)
 
 
-def _named_in(waiting: list[bytes], held: list[bytes]) -> set[str]:
+def _waiting_in(messages: list[bytes]) -> set[str]:
     try:
-        arguments = [waiting_arguments(message) for message in waiting] + [held_arguments(entry) for entry in held]
-        return {str(job) for job, *_ in arguments}
-    except ValueError as error:
+        return {str(waiting_arguments(message)[0]) for message in messages}
+    except (ValueError, LookupError) as error:
         raise QueueUnreadable(f"queue {keys.TRAINER_QUEUE}: {error}") from error
+
+
+def _held_in(entries: list[bytes]) -> set[str]:
+    found = set()
+    for entry in entries:
+        with suppress(ValueError, LookupError):
+            found.add(str(held_arguments(entry)[0]))
+    return found

@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.contracts.keys import HANDED_OVER, RUN_SEGMENT, TRAINER_QUEUE
+from services.kit.lifecycle import instance_name
 from services.kit.log import configure_logging
 from services.kit.pulse import pulse_thread
 from services.trainer.celery_worker.hung_child import pulse_of_child
@@ -85,5 +86,6 @@ def _following(task: Task, job: str, continues: int | None) -> Continuation | No
         return Continuation(None, HANDED_OVER)
     settings = Settings()
     tag = task.request.properties["delivery_tag"]
-    with kept_invisible(settings.broker, tag, settings.visibility_timeout_s / 4, log):
+    holder = instance_name("trainer", os.getppid())  # the heartbeat is the parent's
+    with kept_invisible(settings.broker, tag, holder, settings.visibility_timeout_s / 4, log):
         return warm_sessions().run(job, continues)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from kombu.transport.redis import Channel, Transport
+from kombu.transport.redis import Channel, QoS, Transport
 from redis import Redis
 from redis.exceptions import RedisError
 from redis.typing import EncodableT, FieldT
@@ -55,11 +55,12 @@ class _Reader(Redis):
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
         answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
         if command_name == "BRPOP" and answer and (cause := unreadable(answer[1])) is not None:
-            self._set_aside(answer[1], cause)
+            self.set_aside(answer[1], cause)
             return None  # as if nothing had come
         return answer
 
-    def _set_aside(self, message: bytes, cause: str) -> None:
+    def set_aside(self, message: bytes, cause: str) -> None:
+        """Keep it as a dead letter."""
         log.error("an entry of the queue was set aside", cause=cause)
         letter: dict[FieldT, EncodableT] = {"cause": cause[:CAUSE_CHARACTERS], "p": message[:MOST_BYTES]}
         try:
@@ -68,8 +69,24 @@ class _Reader(Redis):
             log.error("it could not be kept", error=repr(error))
 
 
+class _Deliveries(QoS):
+    """What workers hold; an entry that cannot be delivered again is set aside, in place of ending whoever tries."""
+
+    def restore_by_tag(self, tag: bytes, client: Any = None, leftmost: bool = False) -> None:
+        try:
+            super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            with self.channel.conn_or_acquire(client) as redis:
+                held = redis.hget(self.unacked_key, tag)
+                if held is not None:
+                    redis.set_aside(held, f"want what a worker holds, got {len(held)} bytes that are none: {error}")
+                redis.pipeline().zrem(self.unacked_index_key, tag).hdel(self.unacked_key, tag).execute()
+
+
 class ReadableChannel(Channel):
     """A channel whose messages are messages."""
+
+    QoS = _Deliveries
 
     def _get_client(self) -> type[Redis]:
         return _Reader

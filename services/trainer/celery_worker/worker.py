@@ -26,6 +26,7 @@ from services.kit.tasks import ending_the_process
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
 from services.trainer.celery_worker.hung_child import ChildWatch
+from services.trainer.celery_worker.orphans import orphans_in
 from services.trainer.celery_worker.pool import patient_pool
 from services.trainer.metrics import published
 from services.trainer.settings import Settings
@@ -83,7 +84,7 @@ async def _beat(
             raise NotReady(trouble)
 
     stop, draining = ending
-    async with connect(settings.redis_url) as redis:
+    async with connect(settings.redis_url) as redis, orphans_in(settings.redis_url, settings.broker) as orphans:
         warnings, last = Warnings(redis, "trainer"), None
         checks: dict[str, Check] = {"redis": redis.ping, "pool": pool_works}
         sources = Sources(checks, draining.is_set, passed_through=lambda: published(settings.pulse_file))
@@ -98,6 +99,7 @@ async def _beat(
                 with suppress(RedisError, RuntimeError):  # Redis is away, or the worker's set of jobs changed
                     if told:
                         await _warn(warnings, name, told)
+                    await orphans.look()
                 await asyncio.to_thread(stop.wait, HEARTBEAT_S)
 
 

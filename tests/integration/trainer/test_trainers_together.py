@@ -215,3 +215,23 @@ async def test_a_frozen_trainer_that_wakes_leaves_its_successors_message_alone(
                 rollout.held_from = NO_CURSOR
                 assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
     assert int(await redis.get(keys.epoch("job_a"))) == 2
+
+
+async def test_a_dead_trainers_job_is_taken_up_when_its_heartbeat_is_gone(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    """Not only when its message's visibility timeout has passed, which is longer than this test takes."""
+    settings = {"visibility_timeout_s": 3_600}
+    async with surroundings(redis, redis_url, "job_a") as rollout:
+        rollout.held_from = 3
+        with trainer_process(redis_url, tmp_path, **settings) as first:
+            await submit(redis, redis_url, "job_a", small_spec(**SPEC))
+            await until_event(redis, "job_a", "metrics", batch=0)
+            with trainer_process(redis_url, tmp_path, **settings):
+                first.kill()
+                await asyncio.to_thread(first.wait)
+                rollout.held_from = NO_CURSOR
+                assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+                while await redis.hlen(keys.MESSAGE_HOLDERS):
+                    await asyncio.sleep(0.05)
+    assert int(await redis.get(keys.epoch("job_a"))) == 2
