@@ -11,7 +11,7 @@ import msgspec
 from services.contracts.faults import FaultClass
 from services.contracts.observation import KeyedObservation
 from services.env.sessions.errors import NoRoomError, UnknownLeaseError
-from services.env.workers.wire import EpisodeSpec, Failed, History, Stepped
+from services.env.workers.wire import EpisodeSpec, Failed, FailedReason, History, Stepped
 
 RETRY_AFTER_S = (0.1, 5.0)
 """Bounds of the hint when there is no room: a closed lease may free room long before the next one expires."""
@@ -22,6 +22,12 @@ class Fault(msgspec.Struct, frozen=True):
 
     fault_class: FaultClass
     message: str
+
+    @classmethod
+    def of(cls, failed: Failed) -> "Fault":
+        """The fault of a step that failed: the environment's, the model's, or else the machinery's."""
+        own = {FailedReason.ENV_BUG: FaultClass.ENV_BUG, FailedReason.MODEL: FaultClass.MODEL}
+        return cls(own.get(failed.reason, FaultClass.INFRA), failed.message)
 
 
 class Session(Protocol):

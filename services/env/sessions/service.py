@@ -54,8 +54,6 @@ REFUSALS: dict[FailedReason, type[EnvServiceError]] = {
     FailedReason.HUNG: ResetHungError,
 }
 """Reasons why a session cannot be opened that are not the environment's failure."""
-FAULTS = {FailedReason.ENV_BUG: FaultClass.ENV_BUG, FailedReason.MODEL: FaultClass.MODEL}
-"""Reasons why a step fails that are not the machinery's."""
 
 
 def _home_kept(answer: T) -> T:
@@ -218,8 +216,8 @@ class EnvService:
     def reap(self) -> int:
         """End the leases whose time is over; how many."""
         expired = self._leases.expired(self._clock())
+        EXPIRED.inc(len(expired))
         if expired:
-            EXPIRED.inc(len(expired))
             log.info("%d leases expired", len(expired))
         return self.close(expired)
 
@@ -297,9 +295,8 @@ class EnvService:
         return limit
 
     async def _open_sessions(self, key: str, start: Start) -> Group:
-        environment = start.spec.environment
+        environment, began = start.spec.environment, self._clock()
         limit = await self._session_limit(environment, start.n)
-        began = self._clock()
         self._leases.reserve(environment, start.n, now=self._clock(), limit=limit)
         try:
             sessions = await self._open_alike(start)
@@ -365,8 +362,7 @@ class EnvService:
         began, environment = self._clock(), lease.spec.environment
         answer = await self._step_somewhere(lease, action, response_tokens)
         STEP_SECONDS.labels(environment).observe(self._clock() - began)
-        if isinstance(answer, Failed):
-            answer = Fault(FAULTS.get(answer.reason, FaultClass.INFRA), answer.message)
+        answer = Fault.of(answer) if isinstance(answer, Failed) else answer
         if isinstance(answer, Fault):
             STEP_FAULTS.labels(environment, answer.fault_class.name).inc()
             log.warning("lease %s, step %d: %s: %s", lease.id, lease.seq, answer.fault_class.name, answer.message)
