@@ -52,10 +52,21 @@ class Playbook:
         budget = Budget(self.spec.prompt_and_response_tokens, self.sampling.max_tokens, restarts)
         return Conversation(self.prompts, self.turns, budget, self.tokens.stop_ids)
 
-    def check_tools(self, tools_json: str) -> None:
-        """AttemptFailed: a session has other tools than the policy is shown."""
-        if self.tools and json.loads(tools_json or "[]") != list(self.tools):
-            raise AttemptFailed("tools: want those that the environment had when the job was submitted, got others")
+    def with_tools(self, tools_json: str) -> Playbook:
+        """The playbook for sessions with these tools, which may differ from task to task. AttemptFailed: they have
+        none, or one that cannot be shown."""
+        tools = json.loads(tools_json or "[]") if self.tools else []
+        if tools == list(self.tools):
+            return self
+        if not tools:
+            raise AttemptFailed(
+                f"prompt_form: tools: want sessions with tools, {self.environment.id} opened one without"
+            )
+        environment = self.environment.model_copy(update={"tools": tools})
+        try:
+            return make_playbook(self.job_id, self.spec, environment, self.tokens)
+        except TokenizerError as error:
+            raise AttemptFailed(str(error)) from error
 
     def horizon(self, group: OpenedGroup) -> int:
         """Longest episode of the group, steps."""

@@ -94,7 +94,8 @@ class Player:
         try:
             sentence = await self._other_task(group, unrecorded) if group.task_view == "shuffled" else None
             seat = Seat(group, unrecorded, 0, opened.leases[0], sentence)
-            await self._episode_play(seat, self._actors["policy"], onlooker).play(opened.observation)
+            playbook = self._playbook.with_tools(opened.tools_json)
+            await self._episode_play(playbook, seat, self._actors["policy"], onlooker).play(opened.observation)
         finally:
             self._environments.release(opened.leases)
 
@@ -121,21 +122,22 @@ class Player:
     async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
         opened = await self._environments.open(self._opening(group, attempt))
         try:
-            self._playbook.check_tools(opened.tools_json)
+            playbook = self._playbook.with_tools(opened.tools_json)
             sentence = await self._other_task(group, attempt) if group.task_view == "shuffled" else None
             async with asyncio.TaskGroup() as playing:
                 for k, lease in enumerate(opened.leases):
-                    playing.create_task(self._play_seat(Seat(group, attempt, k, lease, sentence), opened.observation))
+                    seat = Seat(group, attempt, k, lease, sentence)
+                    playing.create_task(self._play_seat(seat, opened.observation, playbook))
         finally:
             self._environments.release(opened.leases)
 
-    async def _play_seat(self, seat: Seat, first: KeyedObservation) -> None:
+    async def _play_seat(self, seat: Seat, first: KeyedObservation, playbook: Playbook) -> None:
         actor = self._actors.get(seat.group.actor)
         if actor is None:
             raise AttemptFailed(f"actor: want one of {sorted(self._actors)}, got {seat.group.actor!r}")
         may_be_watched = self._watching if seat.group.purpose == Purpose.EVALUATION else None
         onlooker = None if may_be_watched is None else await may_be_watched()
-        episode = await self._episode_play(seat, actor, onlooker).play(first)
+        episode = await self._episode_play(playbook, seat, actor, onlooker).play(first)
         await self._warn(episode)
         async with self._writing:
             await self._ledger.record(episode, seat.group)
@@ -152,8 +154,8 @@ class Player:
             message = OUTGROWN.format(spec.prompt_and_response_tokens, what)
             await self._warnings.once(job, "outgrown conversations", message)
 
-    def _episode_play(self, seat: Seat, actor: Actor, onlooker: Onlooker | None) -> EpisodePlay:
-        return EpisodePlay(self._playbook, seat, actor, self._environments, self._worker, onlooker=onlooker)
+    def _episode_play(self, playbook: Playbook, seat: Seat, actor: Actor, onlooker: Onlooker | None) -> EpisodePlay:
+        return EpisodePlay(playbook, seat, actor, self._environments, self._worker, onlooker=onlooker)
 
     async def _other_task(self, group: OpenedGroup, attempt: Attempt) -> str:
         """The task sentence of the world that `sentence_seed` names."""

@@ -174,11 +174,16 @@ async def test_what_was_sampled_stays_as_it_was(play):
     )
 
 
-async def test_other_tools_than_at_the_submission_end_the_attempt(play):
-    other = json.dumps([*INFO.tools, {"name": "rm", "description": "", "parameters": {}}])
-    assert await play([], Calculators(other)) == (
-        "tools: want those that the environment had when the job was submitted, got others"
-    )
+async def test_a_session_with_tools_of_its_own_shows_these(play):
+    own = json.dumps([{**INFO.tools[0], "name": "answer"}])
+    replies = [call("add", a=2, b=8), call("answer", value=10)]
+    episode, prompts, _ = await play(replies, Calculators(own))
+    assert prompts[0] == "<tools> answer <user> sum of 2 and 8 ready <assistant>"
+    assert [step.action_valid for step in episode.steps] == [False, True]
+
+
+async def test_a_session_without_tools_ends_the_attempt(play):
+    assert "want sessions with tools, calculator opened one without" in await play([], Calculators(""))
 
 
 async def test_a_tool_that_would_write_control_tokens_is_refused(play, monkeypatch):
