@@ -50,6 +50,8 @@ class OpenedSessions(msgspec.Struct, frozen=True):
 
     leases: list[str]
     observation: KeyedObservation
+    tools_json: str = ""
+    """A JSON array of the tools whose calls are actions; empty: actions are no calls."""
 
 
 class Environments(Protocol):

@@ -27,5 +27,9 @@ class NoReplicaFree(Exception):
     """Nobody can serve or play the job now; the message is the reason why it waits."""
 
 
+class RanksLost(Exception):
+    """A process of the learner's group ended; the job goes on from what is durable, with another group."""
+
+
 class CheckpointBroken(ValueError):
     """A checkpoint is half-written or altered; the message names the file."""

@@ -1,8 +1,10 @@
 """Settings of the trainer: environment variables TRAINER_*."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.kit.redis_address import BrokerUrl, RedisUrl
@@ -23,9 +25,17 @@ class Settings(BaseSettings):
     """Written whole when the worker is ready: the same line of JSON as on stdout."""
     pulse_file: Path | None = None
     """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535)
+    """Of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
     log_level: str = "INFO"
     torch_threads: int = Field(1, ge=1)
     """On few cores the engine needs the others while the trainer computes."""
+
+    ranks: int = Field(1, ge=1)
+    """Processes that train a policy together, each on a device of its own; 1: the pool's child trains."""
+    shard_ranks: int = Field(0, ge=0)
+    """So many ranks share one copy of weights and optimizer, and ranks / shard_ranks copies are kept equal; 0: all."""
 
     warm_sessions: int = Field(4, ge=1)
     """Jobs whose policy stays in memory between their segments; 1 where one fills the device."""
@@ -51,6 +61,12 @@ class Settings(BaseSettings):
     """Newest policy versions that stay on shared storage; a replica loads the newest only."""
     poll_s: float = Field(0.5, gt=0)
     """How often the user's command and the states of missing groups are looked at while waiting."""
+
+    @model_validator(mode="after")
+    def _whole_copies(self) -> Settings:
+        if self.shard_ranks and self.ranks % self.shard_ranks:
+            raise ValueError(f"shard_ranks: want a divisor of ranks = {self.ranks}, got {self.shard_ranks}")
+        return self
 
     @property
     def broker(self) -> str:

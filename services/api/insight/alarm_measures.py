@@ -96,11 +96,10 @@ async def oldest_pending(redis: Redis, job: str, patience_s: float, watched_s: f
 
 def ledger_measures(balance: Balance) -> list[Measure]:
     """Imbalance, and what infrastructure took."""
-    apart = balance.opened - balance.consumed - sum(balance.dropped.values()) - balance.live
     lost = balance.dropped.get("infra", 0)
     share = lost / balance.opened if balance.opened >= FEW_GROUPS else 0.0
     detail = f"{share:.1%} of {balance.opened:,} opened groups"
-    return [Measure("ledger_imbalance", abs(apart)), Measure("infra_share", share, detail)]
+    return [Measure("ledger_imbalance", abs(balance.apart)), Measure("infra_share", share, detail)]
 
 
 def equal_batches(rows: Sequence[Mapping[str, Any]]) -> int:

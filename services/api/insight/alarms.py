@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,12 @@ async def alarms_seen(database: Database, redis: Redis, caller: Caller) -> list[
         jobs = (await session.scalars(select(JobRow.id).where(_BEGUN))).all()
     places = [(keys.ALARMS, None), *((keys.alarms(job), job) for job in jobs)]
     return await _views(redis, places)
+
+
+async def raised_alarms(redis: Redis, jobs: Sequence[str]) -> Counter[str]:
+    """Alarm -> how many of them are raised, of the installation and of these jobs."""
+    found = [await _raised(redis, key) for key in (keys.ALARMS, *map(keys.alarms, jobs))]
+    return Counter(cause.partition(":")[0] for causes in found for cause in causes)
 
 
 async def alarms_of(redis: Redis, job: JobRow) -> list[AlarmView]:

@@ -110,4 +110,5 @@ def environment_message(entry: EnvironmentEntry) -> env_pb2.EnvironmentInfo:
         example_kwargs_json=entry.example_kwargs_json,
         example_actions=entry.example_actions,
         templates=entry.templates,
+        tools_json=entry.tools_json,
     )

@@ -35,10 +35,11 @@ from services.trainer.groups.training_queue import TrainingQueue
 from services.trainer.job.leftovers import live_records, trained_leftovers
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.files import whole_folder
-from services.trainer.learner.learner import Learner
 from services.trainer.learner.policy import build_scratch
+from services.trainer.learner.port import TrainsPolicy
 from services.trainer.phases.evaluation import read_results
 from services.trainer.phases.one_off_groups import consume_gathered
+from services.trainer.ranks.learners import Learners
 from services.trainer.session.commands import Commands
 from services.trainer.session.consumption import Consumption
 from services.trainer.session.session import Session
@@ -49,14 +50,16 @@ from services.trainer.storage.hub import fetched
 from services.trainer.trackers.tracking import start_tracking
 
 
-async def restore_session(redis: Redis, settings: Settings, job: str, draining: Callable[[], bool]) -> Session:
+async def restore_session(
+    redis: Redis, settings: Settings, learners: Learners, job: str, draining: Callable[[], bool]
+) -> Session:
     """Become the job's trainer and come to the newest position that can be had again.
 
     Nothing is trained yet: `catch_up` replays.
 
     Raises:
         JobFailed: the job's spec, environment or model can't be used.
-        StaleEpoch, LedgerSpoiled, RecordUnreadable.
+        StaleEpoch, LedgerSpoiled, RecordUnreadable, RanksLost.
     """
     ledger, events, folder = Ledger(redis, job), Events(redis, job), made_folder(settings.data_dir, job)
     spec, environment = await load_job(redis, job)
@@ -67,7 +70,7 @@ async def restore_session(redis: Redis, settings: Settings, job: str, draining: 
     for broken, reason in skipped.items():
         set_broken_aside(broken)
         await events.warn(f"a checkpoint was skipped: {reason}")
-    learner = _learner(spec, folder.base, checkpoint)
+    learner = _learner(learners, spec, folder.base, checkpoint)
     if progress.started_unix_s <= _taken_over_unix_s(folder):
         progress.started_unix_s = time.time()
     cut_records(folder.metrics, progress.metrics_lines)
@@ -178,9 +181,9 @@ def _taken_over_unix_s(folder: JobFolder) -> float:
     return TakenOver.model_validate_json(folder.origin.read_bytes()).taken_unix_s
 
 
-def _learner(spec: JobSpec, base: Path, checkpoint: Path | None) -> Learner:
+def _learner(learners: Learners, spec: JobSpec, base: Path, checkpoint: Path | None) -> TrainsPolicy:
     try:
-        learner = Learner(spec, base)
+        learner = learners.open(spec, base)
         if checkpoint is not None:
             learner.load(checkpoint / STATE)
     except LearnerError as error:

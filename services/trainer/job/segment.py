@@ -29,6 +29,7 @@ from services.trainer.errors import (
     NoReplicaFree,
     NothingPlayed,
     PauseRequested,
+    RanksLost,
 )
 from services.trainer.groups.playability import TooManyBroken
 from services.trainer.job.restore import catch_up
@@ -54,6 +55,7 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
 
     Raises:
         StaleEpoch: a newer trainer holds the job; this session must not be used again.
+        RanksLost: the learner is gone, and this session with it.
         RedisGone.
     """
     try:
@@ -80,7 +82,7 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
     except (JobFailed, LedgerSpoiled, RecordUnreadable) as error:
         log.warning("job failed", job=session.job, error=str(error))
         await end_job(session, JobState.FAILED, str(error))
-    except (StaleEpoch, *RedisGone):
+    except (StaleEpoch, RanksLost, *RedisGone):
         raise
     except Exception as error:  # the outermost loop: a defect ends its job, not the worker
         log.exception("job failed unexpectedly", job=session.job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from redis.asyncio import Redis
 from structlog.stdlib import BoundLogger
@@ -14,7 +15,7 @@ from services.contracts.jobfolder import JobFolder
 from services.kit.redis import connect
 from services.ledger import Ledger, LedgerSpoiled, RecordUnreadable, StaleEpoch
 from services.ledger.active_jobs import deactivate
-from services.trainer.errors import JobFailed, NoReplicaFree
+from services.trainer.errors import JobFailed, NoReplicaFree, RanksLost
 from services.trainer.events import Events
 from services.trainer.job.continuation import Continuation
 from services.trainer.job.fail_before_start import end_unstartable
@@ -22,6 +23,7 @@ from services.trainer.job.restore import restore_session
 from services.trainer.job.segment import RedisGone, run_segments
 from services.trainer.job.summary import ended_summary, tell_end
 from services.trainer.job.takes import count_take
+from services.trainer.ranks.learners import Learners
 from services.trainer.replicas.room import wait_for_room
 from services.trainer.session.session import Session
 from services.trainer.settings import Settings
@@ -41,6 +43,7 @@ class WarmSessions:
         self._runner = asyncio.Runner()
         self._redis: Redis | None = None
         self._warm: dict[tuple[str, int], Session] = {}
+        self._learners = Learners(settings)
 
     def run(self, job: str, continues: int | None) -> Continuation | None:
         """Train a job until it ends or is to be left.
@@ -75,7 +78,7 @@ class WarmSessions:
             await self._wait_for_room(job)
             await count_take(self._redis, folder, job, self._settings.fruitless_takes)
             if session is None:
-                session = await restore_session(self._redis, self._settings, job, self._draining)
+                session = await restore_session(self._redis, self._settings, self._learners, job, self._draining)
             self._keep(session)
             priority = await run_segments(session, self._log)
         except NoReplicaFree:
@@ -87,6 +90,12 @@ class WarmSessions:
             self._log.warning("another trainer holds the job", job=job)
             self._let_go(job)
             return None
+        except RanksLost as error:
+            self._log.warning("the ranks are lost", job=job, error=str(error))
+            self._forget_ranks()
+            with suppress(*RedisGone):
+                await Events(self._redis, job).warn(f"{error}; the job goes on from its newest checkpoint")
+            return Continuation(None, keys.HANDED_OVER)
         except RedisGone:
             self._let_go(job)  # it may have stopped between two moves; the next one starts from what is durable
             raise
@@ -121,7 +130,16 @@ class WarmSessions:
 
     def _let_go(self, job: str) -> None:
         for key in [key for key in self._warm if key[0] == job]:
-            self._warm.pop(key).tracking.stop()
+            session = self._warm.pop(key)
+            session.tracking.stop()
+            self._learners.close(session.learner)
+
+    def _forget_ranks(self) -> None:
+        """Every session's learner is gone with them; what a job needs is in its checkpoint and its manifests."""
+        self._learners.forget_ranks()
+        for session in self._warm.values():
+            session.tracking.stop()
+        self._warm.clear()
 
     def _position(self, session: Session | None, folder: JobFolder) -> int:
         return session.progress.batch if session else newest_complete(folder.checkpoints)[1].batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from services.contracts.mismatch import Dtype
 from services.contracts.model import Model
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.files import write_tensors, write_text
+from services.trainer.learner.ranks import gathered
 
 _NAME = "default"
 
@@ -63,14 +64,15 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
-def dropping(model: PreTrainedModel, generator: torch.Generator) -> Iterator[None]:
-    """The adapters' dropout is on, its noise drawn from `generator`; nothing is drawn where no adapter drops."""
+def dropping(model: PreTrainedModel, generator: torch.Generator, rank: int = 0) -> Iterator[None]:
+    """The adapters' dropout is on, its noise drawn from `generator`, on each rank another; nothing is drawn where no
+    adapter drops."""
     drops = [drop for layer in _layers(model) for drop in layer.lora_dropout.values() if getattr(drop, "p", 0.0) > 0]
     if not drops:
         yield
         return
     with torch.random.fork_rng():
-        torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
+        torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)) + rank)
         for drop in drops:
             drop.train()
         try:
@@ -80,18 +82,25 @@ def dropping(model: PreTrainedModel, generator: torch.Generator) -> Iterator[Non
                 drop.eval()
 
 
-def save_adapter(model: PreTrainedModel, folder: Path, torch_dtype: Dtype = "float32") -> dict[str, str]:
+def adapter_tensors(model: PreTrainedModel, torch_dtype: Dtype = "float32", *, keep: bool = True) -> dict[str, Tensor]:
+    """The adapters under peft's names, on the CPU; nothing where not `keep`, see `gathered`."""
+    tensors: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=_NAME)
+    dtype = getattr(torch, torch_dtype)
+    return {PREFIX + name: tensor.to(dtype).contiguous() for name, tensor in gathered(tensors, keep=keep).items()}
+
+
+def write_adapter(model: PreTrainedModel, folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Write the adapters in peft's format, which vLLM and peft load. Makes `folder` if need be.
+
+    Args:
+        tensors: see `adapter_tensors`.
 
     Returns:
         File name -> hex sha256: the `files` of a `PolicyManifest`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = getattr(torch, torch_dtype)
-    tensors: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=_NAME)
-    named = {PREFIX + name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
     return {
-        ADAPTER: write_tensors(folder / ADAPTER, named),
+        ADAPTER: write_tensors(folder / ADAPTER, tensors),
         ADAPTER_CONFIG: write_text(folder / ADAPTER_CONFIG, _config_text(model)),
     }
 

@@ -16,20 +16,22 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
-from gigpo_core import LossConfig
+from gigpo_core import LossConfig, Turn
 from gigpo_core.kl import kl_estimate
 from gigpo_core.tokens import row_sums
 from services.contracts.job import JobSpec, WarmStart
 from services.contracts.model_files import TEMPLATES, goes_along
 from services.contracts.policy import PolicyProbe
-from services.trainer.learner.adapter import adapters_off, add_adapter, dropping, merged, save_adapter
+from services.trainer.learner.adapter import adapter_tensors, adapters_off, add_adapter, dropping, merged, write_adapter
 from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import LearnerError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
-from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows
+from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import checkpoint_activations
-from services.trainer.learner.policy import load_policy, save_weights
+from services.trainer.learner.policy import load_policy
+from services.trainer.learner.port import Supervising
 from services.trainer.learner.probe import probe_of
+from services.trainer.learner.ranks import ALONE, Ranks, copy_weights, gathered
 from services.trainer.learner.rows import Row
 from services.trainer.learner.schedule import learning_rate
 from services.trainer.learner.state import (
@@ -40,7 +42,9 @@ from services.trainer.learner.state import (
     restore_weights,
     write_state,
 )
-from services.trainer.learner.supervise import Supervising, supervise
+from services.trainer.learner.supervise import supervise
+from services.trainer.learner.tempered import Entropy
+from services.trainer.learner.token_rows import TokenRows
 from services.trainer.learner.update import (
     Columns,
     accumulate_gradient,
@@ -51,6 +55,7 @@ from services.trainer.learner.update import (
     step_weights,
     token_mask,
 )
+from services.trainer.learner.weights import checkpoint_tensors, write_weights
 
 BETAS = (0.9, 0.95)
 """AdamW's averages for training; a short second one follows gradients whose scale changes as success does."""
@@ -66,8 +71,12 @@ class Learner:
     bfloat16, published weights are rounded to it, and weights that adapters leave frozen are kept in it.
     """
 
-    def __init__(self, spec: JobSpec, folder: Path) -> None:
+    def __init__(self, spec: JobSpec, folder: Path, ranks: Ranks = ALONE) -> None:
         """Load the policy in `folder` (Hugging Face format); its weights are the reference too if beta > 0.
+
+        Args:
+            ranks: of more than one, each has a learner, makes the same calls with the same arguments, and gets the
+                same results; one of them writes the files.
 
         Raises:
             PolicyFolderError: `folder` holds no policy.
@@ -79,6 +88,7 @@ class Learner:
         """Optimizer steps of `train_batch` so far; the warm start's are not counted."""
         self._generator = torch.Generator().manual_seed(spec.training.seed)
         self._adapts = spec.model.tuner_type == "lora"
+        self._ranks = ranks
         model = load_policy(folder, spec.model.torch_dtype if self._adapts else "float32")
         if self._adapts:
             add_adapter(model, spec.model, spec.training.seed)
@@ -89,8 +99,13 @@ class Learner:
             temperature=spec.rollout.temperature,
             token_budget=spec.training.microbatch_tokens,
             autocast=spec.model.torch_dtype == "bfloat16",
+            ranks=ranks,
         )
-        self._scorer.parts.check()
+        self._scorer.policy.parts.check()
+        afresh = self._beta > 0 and not self._adapts
+        self._reference = replace(self._scorer, model=_frozen_copy(model)) if afresh else None
+        for scorer in filter(None, (self._reference, self._scorer)):
+            ranks.shard(scorer.policy, bfloat16=scorer.autocast)
         self._start_afresh()
 
     @property
@@ -98,13 +113,13 @@ class Learner:
         """The current policy."""
         return self._scorer.model
 
-    def supervise(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], warmstart: WarmStart) -> Supervising:
+    def supervise(self, turns: Sequence[Turn], warmstart: WarmStart) -> Supervising:
         """Raise the likelihood of the responses given their prompts; then optimizer and reference start afresh.
 
         A warm start that is not driven to its end leaves the policy half-way: make the learner anew.
 
         Args:
-            pairs: (prompt_ids, response_ids), the stop token included; drawn from with replacement.
+            turns: a response each, the stop token included; drawn from with replacement.
 
         Yields:
             (optimizer step from 1, mean negative log-likelihood per token) after each step.
@@ -114,12 +129,11 @@ class Learner:
             `warmstart_steps`, `warmstart_rows`.
 
         Raises:
-            RowsError: no pairs, or an empty prompt or response.
+            RowsError: no turns, or an empty prompt or response.
         """
-        if not pairs or not all(prompt and response for prompt, response in pairs):
-            raise RowsError(f"want pairs of a prompt and a response, got {len(pairs)} pairs or an empty one")
-        rows = TokenRows([prompt for prompt, _ in pairs], [response for _, response in pairs])
-        report = yield from supervise(self._scorer, rows, warmstart, self._generator)
+        if not turns or not all(0 < turn.start < turn.stop for turn in turns):
+            raise RowsError(f"want turns of a prompt and a response, got {len(turns)} turns or an empty one")
+        report = yield from supervise(self._scorer, TokenRows(turns), warmstart, self._generator)
         self._start_afresh()
         return report
 
@@ -145,7 +159,7 @@ class Learner:
         Raises:
             LearnerError: the job has no reference, because beta is 0.
         """
-        tokens = TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
+        tokens = TokenRows([row.turn for row in rows])
         current, _ = self._scorer.constants(tokens)
         k1 = kl_estimate(current.double(), self._under_reference(tokens).double(), "k1")
         sums: list[float] = row_sums(k1, tokens.token_row, len(rows)).tolist()
@@ -180,7 +194,7 @@ class Learner:
         rate = learning_rate(training, batch_index)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        whole = columns.group if loss.row.whole_groups else None
+        whole = columns.group if loss.row.whole_groups else columns.rows.conversation
         steps = [
             self._step(columns.select(part), loss)
             for _ in range(algorithm.num_iterations)
@@ -192,7 +206,7 @@ class Learner:
             **_means(steps),
             "learning_rate": rate,
             "trained_rows": float(len(columns.advantage)),
-            "unique_rows_share": len({(row.prompt_ids, row.response_ids) for row in rows}) / len(rows),
+            "unique_rows_share": everything.rows.different / len(rows),
             "trained_tokens": float(columns.rows.tokens),
             "optimizer_steps": float(self.optimizer_steps),
         }
@@ -203,13 +217,16 @@ class Learner:
         Returns:
             File name -> hex sha256.
         """
+        dtype = self.spec.model.torch_dtype
         if self._adapts:
-            return save_adapter(self.model, folder, self.spec.model.torch_dtype)
-        return save_weights(self.model, folder, self.spec.model.torch_dtype)
+            adapter = adapter_tensors(self.model, dtype, keep=self._ranks.leads)
+            return write_adapter(self.model, folder, adapter) if self._ranks.leads else {}
+        weights = checkpoint_tensors(self.model, dtype, keep=self._ranks.leads)
+        return write_weights(folder, weights) if self._ranks.leads else {}
 
     def probe(self) -> PolicyProbe | None:
         """What a replica checks itself with once it has loaded what `save_policy` wrote; see `probe_of`."""
-        return probe_of(self.model, self.spec.max_model_len, autocast=self._scorer.autocast)
+        return probe_of(self._scorer.policy, self.spec.max_model_len)
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write everything a later `load` needs to go on bit for bit, without pickles; each file synced.
@@ -219,14 +236,15 @@ class Learner:
         Returns:
             File name -> hex sha256.
         """
+        trained, leads = _trained(self.model), self._ranks.leads
         tensors: dict[str, dict[str, Tensor]] = {
-            "weights": _on_cpu(_trained(self.model)),
-            "optimizer": optimizer_tensors(self._optimizer, _trained(self.model)),
+            "weights": gathered(trained, keep=leads),
+            "optimizer": gathered(optimizer_tensors(self._optimizer, trained), keep=leads),
             "generator": {"state": self._generator.get_state()},
         }
         if self._reference is not None:
-            tensors["reference"] = _on_cpu(_weights(self._reference.model))
-        return write_state(State(tensors, {"optimizer_steps": self.optimizer_steps}), folder)
+            tensors["reference"] = gathered(_weights(self._reference.model), keep=leads)
+        return write_state(State(tensors, {"optimizer_steps": self.optimizer_steps}), folder) if leads else {}
 
     def load(self, folder: Path) -> None:
         """Become the learner that was saved in `folder`, made from the same spec and base.
@@ -252,16 +270,21 @@ class Learner:
 
         What else `folder` may have held is gone afterwards.
         """
+        dtype, leads = self.spec.model.torch_dtype, self._ranks.leads
+        adapter = adapter_tensors(self.model, dtype, keep=leads) if self._adapts else None
+        with merged(self.model) if self._adapts else nullcontext():
+            weights = checkpoint_tensors(self.model, dtype, keep=leads)
+        if not leads:
+            return
         with whole_folder(folder) as unfinished:
             shutil.copytree(self.folder, unfinished, ignore=_not_exported, dirs_exist_ok=True)
             config: dict[str, object] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
             config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
-            config["dtype"] = self.spec.model.torch_dtype
+            config["dtype"] = dtype
             write_text(unfinished / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-            if self._adapts:
-                save_adapter(self.model, unfinished / ADAPTER_FOLDER, self.spec.model.torch_dtype)
-            with merged(self.model) if self._adapts else nullcontext():
-                save_weights(self.model, unfinished, self.spec.model.torch_dtype)
+            if adapter is not None:
+                write_adapter(self.model, unfinished / ADAPTER_FOLDER, adapter)
+            write_weights(unfinished, weights)
 
     @property
     def _beta(self) -> float:
@@ -276,8 +299,8 @@ class Learner:
             {"params": others, "weight_decay": 0.0},  # biases and norms: decay would only shift what they centre
         ]
         self._optimizer = AdamW(groups, lr=self.spec.training.learning_rate, betas=BETAS, fused=True)
-        afresh = self._beta > 0 and not self._adapts
-        self._reference = replace(self._scorer, model=_frozen_copy(self.model)) if afresh else None
+        if self._reference is not None:
+            copy_weights(self.model.parameters(), self._reference.model.parameters())
 
     def _under_reference(self, rows: TokenRows) -> Tensor:
         """float32 [T]: the log-probabilities of the response tokens under the reference policy."""
@@ -305,7 +328,7 @@ class Learner:
         return {"current_mismatch_kl": kl}
 
     def _step(self, minibatch: Columns, loss: LossConfig) -> dict[str, float]:
-        with dropping(self.model, self._generator):
+        with dropping(self.model, self._generator, self._ranks.mine):
             measured = accumulate_gradient(self._scorer, minibatch, loss, token_mask(self.spec))
         weights = list(_trained(self.model).values())
         measured["grad_norm"] = step_weights(self._optimizer, weights, self.spec.training.max_grad_norm)
@@ -333,10 +356,6 @@ def _not_exported(folder: str, names: list[str]) -> set[str]:
 
 def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
     return dict(model.named_parameters())
-
-
-def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
 
 
 def _frozen_copy(model: PreTrainedModel) -> PreTrainedModel:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from transformers import PreTrainedModel
 
 from services.contracts.policy import PolicyProbe
+from services.trainer.learner.tempered import TemperedPolicy
 
 PROMPTS = 4
 PROMPT_TOKENS = 16
@@ -16,12 +14,13 @@ RESPONSE_TOKENS = 2
 
 
 @torch.no_grad()
-def probe_of(model: PreTrainedModel, max_model_len: int, *, autocast: bool = False) -> PolicyProbe | None:
+def probe_of(policy: TemperedPolicy, max_model_len: int) -> PolicyProbe | None:
     """The likeliest continuations of fixed prompts: two passes over 4 sequences of 16 tokens. No randomness is used.
 
     Returns:
         None where the model's length leaves no room for them.
     """
+    model = policy.model
     length = min(PROMPT_TOKENS, max_model_len - RESPONSE_TOKENS)
     if length < 1:
         return None
@@ -30,11 +29,8 @@ def probe_of(model: PreTrainedModel, max_model_len: int, *, autocast: bool = Fal
     )  # a prime: all differ
     ids = spread.reshape(PROMPTS, length).to(model.device)
     logprobs = torch.empty(PROMPTS, 0, device=model.device)
-    anything: Any = model
     for _ in range(RESPONSE_TOKENS):
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
-            logits = anything(input_ids=ids, use_cache=False).logits[:, -1]
-        likeliest = torch.log_softmax(logits.float(), dim=1).max(dim=1)
+        likeliest = torch.log_softmax(policy.next_logits(ids), dim=1).max(dim=1)
         ids = torch.cat([ids, likeliest.indices[:, None]], dim=1)
         logprobs = torch.cat([logprobs, likeliest.values[:, None]], dim=1)
     return PolicyProbe(

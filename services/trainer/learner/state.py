@@ -16,6 +16,7 @@ from torch.optim import AdamW
 from services.contracts.versions import ContractError, Upgrade, check_version, upgraded
 from services.trainer.learner.errors import StateError
 from services.trainer.learner.files import file_hash, write_tensors, write_text
+from services.trainer.learner.ranks import piece
 
 INDEX = "learner.json"
 """Written last: it names the other files and their hashes."""
@@ -73,7 +74,7 @@ def read_state(folder: Path) -> State:
 def optimizer_tensors(optimizer: AdamW, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`<weight>/<moment>` -> tensor, for every weight that was stepped."""
     return {
-        f"{name}/{moment}": value.detach().cpu().contiguous()
+        f"{name}/{moment}": value
         for name, weight in weights.items()
         for moment, value in optimizer.state.get(weight, {}).items()
     }
@@ -91,7 +92,9 @@ def restore_optimizer(optimizer: AdamW, weights: Mapping[str, Tensor], tensors: 
         weight = weights.get(name)
         if weight is None or (moment != "step" and value.shape != weight.shape):
             raise StateError(f"optimizer: {key} {list(value.shape)} does not fit this policy")
-        optimizer.state.setdefault(weight, {})[moment] = value.to(weight.device)
+        optimizer.state.setdefault(weight, {})[moment] = (
+            value.to(weight.device) if moment == "step" else piece(value, weight)
+        )
 
 
 def restore_weights(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
@@ -106,4 +109,4 @@ def restore_weights(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
         raise StateError(f"weights: {wrong[0]} and {len(wrong) - 1} more don't fit this policy")
     with torch.no_grad():
         for name, tensor in tensors.items():
-            weights[name].copy_(tensor)
+            weights[name].copy_(piece(tensor, weights[name]))

@@ -26,8 +26,11 @@ from gigpo_core.sections import LOSS_OPTIONS
 from services.contracts.algorithm import config_values
 from services.contracts.job import JobSpec
 from services.trainer.learner.errors import LearnerError
-from services.trainer.learner.logprobs import Entropy, Scorer, TokenRows, on_device
+from services.trainer.learner.logprobs import Scorer, on_device
+from services.trainer.learner.ranks import Ranks, whole
 from services.trainer.learner.rows import Row
+from services.trainer.learner.tempered import Entropy
+from services.trainer.learner.token_rows import TokenRows
 
 LOSS_METRICS = {
     "reference_kl": "kl",
@@ -129,7 +132,7 @@ def token_mask(spec: JobSpec) -> TokenMask:
 
 def columns_of(rows: Sequence[Row], scorer: Scorer, entropy: Entropy = "skip") -> Columns:
     """The batch with old log-probabilities under the scorer's weights; no reference yet."""
-    tokens = TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
+    tokens = TokenRows([row.turn for row in rows])
     old, spreads = scorer.constants(tokens, entropy)
     groups = {name: number for number, name in enumerate(dict.fromkeys(row.group_id for row in rows))}
     return Columns(
@@ -199,22 +202,39 @@ def accumulate_gradient(
     columns = mask.on(columns)
     group = columns.group if loss.row.whole_groups else None
     totals = batch_totals(columns.rows.token_row, len(columns.advantage), columns.counted, group)
+    columns = columns.select(scorer.ranks.share(columns.rows, group))
     shares: list[Tensor] = []
     names: tuple[str, ...] = ()
-    for micro in columns.rows.plan(scorer.token_budget, group):
+    for micro in scorer.ranks.rounds(columns.rows.plan(scorer.token_budget, group)):
+        if micro is None:
+            scorer.idle().backward()  # type: ignore[no-untyped-call]
+            continue
         tokens = _token_batch(scorer, columns, micro, "gradient" if loss.entropy_coef > 0 else "value")
         objective = policy_objective(tokens, loss, totals)
         objective.loss.backward()  # type: ignore[no-untyped-call]
         names = objective.names
         shares.append(torch.stack([objective.loss.detach(), objective.policy_loss, *objective.shares]))
-    value, policy, *means = torch.stack(shares).sum(0, dtype=torch.float64).tolist()  # the one wait for the device
-    if not math.isfinite(value):
-        raise LearnerError(f"the loss is {value}, want a finite number; a smaller learning_rate may help")
-    measured = {"loss": value, "policy_loss": policy, **dict.fromkeys(LOSS_METRICS.values(), 0.0)}
-    for source, mean in zip(names, means, strict=True):
-        if source in LOSS_METRICS:
-            measured[LOSS_METRICS[source]] += mean
+    measured = _added(shares, names, scorer.ranks)
+    if not math.isfinite(measured["loss"]):
+        raise LearnerError(f"the loss is {measured['loss']}, want a finite number; a smaller learning_rate may help")
     return measured
+
+
+def _added(shares: Sequence[Tensor], names: Sequence[str], ranks: Ranks) -> dict[str, float]:
+    """The sums over micro-batches and ranks.
+
+    Args:
+        shares: of each of this rank's micro-batches: loss, policy loss, then the metrics called `names`.
+    """
+    measured = {"loss": 0.0, "policy_loss": 0.0, **dict.fromkeys(LOSS_METRICS.values(), 0.0)}
+    if shares:
+        sums = torch.stack(list(shares)).sum(0, dtype=torch.float64).tolist()  # the one wait for the device
+        measured["loss"], measured["policy_loss"], *means = sums
+        for source, mean in zip(names, means, strict=True):
+            if source in LOSS_METRICS:
+                measured[LOSS_METRICS[source]] += mean
+    total = ranks.total(torch.tensor(list(measured.values()), dtype=torch.float64))
+    return dict(zip(measured, total.tolist(), strict=True))
 
 
 def step_weights(optimizer: AdamW, weights: Sequence[Tensor], max_grad_norm: float) -> float:
@@ -226,7 +246,7 @@ def step_weights(optimizer: AdamW, weights: Sequence[Tensor], max_grad_norm: flo
     Raises:
         LearnerError: the gradient is not finite; the weights stay as they are.
     """
-    norm = float(torch.nn.utils.clip_grad_norm_(weights, max_grad_norm))
+    norm = float(whole(torch.nn.utils.clip_grad_norm_(weights, max_grad_norm)))
     if not math.isfinite(norm):
         optimizer.zero_grad()
         raise LearnerError(f"the gradient's norm is {norm}, want a finite number; a smaller learning_rate may help")

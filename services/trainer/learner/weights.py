@@ -6,6 +6,7 @@ turns that round when it saves. Tied weights are written once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from services.contracts.mismatch import Dtype
 from services.trainer.learner.files import write_tensors
+from services.trainer.learner.ranks import gathered
 
 WEIGHTS = "model.safetensors"
 """The one file weights are written to."""
@@ -27,23 +29,27 @@ def save_weights(model: PreTrainedModel, folder: Path, torch_dtype: Dtype = "flo
     Returns:
         File name -> hex sha256: the `files` of a `PolicyManifest`.
     """
+    return write_weights(folder, checkpoint_tensors(model, torch_dtype))
+
+
+def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """`save_weights` of what `checkpoint_tensors` gave."""
     folder.mkdir(parents=True, exist_ok=True)
-    return {WEIGHTS: write_tensors(folder / WEIGHTS, checkpoint_tensors(model, getattr(torch, torch_dtype)))}
+    return {WEIGHTS: write_tensors(folder / WEIGHTS, tensors)}
 
 
-def checkpoint_tensors(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
-    """What `save_pretrained` would write: parameters and persistent buffers on the CPU, none sharing memory.
+def checkpoint_tensors(model: PreTrainedModel, torch_dtype: Dtype, *, keep: bool = True) -> dict[str, Tensor]:
+    """What `save_pretrained` would write: parameters and persistent buffers on the CPU, none sharing memory; nothing
+    where not `keep`, see `gathered`.
 
-    Parameters have `dtype`; buffers keep theirs, as rounding one (a router's correction bias) would route otherwise.
+    Parameters have `torch_dtype`; buffers keep theirs, as rounding one (a router's correction bias) would route
+    otherwise.
     """
     ignored = set(model._keys_to_ignore_on_save or ())
-    state = {name: tensor for name, tensor in model.state_dict().items() if name not in ignored}
-    once = remove_tied_weights_from_state_dict(state, model)
+    state = {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name not in ignored}
+    once = remove_tied_weights_from_state_dict(gathered(state, keep=keep), model)
+    dtype = getattr(torch, torch_dtype)
     buffers = {name for name, _ in model.named_buffers()}
-    moved = {name: _on_cpu(tensor, tensor.dtype if name in buffers else dtype) for name, tensor in once.items()}
+    moved = {name: tensor.to(tensor.dtype if name in buffers else dtype) for name, tensor in once.items()}
     named: dict[str, Tensor] = revert_weight_conversion(model, moved)
     return {name: tensor.contiguous() for name, tensor in named.items()}
-
-
-def _on_cpu(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.detach().to("cpu", dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
@@ -18,6 +17,7 @@ from services.trainer.groups.arrivals import Arrivals
 from services.trainer.groups.payloads import StoredGroups
 from services.trainer.groups.playability import Playability
 from services.trainer.groups.training_queue import TrainingQueue
+from services.trainer.learner.port import TrainsPolicy
 from services.trainer.session.commands import Commands
 from services.trainer.session.consumption import Consumption
 from services.trainer.session.model_card import Subject
@@ -25,15 +25,12 @@ from services.trainer.settings import Settings
 from services.trainer.storage.progress import Progress
 from services.trainer.trackers.tracking import Tracking
 
-if TYPE_CHECKING:  # the learner brings torch, which only the pool's child may load
-    from services.trainer.learner.learner import Learner
-
 
 @dataclass(frozen=True)
 class Session:
     """One trainer of one job, for as long as its epoch is the newest.
 
-    The learner computes on the event loop's thread: while it does, nothing else of this session runs.
+    The learner computes, or is waited for, on the event loop's thread: meanwhile nothing else of this session runs.
     """
 
     job: str
@@ -48,7 +45,7 @@ class Session:
     stored: StoredGroups
     commands: Commands
     epoch: int
-    learner: Learner
+    learner: TrainsPolicy
     progress: Progress
     """What the next checkpoint says; the cursors in it are those of `queue` at that instant."""
     tracking: Tracking

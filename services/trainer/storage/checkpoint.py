@@ -11,24 +11,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from services.contracts.versions import ContractError
 from services.trainer.errors import CheckpointBroken, JobFailed
 from services.trainer.learner.files import file_hash, file_hashes, whole_folder
+from services.trainer.learner.port import TrainsPolicy
 from services.trainer.storage.folders import write_durably
 from services.trainer.storage.progress import Progress, decode_progress, encode_progress
-
-if TYPE_CHECKING:
-    from services.trainer.learner.learner import Learner
 
 HASHES, STATE, PROGRESS = "hashes.json", "trainer", "progress.json"
 
 
 def write_checkpoint(
-    folder: Path, learner: Learner, progress: Progress, describe: Callable[[Path], None] = lambda _: None
+    folder: Path, learner: TrainsPolicy, progress: Progress, describe: Callable[[Path], None] = lambda _: None
 ) -> None:
     """Make `folder` a checkpoint; it is complete or not there at all. `describe` adds the files for its readers."""
     with whole_folder(folder) as unfinished:

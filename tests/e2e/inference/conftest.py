@@ -28,6 +28,7 @@ from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import SampledTokens
 from services.trainer.learner.probe import probe_of
+from services.trainer.learner.tempered import TemperedPolicy
 from services.trainer.learner.weights import save_weights
 
 VLLM_PYTHON = Path(__file__).parents[3] / ".venv-vllm" / "bin" / "python"
@@ -99,7 +100,7 @@ class Policies:
             files={file.name: hashlib.sha256(file.read_bytes()).hexdigest()},
             engine=engine,
             max_model_len=self.max_model_len,
-            probe=probe_of(self._load(number), self.max_model_len),
+            probe=probe_of(TemperedPolicy(self._load(number)), self.max_model_len),
         )
 
     def logprobs(self, number: int, prompt: list[int], response: list[int], temperature: float) -> list[float]:

@@ -19,8 +19,9 @@ from services.inference.engine import Engine, UpdateRejected
 from services.inference.probe import wrong_weights
 from services.inference.transformers_engine import TransformersEngine
 from services.inference.vllm_engine import VllmEngine, VllmSettings
-from services.trainer.learner.adapter import add_adapter, save_adapter
+from services.trainer.learner.adapter import adapter_tensors, add_adapter, write_adapter
 from services.trainer.learner.probe import probe_of
+from services.trainer.learner.tempered import TemperedPolicy
 from tests.e2e.inference.conftest import Policies, assert_logprobs_agree, prompt_ids
 from tests.e2e.inference.test_engine_contract import completions
 
@@ -37,7 +38,7 @@ class Adapters(Policies):
         folder = self.data_dir / f"v{number}"
         model = self._load(number)
         if not folder.exists():
-            save_adapter(model, folder)
+            write_adapter(model, folder, adapter_tensors(model))
         return PolicyManifest(
             job_id=job,
             version=number,
@@ -48,7 +49,7 @@ class Adapters(Policies):
             engine=engine,
             max_model_len=self.max_model_len,
             adapter_rank=LORA.adapter_rank,
-            probe=probe_of(model, self.max_model_len),
+            probe=probe_of(TemperedPolicy(model), self.max_model_len),
         )
 
     def _load(self, number: int) -> PreTrainedModel:
@@ -98,7 +99,7 @@ async def test_after_a_start_and_every_update_logprobs_are_those_of_the_adapter(
 async def test_the_probe_tells_an_adapter_from_every_other_and_from_none(engine: Engine, adapters: Adapters) -> None:
     await engine.update(adapters.version(1, engine=engine.name))
     base = AutoModelForCausalLM.from_pretrained(adapters.base, dtype=torch.float32)
-    bare = adapters.version(1).model_copy(update={"probe": probe_of(base, adapters.max_model_len)})
+    bare = adapters.version(1).model_copy(update={"probe": probe_of(TemperedPolicy(base), adapters.max_model_len)})
     for other in (adapters.version(2), bare):
         assert "'s weights" in str(await wrong_weights(engine, other))
 

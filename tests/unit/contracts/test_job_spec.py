@@ -259,3 +259,11 @@ def test_the_reference_of_the_documentation_is_made_from_the_spec() -> None:
     page = PAGE.read_text("utf-8")
     assert page == reference(), "write it anew: python -m tests.unit.contracts.reference_page"
     assert [name for name in flags() if f"`{name}`" not in page and name != "name"] == []
+
+
+@pytest.mark.parametrize("option", [{"chat_template_kwargs": {"enable_thinking": False}}, {"system_role": "user"}])
+def test_a_policy_from_scratch_has_no_chat_template_to_give_values_to(option: dict[str, object]) -> None:
+    (name,) = option
+    with pytest.raises(SpecError, match=f"^{name}: want a model whose tokenizer has a chat template with it, got scr"):
+        parse_spec({"model": {"scratch": {}}, "environment": {"system": "Be brief.", **option}})
+    parse_spec({"model": {"model": "/folder"}, "environment": {"system": "Be brief.", **option}})

@@ -6,9 +6,10 @@ import torch
 from learner_cases import naive_logits, naive_logprobs, random_rows, scratch_folder
 from torch.testing import assert_close
 
-from services.trainer.learner.logprobs import Scorer, TokenRows, spans
+from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.policy import load_policy
 from services.trainer.learner.rows import Row
+from services.trainer.learner.token_rows import TokenRows, spans
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def scorer(tmp_path: Path) -> Scorer:
 
 
 def tokens_of(rows: list[Row]) -> TokenRows:
-    return TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
+    return TokenRows([row.turn for row in rows])
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

@@ -13,10 +13,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.learner import Learner
-from services.trainer.learner.logprobs import Scorer, TokenRows
+from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import Parts, checkpoint_activations
 from services.trainer.learner.policy import load_policy
 from services.trainer.learner.rows import Row
+from services.trainer.learner.token_rows import TokenRows
 from tests.models.architectures import ARCHITECTURES, VOCABULARY
 
 
@@ -30,7 +31,7 @@ def rows() -> list[Row]:
 
 
 def tokens(wanted: list[Row]) -> TokenRows:
-    return TokenRows([one.prompt_ids for one in wanted], [one.response_ids for one in wanted])
+    return TokenRows([one.turn for one in wanted])
 
 
 TREATED = {
@@ -56,7 +57,7 @@ def test_log_probabilities_are_those_of_the_whole_forward_at_any_weight_scale(ki
         for weight in model.parameters():
             weight.mul_(scale)
         scorer = Scorer(model, temperature=0.7, token_budget=60)
-        scorer.parts.check()
+        scorer.policy.parts.check()
         got, _ = scorer.constants(tokens(rows()))
         assert_close(got, naive_logprobs(model, rows(), 0.7), atol=2e-5, rtol=1e-5)
 
@@ -144,7 +145,7 @@ def gradients(model: PreTrainedModel, passes: list[int]) -> list[Tensor]:
     first = next(module for module in model.modules() if isinstance(module, nn.Linear))
     first.register_forward_hook(lambda *_: passes.append(1))
     scorer, total = Scorer(model, temperature=1.0, token_budget=10_000), torch.zeros(())
-    assert scorer.parts is not None
+    assert scorer.policy.parts is not None
     passes.clear()
     for micro in tokens(rows()).plan(10_000):
         total = total + scorer.score(tokens(rows()), micro)[0].sum()

@@ -9,6 +9,7 @@ from learner_cases import job_spec, naive_logits, scratch_folder
 from services.contracts.policy import PolicyManifest
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.probe import probe_of
+from services.trainer.learner.tempered import TemperedPolicy
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +36,10 @@ def test_making_a_probe_uses_no_randomness(learner: Learner) -> None:
 
 
 def test_a_short_model_gets_a_short_probe_or_none(learner: Learner) -> None:
-    short = probe_of(learner.model, 5)
+    short = probe_of(TemperedPolicy(learner.model), 5)
     assert short is not None
     assert {len(prompt) for prompt in short.prompts} == {3}
-    assert probe_of(learner.model, 2) is None
+    assert probe_of(TemperedPolicy(learner.model), 2) is None
 
 
 def test_a_manifest_without_a_probe_is_still_read() -> None:

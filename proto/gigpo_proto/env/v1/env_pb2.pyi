@@ -224,6 +224,7 @@ class EnvironmentInfo(_message.Message):
     EXAMPLE_KWARGS_JSON_FIELD_NUMBER: _builtins.int
     EXAMPLE_ACTIONS_FIELD_NUMBER: _builtins.int
     TEMPLATES_FIELD_NUMBER: _builtins.int
+    TOOLS_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     description: _builtins.str
     kwargs_schema_json: _builtins.str
@@ -237,6 +238,8 @@ class EnvironmentInfo(_message.Message):
     """that live at once; 0: as many as the service holds"""
     example_kwargs_json: _builtins.str
     """a JSON array of objects: kwargs to try it with"""
+    tools_json: _builtins.str
+    """a JSON array of the tools whose calls are its actions; empty: its actions are no calls, or"""
     @_builtins.property
     def capabilities(self) -> Global___Capabilities: ...
     @_builtins.property
@@ -269,10 +272,11 @@ class EnvironmentInfo(_message.Message):
         example_kwargs_json: _builtins.str = ...,
         example_actions: _abc.Iterable[_builtins.str] | None = ...,
         templates: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tools_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "example_actions", b"example_actions", "example_kwargs_json", b"example_kwargs_json", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "max_sessions", b"max_sessions", "prompt_template", b"prompt_template", "splits", b"splits", "templates", b"templates", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "example_actions", b"example_actions", "example_kwargs_json", b"example_kwargs_json", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "max_sessions", b"max_sessions", "prompt_template", b"prompt_template", "splits", b"splits", "templates", b"templates", "tools_json", b"tools_json", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -324,7 +328,10 @@ class OpenGroupResponse(_message.Message):
     OBSERVATION_FIELD_NUMBER: _builtins.int
     TTL_S_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    TOOLS_JSON_FIELD_NUMBER: _builtins.int
     ttl_s: _builtins.float
+    tools_json: _builtins.str
+    """a JSON array of the tools of these sessions; empty: their actions are no calls. A tool is an"""
     @_builtins.property
     def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """n of them"""
@@ -344,10 +351,11 @@ class OpenGroupResponse(_message.Message):
         observation: Global___Observation | None = ...,
         ttl_s: _builtins.float = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        tools_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "tools_json", b"tools_json", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,146 @@
+"""The ranks of one learner: processes that hold a part of every weight each, and forward a part of the rows each.
+
+Sharding is PyTorch's FSDP2: inside a policy's forward the weights are whole, outside of it each rank has its piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from gigpo_core import MicroBatch
+from services.trainer.learner.tempered import TemperedPolicy
+from services.trainer.learner.token_rows import TokenRows
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train one policy; every method is to be called by all of them alike."""
+
+    number: int = 1
+    mine: int = 0
+    """0 .. number - 1; 0 writes the files."""
+    mesh: DeviceMesh | None = None
+    """None: one process holds everything."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this one writes the files."""
+        return self.mine == 0
+
+    def share(self, rows: TokenRows, group: Tensor | None = None) -> Tensor:
+        """int64 [M], ascending: the rows that this rank forwards. See `dealt`."""
+        return torch.arange(len(rows.turns)) if self.mesh is None else dealt(rows, self.number, group)[self.mine]
+
+    def rounds(self, plan: Sequence[MicroBatch]) -> Iterator[MicroBatch | None]:
+        """This rank's micro-batches, then None for each that another rank has more: all run the same number."""
+        most = torch.tensor(len(plan))
+        if self.mesh is not None:
+            dist.all_reduce(most, dist.ReduceOp.MAX)  # before the first one: its forward waits for the other ranks
+        yield from plan
+        yield from [None] * (int(most) - len(plan))
+
+    def total(self, part: Tensor) -> Tensor:
+        """The sum over the ranks of a tensor on the CPU."""
+        if self.mesh is not None:
+            dist.all_reduce(part)
+        return part
+
+    def shard(self, policy: TemperedPolicy, *, bfloat16: bool) -> None:
+        """Leave this rank its piece of every weight; gradients are added over the ranks, in float32.
+
+        Args:
+            bfloat16: inside the forward the weights are bfloat16.
+        """
+        if self.mesh is None:
+            return
+        inside = torch.bfloat16 if bfloat16 else None
+        precision = MixedPrecisionPolicy(param_dtype=inside, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        layers = [module for module in policy.modules() if isinstance(module, GradientCheckpointingLayer)]
+        for module in (*layers, policy):
+            sharded = fully_shard(module, mesh=self.mesh, reshard_after_forward=True, mp_policy=precision)
+            assert isinstance(sharded, FSDPModule)
+            sharded.set_gradient_divide_factor(1.0)  # a loss is divided by totals already
+            sharded.set_force_sum_reduction_for_comms(True)
+        register_fsdp_forward_method(policy, "next_logits")
+
+
+ALONE = Ranks()
+
+
+def joined(shard_ranks: int) -> Ranks:
+    """The ranks of the group of processes that torchrun started; alone where there is none.
+
+    Args:
+        shard_ranks: so many share one copy of the states; the copies are kept equal.
+    """
+    if not dist.is_initialized():
+        return ALONE
+    number, device = dist.get_world_size(), "cuda" if torch.cuda.is_available() else "cpu"
+    shape: tuple[int, ...] = (number,)
+    names: tuple[str, ...] = ("shard",)
+    if shard_ranks < number:
+        shape, names = (number // shard_ranks, shard_ranks), ("copy", "shard")
+    return Ranks(number, dist.get_rank(), init_device_mesh(device, shape, mesh_dim_names=names))
+
+
+def dealt(rows: TokenRows, number: int, group: Tensor | None = None) -> list[Tensor]:
+    """A partition of the rows into `number` parts, some perhaps empty, with nearly equally many tokens to forward.
+
+    Equal rows come into one part, and so do the rows of a group. A pure function: every rank computes the same.
+
+    Args:
+        group: int64 [N], as in `TokenRows.plan`.
+    """
+    parts: list[list[Tensor]] = [[] for _ in range(number)]
+    loads = [0] * number
+    for unit in rows.plan(1, group):  # the longest sequences come first
+        least = loads.index(min(loads))
+        parts[least].append(unit.row)
+        loads[least] += unit.forward_tokens
+    empty = torch.zeros(0, dtype=torch.int64)
+    return [torch.cat([empty, *part]).sort().values for part in parts]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor of which this rank may hold a piece; constant."""
+    constant = tensor.detach()
+    return constant.full_tensor() if isinstance(constant, DTensor) else constant
+
+
+def gathered(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+    """The whole of each, on the CPU, one after the other; the same tensor twice gives the same one.
+
+    Args:
+        keep: False: take part and get nothing.
+    """
+    found: dict[str, Tensor] = {}
+    once: dict[int, Tensor] = {}
+    for name, tensor in tensors.items():
+        if id(tensor) not in once:
+            full = whole(tensor).cpu().contiguous()
+            once[id(tensor)] = full if keep else full.new_empty(0)
+        found[name] = once[id(tensor)]
+    return found if keep else {}
+
+
+def piece(tensor: Tensor, weight: Tensor) -> Tensor:
+    """What this rank holds of a whole tensor that is laid out as `weight` is."""
+    if not isinstance(weight, DTensor):
+        return tensor.to(weight.device)
+    return distribute_tensor(tensor.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None)
+
+
+@torch.no_grad()
+def copy_weights(source: Iterable[Tensor], target: Iterable[Tensor]) -> None:
+    """Make the second policy's weights those of the first; both are sharded alike."""
+    for one, other in zip(source, target, strict=True):
+        other.copy_(one)

@@ -1,0 +1,88 @@
+"""A policy as the distribution that was sampled from: everything the loss needs comes out of one module's forward.
+
+Whoever shards the weights hooks into that forward: inside it they are whole, for the body and for the head alike.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from services.trainer.learner.parts import Parts
+
+Entropy = Literal["skip", "value", "gradient"]
+"""Whether the entropy is computed, and whether it carries a gradient."""
+
+HEAD_ELEMENTS = 1 << 28
+"""Most logits held at once (1 GiB in float32); more are recomputed in the backward pass, part by part."""
+
+
+class TemperedPolicy(nn.Module):
+    """softmax(logits / temperature) of a causal language model.
+
+    Args:
+        autocast: multiply in bfloat16, keep weights in float32.
+        head_elements: most logits held at once; more are recomputed in the backward pass, part by part.
+
+    Raises:
+        LearnerError: see `Parts`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        temperature: float = 1.0,
+        *,
+        autocast: bool = False,
+        head_elements: int = HEAD_ELEMENTS,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.parts = Parts(model)
+        self._temperature, self._autocast, self._head_elements = temperature, autocast, head_elements
+        self._vocabulary = int(model.config.get_text_config().vocab_size)
+
+    def forward(self, ids: Tensor, target_at: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
+        """(log-probability, entropy in nats) float32 [T].
+
+        Args:
+            ids: int64 [B, L], padded on the right.
+            target_at: int64 [T]: where in the flattened ids the tokens stand; none begins its sequence.
+        """
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self._autocast):
+            hidden = self.parts.hidden(ids).flatten(0, 1).index_select(0, target_at - 1)
+            return self._head(hidden, ids.flatten().index_select(0, target_at), entropy)
+
+    def next_logits(self, ids: Tensor) -> Tensor:
+        """float32 [B, V]: the model's own logits of the token that follows ids int64 [B, L]; no temperature."""
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self._autocast):
+            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits[:, -1]
+        return logits.float()
+
+    def _head(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
+        parts = -(-len(hidden) * self._vocabulary // self._head_elements)
+        if parts <= 1:
+            return self._distribution(hidden, target, entropy)
+        scored = [
+            checkpoint(self._distribution, *part, entropy, use_reentrant=False)
+            for part in zip(hidden.chunk(parts), target.chunk(parts), strict=True)
+        ]
+        logprob = torch.cat([part[0] for part in scored])
+        return logprob, None if entropy == "skip" else torch.cat([part[1] for part in scored])
+
+    def _distribution(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
+        logits = self.parts.logits(hidden).float()
+        if self._temperature != 1.0:  # else one more copy of all logits
+            logits = logits / self._temperature
+        everything = torch.log_softmax(logits, -1)
+        logprob = everything.gather(1, target[:, None]).sum(1)  # no view: FSDP hooks into what comes out
+        if entropy == "skip":
+            return logprob, None
+        if entropy == "gradient":
+            return logprob, -(everything.exp() * everything).sum(-1)
+        constant = everything.detach()
+        return logprob, -constant.exp().mul_(constant).sum(-1)

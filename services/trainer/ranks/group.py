@@ -1,0 +1,91 @@
+"""The group of ranks: started by torchrun, watched, kept warm between jobs; loads no torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from services.trainer.errors import RanksLost
+from services.trainer.ranks.messages import AnyAnswer, AnyRequest, decode_answer, receive, send
+
+log = structlog.get_logger("trainer")
+
+POLL_S = 0.5
+END_S = 40.0
+"""torchrun gives its ranks 30 s to end before it kills them."""
+
+
+class RankGroup:
+    """Processes that train together. They end when one of them ends, and when this process does.
+
+    Args:
+        ranks: how many.
+        start_s: longest start, imports included.
+
+    Raises:
+        RanksLost: they did not start.
+    """
+
+    def __init__(self, ranks: int, start_s: float) -> None:
+        self._ranks = ranks
+        with tempfile.TemporaryDirectory(prefix="gigpo-ranks-") as private, socket.socket(socket.AF_UNIX) as listener:
+            path = Path(private) / "rank0"  # the folder is this user's alone
+            listener.bind(str(path))
+            listener.listen(1)
+            self._torchrun = subprocess.Popen(_command(ranks, path), start_new_session=True)
+            log.info("the ranks start", ranks=ranks, pid=self._torchrun.pid)
+            self._connection = self._accepted(listener, start_s)
+
+    def ask(self, request: AnyRequest) -> AnyAnswer:
+        """Pass a request to all ranks and wait for rank 0's answer.
+
+        Raises:
+            RanksLost: one of them ended; the group is at its end.
+        """
+        try:
+            send(self._connection, request)
+            return decode_answer(receive(self._connection))
+        except (EOFError, OSError) as error:
+            self.close()
+            raise RanksLost(f"one of the {self._ranks} ranks of the learner ended") from error
+
+    def close(self) -> None:
+        """End the processes; repeatable."""
+        connection = getattr(self, "_connection", None)
+        if connection is not None:
+            connection.close()
+        try:
+            self._torchrun.wait(END_S if connection is not None else 0)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self._torchrun.pid, signal.SIGKILL)  # ranks watch their parent
+            self._torchrun.wait()
+
+    def _accepted(self, listener: socket.socket, start_s: float) -> socket.socket:
+        listener.settimeout(POLL_S)
+        deadline = time.monotonic() + start_s
+        while time.monotonic() < deadline and self._torchrun.poll() is None:
+            with suppress(TimeoutError):
+                connection, _ = listener.accept()
+                connection.setblocking(True)
+                return connection
+        status = self._torchrun.poll()
+        self.close()
+        cause = f"torchrun ended with exit status {status}" if status is not None else f"not within {start_s:g} s"
+        raise RanksLost(f"the {self._ranks} ranks of the learner did not start: {cause}")
+
+
+def _command(ranks: int, path: Path) -> list[str]:
+    """One machine's ranks meet on loopback, at a port of the system's choice."""
+    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+    torchrun = ["torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts", "0", *rendezvous]
+    return [sys.executable, "-m", *torchrun, "-m", "services.trainer.ranks.process", str(path)]
