@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from gigpo_core import lone_turn
 from services.contracts.job import Algorithm, JobSpec, Model, Rollout, ScratchModel, Training
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.policy import build_scratch
@@ -34,8 +35,10 @@ def synthetic_rows(number: int, unique_share: float, seed: int) -> list[Row]:
     draw = random.Random(seed)
     different = [
         Row(
-            prompt_ids=tuple(draw.randrange(3, 96) for _ in range(draw.randint(34, 46))),
-            response_ids=(draw.randrange(3, 96), draw.randrange(3, 96), 1),
+            turn=lone_turn(
+                [draw.randrange(3, 96) for _ in range(draw.randint(34, 46))],
+                [draw.randrange(3, 96), draw.randrange(3, 96), 1],
+            ),
             rollout_logprobs=(-4.5, -4.5, -4.5),
             versions=(-1, -1, -1),  # made up: no version sampled them, so none has to agree
             advantage=0.0,
@@ -50,7 +53,7 @@ def synthetic_rows(number: int, unique_share: float, seed: int) -> list[Row]:
 def all_different(rows: list[Row]) -> list[Row]:
     """The same rows with two prompt tokens replaced by the row's number: equal work per row, nothing to share."""
     return [
-        replace(row, prompt_ids=(3 + number // 90, 3 + number % 90, *row.prompt_ids[2:]))
+        replace(row, turn=lone_turn((3 + number // 90, 3 + number % 90, *row.prompt_ids[2:]), row.response_ids))
         for number, row in enumerate(rows)
     ]
 

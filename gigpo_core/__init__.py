@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gigpo_core.digest import anchor_digest, anchor_digests
+from gigpo_core.digest import action_digest, anchor_digest, anchor_digests
 from gigpo_core.errors import (
     ConfigError,
     DtypeError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gigpo_core.objective import Objective, policy_objective
     from gigpo_core.packing import MicroBatch, plan_micro_batches
     from gigpo_core.tokens import BatchTotals, TokenBatch, batch_totals
+    from gigpo_core.turns import Turn, lone_turn
 
 _HOME = {
     "AdvantageConfig": "config",
@@ -46,12 +47,14 @@ _HOME = {
     "Objective": "objective",
     "StepBatch": "batch",
     "TokenBatch": "tokens",
+    "Turn": "turns",
     "anchor_keys": "anchors",
     "batch_totals": "tokens",
     "compute_advantages": "advantages",
     "entropy_threshold": "masks",
     "group_diagnostics": "diagnostics",
     "high_entropy_mask": "masks",
+    "lone_turn": "turns",
     "mismatch_metrics": "corrections",
     "overlong_filter": "masks",
     "plan_micro_batches": "packing",
@@ -79,6 +82,8 @@ __all__ = [
     "ShapeError",
     "StepBatch",
     "TokenBatch",
+    "Turn",
+    "action_digest",
     "anchor_digest",
     "anchor_digests",
     "anchor_keys",
@@ -87,6 +92,7 @@ __all__ = [
     "entropy_threshold",
     "group_diagnostics",
     "high_entropy_mask",
+    "lone_turn",
     "mismatch_metrics",
     "overlong_filter",
     "plan_micro_batches",

@@ -24,6 +24,24 @@ Reduction = Literal["grpo", "bnpo", "dr_grpo", "dapo"]
 
 
 @dataclass(frozen=True)
+class GigpoOptions:
+    """gigpo's own."""
+
+    step_shrinkage: Annotated[
+        float | None,
+        "gigpo: compare actions instead of steps: the mean of an action's n rows in a state weighs n, the state's mean "
+        "this (ECPO's kappa). 0: the action's mean alone (BiPACE); None: every step by its own return.",
+        Bounds(ge=0),
+    ] = None
+    step_variance_gate: Annotated[
+        float | None,
+        "gigpo: weigh a state's step level by tanh(rows / this) and by the share of its returns' variance that its "
+        "actions explain (ECPO's tau, in rows). None: all states alike.",
+        Bounds(gt=0),
+    ] = None
+
+
+@dataclass(frozen=True)
 class HgpoOptions:
     """hgpo's own."""
 
@@ -46,6 +64,18 @@ class GraphgpoOptions:
     """graphgpo's own."""
 
     graphgpo_success_reward: Annotated[float, "graphgpo: the value of reaching the goal.", Bounds(gt=0)] = 1.0
+
+
+@dataclass(frozen=True)
+class GagpoOptions:
+    """gagpo's own."""
+
+    gae_lambda: Annotated[
+        float,
+        "gagpo: lambda, how far a step is judged by later ones. 0: by the next state's value, 1: by its own return.",
+        Bounds(ge=0, le=1),
+        Beside(("gamma",), lambda gamma: gamma > 0, "gamma > 0"),
+    ] = 0.95
 
 
 @dataclass(frozen=True)
@@ -162,17 +192,19 @@ PER_TOKEN = (
 
 _STEPS = ("gamma", "norm", "anchor_state", "anchor_similarity")
 _OMEGA = "gigpo_step_advantage_weight"
+_VOTES = "episode_statistics"
 _CLIP = ("epsilon", "epsilon_high", "delta", "importance_sampling_level")
 
 ESTIMATORS: dict[str, Estimator] = {
     "grpo": Estimator(
         "gigpo_core.estimators:grpo",
-        heeds=("norm", "scale_rewards"),
+        heeds=("norm", "scale_rewards", _VOTES),
         summary="episodes against their group's mean",
         scales=("group", "batch", "none", "gdpo"),
     ),
     "rloo": Estimator(
         "gigpo_core.estimators:rloo",
+        heeds=(_VOTES,),
         summary="episodes against the mean of the others",
         scales=("none",),
         scale="none",
@@ -180,7 +212,7 @@ ESTIMATORS: dict[str, Estimator] = {
     ),
     "reinforce_plus_plus": Estimator(
         "gigpo_core.estimators:reinforce_plus_plus",
-        heeds=("scale_rewards",),
+        heeds=("scale_rewards", _VOTES),
         summary="episodes against their group's mean, over the deviation of the whole batch",
         scales=("group", "batch", "none"),
         scale="batch",
@@ -188,24 +220,38 @@ ESTIMATORS: dict[str, Estimator] = {
     ),
     "gigpo": Estimator(
         "gigpo_core.estimators:gigpo",
-        heeds=(*_STEPS, _OMEGA),
+        heeds=(*_STEPS, _OMEGA, _VOTES),
+        own=GigpoOptions,
         summary="Aᴱ + ω Aˢ: episodes are compared, and so are actions taken in the same state",
         step_level=True,
     ),
     "hgpo": Estimator(
         "gigpo_core.hgpo:hgpo",
-        heeds=_STEPS,
+        heeds=(*_STEPS, _VOTES),
         own=HgpoOptions,
         summary="actions taken in the same state after the same history",
         step_level=True,
     ),
     "graphgpo": Estimator(
         "gigpo_core.graphgpo:graphgpo",
-        heeds=(*_STEPS, _OMEGA),
+        heeds=(*_STEPS, _OMEGA, _VOTES),
         own=GraphgpoOptions,
         summary="steps by how near to success they led",
         step_level=True,
         discounts_one_step=True,
+    ),
+    "gagpo": Estimator(
+        "gigpo_core.gagpo:gagpo",
+        heeds=_STEPS,
+        own=GagpoOptions,
+        summary="steps by how far the state they led to is better, as the group's returns tell",
+        step_level=True,
+    ),
+    "g2po": Estimator(
+        "gigpo_core.g2po:g2po",
+        heeds=(*_STEPS, _OMEGA, _VOTES),
+        summary="Aᴱ + ω Aˢ: steps are compared by the value of the state they led to, and by what they gained",
+        step_level=True,
     ),
 }
 """Estimator -> its row."""

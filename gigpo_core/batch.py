@@ -58,6 +58,8 @@ class StepBatch:
     state_key: Tensor | None = None
     """int64 [N, 2]: the digest of the exact state, where an environment can tell it: what `anchor_state: exact`
     compares; otherwise only diagnostics read it."""
+    action_key: Tensor | None = None
+    """int64 [N, 2]: the digest of the action that was executed; what the step level by actions compares."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def check_columns(batch: StepBatch) -> Extent:
     device = batch.group_id.device
     for name in ("group_id", "episode_id", "step_index", "reward", "action_valid", "kl", "success"):
         _check_column(name, getattr(batch, name), (n,), device)
-    for name in ("anchor_key", "state_key"):
+    for name in ("anchor_key", "state_key", "action_key"):
         _check_column(name, getattr(batch, name), (n, 2), device)
     components = batch.reward_components
     if components is not None:

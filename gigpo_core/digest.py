@@ -42,6 +42,14 @@ def anchor_digest(text: str) -> bytes:
     return blake2b(canonical_bytes(text), digest_size=DIGEST_BYTES).digest()
 
 
+def action_digest(action: str) -> bytes:
+    """Return the 16-byte digest of one executed action: the anchor digest of its words, one blank between them.
+
+    Two actions with one digest are one action to what compares actions. Case and spelling count.
+    """
+    return anchor_digest(" ".join(action.split()))
+
+
 def anchor_digests(texts: Iterable[str]) -> bytes:
     """Return the digests of N texts one after the other: 16 N bytes, in the order given.
 

@@ -12,6 +12,7 @@ from gigpo_core.episodes import (
     reinforce_plus_plus_advantage,
 )
 from gigpo_core.errors import ConfigError
+from gigpo_core.evidence import action_advantage, action_groups, evidence_weight, over_deviation
 from gigpo_core.levels import Comparison, Levels, episode_alone, episode_level, episode_totals, step_level, summed
 
 
@@ -42,9 +43,29 @@ def reinforce_plus_plus(comparison: Comparison) -> Levels:
 
 
 def gigpo(comparison: Comparison) -> Levels:
-    """GiGPO (arXiv:2505.10978): the step level compares discounted returns."""
-    step = step_level(comparison.penalised(comparison.returns), comparison)
+    """GiGPO (arXiv:2505.10978): the step level compares discounted returns; by action, and weighed by the evidence
+    of the state, where `step_shrinkage` and `step_variance_gate` say so (ECPO, arXiv:2606.05885)."""
+    score = comparison.penalised(comparison.returns)
+    step = step_level(score, comparison)
+    if comparison.config.step_shrinkage is not None or comparison.config.step_variance_gate is not None:
+        step = _by_evidence(step, score, comparison)
     return summed(episode_level(comparison), step, comparison)
+
+
+def _by_evidence(step: torch.Tensor, score: torch.Tensor, comparison: Comparison) -> torch.Tensor:
+    config, states = comparison.config, comparison.states
+    if comparison.batch.action_key is None:
+        wanted = "step_shrinkage" if config.step_shrinkage is not None else "step_variance_gate"
+        raise ConfigError(f"{wanted}: the batch has no action_key to compare")
+    actions = action_groups(states, comparison.steps.arrange(comparison.batch.action_key))
+    if config.step_shrinkage is not None:
+        step = action_advantage(score, states, actions, config.step_shrinkage)
+        if config.norm == "mean_std":
+            step = over_deviation(step, score, states, config.epsilon)
+    if config.step_variance_gate is not None:
+        gate = config.step_variance_gate
+        step = step * evidence_weight(score, states, actions, scale=gate, epsilon=config.epsilon)
+    return step
 
 
 def _decoupled(comparison: Comparison) -> torch.Tensor:

@@ -12,11 +12,8 @@ from gigpo_core.levels import Comparison, Levels, episode_level, step_level, sum
 
 def graphgpo(comparison: Comparison) -> Levels:
     """GraphGPO: the step level compares how near to success the states are that steps led to."""
-    batch, config, steps = comparison.batch, comparison.config, comparison.steps
-    succeeded = comparison.episode_total > 0
-    if batch.success is not None:
-        succeeded = steps.episodes.sum(steps.arrange(batch.success).long()) > 0
-    values = transition_values(steps, comparison.states, succeeded, discount=config.gamma)
+    config = comparison.config
+    values = transition_values(comparison.steps, comparison.states, comparison.succeeded, discount=config.gamma)
     score = comparison.penalised(values * config.graphgpo_success_reward)
     return summed(episode_level(comparison), step_level(score, comparison), comparison)
 

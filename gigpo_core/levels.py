@@ -11,8 +11,9 @@ from gigpo_core.anchors import Grouping
 from gigpo_core.batch import OrderedSteps, StepBatch
 from gigpo_core.config import AdvantageConfig
 from gigpo_core.episodes import collect_votes, scaled_episode_advantage
-from gigpo_core.relative import group_relative
+from gigpo_core.relative import group_mean, group_relative
 from gigpo_core.returns import episode_returns, levelled, return_rounding
+from gigpo_core.segments import sort_by_group
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,36 @@ class Comparison:
     def episode_score(self) -> Tensor:
         """float64 [N]: R(tau) of each step's episode, less the step's penalty."""
         return self.penalised(self.steps.episodes.broadcast(self.episode_total))
+
+    @property
+    def succeeded(self) -> Tensor:
+        """bool [E]: which episodes reached their goal; where nobody says, those whose return is above 0."""
+        if self.batch.success is None:
+            return self.episode_total > 0
+        return self.steps.episodes.sum(self.steps.arrange(self.batch.success).long()) > 0
+
+    @property
+    def last(self) -> Tensor:
+        """bool [N]: the last step of each episode."""
+        return self.steps.position == self.steps.episodes.broadcast(self.steps.episodes.count) - 1
+
+    def by_group(self) -> Grouping:
+        """The steps of each group, as neighbours."""
+        return Grouping(*sort_by_group(self.steps.group_id))
+
+    def state_value(self, score: Tensor) -> Tensor:
+        """The mean of the scores in each step's step group: float64 [N], of equal scores exactly that score."""
+        groups = self.states.groups
+        return self.states.restore(groups.broadcast(group_mean(self.states.arrange(score), groups)))
+
+    def next_value(self, value: Tensor, at_end: Tensor | float) -> Tensor:
+        """The value of the state that each step led to, float64 [N].
+
+        Args:
+            value: float64 [N], of the state that each step was taken in.
+            at_end: float64 [N] or one number: what stands for it after the last step of an episode.
+        """
+        return torch.where(self.last, at_end, torch.roll(value, -1))
 
 
 def levelled_in_groups(returns: Tensor, reward: Tensor, steps: OrderedSteps) -> Tensor:

@@ -139,7 +139,8 @@ class EstimatorOptions:
     """How a group's episodes and steps are compared."""
 
     advantage_estimator: Annotated[
-        str, "How episodes and steps are compared: gigpo, hgpo and graphgpo also compare steps from one state."
+        str,
+        "How episodes and steps are compared: gigpo, hgpo, graphgpo, gagpo and g2po also compare steps from one state.",
     ] = "grpo"
     gigpo_step_advantage_weight: Annotated[
         float,

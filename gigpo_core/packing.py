@@ -1,61 +1,88 @@
 """Plans micro-batches: which sequences the model processes together, and how their tokens map back to the rows.
 
-Rows with the same prompt and the same response have the same log-probabilities: one of them is
-forwarded, all get the result, and gradients add up in the gather. That is exact, and saves half to
-two thirds of the forward work in small environments whose states recur.
+A row is one turn: a response behind everything before it. Turns of one conversation share their past, so one forward
+pass over its whole sequence gives the log-probabilities of all of them. Rows with the same prompt and the same response
+have the same log-probabilities: one of them is forwarded, all get the result, and gradients add up in the gather. Both
+are exact, and the second saves half to two thirds of the forward work in small environments whose states recur.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gigpo_core.errors import ConfigError, ShapeError
+from gigpo_core.turns import Turn
 
 Layout = Literal["packed", "padded"]
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """U different sequences to forward, and the M rows they serve. All columns on the CPU."""
+    """U different sequences to forward, the S responses in them, and the M rows they serve. All columns on the CPU."""
 
     sequence_row: Tensor
-    """int64 [U]: for each sequence a row of the batch that holds it (the first one)."""
+    """int64 [U]: for each sequence a row of the batch whose turn ends it (the first one)."""
+    span_row: Tensor
+    """int64 [S]: for each response a row of the batch that has it (the first one); sequence after sequence, then by
+    place. Without conversations it is `sequence_row`."""
+    span_sequence: Tensor
+    """int64 [S], non-decreasing: the sequence of each response, 0 .. U-1."""
     row: Tensor
     """int64 [M], ascending: the rows served; every row of the batch is in exactly one micro-batch."""
-    row_sequence: Tensor
-    """int64 [M]: the sequence of each row, 0 .. U-1."""
+    row_span: Tensor
+    """int64 [M]: the response of each row, 0 .. S-1."""
     token_row: Tensor
     """int64 [T]: for each response token of the M rows its place in `row`, as TokenBatch wants it."""
     token_index: Tensor
-    """int64 [T]: for each of them its place among the response tokens of the U sequences."""
+    """int64 [T]: for each of them its place among the tokens of the S responses."""
     forward_tokens: int
     """Tokens that go through the model: the sum of lengths, or U x the longest if padded."""
 
     def gather(self, values: Tensor) -> Tensor:
-        """Return values of the M rows' T tokens from values of the U sequences' response tokens.
+        """Return values of the M rows' T tokens from values of the S responses' tokens.
 
         Args:
-            values: [Tu, ...], response tokens of the sequences in order, one after the other.
+            values: [Tu, ...], tokens of the responses in order, one after the other.
         """
         return values.index_select(0, self.token_index.to(values.device))
 
 
+@dataclass
+class _Sequence:
+    """Tokens to forward, and what is read off them."""
+
+    ids: tuple[int, ...]
+    """As far as the last response."""
+    spans: dict[Span, list[int]] = field(default_factory=dict)
+    """Responses by place -> the rows that have them, ascending."""
+
+    @property
+    def rows(self) -> list[int]:
+        return [row for rows in self.spans.values() for row in rows]
+
+    @property
+    def order(self) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        """Longest first, then by the first prompt, then by the rest."""
+        first = next(iter(self.spans))[0]
+        return -len(self.ids), self.ids[:first], self.ids[first:]
+
+
 def plan_micro_batches(
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
+    turns: Sequence[Turn],
     *,
     token_budget: int,
     layout: Layout = "packed",
     row_group: Sequence[int] | None = None,
 ) -> list[MicroBatch]:
-    """Return micro-batches that forward every different (prompt, response) once.
+    """Return micro-batches that forward every different sequence once.
 
+    Turns that hold the same ids object are read off one sequence, forwarded as far as the last of them.
     Sequences are sorted by length, longest first, then by their token ids; so the plan depends on
     what the rows are and not on their order. "packed" puts each into the first micro-batch with
     room (first fit, decreasing: never more than 11/9 of the fewest possible + 1); the cost of a
@@ -63,8 +90,7 @@ def plan_micro_batches(
     like lengths; the cost is their number times the longest.
 
     Args:
-        prompts: N sequences of token ids.
-        responses: N sequences of token ids.
+        turns: of each of N rows.
         token_budget: most tokens of a micro-batch, >= 1. What is longer by itself gets one of its own.
         layout: how the model is fed: without padding, or padded to the longest sequence.
         row_group: N group ids; rows of one group then share a micro-batch, as the `real` loss needs.
@@ -73,19 +99,17 @@ def plan_micro_batches(
         Micro-batches that serve every row once; none for no rows.
 
     Raises:
-        ShapeError: not as many prompts as responses.
+        ShapeError: a turn's response does not lie in its ids.
         ConfigError: the budget is below 1.
     """
-    if len(prompts) != len(responses):
-        raise ShapeError(f"want as many prompts as responses, got {len(prompts)} and {len(responses)}")
+    for row, turn in enumerate(turns):
+        if not 0 <= turn.start <= turn.stop <= len(turn.ids):
+            raise ShapeError(f"row {row}: want 0 <= start <= stop <= {len(turn.ids)}, got {turn.start}, {turn.stop}")
     if token_budget < 1:
         raise ConfigError(f"token_budget: want at least 1 token, got {token_budget}")
-    members: dict[Pair, list[int]] = {}
-    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        members.setdefault((tuple(prompt), tuple(response)), []).append(row)
-    ordered = sorted(members, key=lambda pair: (-len(pair[0]) - len(pair[1]), pair))
-    lengths = [len(prompt) + len(response) for prompt, response in ordered]
-    units = _linked([members[pair] for pair in ordered], row_group)
+    ordered = sorted(_sequences(turns), key=lambda sequence: sequence.order)
+    lengths = [len(sequence.ids) for sequence in ordered]
+    units = _linked([sequence.rows for sequence in ordered], row_group)
     if layout == "packed":
         units.sort(key=lambda unit: -sum(lengths[i] for i in unit))  # stable: ties stay in order
         bins = _first_fit([sum(lengths[i] for i in unit) for unit in units], token_budget)
@@ -94,10 +118,24 @@ def plan_micro_batches(
     plan = []
     for chosen in bins:
         sequences = sorted(sequence for unit in chosen for sequence in units[unit])
-        served = [members[ordered[i]] for i in sequences]
-        responded = [len(ordered[i][1]) for i in sequences]
-        plan.append(_micro_batch(served, responded, _cost([lengths[i] for i in sequences], layout)))
+        cost = _cost([lengths[i] for i in sequences], layout)
+        plan.append(_micro_batch([ordered[i] for i in sequences], cost))
     return plan
+
+
+def _sequences(turns: Sequence[Turn]) -> list[_Sequence]:
+    """What has to be forwarded: rows that share an ids object together, equal ones once."""
+    sharing: dict[int, list[int]] = {}
+    for row, turn in enumerate(turns):
+        sharing.setdefault(id(turn.ids), []).append(row)
+    found: dict[tuple[tuple[int, ...], tuple[Span, ...]], _Sequence] = {}
+    for rows in sharing.values():
+        spans = sorted({turns[row][1:] for row in rows})
+        ids = turns[rows[0]].ids[: max(stop for _, stop in spans)]
+        sequence = found.setdefault((ids, tuple(spans)), _Sequence(ids, {span: [] for span in spans}))
+        for row in rows:
+            sequence.spans[turns[row][1:]].append(row)
+    return list(found.values())
 
 
 def _cost(lengths: list[int], layout: Layout) -> int:
@@ -169,19 +207,23 @@ def _runs(lengths: list[list[int]], budget: int) -> list[list[int]]:
     return bins
 
 
-def _micro_batch(members: list[list[int]], response_lengths: list[int], forward_tokens: int) -> MicroBatch:
-    served = sorted((row, sequence) for sequence, rows in enumerate(members) for row in rows)
-    row_sequence = torch.tensor([sequence for _, sequence in served], dtype=torch.int64)
-    length = torch.tensor(response_lengths, dtype=torch.int64)
-    start = torch.cumsum(length, 0) - length
-    row_length = length[row_sequence]
+def _micro_batch(sequences: list[_Sequence], forward_tokens: int) -> MicroBatch:
+    spans = [(place, span, rows) for place, one in enumerate(sequences) for span, rows in one.spans.items()]
+    served = sorted((row, number) for number, (_, _, rows) in enumerate(spans) for row in rows)
+    row_span = torch.tensor([number for _, number in served], dtype=torch.int64)
+    length = torch.tensor([stop - start for _, (start, stop), _ in spans], dtype=torch.int64)
+    begin = torch.cumsum(length, 0) - length
+    row_length = length[row_span]
     token_row = torch.repeat_interleave(torch.arange(len(served)), row_length)
     offset = torch.arange(len(token_row)) - (torch.cumsum(row_length, 0) - row_length)[token_row]
+    last = [max(one.spans, key=lambda span: span[1]) for one in sequences]
     return MicroBatch(
-        sequence_row=torch.tensor([rows[0] for rows in members], dtype=torch.int64),
+        sequence_row=torch.tensor([one.spans[s][0] for one, s in zip(sequences, last, strict=True)], dtype=torch.int64),
+        span_row=torch.tensor([rows[0] for _, _, rows in spans], dtype=torch.int64),
+        span_sequence=torch.tensor([place for place, _, _ in spans], dtype=torch.int64),
         row=torch.tensor([row for row, _ in served], dtype=torch.int64),
-        row_sequence=row_sequence,
+        row_span=row_span,
         token_row=token_row,
-        token_index=start[row_sequence][token_row] + offset,
+        token_index=begin[row_span][token_row] + offset,
         forward_tokens=forward_tokens,
     )

@@ -29,6 +29,17 @@ def centred(values: Tensor, groups: Segments) -> Tensor:
     return shifted - groups.broadcast(groups.sum(shifted) / groups.count)
 
 
+def group_mean(values: Tensor, groups: Segments) -> Tensor:
+    """Return the mean of each group, float64 [S]; of equal values exactly that value.
+
+    Args:
+        values: float64 [N], sorted by group.
+        groups: S segments over the N values.
+    """
+    first = values.index_select(0, groups.start)
+    return first + groups.sum(values - groups.broadcast(first)) / groups.count
+
+
 def deviation(centred_values: Tensor, groups: Segments, spread: Spread = "sample") -> Tensor:
     """Return the standard deviation of each group of already centred values: float64 [S].
 

@@ -67,6 +67,16 @@ def return_rounding(reward: Tensor, episodes: Segments) -> Tensor:
     return _EPSILON * (1.0 + size * (episodes.count + _ROUNDINGS_OF_A_REWARD))
 
 
+def group_rounding(reward: Tensor, groups: Segments) -> Tensor:
+    """Return how large a difference of discounted returns of a group can be that only rounding makes: float64 [N], > 0.
+
+    Args:
+        reward: float64 [N], sorted by group, reward units.
+        groups: the groups.
+    """
+    return _EPSILON * (1.0 + _ROUNDINGS_OF_A_REWARD * groups.broadcast(groups.sum(reward.abs())))
+
+
 def levelled(values: Tensor, rounding: Tensor, group_id: Tensor) -> Tensor:
     """Give values of one group that only rounding tells apart one value, the smallest of them.
 

@@ -23,7 +23,15 @@ from gigpo_core.options import (
 )
 
 if TYPE_CHECKING:
-    from gigpo_core.algorithms import FipoOptions, GraphgpoOptions, HgpoOptions, RealOptions, SapoOptions
+    from gigpo_core.algorithms import (
+        FipoOptions,
+        GagpoOptions,
+        GigpoOptions,
+        GraphgpoOptions,
+        HgpoOptions,
+        RealOptions,
+        SapoOptions,
+    )
 
 
 def _own_parts(rows: Mapping[str, Row]) -> tuple[type, ...]:
@@ -33,7 +41,7 @@ def _own_parts(rows: Mapping[str, Row]) -> tuple[type, ...]:
 
 if TYPE_CHECKING:
 
-    class OwnEstimatorOptions(HgpoOptions, GraphgpoOptions):
+    class OwnEstimatorOptions(GigpoOptions, HgpoOptions, GraphgpoOptions, GagpoOptions):
         """The options that one estimator has."""
 
     class OwnLossOptions(SapoOptions, RealOptions, FipoOptions):

@@ -4,12 +4,12 @@ trainer to score the groups of a batch together."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gigpo_core import StepBatch
+from gigpo_core.digest import action_digest
 from services.contracts.messages import Episode, Step
 
 
@@ -57,7 +57,7 @@ def step_batch(
         group_id=torch.tensor(group_ids, dtype=torch.int64, device=place),
         episode_id=torch.tensor(episode_ids, dtype=torch.int64, device=place),
         step_index=torch.tensor([step.step_index for step in steps], dtype=torch.int64, device=place),
-        anchor_key=_digests(steps, "anchor_key").to(place),
+        anchor_key=_digests("anchor_key", [step.anchor_key for step in steps]).to(place),
         reward=torch.tensor(rewards, dtype=torch.float64, device=place),
         action_valid=torch.tensor([step.action_valid for step in steps], dtype=torch.bool, device=place),
         anchor_text=[step.anchor for step in steps],
@@ -65,7 +65,8 @@ def step_batch(
         success=torch.tensor(success, dtype=torch.bool, device=place),
         reward_components=components,
         reward_voted=voted,
-        state_key=_digests(steps, "state_key").to(place),
+        state_key=_digests("state_key", [step.state_key for step in steps]).to(place),
+        action_key=_digests("action_key", [step.action_key or action_digest(step.action) for step in steps]).to(place),
     )
 
 
@@ -87,9 +88,8 @@ def _votes(components: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     return components.masked_fill(abstained, 0.0), ~abstained
 
 
-def _digests(steps: Sequence[Step], name: Literal["anchor_key", "state_key"]) -> Tensor:
-    """int64 [N, 2] on the CPU: the digest of that name of each step."""
-    digests = [getattr(step, name) for step in steps]
+def _digests(name: str, digests: Sequence[bytes]) -> Tensor:
+    """int64 [N, 2] on the CPU; `name` is what an error calls them."""
     for digest in digests:
         if len(digest) != 16:
             raise GroupFault(f"{name}: want 16 bytes, got {len(digest)}")

@@ -145,6 +145,27 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "template": (plugin("prompt_template = 7"), "prompt_template: want a text, got int 7"),
     "extra": (plugin("extra = None"), "extra: want a text, got None"),
     "actions": (plugin("example_actions = 'go'"), "example_actions: want a list of texts, got str 'go'"),
+    "tools_text": (plugin("tools = 'go'"), "tools: want a list of tools, got str 'go'"),
+    "tools_none": (plugin("tools = None"), "tools: want a list of tools, got None"),
+    "tools_names": (
+        plugin("tools = ['go']"),
+        "tools[0]: want an object with name, description and parameters, got str",
+    ),
+    "tools_openai": (
+        plugin("tools = [{'type': 'function', 'function': {'name': 'go'}}]"),
+        "tools[0]: want name, description and parameters alone, got function",
+    ),
+    "tools_no_name": (plugin("tools = [{'description': 'Go.'}]"), "tools[0].name: want a text, got None"),
+    "tools_odd_name": (plugin("tools = [{'name': 'go there'}]"), "tools[0].name: want up to 64 letters, digits, "),
+    "tools_schema": (
+        plugin("tools = [{'name': 'go', 'parameters': {'type': 'string'}}]"),
+        "tools[0].parameters: want a JSON Schema of type object, got dict",
+    ),
+    "tools_twice": (plugin("tools = [{'name': 'go'}] * 2"), "tools: want different names, got go twice"),
+    "tools_nan": (
+        plugin("tools = [{'name': 'go', 'parameters': {'type': 'object', 'x': float('nan')}}]"),
+        "tools: want values of JSON, but ValueError",
+    ),
     "docstring": (plugin("__doc__ = 5"), "__doc__: want a text, got int 5"),
     "able_class": (plugin("capabilities = Capabilities"), "capabilities: want Capabilities(...), got type "),
     "able_flag": (

@@ -37,8 +37,8 @@ _DATASET = inspect.Parameter(
         typer.Option(
             f"--{DATASET}",
             metavar="FILE",
-            help="Prompts of yours: a file of JSON lines, or a folder with train.jsonl and perhaps test.jsonl; stands "
-            "for data in environment_kwargs.",
+            help="Prompts of yours: a file of rows (.jsonl, .json, .csv, .parquet, .arrow), or a folder with "
+            "train.jsonl or the like and perhaps test.jsonl; stands for data in environment_kwargs.",
             rich_help_panel="Keys of a job: environment",
         ),
     ],

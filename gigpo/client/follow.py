@@ -86,11 +86,10 @@ def waiting_line(client: GigpoClient, job: Job) -> str | None:
         return None
     with suppress(GigpoError):  # whoever may see this job alone still watches it
         running = [one for one in client.jobs(state=JobState.RUNNING) if one.state == JobState.RUNNING]
-        waiting = [one for state in WAITING for one in client.jobs(state=state) if one.state == state]
-        earlier = [one for one in waiting if (one.created_unix_s, one.id) < (job.created_unix_s, job.id)]
+        earlier = client.job(job.id).jobs_before
         if running or earlier:
             names = ", ".join(_running_words(one) for one in running[:_SHOWN]) or "none"
-            before = f"; waiting before it: {len(earlier)}" if earlier else ""
+            before = f"; waiting before it: {earlier}" if earlier else ""
             return f"the job is {job.state.lower()}; running: {names}{before}; `gigpo status` shows all"
     return None
 

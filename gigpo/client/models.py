@@ -86,6 +86,10 @@ class Job(JobView):
     """Resolved; None in lists."""
     warnings: list[str] = Field(default_factory=list)
     """Of a submission: what of the job may not fit the machine."""
+    waits_for: str | None = None
+    """Of a queued job: why it waits; None in lists."""
+    jobs_before: int | None = None
+    """Of a queued job: how many jobs a trainer takes before it; None in lists."""
 
 
 class Event(Document):

@@ -15,7 +15,7 @@ from services.contracts.user_files import SCHEME, split_function
 DATASET = "dataset"
 """The flag that names a file or folder of prompts."""
 PLACE = ("environment", "environment_kwargs", "data")
-_BESIDE = re.compile(r"(?:~|\.{1,2}|)/|.*\.jsonl$", re.DOTALL)
+_BESIDE = re.compile(r"(?:~|\.{1,2}|)/|.*\.(?:jsonl|ndjson|json|csv|tsv|parquet|arrow)(?:\.gz)?$", re.DOTALL)
 """How data begins, or ends, that is no folder below the environment service's data root."""
 
 

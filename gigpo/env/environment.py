@@ -35,6 +35,10 @@ class Capabilities:
     """States recur and `Observation.anchor` names them."""
     thread_safe: bool = True
     cost_class: CostClass = CostClass.LIGHT
+    overlaps: bool = False
+    """Its calls wait for something else, such as a server: each session gets a thread of its own in a worker, so that
+    none waits for another. Needs `thread_safe`. Such a session must not draw from the global generators of `random` and
+    NumPy, which threads share. Async code runs in it by an `asyncio.Runner` of the session's own."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +72,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     action_valid: bool | None = None
     """None: valid if the observation before named the action as admissible, or named none."""
+    executed: str | None = None
+    """The action as it was understood, where several spellings are one action; None: as it came. Steps that executed
+    the same action in one state can be compared as one (`step_shrinkage`)."""
 
 
 class EnvironmentKwargs(BaseModel):
@@ -97,7 +104,8 @@ class HomeLost(InfraFault):
 
 
 class Environment(ABC):
-    """One live session. The service makes an object per session and calls it from one thread.
+    """One live session. The service makes an object per session and calls it from one thread, which other sessions
+    share unless `capabilities.overlaps` says otherwise.
 
     An exception out of any method, also one that is no `Exception`, ends the session as a fault of class ENV_BUG: no
     reward is made up. So does a field of another type than the one declared here; the fault names it.
@@ -125,6 +133,10 @@ class Environment(ABC):
     default."""
     example_actions: ClassVar[tuple[str, ...]] = ()
     """Actions to try it with where observations do not name the admissible ones."""
+    tools: Sequence[Mapping[str, JsonValue]] = ()
+    """The tools whose calls are its actions: objects with `name`, `description` and `parameters` (JSON Schema). An
+    action is then one call as JSON, {"name": ..., "arguments": {...}}. Set it on the class, or on the object where
+    kwargs decide; it is asked for after `reset`."""
 
     def __init__(self, kwargs: EnvironmentKwargs) -> None:
         """Keep what was asked for: a valid instance of `Kwargs`. Annotate `kwargs` in the class to have its type."""

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from gigpo_core import AdvantageConfig, GigpoError
+from services.advantage.metrics import BATCH_GROUPS, DEAD, GIVEN_UP, GROUPS, REFUSED, SCORE_SECONDS, SCORED
 from services.advantage.service import FinishedGroup, advantage_config, finished_group, score_groups
 from services.advantage.settings import Settings
 from services.contracts import keys
@@ -135,7 +136,9 @@ class Consumer:
     async def _score_together(self, config: AdvantageConfig, members: list[Loaded]) -> None:
         groups = [member.group for member in members]
         try:
-            scores = await asyncio.to_thread(score_groups, groups, config, self._settings.device)
+            with SCORE_SECONDS.time():
+                scores = await asyncio.to_thread(score_groups, groups, config, self._settings.device)
+            BATCH_GROUPS.observe(len(groups))
         except Exception as error:  # noqa: BLE001 - whatever scoring raises is the fault of what is scored
             if len(members) == 1:
                 await self._give_up(members[0].delivered, f"group {groups[0].group_id}: {error}")
@@ -171,7 +174,9 @@ class Consumer:
         try:
             await Ledger(self._redis, delivered.job).score(score)
             self.scored += 1
+            GROUPS.labels(SCORED).inc()
         except MoveRefused as error:  # dropped while it was computed, or stored before with other bytes
+            GROUPS.labels(REFUSED).inc()
             log.warning("score refused", job=delivered.job, group=score.group_id, cause=str(error))
         except (LedgerSpoiled, ResponseError) as error:
             await self._give_up(delivered, f"group {score.group_id}: its scores cannot be stored: {error}")
@@ -180,6 +185,7 @@ class Consumer:
 
     async def _give_up(self, delivered: Delivered, cause: str) -> None:
         dead = await delivered.source.give_up(delivered.entry.id, cause)
+        GROUPS.labels(DEAD if dead else GIVEN_UP).inc()
         log.error("group set aside" if dead else "group not scored", job=delivered.job, cause=cause)
 
 

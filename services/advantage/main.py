@@ -6,8 +6,8 @@ from services.advantage.settings import Settings
 from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
-from services.kit.pulse import pulse
 from services.kit.redis import connect
+from services.kit.side_port import Sources, observed
 from services.ledger.presence import present
 
 
@@ -22,10 +22,12 @@ async def serve(settings: Settings) -> None:
     redis = connect(settings.redis_url)
     consumer = Consumer(redis, settings, name)
 
-    async with present(redis, "advantage", name, lambda: {"scored": consumer.scored}):
-        announce("advantage", None, settings.address_file)
-        async with pulse(settings.pulse_file, lambda: consumer.turns):
-            await consumer.run(stop)
+    async with (
+        present(redis, "advantage", name, lambda: {"scored": consumer.scored}),
+        observed(settings, Sources({"redis": redis.ping}, stop.is_set), lambda: consumer.turns) as metrics,
+    ):
+        announce("advantage", None, settings.address_file, metrics)
+        await consumer.run(stop)
     await redis.aclose()
 
 

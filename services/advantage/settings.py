@@ -19,6 +19,9 @@ class Settings(BaseSettings):
     """Written whole when the service is ready: the same line of JSON as on stdout."""
     pulse_file: Path | None = None
     """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535)
+    """Of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
     log_level: str = "INFO"
 
     device: str = "cpu"

@@ -21,7 +21,7 @@ from services.api.sql.schema import DatabaseIsNewer
 from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
-from services.kit.pulse import pulse
+from services.kit.side_port import Check, Sources, observed
 
 
 class _Server(uvicorn.Server):
@@ -77,13 +77,16 @@ async def _serve(container: Container, listener: socket.socket, stop: asyncio.Ev
         await asyncio.sleep(0.02)  # uvicorn has no event for it
     if server.started:
         gc.freeze()  # what was imported stays; the collector need not look through it again and again
-        announce("api", _url(server), settings.address_file)
-        stopping = asyncio.create_task(stop.wait())
-        async with pulse(settings.pulse_file):
+        checks: dict[str, Check] = {"redis": container.redis.ping, "database": container.database.ping}
+        sources = Sources(checks, stop.is_set, container.exporter.families)
+        async with observed(settings, sources) as metrics:
+            announce("api", _url(server), settings.address_file, metrics)
+            stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
-        container.news.close()
-        server.should_exit = True
-        stopping.cancel()
+            container.news.close()
+            server.should_exit = True
+            stopping.cancel()
+            await serving
     await serving
     return server.started
 

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     """Written whole when the service is ready: the same line of JSON as on stdout."""
     pulse_file: Path | None = None
     """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535)
+    """Of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
     key: SecretStr | None = None
     """The first administrator's key. When it is set, every call needs a key; at least 24 random characters."""
     key_file: Path | None = None
@@ -92,6 +95,8 @@ class Settings(BaseSettings):
     is given again."""
     alarm_s: float = Field(15.0, gt=0)
     """Time between two looks at what may be an alarm; what is over its limit in two of them is one."""
+    export_s: float = Field(5.0, gt=0)
+    """Time between two readings of queues and ledgers for /metrics; a probe or a scrape reads nothing."""
     docs_url: str = Field("", pattern=r"^(https?://\S+)?$")
     """Where the documentation is read; the dashboard links to it."""
     max_body_bytes: int = Field(1 << 20, ge=1024)

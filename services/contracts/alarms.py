@@ -62,6 +62,13 @@ ALARMS = (
         "`gigpo diagnose` says what helps: more generations, easier tasks, a warm start, or dynamic_sample.",
     ),
     Alarm(
+        "inert_step_level", "job", "The step level says nothing", 4, "batches in a row",
+        "The estimator compares states, but nearly every state was met once, or one anchor stands for all of them: the "
+        "job learns no more than grpo would, or worse.",
+        "Look at the page of states: give the environment an anchor that names the state and nothing else "
+        "(docs/gigpo.md), raise num_generations, or use grpo.",
+    ),
+    Alarm(
         "disk_nearly_full", "installation", "The disk is nearly full", 0.95, "share of the disk that is used",
         "When nothing is left, checkpoints are skipped and jobs wait.",
         "Delete checkpoints or jobs that nobody needs (`gigpo checkpoints delete`, `gigpo jobs delete`), or add space.",

@@ -43,6 +43,9 @@ class EnvironmentInfo(BaseModel):
     """What the environment names as its own; see `template`."""
     templates: dict[str, str] = Field(default_factory=dict)
     """File name -> text of the prompt templates that it brings; see services/contracts/templates."""
+    tools: list[dict[str, JsonValue]] = Field(default_factory=list)
+    """Its tools: objects with name, description and parameters (JSON Schema); an action is a call of one of them.
+    Empty: its actions are no calls, or its kwargs decide on the tools."""
     vocabulary: list[str] = Field(default_factory=list)
     """Every word its texts and actions can hold; empty when unknown. A from-scratch tokenizer is made from it."""
 
@@ -62,6 +65,7 @@ class EnvironmentInfo(BaseModel):
             splits=list(entry.splits),
             prompt_template=entry.prompt_template or FALLBACK,
             templates=dict(entry.templates),
+            tools=json.loads(entry.tools_json or "[]"),
             vocabulary=list(entry.vocabulary),
         )
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import suppress
-from datetime import date
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from services.contracts.acting import SINGLE_TURN as SINGLE_TURN
+from services.contracts.acting import Environment
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, without_effect
 from services.contracts.model import Model, ScratchModel, WarmStart
-from services.contracts.plain_errors import NAME_PATTERN, shown
+from services.contracts.plain_errors import NAME_PATTERN
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
 from services.contracts.spec_keys import leaf_paths, told, without_short_forms
-from services.contracts.templates import template_names, template_of, unknown_template
 
 __all__ = [
     "Algorithm",
+    "Environment",
     "JobSpec",
     "Model",
     "Rewards",
@@ -34,96 +34,6 @@ __all__ = [
     "flags",
     "parse_spec",
 ]
-
-_OF_THE_CONVERSATION = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
-SINGLE_TURN = "prompts"
-"""The environment of jobs with use_gym_env: false."""
-
-
-def _day(value: object) -> object:
-    with suppress(ValueError):
-        if isinstance(value, str):
-            return date.fromisoformat(value)
-    if type(value) is date:
-        return value
-    raise ValueError(f"want a day such as 2026-01-31, got {shown(value)}")
-
-
-Day = Annotated[date, BeforeValidator(_day)]
-
-
-class Environment(Section):
-    """What the agent acts in."""
-
-    effects: ClassVar[tuple[Effect, ...]] = (
-        Effect("system_role", ("system",), lambda system: system is not None, "a system message"),
-        Effect("system_role", ("use_chat_template",), bool, "use_chat_template: true"),
-        Effect("chat_template_kwargs", ("use_chat_template",), bool, "use_chat_template: true"),
-    )
-
-    environment: str = "grid"
-    """Id, as `gigpo env list` shows it."""
-    environment_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
-    """Settings of the environment, as JSON; `gigpo env show ID` lists its keys."""
-    use_gym_env: bool = True
-    """True: many turns in an environment. False: one reply to each prompt, scored by `reward_funcs`; the environment is
-    `prompts` and max_turns 1 then."""
-    max_turns: int = Field(20, ge=1)
-    """Horizon of an episode, steps."""
-    train_split: str = "train"
-    """Split of the tasks that are trained on."""
-    eval_split: str = "test"
-    """Split of the tasks that evaluations use."""
-    prompt_template: str = "auto"
-    """How a step is put into words, as NAME/VERSION; `auto`: the template that suits the environment."""
-    prompt_form: Literal["auto", "think", "plain"] = "auto"
-    """`think`: instructions, and <think>...</think><action>...</action> as the reply; `plain`: words as they are, and
-    the action as the reply; `auto`: think where the tokenizer has a chat template."""
-    use_chat_template: bool = True
-    """Wrap the prompt in the tokenizer's chat template, where it has one."""
-    system: str | None = None
-    """System message before every prompt."""
-    system_role: Literal["system", "user"] = "system"
-    """Whose turn of the chat template has `system`; `user`: it stands before the prompt, for templates without a system
-    role."""
-    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further values for the chat template, such as {enable_thinking: false}."""
-    chat_template_date: Day | None = None
-    """The day that a chat template with a clock (`strftime_now`) writes, as YYYY-MM-DD. A submission without it sets
-    its own; so a job's prompts do not change from day to day."""
-    history_length: int = Field(0, ge=0)
-    """Last K (observation, action) pairs shown in the prompt."""
-    max_prompt_tokens: int = Field(128, ge=8)
-    """Token budget of a prompt. What does not fit goes in this order: history, oldest turn first; the list of
-    admissible actions; words of the observation, last first. The task never goes."""
-    task_view: Literal["shown", "hidden", "shuffled"] = "shown"
-    """What the prompt says of the task; `hidden` trains a policy that is never told its task:
-    the baseline that every other policy must beat."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _single_turn_defaults(cls, section: object) -> object:
-        if not isinstance(section, dict) or section.get("use_gym_env") is not False:
-            return section
-        return {"environment": SINGLE_TURN, "max_turns": 1, **section}
-
-    @field_validator("chat_template_kwargs")
-    @classmethod
-    def _kwargs_leave_the_conversation(cls, kwargs: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if taken := [name for name in _OF_THE_CONVERSATION if name in kwargs]:
-            raise ValueError(f"want other values than those that the platform gives, got {', '.join(taken)}")
-        return kwargs
-
-    @field_validator("prompt_template")
-    @classmethod
-    def _template_may_be_known(cls, name: str) -> str:
-        known = template_names()
-        if name == "auto" or name in known:
-            return name
-        ours = name.partition("/")[0] in {one.partition("/")[0] for one in known}
-        if ours or template_of(f"{name.replace('/', '.')}.think.jinja") != name:
-            raise ValueError(unknown_template(name))
-        return name  # the environment may bring it; the API asks
 
 
 class Rollout(Section):
@@ -248,6 +158,7 @@ _BESIDE_TURNS = (
         lambda turns, estimator: turns > 1 or estimator in DISCOUNTING_ONE_STEP,
         "max_turns > 1 (there is nothing to discount)",
     ),
+    Effect("gae_lambda", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (no step comes later)"),
     Effect("episode_statistics", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one step is one vote)"),
 )
 """What the length of episodes takes the effect from."""
@@ -297,10 +208,22 @@ class JobSpec(Section):
                 "deterministic: want max_staleness: 0 with it (otherwise timing decides which version samples), "
                 f"got {self.rollout.max_staleness}"
             )
-        if self.prompt_and_response_tokens > self.max_model_len:
+        if self.model.scratch and (without := self._needs_a_chat_template()):
+            raise ValueError(f"{without}: want a model whose tokenizer has a chat template with it, got scratch")
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_have_room(self) -> JobSpec:
+        alone = self.environment.max_prompt_tokens + self.rollout.max_completion_length
+        context = self.environment.max_context_tokens
+        if context is not None and context < alone:
             raise ValueError(
-                f"max_prompt_tokens + max_completion_length: want <= {self.max_model_len} (max_position_embeddings), "
-                f"got {self.prompt_and_response_tokens}"
+                f"max_context_tokens: want >= max_prompt_tokens + max_completion_length = {alone}, got {context}"
+            )
+        if self.prompt_and_response_tokens > self.max_model_len:
+            name = "max_prompt_tokens + max_completion_length" if context is None else "max_context_tokens"
+            raise ValueError(
+                f"{name}: want <= {self.max_model_len} (max_position_embeddings), got {self.prompt_and_response_tokens}"
             )
         return self
 
@@ -347,10 +270,19 @@ class JobSpec(Section):
                     )
         return self
 
+    def _needs_a_chat_template(self) -> str | None:
+        """An option that changes nothing where the tokenizer has no chat template."""
+        options = ("chat_template_kwargs", "system_role")
+        return next((option for option in options if self.environment.changed(option)), None)
+
     @property
     def prompt_and_response_tokens(self) -> int:
         """Longest sequence a step can need, tokens."""
-        return self.environment.max_prompt_tokens + self.rollout.max_completion_length
+        alone = self.environment.max_prompt_tokens + self.rollout.max_completion_length
+        if self.environment.interaction == "steps":
+            return alone
+        room = self.model.scratch.max_position_embeddings if self.model.scratch else min(16 * alone, 8_192)
+        return self.environment.max_context_tokens or max(room, alone)
 
     @property
     def max_model_len(self) -> int:

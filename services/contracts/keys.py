@@ -19,6 +19,8 @@ REPLICAS = "inference:replicas"
 WRITABLE = "api:writable"
 """Key with a time to live: the API writes it to learn whether Redis takes writes."""
 
+QUEUE_PLACES = "api:queue"
+"""Hash job -> how many jobs a trainer takes before it, with a time to live; the leading API process writes it."""
 
 ALARMS = "alarms"
 """Hash: the installation's alarms, as `alarms` of a job."""

@@ -56,7 +56,7 @@ class Step(SampledTokens, frozen=True, kw_only=True):
 
     step_index: int
     prompt_ids: bytes
-    """int32 little-endian [P]."""
+    """int32 little-endian [P]; of a step that `continues`, what came after the response before."""
     reward: float
     anchor_key: bytes
     """16 bytes, digest of the anchor of the state that was acted in."""
@@ -69,6 +69,10 @@ class Step(SampledTokens, frozen=True, kw_only=True):
     rewards: tuple[float, ...] = ()
     """Value of each of the job's reward functions, not weighed; `reward` is their weighted sum. NaN: the function
     abstained, and has no part in it. Empty: the job has none."""
+    continues: bool = False
+    """The policy saw the step before, prompt and response, in front of this prompt: a conversation goes on."""
+    action_key: bytes = b""
+    """16 bytes, digest of the action that the environment executed; empty: of `action`."""
 
 
 class Episode(Message, frozen=True, kw_only=True):
@@ -92,6 +96,8 @@ class Episode(Message, frozen=True, kw_only=True):
     """Seconds this episode waited for the environment."""
     cut_prompts: int = 0
     """Steps whose observation was cut to fit max_prompt_tokens."""
+    context_overflows: int = 0
+    """Times that its conversation outgrew max_context_tokens, so that it began anew or the episode ended."""
     judge_tokens: int = 0
     """Tokens of other language models that scoring it has cost."""
     crashes: int = 0

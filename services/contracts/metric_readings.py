@@ -7,6 +7,7 @@ READINGS = {
     "length_mean": "Falls at equal success: the policy walks straighter. At max_turns with success 0: it gets nowhere.",
     "invalid_share": "Above .1: the policy does not know the form of a reply. Raise warmstart_steps.",
     "cut_prompt_share": "Should be 0. Otherwise raise max_prompt_tokens: the policy misses a part of the scene.",
+    "context_overflows": "Should be 0. Otherwise raise max_context_tokens: conversations begin anew or end too early.",
     "failed_attempts": "Should be 0. Otherwise the job's warnings name the environment or replica that failed.",
     "episode_advantage_share": "1: only whole episodes are compared, as in GRPO; states do not recur.",
     "step_advantage_share": "0 with gigpo: look for a coarser anchor. Rises when groups are won or lost as a whole.",

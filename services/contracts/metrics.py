@@ -63,6 +63,7 @@ METRICS = (
     Metric("invalid_share", _STEPS, "Steps whose action was invalid.", "invalid", "invalid"),
     Metric("cut_prompt_share", _STEPS, "Steps whose observation was cut to fit max_prompt_tokens.", "cut",
            "observation cut"),
+    Metric("context_overflows", "per episode", "Times that a conversation outgrew max_context_tokens."),
     Metric("judge_tokens", "tokens", "Tokens that judges read and wrote to score its episodes, as they say."),
     Metric("failed_attempts", "attempts", "Attempts to play its groups that failed before one was complete.",
            "attempts", "failed"),

@@ -75,7 +75,8 @@ class PolicyRefusal(BaseModel):
     version: int
     reason: str
     final: bool
-    """Asking again can't help: the version's files are wrong. False: the engine failed and is started again."""
+    """Asking again can't help: the version's files are wrong, or the engine fails with them whenever it starts. False:
+    the engine is started again."""
 
 
 class ReplicaStatus(BaseModel):

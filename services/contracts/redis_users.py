@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from services.contracts.keys import ACTIVE_JOBS, ALARMS, REPLICAS, TRAINER_QUEUE, WRITABLE
+from services.contracts.keys import ACTIVE_JOBS, ALARMS, QUEUE_PLACES, REPLICAS, TRAINER_QUEUE, WRITABLE
 
 _SHARED = ("{j*}:*", ACTIVE_JOBS, f"{{{ACTIVE_JOBS}}}:*", "services:alive:*")
 _INFERENCE = ("{inference:*}:*", "{rollout:*}:*", REPLICAS, f"{{{REPLICAS}}}:*")
@@ -18,7 +18,7 @@ KEYS = {
     "rollout": (*_SHARED, *_INFERENCE),
     "inference": (*_SHARED, *_INFERENCE),
     "trainer": (*_SHARED, *_INFERENCE, *_QUEUE),
-    "api": (*_SHARED, *_INFERENCE, *_QUEUE, ALARMS, f"{{{ALARMS}}}:*", WRITABLE, "rates*"),
+    "api": (*_SHARED, *_INFERENCE, *_QUEUE, ALARMS, f"{{{ALARMS}}}:*", WRITABLE, QUEUE_PLACES, "rates*"),
 }
 """Service -> patterns of the keys that it may use."""
 COMMANDS = "+@all -@admin -@dangerous +info"

@@ -82,5 +82,7 @@ class JobSummary(Section):
     """Oldest trained token, in policy versions."""
     phases_s: dict[str, float] = Field(default_factory=dict)
     """Wall time by phase: warmstart, evaluation, training, ..."""
+    inert_step_level: str | None = None
+    """Why the step level of the newest batches said nothing; None: it worked, or the estimator has none."""
     waits_s: dict[str, float] = Field(default_factory=dict)
     """What the trained batches waited for, wall time: inference, environment, trainer (training and publishing)."""

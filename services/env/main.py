@@ -6,16 +6,16 @@ from services.env.edge.server import running_server
 from services.env.settings import Settings, read_settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
-from services.kit.pulse import pulse
+from services.kit.side_port import Sources, observed
 
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
     stop = stop_event()
-    async with running_server(settings) as address:
-        announce("env", address, settings.address_file)
-        async with pulse(settings.pulse_file):
-            await stop.wait()
+    sources = Sources({}, stop.is_set)
+    async with observed(settings, sources) as metrics, running_server(settings, sources) as address:
+        announce("env", address, settings.address_file, metrics)
+        await stop.wait()
 
 
 def main() -> None:

@@ -84,5 +84,8 @@ class Engine(Protocol):
     async def healthy(self) -> bool:
         """Whether the engine can sample, as far as a cheap question tells."""
 
+    async def metrics(self) -> str:
+        """The engine's own metrics in Prometheus' text format; empty where it has none, or does not answer now."""
+
     async def stop(self) -> None:
         """End it and everything it started. Idempotent; `start` may follow."""

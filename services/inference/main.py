@@ -7,14 +7,15 @@ from services.inference.running import SERVICE, running_replica
 from services.inference.settings import Settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
-from services.kit.pulse import pulse
+from services.kit.side_port import Sources, observed
 
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises what broke a loop, for a supervisor to start it anew."""
-    stop = asyncio.create_task(stop_event().wait())
-    async with running_replica(settings) as failed, pulse(settings.pulse_file):
-        announce(SERVICE, None, settings.address_file)
+    stopped = stop_event()
+    stop, sources = asyncio.create_task(stopped.wait()), Sources({}, stopped.is_set)
+    async with observed(settings, sources) as metrics, running_replica(settings, sources=sources) as failed:
+        announce(SERVICE, None, settings.address_file, metrics)
         await asyncio.wait({stop, failed}, return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
             failed.result()

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.inference.consumer import RequestConsumer
 from services.inference.engine import Engine
+from services.inference.metrics import families
 from services.inference.registry import Registry
 from services.inference.sampler import Sampler, SamplerLimits
 from services.inference.service import Replica
@@ -22,6 +23,7 @@ from services.inference.vllm_flags import VllmLimits
 from services.inference.watch import Patience
 from services.kit.lifecycle import heartbeat
 from services.kit.redis import connect
+from services.kit.side_port import Sources
 from services.kit.tasks import ended, first_failure
 from services.ledger.presence import present
 
@@ -55,9 +57,13 @@ def engine_makers(settings: Settings) -> dict[str, Callable[[], Engine]]:
 
 @asynccontextmanager
 async def running_replica(
-    settings: Settings, engines: dict[str, Callable[[], Engine]] | None = None
+    settings: Settings, engines: dict[str, Callable[[], Engine]] | None = None, sources: Sources | None = None
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """A registered replica; yields a task that ends only when one of its loops failed. On the way out it drains."""
+    """A registered replica; yields a task that ends only when one of its loops failed. On the way out it drains.
+
+    Args:
+        sources: of the side port; the replica adds itself.
+    """
     async with connect(settings.redis_url) as redis:
         registry = Registry(redis, settings.replica)
         sampler = Sampler(SamplerLimits(settings.max_batch, settings.linger_s))
@@ -70,6 +76,8 @@ async def running_replica(
             max_outstanding=settings.max_outstanding,
             refused=replica.warn,
         )
+        if sources is not None:
+            _add_to(sources, redis, replica, consumer)
         async with (
             heartbeat(redis, keys.replica_heartbeat(settings.replica), lambda: settings.replica),
             present(redis, SERVICE, settings.replica, lambda: _detail(replica, consumer)),
@@ -102,6 +110,13 @@ async def _sign_off(redis: Redis, registry: Registry, name: str) -> None:
     """Strike oneself off; with requests left, stay on the list as a dead replica, for another one to adopt them."""
     if not await registry.waiting_requests(name):
         await registry.forget(name)
+
+
+def _add_to(sources: Sources, redis: Redis, replica: Replica, consumer: RequestConsumer) -> None:
+    sampler = replica.sampler
+    sources.checks["redis"] = redis.ping
+    sources.families = lambda: families(replica.status(), sampler.counters, sampler.outstanding, consumer.refused)
+    sources.passed_through = replica.engine_metrics
 
 
 def _detail(replica: Replica, consumer: RequestConsumer) -> dict[str, object]:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from services.contracts.events import cause_key
 from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
 from services.inference.engine import Engine, EngineError, EngineFailed, UpdateRejected, WrongWeights
+from services.inference.metrics import LOAD_SECONDS, PAUSE_SECONDS
 from services.inference.probe import wrong_weights
 from services.inference.registry import Registry
 from services.inference.sampler import Sampler
@@ -29,6 +30,8 @@ FORGET_S = 60.0
 """How long a dead replica's stream is still watched: a worker may yet write to it, seconds."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Before an engine or a version that failed is tried again, doubling, seconds."""
+MOST_FAILURES = 5
+"""Of an engine with one version, whatever the reasons, the last one at a start; of one reason two are enough."""
 
 
 @dataclass
@@ -39,6 +42,8 @@ class _Setback:
     reason: str
     pause_s: float
     until: float
+    failures: int
+    """How often the engine itself failed with it, one after the other."""
 
 
 @dataclass(eq=False)
@@ -62,6 +67,8 @@ class Replica:
     """What the engine serves now."""
     engine: Engine | None = None
     _setback: _Setback | None = None
+    _proven: PolicyManifest | None = None
+    """The newest version that was served: where a start with it fails, the version is not the cause."""
     _dead_since: dict[str, float] = field(default_factory=dict)
     _next_look: float = 0.0
     _moving: str = ""
@@ -81,6 +88,10 @@ class Replica:
         """Show a warning to the user of the job that is served; without one there is nobody to tell."""
         if self.job_id is not None:
             await self.registry.warn(self.job_id, text)
+
+    async def engine_metrics(self) -> str:
+        """The engine's own metrics; empty while there is none."""
+        return "" if self.engine is None else await self.engine.metrics()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -173,7 +184,7 @@ class Replica:
         except Exception as error:  # whatever a manifest leads to is its job's trouble, not the replica's end
             if not isinstance(error, EngineFailed):
                 log.exception("a version could not be served", version=manifest.version)
-            await self._set_back(manifest, _sentence(error), final=False)
+            await self._set_back(manifest, _sentence(error), final=False, failed=True)
             await self._restore(manifest)
         else:
             self._setback = None
@@ -182,9 +193,11 @@ class Replica:
     async def _bring_up(self, manifest: PolicyManifest, *, broken: bool) -> float:
         """The pause in seconds; 0 for a start, before which nothing was sampled.
 
-        An update that gives other weights than the version's is followed by a start, which loads them another way.
+        An update that fails, or gives other weights than the version's, is followed by a start, which loads them in
+        another way.
         """
-        engine = self.engine
+        engine, setback = self.engine, self._setback
+        broken = broken or (setback is not None and setback.manifest == manifest and setback.failures > 0)
         if engine is not None and engine.name == manifest.engine and not broken and self._can_update(manifest):
             pause_s = await engine.update(manifest)
             wrong = await wrong_weights(engine, manifest)
@@ -224,7 +237,10 @@ class Replica:
 
     async def _serving(self, manifest: PolicyManifest, *, load_s: float, pause_s: float) -> None:
         assert self.engine is not None
-        self.served, self.state = manifest, "serving"
+        self.served = self._proven = manifest
+        self.state = "serving"
+        LOAD_SECONDS.observe(load_s)
+        PAUSE_SECONDS.observe(pause_s)
         self.sampler.serve(self.engine, manifest.version)
         ack = PolicyAck(
             replica=self.name,
@@ -269,17 +285,19 @@ class Replica:
     def _can_update(self, manifest: PolicyManifest) -> bool:
         return self.served is not None and self.served.same_start(manifest)
 
-    async def _set_back(self, manifest: PolicyManifest, reason: str, *, final: bool) -> None:
-        former = self._setback
-        again = former is not None and former.manifest == manifest
-        pause_s = min(2 * former.pause_s, LONGEST_PAUSE_S) if again and former is not None else FIRST_PAUSE_S
-        until = math.inf if final else self.clock() + pause_s
-        self._setback = _Setback(manifest, reason, pause_s, until)
+    async def _set_back(self, manifest: PolicyManifest, reason: str, *, final: bool, failed: bool = False) -> None:
+        former = self._setback if self._setback is not None and self._setback.manifest == manifest else None
+        again = former is not None and cause_key(former.reason) == cause_key(reason)
+        failures = failed + (0 if former is None else former.failures)
+        if failed and self.state == "starting" and manifest != self._proven:
+            final = final or (again and failures > 1) or failures >= MOST_FAILURES
+        pause_s = FIRST_PAUSE_S if former is None else min(2 * former.pause_s, LONGEST_PAUSE_S)
+        self._setback = _Setback(manifest, reason, pause_s, math.inf if final else self.clock() + pause_s, failures)
         text = f"{self.name} can't serve version {manifest.version}: {reason}"
-        log.error("a version can't be served", version=manifest.version, reason=reason, again_in_s=pause_s)
+        log.error("a version can't be served", version=manifest.version, reason=reason, again_in_s=pause_s, final=final)
         refusal = PolicyRefusal(replica=self.name, version=manifest.version, reason=reason, final=final)
         await self.registry.refuse(manifest.job_id, refusal)
-        if not again or former is None or cause_key(former.reason) != cause_key(reason):
+        if not again:
             await self.registry.warn(manifest.job_id, text)
 
     def _too_early(self, manifest: PolicyManifest) -> bool:

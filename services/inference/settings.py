@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     """Written once the replica is registered."""
     pulse_file: Path | None = None
     """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535)
+    """Of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
     log_level: str = "INFO"
 
     vllm_python: Path = Path(".venv-vllm/bin/python")
@@ -34,7 +37,8 @@ class Settings(BaseSettings):
     vllm_device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where an NVIDIA driver is loaded."""
     vllm_start_s: float = Field(600.0, gt=0)
-    """Longest a server may take to answer, seconds (20 s is usual for a small model on an idle CPU)."""
+    """A starting server that shows nothing for so long hangs, seconds: no CPU time and no line in its log. How long the
+    whole start takes is not bounded (20 s is usual for a small model on an idle CPU)."""
     vllm_stop_s: float = Field(12.0, gt=0)
     """From SIGTERM to SIGKILL, seconds."""
     vllm_kv_cache_mib: int = Field(256, gt=0)

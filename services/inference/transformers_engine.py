@@ -119,6 +119,9 @@ class TransformersEngine:
             completions = await self._on_thread(work, "sampling", owes_tokens=True)
             yield [(index, completion) for (index, _), completion in zip(batch, completions, strict=True)]
 
+    async def metrics(self) -> str:
+        return ""
+
     async def healthy(self) -> bool:
         return self._model is not None and self._watch is not None and not self._watch.failure
 

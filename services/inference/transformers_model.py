@@ -56,8 +56,13 @@ class LoadedModel:
         if manifest.adapter_rank:
             load_adapter(self.model, Path(manifest.path))
         else:
-            self.model.load_state_dict(_read(manifest).state_dict())
+            self.take_weights(_read(manifest).state_dict(), manifest.version)
         self.max_model_len, self._version = manifest.max_model_len, manifest.version
+
+    def take_weights(self, weights: Mapping[str, Tensor], version: int) -> None:
+        """Copy a version's weights into the model from memory; they must be all of its own."""
+        self.model.load_state_dict(weights)
+        self._version = version
 
     def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[SampledTokens]:
         """Continue B prompts of at most `max_model_len - 1` ids each; equal prompts share one prefill."""

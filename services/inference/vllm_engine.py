@@ -9,6 +9,7 @@ Answers have no time limit: `watch.Watch` tells a dead server from a slow one.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import time
@@ -30,13 +31,14 @@ from services.inference.vllm_process import VllmProcess
 from services.inference.vllm_pulse import VllmPulse
 from services.inference.watch import Patience, Watch
 from services.inference.weights import Shapes, verify, whole_model
+from services.kit.metrics import only
 from services.kit.tasks import ended
 
 BATCH_PATH = "/inference/v1/generate_batch"
 FRAME_HEADER_BYTES = 4
+METRICS_PATH, METRICS_TIMEOUT_S = "/metrics", 2.0
 HEALTH_EVERY_S = 0.2
 HEALTH_TIMEOUT_S = 5.0
-"""While a server starts, `start_s` bounds the whole of it."""
 
 _encoder = msgspec.msgpack.Encoder()
 _Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str]
@@ -133,6 +135,15 @@ class VllmEngine:
         watched = self._watch is not None and not self._watch.failure
         return watched and self._process is not None and self._process.alive
 
+    async def metrics(self) -> str:
+        if self._client is None:
+            return ""
+        try:
+            answer = await self._client.get(METRICS_PATH, timeout=METRICS_TIMEOUT_S)
+        except httpx.HTTPError:  # it starts, or is busy; the watch finds out whether it lives
+            return ""
+        return only(answer.text, "vllm:") if answer.status_code == httpx.codes.OK else ""
+
     async def stop(self) -> None:
         client, self._client = self._client, None
         watch, self._watch = self._watch, None
@@ -170,7 +181,7 @@ class VllmEngine:
             transport=httpx.AsyncHTTPTransport(uds=str(process.socket), limits=httpx.Limits(max_connections=None)),
         )
         try:
-            await self._await_health(client, process, time.monotonic() + settings.start_s)
+            await self._await_health(client, process)
             self._observe(client, process)
             await self._post("/init_weight_transfer_engine", {"init_info": {"root": str(settings.data_dir.resolve())}})
         except EngineFailed:
@@ -185,13 +196,20 @@ class VllmEngine:
         self._pulse = asyncio.create_task(pulse.ask(watch.every_s))
         watch.start()
 
-    async def _await_health(self, client: httpx.AsyncClient, process: VllmProcess, deadline: float) -> None:
-        while not await _is_up(client):
-            if not process.alive:
-                raise EngineFailed(f"vLLM ended with status {await process.exited()}: {process.why()}")
-            if time.monotonic() > deadline:
-                raise EngineFailed(f"vLLM gave no answer within {self._settings.start_s:g} s: {process.why()}")
-            await asyncio.sleep(HEALTH_EVERY_S)
+    async def _await_health(self, client: httpx.AsyncClient, process: VllmProcess) -> None:
+        """A start may take as long as the model is large; one that shows nothing for `start_s` hangs."""
+        watch = Watch(Patience(self._settings.start_s, math.inf), process.signs)
+        watch.start()
+        try:
+            async with watch.guard("starting"):
+                while process.alive and not await _is_up(client):
+                    await asyncio.sleep(HEALTH_EVERY_S)
+        except EngineFailed as error:
+            raise EngineFailed(f"{error}: {process.why()}") from error
+        finally:
+            await watch.stop("it is up")
+        if not process.alive:
+            raise EngineFailed(f"vLLM ended with status {await process.exited()}: {process.why()}")
 
     def _adapter(self) -> tuple[int, str] | None:
         """(version, folder) of the adapter that new prompts are sampled with."""

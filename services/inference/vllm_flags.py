@@ -51,7 +51,7 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
         "--weight-transfer-config": '{"backend": "file"}',
         "--shutdown-timeout": "5",
     }
-    switches = ["--disable-log-stats", "--disable-uvicorn-access-log"]
+    switches = ["--disable-uvicorn-access-log"]
     if manifest.adapter_rank:
         switches.append("--enable-lora")
         flags["--max-lora-rank"] = str(next(rank for rank in LORA_RANKS if rank >= manifest.adapter_rank))
@@ -80,6 +80,7 @@ def environment(api_key: str, manifest: PolicyManifest, limits: VllmLimits, *, c
         # the client ends idle connections; a server that does it while a request is on its way looks like a dead one
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "3600",
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOG_STATS_INTERVAL": "86400",  # its statistics are metrics; lines of the log every ten seconds are not
         "HF_HUB_OFFLINE": "1",  # the base is a folder; nothing is fetched
     }
     if cuda and manifest.deterministic:

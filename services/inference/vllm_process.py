@@ -19,6 +19,7 @@ import psutil
 
 from services.inference.engine import EngineFailed
 from services.inference.vllm_log import last_error
+from services.inference.watch import Signs
 from services.kit.process import kill_group
 
 LOG_TAIL_BYTES = 200_000
@@ -75,13 +76,18 @@ class VllmProcess:
 
     def engine_cpu_s(self) -> float:
         """CPU seconds that the processes which the API server started have used: the engine and its workers."""
-        used_s = 0.0
+        return sum(map(_cpu_s, self._processes()[1:]))
+
+    def signs(self) -> Signs:
+        """What it shows while it starts: lines in its log, and the CPU time of all its processes."""
+        return Signs(self._log.stat().st_size, sum(map(_cpu_s, self._processes())), "")
+
+    def _processes(self) -> list[psutil.Process]:
+        """The API server, and all that it started; none where it has ended."""
         with suppress(psutil.Error, ProcessLookupError):
-            for child in psutil.Process(self.pid).children(recursive=True) if self.alive else ():
-                with suppress(psutil.Error, ProcessLookupError):
-                    times = child.cpu_times()
-                    used_s += times.user + times.system
-        return used_s
+            server = psutil.Process(self.pid) if self.alive else None
+            return [] if server is None else [server, *server.children(recursive=True)]
+        return []
 
     async def exited(self) -> int:
         """Wait for its end; the exit status, negative for a signal."""
@@ -110,3 +116,11 @@ class VllmProcess:
             log.seek(max(self._begins, log.tell() - LOG_TAIL_BYTES))
             return last_error(log.read().decode(errors="replace"))
         return ""
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """0 once it has ended."""
+    with suppress(psutil.Error, ProcessLookupError):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0

@@ -38,9 +38,13 @@ def stop_event() -> asyncio.Event:
     return stop
 
 
-def announce(service: str, address: str | None, address_file: Path | None) -> None:
-    """Say that the service is ready: one JSON line on stdout, and the same in `address_file`, written by rename."""
-    line = json.dumps({"service": service, "address": address, "pid": os.getpid()})
+def announce(service: str, address: str | None, address_file: Path | None, metrics: str | None = None) -> None:
+    """Say that the service is ready: one JSON line on stdout, and the same in `address_file`, written by rename.
+
+    Args:
+        metrics: URL of its side port.
+    """
+    line = json.dumps({"service": service, "address": address, "pid": os.getpid(), "metrics": metrics})
     if address_file is not None:
         temporary = address_file.with_suffix(".tmp")
         temporary.write_text(line)

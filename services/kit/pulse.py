@@ -32,31 +32,52 @@ BUSY_FACTOR = 15
 """It may be busy so many times as long as it may be silent and idle."""
 
 
-@asynccontextmanager
-async def pulse(file: Path | None, turns: Callable[[], int] | None = None) -> AsyncIterator[None]:
-    """Touch `file` from this event loop while the block runs; None: nobody looks.
+class Turns:
+    """When an event loop last turned.
 
     Args:
-        turns: how often the loop that does the work has turned; when it has not for `TURN_S`, the file is left alone.
+        work: how often the loop that does the work has turned; None: it is enough that the event loop turns. Work
+            that has not turned for `TURN_S` counts as hung.
     """
 
+    def __init__(self, work: Callable[[], int] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._work, self._clock = work, clock
+        self._seen, self._worked, self._turned = -1, clock(), clock()
+
+    def look(self) -> bool:
+        """Note, from inside the loop, that it turns; False: its work has hung."""
+        now = self._clock()
+        if self._work is None or self._work() != self._seen:
+            self._seen, self._worked = (self._work() if self._work is not None else -1), now
+        if now - self._worked >= TURN_S:
+            return False
+        self._turned = now
+        return True
+
+    def silent_s(self) -> float:
+        """Seconds since the loop last turned with its work alive; any thread may ask."""
+        return self._clock() - self._turned
+
+
+@asynccontextmanager
+async def pulse(file: Path | None, work: Callable[[], int] | None = None) -> AsyncIterator[Turns]:
+    """Note from this event loop that it turns, and touch `file`, while the block runs; None: there is no file.
+
+    Args:
+        work: see `Turns`; when the work has hung, the file is left alone.
+    """
+    turns = Turns(work)
+
     async def beat() -> None:
-        assert file is not None
-        seen, since = -1, time.monotonic()
         while True:
-            now = time.monotonic()
-            if turns is None or turns() != seen:
-                seen, since = (turns() if turns is not None else -1), now
-            if now - since < TURN_S:
+            if turns.look() and file is not None:
                 _touch(file)
             await asyncio.sleep(PULSE_S)
 
-    if file is None:
-        yield
-        return
-    _begin(file)
+    if file is not None:
+        _begin(file)
     async with beside(beat):
-        yield
+        yield turns
 
 
 def pulse_thread(file: Path) -> None:

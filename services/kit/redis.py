@@ -18,8 +18,8 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, SSLConnec
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import BusyLoadingError, ClusterDownError, ReadOnlyError, SlotNotCoveredError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import SentinelConnectionPool as SyncSentinelPool
 
@@ -29,27 +29,52 @@ log = structlog.get_logger("kit")
 
 RETRIES = 12
 """With the backoff below about 30 seconds: the time in which a restarted Redis or a new master must be there."""
+CLUSTER_PAUSE_S = 1.0
 CONNECT_S, ANSWER_S = 5, 30
 """An answer takes longer than the longest BLOCK in use (streams.BLOCK_MS)."""
 
 T = TypeVar("T")
 
 
-class WritesRefused(RedisConnectionError):
-    """The server answers, but takes no writes for now: its disk is full or read-only, or its memory is used up.
+class NotServing(RedisConnectionError):
+    """The server answers, but serves nothing for now: it has lost its master, or a script keeps it busy.
 
     A connection error for every client in this process, Celery's too, because it passes as an outage does.
     """
 
 
-BaseParser.EXCEPTION_CLASSES.update(dict.fromkeys(("MISCONF", "OOM", "NOREPLICAS"), WritesRefused))
+class Loading(BusyLoadingError, NotServing):
+    """It reads its file after a restart, which may take minutes."""
+
+
+class ClusterDown(ClusterDownError, NotServing):
+    """Too few of the cluster's masters are up."""
+
+
+class WritesRefused(NotServing):
+    """It takes no writes for now: its disk is full or read-only, or its memory is used up."""
+
+
+class ReadOnly(ReadOnlyError, WritesRefused):
+    """It is a replica: a former master, whose successor has its address soon."""
+
+
+BaseParser.EXCEPTION_CLASSES.update(
+    {
+        **dict.fromkeys(("MISCONF", "OOM", "NOREPLICAS"), WritesRefused),
+        **dict.fromkeys(("MASTERDOWN", "BUSY"), NotServing),
+        "LOADING": Loading,
+        "CLUSTERDOWN": ClusterDown,
+        "READONLY": ReadOnly,
+    }
+)
 
 
 class _Patience(Retry):
-    """Repeats a command while the connection is broken, and as long as the server refuses writes.
+    """Repeats a command while the connection is broken, and as long as the server does not serve it.
 
     Args:
-        waits: False: a refusal is raised at once.
+        waits: False: refused writes are raised at once, the rest after as many tries as for a broken connection.
     """
 
     def __init__(self, retries: int, *, waits: bool) -> None:
@@ -64,28 +89,35 @@ class _Patience(Retry):
         with_failure_count: bool = False,
     ) -> T:
         def is_worth_it(error: Exception) -> bool:
-            worth_it = self._waits or not isinstance(error, WritesRefused)
+            worth_it = self._waits or type(error) is not WritesRefused
             return worth_it and (is_retryable is None or is_retryable(error))
 
         while True:
             try:
                 return await super().call_with_retry(do, fail, is_worth_it, with_failure_count)
-            except WritesRefused as error:
-                if not is_worth_it(error):
+            except NotServing as error:
+                if not self._waits or not is_worth_it(error):
                     raise
-                log.error("Redis refuses writes; this waits until it takes them", error=str(error))
+                log.error("Redis does not serve for now; this waits until it does", error=str(error))
 
 
 class _PatientCluster(RedisCluster):
     """Lets so many commands run at a time, the others wait; redis-py's pools of a cluster raise beyond their limit."""
 
-    def __init__(self, most: int, options: Mapping[str, Any]) -> None:
-        super().__init__(**options, max_connections=2 * most)  # pipelines come beside them
-        self._turns = asyncio.Semaphore(most)
+    def __init__(self, most: int, options: Mapping[str, Any], *, waits: bool) -> None:
+        super().__init__(**options, max_connections=2 * most, require_full_coverage=False)  # pipelines come beside them
+        self._turns, self._waits = asyncio.Semaphore(most), waits
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        async with self._turns:
-            return await super().execute_command(*args, **options)
+        while True:
+            try:
+                async with self._turns:
+                    return await super().execute_command(*args, **options)
+            except (NotServing, SlotNotCoveredError) as error:
+                if not self._waits:
+                    raise
+                log.error("Redis does not serve for now; this waits until it does", error=str(error))
+                await asyncio.sleep(CLUSTER_PAUSE_S)
 
 
 class _MasterConnection(SentinelManagedConnection):
@@ -129,7 +161,8 @@ def connect(
 ) -> Redis:
     """A client that returns bytes, and repeats a command when the connection breaks, for about 30 seconds.
 
-    While the server refuses writes it waits without a limit: ending would not help, and what is under way stays.
+    While the server answers and serves nothing (it refuses writes, loads its file, is a replica), it waits without a
+    limit: ending would not help, and what is under way stays.
 
     Args:
         max_connections: a caller beyond them waits for one that is given back.
@@ -149,7 +182,7 @@ def connect(
         "socket_timeout": timeout_s,
         "health_check_interval": 15,
         "retry": retry,
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError, ReadOnlyError],  # a former master is read-only
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
     }
     if address.kind == "sentinel":
         sentinel: Any = Sentinel  # it has no types
@@ -160,7 +193,9 @@ def connect(
     if address.kind == "cluster":
         del options["retry_on_error"]  # a cluster's client follows the slots by itself
         options |= {"host": host, "port": port, **_tls(address)}
-        return cast(Redis, _PatientCluster(max_connections, options))  # it has the commands of Redis
+        return cast(
+            Redis, _PatientCluster(max_connections, options, waits=waits_for_writes)
+        )  # it has the commands of Redis
     if address.tls:
         options |= {"connection_class": SSLConnection, **address.secured}
     options |= {"host": host, "port": port, "db": address.database, "max_connections": max_connections}

@@ -26,7 +26,12 @@ class Balance:
     @property
     def holds(self) -> bool:
         """opened = consumed + dropped + live."""
-        return self.opened == self.consumed + sum(self.dropped.values()) + self.live
+        return self.apart == 0
+
+    @property
+    def apart(self) -> int:
+        """Groups opened that are neither consumed, dropped nor live."""
+        return self.opened - self.consumed - sum(self.dropped.values()) - self.live
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,9 @@ class Pace:
 
 
 def phase_words(began: PhaseBegan) -> str:
-    """`training`, `evaluation before` or `warmstart learning`."""
+    """`training`, `evaluation before`, `warmstart learning`, or the reason why a job waits."""
+    if began.phase == Phase.WAITING and began.detail.get("reason"):
+        return str(began.detail["reason"])
     return " ".join(str(word) for word in (began.phase, *map(began.detail.get, ("label", "doing"))) if word)
 
 

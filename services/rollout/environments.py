@@ -152,7 +152,7 @@ class GrpcEnvironments:
         if len(leases) != opening.n:
             self.release(leases)
             raise EnvironmentFault(FaultClass.INFRA, f"open: want {opening.n} leases, got {len(leases)}")
-        return OpenedSessions(leases, observation_of(opened.observation))
+        return OpenedSessions(leases, observation_of(opened.observation), opened.tools_json)
 
     async def _hand_over(self, session: LiveSession) -> None:
         """Leave an instance that drains, where another one takes the session; otherwise stay as long as it may."""

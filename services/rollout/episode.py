@@ -12,12 +12,16 @@ from services.contracts.observation import KeyedObservation
 from services.contracts.sampling import SampledTokens
 from services.ledger import Attempt
 from services.rollout.actors import Actor
+from services.rollout.conversation import Shown
 from services.rollout.errors import ModelFault
+from services.rollout.metrics import GENERATE_SECONDS, STEP_SECONDS, TOKENS
 from services.rollout.playbook import Playbook
 from services.rollout.ports import Ask, Environments, Outcome
 from services.rollout.reply_format import Projected
 from services.rollout.templates import Scene
 from services.rollout.watching import Onlooker
+
+PROMPT_TOKENS, RESPONSE_TOKENS = TOKENS.labels("prompt"), TOKENS.labels("response")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ class EpisodePlay:
         self._steps: list[Step] = []
         self._history: deque[tuple[str, str]] = deque(maxlen=playbook.spec.environment.history_length)
         self._generate_s = self._env_s = 0.0
+        self._step_seconds = STEP_SECONDS.labels(playbook.spec.environment.environment)
         self._cut_prompts = self._judge_tokens = 0
+        self._dialogue = playbook.dialogue()
 
     async def play(self, first: KeyedObservation) -> Episode:
         """The finished episode, from its first observation on.
@@ -74,10 +80,14 @@ class EpisodePlay:
         if self._onlooker is not None:
             await self._onlooker.began(first, horizon)
         for index in range(horizon):
-            sampled = await self._respond(index, observation)
+            shown = self._show(observation)
+            if shown is None:
+                break
+            sampled = await self._respond(index, observation, shown)
+            self._dialogue.heard(sampled.response_ids)
             projected = self._playbook.projection.project(self._playbook.tokens.reply_text(sampled.response_ids))
             outcome = await self._act(index, projected.action, len(sampled.response_ids) // 4)
-            self._steps.append(self._step(index, sampled, observation, projected, outcome))
+            self._steps.append(self._step(index, shown, sampled, observation, projected, outcome))
             if self._onlooker is not None:
                 await self._onlooker.took(self._steps[-1])
             if outcome is None:
@@ -94,7 +104,8 @@ class EpisodePlay:
             await self._onlooker.finished(episode)
         return episode
 
-    async def _respond(self, index: int, observation: KeyedObservation) -> SampledTokens:
+    def _show(self, observation: KeyedObservation) -> Shown | None:
+        """The next prompt; None: the conversation has no room for one."""
         seat = self._seat
         scene = Scene(
             self._task(observation),
@@ -103,13 +114,16 @@ class EpisodePlay:
             observation.admissible_actions,
             task_hidden=seat.group.task_view == "hidden",
         )
-        prompt = self._playbook.prompts.write(scene)
-        self._prompt_ids = prompt.ids
-        self._cut_prompts += prompt.cut
+        shown = self._dialogue.show(scene)
+        self._cut_prompts += shown is not None and shown.cut
+        return shown
+
+    async def _respond(self, index: int, observation: KeyedObservation, shown: Shown) -> SampledTokens:
+        seat = self._seat
         if self._onlooker is not None:
-            await self._onlooker.reached(index, observation, prompt.ids)
+            await self._onlooker.reached(index, observation, shown.ids)
         item = GenerateItem(
-            self._prompt_ids,
+            shown.whole,
             ids.sampling_seed(seat.episode_id, index, seat.attempt.draw),
             # two jobs of one spec have the same group ids
             item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt.number}",
@@ -118,9 +132,14 @@ class EpisodePlay:
         ask = Ask(job, group.group_id, item, group.min_version, self._playbook.sampling)
         asked = time.monotonic()
         try:
-            return await self._actor.respond(ask, observation.admissible_actions)
+            sampled = await self._actor.respond(ask, observation.admissible_actions)
         finally:
-            self._generate_s += time.monotonic() - asked
+            waited_s = time.monotonic() - asked
+            self._generate_s += waited_s
+        GENERATE_SECONDS.observe(waited_s)
+        PROMPT_TOKENS.inc(len(shown.whole) // 4)
+        RESPONSE_TOKENS.inc(len(sampled.response_ids) // 4)
+        return sampled
 
     async def _act(self, index: int, action: str, response_tokens: int) -> Outcome | None:
         """What the action led to; None: the environment could not go on because of it."""
@@ -130,7 +149,9 @@ class EpisodePlay:
         except ModelFault:
             return None
         finally:
-            self._env_s += time.monotonic() - asked
+            waited_s = time.monotonic() - asked
+            self._env_s += waited_s
+            self._step_seconds.observe(waited_s)
 
     def _task(self, observation: KeyedObservation) -> str:
         """What the prompt says of the task."""
@@ -145,6 +166,7 @@ class EpisodePlay:
     def _step(
         self,
         index: int,
+        shown: Shown,
         sampled: SampledTokens,
         observation: KeyedObservation,
         projected: Projected,
@@ -154,7 +176,8 @@ class EpisodePlay:
         worthless = (0.0,) * len(self._playbook.spec.rewards.reward_funcs)
         return Step(
             step_index=index,
-            prompt_ids=self._prompt_ids,
+            prompt_ids=shown.ids,
+            continues=shown.continues,
             **sampled.shared(),
             reward=outcome.reward if outcome is not None else 0.0,
             anchor_key=observation.anchor_key,
@@ -163,6 +186,7 @@ class EpisodePlay:
             action=projected.action,
             action_valid=outcome is not None and outcome.action_valid and projected.well_formed,
             rewards=outcome.rewards if outcome is not None else worthless,
+            action_key=outcome.action_key if outcome is not None else b"",
         )
 
     def _episode(self, first: KeyedObservation, last: Outcome | None, terminated: bool) -> Episode:
@@ -182,6 +206,7 @@ class EpisodePlay:
             generate_s=self._generate_s,
             env_s=self._env_s,
             cut_prompts=self._cut_prompts,
+            context_overflows=self._dialogue.overflows,
             judge_tokens=self._judge_tokens,
             crashes=seat.attempt.draw - 1,
         )

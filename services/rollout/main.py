@@ -5,12 +5,13 @@ import asyncio
 from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
-from services.kit.pulse import pulse
 from services.kit.redis import connect
+from services.kit.side_port import NotReady, Sources, observed
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
 from services.rollout.environments import connected_environments
 from services.rollout.inference import connected_inference
+from services.rollout.metrics import families
 from services.rollout.service import RolloutWorker
 from services.rollout.settings import Settings
 
@@ -31,10 +32,21 @@ async def serve(settings: Settings) -> None:
         def detail() -> dict[str, object]:
             return {**rollout.detail(), "environment_services": environments.services()}
 
-        async with present(redis, "rollout", worker, detail):
-            announce("rollout", None, settings.address_file)
-            async with pulse(settings.pulse_file, lambda: rollout.turns):
-                await rollout.run(stop)
+        async def usable_environments() -> None:
+            if not any(one["reachable"] and not one["draining"] for one in environments.services()):
+                raise NotReady("no environment service answers")
+
+        sources = Sources(
+            {"redis": redis.ping, "env": usable_environments},
+            stop.is_set,
+            lambda: families(rollout.load(), environments.services()),
+        )
+        async with (
+            present(redis, "rollout", worker, detail),
+            observed(settings, sources, lambda: rollout.turns) as metrics,
+        ):
+            announce("rollout", None, settings.address_file, metrics)
+            await rollout.run(stop)
 
 
 def main() -> None:

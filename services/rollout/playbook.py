@@ -16,8 +16,9 @@ from services.contracts.messages import OpenedGroup
 from services.contracts.sampling import Sampling
 from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words, reply_tags
+from services.rollout.conversation import Budget, Conversation, Dialogue, SeparateSteps
 from services.rollout.errors import JobNotReady, TokenizerError
-from services.rollout.prompts import PromptWriter, Wording
+from services.rollout.prompts import PromptWriter, TurnWording, Wording
 from services.rollout.reply_format import Projection
 from services.rollout.templates import ChatOptions, ChatTemplate, SceneTemplate
 from services.rollout.tokens import PolicyTokens, load_tokens
@@ -34,8 +35,18 @@ class Playbook:
     environment: EnvironmentInfo
     tokens: PolicyTokens
     prompts: PromptWriter
+    turns: PromptWriter | None
+    """Writes what the environment says in a conversation that goes on; None: each step stands alone."""
     projection: Projection
     sampling: Sampling
+
+    def dialogue(self) -> Dialogue:
+        """For one episode."""
+        if self.turns is None:
+            return SeparateSteps(self.prompts)
+        restarts = self.spec.environment.context_overflow == "restart"
+        budget = Budget(self.spec.prompt_and_response_tokens, self.sampling.max_tokens, restarts)
+        return Conversation(self.prompts, self.turns, budget, self.tokens.stop_ids)
 
     def horizon(self, group: OpenedGroup) -> int:
         """Longest episode of the group, steps."""
@@ -55,6 +66,10 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
     if form == "plain" and (unknown := tokens.unknown_words(plain_words(template, environment.templates))):
         log.warning("the tokenizer does not know words of the template", job_id=job_id, words=unknown)
     chat = _chat_template(wanted, tokens)
+    turns = None
+    if wanted.interaction == "conversation":
+        turn = SceneTemplate(template, form, environment.templates, turn=True)
+        turns = PromptWriter(TurnWording(turn, chat), tokens, wanted.max_prompt_tokens)
     return Playbook(
         job_id=job_id,
         spec=spec,
@@ -65,6 +80,7 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
             tokens,
             wanted.max_prompt_tokens,
         ),
+        turns=turns,
         projection=Projection(reply_tags(template, form, environment.templates)),
         sampling=Sampling(spec.rollout.temperature, spec.rollout.max_completion_length, tokens.stop_ids),
     )
@@ -81,9 +97,13 @@ def _chat_template(wanted: Environment, tokens: PolicyTokens) -> ChatTemplate | 
                 f"chat_template_kwargs: want a tokenizer with a chat template, got {names} without one"
             )
         return None
-    options = ChatOptions(wanted.chat_template_kwargs, wanted.chat_template_date, wanted.system_role)
+    options = ChatOptions(
+        wanted.chat_template_kwargs, wanted.chat_template_date, wanted.system_role, stop_texts=tokens.stop_texts
+    )
     chat = ChatTemplate(tokens.chat_template, tokens.special, options)
     chat.check(wanted.system)
+    if wanted.interaction == "conversation":
+        chat.check_turns()
     return chat
 
 

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable, Iterator
 import structlog
 
 from services.contracts.ids import Purpose
-from services.contracts.messages import OpenedGroup
+from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.observation import KeyedObservation
 from services.ledger import Attempt, MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
 from services.rollout.episode import EpisodePlay, Seat
 from services.rollout.errors import AttemptFailed
+from services.rollout.metrics import ATTEMPTS, COMPLETE, REPLACED
 from services.rollout.playbook import Playbook
 from services.rollout.ports import Environments, EpisodeLedger, Inference, Opening, Warnings
 from services.rollout.watching import Onlooker
@@ -26,6 +27,11 @@ log = structlog.get_logger("rollout")
 CONCURRENT_WRITES = 16
 """Episodes that all end in one turn are stored through so many connections."""
 
+OUTGROWN = "max_context_tokens: conversations outgrow {} tokens, and {}. The metric context_overflows says how often."
+OUTGROWN_BY = {
+    "restart": "begin anew with the task, history_length turns and the observation",
+    "end": "their episodes end there",
+}
 CUT = (
     "max_prompt_tokens: observations are longer than {} tokens allow, and the policy sees only their beginning; a "
     "larger max_prompt_tokens shows more. The metric cut_prompt_share says how many."
@@ -74,6 +80,7 @@ class Player:
         try:
             await self._play_attempt(group, attempt)
         except MoveRefused as refused:
+            ATTEMPTS.labels(REPLACED).inc()
             log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt.number, why=str(refused))
 
     async def show(self, group: OpenedGroup, onlooker: Onlooker) -> None:
@@ -94,6 +101,7 @@ class Player:
     async def _play_attempt(self, group: OpenedGroup, attempt: Attempt) -> None:
         try:
             await self._play_episodes(group, attempt)
+            ATTEMPTS.labels(COMPLETE).inc()
         except Exception as error:
             decisive = _decisive(error)
             if isinstance(decisive, MoveRefused):
@@ -107,6 +115,7 @@ class Player:
                 exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
             )
             known = decisive if isinstance(decisive, AttemptFailed) else AttemptFailed()
+            ATTEMPTS.labels(known.reason.value).inc()
             await self._ledger.fail(group.group_id, attempt.number, cause, reason=known.reason, lost=known.lost)
 
     async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
@@ -126,11 +135,21 @@ class Player:
         may_be_watched = self._watching if seat.group.purpose == Purpose.EVALUATION else None
         onlooker = None if may_be_watched is None else await may_be_watched()
         episode = await self._episode_play(seat, actor, onlooker).play(first)
-        if episode.cut_prompts and self._warnings is not None:
-            message = CUT.format(self._playbook.spec.environment.max_prompt_tokens)
-            await self._warnings.once(self._playbook.job_id, "cut prompts", message)
+        await self._warn(episode)
         async with self._writing:
             await self._ledger.record(episode, seat.group)
+
+    async def _warn(self, episode: Episode) -> None:
+        """Tell the user, once for each, that the policy was not shown everything."""
+        if self._warnings is None:
+            return
+        job, spec = self._playbook.job_id, self._playbook.spec
+        if episode.cut_prompts:
+            await self._warnings.once(job, "cut prompts", CUT.format(spec.environment.max_prompt_tokens))
+        if episode.context_overflows:
+            what = OUTGROWN_BY[spec.environment.context_overflow]
+            message = OUTGROWN.format(spec.prompt_and_response_tokens, what)
+            await self._warnings.once(job, "outgrown conversations", message)
 
     def _episode_play(self, seat: Seat, actor: Actor, onlooker: Onlooker | None) -> EpisodePlay:
         return EpisodePlay(self._playbook, seat, actor, self._environments, self._worker, onlooker=onlooker)

@@ -27,6 +27,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """Value of each reward function, where there are any; NaN: it abstained."""
     judge_tokens: int = 0
     """Tokens of other language models that scoring the action has cost."""
+    action_key: bytes = b""
+    """Digest of the executed action; empty: not known."""
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ class OpenedSessions(msgspec.Struct, frozen=True):
 
     leases: list[str]
     observation: KeyedObservation
+    tools_json: str = ""
+    """A JSON array of the tools whose calls are actions; empty: actions are no calls."""
 
 
 class Environments(Protocol):

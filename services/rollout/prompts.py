@@ -43,6 +43,25 @@ class Wording:
             return self.chat.render(prompt, self.system)
         return prompt if self.system is None else f"{self.system}\n\n{prompt}"
 
+    @property
+    def ends(self) -> bool:
+        """Whether the tokenizer puts its own tokens (BOS) at the ends; a chat template writes them itself."""
+        return self.chat is None
+
+
+@dataclass(frozen=True)
+class TurnWording:
+    """How a scene becomes what the environment says in a conversation that goes on."""
+
+    template: SceneTemplate
+    chat: ChatTemplate | None = None
+    ends = False
+
+    def text(self, scene: Scene) -> str:
+        """What stands behind the policy's reply, up to its next one. AttemptFailed: the chat template refuses it."""
+        said = self.template.render(scene)
+        return f"\n\n{said}" if self.chat is None else self.chat.behind([{"role": "user", "content": said}])
+
 
 class Prompt(NamedTuple):
     """What the policy is shown."""
@@ -60,7 +79,7 @@ class PromptWriter:
         max_tokens: longest prompt, tokens.
     """
 
-    def __init__(self, wording: Wording, tokens: PolicyTokens, max_tokens: int) -> None:
+    def __init__(self, wording: Wording | TurnWording, tokens: PolicyTokens, max_tokens: int) -> None:
         self.wording, self._tokens, self._max_tokens = wording, tokens, max_tokens
         self.cut_observations = 0
         """Prompts whose observation had to be cut so far."""
@@ -115,8 +134,7 @@ class PromptWriter:
 
     def _encoded(self, scene: Scene) -> bytes:
         # an empty prompt (the task hidden, nothing else shown) still needs a token to begin with
-        alone = self.wording.chat is None
-        ids = self._tokens.encode_quoting(lambda quote: self.wording.text(scene.quoted(quote)), ends=alone)
+        ids = self._tokens.encode_quoting(lambda quote: self.wording.text(scene.quoted(quote)), ends=self.wording.ends)
         return ids or pack_int32(self._tokens.stop_ids[:1])
 
     def _fits(self, ids: bytes) -> bool:

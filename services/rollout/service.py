@@ -70,6 +70,10 @@ class RolloutWorker:
         """What the worker's heartbeat says of it."""
         return {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
 
+    def load(self) -> dict[str, int]:
+        """Numbers of `jobs` that are played, of `episodes` in flight, and of `max_episodes` that may be."""
+        return {"jobs": len(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
+
     async def run(self, stop: asyncio.Event) -> None:
         """Play until `stop`, then finish what is under way, for `drain_s` at most."""
         while not stop.is_set():

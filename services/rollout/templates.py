@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -14,10 +14,10 @@ import msgspec
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import JsonValue
 
-from services.contracts.templates import NONE, template_file
+from services.contracts.templates import NONE, TURN, template_file
+from services.contracts.templates.bounded import BoundedSandbox
 from services.contracts.templates.sandbox import scene_sandbox
 from services.rollout.errors import AttemptFailed, TokenizerError
 
@@ -49,22 +49,31 @@ class SceneTemplate:
 
     Args:
         template: `<name>/<version>`, a known one.
-        form: `think` or `plain`.
+        form: one of `FORMS`.
         brought: the environment's own files.
+        turn: what it says where a conversation goes on: the task and its instructions were given already.
     """
 
-    def __init__(self, template: str, form: str, brought: Mapping[str, str] = NONE) -> None:
+    def __init__(self, template: str, form: str, brought: Mapping[str, str] = NONE, *, turn: bool = False) -> None:
         self.name = f"{template} {form}"
-        self._template = scene_sandbox(brought).get_template(template_file(template, form, brought))
+        self._without_task = turn
+        words_alone = form == "plain" or not turn  # the vocabulary of a plain form may hold no other words
+        file = template_file(template, form, brought) if words_alone else TURN
+        self._sandbox = scene_sandbox(brought)
+        self._template = self._sandbox.get_template(file)
 
     def render(self, scene: Scene) -> str:
         """The scene in words. AttemptFailed: an environment's own template fails on it."""
+        if self._without_task:
+            scene = msgspec.structs.replace(scene, task="")
         try:
-            return self._template.render(msgspec.structs.asdict(scene)).strip()
+            return self._sandbox.bounded(self._template, **msgspec.structs.asdict(scene)).strip()
         except Exception as error:  # a template is a program of others
             raise AttemptFailed(f"the prompt template {self.name}: {error}") from error
 
 
+_REPLY = "Reply 5f3a."
+"""Stands for what an assistant said; no template writes it by itself."""
 _PROBE = "Task: fetch 1 apple.\nYou see: a door, 2 rooms."
 """A prompt as scenes are; no template has a reason to change a word of it."""
 
@@ -79,6 +88,8 @@ class ChatOptions:
     """What a template's clock says; None: it has none. It never moves, because equal states must give equal prompts."""
     system_role: Literal["system", "user"] = "system"
     """`user`: the system message begins the user's turn."""
+    stop_texts: tuple[str, ...] = ()
+    """Tokens that end an assistant's turn, as text."""
 
 
 class ChatTemplate:
@@ -93,13 +104,13 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, special: Mapping[str, str], options: ChatOptions = ChatOptions()) -> None:
-        sandbox = ImmutableSandboxedEnvironment(
+        sandbox = self._sandbox = BoundedSandbox(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
         )
         sandbox.globals["raise_exception"] = _refuse
         if options.today is not None:
             sandbox.globals["strftime_now"] = datetime.combine(options.today, time()).strftime
-        sandbox.filters["tojson"] = _json  # jinja's own is made for HTML: it writes < as \u003c
+        sandbox.filters["tojson"] = sandbox.guarded(_json)  # jinja's own is made for HTML: it writes < as \u003c
         try:
             self._template = sandbox.from_string(source)
         except TemplateSyntaxError as error:
@@ -109,7 +120,7 @@ class ChatTemplate:
 
     def render(self, prompt: str, system: str | None = None) -> str:
         """The conversation. AttemptFailed: the tokenizer's template refuses it."""
-        messages = [{"role": "user", "content": prompt}]
+        messages: list[dict[str, object]] = [{"role": "user", "content": prompt}]
         if system is not None and self._options.system_role == "user":
             messages = [{"role": "user", "content": f"{system}\n\n{prompt}"}]
         elif system is not None:
@@ -156,6 +167,29 @@ class ChatTemplate:
             clock = "; want a chat_template_date" if "strftime_now" in str(error) and not self._options.today else ""
             raise TokenizerError(f"{error}{clock}") from error
 
+    def behind(self, messages: Sequence[Mapping[str, object]]) -> str:
+        """What stands behind an assistant's turn where these messages come next, up to the assistant's next turn. The
+        end of the turn stands first, where the template writes one. AttemptFailed: the template refuses it."""
+        user, reply = {"role": "user", "content": "Hello."}, {"role": "assistant", "content": _REPLY}
+        try:
+            text = self._write([user, reply, *messages], add_generation_prompt=True)
+        except Exception as error:  # a template is a program of others
+            raise AttemptFailed(f"the tokenizer's chat template, in a conversation: {error}") from error
+        _, found, rest = text.partition(_REPLY)
+        if not found:
+            raise AttemptFailed("the tokenizer's chat template omits what the assistant said before")
+        ended = rest.lstrip()
+        return ended if ended.startswith(self._options.stop_texts) else rest
+
+    def check_turns(self) -> None:
+        """Make sure that a conversation can go on. Raises TokenizerError."""
+        try:
+            text = self.behind([{"role": "user", "content": _PROBE}])
+        except AttemptFailed as error:
+            raise TokenizerError(f"interaction: {error}") from error
+        if _PROBE not in text:
+            raise TokenizerError("interaction: the tokenizer's chat template omits the second message's text")
+
     def behind_a_reply(self) -> str:
         """What the template writes behind an assistant's turn; "" where it refuses such a conversation."""
         reply, user = "Understood.", {"role": "user", "content": "Hello."}
@@ -167,11 +201,11 @@ class ChatTemplate:
                 behind = behind or text.partition(reply)[2].lstrip()
         return behind
 
-    def _write(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    def _write(self, messages: Sequence[Mapping[str, object]], *, add_generation_prompt: bool) -> str:
         # transformers passes tools and documents always, and templates ask whether they are None
         given: dict[str, object] = {"tools": None, "documents": None}
-        return self._template.render(
-            **given, messages=messages, add_generation_prompt=add_generation_prompt, **self._values
+        return self._sandbox.bounded(
+            self._template, **given, messages=messages, add_generation_prompt=add_generation_prompt, **self._values
         )
 
 

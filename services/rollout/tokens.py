@@ -50,6 +50,11 @@ class PolicyTokens:
         self.encode = lru_cache(CACHED_TEXTS)(self._encode)
         self.reply_text = lru_cache(CACHED_TEXTS)(self._reply_text)
 
+    @property
+    def stop_texts(self) -> tuple[str, ...]:
+        """The stop tokens as text."""
+        return tuple(text for token_id in self.stop_ids if (text := self._tokenizer.id_to_token(token_id)))
+
     def largest_ordinary_id(self) -> int:
         """The largest id that a text from outside can become: special tokens are never among them."""
         special = {token_id for token_id, one in self._tokenizer.get_added_tokens_decoder().items() if one.special}

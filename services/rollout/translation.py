@@ -56,4 +56,5 @@ def outcome_of(message: env_pb2.Outcome) -> Outcome:
         message.action_valid,
         tuple(message.rewards),
         message.judge_tokens,
+        message.action_key,
     )

@@ -59,6 +59,8 @@ class Child:
     def __init__(self, plan: ServicePlan, process: asyncio.subprocess.Process, log: Path) -> None:
         self.plan, self._process, self.log = plan, process, log
         self._announced: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self.metrics: str | None = None
+        """URL of its side port (`services.kit.side_port`); None: it is not ready, or has none."""
         self._reader = asyncio.create_task(self._read_stdout())
         self._buried = False
 
@@ -156,6 +158,7 @@ class Child:
                 log.write(line)
                 log.flush()
                 if not self._announced.done() and (announced := _announcement(line)) is not None:
+                    self.metrics = announced.get("metrics")
                     self._announced.set_result(announced.get("address"))
 
 

@@ -90,13 +90,16 @@ async def start_and_watch(
 
 
 def _record_of(supervisor: Supervisor, settings: Settings, pids: Mapping[str, int]) -> dict[str, object]:
-    addresses = supervisor.addresses
+    addresses, metrics = supervisor.addresses, supervisor.metrics()
     return {
         "pid": os.getpid(),
         "api_url": addresses["api"],
         "data_dir": str(settings.data_dir.absolute()),
         "started_unix_s": STARTED_UNIX_S,
-        "services": {name: {"pid": pid, "address": addresses.get(name)} for name, pid in pids.items()},
+        "services": {
+            name: {"pid": pid, "address": addresses.get(name), "metrics": metrics.get(name)}
+            for name, pid in pids.items()
+        },
     }
 
 

@@ -49,7 +49,7 @@ class Supervisor:
     ) -> None:
         self._stages, self._logs, self._say = stages, logs, say
         self.restarted: Callable[[], None] = lambda: None
-        """Called when a service has another process than before."""
+        """Called when a service has another process than before, and when that process is ready."""
         self._limits = limits or RestartLimits()
         self._children: dict[str, Child] = {}  # in order of start
         self._watchers: list[asyncio.Task[None]] = []
@@ -85,6 +85,10 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """Process ids by service."""
         return {name: child.pid for name, child in self._children.items()}
+
+    def metrics(self) -> dict[str, str]:
+        """URLs of side ports by service."""
+        return {name: child.metrics for name, child in self._children.items() if child.metrics is not None}
 
     async def _spawn(self, plan: ServicePlan) -> Child:
         child = await Child.start(plan, self.addresses, self._logs)
@@ -155,6 +159,7 @@ class Supervisor:
             child = await self._spawn(child.plan)
             self.restarted()
             await self._until_ready(child)
+            self.restarted()
         except StartFailed as failure:
             if not quiet:
                 self._say(str(failure))

@@ -13,6 +13,7 @@ from services.contracts.states import JobState
 from services.kit.streams import RawEntry, append, payload_of
 from services.ledger.ended_jobs import let_expire
 from services.ledger.warnings import Warnings
+from services.trainer.metrics import note
 
 
 class Events:
@@ -26,6 +27,7 @@ class Events:
     async def add(self, body: AnyBody) -> None:
         """Append one event."""
         await append(self._redis, self._stream, encoded(body))
+        note(self._job, body)
 
     async def state(self, state: JobState, error: str | None = None) -> None:
         """A state that the job reached, FAILED with its sentence; see `ended` for its last one."""

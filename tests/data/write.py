@@ -14,6 +14,7 @@ from array import array
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gigpo_core import lone_turn
 from services.contracts.archive import FOLDER, ArchiveName, packed
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.job import JobSpec, ScratchModel
@@ -142,7 +143,7 @@ def write_checkpoint(folder: Path) -> None:
 
 def save_checkpoint(learner: Learner, checkpoint: Path) -> None:
     """Train two batches and write everything but the hashes."""
-    rows = [Row((3, 4), (3 + k, 1), (-1.5, -1.5), (-1, -1), 1.0 - 2 * k, GROUP) for k in range(2)]
+    rows = [Row(lone_turn((3, 4), (3 + k, 1)), (-1.5, -1.5), (-1, -1), 1.0 - 2 * k, GROUP) for k in range(2)]
     for batch in range(2):
         learner.train_batch(rows, batch)
     learner.export(checkpoint)

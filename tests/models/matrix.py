@@ -24,6 +24,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from gigpo_core import lone_turn
 from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
 from services.contracts.job import JobSpec
 from services.contracts.policy import PolicyManifest
@@ -145,7 +146,7 @@ async def _served(engine: Engine, manifest: PolicyManifest, model: PreTrainedMod
 
 def _row(prompt: list[int], one: SampledTokens, advantage: float) -> Row:
     response, logprobs = unpack_int32(one.response_ids), unpack_float32(one.logprobs)
-    return Row(tuple(prompt), tuple(response), tuple(logprobs), tuple(unpack_int32(one.versions)), advantage, "g")
+    return Row(lone_turn(prompt, response), tuple(logprobs), tuple(unpack_int32(one.versions)), advantage, "g")
 
 
 @torch.no_grad()

@@ -89,6 +89,8 @@ def show_environment(
     about.add_row("deterministic", "yes" if info.deterministic else "no: a lost session can't be replayed")
     about.add_row("turns", f"{info.default_max_turns} unless max_turns says otherwise")
     about.add_row("prompt template", info.prompt_template)
+    if info.tools:
+        about.add_row("tools", ", ".join(str(tool["name"]) for tool in info.tools))
     if info.templates:
         about.add_row("its own files", ", ".join(info.templates))
     words.print(about)

@@ -15,6 +15,7 @@ from structlog.stdlib import BoundLogger
 
 from services.api.artifacts.rollouts import RolloutArchive
 from services.api.insight.alarms import AlarmWatch
+from services.api.insight.exporter import Exporter
 from services.api.insight.played import StateTables
 from services.api.jobs.admission import Admission
 from services.api.jobs.environments import EnvironmentCatalogue
@@ -26,6 +27,7 @@ from services.api.settings import Settings
 from services.api.sql.database import Database
 from services.api.sync.dispatch import Dispatcher, celery_sender
 from services.api.sync.event_bus import News
+from services.api.sync.fair_queue import FairQueue
 from services.api.sync.leadership import lead
 from services.api.sync.lost_dispatches import Losses
 from services.api.sync.observer import Observer
@@ -49,6 +51,7 @@ class Container:
     environments: EnvironmentCatalogue
     reconciler: Reconciler
     observer: Observer
+    exporter: Exporter
     news: News
     rollouts: RolloutArchive
     states: StateTables
@@ -72,9 +75,10 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         environments = EnvironmentCatalogue(settings.env_address, settings.env_timeout_s)
         observer = Observer(redis, database, news, log)
         dispatcher = Dispatcher(redis, broker, celery, told=observer.expect)
-        reconciler = Reconciler(database, dispatcher, log, interval_s=settings.reconcile_s)
+        queue = FairQueue(redis, broker, database)
+        reconciler = Reconciler(database, dispatcher, queue, log, interval_s=settings.reconcile_s)
         losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
-        waiting = WaitingJobs(redis, database, dispatcher, log, interval_s=settings.loss_s)
+        waiting = WaitingJobs(redis, queue, database, dispatcher, log, interval_s=settings.loss_s)
         admission = Admission(
             database,
             environments,
@@ -98,7 +102,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
             expected=settings.expected_services,
             interval_s=settings.alarm_s,
         )
-        loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, alarms.run, sweeping)
+        exporter = Exporter(database, redis, broker, log, interval_s=settings.export_s)
+        loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, alarms.run, exporter.run, sweeping)
         leading = asyncio.create_task(lead(database, log, *loops))
         leading.add_done_callback(lambda task: _report(task, log, fail))
         try:
@@ -111,6 +116,7 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
                 environments,
                 reconciler,
                 observer,
+                exporter,
                 news,
                 RolloutArchive(),
                 StateTables(),

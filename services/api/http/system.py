@@ -20,6 +20,7 @@ from services.api.sync.broker import queue_lengths
 from services.contracts import keys
 from services.contracts.rest.catalogue import LedgerView, QueueView, ServiceView, SystemView
 from services.contracts.states import JobState
+from services.kit.backlog import backlog
 from services.ledger import Ledger, RecordUnreadable
 from services.ledger.presence import present_instances
 
@@ -76,12 +77,8 @@ async def _streams(redis: Redis, job_ids: Sequence[str]) -> list[QueueView]:
 
 
 async def _stream(redis: Redis, name: str, job: str, stream: str) -> QueueView:
-    try:
-        groups = await redis.xinfo_groups(stream)
-    except ResponseError:  # there is no such stream yet
-        groups = []
-    waiting = sum(int(group.get("lag") or 0) for group in groups)
-    return QueueView(name=name, job_id=job, waiting=waiting, in_flight=sum(int(one["pending"]) for one in groups))
+    found = await backlog(redis, stream)
+    return QueueView(name=name, job_id=job, waiting=found.waiting, in_flight=found.in_flight)
 
 
 async def _ledger(redis: Redis, job_ids: Sequence[str]) -> LedgerView:

@@ -16,6 +16,7 @@ from services.api.insight.evidence import LEARNED
 from services.api.jobs.dead_letters import counted
 from services.contracts import keys
 from services.contracts.alarms import BY_NAME
+from services.contracts.inert_steps import StepLevel, inert_streak
 from services.kit.streams import RawEntry
 from services.kit.values import hash_value, texts
 from services.ledger import Ledger, RecordUnreadable
@@ -52,7 +53,9 @@ class Measure:
         return self.value > BY_NAME[self.alarm].above
 
 
-async def job_measures(redis: Redis, job: str, rows: Sequence[Mapping[str, Any]]) -> list[Measure]:
+async def job_measures(
+    redis: Redis, job: str, rows: Sequence[Mapping[str, Any]], step_level: StepLevel
+) -> list[Measure]:
     """The figures of a job whatever its state.
 
     Args:
@@ -62,6 +65,7 @@ async def job_measures(redis: Redis, job: str, rows: Sequence[Mapping[str, Any]]
         Measure("dead_letters", await counted(redis, job)),
         Measure("livelock", await _fruitless_takes(redis, job)),
         Measure("zero_variance_streak", equal_batches(rows)),
+        inert_batches(step_level, rows),
     ]
     try:
         balance = await Ledger(redis, job).balance()
@@ -92,16 +96,21 @@ async def oldest_pending(redis: Redis, job: str, patience_s: float, watched_s: f
 
 def ledger_measures(balance: Balance) -> list[Measure]:
     """Imbalance, and what infrastructure took."""
-    apart = balance.opened - balance.consumed - sum(balance.dropped.values()) - balance.live
     lost = balance.dropped.get("infra", 0)
     share = lost / balance.opened if balance.opened >= FEW_GROUPS else 0.0
     detail = f"{share:.1%} of {balance.opened:,} opened groups"
-    return [Measure("ledger_imbalance", abs(apart)), Measure("infra_share", share, detail)]
+    return [Measure("ledger_imbalance", abs(balance.apart)), Measure("infra_share", share, detail)]
 
 
 def equal_batches(rows: Sequence[Mapping[str, Any]]) -> int:
     """How many of the newest batches in a row trained no step, in a job that has not learned its tasks yet."""
     return sum(1 for _ in takewhile(_teaches_nothing, rows))
+
+
+def inert_batches(level: StepLevel, rows: Sequence[Mapping[str, Any]]) -> Measure:
+    """How many of the newest batches in a row had a step level that says nothing, and why."""
+    streak, cause = inert_streak(level, rows)
+    return Measure("inert_step_level", streak, f"{cause}, {streak} batches in a row" if cause else "")
 
 
 def disk(folder: Path) -> Measure:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from services.api.sync import feed
 from services.contracts import keys
 from services.contracts.alarms import BY_NAME, sentence
 from services.contracts.events import Alarmed, Kind, encoded
+from services.contracts.inert_steps import StepLevel
 from services.contracts.rest.catalogue import AlarmView
 from services.contracts.states import TERMINAL, JobState
 from services.kit.streams import append
@@ -59,6 +61,7 @@ class _Watched:
     id: str
     state: str
     batch_timeout_s: float
+    step_level: StepLevel
 
 
 class AlarmWatch:
@@ -110,13 +113,23 @@ class AlarmWatch:
 
     async def _jobs(self) -> list[_Watched]:
         patience = JobRow.spec["limits"]["batch_timeout_s"].as_float()
-        query = select(JobRow.id, JobRow.state, patience).where(_BEGUN).order_by(JobRow.id)
+        algorithm = JobRow.spec["algorithm"]
+        level = (
+            algorithm["advantage_estimator"].as_string(),
+            JobRow.spec["rollout"]["num_generations"].as_integer(),
+            algorithm["gigpo_step_advantage_weight"].as_float(),
+        )
+        query = select(JobRow.id, JobRow.state, patience, *level).where(_BEGUN).order_by(JobRow.id)
         async with self._database.read() as session:
-            return [_Watched(id_, state, limit or 600.0) for id_, state, limit in await session.execute(query)]
+            found = (await session.execute(query)).all()
+        return [
+            _Watched(id_, state, limit or 600.0, StepLevel(estimator or "", generations or 0, weight or 0.0))
+            for id_, state, limit, estimator, generations, weight in found
+        ]
 
     async def _measured(self, job: _Watched) -> list[Measure]:
         events = await feed.newest_events(self._database, job.id, [Kind.METRICS], limit=ROWS_READ)
-        found = await job_measures(self._redis, job.id, [event.data for event in events])
+        found = await job_measures(self._redis, job.id, [event.data for event in events], job.step_level)
         if (since := self._running_since.get(job.id)) is not None:
             watched_s = time.monotonic() - since
             found.append(await oldest_pending(self._redis, job.id, job.batch_timeout_s, watched_s))
@@ -156,6 +169,12 @@ async def alarms_seen(database: Database, redis: Redis, caller: Caller) -> list[
         jobs = (await session.scalars(select(JobRow.id).where(_BEGUN))).all()
     places = [(keys.ALARMS, None), *((keys.alarms(job), job) for job in jobs)]
     return await _views(redis, places)
+
+
+async def raised_alarms(redis: Redis, jobs: Sequence[str]) -> Counter[str]:
+    """Alarm -> how many of them are raised, of the installation and of these jobs."""
+    found = [await _raised(redis, key) for key in (keys.ALARMS, *map(keys.alarms, jobs))]
+    return Counter(cause.partition(":")[0] for causes in found for cause in causes)
 
 
 async def alarms_of(redis: Redis, job: JobRow) -> list[AlarmView]:

@@ -8,13 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from services.api.jobs.hub import HubModel
-from services.api.policies.config import CONFIG, config_problems, positions_problem
-from services.api.policies.folder import model_problems, playing_problems, read_config
+from services.api.policies.config import CONFIG, config_problems, positions_problem, size
+from services.api.policies.folder import model_problems, played, playing_problems, read_config
 from services.api.security.addresses import model_problem
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
@@ -179,7 +180,7 @@ def policy_fit(
 
     Args:
         files: of the checkpoint that the job begins with; None: it begins with none.
-        hub: its model on the hub, of which the config alone is here.
+        hub: its model on the hub, of which all but the weights is here.
     """
     if spec.model.scratch is not None:
         return [], []
@@ -187,5 +188,22 @@ def policy_fit(
         return playing_problems(Path(str(spec.model.model)), spec, environment)
     config = hub.config if hub is not None else read_config((files or {})[CONFIG])
     found = config_problems(config) if hub is not None else []
-    short = positions_problem(config, spec)
-    return [("model.model", sentence) for sentence in (*found, *([short] if short else []))], []
+    if (short := positions_problem(config, spec)) is not None:
+        found.append(short)
+    if found:
+        return [("model.model", sentence) for sentence in found], []
+    vocabulary = size(config, "vocab_size")
+    with TemporaryDirectory() as folder:
+        _put_together(Path(folder), files or {}, hub.files if hub is not None else {})
+        return played(Path(folder), spec, environment, vocabulary and vocabulary[1])
+
+
+def _put_together(folder: Path, there: Mapping[str, Path], fetched: Mapping[str, bytes]) -> None:
+    """A folder of a model without its weights, which may lie on several places."""
+    for name, path in there.items():
+        if not name.endswith(".safetensors"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to(path.resolve())
+    for name, content in fetched.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)

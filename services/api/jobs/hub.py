@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +16,10 @@ from services.contracts.references import how_to_get
 TIMEOUT_S = 10.0
 TRANSPORT_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
 """Base of all errors of the HTTP library that the hub's client speaks with, which differs by its version."""
-WANTED = ("config.json", "tokenizer.json")
+CONFIG, ADAPTER, INDEX = "config.json", "adapter_config.json", "model.safetensors.index.json"
+WANTED = (CONFIG, "tokenizer.json", "tokenizer_config.json")
+DESCRIBING = (*WANTED, "generation_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+"""What says how a policy is played, a few MB together; `additional_chat_templates/` as well."""
 
 
 class HubProblem(Exception):
@@ -31,6 +35,8 @@ class HubModel:
     """Hex digits of the commit."""
     parameters: int
     config: dict[str, object]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Those that describe the model, by name; no weights."""
 
 
 def hub_model(name: str, revision: str | None) -> HubModel:
@@ -45,11 +51,15 @@ def hub_model(name: str, revision: str | None) -> HubModel:
         files = {file.rfilename: file.size or 0 for file in told.siblings or []}
         weights = [file for file in files if file.endswith(".safetensors") and "/" not in file]
         missing = [file for file in WANTED if file not in files] + ["*.safetensors"] * (not weights)
+        if ADAPTER in files and not missing:
+            raise HubProblem(f"{name} on the hub holds {ADAPTER}; want a whole model without an adapter beside it")
         if missing or not told.sha:
             raise HubProblem(f"{name} on the hub lacks {', '.join(missing)}; want a model with safetensors")
-        with TemporaryDirectory() as folder:
-            path = hf_hub_download(name, "config.json", revision=told.sha, local_dir=folder, etag_timeout=TIMEOUT_S)
-            config = json.loads(Path(path).read_bytes())
+        wanted = [file for file in files if file in (*DESCRIBING, INDEX) or _is_template(file)]
+        fetched = _fetched(name, told.sha, wanted)
+        if absent := _absent(fetched.pop(INDEX, b"{}"), files):
+            raise HubProblem(f"{name} on the hub lacks {absent[0]}, which its {INDEX} names")
+        config = json.loads(fetched[CONFIG])
     except GatedRepoError:
         raise HubProblem(f"{name} wants its terms accepted on the hub, and HF_TOKEN of whoever did") from None
     except RevisionNotFoundError:
@@ -60,4 +70,22 @@ def hub_model(name: str, revision: str | None) -> HubModel:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise HubProblem(f"the hub ({hub.endpoint}) does not give {name}: {why:.200}; {how_to_get(name)}") from None
     counted = told.safetensors.total if told.safetensors else sum(files[file] for file in weights) // 2
-    return HubModel(name, told.sha, counted, config if isinstance(config, dict) else {})
+    return HubModel(name, told.sha, counted, config if isinstance(config, dict) else {}, fetched)
+
+
+def _is_template(file: str) -> bool:
+    return file.startswith("additional_chat_templates/") and file.endswith(".jinja")
+
+
+def _fetched(name: str, revision: str, files: Iterable[str]) -> dict[str, bytes]:
+    with TemporaryDirectory() as folder:
+        for file in files:
+            hf_hub_download(name, file, revision=revision, local_dir=folder, etag_timeout=TIMEOUT_S)
+        return {file: (Path(folder) / file).read_bytes() for file in files}
+
+
+def _absent(index: bytes, files: Mapping[str, int]) -> list[str]:
+    """The shards that an index names and the hub does not have. Raises ValueError: it is no index."""
+    named = json.loads(index)
+    placed = named.get("weight_map", {}) if isinstance(named, dict) else {}
+    return sorted({str(file) for file in placed.values()} - files.keys()) if isinstance(placed, dict) else []

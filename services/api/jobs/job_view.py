@@ -13,9 +13,11 @@ def job_view(row: JobRow) -> JobView:
     return JobView.model_validate(_fields(row))
 
 
-def job_detail(row: JobRow, warnings: Sequence[str] = (), waits_for: str | None = None) -> JobDetail:
-    """The full view of a job, what its submission is warned of, and why it waits."""
-    more = {"spec": row.spec, "warnings": list(warnings), "waits_for": waits_for}
+def job_detail(
+    row: JobRow, warnings: Sequence[str] = (), *, waits_for: str | None = None, jobs_before: int | None = None
+) -> JobDetail:
+    """The full view of a job, what its submission is warned of, why it waits and behind how many others."""
+    more = {"spec": row.spec, "warnings": list(warnings), "waits_for": waits_for, "jobs_before": jobs_before}
     return JobDetail.model_validate({**_fields(row), **more})
 
 

@@ -23,6 +23,8 @@ class Opening(NamedTuple):
     refusal: str | None = None
     """Why it cannot be opened with them; None: it can, as far as is known now."""
     warnings: tuple[str, ...] = ()
+    tools: bool = False
+    """Its actions are calls of tools."""
     known: bool = True
     """False: the service is full or slow, and may answer otherwise soon."""
 
@@ -64,8 +66,8 @@ async def preflight(stub: env_pb2_grpc.EnvironmentServiceAsyncStub, wanted: Want
             warnings += (difference,)
         await stub.Close(env_pb2.CloseRequest(leases=opened.leases), timeout=timeout_s)
     except grpc.aio.AioRpcError:  # it was opened; the leases end by themselves
-        return Opening(warnings=warnings, known=False)
-    return Opening(warnings=warnings)
+        return Opening(warnings=warnings, tools=bool(opened.tools_json), known=False)
+    return Opening(warnings=warnings, tools=bool(opened.tools_json))
 
 
 async def _difference(

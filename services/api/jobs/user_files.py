@@ -7,16 +7,19 @@ The API reads them, so they must lie on its machine; whose may be taken is the c
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from gigpo.env.columns import as_ours, columns_of, texts_in
+from gigpo.env.environment import KwargsError
+from gigpo.env.tables import is_table, read_rows
 from services.contracts.job import JobSpec
 from services.contracts.rewards import BUILT_IN_REWARDS
 from services.contracts.user_files import (
@@ -103,24 +106,30 @@ def own_words(spec: JobSpec, data_dir: Path) -> OwnWords | None:
         FileProblem: they cannot be read here, or are too many for a tokenizer of words.
     """
     field, kwargs = "environment.environment_kwargs", spec.environment.environment_kwargs
-    if isinstance(rows := kwargs.get("rows"), list):
-        found: list[Any] = rows
+    columns = kwargs.get("columns")
+    named = {ours: str(theirs) for ours, theirs in columns.items()} if isinstance(columns, dict) else {}
+    given = kwargs.get("rows")
+    if isinstance(given, list):
+        folder = Path()
     elif isinstance(data := kwargs.get(DATA), str):
         if (reference := referenced_file(data)) is None:
             raise FileProblem(f"{field}.{DATA}", "a policy from scratch needs a file of yours here, for its words")
         folder = files_root(data_dir) / reference[0]
-        found = [row for file in sorted(folder.glob("*.jsonl")) for row in _rows(file)]
     else:
         return None
-    words = {word for row in found for word in _words_of(row)}
+
+    def rows() -> Iterator[Any]:
+        return iter(given) if isinstance(given, list) else _rows(folder)
+
+    words = {word for row in rows() for text in texts_in(_ours(row, named)) for word in text.split()}
     if len(words) > MOST_WORDS:
         many = f"{len(words):,} different words, a policy from scratch learns at most {MOST_WORDS:,}; want `model`"
         raise FileProblem("model.scratch", many)
     own_functions = not {*spec.rewards.reward_funcs} <= {*BUILT_IN_REWARDS}
-    return _with_further_columns(words, found if own_functions else [])
+    return _with_further_columns(words, rows() if own_functions else iter(()))
 
 
-def _with_further_columns(words: set[str], rows: Sequence[Any]) -> OwnWords:
+def _with_further_columns(words: set[str], rows: Iterator[Any]) -> OwnWords:
     columns: dict[str, set[str]] = {}
     for row in rows:
         for name, value in row.items() if isinstance(row, dict) else ():
@@ -174,21 +183,26 @@ def _kept(name: str, field: str, store: Path, roots: Sequence[Path] | None) -> s
     try:
         if roots is not None and not any(source.resolve().is_relative_to(root.resolve()) for root in roots):
             raise FileProblem(field, f"want a path in one of the model roots, got {name!r}")
-        files = sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source]
+        folder = source if source.is_dir() else source.parent
+        files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
         if not files:
             raise FileProblem(field, f"the folder holds no files: {name}")
-        return file_reference(_copied(files, field, store), source.name)
+        return file_reference(
+            _copied({str(path.relative_to(folder)): path for path in files}, field, store), source.name
+        )
     except OSError as error:
         raise FileProblem(field, f"cannot be read: {name}: {error.strerror}") from error
 
 
-def _copied(files: Sequence[Path], field: str, store: Path) -> str:
+def _copied(files: Mapping[str, Path], field: str, store: Path) -> str:
+    """The hash of files, by their names within a folder, which lie in the store then."""
     store.mkdir(parents=True, exist_ok=True)
     arriving = Path(mkdtemp(prefix=ARRIVING, dir=store))
     try:
         left, digests = MOST_BYTES, {}
-        for file in files:
-            digests[file.name], size = _copy(file, arriving / file.name, left, field)
+        for name, file in files.items():
+            (arriving / name).parent.mkdir(parents=True, exist_ok=True)
+            digests[name], size = _copy(file, arriving / name, left, field)
             left -= size
         sha = content_hash(digests)
         arriving.chmod(0o755)
@@ -220,26 +234,16 @@ def _copy(source: Path, target: Path, most: int, field: str) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _rows(file: Path) -> Iterator[Any]:
-    """Lines that are no JSON are left out: the environment refuses them by their number."""
-    with file.open("rb") as lines:
-        for line in lines:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+def _rows(folder: Path) -> Iterator[Any]:
+    """The rows of every file, up to one that cannot be read: the environment refuses it by its place."""
+    for file in sorted(path for path in folder.rglob("*") if is_table(path)):
+        with suppress(KwargsError):
+            yield from (row for _, row in read_rows(file))
 
 
-def _words_of(row: Any) -> Iterator[str]:
-    if not isinstance(row, dict):
-        return
-    messages = row.get("messages")
-    texts = [row.get("prompt"), row.get("solution"), *_list(row.get("choices"))]
-    texts += [message.get("content") for message in _list(messages) if isinstance(message, dict)]
-    for text in texts:
-        if isinstance(text, str | int | float):
-            yield from str(text).split()
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _ours(row: Any, named: Mapping[str, str]) -> Mapping[str, Any]:
+    """A row by our names; empty where it has no prompt."""
+    try:
+        return as_ours(row, columns_of(row, named)) if isinstance(row, dict) else {}
+    except ValueError:
+        return {}

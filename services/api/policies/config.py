@@ -53,10 +53,11 @@ def positions_problem(config: Mapping[str, object], spec: JobSpec) -> str | None
     key = next((key for key in _POSITIONS if _is_count(text.get(key))), None)
     if key is None or (limit := _positions(text, key)) >= needed:
         return None
-    wanted = (
-        f"at least {needed} (max_prompt_tokens {spec.environment.max_prompt_tokens} and max_completion_length "
-        f"{spec.rollout.max_completion_length})"
-    )
+    parts = f"max_prompt_tokens {spec.environment.max_prompt_tokens} and max_completion_length "
+    parts += f"{spec.rollout.max_completion_length}"
+    if spec.environment.interaction == "conversation":
+        parts = "max_context_tokens"
+    wanted = f"at least {needed} ({parts})"
     return f"{CONFIG}: {key}: want {wanted}, got {limit}"
 
 
@@ -85,7 +86,7 @@ def _kind_problem(config: Mapping[str, object]) -> str | None:
             f"model_type: want a causal language model that transformers knows, got {shown(kind)}"
             f"{meant(kind, TRAINABLE, cutoff=0.75)}{own}"
         )
-    if quantised := config.get("quantization_config"):
+    if (quantised := config.get("quantization_config")) is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
         return f"quantization_config: want weights in float32, float16 or bfloat16, got {shown(method)}"
     return None

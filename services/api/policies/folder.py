@@ -12,8 +12,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from services.api.policies.config import CONFIG, config_problems, positions_problem
+from services.api.policies.numbers import not_finite
 from services.api.policies.safetensors_header import WeightsProblem
-from services.api.policies.weights import embedded_tokens, tensors_of, weights_problems
+from services.api.policies.weights import embedded_tokens, tensors_of, weight_files, weights_problems
 from services.contracts.adapter_files import ADAPTER_CONFIG
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
@@ -23,6 +24,7 @@ PlayingCheck = Callable[[Path, JobSpec, EnvironmentInfo, int | None], tuple[list
 its embedding."""
 CHECKS = "gigpo.model_checks"
 """Entry points of `PlayingCheck`s: who plays policies says which it can play."""
+ADAPTER_BESIDE = f"{ADAPTER_CONFIG}: want a whole model, got an adapter; merge it into the model and remove this file"
 _WANTED = (CONFIG, "tokenizer.json", "tokenizer_config.json")
 _INSTEAD = {
     ADAPTER_CONFIG: "it is an adapter, merge it into its base model and save the whole",
@@ -39,12 +41,14 @@ def model_problems(folder: Path, spec: JobSpec) -> list[str]:
         hints = [f"; {hint}" for name, hint in _INSTEAD.items() if (folder / name).is_file()]
         lacks = f"it lacks {', '.join(missing)}{''.join(hints[:1])}"
         return [f"{folder} is not a model in Hugging Face format, {lacks}"]
+    if (folder / ADAPTER_CONFIG).exists():
+        return [ADAPTER_BESIDE]
     try:
         config = read_config(folder / CONFIG)
         found = config_problems(config)
         if (short := positions_problem(config, spec)) is not None:
             found.append(short)
-        return found or weights_problems(tensors_of(folder), config)
+        return found or weights_problems(tensors_of(folder), config) or not_finite(weight_files(folder))
     except (WeightsProblem, ConfigProblem) as problem:
         return [str(problem)]
 
@@ -53,7 +57,13 @@ def playing_problems(
     folder: Path, spec: JobSpec, environment: EnvironmentInfo
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Problems and warnings of the tokenizer and the templates, for a folder without `model_problems`."""
-    embedded = embedded_tokens(tensors_of(folder))
+    return played(folder, spec, environment, embedded_tokens(tensors_of(folder)))
+
+
+def played(
+    folder: Path, spec: JobSpec, environment: EnvironmentInfo, embedded: int | None
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """The same for a folder that may hold no weights, of which `embedded` is the embedding's number of rows."""
     checks: list[PlayingCheck] = [point.load() for point in entry_points(group=CHECKS)]
     found = [check(folder, spec, environment, embedded) for check in checks]
     return [one for problems, _ in found for one in problems], [one for _, warnings in found for one in warnings]

@@ -31,6 +31,8 @@ class Tensor:
 
     dtype: str
     shape: tuple[int, ...]
+    offsets: tuple[int, int] = (0, 0)
+    """Its first byte and the one behind its last, behind the header."""
 
     @property
     def numbers(self) -> int:
@@ -70,6 +72,13 @@ def read_header(path: Path) -> dict[str, Tensor]:
     return _tensors(header, path.name, size - _LENGTH_BYTES - length)
 
 
+def data_begins(path: Path) -> int:
+    """Where the tensors' bytes begin in a safetensors file."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(_LENGTH_BYTES))
+        return _LENGTH_BYTES + int(length)
+
+
 def _tensors(header: dict[str, object], file: str, held_bytes: int) -> dict[str, Tensor]:
     found, ends = {}, []
     for name, entry in header.items():
@@ -97,8 +106,8 @@ def _tensor(entry: object, where: str) -> tuple[Tensor, int, int]:
         raise WeightsProblem(f"{where}: want dtype, shape and data_offsets, got {str(entry)[:80]}")
     if dtype not in _BITS:
         raise WeightsProblem(f"{where}: want a dtype of safetensors such as F32 or BF16, got {dtype}")
-    tensor = Tensor(dtype, tuple(shape))
     begin, end = offsets
+    tensor = Tensor(dtype, tuple(shape), (begin, end))
     if (wanted := tensor.numbers * _BITS[dtype] // 8) != end - begin:
         raise WeightsProblem(f"{where}: want {wanted} bytes ({dtype}, shape {list(shape)}), got {end - begin}")
     return tensor, begin, end

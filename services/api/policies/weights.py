@@ -81,14 +81,14 @@ def _index(path: Path) -> dict[str, str]:
 
 
 def _dtype_problems(tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    wrong = {name: one.dtype for name, one in tensors.items() if _is_weight(name) and one.dtype not in TRAINED_DTYPES}
+    wrong = {name: one.dtype for name, one in tensors.items() if is_weight(name) and one.dtype not in TRAINED_DTYPES}
     if wrong:
         name, dtype = next(iter(wrong.items()))
         wanted = f"want float32, float16 or bfloat16 (quantised weights cannot be trained), got {dtype}"
         yield f"{name}: {wanted}{_more(list(wrong))}"
 
 
-def _is_weight(name: str) -> bool:
+def is_weight(name: str) -> bool:
     """Buffers may hold whole numbers: masks, positions."""
     return name.endswith(("weight", "weights", "_proj", "experts"))
 

@@ -18,6 +18,14 @@ class QueueUnreadable(Exception):
     """A message is not what a sender of ours would write; nothing is known of the queue."""
 
 
+def job_named_in(message: bytes) -> str | None:
+    """The job of a message that waits; None: it is none of ours, and the worker that takes it sets it aside."""
+    try:
+        return str(waiting_arguments(message)[0])
+    except (ValueError, IndexError):
+        return None
+
+
 async def queue_lengths(redis: Redis) -> tuple[int, int]:
     """(messages that wait, messages that workers hold)."""
     async with redis.pipeline(transaction=False) as pipe:

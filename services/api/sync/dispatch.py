@@ -119,9 +119,10 @@ class Dispatcher:
         """The trainer reads it at every step boundary."""
         await self._redis.set(keys.control(job_id), command)
 
-    async def tell_waiting(self, job_id: str, reason: str) -> None:
-        """Why the job waits. No state: a trainer may take the job at this moment, and its word must be the last."""
-        event = PhaseBegan(phase=Phase.WAITING, detail={"reason": reason})
+    async def tell_waiting(self, job_id: str, reason: str, before: int) -> None:
+        """Why the job waits, and for how many others. No state: a trainer may take the job at this moment, and its word
+        must be the last."""
+        event = PhaseBegan(phase=Phase.WAITING, detail={"reason": reason, "before": before})
         await append(self._redis, keys.events_stream(job_id), encoded(event))
         self._told([job_id])
 

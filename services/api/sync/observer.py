@@ -173,8 +173,8 @@ class Observer:
         match read(event.kind, event.data):
             case StateReached() as reached:
                 self._apply_state(job, reached, event.at_unix_s)
-            case PhaseBegan(phase=phase):
-                job.phase = phase[:_PHASE_CHARACTERS] or None
+            case PhaseBegan() as began:
+                job.phase = _phase(began)[:_PHASE_CHARACTERS] or None
             case BatchTrained(record=record):
                 job.metrics = dict(record)
             case Summarized(summary=summary):
@@ -196,6 +196,12 @@ class Observer:
             job.finished_unix_s, job.phase = at_unix_s, None
         if observed == JobState.FAILED:
             job.error = (reached.error or "the job failed without an error message")[:_ERROR_CHARACTERS]
+
+
+def _phase(began: PhaseBegan) -> str:
+    """What lists of jobs show: the phase, and of a job that waits its place."""
+    before = began.detail.get("before")
+    return f"{began.phase}, {before} before it" if before and isinstance(before, int) else began.phase
 
 
 def _storable(value: object) -> object:

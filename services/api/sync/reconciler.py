@@ -17,7 +17,9 @@ from structlog.stdlib import BoundLogger
 
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
+from services.api.sync.broker import QueueUnreadable
 from services.api.sync.dispatch import BrokerFailed, Dispatcher
+from services.api.sync.fair_queue import FairQueue
 from services.contracts.states import IDLE, TERMINAL, Command, JobState
 
 _WAITING = IDLE - {JobState.PAUSED}
@@ -31,11 +33,14 @@ class Reconciler:
     """One loop over the jobs whose row says that something is left to do.
 
     Args:
+        queue: is put in order after each look.
         interval_s: longest time between two looks; `wake` makes the next one at once.
     """
 
-    def __init__(self, database: Database, dispatcher: Dispatcher, log: BoundLogger, *, interval_s: float) -> None:
-        self._database, self._dispatcher, self._log = database, dispatcher, log
+    def __init__(
+        self, database: Database, dispatcher: Dispatcher, queue: FairQueue, log: BoundLogger, *, interval_s: float
+    ) -> None:
+        self._database, self._dispatcher, self._queue, self._log = database, dispatcher, queue, log
         self._interval_s = interval_s
         self._wake = asyncio.Event()
 
@@ -50,7 +55,8 @@ class Reconciler:
             try:
                 while await self.reconcile():
                     pass
-            except (RedisError, OSError, BrokerFailed) as error:
+                await self._queue.arrange()
+            except (RedisError, OSError, BrokerFailed, QueueUnreadable) as error:
                 self._log.warning("reconcile_later", error=repr(error))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._interval_s)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from services.contracts.algorithm import ESTIMATORS
 from services.contracts.foreign.row import Foreign, absent, instead, spaced, synonym
 from services.contracts.foreign.shared import ONE_GPU, PLAIN_LORA, TEXT_ONLY
 
 SWIFT: tuple[Foreign, ...] = (
     synonym("train_type", "tuner_type"),
-    instead("rlhf_type", "advantage_estimator", "of grpo, rloo, reinforce_plus_plus, gigpo, hgpo, graphgpo"),
+    instead("rlhf_type", "advantage_estimator", f"of {', '.join(ESTIMATORS)}"),
     synonym("gym_env", "environment"),
     instead("max_length", "max_prompt_tokens", "the budget of a prompt; what does not fit is cut, in a fixed order"),
     instead("val_dataset", "environment_kwargs", "with {data: FOLDER}, whose test.jsonl is held out"),

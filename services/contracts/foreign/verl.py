@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.contracts.algorithm import ESTIMATORS
 from services.contracts.foreign.row import Foreign, absent, instead
 from services.contracts.foreign.shared import EVERY_STEP, NO_NUCLEUS, ONE_GPU, OWN_CHECKPOINTS, PACKS_ITSELF
 
@@ -14,8 +15,7 @@ def _under(prefix: str, names: str) -> str:
 
 
 VERL: tuple[Foreign, ...] = (
-    instead("algorithm.adv_estimator", "advantage_estimator", "of grpo, rloo, reinforce_plus_plus, gigpo, hgpo,"
-            " graphgpo"),
+    instead("algorithm.adv_estimator", "advantage_estimator", f"of {', '.join(ESTIMATORS)}"),
     instead("algorithm.gamma", "gamma"),
     instead("algorithm.gigpo.step_advantage_w", "gigpo_step_advantage_weight"),
     instead("algorithm.gigpo.mode", "norm", "where mean_norm is mean and mean_std_norm is mean_std"),

@@ -81,6 +81,9 @@ class JobDetail(JobView):
     """Resolved: every default written out."""
     waits_for: str | None = None
     """Of a queued job: why it waits, e.g. for an inference replica; null where nobody said so."""
+    jobs_before: int | None = None
+    """Of a queued job: how many jobs a trainer takes before it. Projects take turns, so jobs of others that come later
+    may be among them; null: not known yet."""
     warnings: list[str] = Field(default_factory=list)
     """In the answer to a submission: what of the job may not fit the machine; else empty."""
 

@@ -4,6 +4,7 @@ A template `<name>/<version>` never changes; a new layout gets a new version. It
 
     think   instructions, and a reply that encloses its action in tags: <think>...</think><action>...</action>
     plain   the observation without instructions, and a reply that is the action
+    tools   the observation without instructions, and a reply that calls tools in the model's own format
 
 An environment may bring its own templates: `brought` below holds its files by name; none may have the name of a
 platform template. Where a template has no file for a form, the form of `plain/v1` is used. Templates get no turn
@@ -19,7 +20,9 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-FORMS = ("think", "plain")
+FORMS = ("think", "plain", "tools")
+TURN = "turn.v1.jinja"
+"""What the environment says in a conversation that goes on, in the forms with a chat; no template by itself."""
 FALLBACK = "plain/v1"
 """The template of environments that name none; its forms stand in for those that another template lacks."""
 NONE: Mapping[str, str] = MappingProxyType({})

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jinja2 import DictLoader, StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.contracts.templates import NONE, template_files
+from services.contracts.templates.bounded import BoundedSandbox
 
 
-def scene_sandbox(brought: Mapping[str, str] = NONE) -> ImmutableSandboxedEnvironment:
+def scene_sandbox(brought: Mapping[str, str] = NONE) -> BoundedSandbox:
     """With the platform's files, and those that an environment brings."""
-    return ImmutableSandboxedEnvironment(
+    return BoundedSandbox(
         loader=DictLoader({**brought, **template_files()}),
         undefined=StrictUndefined,
         trim_blocks=True,

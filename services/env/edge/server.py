@@ -13,11 +13,13 @@ from grpc_reflection.v1alpha import reflection
 
 from services.env.edge.refuse_malformed import RefuseMalformed
 from services.env.edge.servicer import EnvServicer
+from services.env.metrics import families
 from services.env.sessions.leases import LeaseTable
 from services.env.sessions.pool import WorkerPool
 from services.env.sessions.service import EnvService, Limits
 from services.env.settings import Settings
 from services.env.workers.listing import worker_config
+from services.kit.side_port import Sources
 
 SERVICE_NAME = env_pb2.DESCRIPTOR.services_by_name["EnvironmentService"].full_name
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -25,12 +27,16 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 REAP_EVERY_S = 1.0
 
 
+class NoWorkers(Exception):
+    """Nothing can be opened now."""
+
+
 class Health:
     """The standard health service; answers SERVING only while workers are up and nothing drains."""
 
     def __init__(self) -> None:
         self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        self._draining = False
+        self._draining = self._serving = False
         self._setting: set[asyncio.Task[None]] = set()
 
     def set(self, serving: bool) -> None:
@@ -42,7 +48,13 @@ class Health:
         self._draining = True
         self._answer(False)
 
+    async def check(self) -> None:
+        """Raises NoWorkers."""
+        if not self._serving:
+            raise NoWorkers("no worker can open sessions now")
+
     def _answer(self, serving: bool) -> None:
+        self._serving = serving
         status = health_pb2.HealthCheckResponse
         for name in ("", SERVICE_NAME):
             work = self.servicer.set(name, status.SERVING if serving else status.NOT_SERVING)
@@ -58,8 +70,11 @@ async def _reap_forever(service: EnvService, every_s: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_server(settings: Settings) -> AsyncIterator[str]:
+async def running_server(settings: Settings, sources: Sources | None = None) -> AsyncIterator[str]:
     """Serve while the block runs; gives "host:port". Then drain, stop, and leave no process behind.
+
+    Args:
+        sources: of the side port; the service adds itself.
 
     TimeoutError: no worker came up. RuntimeError: the address cannot be bound.
     """
@@ -74,6 +89,9 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
         clock=time.monotonic,
         new_lease_id=lambda: f"{instance}.{secrets.token_hex(12)}",
     )
+    if sources is not None:
+        sources.checks["workers"] = answering.check
+        sources.families = lambda: families(service.load())
     options = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
     server = grpc.aio.server(interceptors=[RefuseMalformed()], options=options)
     servicer = EnvServicer(service, instance, max_batch_steps=settings.max_batch_steps)

@@ -69,7 +69,11 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
         group = await self._opened(request, History(), context)
         observation = observation_message(group.observation)
         return env_pb2.OpenGroupResponse(
-            leases=group.leases, observation=observation, ttl_s=self._service.ttl_s, warnings=group.warnings
+            leases=group.leases,
+            observation=observation,
+            ttl_s=self._service.ttl_s,
+            warnings=group.warnings,
+            tools_json=group.tools_json,
         )
 
     async def Rebuild(self, request: env_pb2.RebuildRequest, context: Context) -> env_pb2.RebuildResponse:

@@ -78,6 +78,7 @@ def outcome_message(answer: Stepped | Fault) -> env_pb2.Outcome:
         action_valid=answer.action_valid,
         rewards=answer.rewards,
         judge_tokens=answer.judge_tokens,
+        action_key=answer.action_key,
     )
 
 
@@ -109,4 +110,5 @@ def environment_message(entry: EnvironmentEntry) -> env_pb2.EnvironmentInfo:
         example_kwargs_json=entry.example_kwargs_json,
         example_actions=entry.example_actions,
         templates=entry.templates,
+        tools_json=entry.tools_json,
     )

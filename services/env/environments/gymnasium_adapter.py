@@ -13,23 +13,32 @@ Transcript (id FrozenLake-v1, options {"is_slippery": false}):
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from gigpo.env.environment import (
+    Capabilities,
+    CostClass,
+    Environment,
+    EnvironmentKwargs,
+    KwargsError,
+    Observation,
+    Outcome,
+)
+from gigpo.env.progress import allow_silence
+from services.env.environments.gymnasium_text import NoWordsError, left_out, rendered_text, value_text
 from services.env.environments.splits import reset_within
 
 if TYPE_CHECKING:
     import gymnasium
-
-COLOUR_CODE = re.compile(r"\x1b\[([\d;]*)m")
-COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
-LAST_ACTION = re.compile(r"\s*\([A-Za-z]+\)\s*")
+IMPORT_S = 60.0
+"""A module may take so long to import, on a busy machine."""
+OWN_ENVIRONMENT = "write an environment that does so (docs/environments/gymnasium.md#other-spaces)"
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,11 @@ KNOWN: Mapping[str, Known] = {
 class GymnasiumKwargs(EnvironmentKwargs):
     """What the adapter can be told."""
 
-    id: str = Field(pattern=r"^[\w./-]+$", description="A registered Gymnasium id, such as FrozenLake-v1.")
-    options: dict[str, bool | int | float | str | None] = Field({}, description="Passed on to gymnasium.make.")
+    id: str = Field(
+        pattern=r"^([\w.]+:)?[\w./-]+$",
+        description="A registered Gymnasium id, such as FrozenLake-v1, or module:id; the operator allows the module.",
+    )
+    options: dict[str, JsonValue] = Field({}, description="Passed on to gymnasium.make.")
     random_map: int = Field(
         0,
         ge=0,
@@ -83,52 +95,6 @@ class GymnasiumKwargs(EnvironmentKwargs):
         return self
 
 
-def board_text(rendered: str) -> str:
-    """A rendered board without colour codes and last action; coloured places are named below it, lines and columns
-    counted from 1."""
-    lines = [line for line in rendered.split("\n") if not LAST_ACTION.fullmatch(line)]
-    while lines and not lines[0].strip():
-        lines.pop(0)
-    while lines and not lines[-1].strip():
-        lines.pop()
-    marks: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        plain = ""
-        colours: list[str] = []
-        for position, part in enumerate(COLOUR_CODE.split(line)):
-            if position % 2:  # codes stand between texts
-                colours = coloured(colours, part)
-            elif part:
-                where = f"{part.strip() or 'empty'}, line {number}, column {len(plain) + 1}"
-                marks.extend(f"{colour}: {where}" for colour in colours)
-                plain += part
-        lines[number - 1] = plain.rstrip()
-    return "\n".join([*lines, *marks])
-
-
-def coloured(colours: list[str], codes: str) -> list[str]:
-    """The colours that hold after a code such as "34;1": one more, or none after 0."""
-    numbers = [int(code) for code in codes.split(";") if code]
-    if not any(numbers):
-        return []
-    named = (COLOURS[code % 10] for code in numbers if code // 10 in (3, 4, 9, 10) and code % 10 < 8)
-    return [*colours, next(named, "marked")]
-
-
-def value_text(value: object) -> str:
-    """An observation without a board, in words and numbers."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return "\n".join(f"{name}: {value_text(part)}" for name, part in value.items())
-    if isinstance(value, tuple | list):
-        return ", ".join(value_text(part) for part in value)
-    if hasattr(value, "tolist"):
-        plain = value.tolist()
-        return value_text(plain) if isinstance(plain, list) else value_text(plain if plain == plain else "nan")
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def drawn_map(size: int, number: int) -> list[str]:
     """A map for FrozenLake that has a safe way from start to goal."""
     from gymnasium.envs.toy_text.frozen_lake import generate_random_map
@@ -148,6 +114,17 @@ def transitions(environment_id: str, options_json: str) -> Any:
         made.close()
 
 
+@cache
+def import_failure(module: str) -> str:
+    """Import a module that the operator named, which registers its environments; why it cannot be, empty: it can."""
+    try:
+        with allow_silence(IMPORT_S):
+            import_module(module)
+    except BaseException as error:  # noqa: BLE001 - also SystemExit: scripts are imported too
+        return f"{module} cannot be imported: {error!r}"
+    return ""
+
+
 class GymnasiumAdapter(Environment):
     """Any installed Gymnasium environment with discrete or text actions: FrozenLake-v1, Taxi-v4, CliffWalking-v1."""
 
@@ -161,13 +138,21 @@ class GymnasiumAdapter(Environment):
         {"id": "CliffWalking-v1"},
     )
 
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """With modules of the operator's it has workers of its own: what they do then harms no other environment."""
+        super().__init_subclass__(**kwargs)
+        if cls.options.get("modules"):
+            cls.capabilities = Capabilities(cost_class=CostClass.MODERATE)
+
     def __init__(self, kwargs: GymnasiumKwargs) -> None:
         super().__init__(kwargs)
+        self._module, _, self._name = kwargs.id.rpartition(":")
         self._env, self._has_board = self._make()
         self._map: list[str] = []
         """FrozenLake's, where it is drawn for the task."""
-        known = KNOWN.get(kwargs.id.rpartition("/")[2].partition("-")[0])
-        self._task = known.task if known else f"play {kwargs.id}"
+        self._left_out = [] if self._has_board else self._silent_parts()
+        known = KNOWN.get(self._name.rpartition("/")[2].partition("-")[0])
+        self._task = known.task if known else f"play {self._name}"
         self._known = known
         self._actions = self._named_actions(known)
 
@@ -182,29 +167,29 @@ class GymnasiumAdapter(Environment):
                 self._env.close()
                 self._map = drawn_map(self.kwargs.random_map, number)
                 self._env, _ = self._make(desc=self._map)
-            seen, _ = self._env.reset(seed=number)
-            self._seen = self._observation(seen)
+            seen, info = self._env.reset(seed=number)
+            self._seen = self._observation(seen, info)
             self._score = 0.0
-            return f"{self.kwargs.id} {self._seen.text}"
+            return f"{self._name} {self._seen.text}"
 
         reset_within(split, seed, start)
         return self._seen
 
     def step(self, action: str) -> Outcome:
         action = action.strip()
-        if action in self._actions:
+        if action in self._actions and self._actions[action] in self._allowed:
             chosen: int | str = self._actions[action]
         elif not self._actions and self._env.action_space.contains(action):
             chosen = action
         else:
             return Outcome(observation=self._seen, action_valid=False)
-        seen, reward, terminated, truncated, _ = self._env.step(chosen)
-        self._seen = self._observation(seen)
+        seen, reward, terminated, truncated, info = self._env.step(chosen)
+        self._seen = self._observation(seen, info)
         self._score += float(reward)
         return Outcome(
             observation=self._seen,
             reward=float(reward),
-            won=self._won(float(reward), terminated=bool(terminated), truncated=bool(truncated)),
+            won=self._won(float(reward), info, terminated=bool(terminated), truncated=bool(truncated)),
             terminated=bool(terminated),
             truncated=bool(truncated),
             action_valid=True,
@@ -215,14 +200,20 @@ class GymnasiumAdapter(Environment):
         number = getattr(self._env.unwrapped, "s", None)
         return None if number is None else ("s", int(number), *self._map)
 
+    def warnings(self) -> list[str]:
+        """The parts of the observation that are not shown."""
+        return [f"{part} is not shown, because agents read text" for part in self._left_out]
+
     def close(self) -> None:
         self._env.close()
 
-    def _won(self, reward: float, *, terminated: bool, truncated: bool) -> bool:
-        """For environments that we do not know: whether the score at the end reaches what Gymnasium's registration
-        calls solved. Without such a threshold nothing is won."""
+    def _won(self, reward: float, info: Mapping[str, Any], *, terminated: bool, truncated: bool) -> bool:
+        """For environments that we do not know: what they say of it (`is_success`), or whether the score at the end
+        reaches what Gymnasium's registration calls solved. Without either nothing is won."""
         if self._known:
             return terminated and self._known.won(reward)
+        if "is_success" in info:
+            return bool(info["is_success"])
         threshold = self._env.spec.reward_threshold if self._env.spec else None
         return (terminated or truncated) and threshold is not None and self._score >= threshold
 
@@ -231,20 +222,48 @@ class GymnasiumAdapter(Environment):
         import gymnasium
 
         options: dict[str, Any] = {**self.kwargs.options, **drawn}
+        failures = self._import_modules()
         try:
-            entry = gymnasium.spec(self.kwargs.id).entry_point
+            entry = gymnasium.spec(self._name).entry_point
             creator = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
-            has_board = "ansi" in getattr(creator, "metadata", {}).get("render_modes", ())
+            metadata = getattr(creator, "metadata", None)  # a wrapper's class has a property there
+            has_board = isinstance(metadata, Mapping) and "ansi" in metadata.get("render_modes", ())
             if has_board:
                 options["render_mode"] = "ansi"
-            made = gymnasium.make(self.kwargs.id, disable_env_checker=True, **options)
+            made = gymnasium.make(self._name, disable_env_checker=True, **options)
+        except gymnasium.error.UnregisteredEnv as error:
+            other = "; the operator names the modules of other packages: options.modules of gymnasium"
+            raise KwargsError(f"id: {error}{''.join(f'; {failure}' for failure in failures) or other}") from error
         except gymnasium.error.Error as error:
             raise KwargsError(f"id: {error}") from error
-        except (TypeError, ValueError, KeyError, ImportError) as error:
-            raise KwargsError(f"id, options: {self.kwargs.id} cannot be made: {error!r}") from error
+        except Exception as error:  # whatever its code makes of the options
+            raise KwargsError(f"id, options: {self._name} cannot be made: {error!r}") from error
         if hasattr(made.unwrapped, "P") and not drawn:
-            made.unwrapped.P = transitions(self.kwargs.id, json.dumps(self.kwargs.options, sort_keys=True))
+            made.unwrapped.P = transitions(self._name, json.dumps(self.kwargs.options, sort_keys=True))
         return made, has_board
+
+    def _import_modules(self) -> list[str]:
+        """Import what the operator named, and nothing else; why some cannot be. KwargsError: not the operator's, or
+        the one that is asked for cannot be imported."""
+        modules = self.options.get("modules", [])
+        if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
+            raise KwargsError(f"options of the operator: modules: want a list of names, got {modules!r:.80}")
+        if self._module and self._module not in modules:
+            allow = f'ENV_SERVICE_OPTIONS=\'{{"gymnasium": {{"modules": ["{self._module}"]}}}}\''
+            raise KwargsError(f"id: {self._module} is not one of the modules that the operator allows: {allow}")
+        failures = {module: import_failure(module) for module in map(str, modules)}
+        if self._module and failures[self._module]:
+            raise KwargsError(f"id: {failures[self._module]}")
+        return [failure for failure in failures.values() if failure]
+
+    def _silent_parts(self) -> list[str]:
+        """The parts of an observation that are not shown. KwargsError: there are no others."""
+        space = getattr(self._env, "observation_space", None)
+        try:
+            return left_out(space) if space is not None else []
+        except NoWordsError as error:
+            wanted = f"want observations that words can say; {OWN_ENVIRONMENT}"
+            raise KwargsError(f"id: {self._name} shows {error}; {wanted}") from error
 
     def _named_actions(self, known: Known | None) -> dict[str, int]:
         """Word or number -> action; empty for text actions. KwargsError: neither discrete nor text."""
@@ -254,15 +273,30 @@ class GymnasiumAdapter(Environment):
         if isinstance(space, spaces.Text):
             return {}
         if not isinstance(space, spaces.Discrete):
-            raise KwargsError(f"id: want discrete or text actions, {self.kwargs.id} has {space}")
+            raise KwargsError(
+                f"id: want discrete or text actions, {self._name} has {space}; its actions must be made from words: "
+                f"{OWN_ENVIRONMENT}"
+            )
         numbers = range(int(space.start), int(space.start + space.n))
         names = self.kwargs.action_names or (known.actions if known else ())
         if names and len(names) != len(numbers):
             raise KwargsError(f"action_names: want {len(numbers)}, got {len(names)}")
         return {str(number): number for number in numbers} | dict(zip(names, numbers, strict=False))
 
-    def _observation(self, seen: object) -> Observation:
-        rendered = self._env.render() if self._has_board else None
-        text = board_text(rendered) if isinstance(rendered, str) else value_text(seen)
+    def _observation(self, seen: object, info: Mapping[str, Any]) -> Observation:
+        text = rendered_text(self._env.render()) if self._has_board else value_text(seen)
+        self._allowed = self._unmasked(info)
         first = {number: word for word, number in self._actions.items()}  # a name comes after its number and wins
-        return Observation(text=text, task=self._task, admissible_actions=tuple(first.values()))
+        actions = tuple(word for number, word in first.items() if number in self._allowed)
+        return Observation(text=text, task=self._task, admissible_actions=actions)
+
+    def _unmasked(self, info: Mapping[str, Any]) -> set[int]:
+        """The actions that `action_mask` allows; all of them where there is none, or it allows nothing. TypeError: it
+        has another length than the space of actions."""
+        numbers = sorted(set(self._actions.values()))
+        mask = info.get("action_mask")
+        if mask is None or not numbers:
+            return set(numbers)
+        if len(mask) != len(numbers):
+            raise TypeError(f"info['action_mask']: want {len(numbers)} values, got {len(mask)}")
+        return {number for number, allowed in zip(numbers, mask, strict=True) if allowed} or set(numbers)

@@ -10,57 +10,75 @@ two ranges of seeds, and a server that ignores its seed shows one task. The serv
 and recurring states; `deterministic` declares that it is deterministic. Licence of the protocol's code: BSD-3.
 """
 
-import contextlib
 import json
-import socket
-import threading
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from gigpo.env.environment import (
     Capabilities,
     CostClass,
     Environment,
     EnvironmentKwargs,
-    InfraFault,
-    KwargsError,
     Observation,
     Outcome,
 )
-
-if TYPE_CHECKING:
-    from websockets.sync.client import ClientConnection
-
-PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
-MAX_ANSWER_BYTES = 4 * 2**20
-THREAD_STACK_BYTES = 512 * 1024
-"""Each socket has a thread; their default stack of 8 MiB would use up a worker's address space."""
-INFRA_CODES = {"CAPACITY_REACHED", "SESSION_ERROR"}
-"""Errors of the server that say nothing about the episode."""
+from services.env.environments.openenv_connection import Connection, Message, check_headers, error_code, error_message
+from services.env.environments.openenv_fields import (
+    TOOL_FIELDS,
+    admissible,
+    check_paths,
+    check_template,
+    filled,
+    shown,
+    tool_failed,
+    tool_text,
+)
+from services.env.environments.tool_calls import Tool, json_of, listed, parsed_call
 
 
 class OpenEnvKwargs(EnvironmentKwargs):
     """What the client can be told."""
 
     url: str = Field(
-        pattern=r"^(ws|wss|http|https)://[^/?#@\s]+/?$",
+        pattern=r"^(ws|wss|http|https)://[^/?#@\s]+(/[^?#\s]*)?$",
         description="The server, such as ws://127.0.0.1:8000; the operator of this service must allow its host:port.",
         json_schema_extra={"format": "uri"},
     )
-    action: str = Field(
-        "", description="The action's field that takes the agent's words; empty: the words are the action, as JSON."
+    headers: dict[str, str] = Field(
+        {}, description="Sent when the socket opens; they are kept with the job: no secrets."
     )
-    show: tuple[str, ...] = Field((), description="Fields of the observation that the agent sees; empty: all, as JSON.")
+    action: str | dict[str, JsonValue] = Field(
+        "",
+        description="The action's field that takes the agent's words, or a template of the action with {words} or "
+        "{json} in it; empty: the words are the action, as JSON.",
+    )
+    tools: bool = Field(False, description="Actions are calls of the server's MCP tools.")
+    list_tools: bool = Field(True, description="With tools: whether the task lists them in words.")
+    show: tuple[str, ...] = Field(
+        (), description="Fields of the observation that the agent sees, such as board.rows; empty: all, as JSON."
+    )
     anchor: tuple[str, ...] = Field((), description="Fields that name the state; empty: those that are shown.")
+    admissible: str = Field("", description="The field that lists the admissible actions; empty: they are not known.")
     task: str = Field("", description="What the agent is asked to do.")
     reset: dict[str, JsonValue] = Field({}, description="Passed to reset, beside the seed.")
+    errors: Literal["fault", "invalid"] = Field(
+        "fault", description="What an error of the server's code or of a tool is: a fault, or an invalid action."
+    )
     won_reward: float = Field(1.0, description="An episode whose last reward is at least this is won.")
     deterministic: bool = Field(False, description="Same seed and actions, same observations: a lost one is replayed.")
     timeout_s: float = Field(20.0, gt=0, le=600, description="Longest that one answer of the server may take, seconds.")
+
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> Self:
+        check_headers(self.headers)
+        if isinstance(self.action, dict):
+            check_template(self.action)
+        if self.tools and self.action:
+            raise ValueError("tools: want no action beside it, because actions are calls of tools")
+        return self
 
 
 class OpenEnv(Environment):
@@ -68,11 +86,17 @@ class OpenEnv(Environment):
 
     Kwargs = OpenEnvKwargs
     kwargs: OpenEnvKwargs
-    capabilities = Capabilities(deterministic=False, cost_class=CostClass.MODERATE)
+    capabilities = Capabilities(deterministic=False, cost_class=CostClass.MODERATE, overlaps=True)
     requires = ("websockets",)
     extra = "openenv"
     examples = ()  # there is no server that everybody has
     max_sessions = 512
+    _connection: Connection | None = None
+
+    def __init__(self, kwargs: OpenEnvKwargs) -> None:
+        super().__init__(kwargs)
+        self._names: list[str] = []
+        self._task = kwargs.task
 
     @property
     def deterministic(self) -> bool:
@@ -80,107 +104,106 @@ class OpenEnv(Environment):
         return self.kwargs.deterministic
 
     def reset(self, seed: int, split: str) -> Observation:
-        self._socket = self._connected()
+        kwargs = self.kwargs
+        self._connection = Connection(kwargs.url, self.options, kwargs.headers, kwargs.timeout_s)
         digest = blake2b(f"{split}/{seed}".encode(), digest_size=4).digest()
-        data = {**self.kwargs.reset, "seed": int.from_bytes(digest, "little") >> 1}  # fits into a signed 32-bit number
-        answer = self._asked({"type": "reset", "data": data})
-        self._seen = self._observation(_observed(answer, "reset"))
+        data = {**kwargs.reset, "seed": int.from_bytes(digest, "little") >> 1}  # fits into a signed 32-bit number
+        observed = _observed(self._asked({"type": "reset", "data": data}), "reset")
+        fields = _fields(observed)
+        named = [kwargs.admissible] if kwargs.admissible else []
+        there = {**dict.fromkeys(TOOL_FIELDS), **fields} if kwargs.tools else fields
+        check_paths(there, {"show": kwargs.show, "anchor": kwargs.anchor, "admissible": named})
+        if observed.get("done"):
+            raise RuntimeError("reset: the server says that the episode is over before its first action")
+        if kwargs.tools:
+            self._take_tools()
+        self._seen = self._observation(fields)
         return self._seen
 
     def step(self, action: str) -> Outcome:
         data = self._action(action)
-        answer: dict[str, JsonValue] = (
-            {"type": "error"} if data is None else self._asked({"type": "step", "data": data})
-        )
-        if data is None or _error_code(answer) == "VALIDATION_ERROR":
-            return Outcome(observation=self._seen, action_valid=False)
+        if isinstance(data, str):
+            return self._invalid(data)
+        answer = self._asked({"type": "step", "data": data})
+        code = error_code(answer)
+        if code == "VALIDATION_ERROR":
+            return self._invalid("")
+        if code == "EXECUTION_ERROR" and self.kwargs.errors == "invalid":
+            return self._invalid(error_message(answer))
         observed = _observed(answer, "step")
-        self._seen = self._observation(observed)
+        fields = _fields(observed)
+        self._seen = self._observation(fields)
         reward, done = _number(observed.get("reward")), bool(observed.get("done"))
         won = done and reward >= self.kwargs.won_reward
-        return Outcome(observation=self._seen, reward=reward, terminated=done, won=won, action_valid=True)
+        valid = self.kwargs.errors == "fault" or not tool_failed(fields)
+        return Outcome(observation=self._seen, reward=reward, terminated=done, won=won, action_valid=valid)
 
     def close(self) -> None:
-        connection = getattr(self, "_socket", None)
-        if connection is not None:
-            with contextlib.suppress(OSError):  # gone already
-                connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
-    def _connected(self) -> "ClientConnection":
-        """A socket to the server: straight, without proxy or redirect. KwargsError: not allowed."""
-        from websockets.exceptions import WebSocketException
-        from websockets.sync.client import connect
+    def _asked(self, message: Message) -> Message:
+        assert self._connection is not None
+        return self._connection.ask(message)
 
-        parts = urlsplit(self.kwargs.url)
-        try:
-            host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-        except ValueError as error:
-            raise KwargsError(f"url: {error}, got {self.kwargs.url!r}") from error
-        allowed = self.options.get("allowed", [])
-        if not isinstance(allowed, list) or f"{host}:{port}" not in allowed:
-            raise KwargsError(f"url: {host}:{port} is not one of the addresses that this service may call")
-        secure = "wss" if parts.scheme in ("wss", "https") else "ws"
-        usual = threading.stack_size(THREAD_STACK_BYTES)
-        try:
-            straight = socket.create_connection((host, port), self.kwargs.timeout_s)
-            return connect(
-                f"{secure}://{parts.netloc}/ws",
-                sock=straight,
-                proxy=None,
-                compression=None,
-                ping_interval=None,
-                open_timeout=self.kwargs.timeout_s,
-                close_timeout=1.0,
-                max_size=MAX_ANSWER_BYTES,
-            )
-        except (OSError, WebSocketException, ValueError) as error:  # ValueError: it redirects, and the socket stays
-            raise InfraFault(f"{self.kwargs.url} does not answer: {error}") from error
-        finally:
-            threading.stack_size(usual)
+    def _invalid(self, why: str) -> Outcome:
+        """Nothing has changed; the agent is told why, where that is known."""
+        shown = Observation(
+            text="\n".join(part for part in (self._seen.text, why) if part),
+            anchor=self._seen.anchor,
+            task=self._seen.task,
+            admissible_actions=self._seen.admissible_actions,
+        )
+        return Outcome(observation=shown, action_valid=False)
 
-    def _asked(self, message: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """The server's answer to one message. InfraFault: there is none."""
-        from websockets.exceptions import ConnectionClosed, WebSocketException
+    def _action(self, words: str) -> Message | str:
+        """The action as the server wants it; a sentence, which may be empty: the words are none."""
+        if self.kwargs.tools:
+            call = parsed_call(words, self._names)
+            if isinstance(call, str):
+                return call
+            return {"type": "call_tool", "tool_name": call.name, "arguments": call.arguments}
+        if self._seen.admissible_actions and words not in self._seen.admissible_actions:
+            return ""
+        if isinstance(self.kwargs.action, dict):
+            try:
+                action: Any = filled(self.kwargs.action, words)
+            except ValueError:
+                return ""
+        else:
+            action = {self.kwargs.action: words} if self.kwargs.action else json_of(words)
+        return action if isinstance(action, dict) else ""
 
-        try:
-            with contextlib.suppress(ConnectionClosed):  # then it may have said why before it closed
-                self._socket.send(json.dumps(dict(message)))
-            answer = json.loads(self._socket.recv(self.kwargs.timeout_s))
-        except (OSError, WebSocketException) as error:
-            raise InfraFault(
-                f"the connection to {self.kwargs.url} was lost during {message['type']}: {error!r}"
-            ) from error
-        if not isinstance(answer, dict):
-            raise TypeError(f"the server answered with {type(answer).__name__}")
-        if _error_code(answer) in INFRA_CODES:
-            raise InfraFault(f"{self.kwargs.url}: {answer['data']}")
-        return answer
+    def _take_tools(self) -> None:
+        """Ask the server for its tools. RuntimeError: it has none."""
+        question: Message = {"jsonrpc": "2.0", "method": "tools/list", "id": 1}
+        answer = self._asked({"type": "mcp", "data": question}).get("data")
+        result = answer.get("result") if isinstance(answer, dict) else None
+        offered = result.get("tools") if isinstance(result, dict) else None
+        if not isinstance(offered, list) or not offered:
+            raise RuntimeError(f"tools: want a list of the server's tools, got {json.dumps(answer)[:300]}")
+        tools = [_tool(one) for one in offered if isinstance(one, dict)]
+        self._names = [tool.name for tool in tools]
+        self.tools = [tool.schema() for tool in tools]
+        if self.kwargs.list_tools:
+            self._task = "\n".join(part for part in (self.kwargs.task, listed(tools)) if part)
 
-    def _action(self, words: str) -> dict[str, JsonValue] | None:
-        """The action as the server wants it; None: the words are none."""
-        if self.kwargs.action:
-            return {self.kwargs.action: words}
-        try:
-            action = json.loads(words)
-        except ValueError:
-            return None
-        return action if isinstance(action, dict) else None
-
-    def _observation(self, observed: Mapping[str, JsonValue]) -> Observation:
-        fields = observed.get("observation")
-        if not isinstance(fields, dict):
-            raise TypeError(f"observation: want an object, got {fields!r:.80}")
-        shown = _shown(fields, self.kwargs.show)
-        anchor = _shown(fields, self.kwargs.anchor) if self.kwargs.anchor else shown
-        return Observation(text=shown, anchor=anchor, task=self.kwargs.task)
+    def _observation(self, fields: Mapping[str, JsonValue]) -> Observation:
+        kwargs = self.kwargs
+        text = tool_text(fields) if kwargs.tools and not kwargs.show else shown(fields, kwargs.show)
+        return Observation(
+            text=text,
+            anchor=shown(fields, kwargs.anchor) if kwargs.anchor else text,
+            task=self._task,
+            admissible_actions=admissible(fields, kwargs.admissible) if kwargs.admissible else (),
+        )
 
 
-def _shown(fields: Mapping[str, JsonValue], names: tuple[str, ...]) -> str:
-    """The named fields, one a line; without names all but the metadata, as JSON."""
-    if not names:
-        return json.dumps({name: value for name, value in fields.items() if name != "metadata"}, sort_keys=True)
-    values = [fields.get(name, "") for name in names]
-    return "\n".join(value if isinstance(value, str) else json.dumps(value, sort_keys=True) for value in values)
+def _tool(offered: Mapping[str, JsonValue]) -> Tool:
+    """A tool as OpenEnv's servers describe it, which write its schema under two names."""
+    schema = offered.get("inputSchema") or offered.get("input_schema")
+    parameters = schema if isinstance(schema, dict) else {"type": "object", "properties": {}}
+    return Tool(str(offered.get("name")), str(offered.get("description") or ""), parameters)
 
 
 def _number(value: JsonValue) -> float:
@@ -190,9 +213,11 @@ def _number(value: JsonValue) -> float:
     return float(value or 0.0)
 
 
-def _error_code(answer: Mapping[str, JsonValue]) -> str:
-    data = answer.get("data")
-    return str(data.get("code", "")) if answer.get("type") == "error" and isinstance(data, dict) else ""
+def _fields(observed: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    fields = observed.get("observation")
+    if not isinstance(fields, dict):
+        raise TypeError(f"observation: want an object, got {fields!r:.80}")
+    return fields
 
 
 def _observed(answer: Mapping[str, JsonValue], asked: str) -> dict[str, JsonValue]:

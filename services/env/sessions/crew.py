@@ -16,6 +16,7 @@ from services.env.workers.wire import (
     EnvironmentEntry,
     EpisodeSpec,
     Failed,
+    FailedReason,
     History,
     Opened,
     OpenEpisode,
@@ -44,6 +45,7 @@ class RemoteSession:
         request = self._worker.next_request()
         answer = await self._worker.call(TakeStep(request, self._episode, action, response_tokens), request)
         assert isinstance(answer, Stepped | Failed)
+        self._crew.leave_if_hung(self._worker, answer)
         if isinstance(answer, Failed) or answer.terminated or answer.truncated:
             self._crew.forget(self._worker, self._episode)
         return answer
@@ -148,6 +150,7 @@ class Crew:
         if isinstance(answer, Opened):
             return RemoteSession(self, worker, episode), answer
         assert isinstance(answer, Failed)
+        self.leave_if_hung(worker, answer)
         self.forget(worker, episode)
         return answer
 
@@ -159,6 +162,12 @@ class Crew:
             leaving = asyncio.create_task(worker.stop(STOP_PATIENCE_S))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
+
+    def leave_if_hung(self, worker: WorkerProcess, answer: Stepped | Failed) -> None:
+        """Open no more sessions in a worker that has a thread which hangs: nothing else ends such a thread."""
+        if isinstance(answer, Failed) and answer.reason is FailedReason.HUNG and worker in self._open:
+            log.warning("a session of worker %d hung; it opens no more", worker.pid)
+            self._retire(worker)
 
     def look_after(self) -> None:
         """Kill workers whose call takes too long; drop retiring ones that died. To be called again and again."""

@@ -77,6 +77,7 @@ class Group:
     observation: KeyedObservation
     score: float = 0.0
     warnings: tuple[str, ...] = ()
+    tools_json: str = ""
 
 
 @dataclass(frozen=True)

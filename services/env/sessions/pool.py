@@ -128,5 +128,5 @@ class WorkerPool:
 
 def own_workers(entry: EnvironmentEntry, settings: Settings) -> int:
     """How many workers of its own an environment gets; 0: it shares the standing ones."""
-    light = entry.thread_safe and entry.cost_class == CostClass.LIGHT
+    light = entry.thread_safe and entry.cost_class == CostClass.LIGHT and not entry.overlaps
     return settings.own_workers.get(entry.id, 0 if light else settings.workers)

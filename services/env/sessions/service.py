@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from services.contracts.faults import FaultClass
 from services.contracts.plain_errors import meant
+from services.env.metrics import EXPIRED, OPEN_SECONDS, REBUILT, STEP_FAULTS, STEP_SECONDS
 from services.env.sessions.errors import (
     BadRequestError,
     DivergedError,
@@ -50,6 +51,7 @@ REFUSALS: dict[FailedReason, type[EnvServiceError]] = {
     FailedReason.NOT_REPLAYABLE: NotReplayableError,
     FailedReason.DIVERGED: DivergedError,
     FailedReason.INFRA: ResetInfraError,
+    FailedReason.HUNG: ResetHungError,
 }
 """Reasons why a session cannot be opened that are not the environment's failure."""
 FAULTS = {FailedReason.ENV_BUG: FaultClass.ENV_BUG, FailedReason.MODEL: FaultClass.MODEL}
@@ -217,6 +219,7 @@ class EnvService:
         """End the leases whose time is over; how many."""
         expired = self._leases.expired(self._clock())
         if expired:
+            EXPIRED.inc(len(expired))
             log.info("%d leases expired", len(expired))
         return self.close(expired)
 
@@ -296,6 +299,7 @@ class EnvService:
     async def _open_sessions(self, key: str, start: Start) -> Group:
         environment = start.spec.environment
         limit = await self._session_limit(environment, start.n)
+        began = self._clock()
         self._leases.reserve(environment, start.n, now=self._clock(), limit=limit)
         try:
             sessions = await self._open_alike(start)
@@ -310,8 +314,10 @@ class EnvService:
             lease.seq = len(lease.actions)
             leases.append(lease)
         first = sessions[0][1]
-        group = Group(key, [lease.id for lease in leases], first.observation, first.score, first.warnings)
+        ids = [lease.id for lease in leases]
+        group = Group(key, ids, first.observation, first.score, first.warnings, first.tools_json)
         self._leases.add(group, leases, self._clock())
+        OPEN_SECONDS.labels(environment).observe(self._clock() - began)
         return group
 
     async def _open_alike(self, start: Start) -> list[tuple[Session, Opened]]:
@@ -349,10 +355,13 @@ class EnvService:
         raise WorkerLostError(f"{MAX_TRIES} workers were lost while the session was opened")
 
     async def _take_step(self, lease: Lease, action: str, response_tokens: int) -> Stepped | Fault:
+        began, environment = self._clock(), lease.spec.environment
         answer = await self._step_somewhere(lease, action, response_tokens)
+        STEP_SECONDS.labels(environment).observe(self._clock() - began)
         if isinstance(answer, Failed):
             answer = Fault(FAULTS.get(answer.reason, FaultClass.INFRA), answer.message)
         if isinstance(answer, Fault):
+            STEP_FAULTS.labels(environment, answer.fault_class.name).inc()
             log.warning("lease %s, step %d: %s: %s", lease.id, lease.seq, answer.fault_class.name, answer.message)
             lease.over = True
         else:
@@ -378,6 +387,7 @@ class EnvService:
                     if lease.closed:
                         lease.session.close()
                         return Fault(FaultClass.INFRA, "the lease was closed while its session was rebuilt")
+                    REBUILT.labels(lease.spec.environment).inc()
                     log.info("lease %s rebuilt after %d steps", lease.id, len(lease.actions))
                 return _home_kept(await lease.session.step(action, response_tokens))
             except (NoWorkerError, NoRoomError) as error:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from gigpo.env.environment import Capabilities, CostClass, Environment, EnvironmentKwargs
 from services.env.workers.prompt_templates import brought_templates
+from services.env.workers.tools import tools_json
 from services.env.workers.wanted import ContractError, came, flag, named, text, texts, whole
 from services.env.workers.wire import EnvironmentEntry, packed
 
@@ -35,6 +37,7 @@ def described(environment_id: str, found: type[Environment]) -> EnvironmentEntry
         gives_anchors=able.gives_anchors,
         thread_safe=able.thread_safe,
         cost_class=int(able.cost_class),
+        overlaps=able.overlaps,
         default_max_turns=_default_turns(kwargs),
         splits=_splits(found),
         prompt_template=text("prompt_template", _attribute(found, "prompt_template")),
@@ -44,6 +47,7 @@ def described(environment_id: str, found: type[Environment]) -> EnvironmentEntry
         example_actions=_texts(found, "example_actions"),
         example_kwargs_json=_examples(found),
         templates=_asked("templates", "files of templates", lambda: brought_templates(found)),
+        tools_json=_tools(found),
     )
     if (size := len(packed(entry))) > MAX_ENTRY_BYTES:
         raise ContractError(f"vocabulary() and the rest: want at most {MAX_ENTRY_BYTES} bytes in all, got {size}")
@@ -97,6 +101,8 @@ def _capabilities(found: type[Environment]) -> Capabilities:
         raise ContractError(f"capabilities.cost_class: want CostClass.LIGHT, MODERATE or HEAVY, got {came(cost)}")
     names = [field.name for field in fields(Capabilities) if field.name != "cost_class"]
     flags = {name: flag(f"capabilities.{name}", getattr(able, name)) for name in names}
+    if flags["overlaps"] and not flags["thread_safe"]:
+        raise ContractError("capabilities.overlaps: want thread_safe with it, since its sessions have a thread each")
     return Capabilities(**flags, cost_class=CostClass(cost))
 
 
@@ -136,6 +142,12 @@ def _examples(found: type[Environment]) -> str:
         if not (isinstance(example, Mapping) and all(isinstance(key, str) for key in example)):
             raise ContractError(f"examples[{place}]: want kwargs by their names, got {came(example)}")
     return _as_json("examples", [dict(example) for example in examples])
+
+
+def _tools(found: type[Environment]) -> str:
+    """Those of the class; an object that decides for itself has a property there."""
+    tools = _attribute(found, "tools")
+    return "" if isinstance(tools, property | cached_property) else tools_json(tools)
 
 
 def _as_json(name: str, value: object) -> str:

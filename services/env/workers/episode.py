@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from gigpo.env.environment import Environment, EnvironmentKwargs, Observation, Outcome
-from gigpo_core.digest import anchor_digest
+from gigpo_core.digest import action_digest, anchor_digest
 from services.contracts.observation import KeyedObservation
+from services.env.workers.tools import tools_json
 from services.env.workers.wanted import ContractError, came, flag, named, number, text, texts, whole
 from services.env.workers.wanted import reward as checked_reward
 from services.env.workers.wanted import rewards as checked_rewards
@@ -74,6 +75,10 @@ class Episode:
         """What the user should know, at most 16 sentences. ContractError: these are no texts."""
         return texts("warnings()", self._environment.warnings())[:MAX_WARNINGS]
 
+    def tools(self) -> str:
+        """The tools whose calls are its actions, as JSON; empty: there are none. ContractError: these are no tools."""
+        return tools_json(self._environment.tools)
+
     def step(self, request: int, action: str, response_tokens: int = 0) -> Stepped:
         """Apply one action; the answer to `request`. ContractError: what came back is no sound outcome."""
         outcome = self._environment.answer(action, response_tokens)
@@ -99,6 +104,7 @@ class Episode:
             action_valid=valid,
             rewards=checked_rewards("rewards", outcome.rewards),
             judge_tokens=whole("judge_tokens", outcome.judge_tokens, least=0),
+            action_key=action_digest(action if outcome.executed is None else text("executed", outcome.executed)),
         )
 
     def close(self) -> None:

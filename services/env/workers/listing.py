@@ -35,6 +35,7 @@ def worker_config(settings: Settings) -> WorkerConfig:
         settings.pass_env,
         _import_folder(settings.extra_environments.values()),
         str(settings.files_root.resolve()) if settings.files_root else None,
+        settings.step_timeout_s,
     )
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from services.env.sessions.errors import WorkerLostError
 from services.env.workers.wire import HEADER, MAX_FRAME_BYTES, Answer, Order, answers, frame
-from services.env.workers.worker import PROGRESS, WorkerConfig
+from services.env.workers.worker import ANY_REQUEST, PROGRESS, WorkerConfig
 from services.kit.process import kill_group
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class WorkerProcess:
             cause = "used up the CPU time of one step and was killed"
         for request, waiting in self._waiting.items():
             if not waiting.done():
-                guilty = request == running
+                guilty = running in (request, ANY_REQUEST)
                 waiting.set_exception(
                     WorkerLostError(f"the worker {cause}", running=guilty, hung=guilty and (self._hung or spent))
                 )

@@ -78,6 +78,8 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     score: float
     warnings: tuple[str, ...] = ()
     """What the environment has to say of its kwargs and data."""
+    tools_json: str = ""
+    """As in the contract's OpenGroupResponse."""
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
@@ -93,6 +95,8 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
     action_valid: bool
     rewards: tuple[float, ...] = ()
     judge_tokens: int = 0
+    action_key: bytes = b""
+    """Digest of the executed action."""
 
 
 class FailedReason(StrEnum):
@@ -109,6 +113,8 @@ class FailedReason(StrEnum):
     """It has a history, and is not deterministic."""
     DIVERGED = "diverged"
     """A replay gave other observations."""
+    HUNG = "hung"
+    """It showed no life for too long, in a thread that cannot be ended: the worker is to open no more sessions."""
     LOST = "lost"
     """There is no such session."""
 
@@ -140,6 +146,8 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, array_like=True):
     example_kwargs_json: str = "[{}]"
     example_actions: tuple[str, ...] = ()
     templates: dict[str, str] = {}
+    overlaps: bool = False
+    tools_json: str = ""
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag="described"):

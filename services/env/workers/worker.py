@@ -14,6 +14,8 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -23,11 +25,11 @@ from gigpo.env.progress import allow_silence, set_reporter
 from services.contracts.observation import KeyedObservation
 from services.env.workers.chance import Chance
 from services.env.workers.episode import Episode
+from services.env.workers.line import Line
+from services.env.workers.overlap import LOOK_EVERY_S, Overlap
 from services.env.workers.registry import Registry, UnavailableError, valid_kwargs, valid_split
 from services.env.workers.wanted import ContractError, placed, said
 from services.env.workers.wire import (
-    HEADER,
-    MAX_FRAME_BYTES,
     Answer,
     CloseEpisode,
     Describe,
@@ -39,7 +41,6 @@ from services.env.workers.wire import (
     Order,
     Stepped,
     TakeStep,
-    frame,
     orders,
 )
 from services.kit.process import die_with_parent
@@ -52,6 +53,8 @@ FLUSH_AFTER_S = 0.005
 CPU_SLACK = 0.25
 """The timer of CPU time runs this share of the limit longer, because setting it for every quick step costs a system
 call each."""
+ANY_REQUEST = 2**64 - 1
+"""Stands in PROGRESS while calls of several sessions are under way, each in a thread of its own."""
 IMPORT_S = 60.0
 """A plugin is imported within the first session that it has in a worker: that may take so long, on a busy machine."""
 
@@ -71,10 +74,17 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     """Where modules are looked for last; empty: nowhere else than installed ones."""
     files_root: str | None = None
     """Below it lie the files that jobs bring; None: they bring none."""
+    step_timeout_s: float = 0.0
+    """How long a call of a session with its own thread may show no life; the others are watched by the parent."""
 
 
 class Sessions:
-    """The live sessions of this worker; carries out orders, one at a time."""
+    """The live sessions of this worker; carries out orders, one at a time, but for those of sessions that overlap.
+
+    Args:
+        send: takes the answer of a session that overlaps, in its thread.
+        step_timeout_s: as in WorkerConfig.
+    """
 
     def __init__(
         self,
@@ -83,23 +93,69 @@ class Sessions:
         *,
         data_root: str | None = None,
         files_root: str | None = None,
+        send: Callable[[list[Answer]], None] = lambda _: None,
+        step_timeout_s: float = 0.0,
     ) -> None:
         self._registry = registry
+        self._send = send
+        self._overlap = Overlap(step_timeout_s)
         self._data_root, self._files_root = data_root, files_root
         self._progress = progress
         self._episodes: dict[int, Episode] = {}
         self._chance = Chance()
         self._ticks = 0
         self._running = 0
+        """How long the call of the main thread may always show nothing."""
 
     def carry_out(self, order: Order) -> Answer | None:
-        """Answer one order; None where it wants no answer. No exception of an environment gets out of here."""
+        """Answer one order; None where it wants no answer, or a thread will send it. No exception of an environment
+        gets out of here."""
         if isinstance(order, CloseEpisode):
             self._free(order.episode)
             return None
         if isinstance(order, Describe):
             return Described(order.request, [self._registry.entry(name) for name in order.environments])
         self._tick(order.request)
+        answer = self._begun(order) if self._overlaps(order) else self._answered(order)
+        self._tick(ANY_REQUEST if self._overlap.busy else 0)
+        return answer
+
+    @property
+    def busy(self) -> bool:
+        """Whether threads are at work, so that `given_up` is to be asked every LOOK_EVERY_S."""
+        return self._overlap.busy
+
+    def given_up(self) -> list[Answer]:
+        """Answers to the calls of threads that hang, and a sign of life."""
+        calls = self._overlap.given_up()
+        for call in calls:
+            self._free(call.session)
+        self._tick(ANY_REQUEST if self._overlap.busy else 0)
+        return [Failed(call.request, FailedReason.HUNG, "it took too long") for call in calls]
+
+    def _overlaps(self, order: OpenEpisode | TakeStep) -> bool:
+        if isinstance(order, TakeStep):
+            return order.episode in self._overlap
+        try:
+            with allow_silence(IMPORT_S):
+                return self._registry.find(order.spec.environment).capabilities.overlaps
+        except UnavailableError:
+            return False
+
+    def _begun(self, order: OpenEpisode | TakeStep) -> Failed | None:
+        """None: the thread of the session has the order."""
+        try:
+            self._overlap.begin(order.episode, order.request, lambda: self._answered_later(order))
+        except RuntimeError as error:
+            return Failed(order.request, FailedReason.INFRA, f"the session gets no thread: {said(error)}")
+        return None
+
+    def _answered_later(self, order: OpenEpisode | TakeStep) -> Callable[[], None]:
+        answer = self._answered(order)
+        return lambda: self._send([answer])
+
+    def _answered(self, order: OpenEpisode | TakeStep) -> Answer:
+        answer: Answer
         try:
             answer = self._step(order) if isinstance(order, TakeStep) else self._open(order)
         except UnavailableError as error:
@@ -120,12 +176,12 @@ class Sessions:
             answer = Failed(order.request, FailedReason.ENV_BUG, placed(error))
         if isinstance(answer, Failed):
             self._free(order.episode)
-        self._tick(0)
         return answer
 
     def show_life(self, unseen_s: float) -> None:
         """What is being carried out goes on, and may show nothing for `unseen_s` seconds."""
-        self._tick(self._running, unseen_s)
+        if not self._overlap.show_life(unseen_s):
+            self._tick(self._running, unseen_s)
 
     def _tick(self, request: int, unseen_s: float = 0.0) -> None:
         self._ticks += 1
@@ -138,12 +194,10 @@ class Sessions:
         kwargs = valid_kwargs(found, order.spec.kwargs_json, self._data_root, self._files_root)
         split = valid_split(found, order.spec.split)
         start = f"{order.spec.environment}/{split}/{order.spec.seed}"
-        with self._chance.of_new(order.episode, order.spec.environment, start):
-            return self._begin(order, Episode(found(kwargs), kwargs), split)
-
-    def _begin(self, order: OpenEpisode, episode: Episode, split: str) -> Opened | Failed:
-        self._episodes[order.episode] = episode
-        shown = [episode.reset(order.spec.seed, split)]
+        alone = not found.capabilities.overlaps  # threads share the global generators
+        with self._chance.of_new(order.episode, order.spec.environment, start) if alone else nullcontext():
+            episode = self._episodes[order.episode] = Episode(found(kwargs), kwargs)
+            shown = [episode.reset(order.spec.seed, split)]
         return self._replay(order, episode, shown) or Opened(
             order.request,
             shown[-1],
@@ -151,6 +205,7 @@ class Sessions:
             tuple(seen.digest for seen in shown),
             episode.score,
             episode.warnings(),
+            episode.tools(),
         )
 
     def _replay(self, order: OpenEpisode, episode: Episode, shown: list[KeyedObservation]) -> Failed | None:
@@ -165,8 +220,9 @@ class Sessions:
             )
         for turn in range(len(actions) + 1):
             if turn > 0:
-                self._tick(order.request)
-                stepped = episode.step(order.request, actions[turn - 1], tokens[turn - 1])
+                self.show_life(0.0)
+                with self._chance.of(order.episode):
+                    stepped = episode.step(order.request, actions[turn - 1], tokens[turn - 1])
                 shown.append(stepped.observation)
                 if stepped.terminated or stepped.truncated:
                     over = f"actions: the episode is over after {turn} of {len(actions)}"
@@ -188,28 +244,21 @@ class Sessions:
         return stepped
 
     def _free(self, episode_id: int) -> None:
-        episode = self._episodes.pop(episode_id, None)
         self._chance.forget(episode_id)
-        if episode is None:
-            return
+        if episode_id in self._overlap:
+            self._overlap.end(episode_id, lambda: self._close(episode_id))
+        else:
+            self._close(episode_id)
+
+    def _close(self, episode_id: int) -> None:
         try:
-            episode.close()
+            if (episode := self._episodes.pop(episode_id, None)) is not None:
+                episode.close()
         except BaseException:
             logging.exception("environment failed to close episode %d", episode_id)
 
 
-def _receive(connection: socket.socket, length: int) -> bytes:
-    """Exactly `length` bytes; b"" where the other side closed."""
-    parts = bytearray()
-    while len(parts) < length:
-        chunk = connection.recv(min(length - len(parts), 1 << 20))
-        if not chunk:
-            return b""
-        parts += chunk
-    return bytes(parts)
-
-
-def serve(connection: socket.socket, sessions: Sessions, *, step_cpu_s: float = 0.0) -> None:
+def serve(line: Line, sessions: Sessions, *, step_cpu_s: float = 0.0) -> None:
     """Carry out orders until the connection closes.
 
     `step_cpu_s`: an order that uses more CPU time, by a quarter at most, ends this process by SIGPROF; 0: none does. A
@@ -218,13 +267,10 @@ def serve(connection: socket.socket, sessions: Sessions, *, step_cpu_s: float = 
     slack_s = step_cpu_s * CPU_SLACK
     set_again_s = slack_s / (os.cpu_count() or 1)  # threads on every core need this long to use the slack up
     timer_set = -math.inf
-    while head := _receive(connection, HEADER.size):
-        (length,) = HEADER.unpack(head)
-        if length > MAX_FRAME_BYTES:
-            raise ValueError(f"frame of {length} bytes is longer than {MAX_FRAME_BYTES}")
+    while body := _next_frame(line, sessions):
         ready: list[Answer] = []
         flushed = time.monotonic()
-        for order in orders(_receive(connection, length)):
+        for order in orders(body):
             if step_cpu_s and time.monotonic() - timer_set >= set_again_s:
                 signal.setitimer(signal.ITIMER_PROF, step_cpu_s + slack_s)
                 timer_set = time.monotonic()
@@ -232,10 +278,20 @@ def serve(connection: socket.socket, sessions: Sessions, *, step_cpu_s: float = 
             if answer is not None:
                 ready.append(answer)
             if ready and time.monotonic() - flushed > FLUSH_AFTER_S:
-                connection.sendall(frame(ready))
+                line.send(ready)
                 ready, flushed = [], time.monotonic()
         if ready:
-            connection.sendall(frame(ready))
+            line.send(ready)
+
+
+def _next_frame(line: Line, sessions: Sessions) -> bytes:
+    """The next orders. While threads are at work, those that hang are told of."""
+    while sessions.busy:
+        if hung := sessions.given_up():
+            line.send(hung)
+        if line.comes(within_s=LOOK_EVERY_S):
+            break
+    return line.receive()
 
 
 def _limit(config: WorkerConfig) -> None:
@@ -255,10 +311,17 @@ def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
     for descriptor in (connection_fd, progress_fd):
         os.set_inheritable(descriptor, False)  # else a child of an environment would keep the socket open
     with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
-        registry = Registry(config.environments, config.options)
-        sessions = Sessions(registry, page, data_root=config.data_root, files_root=config.files_root)
+        line = Line(connection)
+        sessions = Sessions(
+            Registry(config.environments, config.options),
+            page,
+            data_root=config.data_root,
+            files_root=config.files_root,
+            send=line.send,
+            step_timeout_s=config.step_timeout_s,
+        )
         set_reporter(sessions.show_life)
-        serve(connection, sessions, step_cpu_s=config.step_cpu_s)
+        serve(line, sessions, step_cpu_s=config.step_cpu_s)
 
 
 if __name__ == "__main__":

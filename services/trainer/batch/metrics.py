@@ -56,6 +56,7 @@ def batch_record(
         "length_mean": sums["steps"] / episodes,
         "invalid_share": sums["invalid_steps"] / steps,
         "cut_prompt_share": sums.get("cut_prompts", 0.0) / steps,
+        "context_overflows": _overflows(batch) / episodes,
         "judge_tokens": sum(episode.judge_tokens for group in batch.groups for episode in group.episodes),
         "failed_attempts": sum(max(episode.attempt for episode in group.episodes) - 1 for group in batch.groups),
         **_advantage_levels(sums, steps),
@@ -72,6 +73,10 @@ def batch_record(
         **_waits(batch, timing.wait_s),
         **_serving(timing.served, batch.number + 1),
     }
+
+
+def _overflows(batch: Batch) -> int:
+    return sum(episode.context_overflows for group in batch.groups for episode in group.episodes)
 
 
 def append_record(path: Path, record: dict[str, float]) -> None:

@@ -22,6 +22,7 @@ from services.kit.pulse import pulse_thread
 from services.trainer.celery_worker.hung_child import pulse_of_child
 from services.trainer.celery_worker.message_lease import kept_invisible
 from services.trainer.job.continuation import Continuation
+from services.trainer.metrics import metrics_file, publishing_thread
 from services.trainer.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def prepare_child(**_: object) -> None:
     signal.signal(signal.SIGUSR2, _drain)
     if settings.pulse_file is not None:
         pulse_thread(pulse_of_child(settings.pulse_file, os.getpid()))
+        publishing_thread(metrics_file(settings.pulse_file))
 
 
 def _drain(_number: int, _frame: FrameType | None) -> None:

@@ -20,13 +20,14 @@ from redis.exceptions import RedisError
 
 from services.kit.kombu_layout import body_arguments
 from services.kit.lifecycle import HEARTBEAT_S, announce, instance_name
-from services.kit.pulse import pulse
 from services.kit.redis import connect
+from services.kit.side_port import Check, NotReady, Sources, observed
 from services.kit.tasks import ending_the_process
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
 from services.trainer.celery_worker.hung_child import ChildWatch
 from services.trainer.celery_worker.pool import patient_pool
+from services.trainer.metrics import published
 from services.trainer.settings import Settings
 
 log = structlog.get_logger("trainer")
@@ -34,7 +35,7 @@ log = structlog.get_logger("trainer")
 
 def run_worker(app: Celery, settings: Settings) -> int:
     """Run until SIGTERM; returns the exit status, 0 after a drain."""
-    name, stop = instance_name("trainer"), threading.Event()
+    name, stop, draining = instance_name("trainer"), threading.Event(), threading.Event()
     worker = app.Worker(hostname=f"{name}@trainer", loglevel=settings.log_level, without_gossip=True,
                         without_mingle=True, without_heartbeat=True, quiet=True)  # fmt: skip
 
@@ -46,16 +47,16 @@ def run_worker(app: Celery, settings: Settings) -> int:
     def hung() -> str | None:
         return watch.look(patient_pool(worker).child_pids())
 
-    beat = ending_the_process(lambda: asyncio.run(_beat(settings, name, stop, complaint, hung)))
+    beat = ending_the_process(lambda: asyncio.run(_beat(settings, name, (stop, draining), complaint, hung)))
     beating = threading.Thread(target=beat, name="heartbeat", daemon=True)
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def ready(**_: object) -> None:
         beating.start()
-        announce("trainer", None, settings.address_file)
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def shutting_down(**_: object) -> None:
+        draining.set()
         for pid in patient_pool(worker).child_pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR2)
@@ -70,16 +71,24 @@ def run_worker(app: Celery, settings: Settings) -> int:
 async def _beat(
     settings: Settings,
     name: str,
-    stop: threading.Event,
+    ending: tuple[threading.Event, threading.Event],
     complaint: Callable[[], str | None],
     hung: Callable[[], str | None],
 ) -> None:
     def detail() -> dict[str, object]:
         return {"trouble": trouble} if (trouble := complaint()) else {}
 
+    async def pool_works() -> None:
+        if trouble := complaint():
+            raise NotReady(trouble)
+
+    stop, draining = ending
     async with connect(settings.redis_url) as redis:
         warnings, last = Warnings(redis, "trainer"), None
-        async with present(redis, "trainer", name, detail), pulse(settings.pulse_file):
+        checks: dict[str, Check] = {"redis": redis.ping, "pool": pool_works}
+        sources = Sources(checks, draining.is_set, passed_through=lambda: published(settings.pulse_file))
+        async with present(redis, "trainer", name, detail), observed(settings, sources) as metrics:
+            announce("trainer", None, settings.address_file, metrics)
             while not stop.is_set():
                 trouble = complaint()
                 if trouble and trouble != last:

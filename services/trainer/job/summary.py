@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import fmean
 
 import msgspec
 from redis.exceptions import ResponseError
 
 from services.contracts import keys
+from services.contracts.alarms import BY_NAME, sentence
 from services.contracts.events import Summarized
+from services.contracts.inert_steps import StepLevel, inert_streak
 from services.contracts.job import JobSpec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.states import JobState
@@ -27,6 +31,9 @@ from services.trainer.storage.checkpoint import write_hashes
 from services.trainer.storage.folders import write_durably
 from services.trainer.storage.progress import Progress
 
+ROWS_READ = 20
+"""Newest batches that are looked at for the summary."""
+
 
 def job_summary(
     job: str,
@@ -39,6 +46,7 @@ def job_summary(
     checkpoint: str | None,
     ranks: int = 1,
     device: str | None = None,
+    inert_step_level: str | None = None,
 ) -> JobSummary:
     """What the job says of itself. `success_before` and `success_after` come from evaluations of those labels."""
     before = find_result(evaluations, "before", 0)
@@ -76,6 +84,7 @@ def job_summary(
         seed=spec.training.seed,
         stale_max=totals.stale_max if batches else None,
         phases_s=progress.phases_s,
+        inert_step_level=inert_step_level,
         waits_s=progress.waits_s,
     )
 
@@ -105,11 +114,23 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
         checkpoint=session.folder.final.name if exported else None,
         ranks=session.settings.ranks,
         device=session.learner.device,
+        inert_step_level=inert_step_level(session.spec, session.folder.metrics),
     )
     await session.tracking.close(state)
     payload = summary.model_dump_json(indent=2).encode()
     await _last_write(session, state, "summary.json", lambda: write_durably(session.folder.summary, payload))
     await tell_end(session.events, summary, error)
+
+
+def inert_step_level(spec: JobSpec, metrics: Path) -> str | None:
+    """What the alarm of that name says of the last batches."""
+    try:
+        rows = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()[-ROWS_READ:]]
+    except (OSError, ValueError):  # the summary is written all the same
+        return None
+    streak, cause = inert_streak(StepLevel.of(spec), rows[::-1])
+    alarm = BY_NAME["inert_step_level"]
+    return sentence(alarm, streak, f"{cause}, {streak} batches in a row") if streak > alarm.above else None
 
 
 async def _warn_of_broken(session: Session, balance: Balance) -> None:

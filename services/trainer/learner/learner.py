@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
-from gigpo_core import LossConfig
+from gigpo_core import LossConfig, Turn
 from gigpo_core.kl import kl_estimate
 from gigpo_core.tokens import row_sums
 from services.contracts.job import JobSpec, WarmStart
@@ -120,13 +120,13 @@ class Learner:
         kind = self.model.device.type
         return torch.cuda.get_device_name() if kind == "cuda" else kind
 
-    def supervise(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], warmstart: WarmStart) -> Supervising:
+    def supervise(self, turns: Sequence[Turn], warmstart: WarmStart) -> Supervising:
         """Raise the likelihood of the responses given their prompts; then optimizer and reference start afresh.
 
         A warm start that is not driven to its end leaves the policy half-way: make the learner anew.
 
         Args:
-            pairs: (prompt_ids, response_ids), the stop token included; drawn from with replacement.
+            turns: a response each, the stop token included; drawn from with replacement.
 
         Yields:
             (optimizer step from 1, mean negative log-likelihood per token) after each step.
@@ -136,12 +136,11 @@ class Learner:
             `warmstart_steps`, `warmstart_rows`.
 
         Raises:
-            RowsError: no pairs, or an empty prompt or response.
+            RowsError: no turns, or an empty prompt or response.
         """
-        if not pairs or not all(prompt and response for prompt, response in pairs):
-            raise RowsError(f"want pairs of a prompt and a response, got {len(pairs)} pairs or an empty one")
-        rows = TokenRows([prompt for prompt, _ in pairs], [response for _, response in pairs])
-        report = yield from supervise(self._scorer, rows, warmstart, self._generator)
+        if not turns or not all(0 < turn.start < turn.stop for turn in turns):
+            raise RowsError(f"want turns of a prompt and a response, got {len(turns)} turns or an empty one")
+        report = yield from supervise(self._scorer, TokenRows(turns), warmstart, self._generator)
         self._start_afresh()
         return report
 
@@ -167,7 +166,7 @@ class Learner:
         Raises:
             LearnerError: the job has no reference, because beta is 0.
         """
-        tokens = TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
+        tokens = TokenRows([row.turn for row in rows])
         current, _ = self._scorer.constants(tokens)
         k1 = kl_estimate(current.double(), self._under_reference(tokens).double(), "k1")
         sums: list[float] = row_sums(k1, tokens.token_row, len(rows)).tolist()
@@ -202,7 +201,7 @@ class Learner:
         rate = learning_rate(training, batch_index)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        whole = columns.group if loss.row.whole_groups else None
+        whole = columns.group if loss.row.whole_groups else columns.rows.conversation
         steps = [
             self._step(columns.select(part), loss)
             for _ in range(algorithm.num_iterations)
@@ -214,7 +213,7 @@ class Learner:
             **_means(steps),
             "learning_rate": rate,
             "trained_rows": float(len(columns.advantage)),
-            "unique_rows_share": len({(row.prompt_ids, row.response_ids) for row in rows}) / len(rows),
+            "unique_rows_share": everything.rows.different / len(rows),
             "trained_tokens": float(columns.rows.tokens),
             "optimizer_steps": float(self.optimizer_steps),
         }

@@ -61,16 +61,16 @@ class Scorer:
     def idle(self) -> Tensor:
         """A forward that the other ranks wait for, of a rank that has no rows left: 0, with a gradient of 0."""
         ids = torch.zeros(1, 2, dtype=torch.int64, device=self.model.device)
-        logprob, _ = self.policy(ids, ids.new_ones(1), "skip")
-        nothing: Tensor = logprob.sum() * 0.0
-        return nothing
+        logprob: Tensor = self.policy(ids, ids.new_ones(1), "skip")[0]
+        return logprob.sum() * 0.0
 
     def score(self, rows: TokenRows, micro: MicroBatch, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
         """(log-probability, entropy in nats) float32 [T] of the tokens of `micro`'s rows, on the model's device."""
-        chosen, device = micro.sequence_row, self.model.device
-        ids = pad_sequence([rows.ids[row] for row in chosen.tolist()], batch_first=True)
-        length = rows.response_length[chosen]
-        first = torch.arange(len(chosen)) * ids.shape[1] + rows.prompt_length[chosen]
+        device = self.model.device
+        ends = [(row, rows.turns[row].stop) for row in micro.sequence_row.tolist()]
+        ids = pad_sequence([rows.ids[row][:stop] for row, stop in ends], batch_first=True)
+        length = rows.response_length[micro.span_row]
+        first = micro.span_sequence * ids.shape[1] + rows.prompt_length[micro.span_row]
         target_at = on_device(spans(first, length), device)
         micro = replace(micro, token_index=on_device(micro.token_index, device))
         logprob, spread = self.policy(on_device(ids, device), target_at, entropy)

@@ -6,9 +6,10 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from gigpo_core import Turn
 from services.contracts.job import WarmStart
 from services.contracts.policy import PolicyProbe
-from services.trainer.learner.rows import Pair, Row
+from services.trainer.learner.rows import Row
 
 Supervising = Generator[tuple[int, float], None, dict[str, float]]
 """Yields (optimizer step from 1, mean negative log-likelihood per token); returns the report."""
@@ -22,7 +23,7 @@ class TrainsPolicy(Protocol):
     @property
     def device(self) -> str: ...
 
-    def supervise(self, pairs: Sequence[Pair], warmstart: WarmStart) -> Supervising: ...
+    def supervise(self, turns: Sequence[Turn], warmstart: WarmStart) -> Supervising: ...
 
     def mismatch(self, rows: Sequence[Row]) -> dict[str, float]: ...
 

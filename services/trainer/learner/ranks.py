@@ -38,7 +38,7 @@ class Ranks:
 
     def share(self, rows: TokenRows, group: Tensor | None = None) -> Tensor:
         """int64 [M], ascending: the rows that this rank forwards. See `dealt`."""
-        return torch.arange(len(rows.prompts)) if self.mesh is None else dealt(rows, self.number, group)[self.mine]
+        return torch.arange(len(rows.turns)) if self.mesh is None else dealt(rows, self.number, group)[self.mine]
 
     def rounds(self, plan: Sequence[MicroBatch]) -> Iterator[MicroBatch | None]:
         """This rank's micro-batches, then None for each that another rank has more: all run the same number."""
@@ -85,11 +85,11 @@ def joined(shard_ranks: int) -> Ranks:
     if not dist.is_initialized():
         return ALONE
     number, device = dist.get_world_size(), "cuda" if torch.cuda.is_available() else "cpu"
-    if shard_ranks == number:
-        mesh = init_device_mesh(device, (number,))
-    else:
-        mesh = init_device_mesh(device, (number // shard_ranks, shard_ranks), mesh_dim_names=("copy", "shard"))
-    return Ranks(number, dist.get_rank(), mesh)
+    shape: tuple[int, ...] = (number,)
+    names: tuple[str, ...] = ("shard",)
+    if shard_ranks < number:
+        shape, names = (number // shard_ranks, shard_ranks), ("copy", "shard")
+    return Ranks(number, dist.get_rank(), init_device_mesh(device, shape, mesh_dim_names=names))
 
 
 def dealt(rows: TokenRows, number: int, group: Tensor | None = None) -> list[Tensor]:

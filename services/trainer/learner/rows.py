@@ -1,4 +1,7 @@
-"""Rows for the optimizer, made from the ledger's payloads: one row is one agent step with its advantage."""
+"""Rows for the optimizer, made from the ledger's payloads: one row is one agent step with its advantage.
+
+The steps of a conversation hold one sequence, which is forwarded once; each is a response of its own in it.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gigpo_core import Turn
 from services.contracts.arrays import unpack_float32, unpack_float64, unpack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step
 from services.trainer.learner.errors import RowsError
 
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
-"""(prompt_ids, response_ids)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model turn as it was sampled; R >= 1 response tokens."""
+    """One model turn as it was sampled; P >= 1 prompt tokens, R >= 1 response tokens, the stop token included."""
 
-    prompt_ids: tuple[int, ...]
-    """[P], P >= 1."""
-    response_ids: tuple[int, ...]
-    """[R], the stop token included."""
+    turn: Turn
+    """Rows of one conversation hold one `ids` object."""
     rollout_logprobs: tuple[float, ...]
     """[R], natural logarithm under the distribution the engine sampled from."""
     versions: tuple[int, ...]
@@ -32,6 +31,16 @@ class Row:
     """The group whose episodes the step is compared with."""
     finished: bool = True
     """False: the response was cut at max_completion_length."""
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """[P]: all that the policy saw."""
+        return self.turn.prompt
+
+    @property
+    def response_ids(self) -> tuple[int, ...]:
+        """[R]."""
+        return self.turn.response
 
 
 def rows_of(episodes: Sequence[Episode], scored: ScoredGroup) -> list[Row]:
@@ -45,24 +54,46 @@ def rows_of(episodes: Sequence[Episode], scored: ScoredGroup) -> list[Row]:
     advantages = unpack_float64(scored.advantage)
     if len(advantages) != len(steps):
         raise RowsError(f"group {scored.group_id}: want {len(steps)} advantages, one per step, got {len(advantages)}")
-    named = zip(steps, advantages, strict=True)
-    return [_row(name, step, advantage, scored.group_id) for (name, step), advantage in named]
+    named = zip(steps, turns_of([step for _, step in steps]), advantages, strict=True)
+    return [_row(name, step, turn, advantage, scored.group_id) for (name, step), turn, advantage in named]
 
 
-def supervised_pairs(episodes: Sequence[Episode]) -> list[Pair]:
-    """(prompt_ids, response_ids) of every step with a valid action, in the order given, then by step_index.
+def turns_of(steps: Sequence[Step]) -> list[Turn]:
+    """Each step within its sequence; steps of any number of episodes, each episode's in order.
+
+    Raises:
+        RowsError: the first step of an episode continues another.
+    """
+    sequences: list[list[int]] = []
+    places: list[tuple[int, int, int]] = []
+    for step in steps:
+        if not step.continues:
+            sequences.append([])
+        elif step.step_index == 0:
+            raise RowsError("want a first step that begins a conversation, got one that continues another")
+        ids = sequences[-1]
+        ids += unpack_int32(step.prompt_ids)
+        start = len(ids)
+        ids += unpack_int32(step.response_ids)
+        places.append((len(sequences) - 1, start, len(ids)))
+    whole = [tuple(ids) for ids in sequences]
+    return [Turn(whole[number], start, stop) for number, start, stop in places]
+
+
+def supervised_turns(episodes: Sequence[Episode]) -> list[Turn]:
+    """Every step with a valid action, in the order given, then by step_index.
 
     Raises:
         RowsError: a step holds no prompt or no response.
     """
-    pairs: list[Pair] = []
+    turns: list[Turn] = []
     for episode in episodes:
-        for step in sorted(episode.steps, key=lambda step: step.step_index):
+        steps = sorted(episode.steps, key=lambda step: step.step_index)
+        for step, turn in zip(steps, turns_of(steps), strict=True):
             if step.action_valid:
                 name = f"episode {episode.episode_id} step {step.step_index}"
-                row = _row(name, step, 0.0, episode.group_id)
-                pairs.append((row.prompt_ids, row.response_ids))
-    return pairs
+                turns.append(_row(name, step, turn, 0.0, episode.group_id).turn)
+    return turns
 
 
 def _ordered_steps(episodes: Sequence[Episode], group_id: str) -> list[tuple[str, Step]]:
@@ -74,21 +105,21 @@ def _ordered_steps(episodes: Sequence[Episode], group_id: str) -> list[tuple[str
     return [(f"episode {group_id}/{k} step {i}", placed[k, i]) for k, i in sorted(placed)]
 
 
-def _row(name: str, step: Step, advantage: float, group_id: str) -> Row:
+def _row(name: str, step: Step, turn: Turn, advantage: float, group_id: str) -> Row:
     row = Row(
-        prompt_ids=tuple(unpack_int32(step.prompt_ids)),
-        response_ids=tuple(unpack_int32(step.response_ids)),
+        turn=turn,
         rollout_logprobs=tuple(unpack_float32(step.logprobs)),
         versions=tuple(unpack_int32(step.versions)),
         advantage=advantage,
         group_id=group_id,
         finished=step.finish_reason != "length",
     )
-    if not row.prompt_ids or not row.response_ids:
-        raise RowsError(f"{name}: want a prompt and a response, got {len(row.prompt_ids)} and {len(row.response_ids)}")
-    if not len(row.response_ids) == len(row.rollout_logprobs) == len(row.versions):
+    said = turn.stop - turn.start
+    if not step.prompt_ids or not turn.start or not said:
+        raise RowsError(f"{name}: want a prompt and a response, got {len(step.prompt_ids) // 4} and {said}")
+    if not said == len(row.rollout_logprobs) == len(row.versions):
         raise RowsError(
-            f"{name}: want a log-probability and a version per response token, got {len(row.response_ids)} tokens, "
+            f"{name}: want a log-probability and a version per response token, got {said} tokens, "
             f"{len(row.rollout_logprobs)} log-probabilities, {len(row.versions)} versions"
         )
     if not all(map(math.isfinite, (*row.rollout_logprobs, advantage))):

@@ -30,7 +30,7 @@ def supervise(scorer: Scorer, rows: TokenRows, warmstart: WarmStart, generator: 
     history: list[float] = []
     for step in range(warmstart.warmstart_steps):
         optimizer.param_groups[0]["lr"] = supervised_learning_rate(warmstart, step)
-        drawn = torch.randint(len(rows.prompts), (warmstart.warmstart_batch_size,), generator=generator)
+        drawn = torch.randint(len(rows.turns), (warmstart.warmstart_batch_size,), generator=generator)
         history.append(_accumulate(scorer, rows.select(drawn)))
         step_weights(optimizer, weights, MAX_GRAD_NORM)
         yield step + 1, history[-1]
@@ -38,7 +38,7 @@ def supervise(scorer: Scorer, rows: TokenRows, warmstart: WarmStart, generator: 
         "warmstart_nll_first": _mean(history[:REPORT_STEPS]),
         "warmstart_nll": _mean(history[-REPORT_STEPS:]),
         "warmstart_steps": float(len(history)),
-        "warmstart_rows": float(len(rows.prompts)),
+        "warmstart_rows": float(len(rows.turns)),
     }
 
 

@@ -9,35 +9,54 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from gigpo_core import MicroBatch, plan_micro_batches
+from gigpo_core import MicroBatch, Turn, plan_micro_batches
 
 
 @dataclass(frozen=True)
 class TokenRows:
     """N rows' tokens. Flat columns over their T response tokens stand row after row."""
 
-    prompts: Sequence[Sequence[int]]
-    responses: Sequence[Sequence[int]]
+    turns: Sequence[Turn]
 
     @cached_property
     def ids(self) -> list[Tensor]:
-        """int64 [P + R] of each row."""
-        return [torch.tensor([*p, *r]) for p, r in zip(self.prompts, self.responses, strict=True)]
+        """int64 [L] of each row's sequence; rows of one conversation have one tensor."""
+        made: dict[int, Tensor] = {}
+        for turn in self.turns:
+            if id(turn.ids) not in made:
+                made[id(turn.ids)] = torch.tensor(turn.ids)
+        return [made[id(turn.ids)] for turn in self.turns]
 
     @cached_property
     def prompt_length(self) -> Tensor:
         """int64 [N]."""
-        return torch.tensor([len(prompt) for prompt in self.prompts], dtype=torch.int64)
+        return torch.tensor([turn.start for turn in self.turns], dtype=torch.int64)
 
     @cached_property
     def response_length(self) -> Tensor:
         """int64 [N]."""
-        return torch.tensor([len(response) for response in self.responses], dtype=torch.int64)
+        return torch.tensor([turn.stop - turn.start for turn in self.turns], dtype=torch.int64)
 
     @cached_property
     def token_row(self) -> Tensor:
         """int64 [T]: the row of each response token."""
-        return torch.repeat_interleave(torch.arange(len(self.prompts)), self.response_length)
+        return torch.repeat_interleave(torch.arange(len(self.turns)), self.response_length)
+
+    @cached_property
+    def conversation(self) -> Tensor | None:
+        """int64 [N]: rows with one number share a sequence; None: each row stands alone."""
+        numbers: dict[int, int] = {}
+        column = [numbers.setdefault(id(turn.ids), len(numbers)) for turn in self.turns]
+        places = {(number, turn.start) for number, turn in zip(column, self.turns, strict=True)}
+        return torch.tensor(column) if len(numbers) < len(places) else None
+
+    @property
+    def different(self) -> int:
+        """How many rows differ in prompt or response."""
+        numbers: dict[tuple[int, ...], int] = {}
+        known = {id(turn.ids): turn.ids for turn in self.turns}
+        number = {name: numbers.setdefault(ids, len(numbers)) for name, ids in known.items()}
+        return len({(number[id(turn.ids)], turn.start, turn.stop) for turn in self.turns})
 
     @property
     def tokens(self) -> int:
@@ -47,7 +66,7 @@ class TokenRows:
     def select(self, rows: Tensor) -> TokenRows:
         """These rows alone, in the order of `rows` int64 [M]."""
         chosen = rows.tolist()
-        part = TokenRows([self.prompts[row] for row in chosen], [self.responses[row] for row in chosen])
+        part = TokenRows([self.turns[row] for row in chosen])
         part.__dict__["ids"] = [self.ids[row] for row in chosen]  # fills the cached property: no second conversion
         return part
 
@@ -57,14 +76,13 @@ class TokenRows:
         return spans(first, self.response_length[rows])
 
     def plan(self, token_budget: int, group: Tensor | None = None) -> list[MicroBatch]:
-        """Micro-batches of rows of like length, each different sequence once.
+        """Micro-batches of sequences of like length, each different one once.
 
         Args:
             group: int64 [N]: rows of one group share a micro-batch, whatever the budget; None: they need not.
         """
         return plan_micro_batches(
-            self.prompts,
-            self.responses,
+            self.turns,
             token_budget=token_budget,
             layout="padded",
             row_group=None if group is None else group.tolist(),

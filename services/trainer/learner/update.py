@@ -132,7 +132,7 @@ def token_mask(spec: JobSpec) -> TokenMask:
 
 def columns_of(rows: Sequence[Row], scorer: Scorer, entropy: Entropy = "skip") -> Columns:
     """The batch with old log-probabilities under the scorer's weights; no reference yet."""
-    tokens = TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
+    tokens = TokenRows([row.turn for row in rows])
     old, spreads = scorer.constants(tokens, entropy)
     groups = {name: number for number, name in enumerate(dict.fromkeys(row.group_id for row in rows))}
     return Columns(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from gigpo_core import Turn
 from services.contracts import ids
 from services.contracts.events import Phase
 from services.contracts.ids import Purpose
@@ -14,7 +15,7 @@ from services.contracts.summary import EvaluationResult
 from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.settlement import Settlement, SettlementKind
-from services.trainer.learner.rows import Pair, supervised_pairs
+from services.trainer.learner.rows import supervised_turns
 from services.trainer.phases.one_off_groups import consume_gathered, gather
 from services.trainer.phases.phase_progress import PhaseProgress
 from services.trainer.session.saving import save_checkpoint
@@ -32,10 +33,10 @@ async def warm_start(session: Session, warmstart: WarmStart) -> None:
         return
     started = time.monotonic()
     payloads = await _gather_steps(session, warmstart)
-    pairs = supervised_pairs([episode for payload in payloads for episode in payload.episodes])
-    if not pairs:
+    turns = supervised_turns([episode for payload in payloads for episode in payload.episodes])
+    if not turns:
         raise JobFailed("warm start: the random actor played no valid step")
-    report = await _learn(session, warmstart, pairs[: warmstart.warmstart_rows])
+    report = await _learn(session, warmstart, turns[: warmstart.warmstart_rows])
     session.progress.warmstarted = True
     session.progress.spend("warmstart", time.monotonic() - started)
     await session.events.phase(Phase.WARMSTART, **report)
@@ -69,11 +70,11 @@ async def _gather_steps(session: Session, warmstart: WarmStart) -> list[Payload]
     return payloads
 
 
-async def _learn(session: Session, warmstart: WarmStart, pairs: list[Pair]) -> dict[str, float]:
+async def _learn(session: Session, warmstart: WarmStart, turns: list[Turn]) -> dict[str, float]:
     total = warmstart.warmstart_steps
     progress = PhaseProgress(session.events, Phase.WARMSTART, total, "optimizer steps", doing="learning")
     await progress.reached(0)
-    steps = session.learner.supervise(pairs, warmstart)
+    steps = session.learner.supervise(turns, warmstart)
     while True:
         try:
             done, _ = next(steps)

@@ -62,22 +62,22 @@ class Learners:
 
     @answer.register
     def _(self, request: messages.Mismatch) -> AnyAnswer:
-        return Done(figures=self._open[request.learner].mismatch(request.rows))
+        return Done(figures=self._open[request.learner].mismatch(request.rows.unpacked()))
 
     @answer.register
     def _(self, request: messages.Divergence) -> AnyAnswer:
-        return Done(numbers=self._open[request.learner].divergence(request.rows))
+        return Done(numbers=self._open[request.learner].divergence(request.rows.unpacked()))
 
     @answer.register
     def _(self, request: messages.TrainBatch) -> AnyAnswer:
         learner = self._open[request.learner]
-        figures = learner.train_batch(request.rows, request.batch_index)
+        figures = learner.train_batch(request.rows.unpacked(), request.batch_index)
         return Done(optimizer_steps=learner.optimizer_steps, figures=figures)
 
     @answer.register
     def _(self, request: messages.Supervise) -> AnyAnswer:
         learner, warmstart = self._open[request.learner], WarmStart.model_validate_json(request.warmstart)
-        self._supervising[request.learner] = learner.supervise(request.pairs, warmstart)
+        self._supervising[request.learner] = learner.supervise(request.turns.unpacked(), warmstart)
         return Done()
 
     @answer.register

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from gigpo_core import Turn
 from services.contracts.job import JobSpec, WarmStart
 from services.contracts.policy import PolicyProbe
 from services.trainer.learner import errors
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.port import Supervising
-from services.trainer.learner.rows import Pair, Row
+from services.trainer.learner.rows import Row
 from services.trainer.ranks import messages
 from services.trainer.ranks.group import RankGroup
-from services.trainer.ranks.messages import AnyRequest, Done, NotWritten, Refused, Stepped
+from services.trainer.ranks.messages import AnyRequest, Done, NotWritten, Refused, Rows, Stepped, Turns
 
 KINDS = {kind.__name__: kind for kind in (errors.RowsError, errors.MismatchError, errors.StateError)}
 
@@ -26,20 +27,20 @@ class LearnerOnRanks:
         self.optimizer_steps = 0
         self.device = self._done(messages.Open(number, spec.model_dump_json().encode(), str(folder))).device
 
-    def supervise(self, pairs: Sequence[Pair], warmstart: WarmStart) -> Supervising:
-        self._done(messages.Supervise(self._number, list(pairs), warmstart.model_dump_json().encode()))
+    def supervise(self, turns: Sequence[Turn], warmstart: WarmStart) -> Supervising:
+        self._done(messages.Supervise(self._number, Turns.of(turns), warmstart.model_dump_json().encode()))
         while isinstance(answer := self._ask(messages.Step(self._number)), Stepped):
             yield answer.step, answer.nll
         return answer.figures
 
     def mismatch(self, rows: Sequence[Row]) -> dict[str, float]:
-        return self._done(messages.Mismatch(self._number, list(rows))).figures
+        return self._done(messages.Mismatch(self._number, Rows.of(rows))).figures
 
     def divergence(self, rows: Sequence[Row]) -> list[float]:
-        return self._done(messages.Divergence(self._number, list(rows))).numbers
+        return self._done(messages.Divergence(self._number, Rows.of(rows))).numbers
 
     def train_batch(self, rows: Sequence[Row], batch_index: int) -> dict[str, float]:
-        done = self._done(messages.TrainBatch(self._number, list(rows), batch_index))
+        done = self._done(messages.TrainBatch(self._number, Rows.of(rows), batch_index))
         self.optimizer_steps = done.optimizer_steps
         return done.figures
 

@@ -4,12 +4,53 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
-from services.trainer.learner.rows import Pair, Row
+from gigpo_core import Turn
+from services.trainer.learner.rows import Row
 
 _LENGTH = struct.Struct("<Q")
+NO_TURN = Turn((), 0, 0)
+
+
+class Turns(msgspec.Struct, frozen=True):
+    """Turns whose sequences travel once each, and are shared by the same turns on the other side."""
+
+    sequences: list[tuple[int, ...]]
+    places: list[tuple[int, int, int]]
+    """Of each turn: the number of its sequence, start, stop."""
+
+    @classmethod
+    def of(cls, turns: Sequence[Turn]) -> Turns:
+        """To send."""
+        numbers: dict[int, int] = {}
+        places = [(numbers.setdefault(id(turn.ids), len(numbers)), turn.start, turn.stop) for turn in turns]
+        known = {id(turn.ids): turn.ids for turn in turns}
+        return cls([known[name] for name in numbers], places)
+
+    def unpacked(self) -> list[Turn]:
+        """As they were."""
+        return [Turn(self.sequences[number], start, stop) for number, start, stop in self.places]
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """Rows of a batch."""
+
+    turns: Turns
+    rest: list[Row]
+    """Without their turns."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Rows:
+        """To send."""
+        return cls(Turns.of([row.turn for row in rows]), [replace(row, turn=NO_TURN) for row in rows])
+
+    def unpacked(self) -> list[Row]:
+        """As they were."""
+        return [replace(row, turn=turn) for row, turn in zip(self.rest, self.turns.unpacked(), strict=True)]
 
 
 class Request(msgspec.Struct, tag=True, frozen=True):
@@ -45,22 +86,22 @@ class Probe(Request, frozen=True):
 
 
 class Mismatch(Request, frozen=True):
-    rows: list[Row]
+    rows: Rows
 
 
 class Divergence(Request, frozen=True):
-    rows: list[Row]
+    rows: Rows
 
 
 class TrainBatch(Request, frozen=True):
-    rows: list[Row]
+    rows: Rows
     batch_index: int
 
 
 class Supervise(Request, frozen=True):
     """Begin; each step is asked for by `Step`."""
 
-    pairs: list[Pair]
+    turns: Turns
     warmstart: bytes
     """JSON of a `WarmStart`."""
 

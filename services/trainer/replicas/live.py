@@ -22,3 +22,8 @@ async def live_replicas(redis: Redis) -> dict[str, ReplicaStatus]:
         with suppress(ValidationError):
             live[name] = ReplicaStatus.model_validate_json(row)
     return live
+
+
+async def any_starts(redis: Redis, job: str) -> bool:
+    """Whether a live replica starts its engine for the job: it ends a start that hangs, or fails again, by itself."""
+    return any(one.job_id == job and one.state == "starting" for one in (await live_replicas(redis)).values())

@@ -18,6 +18,7 @@ from services.kit.values import hash_value, string_value
 from services.ledger import StaleEpoch
 from services.trainer.errors import JobFailed
 from services.trainer.learner.files import whole_folder
+from services.trainer.replicas.live import any_starts
 from services.trainer.replicas.refusals import last_refusal, raise_when_refused
 from services.trainer.replicas.room import check_capacity, check_room
 from services.trainer.session.deadline import Deadline
@@ -48,7 +49,7 @@ async def publish_policy(session: Session) -> PolicyAck:
         The word of a replica that serves it, or a later one.
 
     Raises:
-        JobFailed: no replica acknowledged it within ack_timeout_s, or it is refused for good.
+        JobFailed: no replica acknowledged it within ack_timeout_s, starts of engines aside, or it is refused for good.
         NoReplicaFree: each live one serves another job, or none came up within ack_timeout_s.
         StaleEpoch, CancelRequested, PauseRequested, DrainRequested.
     """
@@ -106,7 +107,9 @@ async def _published_version(session: Session) -> int:
 async def _wait_for_ack(session: Session, version: int) -> PolicyAck:
     deadline, next_check = Deadline(session.settings.ack_timeout_s), time.monotonic() + COMMAND_POLL_S
     while not (serving := [ack for ack in await acks(session.redis, session.job) if ack.version >= version]):
-        if deadline.passed:
+        if deadline.passed and await any_starts(session.redis, session.job):
+            deadline.restart()  # a large model takes as long as it takes
+        elif deadline.passed:
             await check_capacity(session.redis, session.job)
             cause = await last_refusal(session.redis, session.job, version)
             raise JobFailed(

@@ -71,9 +71,9 @@ class Trouble:
     end: Callable[[Redis, ApiProcess, str], object]
 
 
-def _batches(api: ApiProcess, job: str, first: int, rows: int, count: int) -> None:
+def _batches(api: ApiProcess, job: str, first: int, rows: int, count: int, **more: float) -> None:
     for batch in range(first, first + count):
-        api.say(job, "metrics", batch=batch, trained_rows=rows, success=0.2)
+        api.say(job, "metrics", batch=batch, trained_rows=rows, success=0.2, **more)
 
 
 def _opened(job: str) -> dict[str, bytes]:
@@ -83,6 +83,8 @@ def _opened(job: str) -> dict[str, bytes]:
     return {"p": encode(group)}
 
 
+SECTIONS = {"oldest_pending": SOON, "inert_step_level": {"algorithm": {"advantage_estimator": "gigpo"}}}
+"""What a job needs for some of the alarms."""
 TROUBLES = {
     "ledger_imbalance": Trouble(
         lambda redis, _, job: redis.hset(keys.ledger(job), "opened", 5),
@@ -107,6 +109,10 @@ TROUBLES = {
     "zero_variance_streak": Trouble(
         lambda _, api, job: _batches(api, job, 0, 0, 5), lambda _, api, job: _batches(api, job, 5, 9, 1)
     ),
+    "inert_step_level": Trouble(
+        lambda _, api, job: _batches(api, job, 0, 9, 5, step_group_share_1=0.99),
+        lambda _, api, job: _batches(api, job, 5, 9, 1, step_group_share_1=0.2),
+    ),
 }
 
 
@@ -114,7 +120,7 @@ TROUBLES = {
 def test_an_alarm_of_a_job_is_raised_once_and_cleared_when_it_is_over(
     http: httpx.Client, redis: Redis, api: ApiProcess, name: str
 ) -> None:
-    job, other = running(api, http, **(SOON if name == "oldest_pending" else {})), running(api, http)
+    job, other = running(api, http, **SECTIONS.get(name, {})), running(api, http)
     TROUBLES[name].begin(redis, api, job)
     wait_until(lambda: alarms(http, name))
     (alarm,) = alarms(http, name)

@@ -62,6 +62,42 @@ def test_a_model_on_the_hub_must_be_long_enough_for_the_job(allowed: httpx.Clien
     )
 
 
+def test_what_the_tokenizer_of_a_model_on_the_hub_cannot_do_is_said_at_submission(allowed: httpx.Client) -> None:
+    document = {"model": {"model": NAME}, "environment": {"chat_template_kwargs": {"enable_thinking": False}}}
+    answer = allowed.post("/v1/jobs", json=document)
+    assert answer.json()["errors"] == [
+        {
+            "field": "model.model",
+            "message": "chat_template_kwargs: want a tokenizer with a chat template, got enable_thinking without one",
+        }
+    ]
+
+
+def test_an_adapter_or_a_missing_shard_on_the_hub_is_said(
+    redis_server: str, env_address: str, tmp_path: Path, hub: Hub
+) -> None:
+    folder = tmp_path / "adapted"
+    folder.mkdir()
+    for name, content in hub.files.items():
+        if "/" not in name:
+            (folder / name).write_bytes(content)
+    index = b'{"weight_map": {"x": "model-2.safetensors"}}'
+    said = {
+        "adapter_config.json": "holds adapter_config.json; want a whole model without an adapter beside it",
+        "model.safetensors.index.json": "lacks model-2.safetensors, which its model.safetensors.index.json names",
+    }
+    for name, sentence in said.items():
+        (folder / name).write_bytes(index)
+        with hub_server("Odd/Model", folder) as odd:
+            settings = {"API_HUB_MODELS": "true", "HF_ENDPOINT": odd.url, "HF_HOME": str(tmp_path / "home")}
+            with (
+                running_api(tmp_path / "data", redis_server, env_address, **settings) as api,
+                httpx.Client(base_url=api.url, timeout=60) as http,
+            ):
+                assert refusal(http, {"model": "Odd/Model"}) == f"model.model: Odd/Model on the hub {sentence}"
+        (folder / name).unlink()
+
+
 def test_what_the_hub_does_not_have_is_said(allowed: httpx.Client, hub: Hub) -> None:
     assert refusal(allowed, {"model": "Tiny/None"}) == (
         f"model.model: no such model on the hub ({hub.url}), and no such folder: Tiny/None"
@@ -85,7 +121,8 @@ def test_what_is_no_model_in_safetensors_is_refused(
             httpx.Client(base_url=api.url, timeout=30) as http,
         ):
             assert refusal(http, {"model": "Old/Pickle"}) == (
-                "model.model: Old/Pickle on the hub lacks tokenizer.json, *.safetensors; want a model with safetensors"
+                "model.model: Old/Pickle on the hub lacks tokenizer.json, tokenizer_config.json, *.safetensors; want a "
+                "model with safetensors"
             )
 
 

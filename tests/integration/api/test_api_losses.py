@@ -105,7 +105,8 @@ def test_a_running_job_whose_trainer_died_and_whose_message_is_gone_goes_on(
 
 def test_a_queued_job_says_which_trainer_it_waits_for(api: ApiProcess, http: httpx.Client, forgetful: Redis) -> None:
     first, second = submitted(http), submitted(http)
-    wait_until(lambda: reason(http, first) == reason(http, second) == "waits for a trainer: none is running")
+    none = "waits for a trainer: none is running"
+    wait_until(lambda: (reason(http, first), reason(http, second)) == (none, f"{none}; jobs before it: 1"))
     with trainer_process(api.redis_url, api.data_dir):
         wait_until(lambda: reason(http, second) == "waits for a trainer: all 1 are at work")
         told = http.get(f"/v1/jobs/{second}/events", params={"follow": False}).text

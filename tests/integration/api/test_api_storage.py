@@ -25,6 +25,7 @@ from services.api.sql.tables import Base, EventRow, IdempotencyRow, JobRow
 from services.api.sync import lost_dispatches
 from services.api.sync.dispatch import Dispatcher
 from services.api.sync.event_bus import News
+from services.api.sync.fair_queue import FairQueue
 from services.api.sync.lost_dispatches import Losses
 from services.api.sync.observer import Observer
 from services.api.sync.reconciler import Reconciler
@@ -233,8 +234,9 @@ def told(redis: Redis) -> Told:
 
 
 @pytest.fixture
-def reconciler(database: Database, told: Told) -> Reconciler:
-    return Reconciler(database, told, LOG, interval_s=1.0)
+def reconciler(database: Database, told: Told, redis: Redis) -> Reconciler:
+    queue = FairQueue(redis, redis, database)
+    return Reconciler(database, told, queue, LOG, interval_s=1.0)
 
 
 async def test_a_resume_that_comes_while_the_dispatch_is_noted_is_not_lost(

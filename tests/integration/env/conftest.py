@@ -18,6 +18,7 @@ def settings() -> Callable[..., Settings]:
     def make(**changed: Any) -> Settings:
         extra = {
             "faulty": "faulty_environment:Faulty",
+            "overlapping": "faulty_environment:Overlapping",
             "moderate": "faulty_environment:Moderate",
             "unthreaded": "faulty_environment:Unthreaded",
         }

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,11 @@ class Faulty(Environment):
             Path(rest + ".reached").touch()
             while not Path(rest).exists():
                 time.sleep(0.01)
+        elif verb == "meet":  # others, as many as said, who come here while this one waits
+            folder, wanted = rest.split()
+            Path(folder, str(id(self))).touch()
+            while len(os.listdir(folder)) < int(wanted):
+                time.sleep(0.01)
         elif verb == "panic":
             raise PanicException(rest)
         elif verb == "cancel":
@@ -138,3 +144,24 @@ class Unthreaded(Faulty):
     """Has workers of its own, as what it stands on is shared by a process."""
 
     capabilities = Capabilities(thread_safe=False)
+
+
+class Overlapping(Faulty):
+    """Its sessions have a thread each."""
+
+    capabilities = Capabilities(overlaps=True)
+
+    def __init__(self, kwargs: EnvironmentKwargs) -> None:
+        super().__init__(kwargs)
+        self.threads = {threading.get_ident()}
+
+    def do(self, action: str) -> None:
+        self.threads.add(threading.get_ident())
+        super().do(action)
+
+    def seen(self) -> Observation:
+        return Observation(text=f"{super().seen().text}, {len(self.threads)} thread")
+
+    def close(self) -> None:
+        if not self.threads >= {threading.get_ident()}:
+            os._exit(4)

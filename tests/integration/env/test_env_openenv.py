@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -34,7 +36,9 @@ def echo() -> Iterator[str]:
     command = [str(PYTHON), openenv_echo.__file__, "--sessions", "8"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["address"]
+        address = json.loads(process.stdout.readline())["address"]
+        urlopen(f"http://{address}/health", timeout=600).close()  # its imports take long on a busy machine
+        yield address
         process.terminate()
 
 
@@ -161,6 +165,8 @@ async def test_a_redirect_is_not_followed(served):
         ({"type": "error", "data": {"code": "EXECUTION_ERROR", "message": "broken"}}, ENV_BUG, "EXECUTION_ERROR"),
         ({"type": "observation", "data": {"observation": "no object"}}, ENV_BUG, "want an object"),
         ([1, 2], ENV_BUG, "answered with list"),
+        ({"type": "error", "data": {"code": "FACTORY_ERROR", "message": "no image"}}, INFRA, "FACTORY_ERROR: no image"),
+        ({"type": "observation", "data": {"text": "x" * (4 << 20)}}, ENV_BUG, "is larger than 4194304 bytes"),
     ],
 )
 async def test_what_a_server_does_wrong_has_its_class_and_never_a_reward(served, reply, fault_class, sentence):
@@ -174,7 +180,7 @@ async def test_what_a_server_does_wrong_has_its_class_and_never_a_reward(served,
 
     with pretender(answer) as address:
         caller = await served(**allowing(address))
-        (lease,) = await caller.open("openenv", kwargs_json=kwargs(address, timeout_s=1.0))
+        (lease,) = await caller.open("openenv", kwargs_json=kwargs(address, timeout_s=1.0, show=["text"]))
         outcome = await caller.step(lease, 1, "hello")
         assert outcome == env_pb2.Outcome(fault=outcome.fault)
         assert outcome.fault.fault_class == fault_class
@@ -186,3 +192,20 @@ async def test_a_server_that_is_not_there_is_no_fault_of_the_environment(served)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await caller.open("openenv", kwargs_json=kwargs("127.0.0.1:1"))
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_service_waits_for_a_slow_server_as_long_as_the_job_says(served):
+    together = threading.Barrier(4)
+
+    def slow(_: ServerConnection, message: dict[str, Any]) -> object:
+        if message["type"] == "step":
+            together.wait(60.0)  # four steps are asked side by side
+            time.sleep(2.0)
+        return SEEN
+
+    with pretender(slow) as address:
+        caller = await served(options={"openenv": {"allowed": [address]}}, step_timeout_s=1.0)
+        leases = await caller.open("openenv", n=4, kwargs_json=kwargs(address, show=["text"], timeout_s=60.0))
+        results = await caller.batch(*((lease, 1, "go") for lease in leases))
+        assert [result.outcome.observation.text for result in results] == ["seen"] * 4
+        await caller.stub.Close(env_pb2.CloseRequest(leases=leases))

@@ -46,9 +46,10 @@ async def test_a_signal_asks_the_process_to_stop(number):
 
 
 def test_an_announcement_is_one_line_and_a_whole_file(capsys, tmp_path):
-    announce("env", "127.0.0.1:5", tmp_path / "address")
+    announce("env", "127.0.0.1:5", tmp_path / "address", "http://127.0.0.1:6")
     line = capsys.readouterr().out
-    assert json.loads(line) == {"service": "env", "address": "127.0.0.1:5", "pid": os.getpid()}
+    said = {"service": "env", "address": "127.0.0.1:5", "pid": os.getpid(), "metrics": "http://127.0.0.1:6"}
+    assert json.loads(line) == said
     assert (tmp_path / "address").read_text() == line.strip()
     assert [path.name for path in tmp_path.iterdir()] == ["address"]
 

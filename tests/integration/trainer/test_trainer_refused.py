@@ -95,6 +95,22 @@ async def test_an_unlucky_replica_is_waited_for_and_its_cause_is_in_the_end_s_se
     )
 
 
+async def test_an_engine_that_starts_may_take_longer_than_the_trainer_waits_for_others(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
+    await register(redis, "job_a", state="starting")
+    await players_present(redis)
+    with trainer_process(redis_url, tmp_path, ack_timeout_s=1):
+        await submit(redis, redis_url, "job_a", small_spec())
+        while not await redis.exists(keys.policy("job_a")):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(3)
+        assert not [event for event in await events(redis, "job_a") if event.data.get("state") == "FAILED"]
+        await register(redis, "job_a", state="serving")
+        failed = await until_event(redis, "job_a", "state", state="FAILED")
+    assert failed.data["error"] == "no inference replica served policy version 0 within 1 s"
+
+
 async def test_a_job_that_every_live_worker_refuses_fails_at_once(redis: Redis, redis_url: str, tmp_path: Path):
     await register(redis, "job_a")
     await redis.set(keys.service_heartbeat("rollout", "w1"), "{}")

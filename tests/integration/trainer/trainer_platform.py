@@ -29,6 +29,7 @@ from redis.asyncio import Redis
 from safetensors.torch import load_file
 from transformers import Qwen2ForCausalLM  # by its name: an automatic class imports it late, when time counts
 
+from gigpo_core import lone_turn
 from services.advantage.consumer import Consumer
 from services.advantage.settings import Settings as AdvantageSettings
 from services.contracts import keys
@@ -121,7 +122,7 @@ class HonestEngine:
         return msgspec.structs.replace(episode, steps=[self._scored(self._scorer, step) for step in episode.steps])
 
     def _scored(self, scorer: Scorer, step: Step) -> Step:
-        rows = TokenRows([unpack_int32(step.prompt_ids)], [unpack_int32(step.response_ids)])
+        rows = TokenRows([lone_turn(unpack_int32(step.prompt_ids), unpack_int32(step.response_ids))])
         logprobs = [value + self._error for value in scorer.constants(rows)[0].tolist()]
         return msgspec.structs.replace(step, logprobs=pack_float32(logprobs))
 
@@ -203,9 +204,9 @@ async def acknowledge(redis: Redis, job: str) -> None:
         await asyncio.sleep(0.02)
 
 
-async def register(redis: Redis, job: str, replica: str = "r") -> None:
+async def register(redis: Redis, job: str, replica: str = "r", state: str = "serving") -> None:
     """What a live replica that serves the job says of itself, for as long as the test lasts."""
-    status = ReplicaStatus(replica=replica, job_id=job, version=-1, engine="fake", state="serving")
+    status = ReplicaStatus(replica=replica, job_id=job, version=-1, engine="fake", state=state)
     await put_field(redis, keys.REPLICAS, replica, status.model_dump_json())
     await redis.set(keys.replica_heartbeat(replica), replica)
 

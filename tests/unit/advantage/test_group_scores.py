@@ -28,7 +28,7 @@ from services.step_batch import GroupFault
 GIGPO = AdvantageConfig(advantage_estimator="gigpo", gamma=0.5, norm="mean", invalid_action_penalty=0.1)
 
 
-ESTIMATORS = ["grpo", "rloo", "gigpo", "hgpo", "graphgpo"]
+ESTIMATORS = ["grpo", "rloo", "gigpo", "hgpo", "graphgpo", "gagpo", "g2po"]
 
 
 def step(
@@ -231,3 +231,13 @@ def test_a_reward_function_that_abstains_on_a_row_has_no_vote_on_it():
     abstained = scores((0.0, 1.0), (2.0, 1.0), (math.nan, 1.0))
     assert abstained == pytest.approx([-1.0, 1.0, 0.0], abs=1e-5)
     assert scores((0.0, 1.0), (2.0, 1.0), (0.0, 1.0))[2] < -0.5
+
+
+def test_steps_of_one_action_are_compared_together_by_what_the_environment_executed():
+    def one(action: str, reward: float, key: bytes = b"") -> Step:
+        return msgspec.structs.replace(step(0, 1, reward), action=action, action_key=key)
+
+    said = [("go  north", 1.0, b""), ("go north", 0.0, b""), ("wait", 3.0, b"n" * 16), ("stay", 2.0, b"n" * 16)]
+    group = group_of("g", [[one(*row)] for row in said])
+    (scored,) = score_groups([group], AdvantageConfig("gigpo", step_shrinkage=0.0))
+    assert doubles(scored.step_advantage) == [-1.0, -1.0, 1.0, 1.0]

@@ -66,6 +66,17 @@ def test_a_folder_is_kept_as_a_whole(mine: Path, tmp_path: Path) -> None:
     assert {path.name for path in (files_root(tmp_path) / sha).iterdir()} == {"my_reward.py", "rows.jsonl"}
 
 
+def test_words_are_those_of_every_kind_of_file_and_of_the_columns_that_are_asked(mine: Path, tmp_path: Path) -> None:
+    (mine / "rows.jsonl").unlink()
+    (mine / "data").mkdir()
+    (mine / "data" / "train.csv").write_text("question,answer,note\nsay a,7,no\n")
+    (mine / "data" / "test.json").write_text('[{"question": "say b", "answer": 8}]')
+    kept = with_kept_files(spec(["accuracy"], data=str(mine)), tmp_path, None)
+    assert words_of(kept, tmp_path) == ["7", "8", "a", "b", "say"]
+    named = with_kept_files(spec(["accuracy"], data=str(mine), columns={"solution": "note"}), tmp_path, None)
+    assert words_of(named, tmp_path) == ["a", "no", "say"]
+
+
 def test_what_is_installed_or_below_the_data_root_is_left_alone(tmp_path: Path) -> None:
     wanted = spec(["accuracy", "plugin"], data="math")
     assert names_files(wanted) == []

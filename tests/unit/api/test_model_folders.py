@@ -15,7 +15,10 @@ from safetensors.numpy import save
 from tokenizers import AddedToken
 
 from services.api.jobs.checks import folder_problems, policy_fit
+from services.api.jobs.hub import HubModel
+from services.api.policies import numbers
 from services.api.policies.config import config_problems
+from services.api.policies.numbers import not_finite
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.model_kinds import NO_POLICIES, TRAINABLE
@@ -118,6 +121,16 @@ def larger_tokenizer(folder: Path, *, special: bool, written_by_template: bool =
     (folder / "tokenizer.json").write_text(made.to_str())
     if written_by_template:
         document("tokenizer_config.json", {"chat_template": "<extra>" + TEMPLATE})(folder)
+
+
+def spoilt(name: str, kind: str, odd: str) -> Callable[[dict[str, Any]], object]:
+    """One number of the tensor, saved in this format, is NaN or infinity."""
+
+    def spoil(held: dict[str, Any]) -> None:
+        held[name] = held[name].astype(kind)
+        held[name].flat[-1] = float(odd)
+
+    return spoil
 
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4000000\n"
@@ -255,6 +268,22 @@ BROKEN: dict[str, tuple[Break, str]] = {
         weights(lambda held: held.update({NORM: np.ones(32, np.int8)})),
         rf"^{NORM}: want float32, float16 or bfloat16 \(quantised weights cannot be trained\), got I8$",
     ),
+    "adapter beside the model": (
+        written("adapter_config.json", "{}"),
+        "^adapter_config.json: want a whole model, got an adapter; merge it into the model and remove this file$",
+    ),
+    "quantised somehow": (
+        config(quantization_config={}),
+        "^config.json: quantization_config: want weights in float32, float16 or bfloat16, got null$",
+    ),
+    **{
+        f"{odd} in {kind}": (
+            weights(spoilt(NORM, kind, odd)),
+            f"^model.safetensors: {NORM}: want finite numbers, got NaN",
+        )
+        for kind in ("float16", "float32", "float64")
+        for odd in ("nan", "inf", "-inf")
+    },
     "tokenizer is no JSON": (written("tokenizer.json", "{"), "^tokenizer.json: want a tokenizer of the tokenizers"),
     "tokenizer config is a list": (
         written("tokenizer_config.json", "[]"),
@@ -375,6 +404,65 @@ def test_a_checkpoint_must_be_long_enough_for_the_job_too(tmp_path: Path) -> Non
         "model.model",
         "config.json: max_position_embeddings: want at least 192",
     )
+
+
+def test_a_checkpoint_s_templates_must_write_what_the_job_says(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    document = {"model": {"model": "job:j1/final"}, "rollout": {"max_completion_length": 64}}
+    files = {path.name: path for path in folder.iterdir()}
+    assert policy_fit(parse_spec(document), GRID, files, None) == ([], [])
+    thinking = parse_spec({**document, "environment": {"chat_template_kwargs": {"enable_thinking": False}}})
+    (problem,), _ = policy_fit(thinking, GRID, files, None)
+    assert problem == (
+        "model.model",
+        "chat_template_kwargs: want values that the tokenizer's chat template reads, got enable_thinking",
+    )
+
+
+def test_a_model_on_the_hub_is_read_like_a_folder(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    described = json.loads((folder / "config.json").read_bytes())
+
+    def problems(**files: str) -> list[str]:
+        texts = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".safetensors"}
+        given = {**texts, **{name.replace("__", "."): text.encode() for name, text in files.items()}}
+        found, _ = policy_fit(spec(folder), GRID, None, HubModel("Any/Model", "0", 1, described, given))
+        return [sentence for _, sentence in found]
+
+    assert problems() == []
+    assert problems(chat_template__jinja="{{ messages + 1 }}")[0].startswith("the tokenizer's chat template: can only")
+    assert problems(tokenizer__json="{")[0].startswith("tokenizer.json: want a tokenizer of the tokenizers library")
+
+
+def test_brain_floats_and_masks(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+
+    def save_halves(name: str, *values: int) -> None:
+        data = struct.pack(f"<{len(values)}H", *values)
+        entry = {"dtype": "BF16", "shape": [len(values)], "data_offsets": [0, len(data)]}
+        top = json.dumps({name: entry}).encode()
+        file.write_bytes(struct.pack("<Q", len(top)) + top + data)
+
+    for odd in (0x7FC0, 0xFFC0, 0x7F80, 0xFF80):  # NaN, -NaN, infinity, -infinity
+        save_halves("layer.weight", 0x3F80, odd)
+        assert not_finite([file]) == [
+            "model.safetensors: layer.weight: want finite numbers, got NaN, infinity or numbers above 1.7e38"
+        ]
+    save_halves("layer.weight", 0x3F80, 0x7E00, 0xFE00, 0x007F, 0x00FF)
+    assert not_finite([file]) == []
+    save_halves("attention.mask", 0xFF80)
+    assert not_finite([file]) == []
+
+
+def test_of_a_large_model_every_tensor_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(numbers, "LOOKED_AT_BYTES", 4_096)
+    file = tmp_path / "model.safetensors"
+    for spoilt_one in range(20):
+        held = {f"layer.{one}.weight": np.ones(1_000, np.float32) for one in range(20)}
+        held[f"layer.{spoilt_one}.weight"][:] = np.nan
+        file.write_bytes(save(held))
+        assert f"layer.{spoilt_one}.weight" in numbers.not_finite([file])[0]
 
 
 def test_the_kinds_are_those_of_the_installed_transformers() -> None:

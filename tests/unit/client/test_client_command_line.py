@@ -124,7 +124,8 @@ def test_all_unknown_flags_are_in_one_message_each_with_the_right_one(fake_api: 
     assert (done.code, done.out, fake_api.requests) == (2, "", [])
     assert done.err.splitlines() == [
         "gigpo: 5 flags are unknown here:",
-        "  --rlhf-type: here --advantage_estimator, of grpo, rloo, reinforce_plus_plus, gigpo, hgpo, graphgpo",
+        "  --rlhf-type: here --advantage_estimator, of grpo, rloo, reinforce_plus_plus, gigpo, hgpo, graphgpo, gagpo, "
+        "g2po",
         "  --save_steps: here --checkpoint_every, which counts batches, not optimizer steps",
         "  --load_in_4bit: there is no quantised training; --tuner_type lora with --torch_dtype bfloat16 needs the "
         "least memory",
@@ -216,7 +217,7 @@ def test_the_keys_help_says_all_and_breaks_no_word(gigpo: Gigpo, monkeypatch: py
     for name in flags():
         assert re.search(rf" --{name} [^ ]", text), name
     for words in (
-        "--advantage_estimator grpo|rloo|reinforce_plus_plus|gigpo|hgpo|graphgpo",
+        "--advantage_estimator grpo|rloo|reinforce_plus_plus|gigpo|hgpo|graphgpo|gagpo|g2po",
         "(the default job has 0.0015, a file without it 1e-06)",
         "(the default job has gigpo, a file without it grpo)",
         "leaves the job running",

@@ -93,7 +93,7 @@ def test_another_estimator_drops_the_keys_that_it_does_not_have() -> None:
     assert checked(with_flags(document, {"seed": "1"})).algorithm.gigpo_step_advantage_weight == 2.0
     assert checked(with_flags(document, {"advantage_estimator": "grpo"})).algorithm.advantage_estimator == "grpo"
     assert checked(with_flags(document, {"advantage_estimator": "hgpo"})).algorithm.anchor_similarity == 0.8
-    with pytest.raises(BadInput, match=r"want advantage_estimator: gigpo or graphgpo with it, got .*: grpo"):
+    with pytest.raises(BadInput, match=r"want advantage_estimator: g2po, gigpo or graphgpo with it, got .*: grpo"):
         checked(with_flags(document, {"advantage_estimator": "grpo", "gigpo_step_advantage_weight": "3"}))
 
 

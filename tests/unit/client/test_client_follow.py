@@ -118,6 +118,8 @@ def test_a_terminal_shows_a_bar_and_keeps_what_matters_above_it(fake_api: FakeAp
             "phase warmstart learning 180/500 steps",
         ),
         (event("phase", phase="training", label=None), "phase training"),
+        (event("phase", phase="waiting", reason="waits for a trainer", before=3), "phase waits for a trainer"),
+        (event("phase", phase="waiting"), "phase waiting"),
         (event("checkpoint", name="b000002"), "checkpoint b000002"),
         (event("checkpoint"), "checkpoint"),
         (event("state", state="PAUSED", error=None), "state PAUSED"),
@@ -167,15 +169,15 @@ def test_a_phase_and_an_evaluation_are_told_in_words() -> None:
 
 
 def test_a_job_that_waits_says_what_for(fake_api: FakeApi) -> None:
-    mine = Job.model_validate(job(id="j9", state="QUEUED", created_unix_s=9.0))
+    queued = job(id="j9", state="QUEUED", jobs_before=2)
+    mine = Job.model_validate(queued)
     runs = job(id="j1", name="big", state="RUNNING", total_batches=60, metrics={"batch": 11})
-    others = [job(id=f"j{at}", state="PENDING", created_unix_s=float(at)) for at in (2, 3, 10)]
     with GigpoClient("http://api", transport=httpx.MockTransport(fake_api), retries=AT_ONCE) as client:
-        fake_api.has(runs, *others, job(id="j9", state="QUEUED", created_unix_s=9.0))
+        fake_api.has(runs, queued)
         assert waiting_line(client, mine) == (
             "the job is queued; running: big (12/60 batches); waiting before it: 2; `gigpo status` shows all"
         )
-        fake_api.has(job(id="j9", state="QUEUED", created_unix_s=9.0), others[2])
+        fake_api.has({**queued, "jobs_before": 0})
         assert waiting_line(client, mine) is None
         assert waiting_line(client, mine.model_copy(update={"state": "RUNNING"})) is None
         fake_api.answers["GET /v1/jobs"] = httpx.Response(403, json={"detail": "no"})

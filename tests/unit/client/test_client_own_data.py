@@ -32,6 +32,15 @@ def test_files_lie_beside_the_job_file(here: Path) -> None:
     assert changed["rewards"] == {"reward_funcs": [f"{here}/my_reward.py:score"]}
 
 
+@pytest.mark.parametrize("name", ["mine.csv", "mine.parquet", "mine.json", "mine.jsonl.gz", "mine.arrow"])
+def test_every_kind_of_data_file_is_found_beside_the_job_file(here: Path, name: str) -> None:
+    (here / "jobs" / name).touch()
+    (here / "jobs" / "job.yaml").write_text(f"environment: {{environment_kwargs: {{data: {name}}}}}\n")
+    assert read_document(here / "jobs" / "job.yaml")["environment"] == {
+        "environment_kwargs": {"data": f"{here}/jobs/{name}"}
+    }
+
+
 def test_what_is_installed_kept_or_below_the_data_root_is_left_alone(here: Path) -> None:
     kept = f"file:{'0' * 64}/mine.jsonl"
     for data in ("math", kept):

@@ -77,10 +77,23 @@ def test_the_jobs_of_a_comparison_differ_in_estimator_seed_and_name_only() -> No
 def test_each_job_of_a_comparison_keeps_the_keys_of_its_own_estimator() -> None:
     document = default_document()
     document["algorithm"].update(anchor_state="exact", hgpo_alpha=2.0, graphgpo_success_reward=5.0, norm="mean_std")
-    found = comparison_cells(document, "c", ["grpo", "rloo", "gigpo", "hgpo", "graphgpo"], [0])
+    found = comparison_cells(document, "c", ["grpo", "rloo", "gigpo", "hgpo", "graphgpo", "gagpo", "g2po"], [0])
     made = {cell.estimator: parse_spec(cell.spec).algorithm for cell in found}
-    assert [name for name, one in made.items() if one.norm == "mean_std"] == ["grpo", "gigpo", "hgpo", "graphgpo"]
-    assert [name for name, one in made.items() if one.anchor_state == "exact"] == ["gigpo", "hgpo", "graphgpo"]
+    assert [name for name, one in made.items() if one.norm == "mean_std"] == [
+        "grpo",
+        "gigpo",
+        "hgpo",
+        "graphgpo",
+        "gagpo",
+        "g2po",
+    ]
+    assert [name for name, one in made.items() if one.anchor_state == "exact"] == [
+        "gigpo",
+        "hgpo",
+        "graphgpo",
+        "gagpo",
+        "g2po",
+    ]
     assert [name for name, one in made.items() if one.hgpo_alpha == 2.0] == ["hgpo"]
     assert [name for name, one in made.items() if one.graphgpo_success_reward == 5.0] == ["graphgpo"]
 

@@ -39,6 +39,9 @@ SECTIONS = st.fixed_dictionaries(
         "epsilon": st.sampled_from([0.2, 0.1]),
         "hgpo_history": st.integers(0, 3),
         "graphgpo_success_reward": st.sampled_from([1.0, 10.0]),
+        "gae_lambda": st.sampled_from([0.95, 0.5]),
+        "step_shrinkage": st.sampled_from([None, 0.0, 2.0]),
+        "step_variance_gate": st.sampled_from([None, 4.0]),
         "epsilon_high": st.sampled_from([None, 0.28, 5.0]),
         "delta": st.sampled_from([None, 1.1, 3.0]),
         "importance_sampling_level": st.sampled_from(choices("importance_sampling_level")),
@@ -91,6 +94,9 @@ EVERY_ESTIMATORS_KEYS = {
     "hgpo_base_group": True,
     "graphgpo_success_reward": 10.0,
     "episode_statistics": "per_step",
+    "gae_lambda": 0.5,
+    "step_shrinkage": 2.0,
+    "step_variance_gate": 4.0,
 }
 
 
@@ -98,7 +104,8 @@ EVERY_ESTIMATORS_KEYS = {
 def test_an_estimator_keeps_its_own_keys_and_everybodys_and_they_are_accepted(estimator: str) -> None:
     kept = keys_of_estimator(estimator, EVERY_ESTIMATORS_KEYS)
     Algorithm.model_validate({**kept, "advantage_estimator": estimator})
-    assert "episode_statistics" in kept
+    assert ("episode_statistics" in kept) == (estimator != "gagpo")
+    assert ("gae_lambda" in kept, "step_shrinkage" in kept) == (estimator == "gagpo", estimator == "gigpo")
     assert ("gamma" in kept, "anchor_similarity" in kept) == (estimator in STEP_ESTIMATORS,) * 2
     assert ("norm" in kept) == (estimator not in ("rloo", "reinforce_plus_plus"))
     assert ("hgpo_alpha" in kept, "hgpo_history" in kept) == (estimator == "hgpo", estimator == "hgpo")

@@ -12,7 +12,9 @@ import yaml
 from services.contracts.effectless_options import Effect
 from services.contracts.job import _BESIDE_TURNS, Algorithm, JobSpec, Rewards, SpecError, Training, parse_spec
 
-STEP_LEVEL = "gigpo, graphgpo or hgpo"
+STEP_LEVEL = "g2po, gagpo, gigpo, graphgpo or hgpo"
+NORMED = "g2po, gagpo, gigpo, graphgpo, grpo or hgpo"
+VOTED = "g2po, gigpo, graphgpo, grpo, hgpo, reinforce_plus_plus or rloo"
 CLIPPED = "bnpo, dapo, dr_grpo, fipo or grpo"
 GIGPO, HGPO, SAPO, FIPO = (
     {"advantage_estimator": "gigpo"},
@@ -20,6 +22,7 @@ GIGPO, HGPO, SAPO, FIPO = (
     {"loss_type": "sapo"},
     {"loss_type": "fipo"},
 )
+GAGPO = {"advantage_estimator": "gagpo"}
 CISPO = {"loss_type": "cispo", "epsilon_high": 5.0}
 REAL = {"loss_type": "real"}
 RLOO = {"advantage_estimator": "rloo"}
@@ -38,13 +41,14 @@ def loss(came: str, wanted: str) -> str:
 ALGORITHM: list[tuple[str, Any, dict[str, Any], str, dict[str, Any]]] = [
     ("gamma", 0.9, {}, estimator("grpo", STEP_LEVEL), GIGPO),
     ("gamma", 0.9, {"advantage_estimator": "rloo"}, estimator("rloo", STEP_LEVEL), HGPO),
-    ("norm", "mean_std", {"advantage_estimator": "rloo"}, estimator("rloo", "gigpo, graphgpo, grpo or hgpo"), {}),
+    ("norm", "mean_std", {"advantage_estimator": "rloo"}, estimator("rloo", NORMED), {}),
     ("norm", "mean_std", {"scale_rewards": "none"}, "want no scale_rewards", {}),
-    ("gigpo_step_advantage_weight", 2.0, HGPO, estimator("hgpo", "gigpo or graphgpo"), GIGPO),
+    ("gigpo_step_advantage_weight", 2.0, HGPO, estimator("hgpo", "g2po, gigpo or graphgpo"), GIGPO),
     ("scale_rewards", "none", GIGPO, estimator("gigpo", "grpo or reinforce_plus_plus"), {}),
     ("invalid_action_penalty", 0.2, {"scale_rewards": "gdpo"}, "got scale_rewards: gdpo", {"scale_rewards": "batch"}),
     ("episode_statistics", "per_step", HGPO, "got advantage_estimator: hgpo and hgpo_base_group: false", GIGPO),
     ("episode_statistics", "per_step", HGPO, "hgpo_base_group: true", {**HGPO, "hgpo_base_group": True}),
+    ("episode_statistics", "per_step", GAGPO, estimator("gagpo", VOTED), {}),
     ("anchor_state", "exact", {}, estimator("grpo", STEP_LEVEL), GIGPO),
     ("anchor_similarity", 0.9, {}, estimator("grpo", STEP_LEVEL), GIGPO),
     ("anchor_similarity", 0.9, {**GIGPO, "anchor_state": "exact"}, "got anchor_state: exact", GIGPO),
@@ -54,6 +58,10 @@ ALGORITHM: list[tuple[str, Any, dict[str, Any], str, dict[str, Any]]] = [
      {**HGPO, "hgpo_history": 0, "hgpo_base_group": True}),
     ("hgpo_base_group", True, {}, estimator("grpo", "hgpo"), HGPO),
     ("graphgpo_success_reward", 5.0, GIGPO, estimator("gigpo", "graphgpo"), {"advantage_estimator": "graphgpo"}),
+    ("gae_lambda", 0.5, GIGPO, estimator("gigpo", "gagpo"), GAGPO),
+    ("gae_lambda", 0.5, {**GAGPO, "gamma": 0.0}, "want gamma > 0 with it, got gamma: 0", GAGPO),
+    ("step_shrinkage", 2.0, GAGPO, estimator("gagpo", "gigpo"), GIGPO),
+    ("step_variance_gate", 4.0, HGPO, estimator("hgpo", "gigpo"), GIGPO),
     ("max_resample_times", 5, {}, "want dynamic_sample: true with it, got dynamic_sample: false",
      {"dynamic_sample": True}),
     ("epsilon", 0.1, CISPO, loss("cispo", CLIPPED), {}),
@@ -150,6 +158,12 @@ def test_episodes_of_one_step_have_nothing_to_discount_and_one_vote(option: str,
     job(algorithm=section, environment={"max_turns": 2})
 
 
+def test_in_episodes_of_one_step_no_step_is_judged_by_later_ones() -> None:
+    section = {"advantage_estimator": "gagpo", "gae_lambda": 0.5}
+    assert "gae_lambda: want max_turns > 1" in refusal(algorithm=section, environment={"max_turns": 1})
+    job(algorithm=section, environment={"max_turns": 2})
+
+
 def test_graphgpo_discounts_distances_also_of_one_step() -> None:
     job(algorithm={"advantage_estimator": "graphgpo", "gamma": 0.5}, environment={"max_turns": 1})
 
@@ -161,7 +175,7 @@ def test_every_row_of_the_tables_has_its_case_above() -> None:
     assert options(Algorithm.effects) == {option for option, *_ in ALGORITHM}
     assert options(Rewards.effects) == {*COSINE, *REPETITION, *SOFT, *JUDGE}
     assert options(Training.effects) == {"lr_end_ratio"}
-    assert options(_BESIDE_TURNS) == {"gamma", "episode_statistics"}
+    assert options(_BESIDE_TURNS) == {"gamma", "gae_lambda", "episode_statistics"}
     for section in (Algorithm, Rewards, Training):
         read = {name for effect in section.effects for name in effect.reads}
         assert read | options(section.effects) <= section.model_fields.keys()

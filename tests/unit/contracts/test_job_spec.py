@@ -9,7 +9,7 @@ from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 from tests.unit.contracts.reference_page import PAGE, reference
 
 SMALL = {"model": {"scratch": {}}}
-STEP_LEVEL = "want advantage_estimator: gigpo, graphgpo or hgpo with it, got advantage_estimator: grpo"
+STEP_LEVEL = "want advantage_estimator: g2po, gagpo, gigpo, graphgpo or hgpo with it, got advantage_estimator: grpo"
 CLIPPED = "want loss_type: bnpo, dapo, dr_grpo, fipo or grpo with it"
 
 
@@ -60,7 +60,7 @@ def test_a_wrong_value_is_refused_with_its_field_what_came_and_what_is_wanted(ch
         ({"environment": {"use_gym_env": False, "max_turns": 3}, "rewards": {"reward_funcs": ["format"]}},
          ["max_turns: want 1", "got 3"]),
         ({"algorithm": {"gigpo_step_advantage_weight": 2.0}},
-         ["gigpo_step_advantage_weight: want advantage_estimator: gigpo or graphgpo with it", "grpo"]),
+         ["gigpo_step_advantage_weight: want advantage_estimator: g2po, gigpo or graphgpo with it", "grpo"]),
         ({"algorithm": {"advantage_estimator": "rloo"}, "rollout": {"num_generations": 1}},
          ["num_generations", "want >= 2, got 1"]),
         ({"algorithm": {"loss_type": "real"}, "rollout": {"groups_per_batch": 4, "max_completion_length": 8}},
@@ -259,3 +259,11 @@ def test_the_reference_of_the_documentation_is_made_from_the_spec() -> None:
     page = PAGE.read_text("utf-8")
     assert page == reference(), "write it anew: python -m tests.unit.contracts.reference_page"
     assert [name for name in flags() if f"`{name}`" not in page and name != "name"] == []
+
+
+@pytest.mark.parametrize("option", [{"chat_template_kwargs": {"enable_thinking": False}}, {"system_role": "user"}])
+def test_a_policy_from_scratch_has_no_chat_template_to_give_values_to(option: dict[str, object]) -> None:
+    (name,) = option
+    with pytest.raises(SpecError, match=f"^{name}: want a model whose tokenizer has a chat template with it, got scr"):
+        parse_spec({"model": {"scratch": {}}, "environment": {"system": "Be brief.", **option}})
+    parse_spec({"model": {"model": "/folder"}, "environment": {"system": "Be brief.", **option}})

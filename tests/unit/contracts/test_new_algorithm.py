@@ -46,7 +46,7 @@ def test_a_new_option_is_a_key_of_the_section_and_a_flag(toys: dict[str, Any]) -
 def test_a_new_option_is_checked_like_every_other(toys: dict[str, Any]) -> None:
     assert "sign_strength: want advantage_estimator: sign with it, got advantage_estimator: grpo" in toys["beside"]
     assert "linear_slope: want loss_type: linear with it, got loss_type: bnpo" in toys["loss_beside"]
-    assert "gamma: want advantage_estimator: gigpo, graphgpo or hgpo with it" in toys["unheeded"]
+    assert "gamma: want advantage_estimator: g2po, gagpo, gigpo, graphgpo or hgpo with it" in toys["unheeded"]
     assert "want a number <= 8, got 9.0" in toys["range"]
 
 

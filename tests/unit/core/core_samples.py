@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gigpo_core import AdvantageConfig, StepBatch, TokenBatch, anchor_keys, batch_totals
 
-ESTIMATORS = ["grpo", "rloo", "reinforce_plus_plus", "gigpo", "hgpo", "graphgpo"]
+ESTIMATORS = ["grpo", "rloo", "reinforce_plus_plus", "gigpo", "hgpo", "graphgpo", "gagpo", "g2po"]
 FEW = settings(max_examples=60, deadline=None)
 
 
@@ -91,16 +91,22 @@ def batches(draw):
     anchor = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
     reward = draw(st.lists(st.sampled_from([0.0, 0.0, 0.1, 1.0, -3.0, 10.0]), min_size=size, max_size=size))
     valid = draw(st.lists(st.booleans(), min_size=size, max_size=size))
+    action = torch.tensor(draw(st.lists(st.integers(0, 2), min_size=size, max_size=size)))
     order = draw(st.permutations(range(size)))
     group, episode, step = torch.tensor(rows).unbind(1)
     key = torch.tensor(anchor)
     columns = (group, episode, step, torch.stack([key, key * 7], 1), torch.tensor(reward, dtype=torch.float64))
-    return StepBatch(*(column[order] for column in columns), action_valid=torch.tensor(valid)[order])
+    flags = {"action_valid": torch.tensor(valid)[order], "action_key": torch.stack([action, action + 9], 1)[order]}
+    return StepBatch(*(column[order] for column in columns), **flags)
 
 
 def configs():
+    evidence = st.fixed_dictionaries(
+        {}, optional={"step_shrinkage": st.sampled_from([0.0, 2.0]), "step_variance_gate": st.just(3.0)}
+    )
     return st.builds(
-        AdvantageConfig,
+        lambda evidence, **settings: AdvantageConfig(**settings, **evidence),
+        evidence,
         advantage_estimator=st.sampled_from(ESTIMATORS),
         gamma=st.sampled_from([0.0, 0.5, 0.95, 1.0]),
         norm=st.sampled_from(["mean", "mean_std"]),
@@ -115,5 +121,5 @@ def changed(batch, **columns):
 
 
 def taken(batch, rows):
-    names = ("group_id", "episode_id", "step_index", "anchor_key", "reward", "action_valid")
+    names = ("group_id", "episode_id", "step_index", "anchor_key", "reward", "action_valid", "action_key")
     return StepBatch(**{name: getattr(batch, name)[rows] for name in names})

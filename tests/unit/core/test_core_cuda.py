@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
-from core_samples import made_tokens, whole
+from core_samples import ESTIMATORS, made_tokens, whole
 
 from gigpo_core import (
     AdvantageConfig,
@@ -38,7 +38,7 @@ def moved(columns, device):
 
 
 @pytest.mark.parametrize("norm", ["mean", "mean_std"])
-@pytest.mark.parametrize("estimator", ["grpo", "rloo", "reinforce_plus_plus", "gigpo", "hgpo", "graphgpo"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_cuda_gives_the_groups_and_values_of_the_cpu(estimator, norm):
     batch = made_batch()
     config = AdvantageConfig(estimator, norm=norm, invalid_action_penalty=0.1)

@@ -27,6 +27,13 @@ def test_different_states_have_different_digests(one, other):
     assert anchor_digest(one) != anchor_digest(other)
 
 
+def test_an_action_is_its_words():
+    assert (
+        gigpo_core.action_digest("  go \t north\n") == gigpo_core.action_digest("go north") == anchor_digest("go north")
+    )
+    assert gigpo_core.action_digest("go North") != gigpo_core.action_digest("go north")
+
+
 def test_lone_surrogates_are_digested():
     assert anchor_digest("\ud800") != anchor_digest("\ud801")
 

@@ -67,3 +67,39 @@ def test_an_environment_that_never_draws_is_spared_until_it_does() -> None:
         chance.forget(session)
     with chance.of_new(2000, "grid", "a"):
         assert draw() == played_alone("a", 1)[0]
+
+
+def test_pairs_of_normal_numbers_come_again_in_a_replay_beside_other_sessions() -> None:
+    """NumPy draws normal numbers in pairs and keeps the second: it must not pass to a neighbour."""
+
+    def played(*, beside: bool) -> list[float]:
+        chance, found = Chance(), []
+        for session in (1, 2) if beside else (1,):
+            with chance.of_new(session, "dice", f"seed {session}"):
+                np.random.normal()
+        for session in (1, 2, 1, 2, 2, 1) if beside else (1, 1, 1):
+            with chance.of(session):
+                value = float(np.random.normal())
+            found += [value] if session == 1 else []
+        return found
+
+    assert played(beside=True) == played(beside=False)
+
+
+def test_an_own_bit_generator_and_a_seed_of_the_author_stay_with_the_session() -> None:
+    chance = Chance()
+    outside = np.random.get_bit_generator()
+    for session in (1, 2):
+        with chance.of_new(session, "dice", "a"):
+            np.random.seed(5)
+    with chance.of(1):
+        np.random.set_bit_generator(np.random.PCG64(7))
+        np.random.random(), random.seed(3)
+    with chance.of(2):
+        second = np.random.random()
+    with chance.of(1):
+        first, word = np.random.random(), random.random()
+    assert second == np.random.RandomState(5).random()
+    assert first == np.random.RandomState(np.random.PCG64(7)).random(2)[1]
+    assert word == random.Random(3).random()
+    assert np.random.get_bit_generator() is outside

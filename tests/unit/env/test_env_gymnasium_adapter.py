@@ -8,7 +8,8 @@ from gymnasium import spaces
 from pydantic import ValidationError
 
 from gigpo.env.environment import KwargsError
-from services.env.environments.gymnasium_adapter import GymnasiumAdapter, GymnasiumKwargs, board_text, value_text
+from services.env.environments.gymnasium_adapter import GymnasiumAdapter, GymnasiumKwargs
+from services.env.environments.gymnasium_text import board_text, value_text
 from services.env.workers.episode import Episode
 
 

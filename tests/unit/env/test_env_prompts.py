@@ -124,11 +124,13 @@ def test_a_folder_may_bring_its_own_test_file_and_is_read_again_when_it_changes(
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"solution": "7"}, "exactly one of prompt and messages"),
+        ({"solution": "7"}, "record: want a column prompt, messages, .*, got solution"),
+        ({"prompt": "a", "messages": [{"role": "user", "content": "a"}]}, "exactly one of prompt and messages"),
         ({"prompt": " "}, "got an empty one"),
         ({"prompt": 3}, "prompt: "),
         ({"messages": [{"role": "assistant", "content": "hi"}]}, "want one user message"),
-        ({"messages": [{"role": "user", "content": "a"}] * 2}, "want one user message"),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "robot"}]}, "messages.1.role: want 'system'"),
+        ({"messages": [{"role": "system", "content": "a"}]}, "want one user message"),
         ([], "record: "),
     ],
 )
@@ -140,7 +142,7 @@ def test_a_spoilt_row_is_named_with_its_line(row, words, tmp_path):
 
 def test_a_folder_without_rows_or_without_the_file_is_refused(tmp_path):
     (tmp_path / "set").mkdir()
-    with pytest.raises(KwargsError, match=r"want a file \*\.jsonl, or a folder with train\.jsonl, got an empty folder"):
+    with pytest.raises(KwargsError, match=r"want one file of rows \(.jsonl, .*got an empty folder"):
         asked(kwargs_of(tmp_path, data="set"), "train")
     folder(tmp_path, train=[])
     with pytest.raises(KwargsError, match=r"train.jsonl holds no rows"):

@@ -5,9 +5,11 @@ import re
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gigpo.env.environment import Environment, EnvironmentKwargs, KwargsError, Observation, Outcome
+from gigpo_core.digest import action_digest
 from services.env.workers.episode import Episode, state_key
 from services.env.workers.registry import (
     Registry,
@@ -17,6 +19,7 @@ from services.env.workers.registry import (
     valid_kwargs,
     valid_split,
 )
+from services.env.workers.wanted import ContractError
 
 
 class Coin(Environment):
@@ -53,6 +56,33 @@ class NeedsJava(Coin):
 
 def coin_episode(seed: int) -> Episode:
     return Episode(Coin(EnvironmentKwargs()), EnvironmentKwargs())
+
+
+class Spelling(Coin):
+    """Takes short names too."""
+
+    def step(self, action: str) -> Outcome:
+        said = {"h": "heads", "t": "tails"}.get(action, action)
+        return msgspec.structs.replace(super().step(said), executed=said)
+
+
+class Numbering(Coin):
+    """Names its actions by numbers."""
+
+    def step(self, action: str) -> Outcome:
+        return msgspec.structs.replace(super().step(action), executed=7)
+
+
+def test_a_step_has_the_digest_of_the_action_that_was_executed():
+    def key(kind: type[Coin], action: str) -> bytes:
+        episode = Episode(kind(EnvironmentKwargs()), EnvironmentKwargs())
+        episode.reset(0, "train")
+        return episode.step(1, action).action_key
+
+    assert key(Coin, "heads") == key(Coin, " heads\n") == key(Spelling, "h") == action_digest("heads")
+    assert key(Coin, "h") != key(Coin, "heads")
+    with pytest.raises(ContractError, match="executed: want a text, got int 7"):
+        key(Numbering, "heads")
 
 
 def test_the_listing_is_ordered_and_says_what_each_takes():

@@ -102,7 +102,7 @@ def test_data_that_came_with_the_job_is_read(tmp_path: Path) -> None:
         opened(tmp_path, function, data=file_reference("0" * 64, "mine.jsonl"))
     with pytest.raises(KwargsError, match="ENV_SERVICE_FILES_ROOT"):
         opened(None, "accuracy", data=file_reference("0" * 64, "mine.jsonl"))
-    with pytest.raises(KwargsError, match=r"data: want a file \*\.jsonl, or a folder with train\.jsonl, got mine\.csv"):
-        opened(tmp_path, function, data=kept(tmp_path, "mine.csv", "a,b\n"))
+    with pytest.raises(KwargsError, match=r"data: want one file of rows \(\.jsonl, .* got mine\.txt"):
+        opened(tmp_path, function, data=kept(tmp_path, "mine.txt", "a,b\n"))
     with pytest.raises(KwargsError, match=r"mine\.jsonl, line 1 is no JSON"):
         opened(tmp_path, function, data=kept(tmp_path, "mine.jsonl", "{\n"))

@@ -32,6 +32,8 @@ class FakeEngine:
         """Versions that have it raise what no engine should."""
         self.break_on: set[int] = set()
         """Versions whose update breaks the engine half-way."""
+        self.break_update: set[int] = set()
+        """Versions whose update breaks the engine half-way, while a start with them succeeds."""
         self.spoil_update: set[int] = set()
         """Versions whose update leaves other weights than theirs."""
         self.spoil_start: set[int] = set()
@@ -66,7 +68,7 @@ class FakeEngine:
             raise EngineFailed("it is down")
         self._check(manifest)
         self.updates.append(manifest.version)
-        if manifest.version in self.break_on:
+        if manifest.version in self.break_on | self.break_update:
             self.die()
             raise EngineFailed(f"version {manifest.version} breaks the engine")
         self.served = manifest
@@ -85,6 +87,9 @@ class FakeEngine:
         assert self.served is not None
         for index, prompt in enumerate(prompts):
             yield [(index, self._probed(prompt) or _sample(prompt, sampling, self.served, self.logprob))]
+
+    async def metrics(self) -> str:
+        return "fake_prompts 1.0\n"
 
     async def healthy(self) -> bool:
         return self.up

@@ -61,7 +61,8 @@ class Corridor:
             self.at += 1 if action == "go right" else -1
         won = self.at == self.goal
         self.turns_left -= 1
-        return Outcome(self.observation(), float(won), float(won), won, won, not won and self.turns_left == 0, valid)
+        cut = not won and self.turns_left == 0
+        return Outcome(self.observation(), float(won), float(won), won, won, cut, valid, action_key=digest(action))
 
 
 def digest(text: str) -> bytes:

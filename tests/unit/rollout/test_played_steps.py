@@ -64,6 +64,7 @@ async def test_the_anchor_groups_steps_and_the_state_is_the_environments_own(sta
             assert step.anchor_key == digest(step.anchor)
             assert step.state_key == digest(step.anchor.removeprefix(f"{episode.task} . "))
             assert step.state_key != step.anchor_key
+            assert step.action_key == digest(step.action)
 
 
 @pytest.mark.parametrize(

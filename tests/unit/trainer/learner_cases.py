@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gigpo_core import lone_turn
 from services.contracts.job import JobSpec, ScratchModel
 from services.trainer.learner.policy import build_scratch
 from services.trainer.learner.rows import Row
@@ -62,7 +63,8 @@ EARLIER = -1
 
 def row(prompt: Sequence[int], response: Sequence[int], advantage: float, logprob: float = -2.5) -> Row:
     """A row of group `g` whose tokens an earlier version sampled with one log-probability."""
-    return Row(tuple(prompt), tuple(response), (logprob,) * len(response), (EARLIER,) * len(response), advantage, "g")
+    length = len(response)
+    return Row(lone_turn(prompt, response), (logprob,) * length, (EARLIER,) * length, advantage, "g")
 
 
 def naive_logits(model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int]) -> Tensor:

@@ -18,7 +18,7 @@ def scorer(tmp_path: Path) -> Scorer:
 
 
 def tokens_of(rows: list[Row]) -> TokenRows:
-    return TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
+    return TokenRows([row.turn for row in rows])
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

@@ -31,7 +31,7 @@ def rows() -> list[Row]:
 
 
 def tokens(wanted: list[Row]) -> TokenRows:
-    return TokenRows([one.prompt_ids for one in wanted], [one.response_ids for one in wanted])
+    return TokenRows([one.turn for one in wanted])
 
 
 TREATED = {

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gigpo_core import lone_turn
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step, decode, encode
 from services.trainer.groups.payloads import Payload
 from services.trainer.learner.errors import RowsError
-from services.trainer.learner.rows import Row, rows_of, supervised_pairs
+from services.trainer.learner.rows import Row, rows_of, supervised_turns
 from services.trainer.learner.update import columns_of
 
 
@@ -67,7 +68,7 @@ def test_rows_stand_by_episode_and_step_whatever_came_first() -> None:
     episodes = [an_episode(1, [a_step(0)]), an_episode(0, [a_step(1), a_step(0)])]
     rows = rows_of(episodes, scores(0.1, 0.2, 0.3))
     assert [(row.response_ids[0], row.advantage) for row in rows] == [(10, 0.1), (11, 0.2), (10, 0.3)]
-    assert rows[0] == Row((5, 6), (10, 1), (-0.5, -0.25), (3, 4), 0.1, "t1")
+    assert rows[0] == Row(lone_turn((5, 6), (10, 1)), (-0.5, -0.25), (3, 4), 0.1, "t1")
 
 
 @pytest.mark.parametrize(
@@ -90,9 +91,9 @@ def test_what_does_not_fit_together_is_refused(
         rows_of(episodes, scores(*advantages))
 
 
-def test_supervised_pairs_leave_invalid_actions_out() -> None:
+def test_supervised_turns_leave_invalid_actions_out() -> None:
     episode = an_episode(0, [a_step(1), a_step(0, action_valid=False), a_step(2)])
-    assert supervised_pairs([episode]) == [((5, 6), (11, 1)), ((5, 6), (12, 1))]
+    assert supervised_turns([episode]) == [lone_turn((5, 6), (11, 1)), lone_turn((5, 6), (12, 1))]
 
 
 TOKEN_IDS = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=6)

@@ -5,24 +5,24 @@ import pytest
 import torch
 from learner_cases import EOS, job_spec, naive_logits, random_rows, same_bits, scratch_folder, weights_of
 
+from gigpo_core import Turn, lone_turn
 from services.contracts.job import WarmStart
 from services.trainer.learner.errors import RowsError
 from services.trainer.learner.learner import Learner
-from services.trainer.learner.rows import Pair
 from services.trainer.learner.supervise import Supervising
 
 WARMSTART = WarmStart(warmstart_steps=120, warmstart_batch_size=32, warmstart_learning_rate=1e-2)
 VERBS, PLACES = (4, 5, 6), (9, 10, 11)
 
 
-def replies(number: int) -> list[Pair]:
+def replies(number: int) -> list[Turn]:
     """A reply is a verb, one of the two places that the prompt names, and the end."""
     draw = random.Random(0)
-    pairs: list[Pair] = []
+    turns: list[Turn] = []
     for _ in range(number):
         places = draw.sample(PLACES, 2)
-        pairs.append(((3, *places, 14), (draw.choice(VERBS), draw.choice(places), EOS)))
-    return pairs
+        turns.append(lone_turn((3, *places, 14), (draw.choice(VERBS), draw.choice(places), EOS)))
+    return turns
 
 
 def whole(warming: Supervising, seen: list[tuple[int, float]] | None = None) -> dict[str, float]:
@@ -74,8 +74,8 @@ def test_training_starts_afresh_from_the_warm_policy(tmp_path: Path) -> None:
     assert learner.optimizer_steps == 1
 
 
-@pytest.mark.parametrize("pairs", [[], [((3,), ())], [((), (3,))]])
-def test_nothing_to_learn_from_is_refused(tmp_path: Path, pairs: list[Pair]) -> None:
+@pytest.mark.parametrize("turns", [[], [lone_turn((3,), ())], [lone_turn((), (3,))]])
+def test_nothing_to_learn_from_is_refused(tmp_path: Path, turns: list[Turn]) -> None:
     learner = Learner(job_spec(), scratch_folder(tmp_path / "base"))
-    with pytest.raises(RowsError, match="want pairs of a prompt and a response"):
-        whole(learner.supervise(pairs, WARMSTART))
+    with pytest.raises(RowsError, match="want turns of a prompt and a response"):
+        whole(learner.supervise(turns, WARMSTART))

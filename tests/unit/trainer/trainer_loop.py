@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from gigpo_core import Turn
 from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import AnyBody, CheckpointSaved, PhaseBegan
@@ -25,7 +26,7 @@ from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import Playability
 from services.trainer.groups.training_queue import TrainingQueue
 from services.trainer.learner.port import Supervising
-from services.trainer.learner.rows import Pair, Row
+from services.trainer.learner.rows import Row
 from services.trainer.session.consumption import Consumption
 from services.trainer.session.session import Session
 from services.trainer.storage.checkpoint import newest_complete
@@ -245,10 +246,10 @@ class FakeLearner:
     def mismatch(self, rows: Sequence[Row]) -> dict[str, float]:
         return {"mismatch_kl": self.mismatch_kl}
 
-    def supervise(self, pairs: Sequence[Pair], warmstart: WarmStart) -> Supervising:
+    def supervise(self, turns: Sequence[Turn], warmstart: WarmStart) -> Supervising:
         for done in range(1, warmstart.warmstart_steps + 1):
             yield done, 0.5
-        return {"warmstart_nll": 0.5, "warmstart_rows": float(len(pairs))}
+        return {"warmstart_nll": 0.5, "warmstart_rows": float(len(turns))}
 
     def export(self, folder: Path) -> None:
         (folder / "config.json").write_text("{}")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgigpo_proto/env/v1/env.proto\x12\x0cgigpo.env.v1\"\x14\n\x12GetInstanceRequest\"]\n\x13GetInstanceResponse\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\x12\x0e\n\x06leases\x18\x03 \x01(\r\x12\x12\n\nmax_leases\x18\x04 \x01(\r\"\x19\n\x17ListEnvironmentsRequest\"O\n\x18ListEnvironmentsResponse\x12\x33\n\x0c\x65nvironments\x18\x01 \x03(\x0b\x32\x1d.gigpo.env.v1.EnvironmentInfo\"\x8e\x01\n\x0c\x43\x61pabilities\x12\x15\n\rdeterministic\x18\x01 \x01(\x08\x12\x15\n\rgives_anchors\x18\x02 \x01(\x08\x12\x13\n\x0bthread_safe\x18\x04 \x01(\x08\x12+\n\ncost_class\x18\x05 \x01(\x0e\x32\x17.gigpo.env.v1.CostClassJ\x04\x08\x03\x10\x04R\x08snapshot\"\xb3\x03\n\x0f\x45nvironmentInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1a\n\x12kwargs_schema_json\x18\x03 \x01(\t\x12\x30\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x1a.gigpo.env.v1.Capabilities\x12\x19\n\x11\x64\x65\x66\x61ult_max_turns\x18\x05 \x01(\r\x12\x0e\n\x06splits\x18\x06 \x03(\t\x12\x17\n\x0fprompt_template\x18\x07 \x01(\t\x12\x12\n\nvocabulary\x18\x08 \x03(\t\x12\x1a\n\x12unavailable_reason\x18\t \x01(\t\x12\x14\n\x0cmax_sessions\x18\n \x01(\r\x12\x1b\n\x13\x65xample_kwargs_json\x18\x0b \x01(\t\x12\x17\n\x0f\x65xample_actions\x18\x0c \x03(\t\x12?\n\ttemplates\x18\r \x03(\x0b\x32,.gigpo.env.v1.EnvironmentInfo.TemplatesEntry\x1a\x30\n\x0eTemplatesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"}\n\x10OpenGroupRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\x13\n\x0bkwargs_json\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\t\n\x01n\x18\x06 \x01(\r\"t\n\x11OpenGroupResponse\x12\x0e\n\x06leases\x18\x01 \x03(\t\x12.\n\x0bobservation\x18\x02 \x01(\x0b\x32\x19.gigpo.env.v1.Observation\x12\r\n\x05ttl_s\x18\x03 \x01(\x01\x12\x10\n\x08warnings\x18\x04 \x03(\t\"\x8c\x01\n\x0bObservation\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06\x61nchor\x18\x02 \x01(\t\x12\x12\n\nanchor_key\x18\x03 \x01(\x0c\x12\x11\n\tstate_key\x18\x04 \x01(\x0c\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\x1a\n\x12\x61\x64missible_actions\x18\x06 \x03(\t\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\"G\n\x05\x46\x61ult\x12-\n\x0b\x66\x61ult_class\x18\x01 \x01(\x0e\x32\x18.gigpo.env.v1.FaultClass\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xed\x01\n\x07Outcome\x12.\n\x0bobservation\x18\x01 \x01(\x0b\x32\x19.gigpo.env.v1.Observation\x12\x0e\n\x06reward\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0b\n\x03won\x18\x04 \x01(\x08\x12\x12\n\nterminated\x18\x05 \x01(\x08\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x14\n\x0c\x61\x63tion_valid\x18\x07 \x01(\x08\x12\"\n\x05\x66\x61ult\x18\x08 \x01(\x0b\x32\x13.gigpo.env.v1.Fault\x12\x0f\n\x07rewards\x18\t \x03(\x01\x12\x14\n\x0cjudge_tokens\x18\n \x01(\r\"R\n\x0bStepRequest\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\r\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x17\n\x0fresponse_tokens\x18\x04 \x01(\r\"6\n\x0cStepResponse\x12&\n\x07outcome\x18\x01 \x01(\x0b\x32\x15.gigpo.env.v1.Outcome\"@\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\"\x86\x01\n\nStepResult\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\r\x12(\n\x07outcome\x18\x03 \x01(\x0b\x32\x15.gigpo.env.v1.OutcomeH\x00\x12(\n\x07refusal\x18\x04 \x01(\x0b\x32\x15.gigpo.env.v1.RefusalH\x00\x42\x08\n\x06result\"<\n\x10StepBatchRequest\x12(\n\x05steps\x18\x01 \x03(\x0b\x32\x19.gigpo.env.v1.StepRequest\">\n\x11StepBatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.gigpo.env.v1.StepResult\"\x1e\n\x0cRenewRequest\x12\x0e\n\x06leases\x18\x01 \x03(\t\"/\n\rRenewResponse\x12\r\n\x05ttl_s\x18\x01 \x01(\x01\x12\x0f\n\x07unknown\x18\x02 \x03(\t\"z\n\x0eRebuildRequest\x12-\n\x05start\x18\x01 \x01(\x0b\x32\x1e.gigpo.env.v1.OpenGroupRequest\x12\x0f\n\x07\x61\x63tions\x18\x02 \x03(\t\x12\x0f\n\x07\x64igests\x18\x03 \x03(\x0c\x12\x17\n\x0fresponse_tokens\x18\x04 \x03(\r\"|\n\x0fRebuildResponse\x12\x0e\n\x06leases\x18\x01 \x03(\t\x12.\n\x0bobservation\x18\x02 \x01(\x0b\x32\x19.gigpo.env.v1.Observation\x12\r\n\x05ttl_s\x18\x03 \x01(\x01\x12\x0b\n\x03seq\x18\x04 \x01(\r\x12\r\n\x05score\x18\x05 \x01(\x01\"\x1e\n\x0c\x43loseRequest\x12\x0e\n\x06leases\x18\x01 \x03(\t\"\x1f\n\rCloseResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\r*l\n\tCostClass\x12\x1a\n\x16\x43OST_CLASS_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OST_CLASS_LIGHT\x10\x01\x12\x17\n\x13\x43OST_CLASS_MODERATE\x10\x02\x12\x14\n\x10\x43OST_CLASS_HEAVY\x10\x03*p\n\nFaultClass\x12\x1b\n\x17\x46\x41ULT_CLASS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46\x41ULT_CLASS_INFRA\x10\x01\x12\x17\n\x13\x46\x41ULT_CLASS_ENV_BUG\x10\x02\x12\x15\n\x11\x46\x41ULT_CLASS_MODEL\x10\x03\x32\xc5\x05\n\x12\x45nvironmentService\x12R\n\x0bGetInstance\x12 .gigpo.env.v1.GetInstanceRequest\x1a!.gigpo.env.v1.GetInstanceResponse\x12\x61\n\x10ListEnvironments\x12%.gigpo.env.v1.ListEnvironmentsRequest\x1a&.gigpo.env.v1.ListEnvironmentsResponse\x12L\n\tOpenGroup\x12\x1e.gigpo.env.v1.OpenGroupRequest\x1a\x1f.gigpo.env.v1.OpenGroupResponse\x12=\n\x04Step\x12\x19.gigpo.env.v1.StepRequest\x1a\x1a.gigpo.env.v1.StepResponse\x12L\n\tStepBatch\x12\x1e.gigpo.env.v1.StepBatchRequest\x1a\x1f.gigpo.env.v1.StepBatchResponse\x12Q\n\nStepStream\x12\x1e.gigpo.env.v1.StepBatchRequest\x1a\x1f.gigpo.env.v1.StepBatchResponse(\x01\x30\x01\x12@\n\x05Renew\x12\x1a.gigpo.env.v1.RenewRequest\x1a\x1b.gigpo.env.v1.RenewResponse\x12\x46\n\x07Rebuild\x12\x1c.gigpo.env.v1.RebuildRequest\x1a\x1d.gigpo.env.v1.RebuildResponse\x12@\n\x05\x43lose\x12\x1a.gigpo.env.v1.CloseRequest\x1a\x1b.gigpo.env.v1.CloseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cgigpo_proto/env/v1/env.proto\x12\x0cgigpo.env.v1\"\x14\n\x12GetInstanceRequest\"]\n\x13GetInstanceResponse\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\x12\x0e\n\x06leases\x18\x03 \x01(\r\x12\x12\n\nmax_leases\x18\x04 \x01(\r\"\x19\n\x17ListEnvironmentsRequest\"O\n\x18ListEnvironmentsResponse\x12\x33\n\x0c\x65nvironments\x18\x01 \x03(\x0b\x32\x1d.gigpo.env.v1.EnvironmentInfo\"\x8e\x01\n\x0c\x43\x61pabilities\x12\x15\n\rdeterministic\x18\x01 \x01(\x08\x12\x15\n\rgives_anchors\x18\x02 \x01(\x08\x12\x13\n\x0bthread_safe\x18\x04 \x01(\x08\x12+\n\ncost_class\x18\x05 \x01(\x0e\x32\x17.gigpo.env.v1.CostClassJ\x04\x08\x03\x10\x04R\x08snapshot\"\xc7\x03\n\x0f\x45nvironmentInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1a\n\x12kwargs_schema_json\x18\x03 \x01(\t\x12\x30\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x1a.gigpo.env.v1.Capabilities\x12\x19\n\x11\x64\x65\x66\x61ult_max_turns\x18\x05 \x01(\r\x12\x0e\n\x06splits\x18\x06 \x03(\t\x12\x17\n\x0fprompt_template\x18\x07 \x01(\t\x12\x12\n\nvocabulary\x18\x08 \x03(\t\x12\x1a\n\x12unavailable_reason\x18\t \x01(\t\x12\x14\n\x0cmax_sessions\x18\n \x01(\r\x12\x1b\n\x13\x65xample_kwargs_json\x18\x0b \x01(\t\x12\x17\n\x0f\x65xample_actions\x18\x0c \x03(\t\x12?\n\ttemplates\x18\r \x03(\x0b\x32,.gigpo.env.v1.EnvironmentInfo.TemplatesEntry\x12\x12\n\ntools_json\x18\x0e \x01(\t\x1a\x30\n\x0eTemplatesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"}\n\x10OpenGroupRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\x13\n\x0bkwargs_json\x18\x03 \x01(\t\x12\r\n\x05split\x18\x04 \x01(\t\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\t\n\x01n\x18\x06 \x01(\r\"\x88\x01\n\x11OpenGroupResponse\x12\x0e\n\x06leases\x18\x01 \x03(\t\x12.\n\x0bobservation\x18\x02 \x01(\x0b\x32\x19.gigpo.env.v1.Observation\x12\r\n\x05ttl_s\x18\x03 \x01(\x01\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\x12\n\ntools_json\x18\x05 \x01(\t\"\x8c\x01\n\x0bObservation\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06\x61nchor\x18\x02 \x01(\t\x12\x12\n\nanchor_key\x18\x03 \x01(\x0c\x12\x11\n\tstate_key\x18\x04 \x01(\x0c\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\x1a\n\x12\x61\x64missible_actions\x18\x06 \x03(\t\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\"G\n\x05\x46\x61ult\x12-\n\x0b\x66\x61ult_class\x18\x01 \x01(\x0e\x32\x18.gigpo.env.v1.FaultClass\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x81\x02\n\x07Outcome\x12.\n\x0bobservation\x18\x01 \x01(\x0b\x32\x19.gigpo.env.v1.Observation\x12\x0e\n\x06reward\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0b\n\x03won\x18\x04 \x01(\x08\x12\x12\n\nterminated\x18\x05 \x01(\x08\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x14\n\x0c\x61\x63tion_valid\x18\x07 \x01(\x08\x12\"\n\x05\x66\x61ult\x18\x08 \x01(\x0b\x32\x13.gigpo.env.v1.Fault\x12\x0f\n\x07rewards\x18\t \x03(\x01\x12\x14\n\x0cjudge_tokens\x18\n \x01(\r\x12\x12\n\naction_key\x18\x0b \x01(\x0c\"R\n\x0bStepRequest\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\r\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x17\n\x0fresponse_tokens\x18\x04 \x01(\r\"6\n\x0cStepResponse\x12&\n\x07outcome\x18\x01 \x01(\x0b\x32\x15.gigpo.env.v1.Outcome\"@\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\"\x86\x01\n\nStepResult\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\r\x12(\n\x07outcome\x18\x03 \x01(\x0b\x32\x15.gigpo.env.v1.OutcomeH\x00\x12(\n\x07refusal\x18\x04 \x01(\x0b\x32\x15.gigpo.env.v1.RefusalH\x00\x42\x08\n\x06result\"<\n\x10StepBatchRequest\x12(\n\x05steps\x18\x01 \x03(\x0b\x32\x19.gigpo.env.v1.StepRequest\">\n\x11StepBatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.gigpo.env.v1.StepResult\"\x1e\n\x0cRenewRequest\x12\x0e\n\x06leases\x18\x01 \x03(\t\"/\n\rRenewResponse\x12\r\n\x05ttl_s\x18\x01 \x01(\x01\x12\x0f\n\x07unknown\x18\x02 \x03(\t\"z\n\x0eRebuildRequest\x12-\n\x05start\x18\x01 \x01(\x0b\x32\x1e.gigpo.env.v1.OpenGroupRequest\x12\x0f\n\x07\x61\x63tions\x18\x02 \x03(\t\x12\x0f\n\x07\x64igests\x18\x03 \x03(\x0c\x12\x17\n\x0fresponse_tokens\x18\x04 \x03(\r\"|\n\x0fRebuildResponse\x12\x0e\n\x06leases\x18\x01 \x03(\t\x12.\n\x0bobservation\x18\x02 \x01(\x0b\x32\x19.gigpo.env.v1.Observation\x12\r\n\x05ttl_s\x18\x03 \x01(\x01\x12\x0b\n\x03seq\x18\x04 \x01(\r\x12\r\n\x05score\x18\x05 \x01(\x01\"\x1e\n\x0c\x43loseRequest\x12\x0e\n\x06leases\x18\x01 \x03(\t\"\x1f\n\rCloseResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\r*l\n\tCostClass\x12\x1a\n\x16\x43OST_CLASS_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OST_CLASS_LIGHT\x10\x01\x12\x17\n\x13\x43OST_CLASS_MODERATE\x10\x02\x12\x14\n\x10\x43OST_CLASS_HEAVY\x10\x03*p\n\nFaultClass\x12\x1b\n\x17\x46\x41ULT_CLASS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46\x41ULT_CLASS_INFRA\x10\x01\x12\x17\n\x13\x46\x41ULT_CLASS_ENV_BUG\x10\x02\x12\x15\n\x11\x46\x41ULT_CLASS_MODEL\x10\x03\x32\xc5\x05\n\x12\x45nvironmentService\x12R\n\x0bGetInstance\x12 .gigpo.env.v1.GetInstanceRequest\x1a!.gigpo.env.v1.GetInstanceResponse\x12\x61\n\x10ListEnvironments\x12%.gigpo.env.v1.ListEnvironmentsRequest\x1a&.gigpo.env.v1.ListEnvironmentsResponse\x12L\n\tOpenGroup\x12\x1e.gigpo.env.v1.OpenGroupRequest\x1a\x1f.gigpo.env.v1.OpenGroupResponse\x12=\n\x04Step\x12\x19.gigpo.env.v1.StepRequest\x1a\x1a.gigpo.env.v1.StepResponse\x12L\n\tStepBatch\x12\x1e.gigpo.env.v1.StepBatchRequest\x1a\x1f.gigpo.env.v1.StepBatchResponse\x12Q\n\nStepStream\x12\x1e.gigpo.env.v1.StepBatchRequest\x1a\x1f.gigpo.env.v1.StepBatchResponse(\x01\x30\x01\x12@\n\x05Renew\x12\x1a.gigpo.env.v1.RenewRequest\x1a\x1b.gigpo.env.v1.RenewResponse\x12\x46\n\x07Rebuild\x12\x1c.gigpo.env.v1.RebuildRequest\x1a\x1d.gigpo.env.v1.RebuildResponse\x12@\n\x05\x43lose\x12\x1a.gigpo.env.v1.CloseRequest\x1a\x1b.gigpo.env.v1.CloseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENVIRONMENTINFO_TEMPLATESENTRY']._loaded_options = None
   _globals['_ENVIRONMENTINFO_TEMPLATESENTRY']._serialized_options = b'8\001'
-  _globals['_COSTCLASS']._serialized_start=2420
-  _globals['_COSTCLASS']._serialized_end=2528
-  _globals['_FAULTCLASS']._serialized_start=2530
-  _globals['_FAULTCLASS']._serialized_end=2642
+  _globals['_COSTCLASS']._serialized_start=2481
+  _globals['_COSTCLASS']._serialized_end=2589
+  _globals['_FAULTCLASS']._serialized_start=2591
+  _globals['_FAULTCLASS']._serialized_end=2703
   _globals['_GETINSTANCEREQUEST']._serialized_start=46
   _globals['_GETINSTANCEREQUEST']._serialized_end=66
   _globals['_GETINSTANCERESPONSE']._serialized_start=68
@@ -48,43 +48,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAPABILITIES']._serialized_start=272
   _globals['_CAPABILITIES']._serialized_end=414
   _globals['_ENVIRONMENTINFO']._serialized_start=417
-  _globals['_ENVIRONMENTINFO']._serialized_end=852
-  _globals['_ENVIRONMENTINFO_TEMPLATESENTRY']._serialized_start=804
-  _globals['_ENVIRONMENTINFO_TEMPLATESENTRY']._serialized_end=852
-  _globals['_OPENGROUPREQUEST']._serialized_start=854
-  _globals['_OPENGROUPREQUEST']._serialized_end=979
-  _globals['_OPENGROUPRESPONSE']._serialized_start=981
-  _globals['_OPENGROUPRESPONSE']._serialized_end=1097
-  _globals['_OBSERVATION']._serialized_start=1100
-  _globals['_OBSERVATION']._serialized_end=1240
-  _globals['_FAULT']._serialized_start=1242
-  _globals['_FAULT']._serialized_end=1313
-  _globals['_OUTCOME']._serialized_start=1316
-  _globals['_OUTCOME']._serialized_end=1553
-  _globals['_STEPREQUEST']._serialized_start=1555
-  _globals['_STEPREQUEST']._serialized_end=1637
-  _globals['_STEPRESPONSE']._serialized_start=1639
-  _globals['_STEPRESPONSE']._serialized_end=1693
-  _globals['_REFUSAL']._serialized_start=1695
-  _globals['_REFUSAL']._serialized_end=1759
-  _globals['_STEPRESULT']._serialized_start=1762
-  _globals['_STEPRESULT']._serialized_end=1896
-  _globals['_STEPBATCHREQUEST']._serialized_start=1898
-  _globals['_STEPBATCHREQUEST']._serialized_end=1958
-  _globals['_STEPBATCHRESPONSE']._serialized_start=1960
-  _globals['_STEPBATCHRESPONSE']._serialized_end=2022
-  _globals['_RENEWREQUEST']._serialized_start=2024
-  _globals['_RENEWREQUEST']._serialized_end=2054
-  _globals['_RENEWRESPONSE']._serialized_start=2056
-  _globals['_RENEWRESPONSE']._serialized_end=2103
-  _globals['_REBUILDREQUEST']._serialized_start=2105
-  _globals['_REBUILDREQUEST']._serialized_end=2227
-  _globals['_REBUILDRESPONSE']._serialized_start=2229
-  _globals['_REBUILDRESPONSE']._serialized_end=2353
-  _globals['_CLOSEREQUEST']._serialized_start=2355
-  _globals['_CLOSEREQUEST']._serialized_end=2385
-  _globals['_CLOSERESPONSE']._serialized_start=2387
-  _globals['_CLOSERESPONSE']._serialized_end=2418
-  _globals['_ENVIRONMENTSERVICE']._serialized_start=2645
-  _globals['_ENVIRONMENTSERVICE']._serialized_end=3354
+  _globals['_ENVIRONMENTINFO']._serialized_end=872
+  _globals['_ENVIRONMENTINFO_TEMPLATESENTRY']._serialized_start=824
+  _globals['_ENVIRONMENTINFO_TEMPLATESENTRY']._serialized_end=872
+  _globals['_OPENGROUPREQUEST']._serialized_start=874
+  _globals['_OPENGROUPREQUEST']._serialized_end=999
+  _globals['_OPENGROUPRESPONSE']._serialized_start=1002
+  _globals['_OPENGROUPRESPONSE']._serialized_end=1138
+  _globals['_OBSERVATION']._serialized_start=1141
+  _globals['_OBSERVATION']._serialized_end=1281
+  _globals['_FAULT']._serialized_start=1283
+  _globals['_FAULT']._serialized_end=1354
+  _globals['_OUTCOME']._serialized_start=1357
+  _globals['_OUTCOME']._serialized_end=1614
+  _globals['_STEPREQUEST']._serialized_start=1616
+  _globals['_STEPREQUEST']._serialized_end=1698
+  _globals['_STEPRESPONSE']._serialized_start=1700
+  _globals['_STEPRESPONSE']._serialized_end=1754
+  _globals['_REFUSAL']._serialized_start=1756
+  _globals['_REFUSAL']._serialized_end=1820
+  _globals['_STEPRESULT']._serialized_start=1823
+  _globals['_STEPRESULT']._serialized_end=1957
+  _globals['_STEPBATCHREQUEST']._serialized_start=1959
+  _globals['_STEPBATCHREQUEST']._serialized_end=2019
+  _globals['_STEPBATCHRESPONSE']._serialized_start=2021
+  _globals['_STEPBATCHRESPONSE']._serialized_end=2083
+  _globals['_RENEWREQUEST']._serialized_start=2085
+  _globals['_RENEWREQUEST']._serialized_end=2115
+  _globals['_RENEWRESPONSE']._serialized_start=2117
+  _globals['_RENEWRESPONSE']._serialized_end=2164
+  _globals['_REBUILDREQUEST']._serialized_start=2166
+  _globals['_REBUILDREQUEST']._serialized_end=2288
+  _globals['_REBUILDRESPONSE']._serialized_start=2290
+  _globals['_REBUILDRESPONSE']._serialized_end=2414
+  _globals['_CLOSEREQUEST']._serialized_start=2416
+  _globals['_CLOSEREQUEST']._serialized_end=2446
+  _globals['_CLOSERESPONSE']._serialized_start=2448
+  _globals['_CLOSERESPONSE']._serialized_end=2479
+  _globals['_ENVIRONMENTSERVICE']._serialized_start=2706
+  _globals['_ENVIRONMENTSERVICE']._serialized_end=3415
 # @@protoc_insertion_point(module_scope)

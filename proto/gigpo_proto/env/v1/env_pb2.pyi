@@ -224,6 +224,7 @@ class EnvironmentInfo(_message.Message):
     EXAMPLE_KWARGS_JSON_FIELD_NUMBER: _builtins.int
     EXAMPLE_ACTIONS_FIELD_NUMBER: _builtins.int
     TEMPLATES_FIELD_NUMBER: _builtins.int
+    TOOLS_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     description: _builtins.str
     kwargs_schema_json: _builtins.str
@@ -237,6 +238,8 @@ class EnvironmentInfo(_message.Message):
     """that live at once; 0: as many as the service holds"""
     example_kwargs_json: _builtins.str
     """a JSON array of objects: kwargs to try it with"""
+    tools_json: _builtins.str
+    """a JSON array of the tools whose calls are its actions; empty: its actions are no calls, or"""
     @_builtins.property
     def capabilities(self) -> Global___Capabilities: ...
     @_builtins.property
@@ -269,10 +272,11 @@ class EnvironmentInfo(_message.Message):
         example_kwargs_json: _builtins.str = ...,
         example_actions: _abc.Iterable[_builtins.str] | None = ...,
         templates: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tools_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "example_actions", b"example_actions", "example_kwargs_json", b"example_kwargs_json", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "max_sessions", b"max_sessions", "prompt_template", b"prompt_template", "splits", b"splits", "templates", b"templates", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_max_turns", b"default_max_turns", "description", b"description", "example_actions", b"example_actions", "example_kwargs_json", b"example_kwargs_json", "id", b"id", "kwargs_schema_json", b"kwargs_schema_json", "max_sessions", b"max_sessions", "prompt_template", b"prompt_template", "splits", b"splits", "templates", b"templates", "tools_json", b"tools_json", "unavailable_reason", b"unavailable_reason", "vocabulary", b"vocabulary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -324,7 +328,10 @@ class OpenGroupResponse(_message.Message):
     OBSERVATION_FIELD_NUMBER: _builtins.int
     TTL_S_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    TOOLS_JSON_FIELD_NUMBER: _builtins.int
     ttl_s: _builtins.float
+    tools_json: _builtins.str
+    """a JSON array of the tools of these sessions; empty: their actions are no calls. A tool is an"""
     @_builtins.property
     def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """n of them"""
@@ -344,10 +351,11 @@ class OpenGroupResponse(_message.Message):
         observation: Global___Observation | None = ...,
         ttl_s: _builtins.float = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        tools_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "observation", b"observation", "tools_json", b"tools_json", "ttl_s", b"ttl_s", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -434,6 +442,7 @@ class Outcome(_message.Message):
     FAULT_FIELD_NUMBER: _builtins.int
     REWARDS_FIELD_NUMBER: _builtins.int
     JUDGE_TOKENS_FIELD_NUMBER: _builtins.int
+    ACTION_KEY_FIELD_NUMBER: _builtins.int
     reward: _builtins.float
     """of this step, finite"""
     score: _builtins.float
@@ -446,6 +455,8 @@ class Outcome(_message.Message):
     action_valid: _builtins.bool
     judge_tokens: _builtins.int
     """tokens of other language models that were paid for scoring the action"""
+    action_key: _builtins.bytes
+    """16 bytes: digest of the action that was executed"""
     @_builtins.property
     def observation(self) -> Global___Observation: ...
     @_builtins.property
@@ -469,10 +480,11 @@ class Outcome(_message.Message):
         fault: Global___Fault | None = ...,
         rewards: _abc.Iterable[_builtins.float] | None = ...,
         judge_tokens: _builtins.int = ...,
+        action_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_valid", b"action_valid", "fault", b"fault", "judge_tokens", b"judge_tokens", "observation", b"observation", "reward", b"reward", "rewards", b"rewards", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_key", b"action_key", "action_valid", b"action_valid", "fault", b"fault", "judge_tokens", b"judge_tokens", "observation", b"observation", "reward", b"reward", "rewards", b"rewards", "score", b"score", "terminated", b"terminated", "truncated", b"truncated", "won", b"won"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

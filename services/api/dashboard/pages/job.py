@@ -26,8 +26,9 @@ from services.api.rest.problems import Problem
 from services.api.sql.tables import JobRow
 from services.api.sync import feed
 from services.api.sync.stream_ids import stream_position
+from services.api.sync.waiting_jobs import last_reason
 from services.contracts.rest.catalogue import AlarmView
-from services.contracts.states import TERMINAL
+from services.contracts.states import TERMINAL, JobState
 from services.presentation.panels import PANELS
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
@@ -50,6 +51,7 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
         request,
         "job.html",
         job=job_view(job),
+        waits_for=await last_reason(parts.database, job.id) if job.state == JobState.QUEUED else None,
         progress=(await progress_of(parts.database, [job])).get(job.id),
         tab="overview",
         document=comparison.document(PANELS, [run], [job.id], "each"),

@@ -18,6 +18,7 @@ from services.api.jobs.removal import Removal
 from services.api.jobs.submissions import Answer, body_sha
 from services.api.rest.caller import Asking
 from services.api.rest.problems import not_found, responses
+from services.api.sync.fair_queue import jobs_before
 from services.api.sync.waiting_jobs import last_reason
 from services.contracts.job import JobSpec
 from services.contracts.rest.base import Document
@@ -133,8 +134,10 @@ async def list_jobs(
 @router.get("/{job_id}", responses=responses(404))
 async def show_job(job: FoundJob, parts: Parts) -> JobDetail:
     """One job with its resolved spec."""
-    waits_for = await last_reason(parts.database, job.id) if job.state == JobState.QUEUED else None
-    return job_detail(job, waits_for=waits_for)
+    if job.state != JobState.QUEUED:
+        return job_detail(job)
+    waits_for, before = await last_reason(parts.database, job.id), await jobs_before(parts.redis, job.id)
+    return job_detail(job, waits_for=waits_for, jobs_before=before)
 
 
 @router.patch("/{job_id}", responses=responses(404, 409))

@@ -10,7 +10,7 @@ The anchor is the prompt. Its states cannot be compared, so gigpo is refused.
 
 import random
 from collections.abc import Mapping
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, JsonValue, PrivateAttr, ValidationInfo, model_validator
 
@@ -20,9 +20,10 @@ from services.contracts.rewards import Rewards
 from services.env.environments.prompts.answers import answer_in, is_right
 from services.env.environments.prompts.completion import Completion
 from services.env.environments.prompts.judge import spent_tokens
-from services.env.environments.prompts.questions import Arithmetic, Row, Splits, folder_splits, own_splits
+from services.env.environments.prompts.questions import Arithmetic, Splits, folder_splits, own_splits
 from services.env.environments.prompts.reward_files import try_files
 from services.env.environments.prompts.rewards import NEED_SOLUTION, reward_functions
+from services.env.environments.prompts.rows import Row
 
 MAX_ROWS = 1_000
 """Rows that a job may carry itself."""
@@ -33,8 +34,13 @@ class PromptsKwargs(EnvironmentKwargs):
 
     data: DataFolder | None = Field(
         None,
-        description="Folder with train.jsonl and perhaps test.jsonl; a line holds prompt (or messages), solution, and "
-        "perhaps choices.",
+        description="Folder with train.jsonl and perhaps test.jsonl (or .json, .csv, .tsv, .parquet, .arrow, also "
+        "with .gz, or a folder of Hugging Face datasets); a row holds prompt (or messages), solution, perhaps choices.",
+    )
+    columns: dict[Literal["prompt", "messages", "solution", "choices", "system"], str] = Field(
+        {},
+        description="Columns of the data by other names, such as {prompt: question, solution: extra.answer}; the names "
+        "that TRL, verl and ms-swift use are known.",
     )
     rows: tuple[Row, ...] = Field(
         (),
@@ -64,6 +70,10 @@ class PromptsKwargs(EnvironmentKwargs):
         given = [name for name in ("data", "rows", "arithmetic") if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"want one of data, rows and arithmetic, got {' and '.join(given)}")
+        if self.columns and self.data is None:
+            raise ValueError("columns: want data with it, got none")
+        if {"prompt", "messages"} <= self.columns.keys():
+            raise ValueError("columns: want one of prompt and messages, got both")
         return self
 
 
@@ -86,8 +96,8 @@ class Prompts(Environment):
         needing, unsolved = sorted(NEED_SOLUTION.intersection(kwargs.rewards.reward_funcs)), self._splits.unsolved
         if needing and unsolved:
             raise KwargsError(
-                f"reward_funcs: {needing[0]} needs a solution in every row, {len(unsolved):,} rows have none or an "
-                f"empty one; the first asks {unsolved[0].text!r:.80}"
+                f"reward_funcs: {needing[0]} needs a solution in every row, {unsolved:,} rows have none or an "
+                f"empty one; the first asks {self._splits.first_unsolved!r:.80}"
             )
         self._reply: str | None = None
         return self._observation()
@@ -136,5 +146,5 @@ class Prompts(Environment):
 def splits(kwargs: PromptsKwargs) -> Splits:
     """What is asked."""
     if kwargs.data is not None:
-        return folder_splits(kwargs.data, kwargs.split_dataset_ratio)
+        return folder_splits(kwargs.data, kwargs.split_dataset_ratio, kwargs.columns.items())
     return own_splits(kwargs.rows, kwargs.arithmetic or Arithmetic(), kwargs.split_dataset_ratio)

@@ -20,7 +20,7 @@ from gigpo.env.environment import KwargsError
 from services.contracts.rewards import Rewards
 from services.contracts.user_files import content_hash, referenced_file, split_function
 from services.env.environments.prompts.completion import Completion, RewardFunction
-from services.env.environments.prompts.questions import Question
+from services.env.environments.prompts.shelf import Question
 
 TRIAL_CPU_S = 1.0
 """CPU time of the call that tries a function: it takes microseconds, and a submission waits for it."""

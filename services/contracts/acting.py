@@ -1,0 +1,116 @@
+"""The section `environment` of a job spec: what the agent acts in, and what it is shown of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import date
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+
+from services.contracts.effectless_options import Effect, effective_with
+from services.contracts.plain_errors import shown
+from services.contracts.section import Section
+from services.contracts.templates import template_names, template_of, unknown_template
+
+_OF_THE_CONVERSATION = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
+SINGLE_TURN = "prompts"
+"""The environment of jobs with use_gym_env: false."""
+
+
+def _day(value: object) -> object:
+    with suppress(ValueError):
+        if isinstance(value, str):
+            return date.fromisoformat(value)
+    if type(value) is date:
+        return value
+    raise ValueError(f"want a day such as 2026-01-31, got {shown(value)}")
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
+class Environment(Section):
+    """What the agent acts in."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (
+        Effect("system_role", ("system",), lambda system: system is not None, "a system message"),
+        Effect("system_role", ("use_chat_template",), bool, "use_chat_template: true"),
+        Effect("chat_template_kwargs", ("use_chat_template",), bool, "use_chat_template: true"),
+        effective_with("max_context_tokens", "interaction", ["conversation"]),
+        effective_with("context_overflow", "interaction", ["conversation"]),
+    )
+
+    environment: str = "grid"
+    """Id, as `gigpo env list` shows it."""
+    environment_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
+    """Settings of the environment, as JSON; `gigpo env show ID` lists its keys."""
+    use_gym_env: bool = True
+    """True: many turns in an environment. False: one reply to each prompt, scored by `reward_funcs`; the environment is
+    `prompts` and max_turns 1 then."""
+    max_turns: int = Field(20, ge=1)
+    """Horizon of an episode, steps."""
+    train_split: str = "train"
+    """Split of the tasks that are trained on."""
+    eval_split: str = "test"
+    """Split of the tasks that evaluations use."""
+    interaction: Literal["steps", "conversation"] = "steps"
+    """What a policy is shown: `steps`: each step's prompt alone, made anew; `conversation`: everything that was said
+    before in the episode, as tokens."""
+    max_context_tokens: int | None = Field(None, ge=16)
+    """Token budget of a conversation, responses included; null: max_position_embeddings of a policy from scratch, else
+    16 prompts and responses of full length, 8,192 at most."""
+    context_overflow: Literal["restart", "end"] = "restart"
+    """What happens where a conversation outgrows its budget: `restart`: it begins anew with the prompt that `steps`
+    would show, `end`: the episode ends there."""
+    prompt_template: str = "auto"
+    """How a step is put into words, as NAME/VERSION; `auto`: the template that suits the environment."""
+    prompt_form: Literal["auto", "think", "plain", "tools"] = "auto"
+    """`think`: instructions, and <think>...</think><action>...</action> as the reply; `plain`: words as they are, and
+    the action as the reply; `tools`: calls of the environment's tools, in the model's own format; `auto`: where the
+    tokenizer has a chat template, tools in an environment that has some and think in any other."""
+    use_chat_template: bool = True
+    """Wrap the prompt in the tokenizer's chat template, where it has one."""
+    system: str | None = None
+    """System message before every prompt."""
+    system_role: Literal["system", "user"] = "system"
+    """Whose turn of the chat template has `system`; `user`: it stands before the prompt, for templates without a system
+    role."""
+    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further values for the chat template, such as {enable_thinking: false}."""
+    chat_template_date: Day | None = None
+    """The day that a chat template with a clock (`strftime_now`) writes, as YYYY-MM-DD. A submission without it sets
+    its own; so a job's prompts do not change from day to day."""
+    history_length: int = Field(0, ge=0)
+    """Last K (observation, action) pairs shown in the prompt; of a conversation in a prompt that restarts it."""
+    max_prompt_tokens: int = Field(128, ge=8)
+    """Token budget of a prompt. What does not fit goes in this order: history, oldest turn first; the list of
+    admissible actions; words of the observation, last first. The task never goes."""
+    task_view: Literal["shown", "hidden", "shuffled"] = "shown"
+    """What the prompt says of the task; `hidden` trains a policy that is never told its task:
+    the baseline that every other policy must beat."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_turn_defaults(cls, section: object) -> object:
+        if not isinstance(section, dict) or section.get("use_gym_env") is not False:
+            return section
+        return {"environment": SINGLE_TURN, "max_turns": 1, **section}
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _kwargs_leave_the_conversation(cls, kwargs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := [name for name in _OF_THE_CONVERSATION if name in kwargs]:
+            raise ValueError(f"want other values than those that the platform gives, got {', '.join(taken)}")
+        return kwargs
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _template_may_be_known(cls, name: str) -> str:
+        known = template_names()
+        if name == "auto" or name in known:
+            return name
+        ours = name.partition("/")[0] in {one.partition("/")[0] for one in known}
+        if ours or template_of(f"{name.replace('/', '.')}.think.jinja") != name:
+            raise ValueError(unknown_template(name))
+        return name  # the environment may bring it; the API asks

@@ -1,0 +1,155 @@
+"""A Jinja sandbox for templates of others: one that never ends, or writes without end, is an error.
+
+Bounds count turns of loops, calls, and characters, so that they mean the same on every machine; CPU time bounds what
+these miss. Jinja's own sandbox bounds `range` alone.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+from jinja2 import Template, nodes
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
+
+MOST_TURNS = 200_000
+"""Turns of loops and calls of one rendering."""
+MOST_CHARACTERS = 1 << 24
+"""Of a text, or elements of a list, that a template may make."""
+MOST_CPU_S = 10.0
+"""Of one rendering."""
+_LARGE_WIDTH = re.compile(r"\d{7,}|%[^a-zA-Z%]*\*|\{[^{}]*:[^{}]*\{")
+"""In a format: a large width, or one that is a value itself."""
+
+
+class TemplateUnbounded(Exception):
+    """A template takes more turns, characters or time than any prompt needs."""
+
+
+class BoundedSandbox(ImmutableSandboxedEnvironment):
+    """Renders with `bounded`. One rendering at a time."""
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._turns, self._until_cpu_s = 0, float("inf")
+        self.filters = {name: self.guarded(one) for name, one in self.filters.items()}
+        self.filters["_checked"] = _checked
+
+    def bounded(self, template: Template, **values: object) -> str:
+        """The text. Raises TemplateUnbounded, and whatever the template raises."""
+        self._turns, self._until_cpu_s = 0, time.thread_time() + MOST_CPU_S
+        parts, length = [], 0
+        for part in template.generate(**values):
+            parts.append(part)
+            length += len(part)
+            _limit(length)
+        return "".join(parts)
+
+    def turn(self) -> str:
+        """Count a turn; every loop's body begins with it."""
+        self._turns += 1
+        if self._turns > MOST_TURNS:
+            raise TemplateUnbounded(f"want at most {MOST_TURNS:,} turns of loops and calls, it takes more")
+        if time.thread_time() > self._until_cpu_s:
+            raise TemplateUnbounded(f"want at most {MOST_CPU_S:g} s, it takes more")
+        return ""
+
+    def joined(self, *parts: object) -> str:
+        """What `~` makes."""
+        return str(_checked("".join(map(str, parts))))
+
+    def guarded(self, filter_: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter within the bounds."""
+
+        @wraps(filter_)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            self.turn()
+            given = [one for one in args if not isinstance(one, Context | BoundedSandbox | nodes.EvalContext)]
+            _check_growth(given[0] if given else None, filter_.__name__, tuple(given[1:]), kwargs)
+            return _checked(filter_(*args, **kwargs))
+
+        return guarded
+
+    def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self.turn()
+        if function == self.turn:
+            return ""
+        _check_growth(getattr(function, "__self__", None), getattr(function, "__name__", ""), args, kwargs)
+        return _checked(super().call(context, function, *args, **kwargs))
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        if (wrapped := super().wrap_str_format(value)) is not None:
+            _check_growth(value.__self__, "format", (), {})
+        return wrapped
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "*":
+            _limit(_size(left) * right if isinstance(right, int) else 0)
+            _limit(_size(right) * left if isinstance(left, int) else 0)
+        elif operator == "**":
+            _limit(abs(right) * 8 if isinstance(right, int) else 0)
+        elif operator == "%" and isinstance(left, str):
+            _check_growth(left, "format", (), {})
+        return _checked(super().call_binop(context, operator, left, right))
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree: nodes.Template = _Counting().visit(super()._parse(source, name, filename))
+        return tree
+
+
+class _Counting(NodeTransformer):
+    """Has loops count their turns, and bounds what `~` and blocks that are set make."""
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        self.generic_visit(node)
+        count = nodes.Call(nodes.EnvironmentAttribute("turn"), [], [], None, None, lineno=node.lineno)
+        node.body.insert(0, nodes.ExprStmt(count, lineno=node.lineno))
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        self.generic_visit(node)
+        return nodes.Call(nodes.EnvironmentAttribute("joined"), node.nodes, [], None, None, lineno=node.lineno)
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
+        self.generic_visit(node)
+        node.filter = nodes.Filter(node.filter, "_checked", [], [], None, None, lineno=node.lineno)
+        return node
+
+
+def _size(value: object) -> int:
+    return len(value) if isinstance(value, str | bytes | list | tuple) else 0
+
+
+def _limit(size: int) -> None:
+    if size > MOST_CHARACTERS:
+        raise TemplateUnbounded(f"want at most {MOST_CHARACTERS:,} characters, it makes more")
+
+
+def _checked(value: Any) -> Any:
+    _limit(value.bit_length() if isinstance(value, int) else _size(value))
+    return value
+
+
+def _check_growth(subject: object, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Of what makes a text from `subject`: widths, counts, formats and replacements that let it grow beyond bounds."""
+    if not isinstance(subject, Iterable):
+        return
+    given = [*args, *kwargs.values()]
+    _limit(max((abs(one) for one in given if isinstance(one, int)), default=0))
+    kind = function.removeprefix("do_")
+    if kind in ("format", "format_map") and isinstance(subject, str) and _LARGE_WIDTH.search(subject):
+        _limit(MOST_CHARACTERS + 1)
+    if kind == "replace":
+        _limit(_size(subject) * max(map(_size, given[1:2]), default=0))
+    if kind == "join":
+        both = [subject, *given]
+        elements = [element for one in both if isinstance(one, list | tuple) for element in one]
+        separator = max((_size(one) for one in both if isinstance(one, str)), default=0)
+        _limit(sum(map(_size, elements)) + separator * len(elements))

@@ -1,0 +1,110 @@
+"""What a policy is shown in one episode: each step's prompt alone, or a conversation that grows.
+
+A conversation is kept as tokens. What was sampled is appended as it is, what the environment says is encoded and
+appended; nothing is rendered twice.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from services.rollout.prompts import PromptWriter
+from services.rollout.templates import Scene
+
+
+class Shown(NamedTuple):
+    """What a step shows the policy."""
+
+    ids: bytes
+    """int32 little-endian [P]: what is new in it."""
+    whole: bytes
+    """int32 little-endian: all that the policy sees, `ids` at the end."""
+    continues: bool = False
+    """The step before stands in front of `ids`."""
+    cut: bool = False
+    """The end of the observation is missing."""
+
+
+class Dialogue(Protocol):
+    """One episode's prompts, step after step. Use once."""
+
+    overflows: int
+    """How often a budget for all of it was outgrown so far."""
+
+    def show(self, scene: Scene) -> Shown | None:
+        """The next step's prompt; None: nothing more can be said, the episode ends here. Raises AttemptFailed."""
+
+    def heard(self, response_ids: bytes) -> None:
+        """The policy's reply to what was shown last, int32 little-endian."""
+
+
+class SeparateSteps:
+    """Each step has a prompt of its own, a function of the scene alone."""
+
+    overflows = 0
+
+    def __init__(self, prompts: PromptWriter) -> None:
+        self._prompts = prompts
+
+    def show(self, scene: Scene) -> Shown:
+        """The scene in words."""
+        prompt = self._prompts.write(scene)
+        return Shown(prompt.ids, prompt.ids, cut=prompt.cut)
+
+    def heard(self, response_ids: bytes) -> None:
+        """The next prompt does not know it."""
+
+
+class Budget(NamedTuple):
+    """How long a conversation may become."""
+
+    max_tokens: int
+    """Of all that is said in it, responses included."""
+    reply_tokens: int
+    """Room that a reply needs."""
+    restarts: bool
+    """What happens where that is outgrown: it begins anew; False: it ends."""
+
+
+class Conversation:
+    """Everything that was said since it began.
+
+    Args:
+        opening: writes what begins a conversation.
+        turns: writes what comes behind a reply, the end of the assistant's turn first where its template writes one.
+        stop_ids: tokens that end a reply.
+    """
+
+    def __init__(self, opening: PromptWriter, turns: PromptWriter, budget: Budget, stop_ids: tuple[int, ...]) -> None:
+        self._opening, self._turns, self._budget = opening, turns, budget
+        self._stops = {stop.to_bytes(4, "little") for stop in stop_ids}
+        self._said = b""
+        self.overflows = 0
+
+    def show(self, scene: Scene) -> Shown | None:
+        """What comes next: the scene as it begins a conversation, or what is new in it behind the last reply."""
+        if not self._said:
+            return self._begin(msgspec.structs.replace(scene, history=()))
+        prompt = self._turns.write(msgspec.structs.replace(scene, history=()))
+        ids = self._without_second_end(prompt.ids)
+        if (len(self._said) + len(ids)) // 4 + self._budget.reply_tokens <= self._budget.max_tokens:
+            self._said += ids
+            return Shown(ids, self._said, continues=True, cut=prompt.cut)
+        self.overflows += 1
+        return self._begin(scene) if self._budget.restarts else None
+
+    def heard(self, response_ids: bytes) -> None:
+        """The reply stays as it was sampled."""
+        self._said += response_ids
+
+    def _begin(self, scene: Scene) -> Shown:
+        prompt = self._opening.write(scene)
+        self._said = prompt.ids
+        return Shown(prompt.ids, prompt.ids, cut=prompt.cut)
+
+    def _without_second_end(self, ids: bytes) -> bytes:
+        """The turn's end is written where the policy did not say that very token itself."""
+        last = self._said[-4:]
+        return ids[4:] if last in self._stops and ids[:4] == last and len(ids) > 4 else ids

@@ -1,0 +1,92 @@
+"""A template of others that never ends, or writes without end, is an error within seconds."""
+
+import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from services.contracts.templates.bounded import BoundedSandbox, TemplateUnbounded
+from services.rollout.errors import TokenizerError
+from services.rollout.templates import ChatOptions, ChatTemplate
+
+MESSAGE = "{{ messages[0].content }}"
+
+
+def doubling(step: str) -> str:
+    """A template whose `n.t` doubles 60 times by `step`."""
+    return "{% set n = namespace(t='xy') %}{% for i in range(60) %}" + step + "{% endfor %}"
+
+
+ENDLESS = {
+    "loops in loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "a macro that calls itself twice": (
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
+    ),
+    "much to write": "{% for i in range(99999) %}{{ messages[0].content * 1000 }}{% endfor %}",
+    "a text times a number": "{{ 'x' * 10 ** 10 }}",
+    "a number times a text": "{{ 10 ** 10 * 'x' }}",
+    "a list times a number": "{{ ([0] * 10 ** 10) | length }}",
+    "a power": "{{ 10 ** (10 ** 10) }}",
+    "a text that doubles by +": doubling("{% set n.t = n.t + n.t %}"),
+    "a text that doubles by ~": doubling("{% set n.t = n.t ~ n.t %}"),
+    "a block that doubles": doubling("{% set n.t %}{{ n.t }}{{ n.t }}{% endset %}"),
+    "a block with a filter that doubles": doubling("{% set n.t | upper %}{{ n.t }}{{ n.t }}{% endset %}"),
+    "a text that doubles by replacement": doubling("{% set n.t = n.t.replace('x', 'xx') %}"),
+    "a large replacement": "{{ ('x' * 10 ** 7).replace('x', 'x' * 10 ** 7) }}",
+    "a large replacement by a filter": "{{ ('x' * 10 ** 7) | replace('x', 'x' * 10 ** 7) }}",
+    "a width": "{{ 'x'.center(10 ** 10) }}",
+    "a width of a filter": "{{ 'x' | center(10 ** 10) }}",
+    "an indent": "{{ messages | tojson(indent=10 ** 10) }}",
+    "a filled batch": "{{ [1] | batch(10 ** 10, 'x') | list }}",
+    "a format": "{{ '{:9999999999}'.format(1) }}",
+    "a format whose width is a value": "{{ '{:{}}'.format(1, 10 ** 10) }}",
+    "a format by % whose width is a value": "{{ '%*d' % (10 ** 10, 1) }}",
+    "a format by %": "{{ '%9999999999d' % 1 }}",
+    "a format by a filter": "{{ '%9999999999d' | format(1) }}",
+    "a joined list": "{{ ('x' * 10 ** 7).join(['1', '2'] * 10 ** 6) }}",
+    "a joined list by a filter": "{{ ([1, 2] * 10 ** 6) | join('x' * 10 ** 7) }}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_a_chat_template_without_end_is_refused_in_one_sentence(case: str) -> None:
+    template = ChatTemplate(ENDLESS[case] + MESSAGE, {}, ChatOptions())
+    with pytest.raises(
+        TokenizerError, match=r"the tokenizer's chat template: want at most [\d,]+ .*, it (takes|makes)"
+    ):
+        template.check()
+
+
+@pytest.mark.parametrize("case", [case for case in ENDLESS if "width is a value" not in case])
+def test_a_template_that_jinja_alone_renders_is_rendered_alike_within_the_bounds(case: str) -> None:
+    """What counts and limits does not change what is written."""
+    small = ENDLESS[case]
+    for large in (
+        "99999",
+        "9999999999",
+        "10 ** 10 ** 10",
+        "10 ** 10",
+        "10 ** 7",
+        "10 ** 6",
+        "* 1000",
+        "range(60)",
+        "f(60)",
+    ):
+        small = small.replace(large, {"range(60)": "range(3)", "f(60)": "f(3)", "* 1000": "* 2"}.get(large, "3"))
+    values = {"messages": [{"content": "Hello."}]}
+    sandbox = BoundedSandbox()
+    bounded = sandbox.bounded(sandbox.from_string(small + MESSAGE), **values)
+    assert bounded == ImmutableSandboxedEnvironment().from_string(small + MESSAGE).render(**values)
+
+
+def test_one_rendering_does_not_use_up_the_next_ones_turns() -> None:
+    sandbox = BoundedSandbox()
+    template = sandbox.from_string("{% for i in range(90000) %}{% endfor %}")
+    for _ in range(15):
+        assert sandbox.bounded(template) == ""
+
+
+def test_cpu_time_bounds_what_turns_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.contracts.templates.bounded.MOST_CPU_S", 0.05)
+    sandbox = BoundedSandbox()
+    slow = "{% set t = 'xy' * 4000000 %}{% for i in range(99999) %}{% set u = t.upper() %}{% endfor %}"
+    with pytest.raises(TemplateUnbounded, match=r"want at most 0\.05 s, it takes more"):
+        sandbox.bounded(sandbox.from_string(slow))
