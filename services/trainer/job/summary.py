@@ -44,9 +44,9 @@ def job_summary(
     balance: Balance,
     *,
     checkpoint: str | None,
-    inert_step_level: str | None = None,
     ranks: int = 1,
     device: str | None = None,
+    inert_step_level: str | None = None,
 ) -> JobSummary:
     """What the job says of itself. `success_before` and `success_after` come from evaluations of those labels."""
     before = find_result(evaluations, "before", 0)
@@ -112,9 +112,9 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
         session.evaluations,
         balance,
         checkpoint=session.folder.final.name if exported else None,
-        inert_step_level=inert_step_level(session.spec, session.folder.metrics),
         ranks=session.settings.ranks,
         device=session.learner.device,
+        inert_step_level=inert_step_level(session.spec, session.folder.metrics),
     )
     await session.tracking.close(state)
     payload = summary.model_dump_json(indent=2).encode()

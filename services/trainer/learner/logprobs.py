@@ -61,9 +61,8 @@ class Scorer:
     def idle(self) -> Tensor:
         """A forward that the other ranks wait for, of a rank that has no rows left: 0, with a gradient of 0."""
         ids = torch.zeros(1, 2, dtype=torch.int64, device=self.model.device)
-        logprob, _ = self.policy(ids, ids.new_ones(1), "skip")
-        nothing: Tensor = logprob.sum() * 0.0
-        return nothing
+        logprob: Tensor = self.policy(ids, ids.new_ones(1), "skip")[0]
+        return logprob.sum() * 0.0
 
     def score(self, rows: TokenRows, micro: MicroBatch, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
         """(log-probability, entropy in nats) float32 [T] of the tokens of `micro`'s rows, on the model's device."""

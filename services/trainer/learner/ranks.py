@@ -85,11 +85,11 @@ def joined(shard_ranks: int) -> Ranks:
     if not dist.is_initialized():
         return ALONE
     number, device = dist.get_world_size(), "cuda" if torch.cuda.is_available() else "cpu"
-    if shard_ranks == number:
-        mesh = init_device_mesh(device, (number,))
-    else:
-        mesh = init_device_mesh(device, (number // shard_ranks, shard_ranks), mesh_dim_names=("copy", "shard"))
-    return Ranks(number, dist.get_rank(), mesh)
+    shape: tuple[int, ...] = (number,)
+    names: tuple[str, ...] = ("shard",)
+    if shard_ranks < number:
+        shape, names = (number // shard_ranks, shard_ranks), ("copy", "shard")
+    return Ranks(number, dist.get_rank(), init_device_mesh(device, shape, mesh_dim_names=names))
 
 
 def dealt(rows: TokenRows, number: int, group: Tensor | None = None) -> list[Tensor]:

@@ -95,8 +95,8 @@ def test_a_group_answers_as_a_learner_does_and_leaves_no_process(base: Path, tmp
 
 def drained(learner: Learner | LearnerOnRanks) -> tuple[list[float], dict[str, float]]:
     """Likelihoods and report of a warm start of three steps."""
-    pairs = [(row.prompt_ids, row.response_ids) for row in random_rows(6)]
-    steps = learner.supervise(pairs, WarmStart(warmstart_steps=3, warmstart_batch_size=4))
+    turns = [row.turn for row in random_rows(6)]
+    steps = learner.supervise(turns, WarmStart(warmstart_steps=3, warmstart_batch_size=4))
     found = []
     while True:
         try:

@@ -12,7 +12,7 @@ from services.trainer.settings import Settings
 
 def tokens(number: int, repeats: int = 0) -> TokenRows:
     rows = random_rows(number, repeats=repeats)
-    return TokenRows([row.prompt_ids for row in rows], [row.response_ids for row in rows])
+    return TokenRows([row.turn for row in rows])
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
