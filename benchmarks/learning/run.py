@@ -35,7 +35,7 @@ from services.trainer.batch.second_stage import scored_together
 from services.trainer.groups.payloads import Payload, payload_of
 from services.trainer.job.restore import build_base
 from services.trainer.learner.learner import Learner
-from services.trainer.learner.rows import rows_of, supervised_pairs
+from services.trainer.learner.rows import rows_of, supervised_turns
 from services.trainer.phases.evaluation import Label, evaluation_result, panel, panel_groups
 from services.trainer.phases.warmstart import check_gate, random_group
 
@@ -206,8 +206,8 @@ class Run:
                 )
                 steps = sum(len(episode.steps) for payload in payloads for episode in payload.episodes)
                 length = max(steps / len(payloads), 1.0)
-            pairs = supervised_pairs([episode for payload in payloads for episode in payload.episodes])
-            for _ in self.learner.supervise(pairs[: warmstart.warmstart_rows], warmstart):
+            turns = supervised_turns([episode for payload in payloads for episode in payload.episodes])
+            for _ in self.learner.supervise(turns[: warmstart.warmstart_rows], warmstart):
                 pass
         self.position.warmstarted = True
         self.save()
