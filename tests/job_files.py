@@ -6,6 +6,10 @@ import json
 import struct
 from pathlib import Path
 
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+TOKENIZER = Tokenizer(WordLevel({"<eos>": 0, "north": 1}, unk_token="<eos>")).to_str()
 BATCHES = {"b000002": 2, "b000004": 4}
 
 
@@ -22,8 +26,8 @@ def write_policy(folder: Path, rows: int) -> None:
     """A folder in Hugging Face format; `rows` tells one from another."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 1, "vocab_size": 5}')
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_text("{}")
+    (folder / "tokenizer.json").write_text(TOKENIZER)
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "<eos>"}')
     (folder / "model.safetensors").write_bytes(safetensors(rows, 8))
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.job_files import TOKENIZER
 from tests.rollout_archives import episode, scored, write
 
 GROUP = "tabc"
@@ -17,8 +18,9 @@ def leave_results(data_dir: Path, job_id: str) -> None:
     for name in ("base", "checkpoints/b000001", "final"):
         place = folder / name
         place.mkdir(parents=True)
-        for file in ("config.json", "tokenizer.json"):
-            (place / file).write_text("{}")
+        (place / "config.json").write_text("{}")
+        (place / "tokenizer.json").write_text(TOKENIZER)
+        (place / "tokenizer_config.json").write_text('{"eos_token": "<eos>"}')
         (place / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     (folder / "summary.json").write_text(json.dumps({"batches": 1}))
     write(folder, 0, [(scored(GROUP, [0, 1, 0]), [episode(0, [0.0, 1.0]), episode(1, [0.0])])])
