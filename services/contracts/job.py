@@ -224,7 +224,7 @@ class JobSpec(Section):
                 f"vllm_max_model_len: want <= {scratch.max_position_embeddings} (max_position_embeddings), "
                 f"got {self.max_model_len}"
             )
-        if self.model.scratch and (without := self._needs_a_chat_template()):
+        if scratch and not scratch.scratch_chat and (without := self._needs_a_chat_template()):
             raise ValueError(f"{without}: want a model whose tokenizer has a chat template with it, got scratch")
         return self
 

@@ -82,8 +82,10 @@ def with_kept_files(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None)
         _kept_function(name, store, roots) for name in spec.rewards.reward_funcs
     ]
     for field in _kwargs(spec):
-        section = document["environment"] if field.startswith("environment.") else document["model"]["warmstart"]
-        for place, one in _named_in(section.get(field.rpartition(".")[2], {})):
+        named: dict[str, Any] = document
+        for name in field.split("."):
+            named = named.get(name) or {}  # a section that was not set is not there
+        for place, one in _named_in(named):
             if _is_path(value := one.get(DATA)):
                 one[DATA] = _kept(str(value), f"{field}.{place}{DATA}", store, roots)
     return JobSpec.model_validate(document)

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from gigpo_proto.env.v1 import env_pb2
 
-from services.api.jobs.preflight import Wanted, preflight
+from services.api.jobs.preflight import Opening, Wanted, preflight
 
 WANTED = Wanted("dice", "{}", "train", 2, 10)
 
@@ -58,7 +58,7 @@ async def found(service: Service, wanted: Wanted = WANTED) -> Any:
 
 async def test_sessions_that_show_the_same_are_no_news() -> None:
     service = Service(lambda lease, seq: ("all", seq))
-    assert await found(service) == (None, ("mind the gap",), True)
+    assert await found(service) == Opening(warnings=("mind the gap",))
     assert (len(service.taken), service.closed) == (8, ["0", "1"])
 
 
@@ -93,4 +93,4 @@ async def test_what_may_go_away_is_a_warning_at_once_and_what_stays_is_a_refusal
     if refused:
         assert told.refusal == said
     else:
-        assert told == (None, (f"dice could not be tried: UNAVAILABLE: {said}",), False)
+        assert told == Opening(warnings=(f"dice could not be tried: UNAVAILABLE: {said}",), known=False)

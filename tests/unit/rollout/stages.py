@@ -61,11 +61,16 @@ class Stage:
         return await self.episodes(group.group_id)
 
 
-def spec_of(environment: Mapping[str, Any], rewards: Mapping[str, Any] | None = None, **rollout: Any) -> JobSpec:
-    """A small job."""
+def spec_of(
+    environment: Mapping[str, Any],
+    rewards: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
+    **rollout: Any,
+) -> JobSpec:
+    """A small job; its model is one from scratch unless it is given."""
     return JobSpec.model_validate(
         {
-            "model": {"scratch": {}},
+            "model": model or {"scratch": {}},
             "environment": {"max_turns": 6, **environment},
             "rewards": rewards or {},
             "rollout": {"num_generations": 3, "max_completion_length": 4, **rollout},

@@ -77,7 +77,8 @@ def tokens_of(name):
 
 
 def playbook(tokens, **environment):
-    return make_playbook("job", spec_of(environment), EnvironmentInfo(id="grid", prompt_template="grid/v1"), tokens)
+    spec = spec_of(environment, model={"model": "/models/small"})
+    return make_playbook("job", spec, EnvironmentInfo(id="grid", prompt_template="grid/v1"), tokens)
 
 
 @pytest.mark.parametrize("name", TEXT_FILES)
