@@ -55,7 +55,8 @@ OPENENV = {"ENV_SERVICE_OPTIONS": json.dumps({"openenv": {"allowed": ["127.0.0.1
 def real_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("environments")
     (folder / "guess_module.py").write_text(OF_ONES_OWN)
-    own = {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps({"guess": "guess_module:Guess"})}
+    plugins = {"guess": "guess_module:Guess", "calculator": "examples.calculator:Calculator"}
+    own = {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps(plugins)}
     process = subprocess.Popen(
         [sys.executable, "-m", "services.env.main"],
         cwd=folder,
