@@ -13,12 +13,9 @@ def job_view(row: JobRow) -> JobView:
     return JobView.model_validate(_fields(row))
 
 
-def job_detail(
-    row: JobRow, warnings: Sequence[str] = (), *, waits_for: str | None = None, jobs_before: int | None = None
-) -> JobDetail:
-    """The full view of a job, what its submission is warned of, why it waits and behind how many others."""
-    more = {"spec": row.spec, "warnings": list(warnings), "waits_for": waits_for, "jobs_before": jobs_before}
-    return JobDetail.model_validate({**_fields(row), **more})
+def job_detail(row: JobRow, warnings: Sequence[str] = ()) -> JobDetail:
+    """The full view of a job, and what its submission is warned of."""
+    return JobDetail.model_validate({**_fields(row), "spec": row.spec, "warnings": list(warnings)})
 
 
 def _fields(row: JobRow) -> dict[str, object]:

@@ -134,16 +134,13 @@ async def list_jobs(
 @router.get("/{job_id}", responses=responses(404))
 async def show_job(job: FoundJob, parts: Parts) -> JobDetail:
     """One job with its resolved spec."""
-    if job.state != JobState.QUEUED:
-        return job_detail(job)
-    waits_for, before = await last_reason(parts.database, job.id), await jobs_before(parts.redis, job.id)
-    return job_detail(job, waits_for=waits_for, jobs_before=before)
+    return await _in_line(job_detail(job), parts)
 
 
 @router.patch("/{job_id}", responses=responses(404, 409))
 async def change_job(job_id: JobId, changes: JobChanges, parts: Parts, caller: Asking) -> JobDetail:
     """Change a job's name, tags or notes, or whether lists show it."""
-    return await annotate(parts.database, caller, job_id, changes)
+    return await _in_line(await annotate(parts.database, caller, job_id, changes), parts)
 
 
 @router.get("/{job_id}/remains", responses=responses(404))
@@ -219,6 +216,14 @@ async def fork_job(
 
 def _removal(parts: Container) -> Removal:
     return Removal(parts.database, parts.redis, parts.broker, parts.settings.data_dir)
+
+
+async def _in_line(job: JobDetail, parts: Container) -> JobDetail:
+    """The job; of a queued one also what it waits for, and how many go first."""
+    if job.state != JobState.QUEUED:
+        return job
+    waits_for, before = await last_reason(parts.database, job.id), await jobs_before(parts.redis, job.id)
+    return job.model_copy(update={"waits_for": waits_for, "jobs_before": before})
 
 
 async def _command(job_id: str, parts: Container, caller: Asking, wanted: Command) -> JobDetail:
