@@ -60,11 +60,11 @@ def _read() -> tuple[dict[str, Any], Draft7Validator]:
     return yaml.safe_load((CHART / "values.yaml").read_text()), Draft7Validator(schema)
 
 
-def helm(over: Values, *, release: str = RELEASE) -> subprocess.CompletedProcess[str]:
+def helm(over: Values, *options: str, release: str = RELEASE) -> subprocess.CompletedProcess[str]:
     """`helm template` with ENOUGH and `over`."""
     assert HELM is not None
     given = yaml.safe_dump(overlaid(ENOUGH, over))
-    command = [HELM, "template", release, str(CHART), "--namespace", "team", "--values", "-"]
+    command = [HELM, "template", release, str(CHART), "--namespace", "team", "--values", "-", *options]
     return subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=False)
 
 

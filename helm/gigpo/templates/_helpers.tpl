@@ -1,7 +1,7 @@
 {{- define "gigpo.fullname" -}}
 {{- if .Values.fullnameOverride -}}{{ .Values.fullnameOverride }}
-{{- else if contains "gigpo" .Release.Name -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else -}}{{ printf "%s-gigpo" .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else if contains "gigpo" .Release.Name -}}{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else -}}{{ printf "%s-gigpo" .Release.Name | trunc 52 | trimSuffix "-" }}
 {{- end -}}
 {{- end }}
 
@@ -54,6 +54,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if not (or $values.redis.url $values.redis.secretName) }}{{ fail "redis.url, redis.secretName: want the address of a Redis or Valkey server, or the name of a Secret that holds it, none is given" }}{{ end -}}
 {{- if and $values.redis.url $values.redis.secretName }}{{ fail "redis.url, redis.secretName: want one of the two, got both" }}{{ end -}}
 {{- if and $values.redis.perService (not $values.redis.secretName) }}{{ fail "redis.perService: wants redis.secretName, none is given" }}{{ end -}}
+{{- if and $values.redis.url $values.networkPolicy.enabled -}}
+{{- $found := regexFindAll ":[0-9]+([,/?]|$)" $values.redis.url -1 | default (list ":6379") -}}
+{{- range $found -}}
+{{- $port := regexFind "[0-9]+" . -}}
+{{- if not (has $port (splitList "," (join "," $values.networkPolicy.redis.ports))) }}{{ fail (printf "networkPolicy.redis.ports: want the port of redis.url, %s, among them, otherwise no service reaches it; got %v" $port $values.networkPolicy.redis.ports) }}{{ end -}}
+{{- end -}}
+{{- end -}}
 {{- if not $values.apiKeySecret }}{{ fail "apiKeySecret: want the name of a Secret with the key api-key, none is given" }}{{ end -}}
 {{- if not $values.data.claimName }}{{ fail "data.claimName: want the name of a ReadWriteMany claim, none is given" }}{{ end -}}
 {{- if not (or $values.database.secretName $values.database.sqlite) }}{{ fail "database.secretName: want the name of a Secret with the key url, the address of a PostgreSQL database; or set database.sqlite" }}{{ end -}}
@@ -80,6 +87,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if $scaling.enabled -}}
 {{- if lt (int $scaling.maxReplicas) (int $scaling.minReplicas) }}{{ fail (printf "%s.autoscaling.maxReplicas: want at least minReplicas, %d, got %d" $at (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}{{ end -}}
 {{- if and (ne .name "api") (not .root.Values.monitoring.prometheusUrl) }}{{ fail (printf "monitoring.prometheusUrl: want the address that KEDA asks, because %s.autoscaling is enabled; none is given" $at) }}{{ end -}}
+{{- end -}}
+{{- range $volume := $service.extraVolumes -}}
+{{- if has $volume.name (list "tmp" "data" "models" "api-key" "shm") }}{{ fail (printf "%s.extraVolumes: want a name that the chart does not use itself, got %s" $at $volume.name) }}{{ end -}}
 {{- end -}}
 {{- $ours := list "PORT" "HOST" "METRICS_PORT" "METRICS_HOST" "DRAIN_S" "REDIS_URL" "DATA_DIR" "ENV_ADDRESS" -}}
 {{- $ours = concat $ours (list "KEY" "KEY_FILE" "DATABASE_URL" "TRACKERS" "RANKS" "SHARD_RANKS" "PULSE_FILE") -}}

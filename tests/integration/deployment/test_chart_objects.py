@@ -55,7 +55,7 @@ def test_only_rollout_and_api_reach_env() -> None:
 @pytest.mark.parametrize("name", ["redis", "database"])
 def test_a_policy_names_the_servers(name: str) -> None:
     to = [{"ipBlock": {"cidr": "10.1.0.0/16"}}]
-    made = rendered({"networkPolicy": {name: {"ports": [7000, 7001], "to": to}}})
+    made = rendered({"networkPolicy": {name: {"ports": [6379, 7001], "to": to}}})
     assert peers(made, "api", 7001, "egress") == [to]
 
 
@@ -162,6 +162,20 @@ def test_images_are_pulled_with_a_secret_and_a_tag() -> None:
     made = rendered({"image": over})
     assert pod(made, "env")["containers"][0]["image"] == "registry.example.org/team/gigpo-light:1.2"
     assert pod(made, "env")["imagePullSecrets"] == [{"name": "a"}]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://u:99@valkey", "redis://valkey/0", "rediss://a:6379?ssl_ca_certs=/x", "redis+cluster://a:6379,b:6379"],
+)
+def test_redis_at_its_own_port_is_reached(url: str) -> None:
+    assert peers(rendered({"redis": {"url": url}}), "rollout", 6379, "egress") == ["anywhere"]
+
+
+def test_an_old_cluster_is_refused() -> None:
+    done = helm({}, "--kube-version", "1.28.0")
+    assert done.returncode != 0
+    assert "kubeVersion" in done.stderr
 
 
 def test_rendering_twice_gives_the_same() -> None:
