@@ -1,6 +1,8 @@
 """The dashboard and the alert rules are well formed; tests/e2e/test_metrics.py holds their names against a stack."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +33,8 @@ def test_a_query_reads_metrics_and_its_brackets_close(title):
 def test_no_two_panels_lie_on_each_other():
     places = Counter((panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels())
     assert places.most_common(1)[0][1] == 1
+
+
+def test_every_alert_has_its_entry_among_the_operations():
+    text = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    assert re.findall(r"^### (Gigpo\w+)$", text, re.MULTILINE) == [rule["alert"] for rule in rules()]
