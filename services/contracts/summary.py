@@ -33,6 +33,11 @@ class EvaluationResult(Section):
     played again. The means are over the others and the repeated ones."""
     mismatch_kl: float | None = None
     """k3 estimate of KL(engine || trainer), nats per token, both under this version; None: a random actor played."""
+    panel: str | None = None
+    """Digest of the tasks: environment, split, horizon, kwargs, seeds and first observations. Equal ids are equal
+    tasks; one that could not be played makes another id. None: an older release measured."""
+    outcomes: str = ""
+    """A letter a task, in ascending order of their seeds: 1 won, 0 not won, x crashed its environment, - not played."""
 
 
 class LedgerSummary(Section):
