@@ -87,6 +87,11 @@ class JobSummary(Section):
     """Oldest trained token, in policy versions."""
     phases_s: dict[str, float] = Field(default_factory=dict)
     """Wall time by phase: warmstart, evaluation, training, ..."""
+    cpu_s: dict[str, float] = Field(default_factory=dict)
+    """CPU seconds of the trainer and of the job's inference replicas, by phase. Environments and rollout workers, which
+    may play for several jobs, are not in it."""
+    gpu_s: dict[str, float] = Field(default_factory=dict)
+    """Seconds of the GPUs that the trainer's ranks and the job's inference replicas held, by phase; 0: no GPU."""
     inert_step_level: str | None = None
     """Why the step level of the newest batches said nothing; None: it worked, or the estimator has none."""
     waits_s: dict[str, float] = Field(default_factory=dict)
