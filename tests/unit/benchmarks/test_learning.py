@@ -55,6 +55,8 @@ def one_thread():
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = Run(small(), tmp_path / "whole")
     end = whole.run()
+    assert len({one["panel"] for one in end.evaluations}) == 1
+    assert {len(one["outcomes"]) for one in end.evaluations} == {3}
     for stop in (0, 2):
         Run(small(), tmp_path / f"from{stop}").run(until=stop)
         parted = Run(small(), tmp_path / f"from{stop}")
