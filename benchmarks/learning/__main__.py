@@ -6,8 +6,8 @@
 The mathematics, the learner, the environments, the prompts, tasks and sampling seeds are those of a job of the same
 spec on the engine `transformers`, so its curves are that job's: but for the last digits of what was sampled together,
 and to the bit with `--set inference.deterministic=true`. A run that was stopped goes on from its last
-checkpoint when the same command is given again. `--panel tuning` judges by tasks of its own, so that nothing is chosen
-on the held-out panel.
+checkpoint when the same command is given again. `--panel tuning` judges by further tasks of the training split, which
+shares none with the held-out panel, so that nothing is chosen on that.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from services.contracts.algorithm import keys_of_estimator
 from services.contracts.job import JobSpec, parse_spec
 
 TUNING = 1_000_003
-"""Added to `eval_seed`: names tasks of the held-out split that no evaluation of a job plays."""
+"""Added to `eval_seed`: names tasks of the training split that no evaluation of a job plays."""
 STUDENT_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11,
               2.10, 2.09)  # fmt: skip
 """Half a 95 % interval in standard errors, by degrees of freedom from 1; from 20 on 2.0 to 2.09 is taken as 2.09."""
@@ -37,7 +37,10 @@ def made_spec(
     spec = parse_spec(sections)
     if panel == "tuning":
         evaluation = spec.evaluation.model_copy(update={"eval_seed": spec.evaluation.eval_seed + TUNING})
-        spec = spec.model_copy(update={"evaluation": evaluation})
+        environment = spec.environment.model_copy(update={"eval_split": spec.environment.train_split})
+        if environment.eval_split == spec.environment.eval_split:
+            raise SystemExit("--panel tuning: want a train_split that is not the eval_split, both are the same")
+        spec = spec.model_copy(update={"evaluation": evaluation, "environment": environment})
     return spec
 
 

@@ -36,7 +36,7 @@ from services.trainer.groups.payloads import Payload, payload_of
 from services.trainer.job.restore import build_base
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.rows import rows_of, supervised_turns
-from services.trainer.phases.evaluation import Label, evaluation_result, panel, panel_groups
+from services.trainer.phases.evaluation import Label, evaluation_result, panel, panel_groups, played_panel
 from services.trainer.phases.warmstart import check_gate, random_group
 
 JOB = "harness"
@@ -77,7 +77,7 @@ class Run:
         entry = registry.entry(spec.environment.environment)
         if entry.unavailable_reason:
             raise SystemExit(f"environment {entry.id}: {entry.unavailable_reason}")
-        environment = EnvironmentInfo.listed(environment_message(entry))
+        self._environment = environment = EnvironmentInfo.listed(environment_message(entry))
         folder.mkdir(parents=True, exist_ok=True)
         build_base(spec, environment, folder / "base")
         self.learner = Learner(spec, folder / "base")
@@ -145,7 +145,8 @@ class Run:
     @property
     def _session(self) -> Any:
         """What the trainer's functions read of a session."""
-        return SimpleNamespace(job=JOB, spec=self.spec, progress=SimpleNamespace(batch=self.position.batch))
+        progress = SimpleNamespace(batch=self.position.batch)
+        return SimpleNamespace(job=JOB, spec=self.spec, environment=self._environment, progress=progress)
 
     def _first_version(self) -> PolicyManifest:
         spec = self.spec
@@ -239,8 +240,10 @@ class Run:
             if (stored["label"], stored["version"]) == (label, chosen.version):
                 return EvaluationResult.model_validate(stored)
         with self._spending("evaluation"):
-            played = self._play(panel_groups(self._session, chosen))
+            groups = panel_groups(self._session, chosen)
+            played = self._play(groups)
         episodes = [episode for payload in played for episode in payload.episodes]
-        result = evaluation_result(chosen, episodes, self.spec.environment.eval_split)
+        outcome = played_panel(self._session, groups, played)
+        result = evaluation_result(chosen, episodes, self.spec.environment.eval_split, played=outcome)
         self.position.evaluations.append(result.model_dump())
         return result

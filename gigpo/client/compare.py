@@ -6,18 +6,21 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from pydantic import JsonValue
 
+from gigpo.client.budget import PARTS, Budget, Result, measured
+from gigpo.client.contrast import Contrast, contrast
 from gigpo.client.document import checked, section, submission
 from gigpo.client.errors import BadInput
 from gigpo.client.models import JsonObject
-from gigpo.client.statistics import Interval, mean_interval, paired_difference, steps_to_reach
+from gigpo.client.statistics import Interval, mean_interval, steps_to_reach
 from services.contracts.algorithm import KL_IN_REWARD, Algorithm, keys_of_estimator
 from services.contracts.states import JobState
+from services.contracts.summary import EvaluationResult
 
 
 @dataclass(frozen=True)
@@ -40,28 +43,23 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Result:
-    """The results of a finished cell."""
-
-    estimator: str
-    seed: int
-    summary: JsonObject
-    metrics: list[JsonObject] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class Row:
     """One estimator over its seeds."""
 
     estimator: str
     success_before: Interval | None
     success_after: Interval | None
+    """Held out, after training or at the budget."""
     training_success: Interval | None
     """Mean over all batches: the area under the learning curve."""
     batches_to_threshold: Interval | None
     """Over the seeds that got there."""
     reached: int
     env_steps: Interval | None
+    tokens: Interval | None
+    """Sampled for training."""
+    seconds: Interval | None
+    """Of the batches, wall time."""
     seeds: int
 
 
@@ -125,34 +123,52 @@ def read_result(folder: Path, cell: Cell) -> Result | None:
     return Result(cell.estimator, cell.seed, summary, metrics)
 
 
-def comparison_rows(results: Sequence[Result], estimators: Sequence[str], threshold: float) -> list[Row]:
+def comparison_rows(
+    results: Sequence[Result], estimators: Sequence[str], threshold: float, budget: Budget | None = None
+) -> list[Row]:
     """A row an estimator, in the given order."""
     return [
-        _row(estimator, [one for one in results if one.estimator == estimator], threshold) for estimator in estimators
+        _row(estimator, [one for one in results if one.estimator == estimator], threshold, budget)
+        for estimator in estimators
     ]
 
 
-def _row(estimator: str, results: Sequence[Result], threshold: float) -> Row:
+def _row(estimator: str, results: Sequence[Result], threshold: float, budget: Budget | None) -> Row:
     curves = [success_curve(one.metrics) for one in results]
     reached = [at for curve in curves if (at := steps_to_reach(curve, threshold)) is not None]
     return Row(
         estimator=estimator,
         success_before=mean_interval(_values(results, "success_before")),
-        success_after=mean_interval(_values(results, "success_after")),
+        success_after=mean_interval([one.success for result in results if (one := measured(result, budget))]),
         training_success=mean_interval([fmean(y for _, y in curve) for curve in curves if curve]),
         batches_to_threshold=mean_interval(reached),
         reached=len(reached),
         env_steps=mean_interval(_values(results, "env_steps")),
+        tokens=mean_interval(_values(results, "sampled_tokens")),
+        seconds=mean_interval([batches_s(one.metrics) for one in results]),
         seeds=len(results),
     )
 
 
-def differences(results: Sequence[Result], estimators: Sequence[str], of: str = "success_after") -> dict[str, Interval]:
-    """`a - b` -> paired difference over seeds, for the last estimator against each other one."""
-    best = estimators[-1]
-    by_estimator = {name: _by_seed(results, name, of) for name in estimators}
-    found = {f"{best} - {name}": paired_difference(by_estimator[best], by_estimator[name]) for name in estimators[:-1]}
-    return {pair: interval for pair, interval in found.items() if interval is not None}
+def contrasts(results: Sequence[Result], estimators: Sequence[str], budget: Budget | None = None) -> list[Contrast]:
+    """The last estimator against each other one, after training or at the budget."""
+    by_estimator: dict[str, dict[int, EvaluationResult]] = {name: {} for name in estimators}
+    for result in results:
+        if result.estimator in by_estimator and (one := measured(result, budget)) is not None:
+            by_estimator[result.estimator][result.seed] = one
+    *others, last = by_estimator.items()
+    return [found for other in others if (found := contrast(last, other)) is not None]
+
+
+def unmeasured(results: Sequence[Result], budget: Budget | None) -> list[str]:
+    """Names of the jobs that no evaluation stands for, which the contrasts leave out."""
+    return [result.name for result in results if measured(result, budget) is None]
+
+
+def batches_s(metrics: Sequence[Mapping[str, JsonValue]]) -> float:
+    """Wall time of the batches, as far as it is known."""
+    found = [row.get(name) for row in metrics for name in PARTS["seconds"]]
+    return sum(float(value) for value in found if isinstance(value, int | float))
 
 
 def success_curve(metrics: Sequence[Mapping[str, JsonValue]]) -> list[tuple[float, float]]:
@@ -164,8 +180,3 @@ def success_curve(metrics: Sequence[Mapping[str, JsonValue]]) -> list[tuple[floa
 def _values(results: Sequence[Result], name: str) -> list[float]:
     found = [one.summary.get(name) for one in results]
     return [float(value) for value in found if isinstance(value, int | float)]
-
-
-def _by_seed(results: Sequence[Result], estimator: str, name: str) -> dict[int, float]:
-    found = {one.seed: one.summary.get(name) for one in results if one.estimator == estimator}
-    return {seed: float(value) for seed, value in found.items() if isinstance(value, int | float)}

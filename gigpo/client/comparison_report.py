@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from gigpo.client.compare import Result, Row, success_curve
+from gigpo.client.budget import Budget, Result
+from gigpo.client.compare import Row, success_curve
+from gigpo.client.contrast import Contrast
 from gigpo.client.models import JsonObject
 from gigpo.client.report import page, picture
 from gigpo.client.statistics import Interval, mean_interval
@@ -30,6 +32,8 @@ def header(threshold: float) -> list[str]:
         "mean success in training",
         f"batches to {threshold:g}",
         "env steps",
+        "tokens",
+        "seconds",
     ]
 
 
@@ -43,7 +47,7 @@ def cells(row: Row) -> list[str]:
         _text(row.success_after),
         _text(row.training_success),
         reached,
-        f"{row.env_steps.mean:,.0f}" if row.env_steps else "–",
+        *(f"{one.mean:,.0f}" if one else "–" for one in (row.env_steps, row.tokens, row.seconds)),
     ]
 
 
@@ -58,11 +62,19 @@ def _text(interval: Interval | None) -> str:
     return "–" if interval is None else str(interval)
 
 
-def rows_json(rows: Sequence[Row], differences: Mapping[str, Interval]) -> JsonObject:
-    """Rows and differences as JSON values."""
+def point(budget: Budget | None) -> str:
+    """Where the estimators are compared, in words."""
+    if budget is None:
+        return "after training, at equal batches"
+    return f"at equal {budget.unit.replace('_', ' ')}: {budget.amount:,.0f}, which the cheapest job spent in all"
+
+
+def rows_json(rows: Sequence[Row], contrasts: Sequence[Contrast], budget: Budget | None = None) -> JsonObject:
+    """Rows and contrasts as JSON values."""
     return {
+        "budget": None if budget is None else dataclasses.asdict(budget),
         "rows": [dataclasses.asdict(row) for row in rows],
-        "paired_differences_of_success_after": {pair: dataclasses.asdict(one) for pair, one in differences.items()},
+        "contrasts": [{**dataclasses.asdict(one), "settled": one.settled} for one in contrasts],
     }
 
 
@@ -89,7 +101,7 @@ def comparison_png(results: Sequence[Result], rows: Sequence[Row], threshold: fl
         if row.success_after is not None:
             right.bar(at, row.success_after.mean, yerr=row.success_after.half_width or 0, color=color, capsize=4)
     right.set_xticks(range(len(rows)), [row.estimator for row in rows])
-    right.set(ylabel="held-out success after, 95 % CI", ylim=(0, 1.05))
+    right.set(ylabel="held-out success, 95 % CI", ylim=(0, 1.05))
     for axis in (left, right):
         axis.grid(alpha=0.3)
     output = io.BytesIO()
@@ -113,20 +125,22 @@ def _draw_curves(axis: Axes, name: str, curves: Sequence[Sequence[tuple[float, f
 
 
 def comparison_html(
-    title: str, rows: Sequence[Row], differences: Mapping[str, Interval], threshold: float, png: bytes
+    title: str,
+    rows: Sequence[Row],
+    contrasts: Sequence[Contrast],
+    threshold: float,
+    png: bytes,
+    budget: Budget | None = None,
 ) -> str:
     """One file without references."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header(threshold))
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(row)) + "</tr>" for row in rows)
     below = "".join(f"<p>{escape(note)}</p>" for note in notes(rows))
-    paired = "".join(
-        f"<tr><td>{escape(pair)}</td><td>{escape(str(one))}</td><td>{one.count} seeds</td></tr>"
-        for pair, one in differences.items()
-    )
+    paired = "".join(f"<li>{escape(str(one))}</li>" for one in contrasts)
     return page(
         title,
-        f"<h1>{escape(title)}</h1><p>Means over seeds ± half of the 95 % confidence interval (Student's t).</p>"
-        f"<table><tr>{head}</tr>{body}</table>{below}"
-        f"<h2>Paired differences of success after</h2><table>{paired}</table>"
+        f"<h1>{escape(title)}</h1><p>Means over seeds ± half of the 95 % confidence interval (Student's t); held-out "
+        f"success {escape(point(budget))}.</p><table><tr>{head}</tr>{body}</table>{below}"
+        f"<h2>Differences of held-out success, paired by task and seed</h2><ul>{paired}</ul>"
         f"{picture(png)}",
     )

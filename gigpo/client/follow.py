@@ -66,7 +66,8 @@ def evaluation_line(one: EvaluationResult) -> str:
     crashed = f", {one.crashed} of them crashed their environment" if one.crashed else ""
     success = f"success {one.success:.3f} ± {one.standard_error:.3f}"
     reward = "" if one.success else f", return {one.return_mean:.3f}"
-    return f"evaluation {one.label}: {success}{reward} on {one.episodes} episodes{crashed}"
+    panel = f" of panel {one.panel}" if one.panel else ""
+    return f"evaluation {one.label}: {success}{reward} on {one.episodes} episodes{panel}{crashed}"
 
 
 def follow(client: GigpoClient, job: Job, console: Console) -> Job:

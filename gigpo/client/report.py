@@ -93,7 +93,7 @@ def summary_table(summary: JobSummary) -> str:
 def evaluations_table(evaluations: Sequence[EvaluationResult]) -> str:
     """Success with its standard error, one row an evaluation."""
     head = "<tr><th>what</th><th>version</th><th>episodes</th><th>success ± standard error</th><th>return</th>"
-    head += "<th>steps</th><th>invalid actions</th></tr>"
+    head += "<th>steps</th><th>invalid actions</th><th>panel</th></tr>"
     return f"<table>{head}{''.join(map(_evaluation_row, evaluations))}</table>"
 
 
@@ -106,6 +106,7 @@ def _evaluation_row(one: EvaluationResult) -> str:
         f"{one.return_mean:.3f}",
         f"{one.length_mean:.1f}",
         f"{one.invalid_share:.1%}",
+        one.panel or "–",
     ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 

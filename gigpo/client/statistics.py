@@ -45,11 +45,6 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     return Interval(fmean(values), half, count)
 
 
-def paired_difference(first: dict[int, float], second: dict[int, float]) -> Interval | None:
-    """first - second over the seeds that both have; the pairing takes the tasks' difficulty out."""
-    return mean_interval([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
-
-
 def steps_to_reach(curve: Sequence[tuple[float, float]], threshold: float, window: int = 5) -> float | None:
     """First x at which the mean of the last `window` values of y reaches the threshold; None: it never does.
 

@@ -23,7 +23,8 @@ def summary_table(summary: JobSummary) -> Table:
 
 def evaluations_table(evaluations: Sequence[EvaluationResult]) -> Table:
     """Held-out success with its standard error, and the return, which judges own rewards; one row an evaluation."""
-    table = Table("evaluation", "episodes", "success", "return", "steps", "invalid", box=None, header_style="bold")
+    names = ("evaluation", "episodes", "success", "return", "steps", "invalid", "panel")
+    table = Table(*names, box=None, header_style="bold")
     for one in evaluations:
         table.add_row(
             EVALUATION_LABELS.get(one.label, one.label),
@@ -32,6 +33,7 @@ def evaluations_table(evaluations: Sequence[EvaluationResult]) -> Table:
             f"{one.return_mean:.3f}",
             f"{one.length_mean:.1f}",
             f"{one.invalid_share:.1%}",
+            one.panel or "–",
         )
     return table
 

@@ -96,3 +96,7 @@ class ReplicaStatus(BaseModel):
     engine: str
     state: str
     """`idle`, `starting`, `serving`, `draining`."""
+    cpu_s: float = 0.0
+    """CPU seconds that the replica and its engine have used since it began."""
+    gpus: int = 0
+    """GPUs that its engine holds."""

@@ -33,6 +33,11 @@ class EvaluationResult(Section):
     played again. The means are over the others and the repeated ones."""
     mismatch_kl: float | None = None
     """k3 estimate of KL(engine || trainer), nats per token, both under this version; None: a random actor played."""
+    panel: str | None = None
+    """Digest of the tasks: environment, split, horizon, kwargs, seeds and first observations. Equal ids are equal
+    tasks; one that could not be played makes another id. None: an older release measured."""
+    outcomes: str = ""
+    """A letter a task, in ascending order of their seeds: 1 won, 0 not won, x crashed its environment, - not played."""
 
 
 class LedgerSummary(Section):
@@ -82,6 +87,11 @@ class JobSummary(Section):
     """Oldest trained token, in policy versions."""
     phases_s: dict[str, float] = Field(default_factory=dict)
     """Wall time by phase: warmstart, evaluation, training, ..."""
+    cpu_s: dict[str, float] = Field(default_factory=dict)
+    """CPU seconds of the trainer and of the job's inference replicas, by phase. Environments and rollout workers, which
+    may play for several jobs, are not in it."""
+    gpu_s: dict[str, float] = Field(default_factory=dict)
+    """Seconds of the GPUs that the trainer's ranks and the job's inference replicas held, by phase; 0: no GPU."""
     inert_step_level: str | None = None
     """Why the step level of the newest batches said nothing; None: it worked, or the estimator has none."""
     waits_s: dict[str, float] = Field(default_factory=dict)

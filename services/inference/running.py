@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 
 from redis.asyncio import Redis
 
 from services.contracts import keys
+from services.contracts.policy import PolicyManifest
 from services.inference.consumer import RequestConsumer
 from services.inference.engine import Engine
 from services.inference.metrics import families
@@ -19,7 +21,7 @@ from services.inference.service import Replica
 from services.inference.settings import Settings
 from services.inference.transformers_engine import TransformersEngine
 from services.inference.vllm_engine import VllmEngine, VllmSettings
-from services.inference.vllm_flags import VllmLimits
+from services.inference.vllm_flags import VllmLimits, on_cuda
 from services.inference.watch import Patience
 from services.kit.lifecycle import heartbeat
 from services.kit.redis import connect
@@ -55,6 +57,17 @@ def engine_makers(settings: Settings) -> dict[str, Callable[[], Engine]]:
     }
 
 
+def held_gpus(settings: Settings, manifest: PolicyManifest) -> int:
+    """GPUs that the engine of a version holds."""
+    if manifest.engine == "vllm":
+        return manifest.vllm.devices if on_cuda(settings.vllm_device) else 0
+    if manifest.engine != "transformers":
+        return 0
+    import torch  # the engine has loaded it
+
+    return int(torch.cuda.is_available())
+
+
 @asynccontextmanager
 async def running_replica(
     settings: Settings, engines: dict[str, Callable[[], Engine]] | None = None, sources: Sources | None = None
@@ -67,7 +80,10 @@ async def running_replica(
     async with connect(settings.redis_url) as redis:
         registry = Registry(redis, settings.replica)
         sampler = Sampler(SamplerLimits(settings.max_batch, settings.linger_s))
-        replica = Replica(settings.replica, registry, sampler, engines or engine_makers(settings), settings.poll_s)
+        makers = engines or engine_makers(settings)
+        replica = Replica(
+            settings.replica, registry, sampler, makers, settings.poll_s, gpus=partial(held_gpus, settings)
+        )
         consumer = RequestConsumer(
             redis,
             settings.replica,

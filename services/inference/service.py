@@ -21,6 +21,7 @@ from services.inference.metrics import LOAD_SECONDS, PAUSE_SECONDS
 from services.inference.probe import wrong_weights
 from services.inference.registry import Registry
 from services.inference.sampler import Sampler
+from services.kit.usage import cpu_s
 
 log = structlog.get_logger("inference")
 
@@ -61,6 +62,8 @@ class Replica:
     engines: Mapping[str, Callable[[], Engine]]
     poll_s: float = 0.05
     clock: Callable[[], float] = time.monotonic
+    gpus: Callable[[PolicyManifest], int] = lambda _: 0
+    """How many GPUs the engine of a version holds."""
     job_id: str | None = None
     state: str = "idle"
     served: PolicyManifest | None = None
@@ -71,6 +74,7 @@ class Replica:
     """The newest version that was served: where a start with it fails, the version is not the cause."""
     _dead_since: dict[str, float] = field(default_factory=dict)
     _next_look: float = 0.0
+    _cpu_s: float = 0.0
     _moving: str = ""
     """Why it left a job that goes on; it takes another one when all that it sampled for this one is answered."""
 
@@ -82,7 +86,15 @@ class Replica:
         """What routers need to know."""
         version = -1 if self.served is None or self.job_id is None else self.served.version
         engine = "" if self.engine is None else self.engine.name
-        return ReplicaStatus(replica=self.name, job_id=self.job_id, version=version, engine=engine, state=self.state)
+        return ReplicaStatus(
+            replica=self.name,
+            job_id=self.job_id,
+            version=version,
+            engine=engine,
+            state=self.state,
+            cpu_s=self._cpu_s,
+            gpus=0 if self.served is None else self.gpus(self.served),
+        )
 
     async def warn(self, text: str) -> None:
         """Show a warning to the user of the job that is served; without one there is nobody to tell."""
@@ -128,6 +140,7 @@ class Replica:
 
     async def look_around(self) -> None:
         """Tell the others of this replica, check the engine, adopt the requests of dead replicas, go where none is."""
+        self._cpu_s = await asyncio.to_thread(cpu_s)  # reads of every process of the machine
         await self.registry.publish(self.status())
         if self.job_id is not None and await self.registry.is_spare(self.job_id):
             self._moving = f"{self.name} serves another job now"

@@ -10,10 +10,19 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
+from gigpo.client.budget import Result, Unit, smallest_spent
 from gigpo.client.commands.options import Force
 from gigpo.client.commands.training import Config, DryRunOnly, File, one_file
-from gigpo.client.compare import Cell, Result, comparison_cells, comparison_rows, differences, earlier_job, read_result
-from gigpo.client.comparison_report import comparison_html, comparison_png, notes, rows_csv, rows_json
+from gigpo.client.compare import (
+    Cell,
+    comparison_cells,
+    comparison_rows,
+    contrasts,
+    earlier_job,
+    read_result,
+    unmeasured,
+)
+from gigpo.client.comparison_report import comparison_html, comparison_png, notes, point, rows_csv, rows_json
 from gigpo.client.document import checked, read_document, with_flags
 from gigpo.client.dry_run import dry_run, plan_lines
 from gigpo.client.errors import BadInput, GigpoError
@@ -33,6 +42,10 @@ Estimators = Annotated[
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="Comma-separated; at least two give confidence intervals.")]
 Threshold = Annotated[float, typer.Option("--threshold", min=0, max=1, help="Success whose first batch is reported.")]
+Equal = Annotated[
+    Unit | None,
+    typer.Option("--equal", help="Compare where all jobs have spent the same; without it after equally many batches."),
+]
 
 CHOSEN_HERE = ("advantage_estimator", "seed")
 
@@ -49,6 +62,7 @@ def compare(
     estimators: Estimators = "grpo,rloo,gigpo",
     seeds: Seeds = "0,1,2,3,4",
     threshold: Threshold = 0.8,
+    equal: Equal = None,
     dry_run_only: DryRunOnly = False,
     force: Force = False,
     runs: Runs = DEFAULT_RUNS,
@@ -58,6 +72,10 @@ def compare(
     values: dict[str, str],
 ) -> None:
     """Set estimators side by side: one job for each estimator and seed, everything else equal.
+
+    Held-out success is set against each other task by task and seed by seed, with a 95 % interval; one is ahead only
+    where that leaves 0 out, otherwise it says how many further seeds would settle it. With --equal the budget is what
+    the cheapest job spent in all, and --eval_every says how near to it the others are measured.
 
     Writes comparison.json, .csv, .png and .html to RUNS/<name>, and each job's results to a folder in it. Started
     again it goes on with what is missing. --name names the comparison (default: compare). A folder with results of
@@ -71,6 +89,7 @@ def compare(
     document = with_flags(read_document(one_file(file, config), values), values)
     title = str(values.get("name", "compare"))
     cells = comparison_cells(document, title, names, numbers)
+    _check_measured(cells[0], equal)
     words, folder = console(json_output), runs / title
     destination = Destination(runs, folder, force)
     require_own(folder, "comparison", force=force)
@@ -84,7 +103,7 @@ def compare(
         return
     failed = _run_missing(missing, destination, api, words) if missing else []
     results = [one for cell in cells if (one := read_result(folder / cell.name, cell)) is not None]
-    report = write_comparison(destination, title, results, names, threshold, words)
+    report = write_comparison(destination, title, results, names, threshold, words, equal)
     if json_output:
         emit(report)
     if failed:
@@ -163,24 +182,38 @@ def write_comparison(
     estimators: Sequence[str],
     threshold: float,
     words: Console,
+    equal: Unit | None = None,
 ) -> JsonObject:
     """Write the comparison's files, show its table, and return what comparison.json holds."""
-    rows = comparison_rows(results, estimators, threshold)
-    paired = differences(results, estimators)
-    png, document = comparison_png(results, rows, threshold), rows_json(rows, paired)
+    budget = None if equal is None else smallest_spent(results, equal)
+    rows = comparison_rows(results, estimators, threshold, budget)
+    paired = contrasts(results, estimators, budget)
+    png, document = comparison_png(results, rows, threshold), rows_json(rows, paired, budget)
     folder = destination.folder(title)
     with filling(folder, "comparison", force=destination.force) as arriving:
         (arriving / "comparison.json").write_text(json.dumps(document, indent=2) + "\n")
         (arriving / "comparison.csv").write_text(rows_csv(rows, threshold))
         (arriving / "comparison.png").write_bytes(png)
-        (arriving / "comparison.html").write_text(comparison_html(title, rows, paired, threshold, png))
+        (arriving / "comparison.html").write_text(comparison_html(title, rows, paired, threshold, png, budget))
     words.print(comparison_table(rows, threshold))
     for note in notes(rows):
         words.print(note)
-    for pair, interval in paired.items():
-        words.print(f"{pair}: {interval} ({interval.count} seeds)")
+    words.print(f"held-out success {point(budget)}")
+    if missing := unmeasured(results, budget):
+        words.print(f"left out, not measured near there: {', '.join(missing)}; a smaller --eval_every measures nearer")
+    for one in paired:
+        words.print(str(one))
     words.print(f"results: {folder}")
     return document
+
+
+def _check_measured(cell: Cell, equal: Unit | None) -> None:
+    """At an equal budget most jobs are in the middle of their training, so they must be measured there."""
+    every = checked(cell.spec).evaluation.eval_every
+    if equal is not None and not every:
+        raise BadInput(
+            f"--equal {equal}: want --eval_every above 0, best a tenth of total_batches or less, got {every}"
+        )
 
 
 def _estimators(text: str) -> list[str]:

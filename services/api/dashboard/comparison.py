@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -56,6 +56,11 @@ def groups_of(rows: Sequence[JobRow], seeds: Seeds) -> list[list[JobRow]]:
         same = {key: value for key, value in leaves(row.spec) if key not in _NAMES}
         found.setdefault(json.dumps(same, sort_keys=True), []).append(row)
     return list(found.values())
+
+
+def panels_measured(told: Iterable[Told]) -> int:
+    """How many different panels of tasks the jobs were measured on after training; older releases told none."""
+    return len({panel for one in told if one.after and (panel := one.after.get("panel"))})
 
 
 def leaves(spec: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:

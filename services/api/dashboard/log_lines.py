@@ -102,7 +102,8 @@ def _evaluation(result: EvaluationResult) -> str:
     error = percent(result.standard_error)
     crashed = f", {number(result.crashed)} of them crashed their environment" if result.crashed else ""
     success = f"{percent(result.success)} ± {error}"
-    return f"evaluation {result.label}: {success} on {number(result.episodes)} episodes{crashed}"
+    panel = f" of panel {result.panel}" if result.panel else ""
+    return f"evaluation {result.label}: {success} on {number(result.episodes)} episodes{panel}{crashed}"
 
 
 def _summary(summary: Mapping[str, Any]) -> str:

@@ -37,6 +37,7 @@ from services.trainer.job.summary import end_job
 from services.trainer.job.takes import forget_takes
 from services.trainer.phases.evaluation import Label, evaluate
 from services.trainer.phases.warmstart import check_gate, warm_start
+from services.trainer.replicas.compute import computing
 from services.trainer.replicas.publish import publish_policy
 from services.trainer.session.saving import save_checkpoint, save_if_new
 from services.trainer.session.session import Session
@@ -110,7 +111,8 @@ async def _run(session: Session) -> bool:
             return True
         await session.commands.check()
         await _evaluate_in_between(session)
-        await train_next_batch(session)
+        async with computing(session, "training"):
+            await train_next_batch(session)
         trained += 1
     await save_if_new(session)
     await _finish(session)
@@ -125,11 +127,13 @@ async def _start(session: Session) -> None:
     await catch_up(session)
     await session.events.phase(Phase.PUBLISH, version=session.progress.batch)
     begun = time.monotonic()
-    await publish_policy(session)
+    async with computing(session, "publish"):
+        await publish_policy(session)
     session.progress.spend("publish", time.monotonic() - begun)
     if session.progress.batch == 0:
         begun = time.monotonic()
-        before = await evaluate(session, "before")
+        async with computing(session, "evaluation"):
+            before = await evaluate(session, "before")
         session.progress.spend("evaluation", time.monotonic() - begun)
         if warmstart is not None:
             check_gate(warmstart, before)
@@ -140,19 +144,21 @@ async def _evaluate_in_between(session: Session) -> None:
     every, batch = session.spec.evaluation.eval_every, session.progress.batch
     if every and batch and batch % every == 0:
         begun = time.monotonic()
-        await evaluate(session, "during")
+        async with computing(session, "evaluation"):
+            await evaluate(session, "during")
         session.progress.spend("evaluation", time.monotonic() - begun)
         await session.events.phase(Phase.TRAINING, batch=batch)
 
 
 async def _finish(session: Session) -> None:
     begun = time.monotonic()
-    if session.progress.batch:
-        await evaluate(session, "after")
-    if session.spec.evaluation.eval_baselines:
-        for label in BASELINES:
-            await session.commands.check()
-            await _evaluate_baseline(session, label)
+    async with computing(session, "evaluation"):
+        if session.progress.batch:
+            await evaluate(session, "after")
+        if session.spec.evaluation.eval_baselines:
+            for label in BASELINES:
+                await session.commands.check()
+                await _evaluate_baseline(session, label)
     session.progress.spend("evaluation", time.monotonic() - begun)
     await session.events.phase(Phase.EXPORT)
     await end_job(session, JobState.SUCCEEDED)

@@ -84,6 +84,8 @@ def job_summary(
         seed=spec.training.seed,
         stale_max=totals.stale_max if batches else None,
         phases_s=progress.phases_s,
+        cpu_s=progress.cpu_s,
+        gpu_s=progress.gpu_s,
         inert_step_level=inert_step_level,
         waits_s=progress.waits_s,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ from services.contracts.json_records import EVALUATION
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.origin import TakenOver
 from services.contracts.summary import EvaluationResult
+from services.contracts.task_panel import PanelOutcome, panel_outcome, panel_task
 from services.trainer.batch.drops import crashes_of
 from services.trainer.batch.mismatch import warn_of_mismatch
 from services.trainer.errors import JobFailed, NothingPlayed
@@ -83,10 +84,12 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
             cause = session.playability.last_cause or "no cause is known"
             raise NothingPlayed(f"{what}: none of {len(groups)} episodes could be played: {cause}")
         lost = {*names} - {payload.group_id for payload in payloads}
-        crashed = sum([await crashes_of(session, name) > 0 for name in sorted(lost)])
+        crashed = {name for name in sorted(lost) if await crashes_of(session, name) > 0}
         mismatch_kl = _mismatch(session, payloads)
         await warn_of_mismatch(session, what, mismatch_kl)
-        stored = evaluation_result(chosen, episodes, session.spec.environment.eval_split, mismatch_kl, crashed)
+        played = played_panel(session, groups, payloads, crashed)
+        split = session.spec.environment.eval_split
+        stored = evaluation_result(chosen, episodes, split, mismatch_kl, len(crashed), played)
         path = session.folder.evaluation_rollouts(label, chosen.version)
         archive = packed([group.encoded for group in payloads])
         await written(session, what, lambda: write_durably(path, archive))
@@ -126,6 +129,21 @@ def panel_groups(session: Session, chosen: Panel) -> list[OpenedGroup]:
     ]
 
 
+def played_panel(
+    session: Session, groups: Sequence[OpenedGroup], payloads: Sequence[Payload], crashed: Collection[str] = ()
+) -> PanelOutcome:
+    """The panel that these groups are, and what became of its tasks.
+
+    Args:
+        crashed: ids of groups that were lost because each attempt crashed its environment.
+    """
+    found = {payload.group_id: payload.episodes[0] for payload in payloads}
+    tasks = [
+        panel_task(group.task_seed, found.get(group.group_id), crashed=group.group_id in crashed) for group in groups
+    ]
+    return panel_outcome(session.spec, session.environment, tasks)
+
+
 def _mismatch(session: Session, payloads: Sequence[Payload]) -> float | None:
     """How far engine and trainer are apart on the tokens that the current version sampled; None: it sampled none."""
     rows = [row for payload in payloads for row in rows_of(payload.episodes, payload.scored)]
@@ -134,12 +152,18 @@ def _mismatch(session: Session, payloads: Sequence[Payload]) -> float | None:
 
 
 def evaluation_result(
-    chosen: Panel, episodes: Sequence[Episode], split: str, mismatch_kl: float | None = None, lost: int = 0
+    chosen: Panel,
+    episodes: Sequence[Episode],
+    split: str,
+    mismatch_kl: float | None = None,
+    lost: int = 0,
+    played: PanelOutcome | None = None,
 ) -> EvaluationResult:
     """The figures of at least one episode.
 
     Args:
         lost: tasks whose episode crashed its environment in each attempt.
+        played: the panel's id and outcomes.
     """
     steps = [step for episode in episodes for step in episode.steps]
     tasks = len(episodes) + lost
@@ -156,6 +180,8 @@ def evaluation_result(
         split=split,
         crashed=lost + sum(episode.crashes > 0 for episode in episodes),
         mismatch_kl=mismatch_kl,
+        panel=played.id if played else None,
+        outcomes=played.outcomes if played else "",
     )
 
 

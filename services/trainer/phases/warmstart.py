@@ -18,6 +18,7 @@ from services.trainer.groups.settlement import Settlement, SettlementKind
 from services.trainer.learner.rows import supervised_turns
 from services.trainer.phases.one_off_groups import consume_gathered, gather
 from services.trainer.phases.phase_progress import PhaseProgress
+from services.trainer.replicas.compute import computing
 from services.trainer.session.saving import save_checkpoint
 from services.trainer.session.session import Session
 
@@ -32,11 +33,12 @@ async def warm_start(session: Session, warmstart: WarmStart) -> None:
     if session.progress.warmstarted:
         return
     started = time.monotonic()
-    payloads = await _gather_steps(session, warmstart)
-    turns = supervised_turns([episode for payload in payloads for episode in payload.episodes])
-    if not turns:
-        raise JobFailed("warm start: the random actor played no valid step")
-    report = await _learn(session, warmstart, turns[: warmstart.warmstart_rows])
+    async with computing(session, "warmstart"):
+        payloads = await _gather_steps(session, warmstart)
+        turns = supervised_turns([episode for payload in payloads for episode in payload.episodes])
+        if not turns:
+            raise JobFailed("warm start: the random actor played no valid step")
+        report = await _learn(session, warmstart, turns[: warmstart.warmstart_rows])
     session.progress.warmstarted = True
     session.progress.spend("warmstart", time.monotonic() - started)
     await session.events.phase(Phase.WARMSTART, **report)

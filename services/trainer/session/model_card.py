@@ -117,15 +117,15 @@ def _results(evaluations: Sequence[EvaluationResult]) -> str:
     if not evaluations:
         return "It has not been evaluated yet."
     rows = [
-        "| policy | batches | episodes | success | 95 % interval | steps | invalid actions |",
-        "|---|---|---|---|---|---|---|",
+        "| policy | batches | episodes | success | 95 % interval | steps | invalid actions | panel |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for one in evaluations:
         low, high = wilson_interval(one.success, one.episodes)
         label = EVALUATION_LABELS.get(one.label, one.label)
         rows.append(
             f"| {label} | {one.version} | {one.episodes} of split {one.split} | {one.success:.3f} "
-            f"| {low:.3f} to {high:.3f} | {one.length_mean:.1f} | {one.invalid_share:.1%} |"
+            f"| {low:.3f} to {high:.3f} | {one.length_mean:.1f} | {one.invalid_share:.1%} | {one.panel or '–'} |"
         )
     return "\n".join(rows)
 

@@ -42,6 +42,8 @@ class Progress(msgspec.Struct, kw_only=True):
     started_unix_s: float = 0.0
     """When the first segment began."""
     phases_s: dict[str, float] = {}
+    cpu_s: dict[str, float] = {}
+    gpu_s: dict[str, float] = {}
     waits_s: dict[str, float] = {}
     """Wall time of the trained batches by what it was spent on; see `JobSummary`."""
     totals: Totals = msgspec.field(default_factory=Totals)
@@ -53,6 +55,11 @@ class Progress(msgspec.Struct, kw_only=True):
     def spend(self, phase: str, seconds: float) -> None:
         """Add wall time to a phase."""
         self.phases_s[phase] = self.phases_s.get(phase, 0.0) + seconds
+
+    def compute(self, phase: str, cpu_s: float, gpu_s: float) -> None:
+        """Add CPU and GPU seconds to a phase."""
+        self.cpu_s[phase] = self.cpu_s.get(phase, 0.0) + cpu_s
+        self.gpu_s[phase] = self.gpu_s.get(phase, 0.0) + gpu_s
 
     def wait(self, **seconds: float) -> None:
         """Add wall time by what a batch waited for."""

@@ -61,6 +61,9 @@ async def test_a_job_runs_to_its_end_and_a_second_one_with_its_seed_is_the_same(
         == sum(one["env_steps"] for one in metrics_of(tmp_path, "job_a"))
     )
     assert 0 < summary["waits_s"]["trainer"] <= summary["phases_s"]["training"]
+    assert summary["cpu_s"].keys() == summary["gpu_s"].keys() == summary["phases_s"].keys()
+    assert summary["cpu_s"]["training"] > 0
+    assert {len(one["outcomes"]) for one in summary["evaluations"]} == {6}
     told = [event.kind for event in await events(redis, "job_a")]
     assert told.count("metrics") == 4
     assert told.index("summary") < len(told) - 1 - told[::-1].index("state")

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from services.api.dashboard.comparison import Difference, Told, differences, groups_of, line_name, run_document
+from services.api.dashboard.comparison import (
+    Difference,
+    Told,
+    differences,
+    groups_of,
+    line_name,
+    panels_measured,
+    run_document,
+)
 from services.api.dashboard.curves import comparison_panels, mean_held_out, mean_over_seeds, point
 from services.api.sql.tables import JobRow
 
@@ -43,6 +51,12 @@ def test_specs_differ_in_what_is_not_the_same_and_never_in_names() -> None:
 )
 def test_a_line_is_called_by_what_its_names_share(names: list[str], line: str) -> None:
     assert line_name([job(name, seed) for seed, name in enumerate(names)]) == line
+
+
+def test_the_panels_that_jobs_were_measured_on_are_counted() -> None:
+    told = [Told([], [{"label": "after", "panel": panel}]) for panel in ("a", "a", "b", None)]
+    assert panels_measured([*told, Told([], [{"label": "before", "panel": "c"}])]) == 2
+    assert panels_measured(told[:2]) == 1
 
 
 def test_jobs_of_one_seed_are_not_called_seeds() -> None:

@@ -12,7 +12,10 @@ import yaml
 
 from benchmarks.learning.cells import cell_folder, interval, learned, made_spec, table
 from benchmarks.learning.run import Run
+from services.contracts import ids
+from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec, parse_spec
+from services.env.environments.grid import Grid, GridKwargs
 
 BATCHES = 3
 CLOCK = ("_s", "_per_s")
@@ -52,6 +55,8 @@ def one_thread():
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = Run(small(), tmp_path / "whole")
     end = whole.run()
+    assert len({one["panel"] for one in end.evaluations}) == 1
+    assert {len(one["outcomes"]) for one in end.evaluations} == {3}
     for stop in (0, 2):
         Run(small(), tmp_path / f"from{stop}").run(until=stop)
         parted = Run(small(), tmp_path / f"from{stop}")
@@ -90,6 +95,18 @@ def test_what_needs_services_is_refused(tmp_path: Path, settings: dict[str, Any]
         sections[section].update(values)
     with pytest.raises(SystemExit, match="the harness trains"):
         Run(parse_spec(sections), tmp_path)
+
+
+def test_tuning_shares_no_task_with_the_held_out_panel() -> None:
+    asked = []
+    for panel in ("tuning", "held-out"):
+        spec = made_spec(document(), "gigpo", 0, [], panel)
+        kwargs = GridKwargs(**spec.environment.environment_kwargs)
+        seeds = [ids.task_seed(spec.evaluation.eval_seed, Purpose.EVALUATION, cursor) for cursor in range(64)]
+        asked.append({Grid(kwargs).reset(seed, spec.environment.eval_split).task for seed in seeds})
+    assert asked[0].isdisjoint(asked[1])
+    with pytest.raises(SystemExit, match="want a train_split that is not the eval_split"):
+        made_spec(document(), "gigpo", 0, ["environment.eval_split=train"], "tuning")
 
 
 def test_the_cells_of_a_comparison_differ_in_what_was_asked_alone(tmp_path: Path) -> None:

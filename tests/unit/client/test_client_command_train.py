@@ -81,7 +81,7 @@ def test_a_job_is_submitted_watched_and_its_results_written(fake_api: FakeApi, g
         "state SUCCEEDED",
     ]
     assert lines[-1] == "results: runs/demo"
-    assert ["after", "training", "64", "0.900", "±", "0.037", "0.900", "8.0", "1.0%"] in done.rows
+    assert ["after", "training", "64", "0.900", "±", "0.037", "0.900", "8.0", "1.0%", "–"] in done.rows
     folder = tmp_path / "runs" / "demo"
     assert json.loads((folder / "summary.json").read_text()) == {**summary(), "checkpoint": "checkpoint"}
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gigpo.client.compare import Result, comparison_cells, comparison_rows, differences
+from gigpo.client.budget import Result
+from gigpo.client.compare import comparison_cells, comparison_rows, contrasts
 from gigpo.client.comparison_report import cells, comparison_html, comparison_png, notes, rows_csv, rows_json
 from gigpo.client.document import default_document
-from gigpo.client.statistics import mean_interval, paired_difference, steps_to_reach, t_quantile_975
+from gigpo.client.statistics import mean_interval, steps_to_reach, t_quantile_975
 from services.contracts.job import parse_spec
 
 
@@ -42,13 +43,6 @@ def test_shifting_all_values_shifts_the_mean_and_keeps_the_width(values: list[fl
     assert shifted is not None
     assert shifted.mean == pytest.approx(plain.mean + by, abs=1e-9)
     assert shifted.half_width == pytest.approx(plain.half_width, abs=1e-9)
-
-
-def test_a_paired_difference_uses_the_seeds_that_both_have() -> None:
-    difference = paired_difference({0: 0.9, 1: 0.8, 2: 0.1}, {0: 0.7, 1: 0.5})
-    assert difference is not None
-    assert (difference.mean, difference.count) == (pytest.approx(0.25), 2)
-    assert paired_difference({0: 1.0}, {1: 1.0}) is None
 
 
 def test_a_threshold_is_reached_when_the_running_mean_gets_there() -> None:
@@ -119,13 +113,16 @@ def test_a_comparison_with_rloo_says_that_it_is_unscaled() -> None:
     assert notes(without) == []
     (note,) = notes(with_rloo)
     assert note.startswith("rloo is unscaled")
-    assert note in comparison_html("c", with_rloo, {}, 0.8, b"")
-    assert note not in comparison_html("c", without, {}, 0.8, b"")
+    assert note in comparison_html("c", with_rloo, [], 0.8, b"")
+    assert note not in comparison_html("c", without, [], 0.8, b"")
 
 
 def results() -> list[Result]:
     def one(estimator: str, seed: int, after: float) -> Result:
-        summary: dict[str, Any] = {"success_before": 0.1, "success_after": after, "env_steps": 1000}
+        measured = {"label": "after", "version": 20, "episodes": 100, "success": after, "standard_error": 0.04}
+        shape = {"return_mean": after, "length_mean": 3.0, "invalid_share": 0.0, "split": "test"}
+        evaluations: Any = [{**measured, **shape}]
+        summary: dict[str, Any] = {"success_before": 0.1, "env_steps": 1000, "evaluations": evaluations}
         metrics = [{"batch": batch, "success": min(1.0, batch * after / 10)} for batch in range(20)]
         return Result(estimator, seed, summary, metrics)
 
@@ -138,12 +135,13 @@ def test_rows_hold_means_over_seeds_and_differences_are_paired() -> None:
     assert rows[0].success_after is not None
     assert rows[0].success_after.mean == pytest.approx(0.75)
     assert rows[1].reached == 2
-    difference = differences(results(), ["grpo", "gigpo"])["gigpo - grpo"]
-    assert difference.mean == pytest.approx(0.18)
+    (found,) = contrasts(results(), ["grpo", "gigpo"])
+    assert (found.first, found.second, found.seeds, found.tasks) == ("gigpo", "grpo", 2, 0)
+    assert found.difference == pytest.approx(0.18)
 
 
 def test_a_comparison_is_shown_as_table_picture_and_one_file() -> None:
-    rows, paired = comparison_rows(results(), ["grpo", "gigpo"], 0.8), differences(results(), ["grpo", "gigpo"])
+    rows, paired = comparison_rows(results(), ["grpo", "gigpo"], 0.8), contrasts(results(), ["grpo", "gigpo"])
     png = comparison_png(results(), rows, 0.8)
     assert png.startswith(b"\x89PNG")
     html = comparison_html("<c>", rows, paired, 0.8, png)
@@ -156,5 +154,5 @@ def test_a_comparison_is_shown_as_table_picture_and_one_file() -> None:
 
 def test_an_estimator_without_results_is_shown_as_such() -> None:
     (row,) = comparison_rows([], ["grpo"], 0.8)
-    assert cells(row) == ["grpo", "0", "–", "–", "–", "–", "–"]
+    assert cells(row) == ["grpo", "0", "–", "–", "–", "–", "–", "–", "–"]
     assert comparison_png([], [row], 0.8).startswith(b"\x89PNG")

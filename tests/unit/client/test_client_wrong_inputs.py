@@ -63,6 +63,11 @@ CALLS = {
     "a value that is no number": ("train job.yaml --seed seven", "training.seed: want a whole number, got 'seven'"),
     "hydra's spelling": ("train job.yaml rollout.temperature=0.7", "rollout.temperature=0.7: want --temperature 0.7;"),
     "an estimator that is none": ("compare job.yaml --estimators gigpo,ppo", "--estimators: want some of "),
+    "a budget that no job is measured near": (
+        "compare job.yaml --equal tokens",
+        "--equal tokens: want --eval_every above 0, best a tenth of total_batches or less, got 0",
+    ),
+    "a budget that is none": ("compare job.yaml --equal hours", "--equal: "),
     "a flag without a value": ("train job.yaml --gamma", "--gamma: want a value after it, none is given;"),
     "a trainer that is not read": ("train --from openrlhf run.sh", "--from: want one of ms-swift, verl-agent,"
                         " got 'openrlhf'"),

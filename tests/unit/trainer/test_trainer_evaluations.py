@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
 from trainer_payloads import episode, step
 
-from services.contracts.job import WarmStart
+from services.contracts.environment import EnvironmentInfo
+from services.contracts.job import WarmStart, parse_spec
 from services.contracts.summary import EvaluationResult
 from services.trainer.errors import JobFailed
 from services.trainer.phases.evaluation import (
@@ -17,6 +19,8 @@ from services.trainer.phases.evaluation import (
     evaluation_result,
     find_result,
     panel,
+    panel_groups,
+    played_panel,
     read_results,
     write_results,
 )
@@ -50,6 +54,26 @@ def test_an_episode_that_crashed_its_environment_is_one_that_is_not_won():
     found = evaluation_result(panel("after", 1, "shown"), [won, lucky], "test", lost=2)
     assert (found.success, found.episodes, found.crashed) == (0.25, 4, 3)
     assert found.standard_error == pytest.approx(math.sqrt(0.25 * 0.75 / 4))
+
+
+def test_an_evaluation_names_its_panel_and_what_became_of_each_task():
+    spec = parse_spec(
+        {"model": {"scratch": {}}, "rollout": {"max_completion_length": 6}, "evaluation": {"eval_episodes": 4}}
+    )
+    session = SimpleNamespace(job="j", spec=spec, environment=EnvironmentInfo(id="grid"))
+    chosen = panel("before", 0, "shown")
+    groups = panel_groups(session, chosen)
+    names = [group.group_id for group in groups]
+    payloads = [SimpleNamespace(group_id=name, episodes=[episode(name, 0, [step(0)], won=True)]) for name in names[:2]]
+    found = played_panel(session, groups, payloads, {names[2]})
+    by_seed = sorted(zip(groups, "11x-", strict=True), key=lambda pair: pair[0].task_seed)
+    assert found.outcomes == "".join(letter for _, letter in by_seed)
+    result = evaluation_result(chosen, [one.episodes[0] for one in payloads], "test", lost=1, played=found)
+    assert (result.panel, result.outcomes) == (found.id, found.outcomes)
+    later = panel_groups(session, panel("task_hidden", 7, "shown"))
+    names = [group.group_id for group in later]
+    again = [SimpleNamespace(group_id=name, episodes=[episode(name, 0, [step(0)])]) for name in names[:2]]
+    assert played_panel(session, later, list(reversed(again))).id == found.id
 
 
 def test_baselines_replace_what_the_prompt_says_and_who_acts():

@@ -59,6 +59,7 @@ async def compare(request: Request, parts: Parts, caller: Asking, rows: Chosen, 
         groupable=len(comparison.groups_of(rows, "mean")) < len(rows),
         candidates=[job_view(row) for row in candidates],
         panels=panels,
+        panels_measured=comparison.panels_measured(told.values()),
         most=MOST_JOBS,
         document=comparison.document(panels, runs, [row.id for row in rows], seeds),
     )
