@@ -32,7 +32,7 @@ _SHOWN = 3
 """Names in a refusal."""
 
 Kind = Literal["checkpoint", "result", "comparison", "none"]
-"""What a folder holds; `none`: nothing that gigpo could have written into the folder itself."""
+"""The contents of a folder; `none`: nothing that gigpo could have written into the folder itself."""
 Digests = Mapping[str, str]
 """File name -> SHA-256, hex."""
 

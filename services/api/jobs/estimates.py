@@ -22,7 +22,7 @@ ENGINE_CACHE_BYTES = 256 << 20
 SCRATCH_SPECIAL_TOKENS = 3
 """Entries in the vocabulary of a policy from scratch besides the words of environment and template."""
 SCRATCH_CHAT_TOKENS = 7
-"""What its chat template adds."""
+"""The entries that its chat template adds."""
 _ACTIVATIONS_PER_TOKEN_AND_LAYER = 16
 """Numbers kept for the backward pass per token, layer and hidden unit: attention's and the MLP's inputs and outputs."""
 _STEP_BYTES, _TOKEN_BYTES, _ARCHIVED_STEP_BYTES = 1_000, 8, 700
@@ -40,7 +40,7 @@ def estimates(
     files: Mapping[str, Path] | HubModel | None,
     earlier: Sequence[EarlierJob] = (),
 ) -> Estimates:
-    """What the job will need.
+    """Estimate the job's needs.
 
     Args:
         files: of the checkpoint that the job begins with, or its model on the hub; None: `model` names a folder.

@@ -17,7 +17,7 @@ TIMEOUT_S = 10.0
 CONFIG, ADAPTER, INDEX = "config.json", "adapter_config.json", "model.safetensors.index.json"
 WANTED = (CONFIG, "tokenizer.json", "tokenizer_config.json")
 DESCRIBING = (*WANTED, "generation_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
-"""What says how a policy is played, a few MB together; `additional_chat_templates/` as well."""
+"""The files that say how a policy is played, a few MB together; `additional_chat_templates/` as well."""
 
 
 class HubProblem(Exception):
@@ -38,7 +38,7 @@ class HubModel:
 
 
 def hub_model(name: str, revision: str | None) -> HubModel:
-    """What the name means now. Only its description is fetched.
+    """The model that the name means now. Only its description is fetched.
 
     Raises:
         HubProblem: there is no such model or revision, it is no model in safetensors, or the hub does not answer.

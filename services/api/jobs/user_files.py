@@ -165,7 +165,7 @@ def _kwargs(spec: JobSpec) -> dict[str, Mapping[str, Any]]:
 
 
 def _named_in(kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What may name data: kwargs, and each of several data sets among them, with its place."""
+    """The kwargs that may name data: the section's own, and each of several data sets among them, with its place."""
     sets = kwargs.get(SETS)
     several = enumerate(sets) if isinstance(sets, list) else ()
     return [("", kwargs), *((f"{SETS}.{at}.", one) for at, one in several if isinstance(one, dict))]
