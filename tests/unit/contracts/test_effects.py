@@ -160,7 +160,7 @@ def test_episodes_of_one_step_have_nothing_to_discount_and_one_vote(option: str,
 
 @pytest.mark.parametrize("single", [{"max_turns": 1}, {"use_gym_env": False}])
 def test_episodes_of_one_step_are_no_conversation(single: dict[str, Any]) -> None:
-    rewards = {"rewards": {"reward_funcs": ["accuracy"]}} if "use_gym_env" in single else {}
+    rewards: dict[str, Any] = {"rewards": {"reward_funcs": ["accuracy"]}} if "use_gym_env" in single else {}
     sentence = refusal(environment={**single, "interaction": "conversation"}, **rewards)
     assert sentence.startswith(
         "interaction: want max_turns > 1 (one turn has nothing before it) with it, got max_turns: 1"
