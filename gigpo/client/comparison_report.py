@@ -52,7 +52,7 @@ def cells(row: Row) -> list[str]:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What a reader of the table has to know of its estimators."""
+    """Notes on its estimators for a reader of the table."""
     if any(row.estimator == "rloo" for row in rows):
         return ["rloo is unscaled: `norm: mean_std` scales the others, and nothing in rloo"]
     return []

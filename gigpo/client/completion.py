@@ -16,7 +16,7 @@ from gigpo.client.synchronous import GigpoClient
 from services.contracts.rewards import BUILT_IN_REWARDS
 
 Completes = Callable[[str], list[str]]
-"""What was typed of a word -> the words that it may become."""
+"""The beginning of a word -> the words that it may become."""
 _MOST_JOBS = 50
 _PATIENCE_S = 2.0
 

@@ -204,7 +204,7 @@ def require_environment(spec: JobSpec) -> None:
 
 
 def installed_environments() -> list[JsonObject]:
-    """What can be opened on this machine; empty where no environments are installed."""
+    """The environments that can be opened on this machine; empty where no environments are installed."""
     return [view for point in entry_points(group="gigpo.catalogue") for view in point.load()()]
 
 
@@ -221,7 +221,7 @@ def _scalar(name: str, value: str) -> JsonValue:
 
 
 def _yaml_problem(error: Exception) -> str:
-    """Where the text stops to be YAML, and why."""
+    """The place where the text stops to be YAML, and the reason."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark, why = error.problem_mark, error.problem or "the text there cannot be parsed"
         tab = "; indent with spaces, not with tabs" if "'\\t'" in why else ""

@@ -114,7 +114,7 @@ def _field(path: tuple[str, ...]) -> FieldInfo:
 
 
 def key_help(name: str) -> str:
-    """What a key is, in one line."""
+    """A key's description, in one line."""
     return " ".join((_field(flags()[name]).description or "").split())
 
 

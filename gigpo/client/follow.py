@@ -82,7 +82,7 @@ def follow(client: GigpoClient, job: Job, console: Console) -> Job:
 
 
 def waiting_line(client: GigpoClient, job: Job) -> str | None:
-    """What a job that does not run yet waits for; None: it runs, or nothing is before it."""
+    """The reason why a job does not run yet; None: it runs, or nothing is before it."""
     if job.state not in WAITING:
         return None
     with suppress(GigpoError):  # whoever may see this job alone still watches it

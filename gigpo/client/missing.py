@@ -1,4 +1,4 @@
-"""What an installation of the client alone lacks, and how to get it."""
+"""The packages that an installation of the client alone lacks, and how to get them."""
 
 from __future__ import annotations
 

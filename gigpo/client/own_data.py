@@ -42,7 +42,7 @@ def with_found_files(document: Mapping[str, JsonValue], folder: Path) -> JsonObj
 
 
 def _with_found(kwargs: Mapping[str, JsonValue], field: str, folder: Path) -> JsonObject:
-    """What names data, with its absolute path."""
+    """The entries that name data, with absolute paths."""
     data = kwargs.get("data")
     if isinstance(data, str) and _BESIDE.match(data) and not data.startswith(SCHEME):
         return {**kwargs, "data": _found(data, f"{field}.data", folder)}

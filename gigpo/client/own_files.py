@@ -26,11 +26,13 @@ ARRIVING = ".gigpo-arriving"
 """A folder in which files wait until all of them are there; remains of a killed process are removed."""
 _LOCK = ".gigpo-lock"
 """Held by who fills the temporary folder; it shows that gigpo has made that folder."""
+ROOM_BYTES = 1 << 20
+"""With less room than this nothing can be begun."""
 _SHOWN = 3
 """Names in a refusal."""
 
 Kind = Literal["checkpoint", "result", "comparison", "none"]
-"""What a folder holds; `none`: nothing that gigpo could have written into the folder itself."""
+"""The contents of a folder; `none`: nothing that gigpo could have written into the folder itself."""
 Digests = Mapping[str, str]
 """File name -> SHA-256, hex."""
 
@@ -109,15 +111,16 @@ def filling(
 
 
 def require_writable(folder: Path) -> None:
-    """Check that `folder`, or the nearest one above it that is there, takes a new file; nothing is left of it.
+    """Check that `folder`, or the nearest one above it that is there, takes a new file of `ROOM_BYTES`; nothing is left
+    of it.
 
     Raises:
         BadInput: names the folder.
     """
     place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     try:
-        with TemporaryFile(dir=place):
-            pass
+        with TemporaryFile(dir=place) as probe:
+            probe.write(bytes(ROOM_BYTES))
     except OSError as error:
         raise BadInput(f"{folder}: no file can be written there: {error.strerror} ({place})") from error
 

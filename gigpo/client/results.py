@@ -23,7 +23,7 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the results of a job go: `output`, or else RUNS/<name or id>."""
+    """The folder for the results of a job: `output`, or else RUNS/<name or id>."""
 
     runs: Path
     output: Path | None

@@ -87,7 +87,7 @@ def says_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def console(json_output: bool) -> Console:
-    """Where words for people go: stdout, or stderr when stdout is for JSON; never cut where nobody looks at it.
+    """The console for words for people: stdout, or stderr when stdout is for JSON; never cut where nobody looks at it.
 
     Brackets and colons are text, also in tables: names, tasks and actions may hold them.
     """

@@ -18,6 +18,7 @@ from typing import IO
 
 from gigpo.client.errors import BadInput, NoStack
 from gigpo.client.missing import how_to_install
+from gigpo.client.own_files import require_writable
 
 START_S = 900.0
 """Longest wait for a stack to be up: three stages, each of which may take minutes on a busy machine; ten seconds are
@@ -114,13 +115,14 @@ def start_stack(runs: Path, say: Say, *, port: int | None = None, temporary: boo
         temporary: it may be stopped when nobody uses it (`stack_in_use`).
 
     Raises:
-        BadInput: it refused its settings.
+        BadInput: it refused its settings, or no file can be written in its data folder.
         NoStack: it ended, or was not up in time; the message holds the end of its log.
     """
     if stack_holder(runs) is not None:
         say(f"a stack is coming up in {runs} already: waiting for it")
         if (stack := _waited_for(runs, lambda: stack_holder(runs) is not None)) is not None:
             return stack
+    require_writable(data_dir(runs))
     command, logs = stack_command(), data_dir(runs) / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / "stack.log"

@@ -41,11 +41,11 @@ _FOREIGN_COMMANDS = {
     "envs": "`gigpo env list`",
     "help": "`gigpo --help`",
 }
-"""What people type in the place of a command -> what they want."""
+"""A word that people type in the place of a command -> the command that they want."""
 
 
 def sentence(error: typer.TyperException, app: Any, arguments: Sequence[str]) -> str:
-    """What is wrong with the call, what is wanted, and where the right one is explained.
+    """The fault of the call, what is wanted, and where the right one is explained.
 
     Args:
         app: the click command of `gigpo`.

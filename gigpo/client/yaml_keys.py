@@ -28,7 +28,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses repeated keys."""
 
     variables: Mapping[str, str] | None = None
-    """What `${VAR}` stands for; None: for itself."""
+    """The value that `${VAR}` stands for; None: itself."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         lines: dict[str, int] = {}

@@ -39,6 +39,16 @@ class Environment(Section):
         Effect("chat_template_kwargs", ("use_chat_template",), bool, "use_chat_template: true"),
         effective_with("max_context_tokens", "interaction", ["conversation"]),
         effective_with("context_overflow", "interaction", ["conversation"]),
+        Effect(
+            "interaction", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one turn has nothing before it)"
+        ),
+        Effect("history_length", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one turn has no history)"),
+        Effect(
+            "history_length",
+            ("interaction", "context_overflow"),
+            lambda interaction, overflow: interaction == "steps" or overflow == "restart",
+            "context_overflow: restart (a conversation shows it where it begins anew)",
+        ),
     )
 
     environment: str = "grid"

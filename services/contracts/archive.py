@@ -38,7 +38,7 @@ _READERS = (msgspec.msgpack.Decoder(list[Encoded]).decode,)
 
 @dataclass(frozen=True)
 class ArchiveName:
-    """What an archive holds."""
+    """The contents of an archive."""
 
     number: int
     """Of the trained batch; of an evaluation the policy version that it measured."""
@@ -47,7 +47,7 @@ class ArchiveName:
 
     @classmethod
     def of(cls, name: str) -> Self | None:
-        """What a file of this name holds; None: it is no archive."""
+        """The contents of a file of this name; None: it is no archive."""
         found = _NAME.fullmatch(name)
         return None if found is None else cls(int(found[2]), found[1])
 

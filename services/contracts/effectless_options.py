@@ -16,7 +16,7 @@ class Effect:
     holds: Callable[..., bool]
     """Whether the option has an effect, from their values in the order of `reads`."""
     wanted: str
-    """What `holds` asks for, in words that go on after `want`."""
+    """The condition of `holds`, in words that go on after `want`."""
 
 
 def effective_with(option: str, choice: str, having: Iterable[str]) -> Effect:

@@ -40,7 +40,7 @@ class EnvironmentInfo(BaseModel):
     default_max_turns: int = DEFAULT_MAX_TURNS
     splits: list[str] = Field(default_factory=lambda: ["train", "test"])
     prompt_template: str = FALLBACK
-    """What the environment names as its own; see `template`."""
+    """The template that the environment names as its own; see `template`."""
     templates: dict[str, str] = Field(default_factory=dict)
     """File name -> text of the prompt templates that it brings; see services/contracts/templates."""
     tools: list[dict[str, JsonValue]] = Field(default_factory=list)

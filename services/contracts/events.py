@@ -241,7 +241,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, object]], AnyBody | None]] = {
 
 
 def cause_key(message: str) -> str:
-    """What equal causes have in common: the message without ids and numbers, at most 200 characters."""
+    """The part that equal causes have in common: the message without ids and numbers, at most 200 characters."""
     return _VARYING.sub("#", message)[:200]
 
 

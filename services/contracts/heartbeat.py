@@ -15,4 +15,4 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     """Of its process, on its machine."""
     detail: dict[str, object] = {}
-    """What it works on: each service's own words."""
+    """Its work: each service's own words."""

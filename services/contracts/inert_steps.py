@@ -31,7 +31,7 @@ LEARNED = 0.9
 
 @dataclass(frozen=True)
 class StepLevel:
-    """What a job's spec says of its step level."""
+    """The settings of a job's step level."""
 
     estimator: str
     generations: int

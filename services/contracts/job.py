@@ -172,7 +172,7 @@ _BESIDE_TURNS = (
     Effect("gae_lambda", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (no step comes later)"),
     Effect("episode_statistics", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one step is one vote)"),
 )
-"""What the length of episodes takes the effect from."""
+"""Options that the length of episodes takes the effect from."""
 
 
 class JobSpec(Section):

@@ -49,7 +49,7 @@ class JobFolder:
 
     @property
     def archives(self) -> Path:
-        """What was trained on and evaluated, see services/contracts/archive.py."""
+        """The groups that were trained on and evaluated, see services/contracts/archive.py."""
         return self.root / FOLDER
 
     def rollouts(self, batch: int) -> Path:
@@ -82,7 +82,7 @@ class JobFolder:
 
     @property
     def tracking(self) -> Path:
-        """What the other trackers have taken."""
+        """The record of what the other trackers have taken."""
         return self.root / "tracking"
 
     @property

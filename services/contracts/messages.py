@@ -166,7 +166,7 @@ class GenerateRequest(Message, frozen=True, kw_only=True):
 
 
 class Generated(SampledTokens, frozen=True, kw_only=True):
-    """What the engine sampled for one item, or why it did not: then its arrays are empty."""
+    """The engine's sample for one item, or why there is none: then its arrays are empty."""
 
     item_id: str
     error: str = ""
@@ -283,7 +283,7 @@ def _converted(payload: bytes, version: int, kind: type[Message], view: type[M])
 
 
 def _version_in(payload: bytes) -> int | None:
-    """What the payload says its version is; None: nothing."""
+    """The version that the payload names; None: none."""
     try:
         return _heads.decode(payload).schema
     except msgspec.MsgspecError:

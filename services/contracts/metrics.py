@@ -23,13 +23,13 @@ class Metric:
     panel: str | None = None
     """Key of the panel that draws it; None: tables and downloads alone."""
     label: str = ""
-    """What the panel's legend calls it."""
+    """Its name in the panel's legend."""
     learner: bool = False
     """The learner reports it by this name; the trainer works out the others."""
 
 
 REWARD = "reward_"
-"""What the name of a reward function's own mean begins with; the function's name follows."""
+"""The beginning of the name of a reward function's own mean; the function's name follows."""
 
 
 def _bins() -> tuple[Metric, ...]:

@@ -84,7 +84,7 @@ class PolicyRefusal(BaseModel):
 
 
 class ReplicaStatus(BaseModel):
-    """What rollout workers need to route a request."""
+    """The fields that rollout workers need to route a request."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -11,7 +11,7 @@ SCHEME = "job:"
 
 
 def checkpoint_reference(job: str, checkpoint: str) -> str:
-    """What `model.model` says for a job's checkpoint."""
+    """The text of `model.model` for a job's checkpoint."""
     return f"{SCHEME}{job}/{checkpoint}"
 
 

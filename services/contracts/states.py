@@ -29,7 +29,7 @@ class JobState(StrEnum):
 
 
 class Command(StrEnum):
-    """What the user wants of a job; the values of `keys.control`, of REST's field `wish` and of its column in SQL."""
+    """The user's wish for a job; the values of `keys.control`, of REST's field `wish` and of its column in SQL."""
 
     RUN = "run"
     PAUSE = "pause"

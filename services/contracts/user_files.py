@@ -20,7 +20,7 @@ _FUNCTION = re.compile(r"(.+\.py):([A-Za-z_][A-Za-z0-9_]*)", re.DOTALL)
 
 
 def files_root(data_dir: Path) -> Path:
-    """Where an installation keeps them."""
+    """The folder in which an installation keeps them."""
     return data_dir / "files"
 
 
@@ -47,7 +47,7 @@ def split_function(name: str) -> tuple[str, str] | None:
 
 
 def reward_label(name: str) -> str:
-    """What the metrics call a reward function: its name, `my_reward.score` for one in a file."""
+    """The name of a reward function in the metrics: its own, `my_reward.score` for one in a file."""
     if (parts := split_function(name)) is None:
         return name
     return f"{Path(parts[0]).stem}.{parts[1]}"

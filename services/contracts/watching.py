@@ -52,7 +52,7 @@ class StateReached(Shown, frozen=True, kw_only=True, tag="state"):
 
 
 class StepTaken(Shown, frozen=True, kw_only=True, tag="step"):
-    """What the policy said there, and what came of it."""
+    """The policy's reply there, and what came of it."""
 
     step_index: int
     reply: str
@@ -95,7 +95,7 @@ def encoded(shown: AnyShown) -> bytes:
 
 
 def decoded(payload: bytes) -> AnyShown:
-    """What was told. Raises ContractError."""
+    """The entry that was told. Raises ContractError."""
     try:
         shown: AnyShown = _decoder.decode(payload)
         return shown

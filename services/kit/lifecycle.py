@@ -16,6 +16,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.kit.files import NO_ROOM, whole_file
 from services.kit.tasks import beside
 
 log = structlog.get_logger("kit")
@@ -41,14 +42,20 @@ def stop_event() -> asyncio.Event:
 def announce(service: str, address: str | None, address_file: Path | None, metrics: str | None = None) -> None:
     """Say that the service is ready: one JSON line on stdout, and the same in `address_file`, written by rename.
 
+    A disk without room leaves the file as it is; the service is ready all the same.
+
     Args:
         metrics: URL of its side port.
     """
     line = json.dumps({"service": service, "address": address, "pid": os.getpid(), "metrics": metrics})
     if address_file is not None:
-        temporary = address_file.with_suffix(".tmp")
-        temporary.write_text(line)
-        temporary.replace(address_file)
+        try:
+            with whole_file(address_file) as arriving:
+                arriving.write_text(line)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            log.error("the address file cannot be written", file=str(address_file), error=str(error))
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -15,7 +15,7 @@ from services.kit.pulse import Sign, Stillness, cpu_s, sign_in
 
 PROBE_EVERY_S = 0.1
 LOOK_EVERY_S = 1.0
-_TAIL_CHARACTERS = 1_500
+_TAIL_BYTES = 1_500
 
 Variables = Callable[[Mapping[str, str]], Mapping[str, str]]
 """Addresses known so far, by service -> environment variables; the service's own address is there on a restart."""
@@ -153,10 +153,10 @@ class Child:
 
     async def _read_stdout(self) -> None:
         assert self._process.stdout is not None
-        with self.log.open("ab") as log:
+        with self.log.open("ab", buffering=0) as log:
             async for line in self._process.stdout:
-                log.write(line)
-                log.flush()
+                with suppress(OSError):  # a full disk: the service is ready all the same
+                    log.write(line)
                 if not self._announced.done() and (announced := _announcement(line)) is not None:
                     self.metrics = announced.get("metrics")
                     self._announced.set_result(announced.get("address"))
@@ -171,7 +171,9 @@ def _announcement(line: bytes) -> dict[str, str | None] | None:
 
 
 def _tail(log: Path) -> str:
-    return log.read_text(errors="replace")[-_TAIL_CHARACTERS:].strip() or "(empty)"
+    with log.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
+        return file.read(_TAIL_BYTES).decode(errors="replace").strip("\0 \n") or "(empty)"
 
 
 def _inherited(service: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from services.contracts.plain_errors import settings_in_words
 from services.stack.plan import stack_stages
 from services.stack.ports import PortTaken, require_free_port
-from services.stack.record import AlreadyHeld, held_folder, write_record
+from services.stack.record import AlreadyHeld, FolderRefused, held_folder, write_record
 from services.stack.settings import Settings
 from services.stack.supervisor import RestartLimits, Supervisor
 from services.stack.valkey import plan_valkey
@@ -25,9 +25,10 @@ STARTED_UNIX_S = time.time()
 
 
 def say(line: str) -> None:
-    """One line for the user, with the time."""
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-    sys.stdout.flush()
+    """One line for the user, with the time; none where the file that it goes to takes nothing."""
+    with suppress(OSError):  # a full disk ends no stack
+        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+        sys.stdout.flush()
 
 
 async def run_until_stopped(
@@ -105,8 +106,11 @@ def _record_of(supervisor: Supervisor, settings: Settings, pids: Mapping[str, in
 
 async def run(settings: Settings) -> int:
     """Plan the stack and run it. Exit status: 0 stopped by SIGTERM, 1 a service that the others need did not start,
-    130 stopped by Ctrl-C."""
-    valkey = None if settings.redis_url else plan_valkey(settings.data_dir / "valkey")
+    130 stopped by Ctrl-C. Raises FolderRefused."""
+    try:
+        valkey = None if settings.redis_url else plan_valkey(settings.data_dir / "valkey")
+    except OSError as error:
+        raise FolderRefused(settings.data_dir, error) from error
     redis_url = valkey.url if valkey else settings.redis_url
     limits = RestartLimits(restarts=settings.restarts, hung_looks=settings.hung_s)
     supervisor = Supervisor(stack_stages(settings, valkey, redis_url), settings.data_dir / "logs", say, limits)
@@ -127,7 +131,7 @@ def main() -> int:
             return asyncio.run(run(settings))
     except ValidationError as error:
         sys.stderr.write(f"stack: {settings_in_words(error, 'STACK_')}\n")
-    except (AlreadyHeld, PortTaken) as refusal:
+    except (AlreadyHeld, PortTaken, FolderRefused) as refusal:
         sys.stderr.write(f"stack: {refusal}\n")
     return REFUSED
 

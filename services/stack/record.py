@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -20,25 +20,37 @@ class AlreadyHeld(Exception):
     """Another stack runs on this folder; the message says who."""
 
 
+class FolderRefused(Exception):
+    """No file can be written in the data folder."""
+
+    def __init__(self, data_dir: Path, error: OSError) -> None:
+        super().__init__(f"no file can be written in {data_dir}: {error.strerror}")
+
+
 @contextmanager
 def held_folder(data_dir: Path) -> Iterator[None]:
     """Hold `data_dir` (made when missing) while the block runs; the record is removed at its end.
 
     Raises:
         AlreadyHeld: another process holds it.
+        FolderRefused: its disk is full or read-only, or it belongs to another user.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / LOCK).open("a+") as lock:
-        if not _taken(lock):
-            raise AlreadyHeld(_holder(data_dir))
-        (data_dir / RECORD).unlink(missing_ok=True)  # of a stack that was killed
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with ExitStack() as held:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((data_dir / LOCK).open("ab+", buffering=0))
+            if not _taken(lock):
+                raise AlreadyHeld(_holder(data_dir))
+            (data_dir / RECORD).unlink(missing_ok=True)  # of a stack that was killed
+            lock.truncate(0)
+            lock.write(str(os.getpid()).encode())
+        except OSError as error:
+            raise FolderRefused(data_dir, error) from error
         try:
             yield
         finally:
-            (data_dir / RECORD).unlink(missing_ok=True)
+            with suppress(OSError):  # read-only since; the lock says that nobody holds it
+                (data_dir / RECORD).unlink(missing_ok=True)
 
 
 def write_record(data_dir: Path, record: Mapping[str, object]) -> None:
@@ -49,7 +61,7 @@ def write_record(data_dir: Path, record: Mapping[str, object]) -> None:
     temporary.replace(data_dir / RECORD)
 
 
-def _taken(lock: IO[str]) -> bool:
+def _taken(lock: IO[bytes]) -> bool:
     for _ in range(_TRIES):
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,3 +49,9 @@ def test_the_client_loads_its_http_library_with_its_first_use():
     program = f"import gigpo, gigpo.env, sys; {told}; gigpo.GigpoClient; {told}"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["False", "True"]
+
+
+def test_the_api_loads_the_hubs_client_with_its_first_use():
+    program = "import services.api.main, sys; print([m for m in ('huggingface_hub', 'torch') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from gigpo.client.commands.options import Yes, confirm
 from gigpo.client.completion import complete_job
-from gigpo.client.models import DeadLetterDetail
+from gigpo.client.models import DeadLetterDetail, RetriedLetter
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 from gigpo.client.times import clock
 
@@ -27,6 +27,8 @@ OfJob = Annotated[
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many; default: all.")]
 CAUSE_CHARACTERS = 100
 """Of a cause in the table; `show` and --json have all of it."""
+QUEUE = "queue"
+"""Name of the stream of letters that the trainers' queue had."""
 
 
 @app.command("list")
@@ -76,7 +78,7 @@ def show(letter_id: LetterId, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, jso
 @app.command("retry")
 @says_errors
 def retry(letter_id: LetterId, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
-    """Put a dead letter back into its stream, once; it is no dead letter any more.
+    """Put a dead letter back into its stream or queue, once; it is no dead letter any more.
 
     Refused where nobody would read it: the job has ended, the replica is gone, or the ledger dropped the group.
     If its cause is still there, it comes back with one more in `times`.
@@ -88,7 +90,7 @@ def retry(letter_id: LetterId, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, js
     if json_output:
         emit(found.model_dump())
     else:
-        console(json_output).print(f"{found.id} is entry {found.entry_id} of {found.stream} of {found.owner}")
+        console(json_output).print(f"{found.id} was put back into {_place(found)}, as {_entry(found)}")
 
 
 @app.command("drop")
@@ -111,7 +113,7 @@ def drop(
 
 def _lines(letter: DeadLetterDetail) -> str:
     about = {
-        "stream": f"{letter.stream} of {letter.owner}",
+        "stream": _place(letter),
         "service": letter.service,
         "cause": letter.cause,
         "first": clock(letter.first_unix_s),
@@ -124,6 +126,14 @@ def _lines(letter: DeadLetterDetail) -> str:
         f"\n{one.name} ({one.size_bytes:,} bytes{', cut' if one.cut else ''}):\n{one.text}" for one in letter.fields
     ]
     return "\n".join([*(f"{name:<8} {text}" for name, text in about.items()), *fields])
+
+
+def _place(letter: DeadLetterDetail | RetriedLetter) -> str:
+    return "the trainers' queue" if letter.stream == QUEUE else f"{letter.stream} of {letter.owner}"
+
+
+def _entry(letter: RetriedLetter) -> str:
+    return f"job {letter.entry_id}" if letter.stream == QUEUE else f"entry {letter.entry_id}"
 
 
 def _short(cause: str) -> str:

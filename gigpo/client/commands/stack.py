@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gigpo.client.errors import BadInput, NoStack
+from gigpo.client.own_files import require_writable
 from gigpo.client.session import DEFAULT_RUNS, Json, Runs, console, emit, says_errors
 from gigpo.client.stack import (
     RunningStack,
@@ -43,6 +44,8 @@ def up(detach: Detach = False, port: Port = None, runs: Runs = DEFAULT_RUNS, jso
         _require_port(port, stack)
     if not detach:
         command = stack_command()
+        if stack is None:
+            require_writable(data_dir(runs))
         data_dir(runs).mkdir(parents=True, exist_ok=True)
         os.execvpe(command[0], command, stack_variables(runs, port))
     if stack is not None:

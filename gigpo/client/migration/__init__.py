@@ -12,7 +12,7 @@ from gigpo.client.migration.translation import Translation, job_file
 
 _READERS = {"ms-swift": (swift, "`swift rlhf` or `megatron rlhf`"), "verl-agent": (verl, "`verl.trainer.main_ppo`")}
 TRAINERS = tuple(_READERS)
-"""Whose scripts are read."""
+"""The trainers whose scripts are read."""
 
 
 def job_file_from(trainer: str, script: Path | None) -> tuple[str, Translation]:

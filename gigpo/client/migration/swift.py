@@ -33,7 +33,7 @@ Given = dict[str, list[str]]
 
 
 def begins(words: list[str]) -> int | None:
-    """Where the arguments of `swift rlhf` begin, if this is it."""
+    """The index at which the arguments of `swift rlhf` begin, if this is it."""
     for i, word in enumerate(words):
         program = PurePosixPath(word).name
         if program in ("swift", "megatron") and words[i + 1 : i + 2] == ["rlhf"]:
@@ -44,7 +44,7 @@ def begins(words: list[str]) -> int | None:
 
 
 def translated(command: Command, folder: Path) -> Translation:
-    """What the command means here.
+    """The job that the command means here.
 
     Args:
         folder: where the script lies; a system prompt may be a file beside it.

@@ -141,7 +141,7 @@ def job_file(translation: Translation, command: str) -> str:
 
 
 def no_folder(model: object) -> str:
-    """What to do about a model that is no folder on this machine."""
+    """Advice for a model that is no folder on this machine."""
     return (
         f"`hf download {model} --local-dir FOLDER` and FOLDER here, unless the operator lets jobs fetch it "
         "(API_HUB_MODELS)"

@@ -75,7 +75,7 @@ _WORLDS = {
 
 
 def begins(words: list[str]) -> int | None:
-    """Where the arguments of `main_ppo` begin, if this is it."""
+    """The index at which the arguments of `main_ppo` begin, if this is it."""
     for i, word in enumerate(words):
         if re.search(r"(^|[./])main_ppo(\.py)?$", word):
             return i + 1
@@ -83,7 +83,7 @@ def begins(words: list[str]) -> int | None:
 
 
 def translated(command: Command, folder: Path) -> Translation:
-    """What the command means here. `folder` is not read: its scripts name no files of ours."""
+    """The job that the command means here. `folder` is not read: its scripts name no files of ours."""
     job, given = Translation(SOURCE), dict[str, str]()
     for word in command.words:
         key, equals, value = word.partition("=")

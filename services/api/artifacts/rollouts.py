@@ -96,7 +96,7 @@ class RolloutFilter:
 
 
 class _BriefStep(msgspec.Struct, frozen=True):
-    """What a list of groups needs of a `Step`: the rest is skipped, not decoded."""
+    """The fields of a `Step` that a list of groups needs: the rest is skipped, not decoded."""
 
     reward: float
 

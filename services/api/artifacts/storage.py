@@ -69,6 +69,7 @@ def delete_checkpoint(folder: Path, name: str, *, ended: bool) -> None:
     """Remove a checkpoint.
 
     Raises:
+        OSError: the disk refuses it.
         Problem: 404; 409 for the newest one of a job that has not ended, which it would go on from.
     """
     path = checkpoint_folder(folder, name)
@@ -78,7 +79,7 @@ def delete_checkpoint(folder: Path, name: str, *, ended: bool) -> None:
     aside = path.with_name(f".{name}{DELETED}")
     try:
         path.rename(aside)  # at once, so that nobody finds half of it
-    except OSError as error:
+    except FileNotFoundError as error:  # somebody else was faster
         raise not_found("checkpoint", name) from error
     shutil.rmtree(aside, ignore_errors=True)
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from services.contracts.rest.rollouts import AnchorAction, AnchorState, Visit
 
 SOLVED, UNSOLVED = -1, -2
-"""Where an episode ends: it was won, or it was not."""
+"""The end of an episode: it was won, or it was not."""
 
 
 @dataclass(frozen=True)

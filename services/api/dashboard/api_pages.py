@@ -24,7 +24,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an operation answers with one status."""
+    """An operation's answer with one status."""
 
     status: str
     about: str
@@ -51,7 +51,7 @@ class Operation:
 
     @property
     def tried(self) -> Sequence[Parameter]:
-        """What a form can ask for."""
+        """The parameters that a form can ask for."""
         return [one for one in self.parameters if one.place in ("path", "query")]
 
 

@@ -86,7 +86,7 @@ def _shown(key: str, specs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def line_name(group: Sequence[JobRow]) -> str:
-    """What a legend calls the group: its job's name, or what its jobs' names begin with, and how many there are."""
+    """The group's name in a legend: its job's name, or what its jobs' names begin with, and how many there are."""
     names = [row.name or row.id for row in group]
     if len(group) == 1:
         return names[0]

@@ -13,7 +13,7 @@ from services.presentation.panels import PANELS, Panel
 MOST_POINTS = 600
 """A curve on a page has no more points than this: it is drawn some 400 pixels wide. Zooming in brings the others."""
 _WHOLE = "_whole"
-"""What a metric's name ends with that is the sum of a panel's parts."""
+"""The ending of the name of a metric that is the sum of a panel's parts."""
 
 _HELD_OUT = {"batch": "version", "success": "success", "error": "standard_error"}
 """Of a point -> of an evaluation."""

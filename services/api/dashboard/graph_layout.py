@@ -14,7 +14,7 @@ MOST_STATES = 160
 ROW, MARGIN = 92.0, 52.0
 """Distances, in the units of the drawing."""
 WIDTH = 800.0
-"""What the columns share where there are few; they don't come nearer than `COLUMN_LEAST`."""
+"""The width that the columns share where there are few; they don't come nearer than `COLUMN_LEAST`."""
 COLUMN_LEAST, COLUMN_MOST = 92.0, 190.0
 _SWEEPS = 4
 """Passes that bring connected states near each other; the order settles after a few."""
@@ -45,7 +45,7 @@ class Drawing:
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     axis: tuple[tuple[float, int], ...]
-    """Where a column of states stands, and at which step they were first reached."""
+    """The place of a column of states, and the step at which they were first reached."""
     hidden: int
     """States that were left out."""
 

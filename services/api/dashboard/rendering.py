@@ -52,7 +52,7 @@ _templates.globals.update(
 
 
 def fragment(template: str, name: str, *values: object) -> str:
-    """What one macro of a template makes of `values`."""
+    """The output of one macro of a template for `values`."""
     macro = getattr(_templates.get_template(template).module, name)
     return str(macro(*values)).strip()
 

@@ -61,7 +61,7 @@ class Container:
 
     @property
     def letters(self) -> Servers:
-        """Where dead letters lie."""
+        """The servers that dead letters lie on."""
         return Servers(self.redis, self.broker)
 
 

@@ -47,7 +47,7 @@ async def _written(redis: Redis) -> None:
 
 
 async def _heartbeats(redis: Redis, services: Sequence[str]) -> list[str]:
-    """What is to be said of each service, after one look through Redis for all of them."""
+    """A sentence about each service, after one look through Redis for all of them."""
     present: set[str] = set()
 
     async def look() -> None:

@@ -17,7 +17,7 @@ from services.contracts.rest.events import EventBody
 ANYWHERE = (401, 403, 422, 429, 500)
 """What the guard, the look at the names of a query, or a defect may answer instead of any route."""
 WITH_BODY = (400, 413, 415)
-"""What is said of a body before any route reads it."""
+"""Answers about a body before any route reads it."""
 TAGS = {
     "jobs": "Submit, list and show; pause, resume, cancel, retry and fork.",
     "feed": "The feed of a running job: events, metrics, its own evaluations.",

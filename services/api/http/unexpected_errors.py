@@ -1,11 +1,36 @@
-"""The last resort: an unexpected error becomes a problem without internal details, and a line in the log."""
+"""The last resort: an unexpected error becomes a problem without internal details, and a line in the log.
+
+A database or a disk that refuses for a while is no defect: the caller is told its cause and may try again.
+"""
 
 from __future__ import annotations
 
+import os
+from types import MappingProxyType
+
+from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.stdlib import BoundLogger
 
 from services.api.rest.problems import Problem, answer
+from services.kit.files import NO_ROOM
+
+_SQLITE = MappingProxyType(
+    {
+        5: "another process holds its lock",
+        6: "another connection holds its lock",
+        8: "it is read-only",
+        10: "its disk does not read or write",
+        13: "its disk is full",
+        14: "its file cannot be opened",
+    }
+)
+"""SQLite's primary result code -> what it means."""
+_POSTGRESQL = MappingProxyType(
+    {"08": "it does not answer", "25006": "it is read-only", "53": "it has no room", "57P": "it is shutting down"}
+)
+"""How a SQLSTATE begins -> what it means."""
+_RETRY_S = 5
 
 
 class Defects:
@@ -27,5 +52,31 @@ class Defects:
         except Exception as error:
             if scope["type"] != "http" or begun:
                 raise
-            self._log.error("request_failed", path=scope["path"], exc_info=error)
-            await answer(Problem(500, "the request failed; the log of the API has the cause"))(scope, receive, send)
+            if (refusal := refused_for_now(error)) is not None:
+                self._log.warning("request_refused", path=scope["path"], cause=refusal.detail, error=str(error))
+            else:
+                self._log.error("request_failed", path=scope["path"], exc_info=error)
+                refusal = Problem(500, "the request failed; the log of the API has the cause")
+            await answer(refusal)(scope, receive, send)
+
+
+def refused_for_now(error: Exception) -> Problem | None:
+    """503 for an error of the database or of the API's disk that goes away by itself or with more room; else None."""
+    subject, cause = "the database", None
+    if isinstance(error, DBAPIError):
+        cause = _database_cause(error)
+    elif isinstance(error, OSError) and error.errno in NO_ROOM:
+        subject, cause = "the disk of the API", os.strerror(error.errno).lower()
+    if cause is None:
+        return None
+    sentence = f"{subject} refuses the request: {cause}; nothing was stored, try again later"
+    return Problem(503, sentence, headers={"Retry-After": str(_RETRY_S)})
+
+
+def _database_cause(error: DBAPIError) -> str | None:
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if found := [words for begin, words in _POSTGRESQL.items() if state.startswith(begin)]:
+        return found[0]
+    if error.connection_invalidated:
+        return "it does not answer"
+    return _SQLITE.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)

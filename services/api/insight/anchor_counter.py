@@ -44,7 +44,7 @@ class Nearest:
 
     @property
     def difference(self) -> str:
-        """What the one says and the other does not, in order: `3 → 4; open → shut`."""
+        """The words that differ between the two, in order: `3 → 4; open → shut`."""
         words, others = _WORD.findall(self.one), _WORD.findall(self.other)
         changes = SequenceMatcher(None, words, others, autojunk=False).get_opcodes()
         parts = [

@@ -23,7 +23,7 @@ class Moved:
     total_variation: float
     """Half the sum of |p_before(a) - p_after(a)| over the actions, [0, 1]."""
     by_chance: float
-    """What it would be about if nothing had changed: so many visits do not show a choice exactly."""
+    """The distance to expect if nothing had changed: so many visits do not show a choice exactly."""
 
     @property
     def beyond_chance(self) -> float:

@@ -40,7 +40,7 @@ class Evidence:
 
     @property
     def first_lesson(self) -> str:
-        """What helps a policy that does not know the tasks yet: only one from scratch can have a warm start."""
+        """The advice for a policy that does not know the tasks yet: only one from scratch can have a warm start."""
         if self.setting("model.model"):
             return "a system message with an example of a good reply, or a larger model"
         return "a longer warm start"

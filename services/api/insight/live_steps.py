@@ -27,7 +27,7 @@ _PAGE = 100
 
 
 class Known:
-    """What is known of states from a job's stored rollouts.
+    """The facts about states from a job's stored rollouts.
 
     Args:
         played: None: there are none.

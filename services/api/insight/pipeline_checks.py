@@ -21,7 +21,7 @@ SEES_TASK = 0.9
 FEW_BATCHES = 10
 """Fewer are not expected to teach anything."""
 _ENV_BUG = "environment env_bug: "
-"""What stands in a warning before the environment's own error."""
+"""The text of a warning before the environment's own error."""
 CLEARLY = 2.0
 """Standard errors of a difference that is no chance."""
 

@@ -120,7 +120,7 @@ def return_of(actions: Actions) -> float:
 
 
 class PlayedStep(msgspec.Struct, frozen=True):
-    """What a table needs of a `Step`: the rest is skipped, not decoded."""
+    """The fields of a `Step` that a table needs: the rest is skipped, not decoded."""
 
     step_index: int
     anchor: str

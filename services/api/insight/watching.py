@@ -30,7 +30,7 @@ MOST_WAITING = 8
 """Plays of one job that may wait; rollout workers play four at a time each."""
 RETRY_S = 5
 _PLAY = "w"
-"""What the id of a watch beside the training begins with; another one is the id of its evaluation."""
+"""The beginning of the id of a watch beside the training; another one is the id of its evaluation."""
 
 
 @dataclass(frozen=True)

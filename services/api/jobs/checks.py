@@ -83,7 +83,7 @@ def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
 
 
 def _unstorable(value: object, path: str = "") -> Problems:
-    """What JSON can say and no database keeps: integers over 64 bits, NUL, and halves of surrogate pairs."""
+    """Values that JSON can hold and no database keeps: integers over 64 bits, NUL, and halves of surrogate pairs."""
     if isinstance(value, dict):
         inner = [(f"{path}.{key}" if path else str(key), one) for key, one in value.items()]
         named = [problem for key in value for problem in _unstorable(key, path)]
@@ -138,7 +138,7 @@ _BOUNDS = {
 
 
 def _wanted(error: ValidationError, schema: Mapping[str, object]) -> str:
-    """What should stand in the place of the wrong value: `list of integer from 1 to 12`."""
+    """The kind of value that is wanted in the place of the wrong one: `list of integer from 1 to 12`."""
     wanted = error.schema if isinstance(error.schema, dict) else {}
     if error.validator == "pattern" and (description := wanted.get("description")):
         return f"another text ({str(description).rstrip('.')})"
@@ -161,7 +161,7 @@ def _engine_problems(spec: JobSpec, engines: Sequence[str]) -> Problems:
 
 
 def folder_problems(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None) -> Problems:
-    """What keeps a folder of the installation from being a job's model; `roots` as `model_problem` wants them."""
+    """The reasons why a folder of the installation cannot be a job's model; `roots` as `model_problem` wants them."""
     model = str(spec.model.model)
     folder = Path(model)
     if problem := model_problem(model, roots):
@@ -176,7 +176,7 @@ def folder_problems(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None)
 def policy_fit(
     spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | None, hub: HubModel | None
 ) -> tuple[Problems, list[str]]:
-    """What keeps the job's policy from being played by it, and warnings.
+    """The reasons why the job's policy cannot be played by it, and warnings.
 
     Args:
         files: of the checkpoint that the job begins with; None: it begins with none.

@@ -142,7 +142,7 @@ async def dropped(database: Database, servers: Servers, caller: Caller, name: st
 
 
 def place_of(name: str) -> Place | None:
-    """Where the letter of this id is; None: it is no such id."""
+    """The place of the letter of this id; None: it is no such id."""
     kind, _, rest = name.partition(".")
     owner, _, letter_id = rest.rpartition(".")
     at_ms, _, seq = letter_id.partition("-")

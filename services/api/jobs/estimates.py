@@ -22,7 +22,7 @@ ENGINE_CACHE_BYTES = 256 << 20
 SCRATCH_SPECIAL_TOKENS = 3
 """Entries in the vocabulary of a policy from scratch besides the words of environment and template."""
 SCRATCH_CHAT_TOKENS = 7
-"""What its chat template adds."""
+"""The entries that its chat template adds."""
 _ACTIVATIONS_PER_TOKEN_AND_LAYER = 16
 """Numbers kept for the backward pass per token, layer and hidden unit: attention's and the MLP's inputs and outputs."""
 _STEP_BYTES, _TOKEN_BYTES, _ARCHIVED_STEP_BYTES = 1_000, 8, 700
@@ -40,7 +40,7 @@ def estimates(
     files: Mapping[str, Path] | HubModel | None,
     earlier: Sequence[EarlierJob] = (),
 ) -> Estimates:
-    """What the job will need.
+    """Estimate the job's needs.
 
     Args:
         files: of the checkpoint that the job begins with, or its model on the hub; None: `model` names a folder.
@@ -62,7 +62,7 @@ def estimates(
         parameters=parameters,
         trainer_memory_bytes=states + _activation_bytes(spec, shape),
         engine_memory_bytes=policy_bytes + ENGINE_CACHE_BYTES,
-        prompt_tokens_per_batch=steps * prompt,
+        prompt_tokens_per_batch=episodes * _prompt_tokens(spec),
         response_tokens_per_batch=steps * response,
         env_steps_per_batch=steps,
         env_steps=all_steps,
@@ -104,6 +104,17 @@ def _ranges(spec: JobSpec, needs: Estimates, states: int, policy_bytes: int) -> 
             basis="from one step an episode to every episode at its longest",
         ),
     }
+
+
+def _prompt_tokens(spec: JobSpec) -> int:
+    """Of all prompts of an episode, at most. Each turn of a conversation reads what was said before it again."""
+    environment, reply = spec.environment, spec.rollout.max_completion_length
+    first, turns = environment.max_prompt_tokens, environment.max_turns
+    if environment.interaction == "steps":
+        return turns * first
+    longest, more = spec.prompt_and_response_tokens - reply, first + reply
+    growing = min(turns, (longest - first) // more + 1)  # turns whose past is whole; the others are cut to `longest`
+    return growing * first + more * growing * (growing - 1) // 2 + (turns - growing) * longest
 
 
 Doubt = tuple[str, bool, Section, str]

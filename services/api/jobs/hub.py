@@ -1,4 +1,7 @@
-"""Models of the Hugging Face hub at submission: resolves a name to its current commit and size."""
+"""Models of the Hugging Face hub at submission: resolves a name to its current commit and size.
+
+The hub's client is imported at the first use: it takes 0.3 s of processor time, which a start saves.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-
 from services.contracts.references import how_to_get
 
 TIMEOUT_S = 10.0
-TRANSPORT_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
-"""Base of all errors of the HTTP library that the hub's client speaks with, which differs by its version."""
 CONFIG, ADAPTER, INDEX = "config.json", "adapter_config.json", "model.safetensors.index.json"
 WANTED = (CONFIG, "tokenizer.json", "tokenizer_config.json")
 DESCRIBING = (*WANTED, "generation_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
-"""What says how a policy is played, a few MB together; `additional_chat_templates/` as well."""
+"""The files that say how a policy is played, a few MB together; `additional_chat_templates/` as well."""
 
 
 class HubProblem(Exception):
@@ -40,11 +38,16 @@ class HubModel:
 
 
 def hub_model(name: str, revision: str | None) -> HubModel:
-    """What the name means now. Only its description is fetched.
+    """The model that the name means now. Only its description is fetched.
 
     Raises:
         HubProblem: there is no such model or revision, it is no model in safetensors, or the hub does not answer.
     """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    # Base of all errors of the HTTP library that the hub's client speaks with, which differs by its version.
+    transport_error: type[BaseException] = HfHubHTTPError.__bases__[0]
     hub = HfApi()
     try:
         told = hub.model_info(name, revision=revision, timeout=TIMEOUT_S, files_metadata=True)
@@ -66,7 +69,7 @@ def hub_model(name: str, revision: str | None) -> HubModel:
         raise HubProblem(f"{name} has no revision {revision} on the hub") from None
     except RepositoryNotFoundError:
         raise HubProblem(f"no such model on the hub ({hub.endpoint}), and no such folder: {name}") from None
-    except (TRANSPORT_ERROR, OSError, ValueError) as error:
+    except (transport_error, OSError, ValueError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise HubProblem(f"the hub ({hub.endpoint}) does not give {name}: {why:.200}; {how_to_get(name)}") from None
     counted = told.safetensors.total if told.safetensors else sum(files[file] for file in weights) // 2
@@ -78,6 +81,8 @@ def _is_template(file: str) -> bool:
 
 
 def _fetched(name: str, revision: str, files: Iterable[str]) -> dict[str, bytes]:
+    from huggingface_hub import hf_hub_download
+
     with TemporaryDirectory() as folder:
         for file in files:
             hf_hub_download(name, file, revision=revision, local_dir=folder, etag_timeout=TIMEOUT_S)

@@ -55,7 +55,7 @@ class NewJob:
     kind: JobKind = "training"
     origin: Origin | None = None
     warnings: Sequence[str] = ()
-    """What the answer says besides the job."""
+    """The warnings that the answer has besides the job."""
     id: str = field(default_factory=new_job_id)
 
     @property
@@ -100,7 +100,7 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a submission is answered with."""
+    """The answer to a submission."""
 
     job_id: str
     body: str

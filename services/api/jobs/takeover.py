@@ -36,7 +36,7 @@ ABANDONED_S, SWEEP_S = 24 * 3600.0, 3600.0
 
 
 class Source(TypedDict):
-    """What is taken over, by the names of `Origin`."""
+    """The job and checkpoint that are taken over, by the names of `Origin`."""
 
     job_id: str
     checkpoint: str | None
@@ -128,7 +128,7 @@ def policy_of(folder: Path, job_id: str, *, checkpoint: str | None = None, versi
 
 
 def training_of(folder: Path, job_id: str) -> Training:
-    """What a retry of the job goes on with."""
+    """The training that a retry of the job goes on with."""
     newest = next((name for name in reversed(checkpoint_names(folder)) if name != FINAL), None)
     return Training(job_id, folder, newest)
 

@@ -30,6 +30,7 @@ from services.contracts.user_files import (
     referenced_file,
     split_function,
 )
+from services.kit.files import NO_ROOM
 
 DATA = "data"
 """The key by which environments are told where their data lies."""
@@ -166,7 +167,7 @@ def _kwargs(spec: JobSpec) -> dict[str, Mapping[str, Any]]:
 
 
 def _named_in(kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What may name data: kwargs, and each of several data sets among them, with its place."""
+    """The kwargs that may name data: the section's own, and each of several data sets among them, with its place."""
     sets = kwargs.get(SETS)
     several = enumerate(sets) if isinstance(sets, list) else ()
     return [("", kwargs), *((f"{SETS}.{at}.", one) for at, one in several if isinstance(one, dict))]
@@ -183,7 +184,7 @@ def _kept_function(name: str, store: Path, roots: Sequence[Path] | None) -> str:
 
 
 def _kept(name: str, field: str, store: Path, roots: Sequence[Path] | None) -> str:
-    """The reference of a file or folder, whose copy is in the store then."""
+    """The reference of a file or folder, whose copy is in the store then. OSError: the store takes no copy."""
     if (reference := referenced_file(name)) is not None:
         if not (store / reference[0]).is_dir():
             raise FileProblem(field, f"no file of this content is kept here, name the file itself: {name}")
@@ -203,6 +204,8 @@ def _kept(name: str, field: str, store: Path, roots: Sequence[Path] | None) -> s
             _copied({str(path.relative_to(folder)): path for path in files}, field, store), source.name
         )
     except OSError as error:
+        if error.errno in NO_ROOM:  # the store's disk, not the user's file
+            raise
         raise FileProblem(field, f"cannot be read: {name}: {error.strerror}") from error
 
 

@@ -1,4 +1,4 @@
-"""What a model's config.json says of it: can it be trained, and is it large enough for the job?"""
+"""Reads a model's config.json: can the model be trained, and is it large enough for the job?"""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def size(config: Mapping[str, object], name: str) -> tuple[str, int] | None:
 
 
 def config_problems(config: Mapping[str, object]) -> list[str]:
-    """What keeps the model from being trained, whatever the job: `config.json: KEY: want ..., got ...`."""
+    """The reason why the model cannot be trained, whatever the job: `config.json: KEY: want ..., got ...`."""
     kind = _kind_problem(config)
     found = [kind] if kind else [*_head_problems(config), *_size_problems(config)]
     return [f"{CONFIG}: {problem}" for problem in found]

@@ -36,7 +36,7 @@ _INSTEAD = {
 
 
 def model_problems(folder: Path, spec: JobSpec) -> list[str]:
-    """What keeps the folder from being the job's model, by its config and its weights."""
+    """The reasons why the folder cannot be the job's model, by its config and its weights."""
     if missing := _missing(folder):
         hints = [f"; {hint}" for name, hint in _INSTEAD.items() if (folder / name).is_file()]
         lacks = f"it lacks {', '.join(missing)}{''.join(hints[:1])}"

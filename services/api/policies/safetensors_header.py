@@ -73,7 +73,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
 
 
 def data_begins(path: Path) -> int:
-    """Where the tensors' bytes begin in a safetensors file."""
+    """The offset of the tensors' bytes in a safetensors file."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(_LENGTH_BYTES))
         return _LENGTH_BYTES + int(length)

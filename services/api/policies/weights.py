@@ -53,7 +53,7 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
 
 
 def weights_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]) -> list[str]:
-    """What keeps the tensors from being the weights of this config: `TENSOR: want ..., got ...`."""
+    """The reason why the tensors cannot be the weights of this config: `TENSOR: want ..., got ...`."""
     if not tensors:
         return ["want tensors in the safetensors files, got none"]
     found = [*_shape_problems(tensors, config), *_projection_problems(tensors, config)]

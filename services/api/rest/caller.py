@@ -18,7 +18,7 @@ class Caller:
     """As the audit log writes it."""
     scopes: frozenset[Scope]
     project_id: str = DEFAULT_PROJECT
-    """Where new jobs of theirs belong."""
+    """The project that their new jobs belong to."""
     key_id: str | None = None
     """None: this machine in an open installation, or the key of the settings."""
     trusted: bool = False

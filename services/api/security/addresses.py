@@ -25,7 +25,7 @@ Problems = list[tuple[str, str]]
 
 
 def open_folders(caller: Caller, roots: Sequence[Path]) -> Sequence[Path] | None:
-    """Where the caller's models and data may lie; None: anywhere."""
+    """The folders that the caller's models and data may lie in; None: any."""
     return None if caller.trusted and not roots else roots
 
 
@@ -49,7 +49,7 @@ def model_problem(model: str, roots: Sequence[Path] | None) -> str | None:
 
 
 def data_problems(spec: JobSpec, roots: Sequence[Path] | None, schema: Mapping[str, JsonValue]) -> Problems:
-    """What an environment may not be pointed at: addresses, and folders outside of the model roots.
+    """Targets that an environment may not be pointed at: addresses, and folders outside of the model roots.
 
     Args:
         schema: JSON schema of the environment's kwargs; properties of the `_NO_DATA_FORMATS` are let through.

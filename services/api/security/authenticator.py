@@ -28,7 +28,7 @@ LAST_USED_STEP_S = 60.0
 
 @dataclass(frozen=True)
 class _Known:
-    """What the database said of a key, and until when that is believed (monotonic clock)."""
+    """The database's answer about a key, and until when that is believed (monotonic clock)."""
 
     caller: Caller | None
     """None: revoked or expired."""

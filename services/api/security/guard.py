@@ -57,7 +57,7 @@ class Guard:
 
 
 async def _caller(connection: HTTPConnection, security: Security) -> Caller | None:
-    """Who calls; None: nobody that we know. Raises Problem for a wrong key and for what no caller may send."""
+    """The caller; None: nobody that we know. Raises Problem for a wrong key and for what no caller may send."""
     shows_key, address = bool(connection.headers.get("authorization")), security.address(connection)
     if security.keys_wanted:
         await security.rates.count_address(address)
@@ -71,7 +71,7 @@ async def _caller(connection: HTTPConnection, security: Security) -> Caller | No
 
 
 async def _known(connection: HTTPConnection, security: Security) -> Caller | None:
-    """Whose key, session or machine this is now; None: nobody's."""
+    """The owner of this key, session or machine now; None: nobody."""
     if shown := connection.headers.get("authorization"):
         scheme, _, token = shown.partition(" ")
         return await security.authenticator.by_token(token.strip()) if scheme.lower() == "bearer" else None

@@ -19,7 +19,7 @@ class ProjectRow(Base):
     max_total_steps: Mapped[int | None] = mapped_column(BigInteger)
     max_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)
     storage_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
-    """What its jobs' folders held when they were last measured."""
+    """The size of its jobs' folders when they were last measured."""
 
 
 class KeyRow(Base):
@@ -53,5 +53,5 @@ class AuditRow(Base):
     method: Mapped[str] = mapped_column(String(16))
     path: Mapped[str] = mapped_column(String(256))
     made: Mapped[str | None] = mapped_column(String(256))
-    """Where what it made is found."""
+    """The address of the thing that it made."""
     status: Mapped[int] = mapped_column(Integer)

@@ -44,7 +44,7 @@ class ScopedSession(Session):
 
 
 def carried(caller: Caller | None) -> dict[str, Caller | None]:
-    """What a session has to carry to be scoped: its `info`."""
+    """The `info` that a session has to carry to be scoped."""
     return {_INFO: caller}
 
 

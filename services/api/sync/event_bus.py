@@ -40,7 +40,7 @@ class Follower:
         self._heard.set()
 
     async def listen(self, timeout_s: float) -> list[Told]:
-        """What was told since the last time; waits for something at most `timeout_s`."""
+        """The events since the last time; waits for something at most `timeout_s`."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._heard.wait(), timeout_s)
         told, self._told = self._told, []

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Turn:
-    """What decides about a queued job's turn."""
+    """The figures that decide about a queued job's turn."""
 
     project: str
     state: JobState

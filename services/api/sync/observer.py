@@ -199,7 +199,7 @@ class Observer:
 
 
 def _phase(began: PhaseBegan) -> str:
-    """What lists of jobs show: the phase, and of a job that waits its place."""
+    """The columns that lists of jobs show: the phase, and of a job that waits its place."""
     before = began.detail.get("before")
     return f"{began.phase}, {before} before it" if before and isinstance(before, int) else began.phase
 

@@ -20,7 +20,7 @@ class Foreign:
 
     @property
     def sentence(self) -> str:
-        """What a user who wrote it as a flag should know."""
+        """A note for a user who wrote it as a flag."""
         return self.told(f"--{self.ours}")
 
     def told(self, place: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     JsonValue,
     PlainSerializer,
     ValidationError,
@@ -32,9 +33,14 @@ class Request(Document):
 class Page(Document, Generic[T]):
     """Some entries of a collection. Every collection is answered like this."""
 
+    # Pydantic would look for docstrings of each Page[...] in every frame of the stack: a sixth of an API's start.
+    # A page with fields of its own has `model_config = Document.model_config`.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
     items: list[T]
-    next_cursor: str | None
-    """Give it as `cursor` for the next page; null: this is the last. It means nothing else."""
+    next_cursor: str | None = Field(
+        description="Give it as `cursor` for the next page; null: this is the last. It means nothing else."
+    )
 
 
 DEPRECATED: dict[str, JsonValue] = {"deprecated": True}

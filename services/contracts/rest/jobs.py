@@ -115,6 +115,7 @@ class Estimates(Document):
     engine_memory_bytes: int
     """Weights and the key-value cache of one engine."""
     prompt_tokens_per_batch: int
+    """Each turn of a conversation counts what was said before it again."""
     response_tokens_per_batch: int
     env_steps_per_batch: int
     env_steps: int

@@ -41,6 +41,8 @@ class Panel(Document):
 class RolloutPage(Page[RolloutBrief]):
     """Some groups in order of batch and cursor."""
 
+    model_config = Document.model_config
+
     batches: list[int]
     """Every archived batch."""
     panels: list[Panel]
@@ -154,6 +156,8 @@ class AnchorState(Document):
 
 class AnchorPage(Page[AnchorState]):
     """Anchor states of one batch: most visited first."""
+
+    model_config = Document.model_config
 
     batch: int
     total: int

@@ -26,7 +26,7 @@ TURN = "turn.v1.jinja"
 FALLBACK = "plain/v1"
 """The template of environments that name none; its forms stand in for those that another template lacks."""
 NONE: Mapping[str, str] = MappingProxyType({})
-"""What an environment without templates of its own brings."""
+"""The template of an environment without templates of its own."""
 SCENE = frozenset({"task", "observation", "history", "admissible_actions", "task_hidden"})
 """All that a template may show: fields of rollout's `Scene`."""
 _FILE = re.compile(r"(?P<name>\w+)\.(?P<version>v\d+)\.(?P<form>\w+)\.jinja")

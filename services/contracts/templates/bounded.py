@@ -62,7 +62,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         return ""
 
     def joined(self, *parts: object) -> str:
-        """What `~` makes."""
+        """The result of `~`."""
         return str(_checked("".join(map(str, parts))))
 
     def guarded(self, filter_: Callable[..., Any]) -> Callable[..., Any]:

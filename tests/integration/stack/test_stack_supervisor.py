@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from services.kit.process import free_port
 from services.stack.child import ServicePlan, StartFailed
-from services.stack.main import start_and_watch
+from services.stack.main import say, start_and_watch
 from services.stack.record import RECORD, AlreadyHeld, held_folder, write_record
 from services.stack.settings import Settings
 from services.stack.supervisor import RestartLimits, Supervisor
@@ -108,6 +109,33 @@ async def test_a_crashed_service_is_started_again_where_it_was(tmp_path: Path) -
     assert any("a ended with 7; restart 1" in line for line in said)
     assert "something broke" in (tmp_path / "logs" / "a.log").read_text()
     await supervisor.stop(asyncio.Event())
+
+
+@pytest.fixture
+def full() -> Iterator[IO[str]]:
+    """A file that takes nothing: its disk is full."""
+    file = open("/dev/full", "w")  # noqa: SIM115 - to close it fails
+    yield file
+    with suppress(OSError):
+        file.close()
+
+
+async def test_a_full_disk_ends_no_stack_and_keeps_no_service_from_being_ready(
+    tmp_path: Path, full: IO[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.log").symlink_to("/dev/full")
+    monkeypatch.setattr(sys, "stdout", full)  # as of a stack in the background, whose words go to a file
+    supervisor = Supervisor([[plan("a", tmp_path, "crash-once")]], tmp_path / "logs", say, QUICK)
+    try:
+        await supervisor.start()
+        watching = asyncio.create_task(supervisor.watch())
+        await until(lambda: len(lines(tmp_path / "starts")) == 2 or watching.done())
+        last = int(lines(tmp_path / "starts")[-1].split()[1])
+        assert (watching.done(), alive(last), supervisor.pids()) == (False, True, {"a": last})
+        watching.cancel()
+    finally:
+        await supervisor.stop(asyncio.Event())
 
 
 def beating(name: str, folder: Path, mode: str) -> ServicePlan:
@@ -279,6 +307,20 @@ def test_a_folder_has_one_holder_and_the_second_learns_who(tmp_path: Path) -> No
             raise AssertionError("held twice")
     with held_folder(tmp_path):
         assert not (tmp_path / "stack.json").exists()
+
+
+def test_a_stack_whose_folder_takes_nothing_says_so_in_one_sentence(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "STACK_DATA_DIR": str(tmp_path)}
+    stack = subprocess.run(
+        [sys.executable, "-m", "services.stack.main"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )
+    sentence = f"stack: no file can be written in {tmp_path}: File too large\n"
+    assert (stack.returncode, stack.stderr) == (2, sentence)
 
 
 def test_a_refused_second_stack_says_who_holds_the_folder(tmp_path: Path) -> None:

@@ -63,6 +63,25 @@ def test_a_batch_is_every_episode_at_its_longest() -> None:
     assert (figures.prompt_tokens_per_batch, figures.response_tokens_per_batch) == (600, 360)
 
 
+@pytest.mark.parametrize(
+    ("budget", "of_an_episode"),
+    [
+        (90, 10 + 26 + 42 + 58 + 74),  # whole: every turn adds a prompt and a reply
+        (80, 10 + 26 + 42 + 58 + 74),  # the last reply just fits
+        (60, 10 + 26 + 42 + 54 + 54),  # a turn that would leave no room for its reply is not shown
+        (16, 5 * 10),  # every turn begins anew
+    ],
+)
+def test_a_turn_of_a_conversation_reads_its_past_again(budget: int, of_an_episode: int) -> None:
+    wanted = spec(
+        rollout={"groups_per_batch": 3, "num_generations": 4, "max_completion_length": 6},
+        environment={"max_turns": 5, "max_prompt_tokens": 10, "interaction": "conversation"}
+        | {"max_context_tokens": budget},
+    )
+    figures = estimates(wanted, ENVIRONMENT, None)
+    assert (figures.prompt_tokens_per_batch, figures.response_tokens_per_batch) == (12 * of_an_episode, 360)
+
+
 def test_memory_grows_with_what_is_kept() -> None:
     def memory(**sections: Any) -> int:
         return estimates(spec(**sections), ENVIRONMENT, None).trainer_memory_bytes

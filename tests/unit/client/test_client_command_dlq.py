@@ -72,11 +72,22 @@ def test_a_letter_is_shown_with_its_content(letters: FakeApi, gigpo: Gigpo) -> N
 
 
 def test_a_letter_is_put_back_and_a_retry_is_sent_once(letters: FakeApi, gigpo: Gigpo) -> None:
-    assert gigpo("dlq", "retry", ID).out == f"{ID} is entry 9-1 of groups of j1\n"
+    assert gigpo("dlq", "retry", ID).out == f"{ID} was put back into groups of j1, as entry 9-1\n"
     assert gigpo("dlq", "retry", ID, "--json").document["entry_id"] == "9-1"
     letters.answers[f"POST /v1/dead-letters/{ID}:retry"] = problem(409, "cannot retry dead letter: no")
     refused = gigpo("dlq", "retry", ID)
     assert (refused.code, refused.err) == (2, "gigpo: cannot retry dead letter: no\n")
+
+
+def test_a_message_of_the_trainers_queue_is_said_to_be_in_the_queue_again(fake_api: FakeApi, gigpo: Gigpo) -> None:
+    of_queue = "queue.trainer.1795605451797-0"
+    place = {"id": of_queue, "stream": "queue", "owner": "trainer"}
+    fake_api.answers |= {
+        f"GET /v1/dead-letters/{of_queue}": letter(**place, job_id=None, group_id=None, fields=[]),
+        f"POST /v1/dead-letters/{of_queue}:retry": {**place, "entry_id": "j1"},
+    }
+    assert gigpo("dlq", "retry", of_queue).out == f"{of_queue} was put back into the trainers' queue, as job j1\n"
+    assert "stream   the trainers' queue\n" in gigpo("dlq", "show", of_queue).out
 
 
 def test_a_letter_is_dropped_when_somebody_says_so(

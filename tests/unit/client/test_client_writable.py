@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def test_whether_a_folder_takes_files_is_found_without_a_trace(tmp_path: Path) -
 def test_a_folder_that_takes_no_file_is_named(locked: Path, below: str) -> None:
     with pytest.raises(BadInput, match=rf"^{locked / below}: no file can be written there: .+ \({locked}\)$"):
         require_writable(locked / below)
+
+
+def test_a_folder_on_a_full_disk_is_named(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # an empty file can be made, and nothing written into it
+    try:
+        with pytest.raises(BadInput, match=r"/runs: no file can be written there: File too large"):
+            require_writable(tmp_path / "runs")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [*tmp_path.iterdir()] == []
 
 
 COMMANDS = [("train", "--output"), ("jobs", "follow", "j1", "--output"), ("compare", "--runs")]

@@ -158,6 +158,30 @@ def test_episodes_of_one_step_have_nothing_to_discount_and_one_vote(option: str,
     job(algorithm=section, environment={"max_turns": 2})
 
 
+@pytest.mark.parametrize("single", [{"max_turns": 1}, {"use_gym_env": False}])
+def test_episodes_of_one_step_are_no_conversation(single: dict[str, Any]) -> None:
+    rewards: dict[str, Any] = {"rewards": {"reward_funcs": ["accuracy"]}} if "use_gym_env" in single else {}
+    sentence = refusal(environment={**single, "interaction": "conversation"}, **rewards)
+    assert sentence.startswith(
+        "interaction: want max_turns > 1 (one turn has nothing before it) with it, got max_turns: 1"
+    )
+    job(environment={**single, "interaction": "steps"}, **rewards)
+    job(environment={"max_turns": 2, "interaction": "conversation"})
+
+
+@pytest.mark.parametrize(
+    ("ignoring", "wanted"),
+    [
+        ({"max_turns": 1}, "max_turns > 1"),
+        ({"interaction": "conversation", "context_overflow": "end"}, "context_overflow: restart"),
+    ],
+)
+def test_turns_that_no_prompt_shows_are_no_history(ignoring: dict[str, Any], wanted: str) -> None:
+    assert refusal(environment={**ignoring, "history_length": 2}).startswith(f"history_length: want {wanted}")
+    job(environment={**ignoring, "history_length": 0})
+    job(environment={"interaction": "conversation", "history_length": 2})
+
+
 def test_in_episodes_of_one_step_no_step_is_judged_by_later_ones() -> None:
     section = {"advantage_estimator": "gagpo", "gae_lambda": 0.5}
     assert "gae_lambda: want max_turns > 1" in refusal(algorithm=section, environment={"max_turns": 1})

@@ -59,7 +59,7 @@ async def test_steps_stand_alone_as_before(stages):
 
 @pytest.mark.parametrize("overflow", ["restart", "end"])
 async def test_a_conversation_that_outgrows_its_budget_is_cut_in_sight(stages, overflow):
-    budget = {"max_prompt_tokens": 28, "max_context_tokens": 40, "history_length": 2}
+    budget = {"max_prompt_tokens": 28, "max_context_tokens": 40, "history_length": 2 * (overflow == "restart")}
     stage = stages(interaction="conversation", context_overflow=overflow, **budget)
     episodes = await stage.play(stage.group(n=4))
     for episode in episodes:

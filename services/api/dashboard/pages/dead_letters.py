@@ -42,7 +42,7 @@ async def letters(
 
 @router.get("/{letter_id}")
 async def letter(letter_id: LetterId, request: Request, parts: Parts, caller: Asking) -> Response:
-    """What it holds, and what can be done with it."""
+    """The page of one letter: its content and its buttons."""
     try:
         found = await dead_letters.shown(parts.database, parts.letters, caller, letter_id)
     except (RedisError, OSError) as error:

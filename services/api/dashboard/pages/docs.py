@@ -27,5 +27,5 @@ async def docs(request: Request, parts: Parts) -> Response:
 
 @router.get("/redoc")
 async def redoc() -> RedirectResponse:
-    """Where FastAPI's users look."""
+    """The address at which FastAPI's users look."""
     return RedirectResponse("/docs", 307)

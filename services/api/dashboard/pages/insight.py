@@ -41,7 +41,7 @@ Words = Annotated[str, Query(max_length=200, pattern=TEXT)]
 
 @router.get("")
 async def diagnosis(job: FoundJob, request: Request, parts: Parts) -> Response:
-    """What keeps the job from learning."""
+    """The findings that keep the job from learning."""
     folder = job_folder(parts.settings.data_dir, job.id)
     found = await diagnose(parts.database, parts.redis, parts.rollouts, folder, job)
     return await page(request, "diagnosis.html", job=job_view(job), tab="insight", part="diagnosis", found=found)
@@ -60,7 +60,7 @@ async def changed(
     min_visits: Number = "",
     purpose: RolloutPurpose = "training",
 ) -> Response:
-    """Where the policy chooses otherwise, and where it errs most."""
+    """The states in which the policy chooses otherwise, and those in which it errs most."""
     other = await jobs.find(parts.database, caller, with_job) if with_job else job
     visits = max(_number(min_visits) or 5, 1)
     before, after = sides(_number(from_batch), _number(to_batch), _number(width) or 5, purpose, of_one_job=not with_job)

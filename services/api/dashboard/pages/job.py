@@ -77,7 +77,7 @@ async def _position(
     after: Annotated[str, Query(max_length=40)] = BEGINNING,
     last_event_id: Annotated[str | None, Header(max_length=40)] = None,
 ) -> str:
-    """Where the page's updates begin; a browser that reconnects goes on where it was."""
+    """The place at which the page's updates begin; a browser that reconnects goes on where it was."""
     position = last_event_id or after
     try:
         stream_position(position)
@@ -90,7 +90,7 @@ async def _position(
 async def updates(
     job: FoundJob, parts: Parts, caller: Asking, after: Annotated[str, Depends(_position)]
 ) -> AsyncIterator[ServerSentEvent]:
-    """What happens to the job from now on."""
+    """The job's changes from now on."""
     async with aclosing(live.job_updates(parts, caller, job.id, after)) as found:
         async for update in found:
             yield update
@@ -98,6 +98,6 @@ async def updates(
 
 @router.get("/spec")
 async def spec(job: FoundJob, request: Request) -> Response:
-    """What was asked for, every default written out."""
+    """The spec of the job, every default written out."""
     text = yaml.safe_dump(job.spec, sort_keys=False, allow_unicode=True)
     return await page(request, "spec.html", job=job_view(job), tab="spec", text=text)

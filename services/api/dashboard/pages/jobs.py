@@ -113,7 +113,7 @@ async def short_of_a_job() -> RedirectResponse:
 
 @router.get("/live", response_class=EventSourceResponse, dependencies=[Depends(never_stored)])
 async def job_list_live(parts: Parts, caller: Asking, chosen: Chosen) -> AsyncIterator[ServerSentEvent]:
-    """What changes in this page of the list."""
+    """The changes in this page of the list."""
     async with aclosing(live.list_updates(parts, caller, chosen.asked)) as updates:
         async for update in updates:
             yield update

@@ -97,7 +97,7 @@ async def anchors(job: FoundJob, request: Request, parts: Parts) -> Response:
 async def group_anchors(
     job: FoundJob, group_id: str, request: Request, parts: Parts, colour: Literal["return", "spread"] = "return"
 ) -> Response:
-    """Where the episodes of a group met, what they did there, and what came of it."""
+    """The states in which the episodes of a group met, their actions there, and their returns."""
     folder = job_folder(parts.settings.data_dir, job.id)
     brief, played = await asyncio.to_thread(parts.rollouts.group, folder, group_id)
     wanted = RolloutFilter(brief.purpose, brief.batch, brief.label)

@@ -72,7 +72,7 @@ async def _headers_of_a_stream(
     after: AfterEvent = BEGINNING,
     accept: Annotated[str | None, Header(description="With `text/event-stream` each row as it comes.")] = None,
 ) -> None:
-    """What `follow_metrics` reads, documented and checked at the operation that both are."""
+    """The parameters that `follow_metrics` reads, documented and checked at the operation that both are."""
 
 
 @router.get(

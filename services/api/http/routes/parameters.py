@@ -14,7 +14,7 @@ from services.api.rest.problems import bad_spec
 from services.api.sql.tables import JobRow
 
 TEXT = r"^[^\x00]*$"
-"""What PostgreSQL can compare with."""
+"""The texts that PostgreSQL can compare with."""
 
 JobId = Annotated[str, Path(max_length=32, pattern=TEXT, description="Id of the job.", examples=["j1a2126c436f8acbfa"])]
 CheckpointName = Annotated[str, Path(max_length=128, description="Name of the checkpoint.", examples=["final"])]
