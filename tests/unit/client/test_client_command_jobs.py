@@ -135,7 +135,7 @@ def test_an_evaluation_is_made_watched_and_shown(fake_api: FakeApi, gigpo: Gigpo
     done = gigpo("eval", "run", "j1", *options, "--name", "exam")
     assert done.code == 0, done.err
     assert done.out.splitlines()[0] == "evaluation e1 of j1, checkpoint final"
-    assert ["random", "admissible", "actions", "64", "0.100", "±", "0.037", "0.100", "8.0", "1.0%"] in done.rows
+    assert ["random", "admissible", "actions", "64", "0.100", "±", "0.037", "0.100", "8.0", "1.0%", "–"] in done.rows
     sent = next(json.loads(one.content) for one in fake_api.requests if one.method == "POST")
     assert sent == {
         "job_id": "j1",
