@@ -204,7 +204,8 @@ def test_a_wrong_call_is_one_sentence(gigpo: Gigpo, arguments: tuple[str, ...], 
 def test_a_folder_that_cannot_be_used_is_named(gigpo: Gigpo, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = gigpo("up", "--runs", "file/runs")
-    assert (done.code, done.err) == (2, "gigpo: file/runs/.platform: no file can be written there: Not a directory (file)\n")
+    said = "gigpo: file/runs/.platform: no file can be written there: Not a directory (file)\n"
+    assert (done.code, done.err) == (2, said)
 
 
 def test_help_is_shown_where_nothing_is_asked(gigpo: Gigpo) -> None:
