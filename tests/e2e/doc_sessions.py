@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 WRITTEN_URL = "http://127.0.0.1:8400"
 """Where the documents say that the API is."""
 _END = "-- end of block --"
-_IDENTIFIER = r"(?<![0-9a-z])([jt][0-9a-f]{17,19}|[0-9a-f]{12}|[0-9a-f]{16})(?![0-9a-z])"
+_IDENTIFIER = r"(?<![0-9a-z.])([jt][0-9a-f]{17,19}|[0-9a-f]{12}|[0-9a-f]{16})(?![0-9a-z])"
 _NUMBER = r"[-+±]?\d[\d.,:]*(e[-+]\d+)?"
 _SAID = [*filter(str.isalpha, Grid.vocabulary()), "act", "won", "lost", "ran out of turns", "invalid"]
 _WORDS = rf"\b({'|'.join(_SAID)})\b(?: #)*"  # with a number of it, as in `take 2`
