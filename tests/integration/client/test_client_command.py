@@ -266,7 +266,7 @@ def test_a_bad_file_is_refused_before_a_stack_is_started(gigpo: Gigpo, tmp_path:
         ),
         (("projects", "create", "p", "--max-jobs", "-3"), "--max-jobs: want a whole number >= 0 or none, got '-3'"),
         (("up", "--json"), "--json: want --detach with it"),
-        (("up", "--runs", "file/runs"), "file/runs/.platform: Not a directory"),
+        (("up", "--runs", "file/runs"), "file/runs/.platform: no file can be written there: Not a directory"),
         (("up", "--detach", "--runs", "file/runs"), "Not a directory"),
     ],
 )
