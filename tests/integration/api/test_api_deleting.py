@@ -113,7 +113,8 @@ def test_a_job_that_has_not_ended_is_not_deleted(api: ApiProcess, http: httpx.Cl
 def test_a_job_that_a_trainer_still_holds_is_not_deleted(api: ApiProcess, http: httpx.Client, ended: Ended) -> None:
     job = ended()
     with Redis.from_url(api.redis_url) as redis:
-        waiting = next(one for name in redis.keys("trainer*") for one in redis.lrange(name, 0, -1))
+        queues = [name for name in redis.keys("trainer*") if redis.type(name) == b"list"]
+        waiting = next(one for name in queues for one in redis.lrange(name, 0, -1))
         message = msgspec.json.decode(waiting)
         held = {**message, "body": _body_of(job)}
         redis.hset(UNACKED, "tag", msgspec.json.encode([held, "", "trainer"]))
