@@ -29,17 +29,9 @@ from services.env.environments.mcp_session import MAX_ANSWER, MAX_TOOLS, McpServ
 from services.env.environments.openenv_fields import NoFieldError, at
 from services.env.environments.prompts.answers import is_right
 from services.env.environments.prompts.questions import folder_splits, own_splits
-from services.env.environments.prompts.rows import Row
+from services.env.environments.prompts.rows import HeldOutShare, OwnRows
 from services.env.environments.splits import task_number
-from services.env.environments.tool_calls import Call, Tool, listed, parsed_call
-
-ANSWER = Tool(
-    "answer",
-    "Give the answer.",
-    {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]},
-)
-MAX_ROWS = 1_000
-"""Rows that a job may carry itself."""
+from services.env.environments.tool_calls import ANSWER, Call, Tool, listed, parsed_call
 
 
 class McpKwargs(EnvironmentKwargs):
@@ -52,15 +44,8 @@ class McpKwargs(EnvironmentKwargs):
     data: DataFolder | None = Field(
         None, description="Folder with train.jsonl and perhaps test.jsonl; a line holds prompt and solution."
     )
-    rows: tuple[Row, ...] = Field(
-        (),
-        max_length=MAX_ROWS,
-        description="The lines themselves, instead of a folder.",
-        json_schema_extra={"format": "text"},
-    )
-    split_dataset_ratio: float = Field(
-        0.1, ge=0, lt=1, description="Share of the prompts that is held out for test; 0: test asks the same ones."
-    )
+    rows: OwnRows = ()
+    split_dataset_ratio: HeldOutShare = 0.1
     start: str = Field("", description="A tool that is called first, with a seed and the split; its text is shown.")
     reward: str = Field("", description="The field of a tool's structured answer that holds the step's reward.")
     done: str = Field("", description="The field of a tool's structured answer that says that the episode is over.")

@@ -39,6 +39,15 @@ class Call:
     arguments: dict[str, Any]
 
 
+def one_text(name: str) -> dict[str, Any]:
+    """The schema of arguments that are one text."""
+    return {"type": "object", "properties": {name: {"type": "string"}}, "required": [name]}
+
+
+ANSWER = Tool("answer", "Give the answer.", one_text("answer"))
+"""The call that ends a question's episode."""
+
+
 def listed(tools: Sequence[Tool]) -> str:
     """The tools in words, one a line, and how they are called."""
     return "\n".join(["Tools:", *(f"- {tool}" for tool in tools), HOW_TO_CALL])

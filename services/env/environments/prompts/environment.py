@@ -24,11 +24,7 @@ from services.env.environments.prompts.mixture import Mixture
 from services.env.environments.prompts.questions import Arithmetic, Splits, folder_splits, own_splits
 from services.env.environments.prompts.reward_files import try_files
 from services.env.environments.prompts.rewards import NEED_SOLUTION, reward_functions
-from services.env.environments.prompts.rows import Row
-
-MAX_ROWS = 1_000
-"""Rows that a job may carry itself."""
-
+from services.env.environments.prompts.rows import HeldOutShare, OwnRows
 
 Named = dict[Literal["prompt", "messages", "solution", "choices", "system"], str]
 """Ours -> theirs."""
@@ -66,16 +62,9 @@ class PromptsKwargs(EnvironmentKwargs):
         description="Columns of the data by other names, such as {prompt: question, solution: extra.answer}; the names "
         "that TRL, verl and ms-swift use are known.",
     )
-    rows: tuple[Row, ...] = Field(
-        (),
-        max_length=MAX_ROWS,
-        description="The lines themselves, instead of a folder.",
-        json_schema_extra={"format": "text"},
-    )
+    rows: OwnRows = ()
     arithmetic: Arithmetic | None = Field(None, description="Generated sums; what is asked when nothing else is given.")
-    split_dataset_ratio: float = Field(
-        0.1, ge=0, lt=1, description="Share of the prompts that is held out for test; 0: test asks the same ones."
-    )
+    split_dataset_ratio: HeldOutShare = 0.1
     rewards: Rewards = Field(
         Rewards(reward_funcs=["accuracy"]), description="Reward functions; a job's own `rewards` stand here."
     )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
@@ -93,3 +93,19 @@ class Row(BaseModel):
         turns = [one for one in self._asking if one not in above]
         said = [one.said for one in turns] if len(turns) == 1 else [f"{one.role}: {one.said}" for one in turns]
         return "\n\n".join([*(one.said for one in above), *said])
+
+
+MAX_ROWS = 1_000
+OwnRows = Annotated[
+    tuple[Row, ...],
+    Field(
+        max_length=MAX_ROWS,
+        description="The lines themselves, instead of a folder.",
+        json_schema_extra={"format": "text"},
+    ),
+]
+"""Rows that a job carries itself."""
+HeldOutShare = Annotated[
+    float,
+    Field(ge=0, lt=1, description="Share of the prompts that is held out for test; 0: test asks the same ones."),
+]

@@ -12,7 +12,7 @@ there in the next. The anchor is what the last run showed.
 import json
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -28,23 +28,13 @@ from gigpo.env.environment import (
 )
 from services.env.environments.prompts.answers import is_right
 from services.env.environments.prompts.questions import Arithmetic, folder_splits, own_splits
-from services.env.environments.prompts.rows import Row
+from services.env.environments.prompts.rows import HeldOutShare, OwnRows
 from services.env.environments.python_sandbox.runner import missing_here
 from services.env.environments.python_sandbox.sandbox import Run, run_python
-from services.env.environments.tool_calls import Call, Tool, listed, parsed_call
+from services.env.environments.tool_calls import ANSWER, Call, Tool, listed, one_text, parsed_call
 
-MAX_ROWS = 1_000
-"""Rows that a job may carry itself."""
-
-
-def _one_text(name: str) -> dict[str, Any]:
-    """The schema of arguments that are one text."""
-    return {"type": "object", "properties": {name: {"type": "string"}}, "required": [name]}
-
-
-PYTHON = Tool("python", "Run Python code and see what it prints.", _one_text("code"))
-ANSWER = Tool("answer", "Give the answer.", _one_text("answer"))
-SUBMIT = Tool("submit", "Hand in the code that solves the task.", _one_text("code"))
+PYTHON = Tool("python", "Run Python code and see what it prints.", one_text("code"))
+SUBMIT = Tool("submit", "Hand in the code that solves the task.", one_text("code"))
 
 
 class PythonSandboxKwargs(EnvironmentKwargs):
@@ -53,16 +43,9 @@ class PythonSandboxKwargs(EnvironmentKwargs):
     data: DataFolder | None = Field(
         None, description="Folder with train.jsonl and perhaps test.jsonl; a line holds prompt and solution or tests."
     )
-    rows: tuple[Row, ...] = Field(
-        (),
-        max_length=MAX_ROWS,
-        description="The lines themselves, instead of a folder.",
-        json_schema_extra={"format": "text"},
-    )
+    rows: OwnRows = ()
     arithmetic: Arithmetic | None = Field(None, description="Generated sums; what is asked when nothing else is given.")
-    split_dataset_ratio: float = Field(
-        0.1, ge=0, lt=1, description="Share of the prompts that is held out for test; 0: test asks the same ones."
-    )
+    split_dataset_ratio: HeldOutShare = 0.1
     list_tools: bool = Field(True, description="Whether the task lists the tools in words.")
     timeout_s: float = Field(5.0, ge=0.1, le=60, description="Longest that one run may compute, seconds.")
     memory_mb: int = Field(256, ge=64, le=4096, description="Address space of one run, MiB.")
