@@ -2,11 +2,11 @@
 
 import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 from gigpo.env.environment import InfraFault
+from services.env.environments.prompts.limits import limited
 from services.env.environments.prompts.mathematics import (
     TEXT_COMMAND,
     load,
@@ -113,27 +113,11 @@ def _within_limits(same: Callable[[], bool]) -> bool:
     load()
     try:
         with (
-            _limit(signal.SIGALRM, signal.ITIMER_REAL, MATHEMATICS_TIMEOUT_S, _TookTooLongError),
-            _limit(signal.SIGVTALRM, signal.ITIMER_VIRTUAL, MATHEMATICS_CPU_S, _CostsTooMuchError),
+            limited(signal.SIGALRM, MATHEMATICS_TIMEOUT_S, _TookTooLongError),
+            limited(signal.SIGVTALRM, MATHEMATICS_CPU_S, _CostsTooMuchError),
         ):
             return same()
     except _CostsTooMuchError:
         return False
     except Exception:  # noqa: BLE001 - an answer is any text at all, and sympy raises anything
         return False
-
-
-@contextmanager
-def _limit(signal_: signal.Signals, timer: int, seconds: float, error: type[BaseException]) -> Iterator[None]:
-    """Raise `error` inside after so long. For the main thread, where environments run."""
-
-    def stop(*_: object) -> None:
-        raise error
-
-    before = signal.signal(signal_, stop)
-    signal.setitimer(timer, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(timer, 0)
-        signal.signal(signal_, before)

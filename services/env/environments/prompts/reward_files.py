@@ -7,10 +7,8 @@ import ast
 import hashlib
 import math
 import signal
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +18,7 @@ from gigpo.env.environment import KwargsError
 from services.contracts.rewards import Rewards
 from services.contracts.user_files import content_hash, referenced_file, split_function
 from services.env.environments.prompts.completion import Completion, RewardFunction
+from services.env.environments.prompts.limits import limited
 from services.env.environments.prompts.shelf import Question
 
 TRIAL_CPU_S = 1.0
@@ -31,25 +30,6 @@ _tried: set[RewardFunction] = set()
 
 class _TooLong(BaseException):  # no Exception: the function's own handlers must not take it
     pass
-
-
-@contextmanager
-def _limited() -> Iterator[None]:
-    """End what computes for longer than TRIAL_CPU_S by _TooLong; waiting costs nothing. Workers have one thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def too_long(*_: object) -> None:
-        raise _TooLong
-
-    before = signal.signal(signal.SIGVTALRM, too_long)
-    signal.setitimer(signal.ITIMER_VIRTUAL, TRIAL_CPU_S)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 def file_function(name: str, files_root: str | None) -> RewardFunction:
@@ -69,7 +49,7 @@ def try_files(rewards: Rewards, functions: Sequence[RewardFunction], question: Q
         called = _called(name)
         completion = Completion("", 1, question.text, question.solution, question.row)
         try:
-            with _limited():
+            with limited(signal.SIGVTALRM, TRIAL_CPU_S, _TooLong):  # waiting costs nothing
                 value: Any = function(completion)
         except _TooLong:
             raise KwargsError(f"reward_funcs: {called} computes for over {TRIAL_CPU_S:g} s on an empty reply") from None
