@@ -40,6 +40,10 @@ __all__ = [
 class Rollout(Section):
     """How groups are opened and sampled."""
 
+    effects: ClassVar[tuple[Effect, ...]] = (
+        Effect("extra_groups", ("batch_order",), lambda order: order == "arrival", "batch_order: arrival"),
+    )
+
     num_generations: int = Field(8, ge=1)
     """Episodes per group."""
     groups_per_batch: int = Field(16, ge=1)
@@ -50,6 +54,11 @@ class Rollout(Section):
     """Longest response, tokens."""
     max_staleness: int = Field(1, ge=0)
     """Policy versions that may lie between sampling and training; 0 is strictly on-policy."""
+    batch_order: Literal["cursor", "arrival"] = "cursor"
+    """Groups of a batch: the ones opened first, or the ones played first, so that a slow episode holds up no batch.
+    arrival favours short episodes for as long as max_staleness lets long ones wait."""
+    extra_groups: int = Field(0, ge=0)
+    """Groups under way beyond those that batches need, so that a batch need not wait for the slowest."""
     max_attempts: int = Field(3, ge=1)
     """Times a group is played before infrastructure faults drop it."""
 
@@ -214,6 +223,11 @@ class JobSpec(Section):
             )
         if self.model.warmstart and self.model.model:
             raise ValueError("warmstart: want it with `scratch` only; a model from a folder needs no warm start")
+        if self.inference.deterministic and self.rollout.batch_order == "arrival":
+            raise ValueError(
+                "deterministic: want batch_order: cursor with it (otherwise timing decides what is trained), "
+                "got arrival"
+            )
         if self.inference.deterministic and self.rollout.max_staleness:
             raise ValueError(
                 "deterministic: want max_staleness: 0 with it (otherwise timing decides which version samples), "

@@ -19,6 +19,8 @@ READINGS = {
     "step_group_share_4": "Compared with a useful mean.",
     "step_group_share_8": "Compared with a good mean.",
     "step_group_share_16": "Often the first state of a task, which every episode of its group visits.",
+    "length_ratio": "With batch_order: arrival, far below 1 for many batches: the batches favour short episodes.",
+    "passed_over_groups": "As many as extra_groups is usual; they are trained later, or dropped when they are too old.",
     "loss": "Has no scale that says how good the policy is; only a jump is telling.",
     "kl": "Grows while the policy learns. A sudden rise before a fall of success: raise beta or lower learning_rate.",
     "entropy": "Falls slowly. Near 0 early: the policy stopped exploring; raise beta. Rising without end: it unlearns.",

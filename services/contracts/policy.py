@@ -100,3 +100,5 @@ class ReplicaStatus(BaseModel):
     """CPU seconds that the replica and its engine have used since it began."""
     gpus: int = 0
     """GPUs that its engine holds."""
+    outstanding_tokens: int = 0
+    """Of the prompts that it has not answered, and the most that may be sampled after them."""

@@ -94,6 +94,7 @@ class Replica:
             state=self.state,
             cpu_s=self._cpu_s,
             gpus=0 if self.served is None else self.gpus(self.served),
+            outstanding_tokens=self.sampler.outstanding_tokens,
         )
 
     async def warn(self, text: str) -> None:

@@ -134,7 +134,7 @@ class EpisodePlay:
             item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt.number}",
         )
         job, group = self._playbook.job_id, seat.group
-        ask = Ask(job, group.group_id, item, group.min_version, self._playbook.sampling)
+        ask = Ask(job, group.group_id, seat.episode_id, item, group.min_version, self._playbook.sampling)
         asked = time.monotonic()
         try:
             sampled = await self._actor.respond(ask, observation.admissible_actions)

@@ -40,7 +40,8 @@ from services.rollout.limits import InferenceLimits
 from services.rollout.owed import Owed
 from services.rollout.patience import Patience
 from services.rollout.ports import Ask
-from services.rollout.replicas import ReplicaTable, ranked
+from services.rollout.replicas import ReplicaTable
+from services.rollout.routes import Routes, tokens_of
 
 log = structlog.get_logger("rollout")
 
@@ -85,7 +86,8 @@ class RedisInference:
     def __init__(self, redis: Redis, worker: str, limits: InferenceLimits) -> None:
         self._redis, self._limits = redis, limits
         self._replies = StreamTail(redis, keys.replies_stream(worker), partial(decode, kind=GenerateReply))
-        self._replicas = ReplicaTable(redis, self._give_up_on)
+        self._routes = Routes()
+        self._replicas = ReplicaTable(redis, self._give_up_on, self._routes.read)
         self._requests = Coalescer(self._send, max_size=limits.max_batch, delay_s=limits.coalesce_s)
         self._pending: dict[str, _Pending] = {}
         self._owed = Owed(redis)
@@ -160,13 +162,13 @@ class RedisInference:
         await self._redis.delete(self._replies.stream, dead_letters(self._replies.stream))
 
     async def _replica_for(self, ask: Ask, tried: list[str]) -> str:
-        """The best replica not tried yet, else the least recently tried one; waits while there is none."""
+        """One that was not tried yet, else the one tried longest ago; waits while there is none."""
         loop = asyncio.get_running_loop()
         deadline, tell_at = loop.time() + self._limits.replica_wait_s, loop.time() + self._limits.tell_after_s
         while True:
             if serving := self._replicas.serving(ask.job_id):
-                order = ranked(ask.group_id, serving)
-                return min(order, key=lambda replica: (_last_index(tried, replica), order.index(replica)))
+                longest_ago = min(_last_index(tried, replica) for replica in serving)
+                return self._routes.choose(ask, [one for one in serving if _last_index(tried, one) == longest_ago])
             until = min(deadline, tell_at)
             try:
                 async with asyncio.timeout_at(until):
@@ -182,10 +184,12 @@ class RedisInference:
         route = _Route(replica, ask.job_id, ask.min_version, ask.sampling)
         pending = _Pending(ask, route, asyncio.get_running_loop().create_future())
         self._pending[ask.item.item_id] = pending
+        self._routes.asked(replica, tokens_of(ask))
         self._requests.add(route, pending)
         try:
             return await pending.answer
         finally:
+            self._routes.asked(replica, -tokens_of(ask))
             del self._pending[ask.item.item_id]
 
     async def _send(self, route: _Route, asked: list[_Pending]) -> None:

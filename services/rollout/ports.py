@@ -86,7 +86,9 @@ class Ask(msgspec.Struct, frozen=True):
 
     job_id: str
     group_id: str
-    """Asks of one group go to one replica while it lives."""
+    """Its episodes begin alike: they begin on one replica, whose cache has that prefix."""
+    episode_id: str
+    """Its prompts stay on one replica while that lives and has no more to do than others."""
     item: GenerateItem
     min_version: int
     sampling: Sampling

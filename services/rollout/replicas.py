@@ -1,10 +1,9 @@
-"""Finds the live inference replicas that serve a job, and chooses one for a group's requests."""
+"""Finds the live inference replicas that serve a job."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from hashlib import blake2b
 
 import structlog
 from pydantic import ValidationError
@@ -19,25 +18,16 @@ log = structlog.get_logger("rollout")
 SERVING = "serving"
 
 
-def rendezvous(group_id: str, replica: str) -> bytes:
-    """Weight of a replica for a group; the highest wins, so a replica that comes or goes moves only its own groups."""
-    return blake2b(f"{replica}\x1f{group_id}".encode(), digest_size=8).digest()
-
-
-def ranked(group_id: str, replicas: list[str]) -> list[str]:
-    """The replicas, best for the group first; the same order in every worker."""
-    return sorted(replicas, key=lambda replica: rendezvous(group_id, replica), reverse=True)
-
-
 class ReplicaTable:
     """A copy of `keys.REPLICAS`, the live ones only.
 
     Args:
         lost: told the replicas that no longer live, after each reading.
+        owed: told the tokens that each live replica owes, after each reading.
     """
 
-    def __init__(self, redis: Redis, lost: Callable[[set[str]], None]) -> None:
-        self._redis, self._lost = redis, lost
+    def __init__(self, redis: Redis, lost: Callable[[set[str]], None], owed: Callable[[dict[str, int]], None]) -> None:
+        self._redis, self._lost, self._owed = redis, lost, owed
         self._live: dict[str, ReplicaStatus] = {}
         self._changed = asyncio.Event()
 
@@ -69,6 +59,7 @@ class ReplicaTable:
         }
         gone = set(self._live) - set(live)
         self._live = live
+        self._owed({name: status.outstanding_tokens for name, status in live.items()})
         if gone:
             log.warning("replicas are gone", replicas=sorted(gone))
         self._lost(gone)

@@ -1,4 +1,4 @@
-"""Batches of training groups: open them ahead, wait for their scores, cut them in order of cursor."""
+"""Batches of training groups: open them ahead, wait for their scores, cut them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class Batch:
     was. In the manifest, because another machine may round it differently."""
     scoring_s: float = 0.0
     """Seconds that the trainer itself took to score the groups once more; no wait for them."""
+    passed_over: int = 0
+    """Groups opened before one of these that are still played, or wait for a later batch."""
     crashes: int = 0
     """Attempts of groups that were dropped since the batch before, each of an episode that crashed its environment."""
 
@@ -55,7 +57,8 @@ class Batch:
             for group in self.groups
         ]
         kl = {} if self.kl is None else {"kl": self.kl}
-        return json.dumps({"batch": self.number, "groups": groups, **kl}, sort_keys=True)
+        passed_over = {"passed_over": self.passed_over} if self.passed_over else {}
+        return json.dumps({"batch": self.number, "groups": groups, **kl, **passed_over}, sort_keys=True)
 
 
 def training_group(session: Session, cursor: int) -> OpenedGroup:
@@ -128,7 +131,7 @@ async def load_manifest(session: Session, number: int, manifest: str) -> Batch:
     assigned = json.loads(manifest)
     named, kl = assigned["groups"], assigned.get("kl")
     groups = await session.stored.load([group["id"] for group in named])
-    batch = Batch(number, as_trained(groups, session.spec, kl), kl)
+    batch = Batch(number, as_trained(groups, session.spec, kl), kl, passed_over=assigned.get("passed_over", 0))
     if json.loads(batch.manifest())["groups"] != named:
         raise JobFailed(f"batch {number}: the stored groups are not those of its manifest")
     return batch
@@ -202,7 +205,14 @@ async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Ba
     began = time.monotonic()
     kl = _divergence(session, groups)
     trained = as_trained(groups, session.spec, kl)
-    batch = Batch(number, trained, kl, time.monotonic() - began, session.playability.take_crashes())
+    batch = Batch(
+        number,
+        trained,
+        kl,
+        scoring_s=time.monotonic() - began,
+        passed_over=session.queue.passed_over(wanted),
+        crashes=session.playability.take_crashes(),
+    )
     await session.ledger.assign(session.epoch, number, batch.manifest(), batch.group_ids)
     session.queue.cut(batch.group_ids)
     return batch

@@ -31,12 +31,17 @@ class Timing:
 
 
 def batch_record(
-    batch: Batch, learner: Mapping[str, float], timing: Timing, reward_funcs: Sequence[str] = ()
+    batch: Batch,
+    learner: Mapping[str, float],
+    timing: Timing,
+    reward_funcs: Sequence[str] = (),
+    usual_length: float | None = None,
 ) -> dict[str, float]:
     """Everything people look at, for one batch; its fields are those of `services.contracts.metrics`.
 
     Args:
         learner: what the learner reports; all of it goes into the record.
+        usual_length: mean steps of an episode in all batches before; None: there was none.
     """
     sums = _sums([group.scored.diagnostics for group in batch.groups])
     episodes, steps = max(sums["episodes"], 1.0), max(sums["steps"], 1.0)
@@ -54,6 +59,8 @@ def batch_record(
         "return_mean": sums["return_sum"] / episodes,
         **_reward_means(batch, reward_funcs),
         "length_mean": sums["steps"] / episodes,
+        **({"length_ratio": sums["steps"] / episodes / usual_length} if usual_length else {}),
+        "passed_over_groups": batch.passed_over,
         "invalid_share": sums["invalid_steps"] / steps,
         "cut_prompt_share": sums.get("cut_prompts", 0.0) / steps,
         "context_overflows": _overflows(batch) / episodes,

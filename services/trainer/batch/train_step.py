@@ -57,6 +57,7 @@ async def replay(session: Session, manifests: dict[int, str]) -> None:
 async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     """Take the optimizer steps of an assigned batch and publish the next version."""
     started = time.monotonic()
+    usual_length = _usual_length(session)
     learner = _learn(session, batch)
     train_s = time.monotonic() - started + batch.scoring_s
     await warn_of_mismatch(session, f"batch {batch.number}", learner.get("current_mismatch_kl"))
@@ -71,7 +72,8 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
         interrupt = error  # the batch is trained all the same: it gets its record
     publish_s = time.monotonic() - published
     timing = Timing(wait_s, train_s, publish_s, served)
-    record = {"at_unix_s": time.time(), **batch_record(batch, learner, timing, session.spec.rewards.reward_funcs)}
+    rewards = session.spec.rewards.reward_funcs
+    record = {"at_unix_s": time.time(), **batch_record(batch, learner, timing, rewards, usual_length)}
     payload = packed([group.encoded for group in batch.groups])
     await written(
         session, f"batch {batch.number}", lambda: write_durably(session.folder.rollouts(batch.number), payload)
@@ -86,6 +88,13 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     await session.tracking.batch(record)
     if interrupt is not None:
         raise interrupt
+
+
+def _usual_length(session: Session) -> float | None:
+    """Mean steps of a trained episode so far; None: none was trained."""
+    rollout, progress = session.spec.rollout, session.progress
+    episodes = progress.batch * rollout.groups_per_batch * rollout.num_generations
+    return progress.totals.env_steps / episodes if episodes else None
 
 
 def _learn(session: Session, batch: Batch) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""The queue of training groups in order of cursor: which to open next, and which form the next batch. No I/O."""
+"""The queue of training groups: which to open next, and which form the next batch. No I/O.
+
+A batch has the groups that were opened first, or with `batch_order: arrival` those whose scores arrived first.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class TrainingQueue:
     def __init__(self, spec: JobSpec, *, next_cursor: int = 0, lost: int = 0) -> None:
         self._spec, self.next_cursor, self.lost = spec, next_cursor, lost
         self._waiting: dict[int, str] = {}
-        self._scored: set[str] = set()
+        self._scored: dict[str, None] = {}
+        """In order of arrival."""
 
     @property
     def cursors(self) -> list[int]:
@@ -42,11 +46,17 @@ class TrainingQueue:
 
     def unscored(self) -> set[str]:
         """Groups under way whose scores have not arrived, also those of later batches."""
-        return set(self._waiting.values()) - self._scored
+        return set(self._waiting.values()) - self._scored.keys()
 
     def missing(self) -> list[str]:
-        """Groups of the next batch whose scores have not arrived, in order of cursor."""
+        """Groups that the next batch waits for, in order of cursor."""
         return [name for name in self._next() if name not in self._scored]
+
+    def passed_over(self, group_ids: Iterable[str]) -> int:
+        """Groups under way that were opened before the last one of these, and are not among them."""
+        names = set(group_ids)
+        last = max((cursor for cursor, name in self._waiting.items() if name in names), default=-1)
+        return sum(cursor < last and name not in names for cursor, name in self._waiting.items())
 
     def next_batch(self) -> list[str] | None:
         """The groups of the next batch, in order of cursor; None: one of them has no scores, or is not opened yet."""
@@ -54,8 +64,9 @@ class TrainingQueue:
         return None if self.missing() or len(wanted) < self._spec.rollout.groups_per_batch else wanted
 
     def scored(self, group_ids: Iterable[str]) -> None:
-        """The scores of these groups have arrived."""
-        self._scored.update(group_ids)
+        """The scores of these groups have arrived, all at one moment."""
+        arrived = set(group_ids)
+        self._scored.update(dict.fromkeys(name for name in self._waiting.values() if name in arrived))
 
     def lose(self, group_id: str) -> int:
         """A group was dropped: its place goes to one more cursor. Its own one."""
@@ -68,10 +79,16 @@ class TrainingQueue:
             self._remove(group_id)
 
     def _next(self) -> list[str]:
-        return list(self._waiting.values())[: self._spec.rollout.groups_per_batch]
+        """In order of cursor; by arrival the scored ones first, and of the others those opened first."""
+        size, names = self._spec.rollout.groups_per_batch, list(self._waiting.values())
+        if self._spec.rollout.batch_order == "cursor":
+            return names[:size]
+        arrived = [name for name in self._scored if name in set(names)]
+        chosen = set([*arrived, *(name for name in names if name not in self._scored)][:size])
+        return [name for name in names if name in chosen]
 
     def _remove(self, group_id: str) -> int:
         cursor = next(cursor for cursor, name in self._waiting.items() if name == group_id)
         del self._waiting[cursor]
-        self._scored.discard(group_id)
+        self._scored.pop(group_id, None)
         return cursor

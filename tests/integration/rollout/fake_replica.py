@@ -31,6 +31,7 @@ class FakeReplica:
         refused: how many refusals it gave.
         refusal: what it answers instead of tokens, retryable, while it is not empty.
         late_s: how long it thinks about each request, seconds.
+        outstanding_tokens: how much it says that it owes.
     """
 
     def __init__(self, redis: Redis, job_id: str, replies: list[list[int]], name: str = "r1") -> None:
@@ -39,7 +40,7 @@ class FakeReplica:
         self.items = self.requests = self.refused = 0
         self.owed: list[GenerateRequest] = []
         self.silent, self.refusal, self.late_s = False, "", 0.0
-        self.version = 0
+        self.version = self.outstanding_tokens = 0
         self._thinking: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -64,7 +65,14 @@ class FakeReplica:
 
     async def show(self, state: str = "serving") -> None:
         """Enter the table of replicas, with a heartbeat that outlives any test."""
-        status = ReplicaStatus(replica=self.name, job_id=self._job_id, version=self.version, engine="fake", state=state)
+        status = ReplicaStatus(
+            replica=self.name,
+            job_id=self._job_id,
+            version=self.version,
+            engine="fake",
+            state=state,
+            outstanding_tokens=self.outstanding_tokens,
+        )
         await self._redis.set(keys.replica_heartbeat(self.name), "1", ex=3_600)
         await self._redis.hset(keys.REPLICAS, self.name, status.model_dump_json())
 

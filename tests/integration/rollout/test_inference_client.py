@@ -15,7 +15,7 @@ from services.rollout.errors import InferenceFault
 from services.rollout.inference import connected_inference
 from services.rollout.limits import InferenceLimits
 from services.rollout.ports import Ask
-from services.rollout.replicas import ranked
+from services.rollout.routes import ranked
 from tests.integration.rollout.fake_replica import FakeReplica, serving
 
 JOB = "job_1"
@@ -24,9 +24,8 @@ LIMITS = InferenceLimits(generate_attempts=4, replica_wait_s=20, replica_poll_s=
 
 
 def ask(i: int = 0, group: str = "g1") -> Ask:
-    return Ask(
-        JOB, group, GenerateItem(pack_int32([3, 4]), i, item_id=f"{JOB}/{group}/0:{i}:1"), 0, Sampling(1.0, 8, (1,))
-    )
+    item = GenerateItem(pack_int32([3, 4]), i, item_id=f"{JOB}/{group}/0:{i}:1")
+    return Ask(JOB, group, f"{group}/0", item, 0, Sampling(1.0, 8, (1,)))
 
 
 @pytest.fixture
@@ -57,15 +56,23 @@ async def test_prompts_of_a_moment_go_out_in_one_request(redis, replicas):
     ]
 
 
-async def test_a_group_stays_with_one_replica(redis, replicas):
-    first, second = await replicas(), await replicas()
+async def test_an_episode_stays_with_one_replica_and_episodes_are_shared_evenly(redis, replicas):
+    both = [await replicas(), await replicas()]
+    groups = [f"g{i}" for i in range(12)]
     async with connected_inference(redis, "w", LIMITS) as inference:
-        groups = [f"g{i}" for i in range(12)]
-        await asyncio.gather(*(inference.generate(ask(i, group)) for group in groups for i in range(4)))
-    for replica in (first, second):
-        served = {group for group in groups if ranked(group, ["r1", "r2"])[0] == replica.name}
-        assert served
-        assert {item.split("/")[1] for item in replica.sampled} == served
+        for step in range(3):
+            await asyncio.gather(*(inference.generate(ask(step, group)) for group in groups))
+    served = [{item.split("/")[1] for item in replica.sampled} for replica in both]
+    assert served[0] | served[1] == set(groups)
+    assert [len(some) for some in served] == [6, 6]
+
+
+async def test_a_replica_that_owes_others_much_is_left_alone(redis, replicas):
+    busy, idle = ranked("g1", ["r1", "r2"])
+    both = {name: await replicas(outstanding_tokens=1_000 * (name == busy)) for name in ("r1", "r2")}
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        await inference.generate(ask())
+    assert (both[busy].items, both[idle].items) == (0, 1)
 
 
 async def test_prompts_that_fit_no_message_together_travel_in_several(redis, replicas, monkeypatch):

@@ -296,3 +296,14 @@ def test_vllm_s_options_have_bounds_and_an_effect() -> None:
                 "inference": {"vllm_max_model_len": 512},
             }
         )
+
+
+def test_extra_groups_need_batches_by_arrival_and_determinism_needs_cursors() -> None:
+    def spec(**sections: dict[str, object]) -> Any:
+        return parse_spec({"model": {"model": "/folder"}, "rollout": {"max_staleness": 0}, **sections})
+
+    assert spec(rollout={"batch_order": "arrival", "extra_groups": 4}).rollout.extra_groups == 4
+    with pytest.raises(SpecError, match="extra_groups: want batch_order: arrival with it, got batch_order: cursor"):
+        spec(rollout={"extra_groups": 4})
+    with pytest.raises(SpecError, match=r"deterministic: want batch_order: cursor with it .*, got arrival"):
+        spec(rollout={"batch_order": "arrival", "max_staleness": 0}, inference={"deterministic": True})

@@ -222,6 +222,15 @@ async def test_an_ended_job_s_prompts_may_be_asked_elsewhere(asker: Asker) -> No
     assert asker.sampler.outstanding == 0
 
 
+async def test_what_is_owed_is_the_prompts_and_the_most_that_may_be_sampled(asker: Asker, engine: FakeEngine) -> None:
+    asker.ask("e:0:0", ids=(3, 4, 5), max_tokens=4)
+    asker.ask("e:1:0", ids=(3,), max_tokens=8)
+    assert asker.sampler.outstanding_tokens == 3 + 4 + 1 + 8
+    asker.sampler.serve(engine, 0)
+    await asker.sampler.idle()
+    assert asker.sampler.outstanding_tokens == 0
+
+
 async def test_a_refused_question_may_be_asked_again(asker: Asker, engine: FakeEngine) -> None:
     asker.ask("e:0:0")
     asker.sampler.refuse_all("job is over")

@@ -12,7 +12,7 @@ from services.rollout.ports import Ask
 from services.rollout.reply_format import Projection
 from tests.unit.rollout.policy_folder import word_tokens
 
-ASK = Ask("j", "g", GenerateItem(b"", 0, item_id="i"), 0, Sampling(1.0, 8, ()))
+ASK = Ask("j", "g", "g/0", GenerateItem(b"", 0, item_id="i"), 0, Sampling(1.0, 8, ()))
 ACTIONS = ("go north", "go south", "go east", "take apple")
 
 

@@ -41,6 +41,11 @@ def test_nothing_is_opened_past_the_last_batch_except_replacements():
     assert list(cursors_to_open(spec(2), version=9, next_cursor=40, lost=1)) == [40]
 
 
+def test_extra_groups_are_under_way_beside_those_that_batches_need():
+    assert groups_admitted(version=0, max_staleness=1, groups_per_batch=4, total_batches=10, extra_groups=3) == 11
+    assert groups_admitted(version=0, max_staleness=1, groups_per_batch=4, total_batches=0, extra_groups=3) == 0
+
+
 def test_a_job_without_training_opens_nothing():
     assert list(cursors_to_open(spec(1, batches=0), version=0, next_cursor=0, lost=0)) == []
 

@@ -105,6 +105,41 @@ async def test_a_group_older_than_max_staleness_is_dropped_and_replaced(loop: Lo
     assert (record.state, record.reason) == (GroupState.DROPPED, DropReason.STALE.value)
 
 
+ARRIVAL = {"batch_order": "arrival", "extra_groups": 1}
+
+
+async def test_a_batch_by_arrival_waits_for_no_slow_group_and_trains_it_later(loop: Loop):
+    loop.with_spec(loop_spec(rollout=ARRIVAL))
+    for slow in (0, 3):
+        loop.script.train(slow, Answer(silent=True))
+    first = await next_batch(loop.session)
+    assert ([group.scored.cursor for group in first.groups], first.passed_over) == ([1, 2], 1)
+    assert loop.session.queue.cursors == [0, 3, 4], "of two batches of two, and one group more"
+    again = await load_manifest(loop.session, 0, loop.ledger.stored[0])
+    assert (again.manifest(), again.passed_over) == (first.manifest(), 1)
+    loop.at_version(1)
+    loop.script.train(0, Answer(version=0))
+    assert await cursors_of_next_batch(loop) == [0, 4]
+
+
+async def test_a_group_that_was_passed_over_for_too_long_is_dropped_as_stale(loop: Loop):
+    loop.with_spec(loop_spec(rollout=ARRIVAL))
+    loop.script.train(0, Answer(silent=True))
+    assert [await cursors_of_next_batch(loop) for _ in range(2)] == [[1, 2], [3, 4]]
+    loop.script.train(0, Answer(version=0))
+    assert await cursors_of_next_batch(loop) == [5, 6]
+    record = await loop.ledger.record_of(name_of(loop, 0))
+    assert (record.state, record.reason) == (GroupState.DROPPED, DropReason.STALE.value)
+
+
+async def test_a_batch_of_slow_groups_alone_says_which_it_waits_for(loop: Loop):
+    loop.with_spec(loop_spec(rollout=ARRIVAL))
+    loop.script.default = Answer(silent=True)
+    await open_due_groups(loop.session)
+    loop.session.queue.scored([name_of(loop, 3)])
+    assert loop.session.queue.missing() == [name_of(loop, 0)]
+
+
 async def test_dynamic_sampling_replaces_groups_without_spread(loop: Loop):
     loop.with_spec(loop_spec(dynamic_sample=True, max_resample_times=3))
     loop.script.train(0, Answer(spread=0.0))

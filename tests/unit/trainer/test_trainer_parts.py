@@ -35,6 +35,20 @@ def test_the_next_batch_is_the_first_groups_once_all_of_them_are_scored():
     assert (groups.next_batch(), groups.cursors, groups.lost) == (None, [2], 0)
 
 
+def test_by_arrival_the_next_batch_is_of_those_scored_first_in_order_of_cursor():
+    groups = TrainingQueue(loop_spec(rollout={"batch_order": "arrival"}))
+    for cursor in range(4):
+        groups.opened(cursor, f"g{cursor}", GroupState.OPEN)
+    groups.scored(["g3"])
+    assert (groups.next_batch(), groups.missing()) == (None, ["g0"])
+    groups.scored(["g1"])
+    groups.scored(["g0"])
+    assert (groups.next_batch(), groups.missing()) == (["g1", "g3"], [])
+    assert groups.passed_over(["g1", "g3"]) == 2
+    groups.cut(["g1", "g3"])
+    assert (groups.next_batch(), groups.missing()) == (None, ["g2"])
+
+
 def test_a_lost_group_makes_room_for_one_more_cursor():
     groups = queue(opened=4)
     assert groups.next_due(version=0) is None

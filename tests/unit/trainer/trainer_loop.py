@@ -36,11 +36,18 @@ from tests.unit.trainer.trainer_payloads import payload, step
 JOB, EPOCH = "job_1", 1
 
 
-def loop_spec(*, staleness: int = 1, size: int = 2, batches: int = 4, **algorithm: Any) -> JobSpec:
+def loop_spec(
+    *, staleness: int = 1, size: int = 2, batches: int = 4, rollout: dict[str, Any] | None = None, **algorithm: Any
+) -> JobSpec:
     return parse_spec(
         {
             "model": {"scratch": {}},
-            "rollout": {"max_staleness": staleness, "groups_per_batch": size, "max_completion_length": 8},
+            "rollout": {
+                "max_staleness": staleness,
+                "groups_per_batch": size,
+                "max_completion_length": 8,
+                **(rollout or {}),
+            },
             "training": {"total_batches": batches},
             "algorithm": algorithm,
             "evaluation": {"eval_episodes": 10},
