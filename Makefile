@@ -78,7 +78,7 @@ integration: install install-openenv install-servers ## one service against real
 	$(BIN)/pytest $(TWO) tests/integration
 
 e2e: install install-vllm ## small whole runs on real processes
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest $(TWO) tests/e2e
 
 EXTRA_TESTS := alfworld_real java textworld
 
