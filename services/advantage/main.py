@@ -6,6 +6,7 @@ from services.advantage.settings import Settings
 from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
+from services.kit.pulse import Work
 from services.kit.redis import connect
 from services.kit.side_port import Sources, observed
 from services.ledger.presence import present
@@ -24,7 +25,7 @@ async def serve(settings: Settings) -> None:
 
     async with (
         present(redis, "advantage", name, lambda: {"scored": consumer.scored}),
-        observed(settings, Sources({"redis": redis.ping}, stop.is_set), lambda: consumer.turns) as metrics,
+        observed(settings, Sources({"redis": redis.ping}, stop.is_set), Work(lambda: consumer.turns)) as metrics,
     ):
         announce("advantage", None, settings.address_file, metrics)
         await consumer.run(stop)

@@ -32,25 +32,36 @@ BUSY_FACTOR = 15
 """It may be busy so many times as long as it may be silent and idle."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """The loop that does a process's work."""
+
+    turns: Callable[[], int]
+    """How often it has turned."""
+    longest_s: float = TURN_S
+    """One turn may take so long; then it has hung."""
+
+
 class Turns:
     """When an event loop last turned.
 
     Args:
-        work: how often the loop that does the work has turned; None: it is enough that the event loop turns. Work
-            that has not turned for `TURN_S` counts as hung.
+        work: None: it is enough that the event loop turns.
     """
 
-    def __init__(self, work: Callable[[], int] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, work: Work | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._work, self._clock = work, clock
         self._seen, self._worked, self._turned = -1, clock(), clock()
 
     def look(self) -> bool:
         """Note, from inside the loop, that it turns; False: its work has hung."""
         now = self._clock()
-        if self._work is None or self._work() != self._seen:
-            self._seen, self._worked = (self._work() if self._work is not None else -1), now
-        if now - self._worked >= TURN_S:
-            return False
+        if self._work is not None:
+            turns = self._work.turns()
+            if turns != self._seen:
+                self._seen, self._worked = turns, now
+            if now - self._worked >= self._work.longest_s:
+                return False
         self._turned = now
         return True
 
@@ -60,11 +71,11 @@ class Turns:
 
 
 @asynccontextmanager
-async def pulse(file: Path | None, work: Callable[[], int] | None = None) -> AsyncIterator[Turns]:
+async def pulse(file: Path | None, work: Work | None = None) -> AsyncIterator[Turns]:
     """Note from this event loop that it turns, and touch `file`, while the block runs; None: there is no file.
 
     Args:
-        work: see `Turns`; when the work has hung, the file is left alone.
+        work: see `Turns`; when it has hung, the file is left alone.
     """
     turns = Turns(work)
 

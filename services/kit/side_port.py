@@ -21,12 +21,10 @@ from typing import Protocol, TypeVar
 from prometheus_client.core import Metric
 
 from services.kit.metrics import CONTENT_TYPE, Families, exposition
-from services.kit.pulse import Turns, pulse
+from services.kit.pulse import Turns, Work, pulse
 
 Check = Callable[[], Awaitable[object]]
 """Raises when a dependency does not answer."""
-Work = Callable[[], int]
-"""How often the loop that does the work has turned."""
 T = TypeVar("T")
 
 SILENT_S = 300.0

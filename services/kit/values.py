@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Iterable
 from typing import cast
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import ResponseError
 
 from services.kit.dead_letters import is_wrong_type, set_key_aside
@@ -15,6 +16,14 @@ async def string_value(redis: Redis, key: str) -> bytes | None:
     """The string at `key`; None: there is none, or a value of another type."""
     (value,) = await redis.mget([key])  # unlike GET, MGET does not fail on another type
     return cast("bytes | None", value)
+
+
+def queue_string(pipe: Pipeline, key: str) -> None:
+    """Read the string at `key` in a pipeline; its answer is a list of one value, see `string_value`.
+
+    By the command's name, because redis-py's pipelines of a cluster refuse `mget`, also with one key.
+    """
+    pipe.execute_command("MGET", key)
 
 
 async def hash_value(redis: Redis, key: str) -> dict[bytes, bytes]:

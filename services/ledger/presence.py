@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.heartbeat import Heartbeat
 from services.kit.lifecycle import heartbeat
-from services.kit.values import texts
+from services.kit.values import queue_string, texts
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def present_instances(redis: Redis, service: str = "*") -> list[Heartbeat]
     names = await present_names(redis, service)
     async with redis.pipeline(transaction=False) as pipe:
         for name in names:
-            pipe.mget([name])  # each is in a slot of its own; unlike GET it does not fail on another type
+            queue_string(pipe, name)
         beats = [beat for answer in await pipe.execute() for beat in answer]
     found = []
     for beat in beats:

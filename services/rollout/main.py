@@ -5,6 +5,7 @@ import asyncio
 from services.contracts.service_settings import read_settings
 from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
+from services.kit.pulse import Work
 from services.kit.redis import connect
 from services.kit.side_port import NotReady, Sources, observed
 from services.ledger.presence import present
@@ -43,7 +44,7 @@ async def serve(settings: Settings) -> None:
         )
         async with (
             present(redis, "rollout", worker, detail),
-            observed(settings, sources, lambda: rollout.turns) as metrics,
+            observed(settings, sources, Work(lambda: rollout.turns)) as metrics,
         ):
             announce("rollout", None, settings.address_file, metrics)
             await rollout.run(stop)

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     child_hung_s: float = Field(60.0, ge=4)
     """A child that gives no sign of life for so long is killed and its job taken up again; one that computes has 15
     times as long."""
+    loop_hung_s: float = Field(60.0, ge=12)
+    """The worker's own loop, which takes messages and watches the child, may stand still for so long, while Redis
+    answers; then the trainer gives no more signs of life."""
     visibility_timeout_s: float = Field(40.0, ge=3)
     """A message whose worker was not heard of for so long is delivered again; one whose trainer's heartbeat is gone, as
     soon as another trainer has noticed that."""

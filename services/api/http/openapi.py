@@ -14,8 +14,9 @@ from services.api.http.examples import EXAMPLES
 from services.api.rest.problems import ProblemDetails, responses
 from services.contracts.rest.events import EventBody
 
-ANYWHERE = (401, 403, 422, 429, 500)
-"""What the guard, the look at the names of a query, or a defect may answer instead of any route."""
+ANYWHERE = (401, 403, 422, 429, 500, 503)
+"""What the guard, the look at the names of a query, a defect, or a database, Redis or disk that is away for a while may
+answer instead of any route."""
 WITH_BODY = (400, 413, 415)
 """Answers about a body before any route reads it."""
 TAGS = {

@@ -1,14 +1,18 @@
 """The last resort: an unexpected error becomes a problem without internal details, and a line in the log.
 
-A database or a disk that refuses for a while is no defect: the caller is told its cause and may try again.
+A database, Redis or a disk that refuses for a while is no defect: the caller is told its cause and may try again.
 """
 
 from __future__ import annotations
 
 import os
+from socket import gaierror
 from types import MappingProxyType
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.stdlib import BoundLogger
 
@@ -27,7 +31,12 @@ _SQLITE = MappingProxyType(
 )
 """SQLite's primary result code -> what it means."""
 _POSTGRESQL = MappingProxyType(
-    {"08": "it does not answer", "25006": "it is read-only", "53": "it has no room", "57P": "it is shutting down"}
+    {
+        "08": "it does not answer",
+        "25006": "it is read-only",
+        "53": "it has no room",
+        "57P": "it is starting or shutting down",
+    }
 )
 """How a SQLSTATE begins -> what it means."""
 _RETRY_S = 5
@@ -61,10 +70,19 @@ class Defects:
 
 
 def refused_for_now(error: Exception) -> Problem | None:
-    """503 for an error of the database or of the API's disk that goes away by itself or with more room; else None."""
+    """503 for an error of the database, of Redis or of the API's disk that goes away by itself or with more room; else
+    None. A database to which no connection can be made raises the driver's own errors."""
     subject, cause = "the database", None
     if isinstance(error, DBAPIError):
         cause = _database_cause(error)
+    elif isinstance(error, RedisConnectionError | RedisTimeoutError):
+        subject, cause = "Redis", str(error).rstrip(".") or "it does not answer"
+    elif isinstance(error, NoConnectionLeft):
+        cause = "every connection to it is taken"
+    elif isinstance(error, ConnectionError | TimeoutError | gaierror):
+        cause = "it does not answer"
+    elif state := _sqlstate(error):
+        cause = _postgresql_cause(state)
     elif isinstance(error, OSError) and error.errno in NO_ROOM:
         subject, cause = "the disk of the API", os.strerror(error.errno).lower()
     if cause is None:
@@ -74,9 +92,16 @@ def refused_for_now(error: Exception) -> Problem | None:
 
 
 def _database_cause(error: DBAPIError) -> str | None:
-    state = str(getattr(error.orig, "sqlstate", None) or "")
-    if found := [words for begin, words in _POSTGRESQL.items() if state.startswith(begin)]:
-        return found[0]
+    if found := _postgresql_cause(_sqlstate(error.orig)):
+        return found
     if error.connection_invalidated:
         return "it does not answer"
     return _SQLITE.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+
+
+def _postgresql_cause(state: str) -> str | None:
+    return next((words for begin, words in _POSTGRESQL.items() if state.startswith(begin)), None)
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    return str(getattr(error, "sqlstate", None) or "")

@@ -128,5 +128,5 @@ _REASONS = {
     422: "A field is wrong; `errors` lists each with the value that came and the one that is wanted.",
     429: "Too many calls or open jobs; `Retry-After` says when to retry.",
     500: "An unexpected error; the log of the API has the cause.",
-    503: "A service that the request needs does not answer; `Retry-After` says when to retry.",
+    503: "A service, a database or a disk that the request needs refuses for now; `Retry-After` says when to retry.",
 }

@@ -18,6 +18,7 @@ from services.contracts.keys import WAITING
 from services.contracts.states import TERMINAL, JobState
 from services.kit.broker import broker_settings
 from services.kit.streams import append
+from services.kit.values import queue_string
 from services.ledger.active_jobs import active_jobs
 from services.ledger.ended_jobs import let_expire
 from services.ledger.warnings import Warnings
@@ -109,7 +110,7 @@ class Dispatcher:
         """Those for which another command, or none, stands in Redis than here."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for job_id in commands:
-                pipe.mget([keys.control(job_id)])  # unlike GET it does not fail on another type
+                queue_string(pipe, keys.control(job_id))
             told = await pipe.execute()
         return {
             job for (job, command), (found,) in zip(commands.items(), told, strict=True) if found != command.encode()

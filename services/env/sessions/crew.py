@@ -264,7 +264,8 @@ class Crew:
     async def _greet(self, worker: WorkerProcess) -> None:
         request = worker.next_request()
         order = Describe(request, self._told)
-        answer = await asyncio.wait_for(worker.call(order, request), self._settings.worker_start_timeout_s)
+        async with asyncio.timeout(self._settings.worker_start_timeout_s):  # wait_for may lose the end of the slot
+            answer = await worker.call(order, request)
         assert isinstance(answer, Described)
         if not self._entries.done():
             self._entries.set_result(answer.environments)

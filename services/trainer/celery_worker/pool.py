@@ -33,6 +33,8 @@ def pause_s(deaths: int) -> float:
 class PatientPool(AsynPool):  # type: ignore[misc]
     """One child, or none for a while."""
 
+    turns = 0
+    """How often the worker's main loop has looked at the pool, which it does every five seconds."""
     deaths, exit_status = 0, 0
     """Deaths in a row, and the last one's exit status; -n: ended by signal n."""
     born = not_before = 0.0
@@ -66,6 +68,7 @@ class PatientPool(AsynPool):  # type: ignore[misc]
         return super()._create_worker_process(i)
 
     def _repopulate_pool(self, exitcodes: list[int | None]) -> None:
+        self.turns += 1
         now = time.monotonic()
         for status in exitcodes:
             self.deaths = 1 if self._is_steady() else self.deaths + 1

@@ -12,6 +12,7 @@ from services.contracts import keys
 from services.contracts.archive import Encoded
 from services.contracts.arrays import unpack_int32
 from services.contracts.messages import ContractError, Episode, ScoredGroup, decode
+from services.kit.values import queue_string
 from services.ledger.records import episodes_in
 from services.trainer.errors import JobFailed
 
@@ -84,7 +85,7 @@ class StoredGroups:
         """
         async with self._redis.pipeline(transaction=False) as pipe:
             for name in group_ids:
-                pipe.mget([keys.scores(self._job, name)])  # unlike GET it does not fail on another type
+                queue_string(pipe, keys.scores(self._job, name))
                 pipe.hgetall(keys.episodes(self._job, name))
             raw = await pipe.execute()
         pairs = zip(raw[::2], raw[1::2], strict=True)

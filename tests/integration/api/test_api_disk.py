@@ -13,6 +13,7 @@ import pytest
 
 from services.contracts.user_files import files_root
 from tests.integration.api.api_process import ApiProcess, running_api
+from tests.read_only import read_only
 
 SPEC: dict[str, Any] = {"name": "first", "model": {"scratch": {}}, "rollout": {"max_completion_length": 6}}
 
@@ -64,3 +65,18 @@ def test_a_users_file_is_not_blamed_for_a_full_disk(own: ApiProcess, tmp_path: P
         sentence = refused(http.post("/v1/jobs", json=job))
     assert sentence == "the disk of the API refuses the request: file too large; nothing was stored, try again later"
     assert [*files_root(own.data_dir).glob("*")] == []
+
+
+def test_a_read_only_folder_is_told_of_and_ends_nothing(own: ApiProcess, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"prompt": "say a"}\n')
+    job = {**SPEC, "environment": {"environment_kwargs": {"data": str(mine)}}}
+    with httpx.Client(base_url=own.url, timeout=60) as http:
+        first = http.post("/v1/jobs", json=SPEC).json()["id"]
+        with read_only(own.data_dir):
+            sentence = refused(http.post("/v1/jobs", json=job))
+            assert sentence.startswith("the disk of the API refuses the request: read-only file system"), sentence
+            assert [one["id"] for one in http.get("/v1/jobs").json()["items"]] == [first]
+            assert http.get(f"/v1/jobs/{first}").status_code == 200
+        assert http.post("/v1/jobs", json=SPEC | {"name": "second"}).status_code == 201
+    assert own.process.poll() is None

@@ -12,7 +12,7 @@ import grpc
 import psutil
 from gigpo_proto.env.v1 import env_pb2
 
-HANGS_S = 120.0
+HANGS_S = 300.0
 """Only what hangs takes so long."""
 NOT_YET = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -92,9 +92,11 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 def workers() -> list[psutil.Process]:
     """The worker processes of this test that live."""
-    found = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it may end while it is looked at
-            if "services.env.workers.worker" in " ".join(child.cmdline()):
-                found.append(child)
-    return found
+    return [child for child in psutil.Process().children() if "services.env.workers.worker" in words(child)]
+
+
+def words(process: psutil.Process) -> list[str]:
+    """Of its command line; none: it ended while it was looked at."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return list(process.cmdline())
+    return []

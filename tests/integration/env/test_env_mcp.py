@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import grpc
 import psutil
 import pytest
+from env_caller import HANGS_S, family, words
 from gigpo_proto.env.v1 import env_pb2
 
 from gigpo.env.environment import InfraFault, KwargsError, Observation
@@ -37,12 +38,13 @@ def address() -> Iterator[str]:
         while process.poll() is None:
             try:
                 urlopen(url, timeout=60).close()
-            except HTTPError:  # it wants a question, and is there
+            except HTTPError as refusal:  # it wants a question, and is there
+                refusal.close()
                 break
             except OSError:
                 time.sleep(0.2)
         yield url
-        process.terminate()
+        process.kill()  # it would wait for whoever is still connected
 
 
 def call(name: str, /, **arguments: Any) -> str:
@@ -173,13 +175,13 @@ async def test_a_service_plays_it_and_leaves_no_server_behind(served: Any) -> No
     caller = await served(options={"mcp": {"servers": {"tests": STDIO}}}, step_timeout_s=120.0, call_timeout_s=300.0)
     given = json.dumps({"server": "tests", **ROWS})
     leases = await caller.open("mcp", n=2, kwargs_json=given)
-    programs = [one for one in psutil.Process().children(recursive=True) if one.cmdline()[-1] == SERVER]
+    programs = [one for one in family() if words(one)[-1:] == [SERVER]]
     assert len(programs) == 2
     outcome = await caller.step(leases[0], 1, call("add", a=1, b=2))
     assert (outcome.observation.text, outcome.action_valid) == ("3", True)
     for worker in {parent for one in programs if (parent := one.parent()) is not None}:
         worker.kill()  # without a word: the programs end all the same
-    assert psutil.wait_procs(programs, timeout=60)[1] == []
+    assert psutil.wait_procs(programs, timeout=HANGS_S)[1] == []
     await caller.stub.Close(env_pb2.CloseRequest(leases=leases))
 
 

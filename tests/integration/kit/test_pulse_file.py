@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.kit import pulse as pulses
-from services.kit.pulse import pulse
+from services.kit.pulse import Work, pulse
 
 
 async def touched(file: Path) -> None:
@@ -35,9 +35,8 @@ async def test_the_file_names_the_process_and_is_touched_while_the_loop_turns(tm
 
 async def test_a_loop_that_has_not_turned_for_long_touches_it_no_more(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(pulses, "PULSE_S", 0.01)
-    monkeypatch.setattr(pulses, "TURN_S", 0.5)
     file, turns = tmp_path / "rollout", 0
-    async with pulse(file, lambda: turns):
+    async with pulse(file, Work(lambda: turns, 0.5)):
         await touched(file)
         with pytest.raises(TimeoutError):
             await goes_on(file, 3)

@@ -22,6 +22,9 @@ from trainer_platform import (
     until_state,
 )
 
+from services.kit.pulse import Stillness, sign_in
+from services.kit.redis import connect
+from services.stack.valkey import embedded_redis
 from services.trainer.celery_worker.celery_app import celery_app
 from services.trainer.celery_worker.pool import LONGEST_PAUSE_S, pause_s
 from services.trainer.settings import Settings
@@ -89,6 +92,57 @@ async def test_a_child_that_hangs_is_killed_and_its_job_goes_on(redis: Redis, re
             rollout.held_from = NO_CURSOR
             assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
     assert not pulse.with_name(f"trainer-child-{child}").exists()
+
+
+HANGS = """
+import signal, time
+signal.signal(signal.SIGRTMIN, lambda *_: time.sleep(3600))
+"""
+"""Signals are handled by the main thread, which is the one that Celery's loop runs in."""
+
+
+async def gives_up(pulse: Path, trainer: subprocess.Popen[bytes]) -> bool:
+    """One look of a supervisor a second: True once it would restart the trainer."""
+    stillness = Stillness(10)
+    async with asyncio.timeout(300):
+        while not stillness.hangs(sign_in(pulse, trainer.pid)):
+            await asyncio.sleep(1)
+    return True
+
+
+async def test_a_trainer_whose_main_loop_hangs_gives_no_more_signs_of_life(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
+    pulse, site = tmp_path / "pulses" / "trainer", tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(HANGS)
+    with trainer_process(redis_url, tmp_path, python_path=site, pulse_file=pulse, loop_hung_s=12) as trainer:
+        trainer.send_signal(signal.SIGRTMIN)
+        try:
+            assert await gives_up(pulse, trainer)
+            assert [key async for key in redis.scan_iter("services:alive:trainer:*")]  # its heartbeat goes on
+        finally:
+            trainer.kill()
+
+
+async def test_a_trainer_whose_redis_hangs_does_not_hang(tmp_path: Path):
+    """Its main loop stands still then, waiting for an answer, twice as long as it may otherwise."""
+    pulse = tmp_path / "pulses" / "trainer"
+    with (
+        embedded_redis(tmp_path / "redis") as url,
+        trainer_process(url, tmp_path, pulse_file=pulse, loop_hung_s=12) as trainer,
+    ):
+        async with connect(url) as redis:
+            server = int((await redis.info("server"))["process_id"])
+        os.kill(server, signal.SIGSTOP)
+        try:
+            before = pulse.stat().st_mtime
+            async with asyncio.timeout(300):
+                while pulse.stat().st_mtime - before < 26:
+                    assert trainer.poll() is None
+                    await asyncio.sleep(0.5)
+        finally:
+            os.kill(server, signal.SIGCONT)
 
 
 async def test_a_child_that_keeps_dying_is_told_of_and_started_again_after_pauses(

@@ -296,7 +296,7 @@ def trainer_process(
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(60)
+                process.wait(GIVE_UP_S)
             finally:
                 process.kill()
                 process.wait()

@@ -3,7 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.kit.metrics import counter, exposition, gauge, only
-from services.kit.pulse import TURN_S, Turns
+from services.kit.pulse import TURN_S, Turns, Work
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -61,7 +61,7 @@ def test_a_loop_that_is_looked_at_is_not_silent():
 
 def test_work_that_has_not_turned_for_long_is_silent_though_the_loop_turns():
     clock, done = Clock(), [0]
-    turns = Turns(lambda: done[0], clock)
+    turns = Turns(Work(lambda: done[0]), clock)
     assert turns.look()
     clock.now = TURN_S
     assert not turns.look()

@@ -1,0 +1,26 @@
+"""No pipeline names a command that redis-py refuses in the pipelines of a cluster, where MGET of one key would do."""
+
+import re
+from pathlib import Path
+
+from redis.cluster import PIPELINE_BLOCKED_COMMANDS
+
+import services
+
+REFUSED = {command.replace(" ", "_").lower() for command in PIPELINE_BLOCKED_COMMANDS}
+CALL = re.compile(r"\bpipe\.(\w+)\(")
+
+
+def calls() -> dict[str, set[str]]:
+    """What pipelines are told to do -> the files that do so."""
+    root, found = Path(services.__file__).parent, dict[str, set[str]]()
+    for file in root.rglob("*.py"):
+        for name in CALL.findall(file.read_text()):
+            found.setdefault(name, set()).add(str(file.relative_to(root)))
+    return found
+
+
+def test_pipelines_use_commands_that_a_cluster_takes():
+    found = calls()
+    assert {"hget", "xadd", "execute"} <= found.keys()
+    assert {name: files for name, files in found.items() if name in REFUSED} == {}
