@@ -20,12 +20,22 @@ CHART = Path(__file__).parents[1] / "helm" / "gigpo"
 SERVICES = ("advantage", "api", "env", "inference", "rollout", "trainer")
 RELEASE = "one"
 ENOUGH: dict[str, Any] = {
+    "valkey": {"enabled": False},
+    "postgresql": {"enabled": False},
     "redis": {"url": "redis://valkey:6379/0"},
     "database": {"secretName": "postgres"},
     "apiKeySecret": "key",
     "data": {"claimName": "shared"},
 }
-"""The values that have no default."""
+"""A managed Redis and a managed database, whose tests differ in nothing from one call to the next."""
+OWN: dict[str, Any] = {
+    "valkey": {"enabled": True},
+    "postgresql": {"enabled": True},
+    "redis": {"url": ""},
+    "database": {"secretName": ""},
+    "apiKeySecret": "",
+}
+"""Over ENOUGH: the chart brings everything but the claim."""
 HELM = os.environ.get("HELM") or shutil.which("helm")
 needs_helm = pytest.mark.skipif(HELM is None, reason="helm is not installed; put it on PATH or set HELM")
 
@@ -81,8 +91,16 @@ def rendered(over: Values | None = None, *, release: str = RELEASE) -> dict[tupl
 
 def pod(objects: Mapping[tuple[str, str], Object], service: str) -> Object:
     """The pod's spec of a service."""
-    spec: Object = objects["Deployment", service]["spec"]["template"]["spec"]
+    spec: Object = template(objects, service)["spec"]
     return spec
+
+
+def template(objects: Mapping[tuple[str, str], Object], service: str, *, worker: bool = False) -> Object:
+    """The pod template of a service; with `worker` that of the further nodes of its group."""
+    if ("LeaderWorkerSet", service) in objects:
+        group = objects["LeaderWorkerSet", service]["spec"]["leaderWorkerTemplate"]
+        return group["workerTemplate" if worker else "leaderTemplate"]
+    return objects["Deployment", service]["spec"]["template"]
 
 
 def variables(objects: Mapping[tuple[str, str], Object], service: str) -> dict[str, Any]:

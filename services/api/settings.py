@@ -152,8 +152,13 @@ class Settings(BaseSettings):
     @property
     def sql_url(self) -> str:
         """The database's URL with its driver, SQLite's made from `data_dir`."""
-        given = self.database_url.get_secret_value().replace("postgresql://", "postgresql+asyncpg://", 1)
+        given = with_driver(self.database_url.get_secret_value())
         return given or f"sqlite+aiosqlite:///{(self.data_dir / 'platform.sqlite').resolve()}"
+
+
+def with_driver(url: str) -> str:
+    """A PostgreSQL address with the driver that we use; any other as it is."""
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
 def _weakness(key: str) -> str | None:

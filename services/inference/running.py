@@ -44,6 +44,7 @@ def engine_makers(settings: Settings) -> dict[str, Callable[[], Engine]]:
         stall_s=settings.stall_s,
         token_s=settings.token_s,
         limits=VllmLimits(
+            nodes=settings.vllm_nodes,
             max_batch=settings.max_batch,
             kv_cache_mib=settings.vllm_kv_cache_mib,
             gpu_memory=settings.vllm_gpu_memory,

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """Key-value cache on a CPU, MiB; a GPU takes `vllm_gpu_memory` of its memory instead."""
     vllm_gpu_memory: float = Field(0.6, gt=0, lt=1)
     """Share of a GPU's memory for vLLM; the trainer may sit on the same one."""
+    vllm_nodes: int = Field(1, ge=1)
+    """Machines whose GPUs an engine may use, joined by Ray, which runs on each of them before this service starts."""
     stall_s: float = Field(10.0, gt=0)
     """An engine that shows nothing for so long is dead, seconds: its loop does not turn and it uses no CPU time."""
     token_s: float = Field(600.0, gt=0)

@@ -34,6 +34,7 @@ class VllmLimits:
     kv_cache_mib: int = 256
     gpu_memory: float = 0.6
     torch_threads: int = 1
+    nodes: int = 1
 
 
 def on_cuda(device: str) -> bool:
@@ -75,6 +76,8 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
         if not cuda:
             flags["--max-num-seqs"] = "1"  # batch invariance is for accelerators alone
     if cuda:
+        if limits.nodes > 1:
+            flags["--distributed-executor-backend"] = "ray"
         flags["--gpu-memory-utilization"] = str(options.vllm_gpu_memory_utilization or limits.gpu_memory)
     else:
         flags["--kv-cache-memory-bytes"] = str(limits.kv_cache_mib << 20)

@@ -37,6 +37,13 @@ class Settings(BaseSettings):
     shard_ranks: int = Field(0, ge=0)
     """So many ranks share one copy of weights and optimizer, and ranks / shard_ranks copies are kept equal; 0: all."""
 
+    nodes: int = Field(1, ge=1)
+    """Machines that share the ranks evenly; on each of the others `services.trainer.ranks.node` runs."""
+    node: int = Field(0, ge=0)
+    """This machine among them; 0 is the one that takes jobs."""
+    rendezvous: str = Field("", pattern=r"^([^\s:]+:[0-9]{1,5})?$")
+    """host:port of node 0, where nodes meet."""
+
     warm_sessions: int = Field(4, ge=1)
     """Jobs whose policy stays in memory between their segments; 1 where one fills the device."""
     segment_s: float = Field(600.0, gt=0)
@@ -70,6 +77,16 @@ class Settings(BaseSettings):
     def _whole_copies(self) -> Settings:
         if self.shard_ranks and self.ranks % self.shard_ranks:
             raise ValueError(f"shard_ranks: want a divisor of ranks = {self.ranks}, got {self.shard_ranks}")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_nodes(self) -> Settings:
+        if self.ranks % self.nodes:
+            raise ValueError(f"nodes: want a divisor of ranks = {self.ranks}, got {self.nodes}")
+        if self.node >= self.nodes:
+            raise ValueError(f"node: want less than nodes = {self.nodes}, got {self.node}")
+        if self.nodes > 1 and not self.rendezvous:
+            raise ValueError("rendezvous: want host:port of node 0, because there are several nodes; none is given")
         return self
 
     @property

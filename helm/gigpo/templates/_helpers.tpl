@@ -22,6 +22,15 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
+{{- /* Names of the Secrets that hold the key and the database's address: the installer's, or those of secrets.yaml. */}}
+{{- define "gigpo.keySecret" -}}
+{{ .Values.apiKeySecret | default (printf "%s-key" (include "gigpo.fullname" .)) }}
+{{- end }}
+
+{{- define "gigpo.databaseSecret" -}}
+{{ .Values.postgresql.enabled | ternary (printf "%s-postgresql" (include "gigpo.fullname" .)) .Values.database.secretName }}
+{{- end }}
+
 {{- define "gigpo.prefix" -}}
 {{ eq . "env" | ternary "ENV_SERVICE" (upper .) }}
 {{- end }}
@@ -37,6 +46,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $_ := set $own "ENV_ADDRESS" (printf "%s-env:%d" (include "gigpo.fullname" $root) (int $root.Values.services.env.port)) -}}
 {{- end -}}
 {{- if eq .name "trainer" }}{{ $own = merge $own (dict "RANKS" (int .service.ranks) "SHARD_RANKS" (int .service.shardRanks)) }}{{ end -}}
+{{- if gt (int (.service.nodes | default 1)) 1 -}}
+{{- if eq .name "trainer" }}{{ $own = merge $own (dict "NODES" (int .service.nodes) "NODE" "$(LWS_WORKER_INDEX)" "RENDEZVOUS" "$(LWS_LEADER_ADDRESS):29500") }}{{ end -}}
+{{- if eq .name "inference" }}{{ $_ := set $own "VLLM_NODES" (int .service.nodes) }}{{ end -}}
+{{- end -}}
 {{- if eq .name "api" -}}
 {{- $own = merge $own (dict "KEY_FILE" "/secrets/api/api-key" "TRACKERS" $root.Values.trackers.names) -}}
 {{- if $root.Values.models.claimName }}{{ $_ := set $own "MODEL_ROOTS" "[\"/models\"]" }}{{ end -}}
@@ -51,7 +64,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- /* Sentences for values that are wrong together, which values.schema.json cannot tell. */}}
 {{- define "gigpo.check" -}}
 {{- $values := .Values -}}
-{{- if not (or $values.redis.url $values.redis.secretName) }}{{ fail "redis.url, redis.secretName: want the address of a Redis or Valkey server, or the name of a Secret that holds it, none is given" }}{{ end -}}
+{{- if and $values.valkey.enabled (or $values.redis.url $values.redis.secretName) }}{{ fail "valkey.enabled: want false where redis.url or redis.secretName names a server" }}{{ end -}}
+{{- if not (or $values.valkey.enabled $values.redis.url $values.redis.secretName) }}{{ fail "redis.url, redis.secretName: want the address of a Redis or Valkey server, or the name of a Secret that holds it; or set valkey.enabled" }}{{ end -}}
 {{- if and $values.redis.url $values.redis.secretName }}{{ fail "redis.url, redis.secretName: want one of the two, got both" }}{{ end -}}
 {{- if and $values.redis.perService (not $values.redis.secretName) }}{{ fail "redis.perService: wants redis.secretName, none is given" }}{{ end -}}
 {{- if and $values.redis.url $values.networkPolicy.enabled -}}
@@ -61,9 +75,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if not (has $port (splitList "," (join "," $values.networkPolicy.redis.ports))) }}{{ fail (printf "networkPolicy.redis.ports: want the port of redis.url, %s, among them, otherwise no service reaches it; got %v" $port $values.networkPolicy.redis.ports) }}{{ end -}}
 {{- end -}}
 {{- end -}}
-{{- if not $values.apiKeySecret }}{{ fail "apiKeySecret: want the name of a Secret with the key api-key, none is given" }}{{ end -}}
 {{- if not $values.data.claimName }}{{ fail "data.claimName: want the name of a ReadWriteMany claim, none is given" }}{{ end -}}
-{{- if not (or $values.database.secretName $values.database.sqlite) }}{{ fail "database.secretName: want the name of a Secret with the key url, the address of a PostgreSQL database; or set database.sqlite" }}{{ end -}}
+{{- if not (or $values.postgresql.enabled $values.database.secretName $values.database.sqlite) }}{{ fail "database.secretName: want the name of a Secret with the key url, the address of a PostgreSQL database; or set postgresql.enabled" }}{{ end -}}
+{{- if and $values.postgresql.enabled (or $values.database.secretName $values.database.sqlite) }}{{ fail "postgresql.enabled: want false where database.secretName or database.sqlite names a database" }}{{ end -}}
 {{- if and $values.database.secretName $values.database.sqlite }}{{ fail "database.secretName, database.sqlite: want one of the two, got both" }}{{ end -}}
 {{- $api := $values.services.api -}}
 {{- if and $values.database.sqlite (or $api.autoscaling.enabled (gt (int $api.replicas) 1)) }}{{ fail "database.sqlite: is for a single API pod, got services.api.replicas above 1 or services.api.autoscaling.enabled" }}{{ end -}}
@@ -80,7 +94,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if eq (int $service.port) (int .root.Values.metricsPort) }}{{ fail (printf "%s.port: want a port other than metricsPort, got %d for both" $at (int $service.port)) }}{{ end -}}
 {{- $strategy := $service.strategy -}}
 {{- if and (eq $strategy.type "RollingUpdate") (has (toString $strategy.maxSurge) (list "0" "0%")) (has (toString $strategy.maxUnavailable) (list "0" "0%")) }}{{ fail (printf "%s.strategy: want maxSurge or maxUnavailable above 0, got 0 for both" $at) }}{{ end -}}
-{{- if and (eq .name "trainer") (gt (int $service.gpu.count) 0) (ne (int $service.gpu.count) (int $service.ranks)) }}{{ fail (printf "%s.gpu.count: want 0 or the number of ranks, %d, because each rank has a GPU of its own; got %d" $at (int $service.ranks) (int $service.gpu.count)) }}{{ end -}}
+{{- if eq .name "trainer" -}}
+{{- $share := div (int $service.ranks) (int $service.nodes) -}}
+{{- if mod (int $service.ranks) (int $service.nodes) }}{{ fail (printf "%s.nodes: want a divisor of ranks, %d, got %d" $at (int $service.ranks) (int $service.nodes)) }}{{ end -}}
+{{- if and (gt (int $service.gpu.count) 0) (ne (int $service.gpu.count) (int $share)) }}{{ fail (printf "%s.gpu.count: want 0 or ranks / nodes, %d, because each rank has a GPU of its own; got %d" $at (int $share) (int $service.gpu.count)) }}{{ end -}}
+{{- end -}}
+{{- if and (eq .name "inference") (gt (int $service.nodes) 1) (ne $service.image "vllm") }}{{ fail (printf "%s.nodes: want 1 with the image %s, got %d" $at $service.image (int $service.nodes)) }}{{ end -}}
 {{- if and (eq .name "trainer") $service.shardRanks (ne (mod (int $service.ranks) (max 1 (int $service.shardRanks))) 0) }}{{ fail (printf "%s.shardRanks: want a divisor of ranks, %d, got %d" $at (int $service.ranks) (int $service.shardRanks)) }}{{ end -}}
 {{- if and (eq $service.image "vllm-cpu") (gt (int $service.gpu.count) 0) }}{{ fail (printf "%s.gpu.count: want 0 with the image vllm-cpu, got %d" $at (int $service.gpu.count)) }}{{ end -}}
 {{- $scaling := $service.autoscaling -}}
@@ -92,7 +111,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if has $volume.name (list "tmp" "data" "models" "api-key" "shm") }}{{ fail (printf "%s.extraVolumes: want a name that the chart does not use itself, got %s" $at $volume.name) }}{{ end -}}
 {{- end -}}
 {{- $ours := list "PORT" "HOST" "METRICS_PORT" "METRICS_HOST" "DRAIN_S" "REDIS_URL" "DATA_DIR" "ENV_ADDRESS" -}}
-{{- $ours = concat $ours (list "KEY" "KEY_FILE" "DATABASE_URL" "TRACKERS" "RANKS" "SHARD_RANKS" "PULSE_FILE") -}}
+{{- $ours = concat $ours (list "KEY" "KEY_FILE" "DATABASE_URL" "TRACKERS" "RANKS" "SHARD_RANKS" "NODES" "NODE" "RENDEZVOUS" "VLLM_NODES" "PULSE_FILE") -}}
 {{- $prefix := include "gigpo.prefix" .name -}}
 {{- range $key, $_ := $service.extraEnv -}}
 {{- if has (trimPrefix (printf "%s_" $prefix) $key) $ours | and (hasPrefix $prefix $key) }}{{ fail (printf "%s.extraEnv: %s is made from other values; set those" $at $key) }}{{ end -}}

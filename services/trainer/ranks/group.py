@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -16,6 +15,7 @@ import structlog
 
 from services.trainer.errors import RanksLost
 from services.trainer.ranks.messages import AnyAnswer, AnyRequest, decode_answer, receive, send
+from services.trainer.ranks.torchrun import Meeting, torchrun_command
 
 log = structlog.get_logger("trainer")
 
@@ -30,18 +30,19 @@ class RankGroup:
     Args:
         ranks: how many.
         start_s: longest start, imports included.
+        meeting: where the ranks of several machines meet; None: all are on this one.
 
     Raises:
         RanksLost: they did not start.
     """
 
-    def __init__(self, ranks: int, start_s: float) -> None:
+    def __init__(self, ranks: int, start_s: float, meeting: Meeting | None = None) -> None:
         self._ranks = ranks
         with tempfile.TemporaryDirectory(prefix="gigpo-ranks-") as private, socket.socket(socket.AF_UNIX) as listener:
             path = Path(private) / "rank0"  # the folder is this user's alone
             listener.bind(str(path))
             listener.listen(1)
-            self._torchrun = subprocess.Popen(_command(ranks, path), start_new_session=True)
+            self._torchrun = subprocess.Popen(torchrun_command(ranks, str(path), meeting), start_new_session=True)
             log.info("the ranks start", ranks=ranks, pid=self._torchrun.pid)
             self._connection = self._accepted(listener, start_s)
 
@@ -82,10 +83,3 @@ class RankGroup:
         self.close()
         cause = f"torchrun ended with exit status {status}" if status is not None else f"not within {start_s:g} s"
         raise RanksLost(f"the {self._ranks} ranks of the learner did not start: {cause}")
-
-
-def _command(ranks: int, path: Path) -> list[str]:
-    """One machine's ranks meet on loopback, at a port of the system's choice."""
-    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
-    torchrun = ["torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts", "0", *rendezvous]
-    return [sys.executable, "-m", *torchrun, "-m", "services.trainer.ranks.process", str(path)]

@@ -11,6 +11,7 @@ from services.trainer.errors import RanksLost
 from services.trainer.learner.port import TrainsPolicy
 from services.trainer.ranks.group import RankGroup
 from services.trainer.ranks.learner import LearnerOnRanks
+from services.trainer.ranks.torchrun import meeting_of
 from services.trainer.settings import Settings
 
 
@@ -34,7 +35,7 @@ class Learners:
 
             return Learner(spec, folder)
         if self._group is None:
-            self._group = RankGroup(self._settings.ranks, self._settings.child_start_s)
+            self._group = RankGroup(self._settings.ranks, self._settings.child_start_s, meeting_of(self._settings))
         return LearnerOnRanks(self._group, next(self._numbers), spec, folder)
 
     def close(self, learner: TrainsPolicy) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -71,6 +74,18 @@ async def test_two_processes_that_start_together_migrate_once(database_url: str)
         )
     assert differences == []
     await asyncio.gather(*(one.close() for one in databases))
+
+
+def test_a_process_migrates_before_an_upgrade(database_url: str) -> None:
+    def migrated(url: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "services.api.migrate"]
+        variables = os.environ | {"API_DATABASE_URL": url}
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
+
+    done = migrated(database_url)
+    assert done.returncode == 0, done.stderr
+    assert "database_migrated" in done.stderr
+    assert migrated("").returncode == 2
 
 
 async def test_a_database_that_is_newer_than_the_code_is_refused(database: Database) -> None:

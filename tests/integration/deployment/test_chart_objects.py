@@ -105,9 +105,9 @@ def test_a_service_monitor_finds_every_pod_also_those_that_are_not_ready() -> No
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["metadata"]["labels"]["release"] == "p"
     for name in SERVICES:
-        template = made["Deployment", name]["spec"]["template"]["metadata"]
-        assert service["spec"]["selector"].items() <= template["labels"].items()
-        assert "prometheus.io/scrape" not in (template["annotations"] or {}), "it would be scraped twice"
+        metadata = made["Deployment", name]["spec"]["template"]["metadata"]
+        assert service["spec"]["selector"].items() <= metadata["labels"].items()
+        assert "prometheus.io/scrape" not in metadata.get("annotations", {}), "it would be scraped twice"
 
 
 def test_rules_and_dashboard_are_the_files() -> None:

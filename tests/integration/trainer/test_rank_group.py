@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +23,7 @@ from services.trainer.learner.files import file_hashes
 from services.trainer.learner.learner import Learner
 from services.trainer.ranks.group import RankGroup
 from services.trainer.ranks.learner import LearnerOnRanks
+from services.trainer.ranks.torchrun import Meeting
 from tests.unit.trainer.learner_cases import job_spec, random_rows, scratch_folder
 
 START_S = 300.0
@@ -34,8 +38,8 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def group_of(ranks: int) -> Iterator[RankGroup]:
-    group = RankGroup(ranks, START_S)
+def group_of(ranks: int, meeting: Meeting | None = None) -> Iterator[RankGroup]:
+    group = RankGroup(ranks, START_S, meeting)
     try:
         yield group
     finally:
@@ -47,8 +51,12 @@ def group_of(ranks: int) -> Iterator[RankGroup]:
 def family(group: RankGroup) -> list[int]:
     """Pids of torchrun and its ranks, by rank."""
     torchrun = group._torchrun.pid
-    children = Path(f"/proc/{torchrun}/task/{torchrun}/children")
-    return [torchrun, *(map(int, children.read_text().split()) if children.exists() else ())]
+    return [torchrun, *children(torchrun)]
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(one) for one in found.read_text().split()] if found.exists() else []
 
 
 def assert_gone(pids: list[int]) -> None:
@@ -148,6 +156,46 @@ def test_after_a_kill_another_group_trains_the_same_batches_to_the_same_bits(bas
     for again, weights_again in others:
         assert again == metrics
         assert all(weights_again[name].equal(weight) for name, weight in weights.items())
+
+
+def is_free(port: int) -> bool:
+    """Of the ports that the system gives to nobody who does not name one."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def node_one(address: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The process of a second machine, as a pod runs it."""
+    told = {"RANKS": "2", "NODES": "2", "NODE": "1", "RENDEZVOUS": address}
+    variables = os.environ | {f"TRAINER_{name}": value for name, value in told.items()}
+    command = [sys.executable, "-m", "services.trainer.ranks.node"]
+    with log.open("wb") as out, subprocess.Popen(command, env=variables, stdout=out, stderr=out) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            assert process.wait(GONE_S) == 0
+
+
+def test_ranks_of_two_nodes_train_as_one_does_and_meet_again_after_a_loss(base: Path, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{next(filter(is_free, range(20_000 + os.getpid() % 10_000, 32_000)))}"
+    here, rows = Learner(SPEC, base), random_rows(9)
+    metrics = here.train_batch(rows, 0)
+    with node_one(address, tmp_path / "log") as node:
+        for kill in (True, False):
+            with group_of(2, Meeting(address, 0, 2)) as group:
+                assert len(family(group)) == 2, "torchrun and one rank: the other is on the other node"
+                there = LearnerOnRanks(group, 0, SPEC, base)
+                assert there.train_batch(rows, 0) == pytest.approx(metrics, abs=1e-5)
+                if kill:
+                    (torchrun,) = children(node.pid)
+                    os.kill(torchrun, signal.SIGKILL)
+                    with pytest.raises(RanksLost, match="one of the 2 ranks"):
+                        ask_for_ever(there)
 
 
 def ask_for_ever(learner: LearnerOnRanks) -> None:

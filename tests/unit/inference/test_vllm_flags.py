@@ -127,3 +127,9 @@ def test_an_engine_of_another_size_is_another_engine() -> None:
     other = any_manifest(1).model_copy(update={"vllm": VllmOptions(vllm_max_num_seqs=3)})
     assert any_manifest(0).same_start(any_manifest(1))
     assert not any_manifest(0).same_start(other)
+
+
+def test_an_engine_over_several_machines_is_joined_by_ray() -> None:
+    assert "--distributed-executor-backend" not in server_flags(any_manifest(0), VllmLimits(), cuda=True)
+    flags = server_flags(any_manifest(0), VllmLimits(nodes=2), cuda=True)
+    assert value(flags, "--distributed-executor-backend") == "ray"

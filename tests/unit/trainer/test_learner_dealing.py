@@ -1,5 +1,7 @@
 """How rows are dealt to ranks, and which numbers of ranks an installation may have."""
 
+from typing import Any
+
 import pytest
 import torch
 from learner_cases import random_rows
@@ -43,3 +45,17 @@ def test_too_few_rows_leave_ranks_empty() -> None:
 def test_copies_of_the_states_must_be_whole() -> None:
     with pytest.raises(ValidationError, match="shard_ranks: want a divisor of ranks = 4, got 3"):
         Settings(redis_url="redis://127.0.0.1:6379/0", ranks=4, shard_ranks=3)
+
+
+@pytest.mark.parametrize(
+    ("over", "sentence"),
+    [
+        ({"nodes": 3}, "nodes: want a divisor of ranks = 4, got 3"),
+        ({"nodes": 2}, "rendezvous: want host:port of node 0"),
+        ({"nodes": 2, "rendezvous": "a:1", "node": 2}, "node: want less than nodes = 2, got 2"),
+        ({"nodes": 2, "rendezvous": "a"}, "rendezvous"),
+    ],
+)
+def test_nodes_share_the_ranks_evenly_and_know_where_they_meet(over: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Settings(redis_url="redis://127.0.0.1:6379/0", ranks=4, **over)
