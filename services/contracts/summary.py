@@ -28,7 +28,8 @@ class PanelResult(Section):
     """Episodes among them that crashed their environment by what the policy did: not won, also where the task was
     played again. The means are over the others and the repeated ones."""
     mismatch_kl: float | None = None
-    """k3 estimate of KL(engine || trainer), nats per token, both under this version; None: a random actor played."""
+    """k3 estimate of KL(engine || trainer), nats per token, both under this version; None: a random actor played, or it
+    is a member's result, whose episodes the whole counts."""
     panel: str | None = None
     """Digest of the tasks: environment, split, horizon, kwargs, seeds and first observations. Equal ids are equal
     tasks; one that could not be played makes another id. None: an older release measured."""

@@ -159,7 +159,7 @@ def panel_result(
         if member and episodes:
             lost = sum(group.group_id in crashed for group in mine)
             part = session.spec.part(member).environment.eval_split
-            members[member] = PanelResult(**_figures(episodes, part, mismatch_kl, lost, played))
+            members[member] = PanelResult(**_figures(episodes, part, None, lost, played))
     episodes = [episode for payload in payloads for episode in payload.episodes]
     whole = panels[0] if len(panels) == 1 and not members else mixed_outcome(panels)
     split = session.spec.environment.eval_split

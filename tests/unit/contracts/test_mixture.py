@@ -73,7 +73,7 @@ def test_each_task_takes_one_row_of_kwargs() -> None:
         ([SMALL, {**BOXES, "environment": "prompts"}], "", "environment.mixture.1: use_gym_env: want false"),
         ([{**SMALL, "environment_kwargs": {"max_turns": 3}}], "", "mixture.0: environment_kwargs.max_turns"),
         ([{**SMALL, "environment_rows": [{}, {"rewards": 1}]}], "", "environment_rows.1.rewards"),
-        ([{**SMALL, "prompt_template": "grid/v9"}], "", "environment.mixture.0.prompt_template: unknown prompt template"),
+        ([{**SMALL, "prompt_template": "grid/v9"}], "", "mixture.0.prompt_template: unknown prompt template"),
         ({"small": SMALL}, "mixture", "want a list"),
     ],
 )  # fmt: skip
