@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from services.contracts.summary import EvaluationResult
-from services.presentation.panels import PANELS, Panel
+from services.presentation.panels import Panel, members_in
+from services.presentation.panels import panels_of as of_members
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +27,8 @@ def panels_of(metrics: Sequence[Mapping[str, JsonValue]]) -> list[Panel]:
         for name, value in row.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    shown = [replace(one, series=tuple(pair for pair in one.series if pair[0] in known)) for one in PANELS]
+    panels = of_members(members_in(known))
+    shown = [replace(one, series=tuple(pair for pair in one.series if pair[0] in known)) for one in panels]
     return [panel for panel in shown if panel.series]
 
 

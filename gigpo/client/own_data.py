@@ -29,16 +29,38 @@ def with_found_files(document: Mapping[str, JsonValue], folder: Path) -> JsonObj
     rewards, environment = changed.get("rewards"), changed.get("environment")
     if isinstance(rewards, dict) and (names := _names(rewards.get("reward_funcs"))):
         changed["rewards"] = {**rewards, "reward_funcs": [_function(name, folder) for name in names]}
-    if isinstance(environment, dict) and isinstance(kwargs := environment.get("environment_kwargs"), dict):
-        field = "environment.environment_kwargs"
-        told = _with_found(kwargs, field, folder)
-        if isinstance(sets := told.get("sets"), list):
-            told["sets"] = [
-                _with_found(one, f"{field}.sets.{at}", folder) if isinstance(one, dict) else one
-                for at, one in enumerate(sets)
+    if isinstance(environment, dict):
+        section = _with_found_kwargs(environment, "environment", folder)
+        if isinstance(members := section.get("mixture"), list):
+            section["mixture"] = [
+                _with_found_kwargs(one, f"environment.mixture.{at}", folder) if isinstance(one, dict) else one
+                for at, one in enumerate(members)
             ]
-        changed["environment"] = {**environment, "environment_kwargs": told}
+        changed["environment"] = section
     return changed
+
+
+def _with_found_kwargs(section: Mapping[str, JsonValue], field: str, folder: Path) -> JsonObject:
+    """The section, or a member of its mixture, with absolute paths in its kwargs and their rows."""
+    changed = dict(section)
+    if isinstance(kwargs := section.get("environment_kwargs"), dict):
+        changed["environment_kwargs"] = _with_found_sets(kwargs, f"{field}.environment_kwargs", folder)
+    if isinstance(rows := section.get("environment_rows"), list):
+        changed["environment_rows"] = [
+            _with_found_sets(row, f"{field}.environment_rows.{at}", folder) if isinstance(row, dict) else row
+            for at, row in enumerate(rows)
+        ]
+    return changed
+
+
+def _with_found_sets(kwargs: Mapping[str, JsonValue], field: str, folder: Path) -> JsonObject:
+    told = _with_found(kwargs, field, folder)
+    if isinstance(sets := told.get("sets"), list):
+        told["sets"] = [
+            _with_found(one, f"{field}.sets.{at}", folder) if isinstance(one, dict) else one
+            for at, one in enumerate(sets)
+        ]
+    return told
 
 
 def _with_found(kwargs: Mapping[str, JsonValue], field: str, folder: Path) -> JsonObject:

@@ -11,8 +11,8 @@ import yaml
 from pydantic import JsonValue
 
 from gigpo.client.models import Job
-from services.contracts.summary import EvaluationResult, JobSummary
-from services.presentation.evaluations import EVALUATION_LABELS
+from services.contracts.summary import EvaluationResult, JobSummary, PanelResult
+from services.presentation.evaluations import named_results
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -94,13 +94,14 @@ def evaluations_table(evaluations: Sequence[EvaluationResult]) -> str:
     """Success with its standard error, one row an evaluation."""
     head = "<tr><th>what</th><th>version</th><th>episodes</th><th>success ± standard error</th><th>return</th>"
     head += "<th>steps</th><th>invalid actions</th><th>panel</th></tr>"
-    return f"<table>{head}{''.join(map(_evaluation_row, evaluations))}</table>"
+    rows = [_evaluation_row(name, one.version, result) for one in evaluations for name, result in named_results(one)]
+    return f"<table>{head}{''.join(rows)}</table>"
 
 
-def _evaluation_row(one: EvaluationResult) -> str:
+def _evaluation_row(name: str, version: int, one: PanelResult) -> str:
     cells = [
-        escape(EVALUATION_LABELS.get(one.label, one.label)),
-        number_text(one.version),
+        escape(name),
+        number_text(version),
         number_text(one.episodes),
         f"{one.success:.3f} ± {one.standard_error:.3f}",
         f"{one.return_mean:.3f}",

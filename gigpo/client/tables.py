@@ -10,7 +10,7 @@ from gigpo.client.compare import Row
 from gigpo.client.comparison_report import cells, header
 from gigpo.client.report import number_text, summary_rows
 from services.contracts.summary import EvaluationResult, JobSummary
-from services.presentation.evaluations import EVALUATION_LABELS
+from services.presentation.evaluations import named_results
 
 
 def summary_table(summary: JobSummary) -> Table:
@@ -25,9 +25,9 @@ def evaluations_table(evaluations: Sequence[EvaluationResult]) -> Table:
     """Held-out success with its standard error, and the return, which judges own rewards; one row an evaluation."""
     names = ("evaluation", "episodes", "success", "return", "steps", "invalid", "panel")
     table = Table(*names, box=None, header_style="bold")
-    for one in evaluations:
+    for name, one in (named for result in evaluations for named in named_results(result)):
         table.add_row(
-            EVALUATION_LABELS.get(one.label, one.label),
+            name,
             number_text(one.episodes),
             f"{one.success:.3f} ± {one.standard_error:.3f}",
             f"{one.return_mean:.3f}",

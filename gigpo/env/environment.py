@@ -159,6 +159,16 @@ class Environment(ABC):
         """
         return self.step(action)
 
+    def consult(self, action: str, response_tokens: int) -> None:  # noqa: B027 - most ask nobody
+        """Wait for what `answer` needs, such as another model's word, and keep it. Called right before `answer`, with
+        the same arguments, where `consults` says so, in a thread of the session's own: other sessions of the worker go
+        on meanwhile. Not called in a replay. It must neither draw from the global generators nor compute for long."""
+
+    @property
+    def consults(self) -> bool:
+        """Whether this session's steps have something to wait for in `consult`; asked after `reset`."""
+        return False
+
     def state(self) -> object | None:
         """Plain values (numbers, texts, tuples, lists, dicts) that tell two different states apart, turn count aside.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import date
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from services.contracts.effectless_options import Effect, effective_with
+from services.contracts.mixture import MOST_MEMBERS, MOST_ROWS, Member, Rows
 from services.contracts.plain_errors import shown
 from services.contracts.section import Section
 from services.contracts.templates import template_names, template_of, unknown_template
@@ -55,6 +56,13 @@ class Environment(Section):
     """Id, as `gigpo env list` shows it."""
     environment_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     """Settings of the environment, as JSON; `gigpo env show ID` lists its keys."""
+    environment_rows: Rows = Field(default_factory=list, max_length=MOST_ROWS)
+    """Settings that differ from task to task, as a list of mappings: each task takes one of them, by its seed, on top
+    of environment_kwargs."""
+    mixture: list[Member] = Field(default_factory=list, max_length=MOST_MEMBERS)
+    """Several environments or data sets at once, as a list of members: `member` is a name, `weight` how often a group
+    is of it; environment, environment_kwargs, environment_rows, max_turns, train_split, eval_split, prompt_template and
+    system replace those of this section. Each member has a held-out panel and metrics of its own."""
     use_gym_env: bool = True
     """True: many turns in an environment. False: one reply to each prompt, scored by `reward_funcs`; the environment is
     `prompts` and max_turns 1 then."""
@@ -106,6 +114,32 @@ class Environment(Section):
         if not isinstance(section, dict) or section.get("use_gym_env") is not False:
             return section
         return {"environment": SINGLE_TURN, "max_turns": 1, **section}
+
+    @field_validator("mixture")
+    @classmethod
+    def _members_differ(cls, members: list[Member]) -> list[Member]:
+        names = [one.member for one in members]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"member: want names that differ, got {twice[0]} twice")
+        return members
+
+    @model_validator(mode="after")
+    def _members_fit_the_horizon(self) -> Self:
+        for at, one in enumerate(self.mixture):
+            if one.max_turns is not None and one.max_turns > self.max_turns:
+                raise ValueError(
+                    f"mixture.{at}.max_turns: want at most max_turns = {self.max_turns} of the section, which is the "
+                    f"longest of all, got {one.max_turns}"
+                )
+        return self
+
+    def of(self, member: Member) -> Self:
+        """The section as the groups of a member have it."""
+        return self.model_copy(update={**member.changes, "mixture": []})
+
+    def row(self, task_seed: int) -> dict[str, JsonValue]:
+        """The kwargs of a task's own; empty without environment_rows."""
+        return self.environment_rows[task_seed % len(self.environment_rows)] if self.environment_rows else {}
 
     @field_validator("chat_template_kwargs")
     @classmethod

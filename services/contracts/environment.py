@@ -48,6 +48,32 @@ class EnvironmentInfo(BaseModel):
     Empty: its actions are no calls, or its kwargs decide on the tools."""
     vocabulary: list[str] = Field(default_factory=list)
     """Every word its texts and actions can hold; empty when unknown. A from-scratch tokenizer is made from it."""
+    members: dict[str, EnvironmentInfo] = Field(default_factory=dict)
+    """Of a mixture: name of a member -> its environment; the other fields hold what is true of all of them."""
+
+    @classmethod
+    def mixed(cls, members: Mapping[str, EnvironmentInfo]) -> EnvironmentInfo:
+        """The environments of a job as one; a job without a mixture has a single one, under the empty name."""
+        if [*members] == [""]:
+            return members[""]
+        infos = list(members.values())
+        different = {info.id: info for info in infos}
+        words = [set(info.vocabulary) for info in infos]
+        return cls(
+            id="+".join(different),
+            description="A mixture of " + "; ".join(f"{one.id}: {one.description}" for one in different.values()),
+            deterministic=all(info.deterministic for info in infos),
+            gives_anchors=all(info.gives_anchors for info in infos),
+            thread_safe=all(info.thread_safe for info in infos),
+            default_max_turns=max(info.default_max_turns for info in infos),
+            splits=[split for split in infos[0].splits if all(split in info.splits for info in infos)],
+            vocabulary=sorted(set[str]().union(*words)) if all(words) else [],
+            members=dict(members),
+        )
+
+    def part(self, member: str) -> EnvironmentInfo:
+        """The environment of a member; without a mixture this one."""
+        return self.members.get(member, self)
 
     @classmethod
     def listed(cls, entry: env_pb2.EnvironmentInfo) -> Self:
@@ -89,6 +115,8 @@ class EnvironmentInfo(BaseModel):
     def scratch_words(self, spec: JobSpec) -> list[str]:
         """What the tokenizer of a policy from scratch must know: the environment's words, its tools' names and those
         that the prompt template adds."""
+        if self.members:
+            return [word for name, part in spec.parts.items() for word in self.part(name).scratch_words(part)]
         chats = spec.model.scratch is not None and spec.model.scratch.scratch_chat
         template = self.template(spec)
         if self.form(spec, has_chat_template=chats) != "tools":

@@ -59,6 +59,11 @@ def task_seed(seed: int, purpose: Purpose, cursor: int) -> int:
     return int.from_bytes(_digest("task", seed, purpose, cursor)[:8], "little") % (1 << SEED_BITS)
 
 
+def member_point(seed: int, purpose: Purpose, cursor: int) -> float:
+    """Where in [0, 1) the draw of a mixture's member falls for a group; independent of the group's `task_seed`."""
+    return int.from_bytes(_digest("member", seed, purpose, cursor)[:6], "little") / (1 << 48)
+
+
 def sampling_seed(episode: str, step_index: int, draw: int) -> int:
     """Sampling seed of one step, in [0, 2**31): distinct per episode, step and draw, so no two rows share noise.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -16,6 +17,8 @@ from services.contracts.acting import SINGLE_TURN as SINGLE_TURN
 from services.contracts.acting import Environment
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, effective_with, without_effect
+from services.contracts.ids import Purpose
+from services.contracts.mixture import Member, drawn_member
 from services.contracts.model import Model, ScratchModel, WarmStart
 from services.contracts.plain_errors import NAME_PATTERN
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
@@ -299,7 +302,11 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _settings_have_one_place(self) -> JobSpec:
         warmstart = self.model.warmstart.warmstart_environment_kwargs if self.model.warmstart else {}
-        given = {"environment_kwargs": self.environment.environment_kwargs, "warmstart_environment_kwargs": warmstart}
+        given: dict[str, Mapping[str, object]] = {
+            "environment_kwargs": self.environment.environment_kwargs,
+            "warmstart_environment_kwargs": warmstart,
+            **{f"environment_rows.{at}": row for at, row in enumerate(self.environment.environment_rows)},
+        }
         for key, kwargs in given.items():
             for name, place in (("max_turns", "environment.max_turns"), ("rewards", "the section rewards")):
                 if name in kwargs:
@@ -307,6 +314,36 @@ class JobSpec(Section):
                         f"{key}.{name}: want it in {place}, which the environment's sessions use, got it here"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _each_member_is_a_job(self) -> JobSpec:
+        for at, member in enumerate(self.environment.mixture):
+            document = {name: dict(section) for name, section in self if isinstance(section, Section)}
+            document["environment"] |= {**member.changes, "mixture": []}
+            try:
+                JobSpec.model_validate({"name": self.name, **document})
+            except ValidationError as error:
+                field, sentence = told(JobSpec, error.errors()[0])
+                place = field.removeprefix("environment").removeprefix(".")
+                raise ValueError(f"environment.mixture.{at}{place and '.' + place}: {sentence}") from None
+        return self
+
+    @property
+    def parts(self) -> dict[str, JobSpec]:
+        """Name of a member -> the spec of its groups; without a mixture the spec itself, under the empty name."""
+        return {one.member: self._part(one) for one in self.environment.mixture} or {"": self}
+
+    def member_at(self, purpose: Purpose, cursor: int) -> str:
+        """The member that a group is of; empty without a mixture."""
+        members = self.environment.mixture
+        return drawn_member(members, self.training.seed, purpose, cursor).member if members else ""
+
+    def part(self, member: str) -> JobSpec:
+        """The spec that a member's groups have. KeyError: there is no such member."""
+        return self.parts[member]
+
+    def _part(self, member: Member) -> JobSpec:
+        return self.model_copy(update={"environment": self.environment.of(member)})
 
     def _needs_a_chat_template(self) -> str | None:
         """An option that changes nothing where the tokenizer has no chat template."""
@@ -332,6 +369,9 @@ class JobSpec(Section):
     def fingerprint(self) -> str:
         """32 hex digits over what decides which groups are opened on which tasks; not the name, not the algorithm."""
         environment = self.environment.model_dump(include={"environment", "environment_kwargs", "max_turns"})
+        for name in ("mixture", "environment_rows"):
+            if self.environment.changed(name):  # groups of earlier jobs keep their names
+                environment |= self.environment.model_dump(include={name})
         decisive = {"seed": self.training.seed, "environment": environment, "n": self.rollout.num_generations}
         return hashlib.blake2b(json.dumps(decisive, sort_keys=True).encode(), digest_size=16).hexdigest()
 

@@ -49,6 +49,8 @@ class OpenedGroup(Message, frozen=True, kw_only=True):
     """Overrides of the job's environment kwargs."""
     max_turns: int = 0
     """Overrides the job's horizon when > 0."""
+    member: str = ""
+    """Which member of the job's mixture it is of; empty: the job has none."""
 
 
 class Step(SampledTokens, frozen=True, kw_only=True):

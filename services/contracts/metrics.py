@@ -31,6 +31,9 @@ class Metric:
 REWARD = "reward_"
 """The beginning of the name of a reward function's own mean; the function's name follows."""
 
+MEMBER = {"success": "success/", "return_mean": "return/", "episodes": "episodes/"}
+"""Metric -> the beginning of the name of the same figure over one member of a mixture; the member's name follows."""
+
 
 def _bins() -> tuple[Metric, ...]:
     found = []

@@ -13,10 +13,14 @@ from pydantic import ValidationError
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 """Names of jobs."""
+MEMBER_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
+"""Names of a mixture's members."""
 
 _PATTERNS = {
     NAME_PATTERN: "a name of 1 to 63 small letters a-z, digits, dots, underscores and hyphens, the first one a letter "
     "or a digit",
+    MEMBER_PATTERN: "a name of 1 to 32 small letters a-z, digits, underscores and hyphens, the first one a letter or a "
+    "digit",
     r"^[^\x00]*$": "text without NUL",
 }
 _WANTED = {

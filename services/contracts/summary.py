@@ -9,13 +9,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class EvaluationResult(Section):
-    """Sampled success on a panel of held-out tasks at one pinned policy version."""
+class PanelResult(Section):
+    """Sampled success on a panel of held-out tasks."""
 
-    label: str
-    """`before`, `during` or `after` training, a baseline such as `task_hidden`, or `pinned`: measured as a job of its
-    own."""
-    version: int
     episodes: int
     """Tasks that were played, `crashed` ones too."""
     success: float
@@ -32,12 +28,25 @@ class EvaluationResult(Section):
     """Episodes among them that crashed their environment by what the policy did: not won, also where the task was
     played again. The means are over the others and the repeated ones."""
     mismatch_kl: float | None = None
-    """k3 estimate of KL(engine || trainer), nats per token, both under this version; None: a random actor played."""
+    """k3 estimate of KL(engine || trainer), nats per token, both under this version; None: a random actor played, or it
+    is a member's result, whose episodes the whole counts."""
     panel: str | None = None
     """Digest of the tasks: environment, split, horizon, kwargs, seeds and first observations. Equal ids are equal
     tasks; one that could not be played makes another id. None: an older release measured."""
     outcomes: str = ""
-    """A letter a task, in ascending order of their seeds: 1 won, 0 not won, x crashed its environment, - not played."""
+    """A letter a task, in ascending order of their seeds: 1 won, 0 not won, x crashed its environment, - not played. Of
+    a mixture, those of its members one after the other."""
+
+
+class EvaluationResult(PanelResult):
+    """Sampled success at one pinned policy version."""
+
+    label: str
+    """`before`, `during` or `after` training, a baseline such as `task_hidden`, or `pinned`: measured as a job of its
+    own."""
+    version: int
+    members: dict[str, PanelResult] = Field(default_factory=dict)
+    """Of a mixture, each member's own panel, by name. The result counts every member's episodes alike."""
 
 
 class LedgerSummary(Section):

@@ -60,20 +60,26 @@ def panel_outcome(spec: JobSpec, environment: EnvironmentInfo, tasks: Sequence[P
     a file of the kwargs lies and the order of their lists do not count, because the observations show what is in them.
     A kwarg that is given its default counts as not given.
     """
-    world = json.dumps(
-        [
-            environment.id,
-            spec.environment.eval_split,
-            spec.environment.max_turns,
-            _of_any_machine(_changed(spec, environment)),
-        ],
-        sort_keys=True,
-    )
+    parts: list[object] = [
+        environment.id,
+        spec.environment.eval_split,
+        spec.environment.max_turns,
+        _of_any_machine(_changed(spec, environment)),
+    ]
+    if spec.environment.environment_rows:
+        parts.append([_of_any_machine(row) for row in spec.environment.environment_rows])
+    world = json.dumps(parts, sort_keys=True)
     ordered = sorted(tasks, key=lambda task: (task.seed, task.first))
     digest = blake2b(world.encode(), digest_size=8)
     for task in ordered:
         digest.update(f"\n{task.seed} {task.first.hex()}".encode())
     return PanelOutcome(digest.hexdigest(), "".join(task.outcome for task in ordered))
+
+
+def mixed_outcome(panels: Sequence[PanelOutcome]) -> PanelOutcome:
+    """The panels of a mixture's members as one: its id digests theirs, its outcomes are theirs one after the other."""
+    digest = blake2b("\n".join(panel.id for panel in panels).encode(), digest_size=8)
+    return PanelOutcome(digest.hexdigest(), "".join(panel.outcomes for panel in panels))
 
 
 def _changed(spec: JobSpec, environment: EnvironmentInfo) -> dict[str, object]:

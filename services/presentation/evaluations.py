@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from services.contracts.summary import EvaluationResult, PanelResult
+
 EVALUATION_LABELS = {
     "before": "before training",
     "during": "during training",
@@ -12,3 +16,10 @@ EVALUATION_LABELS = {
     "random_actor": "random admissible actions",
 }
 """`EvaluationResult.label` -> words."""
+
+
+def named_results(one: EvaluationResult) -> Iterator[tuple[str, PanelResult]]:
+    """The result in words, and below it that of each member of a mixture."""
+    yield EVALUATION_LABELS.get(one.label, one.label), one
+    for member, result in one.members.items():
+        yield f"· {member}", result

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from services.contracts.metrics import METRICS
+from services.contracts.metrics import MEMBER, METRICS
 
 Kind = Literal["lines", "stack", "band"]
 
@@ -58,3 +59,23 @@ PANELS = (
     _panel("loss", "Loss", "what is minimised"),
     _panel("gradient", "Gradient norm", "L2, before clipping"),
 )
+
+
+def panels_of(members: Sequence[str]) -> tuple[Panel, ...]:
+    """The panels of a job with these members; without members, all of the others."""
+    if not members:
+        return PANELS
+    success, returned, *others = PANELS
+    series = {name: tuple((prefix + member, member) for member in members) for name, prefix in MEMBER.items()}
+    of_members = (
+        Panel("member_success", "Success by member", "% of episodes", series["success"], share=True),
+        Panel("member_return", "Return by member", "reward per episode", series["return_mean"]),
+        Panel("member_episodes", "Episodes by member", "episodes", series["episodes"], "stack"),
+    )
+    return (success, returned, *of_members, *others)
+
+
+def members_in(names: Iterable[str]) -> list[str]:
+    """The members that metrics of these names are of, sorted."""
+    beginning = MEMBER["episodes"]
+    return sorted({name.removeprefix(beginning) for name in names if name.startswith(beginning)})

@@ -30,7 +30,7 @@ log = structlog.get_logger("rollout")
 
 @dataclass(frozen=True)
 class Playbook:
-    """One job as a player needs it."""
+    """One job, or one member of its mixture, as a player needs it."""
 
     job_id: str
     spec: JobSpec
@@ -149,8 +149,8 @@ def _chat_template(wanted: Environment, tokens: PolicyTokens, tools: tuple[Tool,
     return chat
 
 
-async def load_playbook(redis: Redis, data_dir: Path, job_id: str) -> Playbook:
-    """The playbook of an active job.
+async def load_playbooks(redis: Redis, data_dir: Path, job_id: str) -> dict[str, Playbook]:
+    """The playbook of an active job, under the empty name; of a mixture one for each member, under its name.
 
     Raises:
         JobNotReady: the trainer has not written the job's base folder yet.
@@ -160,4 +160,6 @@ async def load_playbook(redis: Redis, data_dir: Path, job_id: str) -> Playbook:
     if spec is None or environment is None or base is None:
         raise JobNotReady(job_id)
     tokens = load_tokens(data_dir / base.decode())  # an absolute base stays as it is
-    return make_playbook(job_id, read_spec(spec), EnvironmentInfo.model_validate_json(environment), tokens)
+    described = EnvironmentInfo.model_validate_json(environment)
+    parts = read_spec(spec).parts.items()
+    return {member: make_playbook(job_id, part, described.part(member), tokens) for member, part in parts}

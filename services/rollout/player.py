@@ -6,7 +6,7 @@ Every failure fails the attempt with its cause. Only the environment's own outco
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import structlog
 
@@ -38,8 +38,27 @@ CUT = (
 )
 
 
+class Players:
+    """Plays the groups of one job, each with the player of its member.
+
+    Args:
+        by_member: of a job without a mixture a single one, under the empty name.
+    """
+
+    def __init__(self, by_member: Mapping[str, Player]) -> None:
+        self._by_member = by_member
+
+    async def play(self, group: OpenedGroup) -> None:
+        """As `Player.play`."""
+        await self._by_member[group.member].play(group)
+
+    async def show(self, group: OpenedGroup, onlooker: Onlooker) -> None:
+        """As `Player.show`."""
+        await self._by_member[group.member].show(group, onlooker)
+
+
 class Player:
-    """Plays the groups of one job.
+    """Plays the groups of one job, or of one member of its mixture.
 
     Args:
         worker: this process's name, kept with every episode.

@@ -22,11 +22,12 @@ from services.ledger.playability import accept_job, refuse_job
 from services.ledger.warnings import Warnings
 from services.rollout.consumer import GroupConsumer
 from services.rollout.errors import JobNotReady, TokenizerError
-from services.rollout.playbook import Playbook, load_playbook
-from services.rollout.player import Player
+from services.rollout.playbook import load_playbooks
+from services.rollout.player import Player, Players
 from services.rollout.ports import Environments, Inference
 from services.rollout.settings import Settings
 from services.rollout.slots import EpisodeSlots
+from services.rollout.tokens import PolicyTokens
 from services.rollout.watching import Plays, onlooker_of
 
 log = structlog.get_logger("rollout")
@@ -41,7 +42,7 @@ class _ServedJob:
     def __init__(self) -> None:
         self.stop = asyncio.Event()
         self.consumer: GroupConsumer | None = None
-        self.playing: tuple[Playbook, Player] | None = None
+        self.playing: tuple[PolicyTokens, Players] | None = None
         self.reading: asyncio.Task[None] | None = None
         self.trouble = ""
         """Why it cannot be played, said once."""
@@ -93,8 +94,8 @@ class RolloutWorker:
                 await self._join(job_id)
         for job_id, served in self._jobs.items():
             if served.playing is not None:
-                playbook, player = served.playing
-                await self._plays.take(job_id, playbook.tokens, player.show)
+                tokens, players = served.playing
+                await self._plays.take(job_id, tokens, players.show)
 
     async def _join(self, job_id: str) -> None:
         served = self._jobs.setdefault(job_id, _ServedJob())
@@ -123,23 +124,28 @@ class RolloutWorker:
         if not isinstance(error, UNLUCKY):
             await refuse_job(self._redis, job_id, self._worker, sentence)
 
-    async def _playing(self, job_id: str) -> tuple[Playbook, Player]:
-        playbook = await load_playbook(self._redis, Path(self._settings.data_dir), job_id)
-        if playbook.tokens.warning is not None:
-            await self._warnings.once(job_id, "stop tokens", playbook.tokens.warning)
-        player = Player(
-            playbook,
-            Ledger(self._redis, job_id),
-            self._environments,
-            self._inference,
-            self._worker,
-            warnings=self._warnings,
-            watching=partial(onlooker_of, self._redis, job_id, playbook.tokens),
-        )
-        log.info("started playing a job", job_id=job_id, template=playbook.prompts.wording.name)
-        return playbook, player
+    async def _playing(self, job_id: str) -> tuple[PolicyTokens, Players]:
+        playbooks = await load_playbooks(self._redis, Path(self._settings.data_dir), job_id)
+        tokens = next(iter(playbooks.values())).tokens
+        if tokens.warning is not None:
+            await self._warnings.once(job_id, "stop tokens", tokens.warning)
+        players = {
+            member: Player(
+                playbook,
+                Ledger(self._redis, job_id),
+                self._environments,
+                self._inference,
+                self._worker,
+                warnings=self._warnings,
+                watching=partial(onlooker_of, self._redis, job_id, tokens),
+            )
+            for member, playbook in playbooks.items()
+        }
+        templates = sorted({playbook.prompts.wording.name for playbook in playbooks.values()})
+        log.info("started playing a job", job_id=job_id, templates=templates)
+        return tokens, Players(players)
 
-    def _consumer(self, job_id: str, player: Player) -> GroupConsumer:
+    def _consumer(self, job_id: str, player: Players) -> GroupConsumer:
         return GroupConsumer(
             self._redis,
             job_id,

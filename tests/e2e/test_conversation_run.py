@@ -1,4 +1,4 @@
-"""Small jobs whose policies see whole conversations, one of which calls tools, through everything that is real."""
+"""Small jobs through everything that is real: conversations, tool calls, a mixture of environments."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ BATCHES = 2
 PLUGIN = {"ENV_SERVICE_EXTRA_ENVIRONMENTS": json.dumps({"calculator": "examples.calculator:Calculator"})}
 
 
-def gigpo(folder: Path, *words: str) -> None:
+def gigpo(folder: Path, *words: str) -> str:
     paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "proto")])}
     command = [sys.executable, "-m", "gigpo.client.main", *words]
     environ = {**os.environ, **paths, **PLUGIN}
     done = subprocess.run(command, cwd=folder, env=environ, text=True, capture_output=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,29 @@ def test_a_policy_calls_tools_in_its_chat_templates_format(folder: Path) -> None
     later = [unpack_int32(step.prompt_ids) for step in steps if step.continues]
     assert later
     assert all((tool in ids) != (user in ids) for ids in later)
+
+
+def test_a_mixture_trains_and_measures_each_member(folder: Path) -> None:
+    document = yaml.safe_load((ROOT / "examples" / "mixture.yaml").read_text())
+    boxes = {"member": "boxes", "environment": "sokoban", "weight": 3, "max_turns": 4, "environment_kwargs": {}}
+    members = [*document["environment"]["mixture"], boxes]
+    summary, episodes = trained(folder, "mixture", mixture=members)
+    (before, after) = summary["evaluations"]  # type: ignore[misc]
+    names = [one["member"] for one in members]
+    for evaluated in (before, after):
+        assert [*evaluated["members"]] == names
+        assert [one["episodes"] for one in evaluated["members"].values()] == [8, 8, 8]
+        assert evaluated["episodes"] == 24
+        assert evaluated["success"] == pytest.approx(sum(one["success"] for one in evaluated["members"].values()) / 3)
+    panels = {name: before["members"][name]["panel"] for name in names}
+    assert panels == {name: after["members"][name]["panel"] for name in names}
+    assert len({*panels.values()}) == 3
+    lines = (folder / "runs" / "mixture" / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert len(episodes) == BATCHES * 16
+    for record in records:
+        assert sum(record.get(f"episodes/{name}", 0) for name in names) == record["episodes"] == 16
+    tasks = {(one.group_id, one.task) for one in episodes}
+    assert len(tasks) == len({one.group_id for one in episodes}), "a group is of one member"
+    found = json.loads(gigpo(folder, "eval", "run", "mixture", "--member", "near", "--json"))
+    assert (found["result"]["panel"], found["result"]["members"]) == (panels["near"], {})

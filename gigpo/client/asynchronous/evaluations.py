@@ -20,6 +20,7 @@ class EvaluationCalls(Calls):
         eval_episodes: int | None = None,
         eval_seed: int | None = None,
         split: str | None = None,
+        member: str | None = None,
         baselines: bool = False,
         name: str | None = None,
         key: str | None = None,
@@ -29,6 +30,7 @@ class EvaluationCalls(Calls):
         Args:
             checkpoint: None: the newest.
             eval_seed: names the panel of tasks; the same for everything that is to be compared.
+            member: of a mixture, the only one to measure; None: each.
             baselines: also without the task, with another one, and with random actions.
             key: see `submit`.
         """
@@ -38,6 +40,7 @@ class EvaluationCalls(Calls):
             eval_episodes=eval_episodes,
             eval_seed=eval_seed,
             split=split,
+            member=member,
             baselines=baselines,
             name=name,
         )

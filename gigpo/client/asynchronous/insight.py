@@ -95,19 +95,26 @@ class InsightCalls(Calls):
         return await self._perform(get("/v1/jobs/{job_id}/changes", Changes, query, job_id=job_id))
 
     async def watch(
-        self, job_id: str, *, checkpoint: str | None = None, seed: int | None = None, split: str | None = None
+        self,
+        job_id: str,
+        *,
+        checkpoint: str | None = None,
+        seed: int | None = None,
+        split: str | None = None,
+        member: str | None = None,
     ) -> Watch:
         """Let a policy of the job play one episode to be watched; `watch_steps` says what happens.
 
         Args:
             checkpoint: None: of a running job the version that it serves, of another one the newest.
             seed: names the task; None: any.
+            member: of a mixture, the one that the task is of; None: the seed names it.
             split: None: the one that the job evaluates on.
 
         Raises:
             NotFound, Invalid; Conflict: the job has no checkpoint yet.
         """
-        body = given(checkpoint=checkpoint, seed=seed, split=split)
+        body = given(checkpoint=checkpoint, seed=seed, split=split, member=member)
         path, names = "/v1/jobs/{job_id}/watches", {"job_id": job_id}
         return await self._perform(Call("POST", path, reads(Watch), names=names, body=body, repeatable=False))
 

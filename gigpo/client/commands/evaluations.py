@@ -22,6 +22,7 @@ Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="Which poli
 Episodes = Annotated[int | None, typer.Option("--episodes", min=1, help="Default: as the job has it.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of the panel of tasks; equal seeds compare.")]
 Split = Annotated[str | None, typer.Option("--split", help="Of the environment's tasks; default: the held-out one.")]
+Member = Annotated[str | None, typer.Option("--member", help="Of a mixture, the only one; default: each of them.")]
 Baselines = Annotated[
     bool, typer.Option("--baselines", help="Also: the task hidden, another task's sentence, random actions.")
 ]
@@ -37,6 +38,7 @@ def run(
     episodes: Episodes = None,
     seed: Seed = None,
     split: Split = None,
+    member: Member = None,
     baselines: Baselines = False,
     name: Name = None,
     wait: Wait = True,
@@ -57,6 +59,7 @@ def run(
             eval_episodes=episodes,
             eval_seed=seed,
             split=split,
+            member=member,
             baselines=baselines,
             name=name,
         )

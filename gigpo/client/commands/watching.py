@@ -22,6 +22,7 @@ CheckpointOf = Annotated[
     typer.Option("--checkpoint", help="Which policy plays; default: what a running job serves, else the newest."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Names the task; default: any.")]
+Member = Annotated[str | None, typer.Option("--member", help="Of a mixture; default: the seed names it.")]
 Split = Annotated[str | None, typer.Option("--split", help="Default: the one that the job evaluates on.")]
 Prompts = Annotated[bool, typer.Option("--prompts", help="Show each prompt as the policy gets it.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON, as it comes.")]
@@ -34,6 +35,7 @@ def watch(
     job: JobName,
     checkpoint: CheckpointOf = None,
     seed: Seed = None,
+    member: Member = None,
     split: Split = None,
     prompts: Prompts = False,
     runs: Runs = DEFAULT_RUNS,
@@ -51,7 +53,7 @@ def watch(
     words = console(json_lines)
     with connected(runs, api) as client:
         found = client.find(job)
-        begun = client.watch(found.id, checkpoint=checkpoint, seed=seed, split=split)
+        begun = client.watch(found.id, checkpoint=checkpoint, seed=seed, split=split, member=member)
         words.print(_opening_line(begun))
         failed = False
         with _stopped_with_us(client, begun):

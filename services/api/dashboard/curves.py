@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from statistics import fmean
 
 from services.contracts.intervals import wilson_interval
+from services.contracts.metrics import MEMBER
 from services.presentation.panels import PANELS, Panel
 
 MOST_POINTS = 600
@@ -26,6 +27,7 @@ Point = Mapping[str, float]
 _AXES = frozenset({"batch", "env_steps", "tokens", "at_unix_s"})
 """The choices of the x axis."""
 _WANTED = frozenset(metric for panel in PANELS for metric, _ in panel.series) | _AXES
+_OF_MEMBERS = tuple(MEMBER.values())
 _SUMMED = tuple(panel for panel in PANELS if panel.kind == "stack" and not panel.share)
 
 
@@ -60,7 +62,8 @@ def comparison_panels() -> list[Panel]:
 
 def point(row: Row) -> dict[str, float]:
     """The part of a batch's metrics that the charts draw."""
-    found = {name: value for name, value in row.items() if name in _WANTED and isinstance(value, int | float)}
+    drawn = (name for name in row if name in _WANTED or name.startswith(_OF_MEMBERS))
+    found = {name: value for name in drawn if isinstance(value := row[name], int | float)}
     for panel in _SUMMED:
         if parts := [found[metric] for metric, _ in panel.series if metric in found]:
             found[panel.key + _WHOLE] = math.fsum(parts)

@@ -14,12 +14,14 @@ from redis.asyncio import Redis
 
 from services.api.jobs import queries as jobs
 from services.api.jobs.admission import Admission, Call
+from services.api.jobs.derived_specs import stored_spec
 from services.api.rest.caller import Caller
-from services.api.rest.problems import Problem, not_found
+from services.api.rest.problems import Problem, bad_spec, not_found
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts import ids, keys
 from services.contracts.ids import Purpose
+from services.contracts.job import JobSpec
 from services.contracts.messages import OpenedGroup, encode
 from services.contracts.rest.evaluations import EvaluationRequest
 from services.contracts.rest.insight import WatchRequest, WatchView
@@ -55,12 +57,19 @@ async def begin_watch(
         Problem: 404, there is no such checkpoint; 409, the job has none yet; 422; 429, too many wait already.
     """
     seed = secrets.randbelow(1 << ids.SEED_BITS) if wanted.seed is None else wanted.seed
-    split = wanted.split or str(job.environment_section["eval_split"])
+    spec = stored_spec(job.spec, job.id)
+    member = _member(spec, wanted, seed)
+    split = wanted.split or spec.part(member).environment.eval_split
     if job.state == JobState.RUNNING and wanted.checkpoint is None:
-        watch_id = await _play_beside(redis, job, seed, split)
+        watch_id = await _play_beside(redis, job.id, spec, member, seed, split)
         return WatchView(watch_id=watch_id, job_id=job.id, player_job=job.id, checkpoint=None, seed=seed, split=split)
     request = EvaluationRequest(
-        job_id=job.id, checkpoint=wanted.checkpoint, eval_episodes=1, eval_seed=seed, split=wanted.split
+        job_id=job.id,
+        checkpoint=wanted.checkpoint,
+        eval_episodes=1,
+        eval_seed=seed,
+        split=wanted.split,
+        member=member or None,
     )
     answer = await admission.evaluate(Call(caller, None, ""), request)
     watch = Watch(answer.job_id, answer.job_id)
@@ -116,27 +125,42 @@ async def keep_watch(redis: Redis, watch: Watch) -> bool:
     return bool(there)
 
 
-async def _play_beside(redis: Redis, job: JobRow, seed: int, split: str) -> str:
-    if await redis.llen(keys.plays(job.id)) >= MOST_WAITING:
+def _member(spec: JobSpec, wanted: WatchRequest, seed: int) -> str:
+    """The member that is played; empty: the job is no mixture. Raises Problem 422."""
+    names = list(spec.parts)
+    if wanted.member is None:
+        return names[seed % len(names)]
+    if wanted.member not in names or not wanted.member:
+        known = ", ".join(filter(None, names)) or "none, the job is no mixture"
+        raise bad_spec([("member", f"want one of its members ({known}), got {wanted.member!r}")])
+    return wanted.member
+
+
+async def _play_beside(redis: Redis, job_id: str, spec: JobSpec, member: str, seed: int, split: str) -> str:
+    if await redis.llen(keys.plays(job_id)) >= MOST_WAITING:
         sentence = f"want at most {MOST_WAITING} watched episodes that wait, try again in {RETRY_S} s"
         raise Problem(429, sentence, headers={"Retry-After": str(RETRY_S)})
-    watch = Watch(_PLAY + secrets.token_hex(10)[:19], job.id)
+    watch = Watch(_PLAY + secrets.token_hex(10)[:19], job_id)
+    task_seed = ids.task_seed(seed, Purpose.EVALUATION, 0)
+    environment = spec.part(member).environment
     group = OpenedGroup(
-        job_id=job.id,
+        job_id=job_id,
         group_id=watch.watch_id,
         purpose=Purpose.EVALUATION,
         cursor=0,
-        task_seed=ids.task_seed(seed, Purpose.EVALUATION, 0),
+        task_seed=task_seed,
+        member=member,
+        environment_kwargs=dict(environment.row(task_seed)),
         split=split,
         n=1,
         min_version=0,
-        task_view=str(job.environment_section.get("task_view", "shown")),
+        task_view=environment.task_view,
         sentence_seed=ids.task_seed(seed, Purpose.EVALUATION, 1),
     )
     async with redis.pipeline(transaction=True) as pipe:
         _open(pipe, watch, "the job's inference replica has not taken it yet")
-        pipe.rpush(keys.plays(job.id), encode(group))
-        pipe.expire(keys.plays(job.id), ALIVE_S)
+        pipe.rpush(keys.plays(job_id), encode(group))
+        pipe.expire(keys.plays(job_id), ALIVE_S)
         await pipe.execute()
     return watch.watch_id
 

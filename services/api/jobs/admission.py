@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.api.artifacts.storage import job_folder
-from services.api.jobs.checks import environment_of, folder_problems, policy_fit
+from services.api.jobs.checks import environment_of, folder_problems, placed, policy_fit
 from services.api.jobs.derived_specs import evaluation_spec, fork_spec, stored_spec
 from services.api.jobs.environments import EnvironmentCatalogue
 from services.api.jobs.estimates import estimates, warnings
@@ -39,7 +39,7 @@ from services.api.security.addresses import data_problems, open_folders
 from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.job import JobSpec
+from services.contracts.job import JobSpec, SpecError
 from services.contracts.references import hub_name, hub_refusal, referenced_checkpoint
 from services.contracts.rest.evaluations import EvaluationRequest
 from services.contracts.rest.jobs import DryRun, Estimates, ForkRequest, Origin
@@ -226,15 +226,31 @@ class Admission:
         if environment is None:
             raise bad_spec(problems)
         folders = open_folders(caller, self._model_roots)
-        if problems := [*data_problems(spec, folders, environment.kwargs_schema), *problems]:
+        outside = [
+            problem
+            for member, part in spec.parts.items()
+            for problem in placed(spec, member, data_problems(part, folders, environment.part(member).kwargs_schema))
+        ]
+        if problems := [*outside, *problems]:
             raise bad_spec(problems)
+        opened: dict[str, EnvironmentInfo] = {}
+        unsaid: list[str] = []
+        for member, part in spec.parts.items():
+            try:
+                opened[member], told = await self._opened(part, environment.part(member))
+            except SpecError as refused:
+                raise bad_spec(placed(spec, member, refused.problems)) from None
+            unsaid += told
+        return EnvironmentInfo.mixed(opened), unsaid
+
+    async def _opened(self, spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:
+        """As above, of one part of the job. Raises SpecError."""
         environment, unsaid = await self._with_own_words(spec, environment)
-        kwargs = environment.kwargs(spec)
-        opening = await self._environments.opening(spec, kwargs)
+        opening = await self._environments.opening(spec, _tried_kwargs(spec, environment))
         if (refusal := opening.refusal) is not None:
             of_rewards = refusal.startswith("reward_funcs: ")
             field = "rewards.reward_funcs" if of_rewards else "environment.environment_kwargs"
-            raise bad_spec([(field, refusal.removeprefix("reward_funcs: "))])
+            raise SpecError([(field, refusal.removeprefix("reward_funcs: "))])
         if opening.tools_json:
             environment = environment.model_copy(update={"tools": json.loads(opening.tools_json)})
         if spec.model.scratch and not environment.vocabulary:
@@ -245,12 +261,15 @@ class Admission:
         self, spec: JobSpec, environment: EnvironmentInfo, policy: Policy | None, hub: HubModel | None = None
     ) -> list[str]:
         """What the user should know of both. Raises Problem 422 for what keeps the policy from being played."""
-        files = policy.files if policy else None
-        problems, told = await asyncio.to_thread(policy_fit, spec, environment, files, hub)
-        if problems:
-            raise bad_spec(problems)
-        opening = await self._environments.opening(spec, environment.kwargs(spec))  # it is remembered
-        return [*told, *opening.warnings]
+        files, said = policy.files if policy else None, list[str]()
+        for member, part in spec.parts.items():
+            info = environment.part(member)
+            problems, told = await asyncio.to_thread(policy_fit, part, info, files, hub)
+            if problems:
+                raise bad_spec(placed(spec, member, problems))
+            opening = await self._environments.opening(part, _tried_kwargs(part, info))  # it is remembered
+            said += [sentence for sentence in (*told, *opening.warnings) if sentence not in said]
+        return said
 
     async def _with_own_words(self, spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:
         """For a policy from scratch on prompts that the job brings: their words are its vocabulary."""
@@ -259,7 +278,7 @@ class Admission:
         try:
             found = await asyncio.to_thread(own_words, spec, self._data_dir)
         except FileProblem as refused:
-            raise bad_spec([refused.problem]) from None
+            raise SpecError([refused.problem]) from None
         if found is None:
             return environment, []
         return environment.model_copy(update={"vocabulary": found.words}), found.warnings
@@ -290,12 +309,13 @@ class Admission:
         return needs, doubts
 
     async def _with_words(self, spec: JobSpec, environment: EnvironmentInfo) -> EnvironmentInfo:
-        """The environment with a vocabulary that playing it gave. Raises Problem 422 where there is no end of words."""
+        """The environment with a vocabulary that playing it gave. Raises SpecError where there is no end of words."""
         splits = (spec.environment.train_split, spec.environment.eval_split)
         practice = spec.model.warmstart.warmstart_environment_kwargs if spec.model.warmstart else {}
         words: set[str] = set()
         try:
-            for overrides in ({}, practice) if practice else ({},):
+            rows = spec.environment.environment_rows or [{}]
+            for overrides in [*rows, *([{**rows[0], **practice}] if practice else [])]:
                 kwargs = environment.kwargs(spec, overrides=overrides)
                 words |= {*await self._environments.words(environment.id, kwargs, splits)}
         except WordsUnknown as why:
@@ -303,7 +323,7 @@ class Admission:
                 f"a policy from scratch needs every word of its environment. {environment.id} has no vocabulary(), and "
                 f"{why}. Add vocabulary() to its class, or give the job a `model`"
             )
-            raise bad_spec([("model.scratch", sentence)]) from None
+            raise SpecError([("model.scratch", sentence)]) from None
         return environment.model_copy(update={"vocabulary": sorted(words)})
 
     async def _store(
@@ -346,6 +366,11 @@ class Admission:
         if stored:
             self._wake()
         return answer
+
+
+def _tried_kwargs(spec: JobSpec, environment: EnvironmentInfo) -> dict[str, object]:
+    """What sessions are opened with for a try: with rows of kwargs, as the first one has it."""
+    return environment.kwargs(spec, overrides=next(iter(spec.environment.environment_rows), None))
 
 
 def _stored_environment(job: JobRow) -> EnvironmentInfo:

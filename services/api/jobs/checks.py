@@ -38,16 +38,40 @@ def environment_of(
 ) -> tuple[EnvironmentInfo | None, Problems]:
     """The spec's environment and everything that keeps the spec from running here; no problems means it can."""
     problems = _engine_problems(spec, engines) + _tracker_problems(spec, trackers)
+    problems += _unstorable(spec.model_dump(exclude_unset=True))
     known = {view.info.id: view for view in environments}
+    found: dict[str, EnvironmentInfo] = {}
+    for member, part in spec.parts.items():
+        info, of_part = _part_of(part, known)
+        problems += [problem for problem in placed(spec, member, of_part) if problem not in problems]
+        if info is not None:
+            found[member] = info
+    return (EnvironmentInfo.mixed(found) if len(found) == len(spec.parts) else None), problems
+
+
+def placed(spec: JobSpec, member: str, problems: Problems) -> Problems:
+    """A member's problems with the fields of the job's own spec."""
+    section = "environment."
+    for at, one in enumerate(spec.environment.mixture):
+        if one.member == member:
+            mine = tuple(f"{section}{name}" for name in one.changes)
+            place = f"{section}mixture.{at}."
+            return [
+                (place + field.removeprefix(section) if field.startswith(mine) and mine else field, sentence)
+                for field, sentence in problems
+            ]
+    return problems
+
+
+def _part_of(spec: JobSpec, known: Mapping[str, EnvironmentView]) -> tuple[EnvironmentInfo | None, Problems]:
+    """A part's environment, and what keeps it from being played there."""
     view = known.get(spec.environment.environment)
     if view is None:
         names, asked = ", ".join(sorted(known)) or "none", spec.environment.environment
-        problems.append((_ID, f"unknown environment {asked!r}, known: {names}{meant(asked, known)}"))
-        return None, problems
+        return None, [(_ID, f"unknown environment {asked!r}, known: {names}{meant(asked, known)}")]
     if view.unavailable_reason:
-        problems.append((_ID, f"{view.info.id} cannot be opened here: {view.unavailable_reason}"))
-        return None, problems
-    return view.info, problems + _environment_problems(spec, view.info)
+        return None, [(_ID, f"{view.info.id} cannot be opened here: {view.unavailable_reason}")]
+    return view.info, _environment_problems(spec, view.info)
 
 
 def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, object]]) -> list[str]:
@@ -64,8 +88,9 @@ def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, object]])
 def _environment_problems(spec: JobSpec, info: EnvironmentInfo) -> Problems:
     wanted = spec.environment
     field = "environment.environment_kwargs"
-    problems = _unstorable(spec.model_dump(exclude_unset=True))
-    problems += _kwargs_problems(field, wanted.environment_kwargs, info)
+    problems = _kwargs_problems(field, wanted.environment_kwargs, info)
+    for at, row in enumerate(wanted.environment_rows if not problems else ()):
+        problems += _kwargs_problems(f"environment.environment_rows.{at}", {**wanted.environment_kwargs, **row}, info)
     if spec.model.warmstart and not problems:
         merged = {**wanted.environment_kwargs, **spec.model.warmstart.warmstart_environment_kwargs}
         problems += _kwargs_problems("model.warmstart.warmstart_environment_kwargs", merged, info)

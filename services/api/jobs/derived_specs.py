@@ -45,6 +45,8 @@ def evaluation_spec(spec: Mapping[str, object], job_id: str, checkpoint: str, wa
         Problem: 422, what is wanted does not fit; 409, the job's own spec would be refused today.
     """
     document = _with_model(spec, job_id, checkpoint)
+    if wanted.member is not None:
+        document["environment"] = _member_section(document, wanted.member)
     asked = {
         "evaluation.eval_episodes": wanted.eval_episodes,
         "evaluation.eval_seed": wanted.eval_seed,
@@ -58,6 +60,18 @@ def evaluation_spec(spec: Mapping[str, object], job_id: str, checkpoint: str, wa
         return parse_spec(_merged(document, {**changes, "name": wanted.name}))
     except SpecError as error:
         raise bad_spec(error.problems) if _is_known(document) else unknown_spec("evaluate", job_id, error) from None
+
+
+def _member_section(document: Mapping[str, object], member: str) -> dict[str, object]:
+    """The section `environment` of one member. Raises Problem 422: there is none of this name."""
+    section = dict(_section(document, "environment"))
+    members = section.pop("mixture", None) or []
+    found = {str(one["member"]): one for one in members if isinstance(one, dict)} if isinstance(members, list) else {}
+    if member not in found:
+        known = ", ".join(found) or "none, the job is no mixture"
+        raise bad_spec([("member", f"want one of its members ({known}), got {member!r}")])
+    changes = {name: value for name, value in found[member].items() if name not in ("member", "weight")}
+    return {**section, **{name: value for name, value in changes.items() if value is not None}}
 
 
 def stored_spec(spec: Mapping[str, object], job_id: str) -> JobSpec:

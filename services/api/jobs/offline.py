@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.api.jobs.checks import Problems, environment_of, folder_problems, policy_fit
+from services.api.jobs.checks import Problems, environment_of, folder_problems, placed, policy_fit
 from services.api.jobs.estimates import estimates, warnings
 from services.api.jobs.fitting import misfits, too_long
 from services.api.jobs.hub import HubModel, HubProblem, hub_model
@@ -43,7 +43,15 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
     environment, problems = environment_of(spec, views, [spec.inference.engine], spec.tracking.trackers)
     if environment is None or problems:
         raise SpecError(problems)
-    environment, unsaid = _with_own_words(spec, environment)
+    parts: dict[str, EnvironmentInfo] = {}
+    unsaid: list[str] = []
+    for member, part in spec.parts.items():
+        try:
+            parts[member], told = _with_own_words(part, environment.part(member))
+        except SpecError as refused:
+            raise SpecError(placed(spec, member, refused.problems)) from None
+        unsaid += told
+    environment = EnvironmentInfo.mixed(parts)
     earlier = asyncio.run(_earlier_jobs(data_dir, environment.id))
     hub = _of_hub(spec)
     problems, told = _model_problems(spec, environment, data_dir, hub)
@@ -63,8 +71,14 @@ def _model_problems(
 ) -> tuple[Problems, list[str]]:
     """As at a submission, with warnings."""
     named = spec.model.model is not None and hub is None
-    problems = folder_problems(spec, data_dir, None) if named else []
-    return (problems, []) if problems else policy_fit(spec, environment, None, hub)
+    if problems := folder_problems(spec, data_dir, None) if named else []:
+        return problems, []
+    told: list[str] = []
+    for member, part in spec.parts.items():
+        found, said = policy_fit(part, environment.part(member), None, hub)
+        problems += placed(spec, member, found)
+        told += [sentence for sentence in said if sentence not in told]
+    return problems, told
 
 
 def _with_own_words(spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:

@@ -78,7 +78,7 @@ class NewJob:
             dispatch_made=0,
             parent_job=self.origin.job_id if self.origin else None,
             origin=self.origin.model_dump(mode="json") if self.origin else None,
-            environment_id=spec.environment.environment,
+            environment_id=self.environment.id[:128],
             advantage_estimator=spec.algorithm.advantage_estimator,
             seed=spec.training.seed,
             total_batches=spec.training.total_batches,

@@ -83,9 +83,10 @@ def with_kept_files(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None)
         _kept_function(name, store, roots) for name in spec.rewards.reward_funcs
     ]
     for field in _kwargs(spec):
-        named: dict[str, Any] = document
+        named: Any = document
         for name in field.split("."):
-            named = named.get(name) or {}  # a section that was not set is not there
+            # a section that was not set is not there
+            named = named[int(name)] if isinstance(named, list) else named.get(name) or {}
         for place, one in _named_in(named):
             if _is_path(value := one.get(DATA)):
                 one[DATA] = _kept(str(value), f"{field}.{place}{DATA}", store, roots)
@@ -160,7 +161,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _kwargs(spec: JobSpec) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {"environment.environment_kwargs": spec.environment.environment_kwargs}
+    section = spec.environment
+    found: dict[str, Mapping[str, Any]] = {"environment.environment_kwargs": section.environment_kwargs}
+    found |= {f"environment.environment_rows.{at}": row for at, row in enumerate(section.environment_rows)}
+    for at, member in enumerate(section.mixture):
+        place = f"environment.mixture.{at}.environment_"
+        found[f"{place}kwargs"] = member.environment_kwargs or {}
+        found |= {f"{place}rows.{number}": row for number, row in enumerate(member.environment_rows or ())}
     if spec.model.warmstart:
         found["model.warmstart.warmstart_environment_kwargs"] = spec.model.warmstart.warmstart_environment_kwargs
     return found

@@ -55,6 +55,7 @@ def data_problems(spec: JobSpec, roots: Sequence[Path] | None, schema: Mapping[s
         schema: JSON schema of the environment's kwargs; properties of the `_NO_DATA_FORMATS` are let through.
     """
     sections = {"environment.environment_kwargs": spec.environment.environment_kwargs}
+    sections |= {f"environment.environment_rows.{at}": row for at, row in enumerate(spec.environment.environment_rows)}
     if warmstart := spec.model.warmstart:
         sections["model.warmstart.warmstart_environment_kwargs"] = warmstart.warmstart_environment_kwargs
     properties = schema.get("properties")

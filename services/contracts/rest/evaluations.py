@@ -25,6 +25,8 @@ class EvaluationRequest(Request):
     split: str | None = Field(None, max_length=64)
     baselines: bool = False
     """Also: the task hidden, another task's sentence shown, and a random admissible actor."""
+    member: str | None = Field(None, max_length=32)
+    """Of a mixture, the only member that is measured; null: each of them."""
     name: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
 
     @model_validator(mode="after")

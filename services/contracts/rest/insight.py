@@ -177,6 +177,8 @@ class WatchRequest(Request):
     """Names the task: the first one of the evaluation panel of this `eval_seed`; null: any."""
     split: str | None = Field(None, max_length=64)
     """Null: the job's `eval_split`."""
+    member: str | None = Field(None, max_length=32)
+    """Of a mixture, the member that the task is of; null: one that the seed names."""
 
 
 class WatchView(Document):

@@ -76,6 +76,15 @@ class Episode:
             raise ContractError(f"longest_call_s: want seconds from 0 to {MAX_CALL_S:g}, got {came(found)}")
         return found
 
+    @cached_property
+    def consults(self) -> bool:
+        """Whether `consult` is to be called before each step."""
+        return flag("consults", self._environment.consults)
+
+    def consult(self, action: str, response_tokens: int) -> None:
+        """What the next step waits for, in a thread of the session's own."""
+        self._environment.consult(action, response_tokens)
+
     def reset(self, seed: int, split: str) -> KeyedObservation:
         """First observation of the task. ContractError: it is none."""
         self._origin = (seed, split)

@@ -14,9 +14,10 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -57,6 +58,8 @@ ANY_REQUEST = 2**64 - 1
 """Stands in PROGRESS while calls of several sessions are under way, each in a thread of its own."""
 IMPORT_S = 60.0
 """A plugin is imported within the first session that it has in a worker: that may take so long, on a busy machine."""
+
+T = TypeVar("T")
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):
@@ -99,6 +102,12 @@ class Sessions:
         self._registry = registry
         self._send = send
         self._overlap = Overlap(step_timeout_s)
+        self._consulting: set[int] = set()
+        """Requests whose threads consult."""
+        self._ready: SimpleQueue[tuple[OpenEpisode | TakeStep, Failed | None]] = SimpleQueue()
+        """What has consulted, and how it failed."""
+        self._consulted: dict[int, Failed | None] = {}
+        """The same of requests that are carried out next."""
         self._data_root, self._files_root = data_root, files_root
         self._progress = progress
         self._episodes: dict[int, Episode] = {}
@@ -117,23 +126,67 @@ class Sessions:
         if isinstance(order, Describe):
             return Described(order.request, [self._registry.entry(name) for name in order.environments])
         self._tick(order.request)
-        answer = self._begun(order) if self._overlaps(order) else self._answered(order)
+        answer: Answer | None
+        if order.request in self._consulted:
+            answer = self._given(order)
+        elif self._consults(order):
+            self._consulting.add(order.request)
+            answer = self._begun(order, self._consult)
+        elif self._overlaps(order):
+            answer = self._begun(order, self._answered_later)
+        else:
+            answer = self._answered(order)
         self._limit_s = 0.0
         self._tick(ANY_REQUEST if self._overlap.calls else 0)
         return answer
 
     @property
     def busy(self) -> bool:
-        """Whether threads are at work, so that `given_up` is to be asked every LOOK_EVERY_S."""
-        return bool(self._overlap.calls)
+        """Whether threads are at work, so that `given_up` and `resumed` are to be asked every LOOK_EVERY_S."""
+        return bool(self._overlap.calls or self._consulting)
 
     def given_up(self) -> list[Answer]:
         """Answers to the calls of threads that hang, and a sign of life."""
         calls = self._overlap.given_up()
         for call in calls:
+            self._consulting.discard(call.request)
             self._free(call.session)
         self._tick(ANY_REQUEST if self._overlap.calls else 0)
         return [Failed(call.request, FailedReason.HUNG, "it took too long") for call in calls]
+
+    def resumed(self) -> list[Order]:
+        """Steps that have consulted in their threads: they are to be carried out now."""
+        found: list[Order] = []
+        while not self._ready.empty():
+            order, failed = self._ready.get()
+            self._consulting.discard(order.request)
+            self._consulted[order.request] = failed
+            found.append(order)
+        return found
+
+    def _consults(self, order: OpenEpisode | TakeStep) -> bool:
+        """Whether this step first waits for something in a thread, so that other sessions go on."""
+        episode = self._episodes.get(order.episode) if isinstance(order, TakeStep) else None
+        return episode is not None and episode.consults
+
+    def _consult(self, order: OpenEpisode | TakeStep) -> Callable[[], None]:
+        """To be called in the session's thread."""
+
+        def consult() -> None:
+            episode = self._episodes.get(order.episode)
+            if isinstance(order, TakeStep) and episode is not None:
+                self._allow(episode.longest_call_s)
+                episode.consult(order.action, order.response_tokens)
+
+        failed = self._caught(order, consult)
+        return lambda: self._ready.put((order, failed))
+
+    def _given(self, order: OpenEpisode | TakeStep) -> Answer:
+        """The answer to a step that has consulted."""
+        if (failed := self._consulted.pop(order.request)) is None:
+            return self._answered(order)
+        self._free(order.episode)
+        return failed
 
     def _overlaps(self, order: OpenEpisode | TakeStep) -> bool:
         if isinstance(order, TakeStep):
@@ -144,11 +197,14 @@ class Sessions:
         except UnavailableError:
             return False
 
-    def _begun(self, order: OpenEpisode | TakeStep) -> Failed | None:
+    def _begun(
+        self, order: OpenEpisode | TakeStep, work: Callable[[OpenEpisode | TakeStep], Callable[[], None]]
+    ) -> Failed | None:
         """None: the thread of the session has the order."""
         try:
-            self._overlap.begin(order.episode, order.request, lambda: self._answered_later(order))
+            self._overlap.begin(order.episode, order.request, lambda: work(order))
         except RuntimeError as error:
+            self._consulting.discard(order.request)
             return Failed(order.request, FailedReason.INFRA, f"the session gets no thread: {said(error)}")
         return None
 
@@ -157,28 +213,31 @@ class Sessions:
         return lambda: self._send([answer])
 
     def _answered(self, order: OpenEpisode | TakeStep) -> Answer:
-        answer: Answer
-        try:
-            answer = self._step(order) if isinstance(order, TakeStep) else self._open(order)
-        except UnavailableError as error:
-            answer = Failed(order.request, FailedReason.UNKNOWN_ENVIRONMENT, said(error))
-        except KwargsError as error:
-            reason = FailedReason.BAD_REQUEST if isinstance(order, OpenEpisode) else FailedReason.ENV_BUG
-            answer = Failed(order.request, reason, said(error))
-        except ModelFault as error:
-            answer = Failed(order.request, FailedReason.MODEL, said(error))
-        except HomeLost as error:
-            answer = Failed(order.request, FailedReason.HOME_LOST, said(error))
-        except InfraFault as error:
-            answer = Failed(order.request, FailedReason.INFRA, said(error))
-        except ContractError as error:
-            answer = Failed(order.request, FailedReason.ENV_BUG, said(error))
-        except BaseException as error:  # CancelledError, SystemExit, a panic of Rust: none may end the neighbours
-            logging.exception("environment failed in episode %d", order.episode)
-            answer = Failed(order.request, FailedReason.ENV_BUG, placed(error))
+        answer = self._caught(order, lambda: self._step(order) if isinstance(order, TakeStep) else self._open(order))
         if isinstance(answer, Failed):
             self._free(order.episode)
         return answer
+
+    def _caught(self, order: OpenEpisode | TakeStep, work: Callable[[], T]) -> T | Failed:
+        """What `work` returns, or how it failed."""
+        try:
+            return work()
+        except UnavailableError as error:
+            return Failed(order.request, FailedReason.UNKNOWN_ENVIRONMENT, said(error))
+        except KwargsError as error:
+            reason = FailedReason.BAD_REQUEST if isinstance(order, OpenEpisode) else FailedReason.ENV_BUG
+            return Failed(order.request, reason, said(error))
+        except ModelFault as error:
+            return Failed(order.request, FailedReason.MODEL, said(error))
+        except HomeLost as error:
+            return Failed(order.request, FailedReason.HOME_LOST, said(error))
+        except InfraFault as error:
+            return Failed(order.request, FailedReason.INFRA, said(error))
+        except ContractError as error:
+            return Failed(order.request, FailedReason.ENV_BUG, said(error))
+        except BaseException as error:  # CancelledError, SystemExit, a panic of Rust: none may end the neighbours
+            logging.exception("environment failed in episode %d", order.episode)
+            return Failed(order.request, FailedReason.ENV_BUG, placed(error))
 
     def show_life(self, unseen_s: float) -> None:
         """What is being carried out goes on, and may show nothing for `unseen_s` seconds."""
@@ -256,17 +315,19 @@ class Sessions:
 
     def _free(self, episode_id: int) -> None:
         self._chance.forget(episode_id)
+        episode = self._episodes.pop(episode_id, None)
         if episode_id in self._overlap.threads:
-            self._overlap.end(episode_id, lambda: self._close(episode_id))
+            self._overlap.end(episode_id, lambda: _close(episode_id, episode))
         else:
-            self._close(episode_id)
+            _close(episode_id, episode)
 
-    def _close(self, episode_id: int) -> None:
-        try:
-            if (episode := self._episodes.pop(episode_id, None)) is not None:
-                episode.close()
-        except BaseException:
-            logging.exception("environment failed to close episode %d", episode_id)
+
+def _close(episode_id: int, episode: Episode | None) -> None:
+    try:
+        if episode is not None:
+            episode.close()
+    except BaseException:
+        logging.exception("environment failed to close episode %d", episode_id)
 
 
 def serve(line: Line, sessions: Sessions, *, step_cpu_s: float = 0.0) -> None:
@@ -278,10 +339,10 @@ def serve(line: Line, sessions: Sessions, *, step_cpu_s: float = 0.0) -> None:
     slack_s = step_cpu_s * CPU_SLACK
     set_again_s = slack_s / (os.cpu_count() or 1)  # threads on every core need this long to use the slack up
     timer_set = -math.inf
-    while body := _next_frame(line, sessions):
+    while (found := _next_orders(line, sessions)) is not None:
         ready: list[Answer] = []
         flushed = time.monotonic()
-        for order in orders(body):
+        for order in found:
             if step_cpu_s and time.monotonic() - timer_set >= set_again_s:
                 signal.setitimer(signal.ITIMER_PROF, step_cpu_s + slack_s)
                 timer_set = time.monotonic()
@@ -295,14 +356,16 @@ def serve(line: Line, sessions: Sessions, *, step_cpu_s: float = 0.0) -> None:
             line.send(ready)
 
 
-def _next_frame(line: Line, sessions: Sessions) -> bytes:
-    """The next orders. While threads are at work, those that hang are told of."""
+def _next_orders(line: Line, sessions: Sessions) -> Iterable[Order] | None:
+    """The next orders; None: the connection closed. While threads are at work, those that hang are told of."""
     while sessions.busy:
         if hung := sessions.given_up():
             line.send(hung)
+        if again := sessions.resumed():
+            return again
         if line.comes(within_s=LOOK_EVERY_S):
             break
-    return line.receive()
+    return orders(body) if (body := line.receive()) else None
 
 
 def _limit(config: WorkerConfig) -> None:

@@ -63,14 +63,18 @@ class Batch:
 
 def training_group(session: Session, cursor: int) -> OpenedGroup:
     """The training group at a cursor: its task depends on the job's seed and the cursor, on nothing else."""
-    spec = session.spec
+    spec, seed = session.spec, ids.task_seed(session.spec.training.seed, Purpose.TRAINING, cursor)
+    member = spec.member_at(Purpose.TRAINING, cursor)
+    environment = spec.part(member).environment
     return OpenedGroup(
         job_id=session.job,
         group_id=ids.group_id(spec.fingerprint(), Purpose.TRAINING, 0, cursor),
         purpose=Purpose.TRAINING,
         cursor=cursor,
-        task_seed=ids.task_seed(spec.training.seed, Purpose.TRAINING, cursor),
-        split=spec.environment.train_split,
+        task_seed=seed,
+        member=member,
+        environment_kwargs=dict(environment.row(seed)),
+        split=environment.train_split,
         n=spec.rollout.num_generations,
         min_version=session.progress.batch,  # served by now, and never too old for the batches admitted by it
         task_view=spec.environment.task_view,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.contracts.json_records import RECORD
 from services.contracts.messages import STEP_GROUP_BINS
-from services.contracts.metrics import REWARD
+from services.contracts.metrics import MEMBER, REWARD
 from services.contracts.policy import PolicyAck
 from services.contracts.user_files import reward_label
 from services.trainer.batch.batches import Batch, staleness
+from services.trainer.groups.payloads import Payload
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ def batch_record(
     timing: Timing,
     reward_funcs: Sequence[str] = (),
     usual_length: float | None = None,
+    member_of: Callable[[int], str] = lambda cursor: "",
 ) -> dict[str, float]:
     """Everything people look at, for one batch; its fields are those of `services.contracts.metrics`.
 
     Args:
         learner: what the learner reports; all of it goes into the record.
         usual_length: mean steps of an episode in all batches before; None: there was none.
+        member_of: the member of the job's mixture that the training group at a cursor is of; "": it has none.
     """
     sums = _sums([group.scored.diagnostics for group in batch.groups])
     episodes, steps = max(sums["episodes"], 1.0), max(sums["steps"], 1.0)
@@ -58,6 +61,7 @@ def batch_record(
         "crashed_episodes": crashed,
         "return_mean": sums["return_sum"] / episodes,
         **_reward_means(batch, reward_funcs),
+        **_of_members(batch, member_of),
         "length_mean": sums["steps"] / episodes,
         **({"length_ratio": sums["steps"] / episodes / usual_length} if usual_length else {}),
         "passed_over_groups": batch.passed_over,
@@ -153,6 +157,25 @@ def _waits(batch: Batch, wait_s: float) -> dict[str, float]:
         "episode_generate_s": generate_s / max(len(episodes), 1),
         "episode_env_s": env_s / max(len(episodes), 1),
     }
+
+
+def _of_members(batch: Batch, member_of: Callable[[int], str]) -> dict[str, float]:
+    """Each member's own figures; a member without a group in the batch has none."""
+    groups: dict[str, list[Payload]] = {}
+    for group in batch.groups:
+        groups.setdefault(member_of(group.scored.cursor), []).append(group)
+    groups.pop("", None)
+    found: dict[str, float] = {}
+    for member in sorted(groups):
+        sums = _sums([group.scored.diagnostics for group in groups[member]])
+        crashed = sum(max(episode.crashes for episode in group.episodes) for group in groups[member])
+        episodes = max(sums["episodes"], 1.0)
+        found |= {
+            f"{MEMBER['success']}{member}": sums["won"] / (episodes + crashed),
+            f"{MEMBER['return_mean']}{member}": sums["return_sum"] / episodes,
+            f"{MEMBER['episodes']}{member}": int(sums["episodes"]),
+        }
+    return found
 
 
 def _reward_means(batch: Batch, reward_funcs: Sequence[str]) -> dict[str, float]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from services.contracts.archive import packed
 from services.contracts.events import BatchTrained, Phase
+from services.contracts.ids import Purpose
 from services.contracts.policy import PolicyAck
 from services.trainer.batch.batches import Batch, load_manifest, next_batch, staleness
 from services.trainer.batch.metrics import Timing, append_record, batch_record
@@ -72,8 +74,10 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
         interrupt = error  # the batch is trained all the same: it gets its record
     publish_s = time.monotonic() - published
     timing = Timing(wait_s, train_s, publish_s, served)
-    rewards = session.spec.rewards.reward_funcs
-    record = {"at_unix_s": time.time(), **batch_record(batch, learner, timing, rewards, usual_length)}
+    spec = session.spec
+    member_of = partial(spec.member_at, Purpose.TRAINING)
+    figures = batch_record(batch, learner, timing, spec.rewards.reward_funcs, usual_length, member_of)
+    record = {"at_unix_s": time.time(), **figures}
     payload = packed([group.encoded for group in batch.groups])
     await written(
         session, f"batch {batch.number}", lambda: write_durably(session.folder.rollouts(batch.number), payload)

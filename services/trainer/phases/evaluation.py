@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from services.contracts import ids
 from services.contracts.archive import packed
@@ -16,8 +18,8 @@ from services.contracts.jobfolder import JobFolder
 from services.contracts.json_records import EVALUATION
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.origin import TakenOver
-from services.contracts.summary import EvaluationResult
-from services.contracts.task_panel import PanelOutcome, panel_outcome, panel_task
+from services.contracts.summary import EvaluationResult, PanelResult
+from services.contracts.task_panel import PanelOutcome, mixed_outcome, panel_outcome, panel_task
 from services.trainer.batch.drops import crashes_of
 from services.trainer.batch.mismatch import warn_of_mismatch
 from services.trainer.errors import JobFailed, NothingPlayed
@@ -87,9 +89,7 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
         crashed = {name for name in sorted(lost) if await crashes_of(session, name) > 0}
         mismatch_kl = _mismatch(session, payloads)
         await warn_of_mismatch(session, what, mismatch_kl)
-        played = played_panel(session, groups, payloads, crashed)
-        split = session.spec.environment.eval_split
-        stored = evaluation_result(chosen, episodes, split, mismatch_kl, len(crashed), played)
+        stored = panel_result(session, chosen, groups, payloads, crashed, mismatch_kl)
         path = session.folder.evaluation_rollouts(label, chosen.version)
         archive = packed([group.encoded for group in payloads])
         await written(session, what, lambda: write_durably(path, archive))
@@ -106,33 +106,70 @@ async def evaluate(session: Session, label: Label) -> EvaluationResult:
 
 
 def panel_groups(session: Session, chosen: Panel) -> list[OpenedGroup]:
-    """One group of one episode per task; every label and version plays the same tasks."""
+    """One group of one episode per task; every label and version plays the same tasks.
+
+    Each member of a mixture has the panel that a job of it alone would have.
+    """
     spec = session.spec
-    count = spec.evaluation.eval_episodes
-    seeds = [ids.task_seed(spec.evaluation.eval_seed, Purpose.EVALUATION, cursor) for cursor in range(count + 1)]
+    count, fingerprint = spec.evaluation.eval_episodes, spec.fingerprint()
+    seeds = [ids.task_seed(spec.evaluation.eval_seed, Purpose.EVALUATION, place) for place in range(count + 1)]
     return [
         OpenedGroup(
             job_id=session.job,
-            group_id=ids.group_id(spec.fingerprint(), Purpose.EVALUATION, chosen.round, cursor),
+            group_id=ids.group_id(fingerprint, Purpose.EVALUATION, chosen.round, first + place),
             purpose=Purpose.EVALUATION,
-            cursor=cursor,
-            task_seed=seeds[cursor],
-            split=spec.environment.eval_split,
+            cursor=first + place,
+            task_seed=seeds[place],
+            member=member,
+            environment_kwargs=dict(part.environment.row(seeds[place])),
+            split=part.environment.eval_split,
             n=1,
             min_version=chosen.version,
             actor=chosen.actor,
             task_view=chosen.task_view,
             # the next task's sentence, so that each is shown once and none beside its own world
-            sentence_seed=seeds[cursor + 1] if chosen.task_view == "shuffled" else None,
+            sentence_seed=seeds[place + 1] if chosen.task_view == "shuffled" else None,
         )
-        for cursor in range(count)
+        for first, (member, part) in zip(itertools.count(0, count), spec.parts.items(), strict=False)
+        for place in range(count)
     ]
+
+
+def panel_result(
+    session: Session,
+    chosen: Panel,
+    groups: Sequence[OpenedGroup],
+    payloads: Sequence[Payload],
+    crashed: Collection[str],
+    mismatch_kl: float | None = None,
+) -> EvaluationResult:
+    """The figures of at least one payload; of a mixture those of each member too, where an episode of it was played.
+
+    Args:
+        crashed: ids of groups that were lost because each attempt crashed its environment.
+    """
+    found = {payload.group_id: payload.episodes for payload in payloads}
+    members: dict[str, PanelResult] = {}
+    panels: list[PanelOutcome] = []
+    for member in session.spec.parts:
+        mine = [group for group in groups if group.member == member]
+        played = played_panel(session, mine, payloads, crashed)
+        panels.append(played)
+        episodes = [episode for group in mine for episode in found.get(group.group_id, ())]
+        if member and episodes:
+            lost = sum(group.group_id in crashed for group in mine)
+            part = session.spec.part(member).environment.eval_split
+            members[member] = PanelResult(**_figures(episodes, part, None, lost, played))
+    episodes = [episode for payload in payloads for episode in payload.episodes]
+    whole = panels[0] if len(panels) == 1 and not members else mixed_outcome(panels)
+    split = session.spec.environment.eval_split
+    return evaluation_result(chosen, episodes, split, mismatch_kl, len(crashed), whole, members=members)
 
 
 def played_panel(
     session: Session, groups: Sequence[OpenedGroup], payloads: Sequence[Payload], crashed: Collection[str] = ()
 ) -> PanelOutcome:
-    """The panel that these groups are, and what became of its tasks.
+    """The panel that these groups of one member are, and what became of its tasks.
 
     Args:
         crashed: ids of groups that were lost because each attempt crashed its environment.
@@ -141,7 +178,8 @@ def played_panel(
     tasks = [
         panel_task(group.task_seed, found.get(group.group_id), crashed=group.group_id in crashed) for group in groups
     ]
-    return panel_outcome(session.spec, session.environment, tasks)
+    member = groups[0].member
+    return panel_outcome(session.spec.part(member), session.environment.part(member), tasks)
 
 
 def _mismatch(session: Session, payloads: Sequence[Payload]) -> float | None:
@@ -158,31 +196,40 @@ def evaluation_result(
     mismatch_kl: float | None = None,
     lost: int = 0,
     played: PanelOutcome | None = None,
+    *,
+    members: Mapping[str, PanelResult] = MappingProxyType({}),
 ) -> EvaluationResult:
     """The figures of at least one episode.
 
     Args:
         lost: tasks whose episode crashed its environment in each attempt.
         played: the panel's id and outcomes.
+        members: of a mixture.
     """
+    figures = _figures(episodes, split, mismatch_kl, lost, played)
+    return EvaluationResult(label=chosen.label, version=chosen.version, members=dict(members), **figures)
+
+
+def _figures(
+    episodes: Sequence[Episode], split: str, mismatch_kl: float | None, lost: int, played: PanelOutcome | None
+) -> dict[str, Any]:
+    """Fields of a `PanelResult`."""
     steps = [step for episode in episodes for step in episode.steps]
     tasks = len(episodes) + lost
     success = sum(episode.won and not episode.crashes for episode in episodes) / tasks
-    return EvaluationResult(
-        label=chosen.label,
-        version=chosen.version,
-        episodes=tasks,
-        success=success,
-        standard_error=math.sqrt(success * (1 - success) / tasks),
-        return_mean=math.fsum(step.reward for step in steps) / len(episodes),
-        length_mean=len(steps) / len(episodes),
-        invalid_share=sum(not step.action_valid for step in steps) / max(len(steps), 1),
-        split=split,
-        crashed=lost + sum(episode.crashes > 0 for episode in episodes),
-        mismatch_kl=mismatch_kl,
-        panel=played.id if played else None,
-        outcomes=played.outcomes if played else "",
-    )
+    return {
+        "episodes": tasks,
+        "success": success,
+        "standard_error": math.sqrt(success * (1 - success) / tasks),
+        "return_mean": math.fsum(step.reward for step in steps) / len(episodes),
+        "length_mean": len(steps) / len(episodes),
+        "invalid_share": sum(not step.action_valid for step in steps) / max(len(steps), 1),
+        "split": split,
+        "crashed": lost + sum(episode.crashes > 0 for episode in episodes),
+        "mismatch_kl": mismatch_kl,
+        "panel": played.id if played else None,
+        "outcomes": played.outcomes if played else "",
+    }
 
 
 def find_result(results: Sequence[EvaluationResult], label: str, version: int) -> EvaluationResult | None:

@@ -88,19 +88,22 @@ async def _learn(session: Session, warmstart: WarmStart, turns: list[Turn]) -> d
 
 def random_group(session: Session, warmstart: WarmStart, cursor: int) -> OpenedGroup:
     """One practice episode of a random admissible actor."""
-    spec = session.spec
+    spec, seed = session.spec, ids.task_seed(session.spec.training.seed, Purpose.WARMSTART, cursor)
+    member = spec.member_at(Purpose.WARMSTART, cursor)
+    environment = spec.part(member).environment
     return OpenedGroup(
         job_id=session.job,
         group_id=ids.group_id(spec.fingerprint(), Purpose.WARMSTART, 0, cursor),
         purpose=Purpose.WARMSTART,
         cursor=cursor,
-        task_seed=ids.task_seed(spec.training.seed, Purpose.WARMSTART, cursor),
-        split=spec.environment.train_split,
+        task_seed=seed,
+        member=member,
+        split=environment.train_split,
         n=1,
         min_version=0,
         actor="random",
         task_view=spec.environment.task_view,
-        environment_kwargs=dict(warmstart.warmstart_environment_kwargs),
+        environment_kwargs={**environment.row(seed), **warmstart.warmstart_environment_kwargs},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
@@ -20,7 +20,7 @@ from services.contracts.messages import ContractError
 from services.contracts.summary import EvaluationResult
 from services.contracts.templates import reply_tags, template_file, template_text
 from services.contracts.tokenizer_files import tokenizer_in
-from services.presentation.evaluations import EVALUATION_LABELS
+from services.presentation.evaluations import named_results
 from services.trainer.learner.files import write_text
 from services.trainer.storage.progress import Progress
 
@@ -43,6 +43,14 @@ class Subject:
     evaluations: Sequence[EvaluationResult]
 
     @property
+    def parts(self) -> list[Subject]:
+        """One for each member of a mixture; without one this alone."""
+        return [
+            replace(self, spec=spec, environment=self.environment.part(member))
+            for member, spec in self.spec.parts.items()
+        ]
+
+    @property
     def form(self) -> str:
         """As the rollout service chooses it."""
         return self.environment.form(self.spec, has_chat_template=self.has_chat_template)
@@ -59,17 +67,17 @@ class Subject:
 
 def write_card(folder: Path, subject: Subject) -> None:
     """Write the card of a policy, and the template files that its prompts are made from, into its folder."""
-    for name, text in _template_files(subject).items():
+    for name, text in (file for part in subject.parts for file in _template_files(part).items()):
         write_text(folder / name, text)
     write_text(folder / CARD, model_card(subject))
 
 
 def model_card(subject: Subject) -> str:
-    """The card as Markdown, metadata first."""
-    spec, progress = subject.spec, subject.progress
+    """The card as Markdown, metadata first; the example of a mixture is of its first member."""
+    spec, progress, first = subject.spec, subject.progress, subject.parts[0]
     prompt = _example_prompt(subject)
-    template = subject.environment.template(spec)
-    tags = reply_tags(template, subject.form, subject.environment.templates)
+    template = first.environment.template(first.spec)
+    tags = reply_tags(template, first.form, first.environment.templates)
     return _PAGE.substitute(
         metadata=_metadata(subject),
         name=_name(subject),
@@ -84,7 +92,7 @@ def model_card(subject: Subject) -> str:
         job=subject.job,
         version=version("gigpo-platform"),
         results=_results(subject.evaluations),
-        template=_wording(subject),
+        template=_wording(subject.parts),
         action=_action(tags),
         snippet=_snippet(prompt, tags, spec),
         spec=json.dumps(_shown(spec), indent=2, ensure_ascii=False),
@@ -121,12 +129,13 @@ def _results(evaluations: Sequence[EvaluationResult]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for one in evaluations:
-        low, high = wilson_interval(one.success, one.episodes)
-        label = EVALUATION_LABELS.get(one.label, one.label)
-        rows.append(
-            f"| {label} | {one.version} | {one.episodes} of split {one.split} | {one.success:.3f} "
-            f"| {low:.3f} to {high:.3f} | {one.length_mean:.1f} | {one.invalid_share:.1%} | {one.panel or '–'} |"
-        )
+        for label, found in named_results(one):
+            low, high = wilson_interval(found.success, found.episodes)
+            rows.append(
+                f"| {label} | {one.version} | {found.episodes} of split {found.split} | {found.success:.3f} "
+                f"| {low:.3f} to {high:.3f} | {found.length_mean:.1f} | {found.invalid_share:.1%} "
+                f"| {found.panel or '–'} |"
+            )
     return "\n".join(rows)
 
 
@@ -141,10 +150,11 @@ def _template_files(subject: Subject) -> Mapping[str, str]:
     return found
 
 
-def _wording(subject: Subject) -> str:
-    file = next(iter(_template_files(subject)))
+def _wording(parts: Sequence[Subject]) -> str:
+    subject = parts[0]
+    files = " or ".join(f"`{file}`" for file in dict.fromkeys(next(iter(_template_files(part))) for part in parts))
     said = (
-        f"A prompt is written by the Jinja template `{file}` in this folder (`trim_blocks`, `lstrip_blocks`) from the "
+        f"A prompt is written by the Jinja template {files} in this folder (`trim_blocks`, `lstrip_blocks`) from the "
         "task, the observation and the admissible actions"
     )
     if subject.spec.environment.history_length:

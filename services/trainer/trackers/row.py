@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.contracts.summary import EvaluationResult
+from services.contracts.summary import EvaluationResult, PanelResult
 
 _NO_FIGURES = frozenset({"batch", "version", "at_unix_s"})
 _EVALUATED = ("success", "standard_error", "return_mean", "length_mean", "invalid_share", "mismatch_kl")
@@ -45,8 +45,14 @@ def batch_row(record: Mapping[str, float]) -> Row:
 
 def evaluation_row(result: EvaluationResult) -> Row:
     """The row of an evaluation; its figures are named `evaluation/<label>/<figure>`, `before`, `during` and `after` as
-    one curve, `held_out`."""
+    one curve, `held_out`; those of a mixture's member `evaluation/<label>/<member>/<figure>`."""
     label = "held_out" if result.label in {"before", "during", "after"} else result.label
-    values = {name: getattr(result, name) for name in _EVALUATED}
-    figures = {f"evaluation/{label}/{name}": float(value) for name, value in values.items() if value is not None}
+    places: dict[str, PanelResult] = {f"evaluation/{label}": result}
+    places |= {f"evaluation/{label}/{member}": one for member, one in result.members.items()}
+    figures = {
+        f"{place}/{name}": float(value)
+        for place, one in places.items()
+        for name in _EVALUATED
+        if (value := getattr(one, name)) is not None
+    }
     return Row(f"evaluation {result.label} {result.version}", result.version, figures)

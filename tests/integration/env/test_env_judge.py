@@ -148,3 +148,32 @@ def test_an_episode_knows_what_its_judge_has_cost(api: Api, monkeypatch: pytest.
     assert (outcome.reward, outcome.rewards, outcome.judge_tokens) == (1.0, (0.0, 0.5), 42)
     outcome = prompts.answer("two", 1)
     assert (outcome.reward, outcome.rewards, outcome.judge_tokens) == (0.0, (0.0, None), 42)
+
+
+async def test_replies_of_one_worker_are_judged_side_by_side(served: Any) -> None:
+    """Each answer waits until every reply is asked about."""
+    asked = threading.Barrier(3)
+
+    class Together(Handler):
+        def do_POST(self) -> None:
+            try:
+                asked.wait(60)
+            except threading.BrokenBarrierError:
+                self.server.answers.clear()
+            super().do_POST()
+
+    with Api() as api:
+        api.RequestHandlerClass = Together  # type: ignore[assignment]
+        api.says(*["<score>1</score>"] * 3)
+        thread = threading.Thread(target=api.serve_forever)
+        thread.start()
+        try:
+            caller = await served(workers=1, options={"prompts": {"judges": {api.url: ""}}})
+            rewards = settings(api).model_dump(mode="json", exclude_none=True, exclude_unset=True)
+            leases = await caller.open("prompts", n=3, kwargs_json=json.dumps({"rewards": rewards}))
+            results = await caller.batch(*((lease, 1, f"reply {place}") for place, lease in enumerate(leases)))
+            assert [one.outcome.reward for one in results] == [1.0] * 3
+            assert sorted(one.outcome.judge_tokens for one in results) == [42] * 3
+        finally:
+            api.shutdown()
+            thread.join()

@@ -55,3 +55,17 @@ def test_a_wrong_override_is_named_as_one() -> None:
         lambda: evaluation_spec(stored(), "j1", "final", EVALUATION.model_copy(update={"eval_episodes": -1}))
     )
     assert (problem.status, problem.errors[0][0]) == (422, "evaluation.eval_episodes")
+
+
+def test_one_member_of_a_mixture_is_evaluated_alone() -> None:
+    members = [{"member": "far", "max_turns": 9, "environment_kwargs": {"size": [4]}}, {"member": "near"}]
+    document = stored()
+    document["environment"] = {**document["environment"], "mixture": members}
+    found = evaluation_spec(document, "j1", "final", EVALUATION.model_copy(update={"member": "far"}))
+    section = found.environment
+    assert (section.mixture, section.max_turns, section.environment_kwargs) == ([], 9, {"size": [4]})
+    assert len(evaluation_spec(document, "j1", "final", EVALUATION).environment.mixture) == 2
+    with pytest.raises(Problem, match=r"want one of its members \(far, near\), got 'x'"):
+        evaluation_spec(document, "j1", "final", EVALUATION.model_copy(update={"member": "x"}))
+    with pytest.raises(Problem, match="the job is no mixture"):
+        evaluation_spec(stored(), "j1", "final", EVALUATION.model_copy(update={"member": "far"}))

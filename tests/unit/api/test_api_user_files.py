@@ -147,3 +147,22 @@ def test_a_column_of_too_many_words_is_left_out_and_named(tmp_path: Path) -> Non
     assert found.words == ["blue", "sky"]
     (warning,) = found.warnings
     assert warning.startswith("model.scratch: the column story has too many words for its tokenizer of 20,000")
+
+
+def test_the_files_of_a_mixture_are_kept(mine: Path, tmp_path: Path) -> None:
+    data = str(mine / "rows.jsonl")
+    members = [
+        {"member": "a", "environment_kwargs": {"data": data}},
+        {"member": "b", "environment_rows": [{"data": data}]},
+    ]
+    wanted = spec(["accuracy"])
+    document = wanted.model_dump(mode="json", exclude_unset=True)
+    document["environment"]["mixture"] = members
+    mixed = parse_spec(document)
+    assert names_files(mixed) == ["environment.environment_kwargs.data"]
+    first, second = with_kept_files(mixed, tmp_path, None).environment.mixture
+    assert (first.environment_kwargs or {})["data"] == (second.environment_rows or [{}])[0]["data"]
+    assert referenced_file(str((first.environment_kwargs or {})["data"])) is not None
+    with pytest.raises(FileProblem) as refused:
+        with_kept_files(mixed, tmp_path, [tmp_path / "elsewhere"])
+    assert refused.value.problem[0] == "environment.mixture.0.environment_kwargs.data"

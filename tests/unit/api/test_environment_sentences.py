@@ -55,3 +55,20 @@ def test_a_key_is_told_in_plain_words(kwargs: dict[str, Any], key: str, words: s
 
 def test_a_key_that_is_missing_is_named() -> None:
     assert said("grid") == "environment.environment_kwargs.id: environment grid wants it, none is given"
+
+
+def test_a_problem_of_a_member_is_told_at_its_place() -> None:
+    members = [
+        {"member": "a", "environment_kwargs": {"id": "x", "size": 2}},
+        {"member": "b", "environment": "gird"},
+        {"member": "c", "environment_rows": [{"id": "x"}, {"id": "x", "walls": -1}]},
+    ]
+    section = {"environment": "grid", "environment_kwargs": {"id": "x"}, "eval_split": "none", "mixture": members}
+    spec = parse_spec({"model": {"scratch": {}}, "rollout": {"max_completion_length": 8}, "environment": section})
+    found = [sentence.partition(": ")[0] for sentence in installed_problems(spec, [GRID])]
+    assert found == [
+        "environment.mixture.0.environment_kwargs.size",
+        "environment.eval_split",  # the section's own key, told once
+        "environment.mixture.1.environment",
+        "environment.mixture.2.environment_rows.1.walls",
+    ]

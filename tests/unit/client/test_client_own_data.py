@@ -82,3 +82,14 @@ def test_a_file_that_is_not_there_is_a_sentence(here: Path, values: dict[str, st
     with pytest.raises(BadInput) as refused:
         with_flags({}, values)
     assert str(refused.value) == sentence
+
+
+def test_the_files_of_a_mixture_are_found(here: Path) -> None:
+    text = "environment: {mixture: [{member: a, environment_kwargs: {data: mine.jsonl}}, {member: b}],\n"
+    text += " environment_rows: [{data: mine.jsonl}]}\n"
+    (here / "jobs" / "job.yaml").write_text(text)
+    found = {"data": f"{here}/jobs/mine.jsonl"}
+    assert read_document(here / "jobs" / "job.yaml")["environment"] == {
+        "mixture": [{"member": "a", "environment_kwargs": found}, {"member": "b"}],
+        "environment_rows": [found],
+    }

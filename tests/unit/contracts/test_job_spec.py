@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
+from services.contracts.section import section_of
 from tests.unit.contracts.reference_page import PAGE, reference
 
 SMALL = {"model": {"scratch": {}}}
@@ -209,10 +210,8 @@ def test_flags_are_unique_and_lead_to_every_leaf_of_a_full_spec():
 def test_no_two_sections_have_a_leaf_of_one_name():
     def names(section, path=()):
         for name, field in section.model_fields.items():
-            inner = [
-                a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(a, "model_fields")
-            ]
-            yield from (names(inner[0], (*path, name)) if inner else [name])
+            inner = section_of(field.annotation)
+            yield from (names(inner, (*path, name)) if inner else [name])
 
     every = list(names(JobSpec))
     assert sorted(every) == sorted(set(every))

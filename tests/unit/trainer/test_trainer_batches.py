@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
@@ -13,13 +14,15 @@ from trainer_payloads import episode, payload, scores_bytes, step
 
 from services.advantage.service import NOTHING
 from services.contracts.archive import packed, read_archive
+from services.contracts.job import WarmStart, parse_spec
 from services.contracts.messages import encode
 from services.contracts.metrics import METRICS
 from services.contracts.policy import PolicyAck
-from services.trainer.batch.batches import Batch, last_cursor, staleness, teaches_nothing
+from services.trainer.batch.batches import Batch, last_cursor, staleness, teaches_nothing, training_group
 from services.trainer.batch.metrics import Timing, append_record, batch_record, cut_records
 from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload, payload_of
+from services.trainer.phases.warmstart import random_group
 
 DIAGNOSTICS = {
     "episodes": 2.0, "steps": 4.0, "won": 1.0, "return_sum": 1.0, "invalid_steps": 1.0,
@@ -175,3 +178,27 @@ def test_an_archive_gives_the_messages_back_and_is_the_same_when_written_again(t
     groups = read_archive(path)
     assert [scored.group_id for scored, _ in groups] == ["g7", "g9"]
     assert groups[0][1] == batch().groups[0].episodes
+
+
+def test_a_record_has_the_figures_of_each_member():
+    members = {7: "far", 9: "near"}
+    record = batch_record(batch(), {}, Timing(1.0, 2.0, 1.0), member_of=members.__getitem__)
+    assert (record["success/far"], record["return/near"], record["episodes/near"]) == (0.5, 0.5, 2)
+    assert not any("/" in name for name in batch_record(batch(), {}, Timing(1.0, 2.0, 1.0)))
+
+
+def test_a_training_group_is_of_the_member_at_its_cursor_whoever_opens_it():
+    rows = [{"size": [3]}, {"size": [4]}]
+    members = [{"member": "far", "environment_rows": rows}, {"member": "near", "train_split": "other"}]
+    spec = parse_spec(
+        {"model": {"scratch": {}}, "environment": {"mixture": members}, "rollout": {"max_completion_length": 6}}
+    )
+    session = SimpleNamespace(job="j", spec=spec, progress=SimpleNamespace(batch=0))
+    groups = [training_group(session, cursor) for cursor in range(20)]
+    assert groups == [training_group(session, cursor) for cursor in range(20)]
+    assert {group.member for group in groups} == {"far", "near"}
+    for group in groups:
+        far = group.member == "far"
+        assert group.environment_kwargs == (rows[group.task_seed % 2] if far else {})
+        assert group.split == ("train" if far else "other")
+    assert [random_group(session, WarmStart(), cursor).member for cursor in range(20)] != [one.member for one in groups]

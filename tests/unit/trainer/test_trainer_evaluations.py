@@ -20,6 +20,7 @@ from services.trainer.phases.evaluation import (
     find_result,
     panel,
     panel_groups,
+    panel_result,
     played_panel,
     read_results,
     write_results,
@@ -105,3 +106,48 @@ def test_the_gate_lets_a_policy_through_that_knows_the_format():
 def test_the_gate_refuses_with_a_sentence_that_names_the_figure_and_the_bound():
     with pytest.raises(JobFailed, match=r"12\.0%.*warmstart_max_invalid = 3\.0%"):
         check_gate(WarmStart(warmstart_max_invalid=0.03), result(invalid_share=0.12))
+
+
+def mixed_session(**section: object) -> SimpleNamespace:
+    spec = parse_spec(
+        {
+            "model": {"scratch": {}},
+            "environment": section,
+            "rollout": {"max_completion_length": 6},
+            "evaluation": {"eval_episodes": 3},
+        }
+    )
+    grid = EnvironmentInfo(id="grid")
+    return SimpleNamespace(job="j", spec=spec, environment=EnvironmentInfo.mixed(dict.fromkeys(spec.parts, grid)))
+
+
+def test_each_member_has_the_panel_of_a_job_of_its_own_and_its_own_figures():
+    rows = [{"size": [3]}, {"size": [4]}]
+    members = [{"member": "far", "environment_rows": rows, "max_turns": 9}, {"member": "near", "eval_split": "train"}]
+    mixed = mixed_session(mixture=members)
+    alone = mixed_session(environment_rows=rows, max_turns=9)
+    chosen = panel("before", 0, "shown")
+    groups = panel_groups(mixed, chosen)
+    assert [group.member for group in groups] == ["far"] * 3 + ["near"] * 3
+    assert [group.cursor for group in groups] == list(range(6))
+    assert len({group.group_id for group in groups}) == 6
+    assert [group.split for group in groups] == ["test"] * 3 + ["train"] * 3
+    assert [group.task_seed for group in groups[:3]] == [group.task_seed for group in panel_groups(alone, chosen)]
+    assert [group.environment_kwargs for group in groups[:3]] == [rows[group.task_seed % 2] for group in groups[:3]]
+
+    def played(owner: SimpleNamespace, those: list) -> EvaluationResult:
+        payloads = [
+            SimpleNamespace(group_id=one.group_id, episodes=[episode(one.group_id, 0, [step(0)], won=one.cursor == 0)])
+            for one in those
+        ]
+        crashed = {group.group_id for group in groups} - {one.group_id for one in those} if owner is mixed else set()
+        return panel_result(owner, chosen, groups if owner is mixed else those, payloads, crashed)
+
+    result = played(mixed, groups[:5])
+    far, near = result.members["far"], result.members["near"]
+    assert (far.episodes, far.success, near.episodes, near.success, near.crashed) == (3, 1 / 3, 3, 0.0, 1)
+    assert (result.episodes, result.success, result.outcomes) == (6, 1 / 6, far.outcomes + near.outcomes)
+    own = played(alone, panel_groups(alone, chosen))
+    assert (far.panel, far.outcomes, own.members) == (own.panel, own.outcomes, {})
+    assert len({far.panel, near.panel, result.panel}) == 3
+    assert EvaluationResult.model_validate(result.model_dump()) == result

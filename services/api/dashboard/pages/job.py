@@ -29,7 +29,7 @@ from services.api.sync.stream_ids import stream_position
 from services.api.sync.waiting_jobs import last_reason
 from services.contracts.rest.catalogue import AlarmView
 from services.contracts.states import TERMINAL, JobState
-from services.presentation.panels import PANELS
+from services.presentation.panels import panels_of
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 
@@ -45,6 +45,7 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
     metrics = await feed.metrics(parts.database, job.id)
     evaluations = await feed.evaluations(parts.database, job.id)
     run = comparison.run_document([job], [comparison.Told(metrics, evaluations)])
+    panels = panels_of([str(one["member"]) for one in job.environment_section.get("mixture") or ()])
     over = job.state in TERMINAL
     alarms, letters = await _troubles(parts, job)
     return await page(
@@ -54,8 +55,8 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
         waits_for=await last_reason(parts.database, job.id) if job.state == JobState.QUEUED else None,
         progress=(await progress_of(parts.database, [job])).get(job.id),
         tab="overview",
-        document=comparison.document(PANELS, [run], [job.id], "each"),
-        panels=PANELS,
+        document=comparison.document(panels, [run], [job.id], "each"),
+        panels=panels,
         warnings=await feed.warnings(parts.database, job.id),
         alarms=alarms,
         letters=letters,

@@ -115,7 +115,19 @@ class Prompts(Environment):
                 f"empty one; the first asks {self._splits.first_unsolved!r:.80}"
             )
         self._reply: str | None = None
+        self._judged: tuple[float | None, int] | None = None
         return self._observation()
+
+    @property
+    def consults(self) -> bool:
+        """A judge is asked over the network; everything else is computed here."""
+        return "judge" in self.kwargs.rewards.reward_funcs
+
+    def consult(self, action: str, response_tokens: int) -> None:
+        judge = self._functions[self.kwargs.rewards.reward_funcs.index("judge")]
+        before = spent_tokens()
+        score = judge(self._completion(action, response_tokens))
+        self._judged = (None if score is None else float(score), spent_tokens() - before)
 
     def step(self, action: str) -> Outcome:
         return self.answer(action, 0)
@@ -123,9 +135,15 @@ class Prompts(Environment):
     def answer(self, action: str, response_tokens: int) -> Outcome:
         question, rewards = self._question, self.kwargs.rewards
         self._reply = action
-        completion = Completion(action, response_tokens, question.text, question.solution, question.row)
-        before = spent_tokens()
-        found = (function(completion) for function in self._functions)
+        if self.consults and self._judged is None:
+            self.consult(action, response_tokens)
+        judged, cost = self._judged or (None, 0)
+        self._judged = None
+        completion = self._completion(action, response_tokens)
+        found = (
+            judged if name == "judge" else function(completion)
+            for name, function in zip(rewards.reward_funcs, self._functions, strict=True)
+        )
         values = tuple(None if value is None else float(value) for value in found)
         voted = [(weight, value) for weight, value in zip(rewards.weights, values, strict=True) if value is not None]
         return Outcome(
@@ -135,8 +153,12 @@ class Prompts(Environment):
             won=question.solution is not None and is_right(action, question.solution),
             terminated=True,
             action_valid=not question.choices or answer_in(action) in question.choices,
-            judge_tokens=spent_tokens() - before,
+            judge_tokens=cost,
         )
+
+    def _completion(self, action: str, response_tokens: int) -> Completion:
+        question = self._question
+        return Completion(action, response_tokens, question.text, question.solution, question.row)
 
     def state(self) -> object:
         return (self._question.text, self._question.solution, self._reply)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -21,7 +22,8 @@ _CACHED = 4_096
 """Replies recur where a policy is sure."""
 _SHOWN = 200
 """Characters of a refusal that the fault's message shows."""
-_spent: list[int] = [0]
+_spent = threading.local()
+"""Per thread: calls of several sessions overlap."""
 
 
 def longest_s(settings: Rewards) -> float:
@@ -30,8 +32,8 @@ def longest_s(settings: Rewards) -> float:
 
 
 def spent_tokens() -> int:
-    """Tokens that judges of this process have read and written so far, as they say."""
-    return _spent[0]
+    """Tokens that the judges which this thread asked have read and written so far, as they say."""
+    return int(getattr(_spent, "tokens", 0))
 
 
 class Judge:
@@ -101,7 +103,7 @@ def _posted(url: str, document: object, headers: Mapping[str, str], timeout_s: f
 
 def _content(url: str, body: Any) -> str:
     try:
-        _spent[0] += int((body.get("usage") or {}).get("total_tokens") or 0)
+        _spent.tokens = spent_tokens() + int((body.get("usage") or {}).get("total_tokens") or 0)
         return str(body["choices"][0]["message"]["content"] or "")
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise InfraFault(f"the judge at {url} answers with no chat completion: {body!s:.{_SHOWN}}") from error
