@@ -23,8 +23,7 @@ from services.contracts.job import JobSpec, WarmStart
 from services.contracts.model_files import TEMPLATES, goes_along
 from services.contracts.policy import PolicyProbe
 from services.trainer.learner.adapter import adapter_tensors, adapters_off, add_adapter, dropping, merged, write_adapter
-from services.trainer.learner.agreement import disagreement
-from services.trainer.learner.errors import LearnerError, RowsError, StateError
+from services.trainer.learner.errors import LearnerError, MismatchError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
 from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import checkpoint_activations
@@ -48,7 +47,9 @@ from services.trainer.learner.token_rows import TokenRows
 from services.trainer.learner.update import (
     Columns,
     accumulate_gradient,
+    agreement,
     columns_of,
+    fresh_columns,
     loss_config,
     minibatch_rows,
     mismatch,
@@ -188,28 +189,34 @@ class Learner:
 
         Raises:
             RowsError: no rows.
-            MismatchError: see `disagreement`, for the rows that this version sampled; nothing is trained.
+            MismatchError: see `agreement`, for the rows that this version sampled; nothing is trained.
             LearnerError: a loss or gradient is not finite; the weights are those before that optimizer step.
         """
-        training, algorithm = self.spec.training, self.spec.algorithm
-        everything = self._columns(rows)
-        agreement = self._agreement(everything, rows, batch_index)
-        loss = loss_config(self.spec)
-        columns = everything.select(everything.teaching(loss))
+        training, algorithm, loss = self.spec.training, self.spec.algorithm, loss_config(self.spec)
+        everything = fresh_columns(rows, self._scorer, loss) if rows and self._one_step else self._columns(rows)
+        teaching = everything.teaching(loss)
+        agreed: dict[str, float] = {}
+        if not (everything.fresh and len(teaching)):
+            agreed = agreement(everything, rows, batch_index, self.spec)
+        columns = everything.select(teaching)
         if loss.beta > 0:
             columns = replace(columns, reference=self._under_reference(columns.rows))
         rate = learning_rate(training, batch_index)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         whole = columns.group if loss.row.whole_groups else columns.rows.conversation
-        steps = [
-            self._step(columns.select(part), loss)
-            for _ in range(algorithm.num_iterations)
-            for part in minibatch_rows(len(columns.advantage), training.minibatches, self._generator, whole)
-        ]
+        steps = []
+        for _ in range(algorithm.num_iterations):
+            for part in minibatch_rows(len(columns.advantage), training.minibatches, self._generator, whole):
+                minibatch = columns.select(part)
+                measured = self._gradient(minibatch, loss)
+                if everything.fresh:
+                    everything.old[everything.rows.places(teaching[part])] = minibatch.old
+                    agreed = self._agreed(everything, rows, batch_index)
+                steps.append(self._step(measured))
         return {
             **mismatch(everything, algorithm.rollout_importance_sampling_threshold),
-            **agreement,
+            **agreed,
             **_means(steps),
             "learning_rate": rate,
             "trained_rows": float(len(columns.advantage)),
@@ -324,19 +331,27 @@ class Learner:
         entropy: Entropy = "value" if self.spec.algorithm.top_entropy_quantile < 1 else "skip"
         return columns_of(rows, self._scorer, entropy)
 
-    def _agreement(self, columns: Columns, rows: Sequence[Row], version: int) -> dict[str, float]:
-        """`current_mismatch_kl` of the rows that `version` sampled; empty if there is none. Raises MismatchError."""
-        own = [number for number, row in enumerate(rows) if set(row.versions) == {version}]
-        if not own:
-            return {}
-        threshold = self.spec.algorithm.rollout_importance_sampling_threshold
-        kl = mismatch(columns.select(torch.tensor(own)), threshold)["mismatch_kl"]
-        disagreement(kl, self.spec.model.torch_dtype)
-        return {"current_mismatch_kl": kl}
+    @property
+    def _one_step(self) -> bool:
+        """Whether a batch is one optimizer step whose own forward gives the old log-probabilities."""
+        algorithm, training = self.spec.algorithm, self.spec.training
+        noise = self._adapts and self.spec.model.lora_dropout > 0
+        masked = algorithm.top_entropy_quantile < 1  # its threshold is known only after a pass over all rows
+        return algorithm.num_iterations == training.minibatches == 1 and not (noise or masked)
 
-    def _step(self, minibatch: Columns, loss: LossConfig) -> dict[str, float]:
+    def _agreed(self, columns: Columns, rows: Sequence[Row], version: int) -> dict[str, float]:
+        """`agreement` after the gradient, which is forgotten where there is none."""
+        try:
+            return agreement(columns, rows, version, self.spec)
+        except MismatchError:
+            self._optimizer.zero_grad()
+            raise
+
+    def _gradient(self, minibatch: Columns, loss: LossConfig) -> dict[str, float]:
         with dropping(self.model, self._generator, self._ranks.mine):
-            measured = accumulate_gradient(self._scorer, minibatch, loss, token_mask(self.spec))
+            return accumulate_gradient(self._scorer, minibatch, loss, token_mask(self.spec))
+
+    def _step(self, measured: dict[str, float]) -> dict[str, float]:
         weights = list(_trained(self.model).values())
         measured["grad_norm"] = step_weights(self._optimizer, weights, self.spec.training.max_grad_norm)
         self.optimizer_steps += 1

@@ -25,6 +25,7 @@ from gigpo_core.options import MaskOptions, options_of
 from gigpo_core.sections import LOSS_OPTIONS
 from services.contracts.algorithm import config_values
 from services.contracts.job import JobSpec
+from services.trainer.learner.agreement import disagreement
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.logprobs import Scorer, on_device
 from services.trainer.learner.ranks import Ranks, whole
@@ -73,6 +74,8 @@ class Columns:
     """bool [T]: what sums and denominators hold; None: all."""
     weight: Tensor | None = None
     """float [T]: factor on the policy term; None: 1."""
+    fresh: bool = False
+    """The weights are still those that `old` is asked for: the forward of the gradient finds it, and fills it in."""
 
     def select(self, rows: Tensor) -> Columns:
         """These rows alone, in the order of `rows` int64 [M]."""
@@ -88,6 +91,7 @@ class Columns:
             entropy=_part(self.entropy, at),
             counted=_part(self.counted, at),
             weight=_part(self.weight, at),
+            fresh=self.fresh,
         )
 
     def teaching(self, loss: LossConfig) -> Tensor:
@@ -132,17 +136,33 @@ def token_mask(spec: JobSpec) -> TokenMask:
 
 def columns_of(rows: Sequence[Row], scorer: Scorer, entropy: Entropy = "skip") -> Columns:
     """The batch with old log-probabilities under the scorer's weights; no reference yet."""
+    columns = unscored(rows)
+    old, spreads = scorer.constants(columns.rows, entropy)
+    return replace(columns, old=old, entropy=spreads, fresh=False)
+
+
+def fresh_columns(rows: Sequence[Row], scorer: Scorer, loss: LossConfig) -> Columns:
+    """The batch with `old` of the rows that teach nothing; the one gradient pass over the others finds theirs."""
+    columns = unscored(rows)
+    idle = torch.ones(len(rows), dtype=torch.bool)
+    idle[columns.teaching(loss)] = False
+    rest = idle.nonzero()[:, 0]
+    columns.old[columns.rows.places(rest)] = scorer.constants(columns.rows.select(rest))[0]
+    return columns
+
+
+def unscored(rows: Sequence[Row]) -> Columns:
+    """The batch without log-probabilities of the trainer: `old` is 0."""
     tokens = TokenRows([row.turn for row in rows])
-    old, spreads = scorer.constants(tokens, entropy)
     groups = {name: number for number, name in enumerate(dict.fromkeys(row.group_id for row in rows))}
     return Columns(
         rows=tokens,
         advantage=torch.tensor([row.advantage for row in rows], dtype=torch.float64),
         rollout=torch.tensor([value for row in rows for value in row.rollout_logprobs], dtype=torch.float32),
-        old=old,
+        old=torch.zeros(tokens.tokens),
         finished=torch.tensor([row.finished for row in rows], dtype=torch.bool),
         group=torch.tensor([groups[row.group_id] for row in rows], dtype=torch.int64),
-        entropy=spreads,
+        fresh=True,
     )
 
 
@@ -165,6 +185,21 @@ def mismatch(columns: Columns, threshold: float) -> dict[str, float]:
         threshold=threshold,
     )
     return {name: measured[source] for source, name in MISMATCH_METRICS.items()}
+
+
+def agreement(columns: Columns, rows: Sequence[Row], version: int, spec: JobSpec) -> dict[str, float]:
+    """`current_mismatch_kl` of the rows that `version` sampled alone; empty if there is none.
+
+    Raises:
+        MismatchError: see `disagreement`.
+    """
+    own = [number for number, row in enumerate(rows) if set(row.versions) == {version}]
+    if not own:
+        return {}
+    threshold = spec.algorithm.rollout_importance_sampling_threshold
+    kl = mismatch(columns.select(torch.tensor(own)), threshold)["mismatch_kl"]
+    disagreement(kl, spec.model.torch_dtype)
+    return {"current_mismatch_kl": kl}
 
 
 def minibatch_rows(
@@ -190,7 +225,8 @@ def accumulate_gradient(
     """Add the gradient of the minibatch's loss to the weights' gradients, micro-batch by micro-batch.
 
     The token budget decides memory, not the result: every share is divided by the minibatch's totals. A loss that
-    compares whole groups takes one that is larger than the budget at once all the same.
+    compares whole groups takes one that is larger than the budget at once all the same. Where the columns are `fresh`,
+    their `old` is filled in.
 
     Returns:
         `loss`, `policy_loss` (without KL and entropy), and means over tokens: `kl`, `policy_kl`, `entropy`,
@@ -202,7 +238,9 @@ def accumulate_gradient(
     columns = mask.on(columns)
     group = columns.group if loss.row.whole_groups else None
     totals = batch_totals(columns.rows.token_row, len(columns.advantage), columns.counted, group)
-    columns = columns.select(scorer.ranks.share(columns.rows, group))
+    mine, old = scorer.ranks.share(columns.rows, group), columns.old
+    places = columns.rows.places(mine)
+    columns = columns.select(mine)
     shares: list[Tensor] = []
     names: tuple[str, ...] = ()
     for micro in scorer.ranks.rounds(columns.rows.plan(scorer.token_budget, group)):
@@ -213,7 +251,13 @@ def accumulate_gradient(
         objective = policy_objective(tokens, loss, totals)
         objective.loss.backward()  # type: ignore[no-untyped-call]
         names = objective.names
+        if columns.fresh:
+            columns.old[columns.rows.places(micro.row)] = tokens.old_log_prob.cpu()
         shares.append(torch.stack([objective.loss.detach(), objective.policy_loss, *objective.shares]))
+    if columns.fresh:
+        found = torch.zeros_like(old)
+        found[places] = columns.old
+        old.copy_(scorer.ranks.total(found))
     measured = _added(shares, names, scorer.ranks)
     if not math.isfinite(measured["loss"]):
         raise LearnerError(f"the loss is {measured['loss']}, want a finite number; a smaller learning_rate may help")
@@ -262,7 +306,6 @@ def _token_batch(scorer: Scorer, columns: Columns, micro: MicroBatch, entropy: E
         return None if column is None else on_device(column[at], device)
 
     constant = {
-        "old_log_prob": on_device(columns.old[at], device),
         "token_row": on_device(micro.token_row, device),
         "advantage": on_device(columns.advantage[micro.row], device),
         "row_group": on_device(columns.group[micro.row], device),
@@ -272,6 +315,7 @@ def _token_batch(scorer: Scorer, columns: Columns, micro: MicroBatch, entropy: E
     logprob, spread = scorer.score(columns.rows, micro, entropy)
     return TokenBatch(
         log_prob=logprob,
+        old_log_prob=logprob.detach() if columns.fresh else on_device(columns.old[at], device),
         **constant,
         reference_log_prob=reference,
         entropy=spread,

@@ -25,7 +25,7 @@ CASES: dict[str, tuple[bool, dict[str, Any]]] = {
     "full tied": (True, {"beta": 0.05}),
     "full untied": (False, {"beta": 0.05, "gradient_checkpointing": True}),
     "lora tied": (True, {"beta": 0.05, **LORA}),
-    "lora untied": (False, {"beta": 0.05, **LORA}),
+    "lora untied": (False, {"beta": 0.05, "minibatches": 1, **LORA}),
 }
 """Whether head and embeddings are one tensor, and leaves of the spec."""
 
@@ -41,7 +41,7 @@ def written(folder: Path, *cases: str) -> Path:
         base = scratch_folder(folder / case / "base")
         if not tied:
             untie(base)
-        spec = job_spec(**leaves, microbatch_tokens=64, minibatches=2, learning_rate=STEP)
+        spec = job_spec(**{"microbatch_tokens": 64, "minibatches": 2, "learning_rate": STEP, **leaves})
         (folder / case / "spec.json").write_text(spec.model_dump_json())
     return folder
 

@@ -51,12 +51,14 @@ def test_what_no_rounding_does_is_an_error(kl: float, dtype: str) -> None:
         disagreement(kl, dtype)  # type: ignore[arg-type]
 
 
-def test_a_batch_of_an_engine_with_other_weights_trains_nothing(base: Path) -> None:
-    learner = Learner(job_spec(), base)
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_a_batch_of_an_engine_with_other_weights_trains_nothing(base: Path, minibatches: int) -> None:
+    learner = Learner(job_spec(minibatches=minibatches), base)
     before = weights_of(learner.model)
     with pytest.raises(MismatchError, match="nats a token"):
         learner.train_batch(shifted(learner, 2.0), 0)
     assert same_bits(weights_of(learner.model), before)
+    assert all(weight.grad is None for weight in learner.model.parameters())
 
 
 def test_the_current_mismatch_is_that_of_rows_which_this_version_sampled_alone(base: Path) -> None:

@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from services.trainer.learner.learner import STEP_METRICS, Learner
 from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.policy import load_policy
 from services.trainer.learner.rows import Row
+from services.trainer.learner.token_rows import TokenRows
 from services.trainer.learner.update import accumulate_gradient, columns_of, loss_config, minibatch_rows, token_mask
 
 
@@ -112,6 +114,42 @@ def test_the_first_gradient_is_the_policy_gradient_of_plain_forwards(base: Path)
     assert metrics["policy_loss"] == pytest.approx(-float(advantage.mean()), abs=1e-5)  # every ratio is 1
     assert metrics["clip_fraction"] == 0.0
     assert metrics["policy_kl"] == pytest.approx(0.0, abs=1e-6)
+
+
+ONE_STEP = {"minibatches": 1, "microbatch_tokens": 64}
+
+
+@pytest.mark.parametrize(
+    ("extra", "passes"),
+    [
+        ({}, 1),
+        ({"beta": 0.05}, 2),  # the reference's is another model's
+        ({"minibatches": 2}, 2),
+        ({"num_iterations": 2}, 3),
+        ({"top_entropy_quantile": 0.5}, 2),  # which tokens train is known after a pass over all
+        ({"tuner_type": "lora", "lora_dropout": 0.1}, 2),  # the gradient's pass is another distribution
+        ({"importance_sampling_level": "sequence"}, 1),
+    ],
+)
+def test_old_log_probabilities_have_a_pass_of_their_own_only_where_they_differ_from_the_current_ones(
+    base: Path, extra: dict[str, Any], passes: int
+) -> None:
+    learner = Learner(job_spec(**{**ONE_STEP, **extra}), base)
+    seen: list[int] = []
+    for model in (learner.model, *([learner._reference.model] if learner._reference else [])):
+        model.get_input_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].numel()))
+    once = sum(micro.forward_tokens for micro in TokenRows([one.turn for one in random_rows(8)]).plan(64))
+    learner.train_batch(random_rows(8), 0)
+    assert sum(seen) == pytest.approx(passes * once, rel=0.3)  # minibatches are padded otherwise
+
+
+def test_a_batch_of_one_step_reports_what_a_pass_before_it_finds(base: Path) -> None:
+    rows = [*random_rows(8, repeats=2), *(replace(one, advantage=0.0) for one in random_rows(3, seed=1))]
+    learner = Learner(job_spec(**ONE_STEP), base)
+    before = learner.mismatch(rows)
+    metrics = learner.train_batch(rows, 0)
+    assert {name: metrics[name] for name in before} == pytest.approx(before, rel=1e-5)
+    assert metrics["policy_kl"] == 0.0
 
 
 def test_rollout_weights_scale_the_policy_gradient(base: Path) -> None:
