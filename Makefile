@@ -46,8 +46,9 @@ ifeq ($(ENGINE),vllm)
 ENGINE_INSTALLED := install-vllm
 endif
 
-demo: install $(ENGINE_INSTALLED) ## train the default job; results in runs/demo (SEED=0, ENGINE=vllm|transformers)
+demo: install $(ENGINE_INSTALLED) ## train the default job and say where it stands; results in runs/demo (SEED=0, ENGINE=vllm|transformers)
 	$(BIN)/gigpo train examples/default.yaml --name demo --seed $(SEED) --engine $(ENGINE)
+	$(BIN)/python -m benchmarks.learning.standing runs/demo*
 
 test: install install-vllm install-openenv install-servers check unit integration e2e ## the whole gate
 

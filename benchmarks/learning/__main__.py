@@ -15,12 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
 import yaml
 
+from benchmarks.advantages import processor_name
 from benchmarks.learning.cells import cell_folder, learned, made_spec, table
 
 EXAMPLE = Path("examples/default.yaml")
@@ -59,7 +62,10 @@ def main() -> None:
             print(table(rows[-1:]).splitlines()[1], flush=True)
     print(table(rows))
     if options.json:
-        options.json.write_text(json.dumps({"panel": options.panel, "runs": rows}, indent=1) + "\n")
+        rows.sort(key=lambda row: (row["estimator"], row["seed"]))
+        command = shlex.join(["python", "-m", "benchmarks.learning", *sys.argv[1:]])
+        report = {"command": command, "machine": processor_name(), "panel": options.panel, "runs": rows}
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

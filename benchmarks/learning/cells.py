@@ -59,6 +59,7 @@ def learned(spec: JobSpec, folder: Path) -> dict[str, Any]:
         "seed": spec.training.seed,
         "success": after["success"],
         "standard_error": after["standard_error"],
+        "panel": after["panel"],
         "training_success": fmean(row["success"] for row in run.curve[-10:]),
         "env_steps": position.env_steps,
         "tokens": position.tokens,

@@ -88,7 +88,8 @@ def with_flags(document: Mapping[str, JsonValue], values: Mapping[str, str]) -> 
         for source in ("scratch", "warmstart", "model_revision"):
             model.pop(source, None)
     if "advantage_estimator" in values and isinstance(algorithm := changed.get("algorithm"), dict):
-        changed["algorithm"] = keys_of_estimator(values["advantage_estimator"], algorithm)
+        estimator = _scalar("advantage_estimator", values["advantage_estimator"])
+        changed["algorithm"] = keys_of_estimator(str(estimator), algorithm)
     for name, value in values.items():
         if name == DATASET:
             _put_dataset(changed, value)

@@ -33,7 +33,14 @@ from services.env.environments.splits import held_out
 Cell = tuple[int, int]
 """Column and row, from the north-west corner."""
 
-ITEMS = ("apple", "bread", "cup", "plate", "book", "pen", "key", "lamp", "soap", "towel", "shirt", "phone")
+ITEMS = (
+    *("apple", "bread", "cup", "plate", "book", "pen", "key", "lamp", "soap", "towel", "shirt", "phone"),
+    *("pear", "plum", "lemon", "carrot", "onion", "egg", "cheese", "butter", "honey", "salt", "fork", "knife"),
+    *("spoon", "bowl", "pan", "jug", "glass", "bottle", "candle", "clock", "mirror", "vase", "brush", "comb"),
+    *("hat", "glove", "scarf", "sock", "shoe", "belt", "ring", "coin", "ball", "doll", "kite", "drum"),
+)
+COMMON_ITEMS = 12
+"""Of `ITEMS`, that tasks use where nobody says."""
 FURNITURE = (
     *("fridge", "cabinet", "drawer", "box", "table", "desk"),
     *("shelf", "bed", "sofa", "counter", "sink", "stove"),
@@ -61,6 +68,9 @@ class GridKwargs(EnvironmentKwargs):
         (0, 1, 2, 3), description="Number of wall cells; one of these is drawn for each task."
     )
     items: int = Field(1, ge=1, le=len(ITEMS), description="Things that can be taken; one is the task's.")
+    names: int = Field(
+        COMMON_ITEMS, ge=1, le=len(ITEMS), description="Names that items are drawn from: the first so many of all."
+    )
     goal: Literal["furniture", "corner"] = Field(
         "furniture", description="Where the item goes: furniture that is seen, or a corner that only the task names."
     )
@@ -73,6 +83,8 @@ class GridKwargs(EnvironmentKwargs):
 
     @model_validator(mode="after")
     def _room_for_all(self) -> Self:
+        if self.items > self.names:
+            raise ValueError(f"items: want at most names = {self.names}, got {self.items}")
         if self.goal == "corner" and max(self.walls) > min(self.size) ** 2 - 4:
             raise ValueError(f"walls: want at most {min(self.size) ** 2 - 4} beside the corners, got {self.walls}")
         free = min(self.size) ** 2 - max(self.walls)
@@ -170,7 +182,7 @@ def draw_world(rng: random.Random, kwargs: GridKwargs, *, test: bool) -> World:
     """A start state, solvable: everything can be reached, and the task's pair belongs to the split."""
     corners = kwargs.goal == "corner"
     for _ in range(MAX_DRAWS):
-        items = rng.sample(ITEMS, kwargs.items)
+        items = rng.sample(ITEMS[: kwargs.names], kwargs.items)
         goals = list(CORNERS) if corners else rng.sample(FURNITURE, kwargs.furniture)
         item, goal = rng.choice(items), rng.choice(goals)
         if is_held_out(item, goal) != test:

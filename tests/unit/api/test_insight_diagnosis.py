@@ -58,7 +58,7 @@ def measured(success: float, error: float = 0.02, **more: float) -> dict[str, fl
 
 
 @pytest.mark.parametrize("batches_done", [0, 1, 5, 20, 45, 80, 140, 220])
-def test_the_default_job_has_no_finding_at_any_time(batches_done: int) -> None:
+def test_a_healthy_job_has_no_finding_at_any_time(batches_done: int) -> None:
     evaluations = HEALTHY["evaluations"] if batches_done == 220 else {"before": HEALTHY["evaluations"]["before"]}
     evidence = Evidence(
         spec=HEALTHY["spec"], metrics=HEALTHY["metrics"][:batches_done], evaluations=evaluations, **HEALTHY["ledger"]

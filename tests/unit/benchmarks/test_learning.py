@@ -13,6 +13,7 @@ import yaml
 from benchmarks.learning.cells import cell_folder, interval, learned, made_spec, table
 from benchmarks.learning.run import Run
 from services.contracts import ids
+from services.contracts.algorithm import keys_of_estimator
 from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec, parse_spec
 from services.env.environments.grid import Grid, GridKwargs
@@ -32,7 +33,8 @@ def document(**algorithm: Any) -> dict[str, Any]:
     found["training"].update(total_batches=BATCHES, minibatches=1)
     found["evaluation"] = {"eval_episodes": 3}
     found["checkpoint"] = {"checkpoint_every": 1}
-    found["algorithm"].update(algorithm)
+    estimator = algorithm.get("advantage_estimator", "gigpo")
+    found["algorithm"] = {**keys_of_estimator(estimator, found["algorithm"]), **algorithm}
     return dict(found)
 
 

@@ -7,6 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from services.env.environments.grid import (
+    COMMON_ITEMS,
+    CORNERS,
     DIRECTIONS,
     FURNITURE,
     ITEMS,
@@ -108,6 +110,25 @@ def test_splits_pair_items_and_furniture_apart_and_one_pair_in_six_is_held_out()
         drawn = {(world.item, world.goal) for world in (started(seed, split)._world for seed in range(500))}
         assert {pairs[pair] for pair in drawn} == {expected}
     assert {item for item, _ in (pair for pair, out in pairs.items() if out)} == set(ITEMS)
+
+
+@pytest.mark.parametrize(("asked", "names"), [({}, COMMON_ITEMS), ({"names": 1}, 1), ({"names": 48}, 48)], ids=str)
+def test_items_are_drawn_from_as_many_names_as_are_asked_for(asked, names):
+    drawn = {started(seed, split, **asked)._world.item for seed in range(1000) for split in ("train", "test")}
+    assert drawn == set(ITEMS[:names])
+
+
+def test_more_items_than_names_are_refused():
+    assert started(0, items=3, names=3)
+    with pytest.raises(ValidationError, match="items: want at most names = 2, got 3"):
+        GridKwargs(items=3, names=2)
+
+
+def test_each_corner_has_held_out_items_and_each_kind_of_pair_is_trained_on():
+    out = {corner: [item for item in ITEMS if is_held_out(item, corner)] for corner in CORNERS}
+    assert {len(items) for items in out.values()} == {len(ITEMS) // 6}
+    assert len(ITEMS) == len(set(ITEMS))
+    assert not set(ITEMS) & set(FURNITURE)
 
 
 def test_one_seed_names_one_task_and_the_splits_differ():
