@@ -235,6 +235,8 @@ class Admission:
             of_rewards = refusal.startswith("reward_funcs: ")
             field = "rewards.reward_funcs" if of_rewards else "environment.environment_kwargs"
             raise bad_spec([(field, refusal.removeprefix("reward_funcs: "))])
+        if spec.rollout.guided_decoding is not None and not opening.names_actions:
+            raise bad_spec([("rollout.guided_decoding", unguided(environment.id))])
         if opening.tools_json:
             environment = environment.model_copy(update={"tools": json.loads(opening.tools_json)})
         if spec.model.scratch and not environment.vocabulary:
@@ -346,6 +348,11 @@ class Admission:
         if stored:
             self._wake()
         return answer
+
+
+def unguided(environment: str) -> str:
+    """Why nobody can be guided in an environment."""
+    return f"admissible_actions wants an environment that names them in its observations, {environment} names none"
 
 
 def _stored_environment(job: JobRow) -> EnvironmentInfo:
