@@ -1,9 +1,10 @@
 """Plans micro-batches: which sequences the model processes together, and how their tokens map back to the rows.
 
 A row is one turn: a response behind everything before it. Turns of one conversation share their past, so one forward
-pass over its whole sequence gives the log-probabilities of all of them. Rows with the same prompt and the same response
-have the same log-probabilities: one of them is forwarded, all get the result, and gradients add up in the gather. Both
-are exact, and the second saves half to two thirds of the forward work in small environments whose states recur.
+pass over its whole sequence gives the log-probabilities of all of them. Rows with the same prompt, the same response
+and the same choice of tokens have the same log-probabilities: one of them is forwarded, all get the result, and
+gradients add up in the gather. Both are exact, and the second saves half to two thirds of the forward work in small
+environments whose states recur.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import torch
 from torch import Tensor
 
 from gigpo_core.errors import ConfigError, ShapeError
-from gigpo_core.turns import Turn
+from gigpo_core.turns import Allowed, Turn
 
 Layout = Literal["packed", "padded"]
-Span = tuple[int, int]
+Span = tuple[int, int, Allowed]
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,17 @@ class _Sequence:
     ids: tuple[int, ...]
     """As far as the last response."""
     spans: dict[Span, list[int]] = field(default_factory=dict)
-    """Responses by place -> the rows that have them, ascending."""
+    """Responses by place and by what was allowed -> the rows that have them, ascending."""
 
     @property
     def rows(self) -> list[int]:
         return [row for rows in self.spans.values() for row in rows]
 
     @property
-    def order(self) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    def order(self) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[Span, ...]]:
         """Longest first, then by the first prompt, then by the rest."""
         first = next(iter(self.spans))[0]
-        return -len(self.ids), self.ids[:first], self.ids[first:]
+        return -len(self.ids), self.ids[:first], self.ids[first:], tuple(self.spans)
 
 
 def plan_micro_batches(
@@ -131,7 +132,7 @@ def _sequences(turns: Sequence[Turn]) -> list[_Sequence]:
     found: dict[tuple[tuple[int, ...], tuple[Span, ...]], _Sequence] = {}
     for rows in sharing.values():
         spans = sorted({turns[row][1:] for row in rows})
-        ids = turns[rows[0]].ids[: max(stop for _, stop in spans)]
+        ids = turns[rows[0]].ids[: max(stop for _, stop, _ in spans)]
         sequence = found.setdefault((ids, tuple(spans)), _Sequence(ids, {span: [] for span in spans}))
         for row in rows:
             sequence.spans[turns[row][1:]].append(row)
@@ -211,7 +212,7 @@ def _micro_batch(sequences: list[_Sequence], forward_tokens: int) -> MicroBatch:
     spans = [(place, span, rows) for place, one in enumerate(sequences) for span, rows in one.spans.items()]
     served = sorted((row, number) for number, (_, _, rows) in enumerate(spans) for row in rows)
     row_span = torch.tensor([number for _, number in served], dtype=torch.int64)
-    length = torch.tensor([stop - start for _, (start, stop), _ in spans], dtype=torch.int64)
+    length = torch.tensor([stop - start for _, (start, stop, _), _ in spans], dtype=torch.int64)
     begin = torch.cumsum(length, 0) - length
     row_length = length[row_span]
     token_row = torch.repeat_interleave(torch.arange(len(served)), row_length)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+Allowed = tuple[tuple[int, ...], ...]
+"""For each response token the ids that it could have been, ascending, its own among them; empty: any token at all."""
+
 
 class Turn(NamedTuple):
     """A response within its sequence: ids[start:stop], behind the prompt ids[:start]."""
@@ -13,6 +16,8 @@ class Turn(NamedTuple):
     """One object for all turns of a conversation: that is how they are known to share a forward pass."""
     start: int
     stop: int
+    allowed: Allowed = ()
+    """Where what could be said was restricted: the distribution is over these alone."""
 
     @property
     def prompt(self) -> tuple[int, ...]:

@@ -55,6 +55,9 @@ class Rollout(Section):
     """Sampling temperature, of training and evaluations."""
     max_completion_length: int = Field(512, ge=1)
     """Longest response, tokens."""
+    guided_decoding: Literal["admissible_actions"] | None = None
+    """Which replies the policy chooses among: those that say one of the `admissible_actions` of its state, in the form
+    of `prompt_form`, with probabilities renormalised over them in sampling and in the loss; null: all texts."""
     max_staleness: int = Field(1, ge=0)
     """Policy versions that may lie between sampling and training; 0 is strictly on-policy."""
     batch_order: Literal["cursor", "arrival"] = "cursor"
@@ -297,6 +300,22 @@ class JobSpec(Section):
             )
         if not gym and environment.max_turns != 1:
             raise ValueError(f"max_turns: want 1 with use_gym_env: false, got {environment.max_turns}")
+        return self
+
+    @model_validator(mode="after")
+    def _guided_decoding_has_actions(self) -> JobSpec:
+        if self.rollout.guided_decoding is None:
+            return self
+        if not self.environment.use_gym_env:
+            raise ValueError(
+                "guided_decoding: want use_gym_env: true with admissible_actions (answers to prompts are no list), "
+                "got use_gym_env: false"
+            )
+        if "speculative_config" in self.inference.vllm_engine_kwargs:
+            raise ValueError(
+                "guided_decoding: want no speculative_config in vllm_engine_kwargs with it, because vLLM does not "
+                "restrict what it speculates on; got one"
+            )
         return self
 
     @model_validator(mode="after")

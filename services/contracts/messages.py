@@ -75,6 +75,9 @@ class Step(SampledTokens, frozen=True, kw_only=True):
     """The policy saw the step before, prompt and response, in front of this prompt: a conversation goes on."""
     action_key: bytes = b""
     """16 bytes, digest of the action that the environment executed; empty: of `action`."""
+    choices: bytes = b""
+    """int32 little-endian: places in the episode's `replies` of those of which the response had to be one; empty: it
+    could be any."""
 
 
 class Episode(Message, frozen=True, kw_only=True):
@@ -104,6 +107,8 @@ class Episode(Message, frozen=True, kw_only=True):
     """Tokens of other language models that scoring it has cost."""
     crashes: int = 0
     """Attempts of its group before this one that failed on what the policy did: an episode crashed its environment."""
+    replies: list[bytes] = []
+    """What its steps' `choices` name, each once: int32 little-endian, the stop token included."""
 
 
 STEP_GROUP_BINS = (1, 2, 4, 8, 16)

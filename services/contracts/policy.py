@@ -45,6 +45,8 @@ class PolicyManifest(BaseModel):
     """A prompt's tokens and log-probabilities may not depend on the prompts that it meets in the engine."""
     adapter_rank: int = Field(0, ge=0)
     """Rank of the LoRA adapter that `path` holds in peft's format; 0: it holds the whole model's weights."""
+    guided: bool = False
+    """Prompts may have choices: the engine samples among these alone."""
     vllm: VllmOptions = VllmOptions()
     """How a vLLM server is started for it."""
     probe: PolicyProbe | None = None
@@ -52,7 +54,7 @@ class PolicyManifest(BaseModel):
 
     def same_start(self, other: PolicyManifest) -> bool:
         """Whether one engine, once started, can serve both versions."""
-        fields = ("base_sha", "torch_dtype", "max_model_len", "deterministic", "adapter_rank", "vllm")
+        fields = ("base_sha", "torch_dtype", "max_model_len", "deterministic", "adapter_rank", "guided", "vllm")
         return all(getattr(self, name) == getattr(other, name) for name in fields)
 
 

@@ -25,6 +25,9 @@ class Prompt(msgspec.Struct, frozen=True):
     """int32 little-endian [P], P >= 1."""
     seed: int
     """[0, 2**31): equal prompts with equal seeds under equal weights get equal responses."""
+    choices: tuple[bytes, ...] = ()
+    """Replies of which the response must be one, int32 little-endian each, its stop token included; empty: any reply.
+    Probabilities are then among the tokens that go on one of them."""
 
 
 class SampledTokens(msgspec.Struct, frozen=True):
@@ -36,7 +39,8 @@ class SampledTokens(msgspec.Struct, frozen=True):
     response_ids: bytes
     """int32 little-endian [R], the stop token included."""
     logprobs: bytes
-    """float32 little-endian [R], natural logarithm under the distribution that was sampled (temperature applied)."""
+    """float32 little-endian [R], natural logarithm under the distribution that was sampled: temperature and
+    choices applied."""
     versions: bytes
     """int32 little-endian [R], policy version whose weights sampled each token."""
     finish_reason: str = "stop"

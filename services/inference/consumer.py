@@ -200,6 +200,8 @@ def request_in(payload: bytes) -> GenerateRequest:
     for item in request.items:
         if len(item.prompt_ids) % 4:
             raise ContractError(f"prompt_ids: want int32 numbers, got {len(item.prompt_ids)} bytes")
+        if any(not choice or len(choice) % 4 for choice in item.choices):
+            raise ContractError("choices: want int32 numbers, at least one in each")
         if not 0 <= item.seed < 2**31:
             raise ContractError(f"seed: want one in [0, 2**31), got {item.seed}")
     return request

@@ -154,6 +154,7 @@ def _why_not(prompt: Prompt, model: LoadedModel) -> str:
         return "the prompt is empty"
     if len(ids) >= model.max_model_len:
         return f"the prompt has {len(ids)} tokens, the model's length is {model.max_model_len} with the response"
+    ids += [one for choice in prompt.choices for one in unpack_int32(choice)]
     if not 0 <= min(ids) <= max(ids) < model.vocabulary:
         return f"a token id lies outside the vocabulary of {model.vocabulary}"
     return ""

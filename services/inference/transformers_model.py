@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.attention import attention_for
+from services.contracts.guidance import Guide
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
 from services.inference.engine import EngineFailed, UpdateRejected
@@ -77,8 +78,7 @@ class LoadedModel:
 
     @torch.inference_mode()
     def _together(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[SampledTokens]:
-        rows = [unpack_int32(prompt.prompt_ids) for prompt in prompts]
-        batch = _Batch(rows, [prompt.seed for prompt in prompts], sampling, self.max_model_len, self._device)
+        batch = _Batch(prompts, sampling, self.max_model_len, self._device)
         position = {ids: index for index, ids in enumerate(dict.fromkeys(prompt.prompt_ids for prompt in prompts))}
         share = torch.tensor([position[prompt.prompt_ids] for prompt in prompts], device=self._device)  # [B]
 
@@ -96,12 +96,13 @@ class LoadedModel:
 class _Batch:
     """What B rows have sampled so far. A finished row goes on being computed, and what it gets is thrown away."""
 
-    def __init__(
-        self, prompts: list[list[int]], seeds: list[int], sampling: Sampling, max_model_len: int, device: torch.device
-    ) -> None:
+    def __init__(self, prompts: Sequence[Prompt], sampling: Sampling, max_model_len: int, device: torch.device) -> None:
         self._sampling, self._device = sampling, device
-        self._limits = [min(sampling.max_tokens, max_model_len - len(prompt)) for prompt in prompts]
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._limits = [min(sampling.max_tokens, max_model_len - len(prompt.prompt_ids) // 4) for prompt in prompts]
+        self._generators = [torch.Generator().manual_seed(prompt.seed) for prompt in prompts]
+        guides = {row: Guide(list(map(unpack_int32, one.choices))) for row, one in enumerate(prompts) if one.choices}
+        self._guides = guides
+        """Of the rows that have choices and go on."""
         self._ids: list[list[int]] = [[] for _ in prompts]
         self._logprobs: list[list[float]] = [[] for _ in prompts]
         self._reasons = [""] * len(prompts)
@@ -113,7 +114,7 @@ class _Batch:
     def take(self, logits: Tensor) -> Tensor:
         """Sample one token a row from logits [B, V]; the tokens, int64 [B]."""
         temperature = self._sampling.temperature
-        logprobs = torch.log_softmax(logits.double() / (temperature or 1.0), dim=1)
+        logprobs = torch.log_softmax(self._guided(logits.double() / (temperature or 1.0)), dim=1)
         if temperature == 0:
             tokens = logprobs.argmax(dim=1)
         else:
@@ -126,6 +127,18 @@ class _Batch:
             self._append(row, token, logprob)
         return tokens
 
+    def _guided(self, logits: Tensor) -> Tensor:
+        """-inf for what a row may not say."""
+        if not self._guides:
+            return logits
+        ids = {row: guide.allowed for row, guide in self._guides.items()}
+        rows = torch.tensor([row for row, allowed in ids.items() for _ in allowed], device=self._device)
+        allowed = torch.tensor([one for allowed in ids.values() for one in allowed], device=self._device)
+        masked = logits.clone()
+        masked[list(ids)] = -torch.inf
+        masked[rows, allowed] = logits[rows, allowed]
+        return masked
+
     def completions(self, version: int) -> list[SampledTokens]:
         return [
             SampledTokens(pack_int32(ids), pack_float32(logprobs), pack_int32(array("i", [version] * len(ids))), reason)
@@ -137,10 +150,14 @@ class _Batch:
             return
         self._ids[row].append(token)
         self._logprobs[row].append(logprob)
+        if row in self._guides:
+            self._guides[row].take(token)
         if token in self._sampling.stop_token_ids:
             self._reasons[row] = "stop"
         elif len(self._ids[row]) >= self._limits[row]:
             self._reasons[row] = "length"
+        if self._reasons[row]:
+            self._guides.pop(row, None)
 
 
 def _read(manifest: PolicyManifest) -> PreTrainedModel:

@@ -111,7 +111,7 @@ class VllmEngine:
                 "temperature": sampling.temperature,
                 "max_tokens": sampling.max_tokens,
                 "stop_token_ids": sampling.stop_token_ids,
-                "items": [(prompt.prompt_ids, prompt.seed) for prompt in prompts],
+                "items": [(prompt.prompt_ids, prompt.seed, prompt.choices) for prompt in prompts],
                 "adapter": adapter,
             }
         )

@@ -12,6 +12,8 @@ from pydantic import JsonValue
 from services.contracts.policy import PolicyManifest
 
 PLUGINS = "gigpo_weights,gigpo_batch"
+GUIDANCE = "gigpo_vllm.choices:Choices"
+"""Logits processor of prompts with choices."""
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 MIN_BATCHED_TOKENS = 4_096
 """Prompt tokens of one engine step; a CPU gains nothing from more, and the warm-up pass grows with it."""
@@ -67,6 +69,8 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
     flags |= {flag: str(value) for flag, value in sizes.items() if value not in (None, 1)}
     if not options.vllm_enable_prefix_caching:
         switches.append("--no-enable-prefix-caching")
+    if manifest.guided:
+        flags["--logits-processors"] = GUIDANCE
     if manifest.adapter_rank:
         switches.append("--enable-lora")
         flags["--max-lora-rank"] = str(next(rank for rank in LORA_RANKS if rank >= manifest.adapter_rank))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.sampling import SampledTokens
-from services.rollout.errors import NoAdmissibleActions
+from services.rollout.errors import InferenceFault, NoAdmissibleActions
 from services.rollout.ports import Ask, Inference
 from services.rollout.reply_format import ReplyReader
 from services.rollout.tokens import PolicyTokens
@@ -31,7 +31,13 @@ class PolicyActor:
 
     async def respond(self, ask: Ask, admissible_actions: tuple[str, ...]) -> SampledTokens:
         """What a replica sampled. Raises InferenceFault."""
-        return await self._inference.generate(ask)
+        sampled = await self._inference.generate(ask)
+        if ask.item.choices and sampled.response_ids not in ask.item.choices:
+            raise InferenceFault(
+                f"want one of the {len(ask.item.choices)} replies that guided_decoding allows, got another one; is the "
+                "inference service of an earlier release?"
+            )
+        return sampled
 
 
 class RandomActor:
@@ -48,9 +54,14 @@ class RandomActor:
         if not admissible_actions:
             raise NoAdmissibleActions("actor random: the environment names no admissible actions")
         action = chosen_action(admissible_actions, ask.item.seed)
-        response = self._tokens.encode_said(lambda quote: self._reader.reply(action, quote))
+        response = encoded_action(action, self._tokens, self._reader)
         length = len(response) // 4
         return SampledTokens(response, pack_float32([0.0] * length), pack_int32([NO_VERSION] * length), "stop")
+
+
+def encoded_action(action: str, tokens: PolicyTokens, reader: ReplyReader) -> bytes:
+    """The reply that says an action, the stop token included: int32 little-endian [R]."""
+    return tokens.encode_said(lambda quote: reader.reply(action, quote))
 
 
 def chosen_action(admissible_actions: tuple[str, ...], seed: int) -> str:

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from services.contracts import ids
+from services.contracts.arrays import pack_int32
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup, Step
 from services.contracts.observation import KeyedObservation
 from services.contracts.sampling import SampledTokens
@@ -62,6 +63,8 @@ class EpisodePlay:
         self._playbook, self._seat, self._actor, self._onlooker = playbook, seat, actor, onlooker
         self._environments, self._worker = environments, worker
         self._steps: list[Step] = []
+        self._choices: dict[bytes, int] = {}
+        """Replies that the policy could give so far -> their places in the episode's."""
         self._history: deque[tuple[str, str]] = deque(maxlen=playbook.spec.environment.history_length)
         self._generate_s = self._env_s = 0.0
         self._step_seconds = STEP_SECONDS.labels(playbook.spec.environment.environment)
@@ -132,6 +135,7 @@ class EpisodePlay:
             ids.sampling_seed(seat.episode_id, index, seat.attempt.draw),
             # two jobs of one spec have the same group ids
             item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt.number}",
+            choices=self._playbook.choices(observation.admissible_actions),
         )
         job, group = self._playbook.job_id, seat.group
         ask = Ask(job, group.group_id, seat.episode_id, item, group.min_version, self._playbook.sampling)
@@ -188,6 +192,7 @@ class EpisodePlay:
     ) -> Step:
         """One step as it is stored: what was sampled, byte for byte, and the keys of the state it was sampled in."""
         worthless = (0.0,) * len(self._playbook.spec.rewards.reward_funcs)
+        choices = self._playbook.choices(observation.admissible_actions)
         return Step(
             step_index=index,
             prompt_ids=shown.ids,
@@ -201,6 +206,7 @@ class EpisodePlay:
             action_valid=outcome is not None and outcome.action_valid and projected.well_formed,
             rewards=outcome.rewards if outcome is not None else worthless,
             action_key=outcome.action_key if outcome is not None else b"",
+            choices=pack_int32(self._choices.setdefault(reply, len(self._choices)) for reply in choices),
         )
 
     def _episode(self, first: KeyedObservation, last: Outcome | None, terminated: bool) -> Episode:
@@ -223,4 +229,5 @@ class EpisodePlay:
             context_overflows=self._dialogue.overflows,
             judge_tokens=self._judge_tokens,
             crashes=seat.attempt.draw - 1,
+            replies=list(self._choices),
         )

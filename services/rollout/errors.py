@@ -47,7 +47,19 @@ class PromptTooLong(AttemptFailed):
 
 
 class NoAdmissibleActions(AttemptFailed):
-    """The random actor plays, and the environment does not say which actions are admissible."""
+    """Somebody chooses among the admissible actions, and the environment does not say which these are."""
+
+    reason = DropReason.UNPLAYABLE
+
+
+class ReplyTooLong(AttemptFailed):
+    """The reply that says an admissible action is longer than a response may be."""
+
+    reason = DropReason.UNPLAYABLE
+
+
+class UnsayableAction(AttemptFailed):
+    """The policy's tokenizer has no words for an admissible action."""
 
     reason = DropReason.UNPLAYABLE
 

@@ -19,6 +19,7 @@ from services.contracts.stored_spec import read_spec
 from services.contracts.templates import plain_words, reply_tags
 from services.rollout.conversation import Budget, Conversation, Dialogue, SeparateSteps, TurnWriter
 from services.rollout.errors import AttemptFailed, JobNotReady, TokenizerError
+from services.rollout.guided import GuidedReplies
 from services.rollout.prompts import PromptWriter, Wording
 from services.rollout.reply_format import MAX_CALLS, CallReader, Projection, ReplyReader
 from services.rollout.templates import ChatOptions, ChatTemplate, SceneTemplate
@@ -43,6 +44,12 @@ class Playbook:
     """That the policy may call; empty: its replies are no calls."""
     projection: ReplyReader
     sampling: Sampling
+    guided: GuidedReplies | None = None
+    """The replies of which a response must be one; None: it may be any."""
+
+    def choices(self, admissible_actions: tuple[str, ...]) -> tuple[bytes, ...]:
+        """The replies that the policy chooses among in a state; empty: it may say anything. Raises AttemptFailed."""
+        return self.guided.of(admissible_actions) if self.guided is not None else ()
 
     def dialogue(self) -> Dialogue:
         """For one episode."""
@@ -90,6 +97,8 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
     if wanted.interaction == "conversation":
         turn = SceneTemplate(template, form, environment.templates, turn=True)
         turns = TurnWriter(turn, chat, tokens, wanted.max_prompt_tokens)
+    projection = _reader(chat, tools) if tools else Projection(reply_tags(template, form, environment.templates))
+    longest = spec.rollout.max_completion_length
     return Playbook(
         job_id=job_id,
         spec=spec,
@@ -102,8 +111,9 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
         ),
         turns=turns,
         tools=tools,
-        projection=_reader(chat, tools) if tools else Projection(reply_tags(template, form, environment.templates)),
-        sampling=Sampling(spec.rollout.temperature, spec.rollout.max_completion_length, tokens.stop_ids),
+        projection=projection,
+        sampling=Sampling(spec.rollout.temperature, longest, tokens.stop_ids),
+        guided=GuidedReplies(tokens, projection, longest) if spec.rollout.guided_decoding is not None else None,
     )
 
 

@@ -30,11 +30,12 @@ OF_THE_RUN = {"failed_attempts"}
 class Platform:
     """One folder with a stack of its own, and the command run in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **rollout: object) -> None:
         self.folder = folder
         document = yaml.safe_load((ROOT / "examples/default.yaml").read_text())
         document["model"]["warmstart"].update(warmstart_rows=2_000, warmstart_steps=40, warmstart_max_invalid=1.0)
         document["rollout"].update(groups_per_batch=4, num_generations=4, max_staleness=0, max_attempts=9)
+        document["rollout"].update(rollout)
         document["training"].update(total_batches=BATCHES, minibatches=2)
         document["evaluation"] = {"eval_episodes": 16}
         document["inference"] = {"engine": "transformers", "deterministic": True}
@@ -72,7 +73,7 @@ class Platform:
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
-    platform = Platform(tmp_path)
+    platform = Platform(tmp_path, guided_decoding="admissible_actions")  # what a step could say is replayed too
     platform.run("up", "--detach")
     try:
         yield platform
@@ -94,6 +95,8 @@ def test_a_run_through_kills_is_equal_to_the_bit_to_one_that_nothing_struck(plat
     assert sum(row["failed_attempts"] for row in platform.metrics(struck)) > 0
     assert learned(platform.metrics(struck)) == learned(platform.metrics(quiet))
     assert platform.weights(struck) == platform.weights(quiet)
+    for row in platform.metrics(quiet):
+        assert (row["invalid_share"], row["mismatch_max"]) == (0.0, pytest.approx(0.0, abs=1e-5))
 
 
 def learned(rows: list[dict[str, float]]) -> list[dict[str, float]]:

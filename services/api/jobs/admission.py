@@ -251,6 +251,8 @@ class Admission:
             of_rewards = refusal.startswith("reward_funcs: ")
             field = "rewards.reward_funcs" if of_rewards else "environment.environment_kwargs"
             raise SpecError([(field, refusal.removeprefix("reward_funcs: "))])
+        if spec.rollout.guided_decoding is not None and not opening.names_actions:
+            raise SpecError([("rollout.guided_decoding", unguided(environment.id))])
         if opening.tools_json:
             environment = environment.model_copy(update={"tools": json.loads(opening.tools_json)})
         if spec.model.scratch and not environment.vocabulary:
@@ -371,6 +373,11 @@ class Admission:
 def _tried_kwargs(spec: JobSpec, environment: EnvironmentInfo) -> dict[str, object]:
     """What sessions are opened with for a try: with rows of kwargs, as the first one has it."""
     return environment.kwargs(spec, overrides=next(iter(spec.environment.environment_rows), None))
+
+
+def unguided(environment: str) -> str:
+    """Why nobody can be guided in an environment."""
+    return f"admissible_actions wants an environment that names them in its observations, {environment} names none"
 
 
 def _stored_environment(job: JobRow) -> EnvironmentInfo:

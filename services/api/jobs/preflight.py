@@ -25,6 +25,8 @@ class Opening(NamedTuple):
     warnings: tuple[str, ...] = ()
     tools_json: str = ""
     """A JSON array of the tools that its sessions have; empty: none."""
+    names_actions: bool = True
+    """False: its first observation names no admissible actions."""
     known: bool = True
     """False: the service is full or slow, and may answer otherwise soon."""
 
@@ -60,14 +62,14 @@ async def preflight(stub: env_pb2_grpc.EnvironmentServiceAsyncStub, wanted: Want
             return Opening(error.details())
         said = f"{error.code().name}: {error.details()}"
         return Opening(warnings=(f"{wanted.environment} could not be tried: {said}",), known=False)
-    warnings = tuple(opened.warnings)
+    warnings, names_actions = tuple(opened.warnings), bool(opened.observation.admissible_actions)
     try:
         if wanted.n > 1 and (difference := await _difference(stub, opened, wanted.turns, timeout_s)):
             warnings += (difference,)
         await stub.Close(env_pb2.CloseRequest(leases=opened.leases), timeout=timeout_s)
     except grpc.aio.AioRpcError:  # it was opened; the leases end by themselves
-        return Opening(warnings=warnings, tools_json=opened.tools_json, known=False)
-    return Opening(warnings=warnings, tools_json=opened.tools_json)
+        return Opening(None, warnings, opened.tools_json, names_actions, known=False)
+    return Opening(None, warnings, opened.tools_json, names_actions)
 
 
 async def _difference(

@@ -77,8 +77,8 @@ SHARED: tuple[Foreign, ...] = (
     synonym("max_model_len", "vllm_max_model_len"),
     *absent(NO_NUCLEUS, "top_p top_k min_p repetition_penalty generation_kwargs num_beams"),
     *absent("a reply ends at the model's own end tokens", "stop_words"),
-    *absent("the reply is text that the environment reads; wanted forms are rewarded, not forced (reward_funcs:"
-            " format)",
+    *absent("a reply can be restricted to the environment's actions (--guided_decoding admissible_actions); other forms"
+            " are rewarded, not forced (reward_funcs: format)",
             "vllm_structured_outputs_regex structured_outputs_regex"),
     *absent("the reference policy stays the one that the job starts from",
             "sync_ref_model ref_model_mixup_alpha ref_model_sync_steps"),

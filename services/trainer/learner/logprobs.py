@@ -29,7 +29,8 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model seen as the distribution that was sampled from: softmax(logits / temperature)."""
+    """A model seen as the distribution that was sampled from: softmax(logits / temperature), over the tokens that a
+    row's turn allows where it is restricted."""
 
     model: PreTrainedModel
     temperature: float
@@ -72,8 +73,11 @@ class Scorer:
         length = rows.response_length[micro.span_row]
         first = micro.span_sequence * ids.shape[1] + rows.prompt_length[micro.span_row]
         target_at = on_device(spans(first, length), device)
+        allowed = rows.allowed(micro.span_row.tolist())
+        if allowed is not None:
+            allowed = on_device(allowed, device)
         micro = replace(micro, token_index=on_device(micro.token_index, device))
-        logprob, spread = self.policy(on_device(ids, device), target_at, entropy)
+        logprob, spread = self.policy(on_device(ids, device), target_at, entropy, allowed)
         return micro.gather(logprob), None if spread is None else micro.gather(spread)
 
     @cached_property

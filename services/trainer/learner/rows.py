@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gigpo_core import Turn
+from gigpo_core.turns import Allowed
 from services.contracts.arrays import unpack_float32, unpack_float64, unpack_int32
+from services.contracts.guidance import allowed_along
 from services.contracts.messages import Episode, ScoredGroup, Step
 from services.trainer.learner.errors import RowsError
 
@@ -48,14 +51,20 @@ def rows_of(episodes: Sequence[Episode], scored: ScoredGroup) -> list[Row]:
 
     Raises:
         RowsError: the scores are of another group or number of steps, an episode or step is there twice, a step holds
-            no tokens or arrays of different lengths, or a log-probability or advantage is not finite.
+            no tokens or arrays of different lengths, a log-probability or advantage is not finite, or a response is
+            none of those that it could be.
     """
     steps = _ordered_steps(episodes, scored.group_id)
     advantages = unpack_float64(scored.advantage)
     if len(advantages) != len(steps):
         raise RowsError(f"group {scored.group_id}: want {len(steps)} advantages, one per step, got {len(advantages)}")
-    named = zip(steps, turns_of([step for _, step in steps]), advantages, strict=True)
-    return [_row(name, step, turn, advantage, scored.group_id) for (name, step), turn, advantage in named]
+    turns = turns_of([step for _, step in steps])
+    rows = []
+    for (episode, step), turn, advantage in zip(steps, turns, advantages, strict=True):
+        name = f"episode {scored.group_id}/{episode.k} step {step.step_index}"
+        guided = turn._replace(allowed=_allowed(name, episode, step)) if step.choices else turn
+        rows.append(_row(name, step, guided, advantage, scored.group_id))
+    return rows
 
 
 def turns_of(steps: Sequence[Step]) -> list[Turn]:
@@ -96,13 +105,33 @@ def supervised_turns(episodes: Sequence[Episode]) -> list[Turn]:
     return turns
 
 
-def _ordered_steps(episodes: Sequence[Episode], group_id: str) -> list[tuple[str, Step]]:
+CACHED_CHOICES = 8_192
+"""States recur, and so do their replies."""
+
+
+@lru_cache(CACHED_CHOICES)
+def _along(choices: tuple[bytes, ...], response: bytes) -> Allowed | None:
+    return allowed_along([unpack_int32(choice) for choice in choices], unpack_int32(response))
+
+
+def _allowed(name: str, episode: Episode, step: Step) -> Allowed:
+    """What each token of a guided response could have been. Raises RowsError."""
+    places = unpack_int32(step.choices)
+    if not all(0 <= place < len(episode.replies) for place in places):
+        raise RowsError(f"{name}: want choices among {len(episode.replies)} replies, got {max(places, key=abs)}")
+    found = _along(tuple(episode.replies[place] for place in places), step.response_ids)
+    if found is None:
+        raise RowsError(f"{name}: want one of the {len(places)} replies that it could be, got another response")
+    return found
+
+
+def _ordered_steps(episodes: Sequence[Episode], group_id: str) -> list[tuple[Episode, Step]]:
     if strangers := [episode.episode_id for episode in episodes if episode.group_id != group_id]:
         raise RowsError(f"group {group_id}: episode {strangers[0]} belongs to another group")
-    placed = {(episode.k, step.step_index): step for episode in episodes for step in episode.steps}
+    placed = {(episode.k, step.step_index): (episode, step) for episode in episodes for step in episode.steps}
     if len(placed) != sum(len(episode.steps) for episode in episodes):
         raise RowsError(f"group {group_id}: an episode or a step occurs twice")
-    return [(f"episode {group_id}/{k} step {i}", placed[k, i]) for k, i in sorted(placed)]
+    return [placed[at] for at in sorted(placed)]
 
 
 def _row(name: str, step: Step, turn: Turn, advantage: float, group_id: str) -> Row:

@@ -5,6 +5,7 @@ Whoever shards the weights hooks into that forward: inside it they are whole, fo
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Literal
 
 import torch
@@ -21,8 +22,12 @@ HEAD_ELEMENTS = 1 << 28
 """Most logits held at once (1 GiB in float32); more are recomputed in the backward pass, part by part."""
 
 
+IMPOSSIBLE = -1e9
+"""Logit of a token that cannot be: its probability is 0, and unlike with -inf so is its part of the entropy."""
+
+
 class TemperedPolicy(nn.Module):
-    """softmax(logits / temperature) of a causal language model.
+    """softmax(logits / temperature) of a causal language model, over all tokens or over those that are allowed.
 
     Args:
         autocast: multiply in bfloat16, keep weights in float32.
@@ -46,16 +51,20 @@ class TemperedPolicy(nn.Module):
         self._temperature, self._autocast, self._head_elements = temperature, autocast, head_elements
         self._vocabulary = int(model.config.get_text_config().vocab_size)
 
-    def forward(self, ids: Tensor, target_at: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, ids: Tensor, target_at: Tensor, entropy: Entropy, allowed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """(log-probability, entropy in nats) float32 [T].
 
         Args:
             ids: int64 [B, L], padded on the right.
             target_at: int64 [T]: where in the flattened ids the tokens stand; none begins its sequence.
+            allowed: int64 [T, K], then -1: the ids that the distribution is over, the token's own among them; None:
+                over all.
         """
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self._autocast):
             hidden = self.parts.hidden(ids).flatten(0, 1).index_select(0, target_at - 1)
-            return self._head(hidden, ids.flatten().index_select(0, target_at), entropy)
+            return self._head(hidden, ids.flatten().index_select(0, target_at), allowed, entropy)
 
     def next_logits(self, ids: Tensor) -> Tensor:
         """float32 [B, V]: the model's own logits of the token that follows ids int64 [B, L]; no temperature."""
@@ -63,21 +72,32 @@ class TemperedPolicy(nn.Module):
             logits: Tensor = self.model(input_ids=ids, use_cache=False).logits[:, -1]
         return logits.float()
 
-    def _head(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
+    def _head(
+        self, hidden: Tensor, target: Tensor, allowed: Tensor | None, entropy: Entropy
+    ) -> tuple[Tensor, Tensor | None]:
         parts = -(-len(hidden) * self._vocabulary // self._head_elements)
         if parts <= 1:
-            return self._distribution(hidden, target, entropy)
+            return self._distribution(hidden, target, allowed, entropy)
+        choices = repeat(None, len(target.chunk(parts))) if allowed is None else allowed.chunk(parts)
         scored = [
             checkpoint(self._distribution, *part, entropy, use_reentrant=False)
-            for part in zip(hidden.chunk(parts), target.chunk(parts), strict=True)
+            for part in zip(hidden.chunk(parts), target.chunk(parts), choices, strict=True)
         ]
         logprob = torch.cat([part[0] for part in scored])
         return logprob, None if entropy == "skip" else torch.cat([part[1] for part in scored])
 
-    def _distribution(self, hidden: Tensor, target: Tensor, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
-        logits = self.parts.logits(hidden).float()
+    def _distribution(
+        self, hidden: Tensor, target: Tensor, allowed: Tensor | None, entropy: Entropy
+    ) -> tuple[Tensor, Tensor | None]:
+        logits = self.parts.logits(hidden)
+        if allowed is not None:
+            logits = logits.gather(1, allowed.clamp_min(0))
+            target = (allowed == target[:, None]).long().argmax(1)
+        logits = logits.float()
         if self._temperature != 1.0:  # else one more copy of all logits
             logits = logits / self._temperature
+        if allowed is not None:
+            logits = logits.masked_fill(allowed < 0, IMPOSSIBLE)
         everything = torch.log_softmax(logits, -1)
         logprob = everything.gather(1, target[:, None]).sum(1)  # no view: FSDP hooks into what comes out
         if entropy == "skip":

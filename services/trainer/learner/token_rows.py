@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gigpo_core import MicroBatch, Turn, plan_micro_batches
+from services.trainer.learner.errors import RowsError
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,11 @@ class TokenRows:
 
     @property
     def different(self) -> int:
-        """How many rows differ in prompt or response."""
+        """How many rows differ in prompt, response or what it could be."""
         numbers: dict[tuple[int, ...], int] = {}
         known = {id(turn.ids): turn.ids for turn in self.turns}
         number = {name: numbers.setdefault(ids, len(numbers)) for name, ids in known.items()}
-        return len({(number[id(turn.ids)], turn.start, turn.stop) for turn in self.turns})
+        return len({(number[id(turn.ids)], *turn[1:]) for turn in self.turns})
 
     @property
     def tokens(self) -> int:
@@ -74,6 +75,20 @@ class TokenRows:
         """int64: where the response tokens of these rows stand in this flat column, row after row."""
         first = (torch.cumsum(self.response_length, 0) - self.response_length)[rows]
         return spans(first, self.response_length[rows])
+
+    def allowed(self, rows: Sequence[int]) -> Tensor | None:
+        """int64 [T, K], ascending and then -1: what each response token of these rows could have been; None: any.
+
+        Raises:
+            RowsError: only some of the rows were restricted.
+        """
+        guided = [self.turns[row].allowed for row in rows]
+        if not any(guided):
+            return None
+        if not all(guided):
+            raise RowsError("want choices for every response or for none, got some responses without")
+        most = max(len(ids) for turn in guided for ids in turn)
+        return torch.tensor([[*ids, *(-1,) * (most - len(ids))] for turn in guided for ids in turn])
 
     def plan(self, token_budget: int, group: Tensor | None = None) -> list[MicroBatch]:
         """Micro-batches of sequences of like length, each different one once.

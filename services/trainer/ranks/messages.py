@@ -10,6 +10,7 @@ from dataclasses import replace
 import msgspec
 
 from gigpo_core import Turn
+from gigpo_core.turns import Allowed
 from services.trainer.learner.rows import Row
 
 _LENGTH = struct.Struct("<Q")
@@ -20,20 +21,34 @@ class Turns(msgspec.Struct, frozen=True):
     """Turns whose sequences travel once each, and are shared by the same turns on the other side."""
 
     sequences: list[tuple[int, ...]]
-    places: list[tuple[int, int, int]]
-    """Of each turn: the number of its sequence, start, stop."""
+    places: list[tuple[int, int, int, int]]
+    """Of each turn: the number of its sequence, start, stop, and the number of what it allows."""
+    allowed: list[Allowed]
+    """Each different one once."""
 
     @classmethod
     def of(cls, turns: Sequence[Turn]) -> Turns:
         """To send."""
         numbers: dict[int, int] = {}
-        places = [(numbers.setdefault(id(turn.ids), len(numbers)), turn.start, turn.stop) for turn in turns]
+        choices: dict[Allowed, int] = {}
+        places = [
+            (
+                numbers.setdefault(id(turn.ids), len(numbers)),
+                turn.start,
+                turn.stop,
+                choices.setdefault(turn.allowed, len(choices)),
+            )
+            for turn in turns
+        ]
         known = {id(turn.ids): turn.ids for turn in turns}
-        return cls([known[name] for name in numbers], places)
+        return cls([known[name] for name in numbers], places, list(choices))
 
     def unpacked(self) -> list[Turn]:
         """As they were."""
-        return [Turn(self.sequences[number], start, stop) for number, start, stop in self.places]
+        return [
+            Turn(self.sequences[number], start, stop, self.allowed[choice])
+            for number, start, stop, choice in self.places
+        ]
 
 
 class Rows(msgspec.Struct, frozen=True):

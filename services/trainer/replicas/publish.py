@@ -89,6 +89,7 @@ def _write(session: Session, version: int) -> PolicyManifest:
         torch_dtype=spec.model.torch_dtype,
         max_model_len=spec.max_model_len,
         deterministic=spec.inference.deterministic,
+        guided=spec.rollout.guided_decoding is not None,
         vllm=spec.inference.options,
         adapter_rank=spec.model.adapter_rank,
         probe=session.learner.probe(),

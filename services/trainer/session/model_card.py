@@ -93,7 +93,7 @@ def model_card(subject: Subject) -> str:
         version=version("gigpo-platform"),
         results=_results(subject.evaluations),
         template=_wording(subject.parts),
-        action=_action(tags),
+        action=_action(tags, guided=spec.rollout.guided_decoding is not None),
         snippet=_snippet(prompt, tags, spec),
         spec=json.dumps(_shown(spec), indent=2, ensure_ascii=False),
     )
@@ -169,10 +169,17 @@ def _wording(parts: Sequence[Subject]) -> str:
     return f"{said}. No chat template is put around it."
 
 
-def _action(tags: Sequence[str]) -> str:
-    if not tags:
-        return "The whole reply is the action."
-    return f"The action is what the last {' or '.join(f'<{tag}>...</{tag}>' for tag in tags)} of the reply encloses."
+def _action(tags: Sequence[str], *, guided: bool) -> str:
+    said = "The whole reply is the action."
+    if tags:
+        pairs = " or ".join(f"<{tag}>...</{tag}>" for tag in tags)
+        said = f"The action is what the last {pairs} of the reply encloses."
+    if guided:
+        said += (
+            " The policy was trained and evaluated with `guided_decoding`: it chose among the replies that say an "
+            "admissible action, and what it says without such a restriction was never looked at."
+        )
+    return said
 
 
 def _example_prompt(subject: Subject) -> str | None:

@@ -100,14 +100,28 @@ class Policies:
             files={file.name: hashlib.sha256(file.read_bytes()).hexdigest()},
             engine=engine,
             max_model_len=self.max_model_len,
+            guided=True,
             probe=probe_of(TemperedPolicy(self._load(number)), self.max_model_len),
         )
 
-    def logprobs(self, number: int, prompt: list[int], response: list[int], temperature: float) -> list[float]:
-        """log p(response token | what stands before it) under version `number`, by one forward pass."""
+    def logprobs(
+        self,
+        number: int,
+        prompt: list[int],
+        response: list[int],
+        temperature: float,
+        replies: list[list[int]] | None = None,
+    ) -> list[float]:
+        """log p(response token | what stands before it) under version `number`, by one forward pass.
+
+        `replies`: the response had to be one of them.
+        """
         model = self._load(number)
         with torch.inference_mode():
             logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+            for place, row in enumerate(logits if replies else ()):
+                others = [reply[place] for reply in replies or () if reply[:place] == response[:place]]
+                row[[token for token in range(len(row)) if token not in others]] = -torch.inf
         table = torch.log_softmax(logits / temperature, dim=1)
         return [float(table[row, token]) for row, token in enumerate(response)]
 

@@ -119,6 +119,51 @@ async def test_a_response_ends_where_the_model_ends(engine: Engine) -> None:
     assert completion.finish_reason == "length"
 
 
+def guided_prompts() -> list[tuple[list[int], list[list[int]]]]:
+    """Prompts and the replies that each may get; of every fourth any reply will do."""
+    replies = [[5, 9, 1], [5, 9, 7, 1], [5, 8, 1], [40, 41, 42, 43, 1], [6, 1], [1]]
+    return [
+        (prompt_ids(number, 4 + number % 9), replies[: 1 + number % 6] if number % 4 else []) for number in range(48)
+    ]
+
+
+@real_engines
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
+async def test_a_response_with_choices_is_one_of_them_with_renormalised_logprobs(
+    engine: Engine, policies: Policies, temperature: float
+) -> None:
+    prompts = guided_prompts()
+    sampling = Sampling(temperature, max_tokens=6, stop_token_ids=(1,))
+    found: dict[int, Outcome] = {}
+    batch = [Prompt(packed(ids), seed, tuple(map(packed, replies))) for seed, (ids, replies) in enumerate(prompts)]
+    async for outcomes in engine.generate(batch, sampling):
+        found |= dict(outcomes)
+    said: set[tuple[int, ...]] = set()
+    for index, (ids, replies) in enumerate(prompts):
+        outcome = found[index]
+        assert isinstance(outcome, SampledTokens)
+        response = unpack_int32(outcome.response_ids)
+        if replies:
+            assert response in replies
+            assert outcome.finish_reason == "stop"
+            said.add(tuple(response))
+        wanted = policies.logprobs(0, ids, response, temperature or 1.0, replies)
+        assert unpack_float32(outcome.logprobs) == pytest.approx(wanted, abs=1e-4 if engine.name == "vllm" else 1e-5)
+    assert len(said) == 6 or temperature == 0
+
+
+@real_engines
+async def test_choices_outside_the_vocabulary_are_refused_and_their_company_is_not(engine: Engine) -> None:
+    batch = [Prompt(packed(prompt_ids(1)), 0, (packed([5, 96]),)), Prompt(packed(prompt_ids(1)), 0, (packed([5, 1]),))]
+    found: dict[int, Outcome] = {}
+    async for outcomes in engine.generate(batch, SAMPLING):
+        found |= dict(outcomes)
+    assert isinstance(found[0], Refusal)
+    assert "outside the vocabulary of 96" in found[0].reason
+    assert isinstance(found[1], SampledTokens)
+    assert unpack_int32(found[1].response_ids) == [5, 1]
+
+
 @pytest.mark.parametrize("name", REAL)
 async def test_a_deterministic_engine_gives_a_prompt_the_same_bits_in_any_company(
     name: str, makers: dict[str, Callable[[], Engine]], policies: Policies

@@ -168,11 +168,31 @@ async def test_a_repeated_retry_gets_its_first_answer_in_the_job_s_project_whoev
 class OneEnvironment:
     """A catalogue with an environment that opens."""
 
+    def __init__(self, *, names_actions: bool = True) -> None:
+        self._opening = Opening(names_actions=names_actions)
+
     async def list(self) -> list[EnvironmentView]:
         return [EnvironmentView(info=EnvironmentInfo(id="grid", vocabulary=["go"]))]
 
     async def opening(self, spec: JobSpec, kwargs: object) -> Opening:
-        return Opening()
+        return self._opening
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_guided_decoding_wants_an_environment_that_names_its_actions(
+    database: Database, tmp_path: Path, named: bool
+) -> None:
+    catalogue: Any = OneEnvironment(names_actions=named)
+    admission = Admission(
+        database, catalogue, data_dir=tmp_path, model_roots=[], engines=["vllm"], trackers=[], wake=lambda: None
+    )
+    rollout = {"max_completion_length": 8, "guided_decoding": "admissible_actions"}
+    spec = parse_spec({"model": {"scratch": {}}, "rollout": rollout})
+    if named:
+        assert await admission.dry_run(THIS_MACHINE, spec)
+        return
+    with pytest.raises(Problem, match="wants an environment that names them in its observations, grid names none"):
+        await admission.dry_run(THIS_MACHINE, spec)
 
 
 async def test_a_submission_warns_of_what_its_dry_run_warns_of(database: Database, tmp_path: Path) -> None:

@@ -78,6 +78,11 @@ async def test_an_admissible_action_that_fails_is_told() -> None:
     assert (await found(Service(lambda lease, seq: broken, actions=()))).warnings == ("mind the gap",)
 
 
+async def test_whether_actions_are_named_is_told() -> None:
+    for actions in (("roll",), ()):
+        assert (await found(Service(lambda lease, seq: ("all", seq), actions=actions))).names_actions == bool(actions)
+
+
 async def test_a_job_of_one_episode_a_group_opens_one_session() -> None:
     service = Service(lambda lease, seq: ("all", seq))
     await found(service, WANTED._replace(n=1))

@@ -170,3 +170,15 @@ def test_equal_conversations_are_forwarded_once():
     assert len(part.sequence_row) == 2
     assert len(part.span_row) == len(one)
     assert part.row_span.tolist()[: len(one)] == part.row_span.tolist()[len(one) :]
+
+
+def test_equal_tokens_that_were_chosen_among_others_are_responses_of_their_own():
+    ids = (5, 6, 7, 8)
+    free, few, many = Turn(ids, 2, 4), Turn(ids, 2, 4, ((7,), (8,))), Turn(ids, 2, 4, ((1, 7), (8,)))
+    (part,) = plan_micro_batches([many, free, few, many], token_budget=100)
+    assert len(part.sequence_row) == 1  # of one ids object: it is forwarded once
+    assert part.row_span.tolist() == [1, 0, 2, 1]
+    alone = [lone_turn(turn.prompt, turn.response)._replace(allowed=turn.allowed) for turn in (many, few, many)]
+    plans = [plan_micro_batches(turns, token_budget=100) for turns in (alone, alone[::-1])]
+    found = [[alone[row].allowed for row in part.span_row.tolist()] for (part,) in plans]
+    assert found[0] == found[1] == [many.allowed, few.allowed]

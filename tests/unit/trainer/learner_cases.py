@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from gigpo_core import lone_turn
+from gigpo_core import Turn, lone_turn
+from gigpo_core.turns import Allowed
 from services.contracts.job import JobSpec, ScratchModel
 from services.trainer.learner.policy import build_scratch
 from services.trainer.learner.rows import Row
@@ -55,6 +57,19 @@ def random_rows(number: int, *, seed: int = 0, repeats: int = 0) -> list[Row]:
 
     pairs = [(ids(2, 20), (*ids(0, 4), EOS)) for _ in range(number)]
     return [row(prompt, response, draw.gauss(0.0, 1.0)) for prompt, response in pairs + pairs[:repeats]]
+
+
+def guided(rows: Sequence[Row]) -> list[Row]:
+    """The rows, each of whose tokens could have been one of one to six."""
+    draw = random.Random(0)
+
+    def choice(token: int) -> tuple[int, ...]:
+        return tuple(sorted({token, *(draw.randrange(TOKENS) for _ in range(draw.randrange(6)))}))
+
+    chosen: dict[Turn, Allowed] = {}  # equal rows stay equal
+    for one in rows:
+        chosen.setdefault(one.turn, tuple(map(choice, one.response_ids)))
+    return [replace(one, turn=one.turn._replace(allowed=chosen[one.turn])) for one in rows]
 
 
 EARLIER = -1

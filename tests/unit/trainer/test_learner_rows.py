@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from torch import Tensor
 
 from gigpo_core import lone_turn
@@ -89,6 +90,45 @@ def test_what_does_not_fit_together_is_refused(
 ) -> None:
     with pytest.raises(RowsError, match=what):
         rows_of(episodes, scores(*advantages))
+
+
+GO, STAY, GO_ON = [10, 1], [7, 1], [10, 11, 1]
+
+
+def guided_episode(k: int, choices: list[int], response: list[int]) -> Episode:
+    """One step that could be the replies `choices` of go, stay and go on."""
+    count = len(response)
+    step = a_step(
+        0,
+        response_ids=pack_int32(response),
+        logprobs=pack_float32([-0.5] * count),
+        versions=pack_int32([3] * count),
+        choices=pack_int32(choices),
+    )
+    return replace(an_episode(k, [step]), replies=[pack_int32(reply) for reply in (GO, STAY, GO_ON)])
+
+
+def test_a_guided_response_tells_what_each_of_its_tokens_could_have_been() -> None:
+    episodes = [guided_episode(0, [0, 1, 2], GO_ON), guided_episode(1, [1, 0], GO), guided_episode(2, [1], STAY)]
+    decoded = [decode(encode(episode), Episode) for episode in episodes]
+    rows = rows_of(decoded, scores(0.1, 0.2, 0.3))
+    assert [row.turn.allowed for row in rows] == [((7, 10), (1, 11), (1,)), ((7, 10), (1,)), ((7,), (1,))]
+
+
+@pytest.mark.parametrize(
+    ("choices", "response", "what"),
+    [
+        ([0, 1], GO_ON, "t1/0 step 0: want one of the 2 replies that it could be, got another response"),
+        ([2], GO_ON[:2], "want one of the 1 replies"),  # cut: it is none of them
+        ([0, 3], GO, "want choices among 3 replies, got 3"),
+        ([-1], GO, "want choices among 3 replies, got -1"),
+    ],
+)
+def test_a_guided_response_that_is_none_of_its_choices_is_refused(
+    choices: list[int], response: list[int], what: str
+) -> None:
+    with pytest.raises(RowsError, match=what):
+        rows_of([guided_episode(0, choices, response)], scores(0.1))
 
 
 def test_supervised_turns_leave_invalid_actions_out() -> None:

@@ -21,7 +21,7 @@ from services.contracts.job import parse_spec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.summary import EvaluationResult
 from services.trainer.learner.learner import Learner
-from services.trainer.session.model_card import Subject, write_card
+from services.trainer.session.model_card import Subject, model_card, write_card
 from services.trainer.storage.progress import Progress, Totals
 from tests.documents import code_blocks
 from tests.rollout_archives import episode, scored
@@ -141,6 +141,13 @@ def test_the_job_in_the_card_can_be_submitted_and_names_no_folder_of_the_machine
         assert "/secret" not in card
         (block,) = [b for b in code_blocks("", card) if b.language == "json"]
         assert parse_spec(json.loads(block.code)).rollout == spec.rollout
+
+
+def test_a_guided_policy_is_said_to_be_one(tmp_path: Path) -> None:
+    subject = subject_in(tmp_path)
+    assert "guided_decoding" not in model_card(subject)
+    guided = replace(subject, spec=job_spec(environment="grid", guided_decoding="admissible_actions"))
+    assert "it chose among the replies that say an admissible action" in model_card(guided)
 
 
 def test_a_policy_that_was_never_evaluated_has_a_card_too(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from services.trainer.ranks.messages import Rows, TrainBatch, decode_request
 
 
 def test_rows_of_a_conversation_share_one_sequence_on_the_other_side():
-    ids = (3, 4, 5, 6, 7, 8)
+    ids, allowed = (3, 4, 5, 6, 7, 8), ((5, 9),)
     talk = [
-        replace(row(ids[:start], ids[start:stop], 0.5), turn=Turn(ids, start, stop)) for start, stop in ((2, 3), (4, 6))
+        replace(row(ids[:start], ids[start:stop], 0.5), turn=Turn(ids, start, stop, *guided))
+        for start, stop, *guided in ((2, 3, allowed), (4, 6))
     ]
     sent = [talk[0], row((3, 4), (5,), 0.5), talk[1]]
     request = decode_request(msgspec.msgpack.encode(TrainBatch(7, Rows.of(sent), 2)))

@@ -4,8 +4,8 @@ vLLM's own routes take one prompt per request, or many that share one seed; for 
 costs more than sampling. This route calls the same engine client for each prompt. Its path starts with `/inference`, so
 vLLM's API key guards it. Bodies are msgpack:
 
-    request   {"temperature": float, "max_tokens": int, "stop_token_ids": [int], "items": [[prompt int32 LE, seed]],
-               "adapter": null or [version, folder]}
+    request   {"temperature": float, "max_tokens": int, "stop_token_ids": [int], "items": [[prompt int32 LE, seed,
+               [reply int32 LE, ...]]], "adapter": null or [version, folder]}
     response  one frame after another as prompts finish, each a 4-byte little-endian length and a msgpack list of
               [index, response int32 LE, logprobs float32 LE, [[version, start, end]], finish_reason, error]
 
@@ -38,6 +38,8 @@ from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+from gigpo_vllm.choices import CHOICES
+
 PATH = "/inference/v1/generate_batch"
 PULSE_PATH = "/inference/v1/pulse"
 DEATH_SEEN_EVERY_S = 0.5
@@ -50,7 +52,8 @@ class Batch(msgspec.Struct):
     temperature: float
     max_tokens: int
     stop_token_ids: list[int]
-    items: list[tuple[bytes, int]]
+    items: list[tuple[bytes, int, list[bytes]]]
+    """Of each prompt its ids, its seed, and the replies of which the response must be one; none: any."""
     adapter: tuple[int, str] | None = None
     """The LoRA adapter to sample with: its policy version, >= 0, and its folder."""
 
@@ -145,11 +148,15 @@ async def _frames(engine: EngineClient, batch: Batch) -> AsyncIterator[bytes]:
 
 
 async def _sample(engine: EngineClient, batch: Batch, index: int, done: asyncio.Queue[Row]) -> None:
-    prompt, seed = batch.items[index]
+    prompt, seed, choices = batch.items[index]
     try:
         ids = array("i", prompt).tolist()
+        _check(choices, engine.model_config.get_vocab_size())
         outputs = engine.generate(
-            tokens_input(ids), _sampling(batch, seed), f"gigpo-{next(_request_number)}", lora_request=batch.lora
+            tokens_input(ids),
+            _sampling(batch, seed, choices),
+            f"gigpo-{next(_request_number)}",
+            lora_request=batch.lora,
         )
         async for output in outputs:  # one: FINAL_ONLY
             done.put_nowait(_row(index, output))
@@ -161,8 +168,16 @@ async def _sample(engine: EngineClient, batch: Batch, index: int, done: asyncio.
         _done.prompts += 1
 
 
-def _sampling(batch: Batch, seed: int) -> SamplingParams:
+def _check(choices: list[bytes], vocabulary: int) -> None:
+    """Raises ValueError: an id beyond the logits would end the engine."""
+    for choice in choices:
+        if not all(0 <= one < vocabulary for one in array("i", choice)):
+            raise ValueError(f"a token id lies outside the vocabulary of {vocabulary}")
+
+
+def _sampling(batch: Batch, seed: int, choices: list[bytes]) -> SamplingParams:
     return SamplingParams(
+        extra_args={CHOICES: choices} if choices else None,
         temperature=batch.temperature,
         max_tokens=batch.max_tokens,
         stop_token_ids=batch.stop_token_ids,
