@@ -38,6 +38,11 @@ from services.env.environments.openenv_fields import (
 )
 from services.env.environments.tool_calls import Tool, json_of, listed, parsed_call
 
+WAITS_OF_RESET = 4
+"""To connect, for the handshake, for the first observation, and for the tools; `timeout_s` each."""
+GRACE_S = 5.0
+"""The socket's own time limits end a wait before the worker is taken for hung."""
+
 
 class OpenEnvKwargs(EnvironmentKwargs):
     """What the client can be told."""
@@ -105,8 +110,8 @@ class OpenEnv(Environment):
 
     @property
     def longest_call_s(self) -> float:
-        """To connect and to be answered."""
-        return 2 * self.kwargs.timeout_s
+        """As long as a whole reset may wait."""
+        return WAITS_OF_RESET * self.kwargs.timeout_s + GRACE_S
 
     def reset(self, seed: int, split: str) -> Observation:
         kwargs = self.kwargs
