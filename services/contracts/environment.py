@@ -51,7 +51,7 @@ class EnvironmentInfo(BaseModel):
 
     @classmethod
     def listed(cls, entry: env_pb2.EnvironmentInfo) -> Self:
-        """As the environment service lists it."""
+        """The environment as its service lists it."""
         able = entry.capabilities
         return cls(
             id=entry.id,
@@ -87,7 +87,7 @@ class EnvironmentInfo(BaseModel):
         return "tools" if self.tools else "think"
 
     def scratch_words(self, spec: JobSpec) -> list[str]:
-        """What the tokenizer of a policy from scratch must know: the environment's words, its tools' names and those
+        """Words that the tokenizer of a policy from scratch must know: the environment's, its tools' names and those
         that the prompt template adds."""
         chats = spec.model.scratch is not None and spec.model.scratch.scratch_chat
         template = self.template(spec)
@@ -99,7 +99,7 @@ class EnvironmentInfo(BaseModel):
     def kwargs(
         self, spec: JobSpec, *, max_turns: int = 0, overrides: Mapping[str, object] | None = None
     ) -> dict[str, object]:
-        """What a job's sessions are opened with: horizon and rewards, where this environment can be told, then the
+        """The kwargs that open a job's sessions: horizon and rewards, where this environment accepts them, then the
         spec's kwargs.
 
         Args:

@@ -30,7 +30,7 @@ class PolicyActor:
         self._inference = inference
 
     async def respond(self, ask: Ask, admissible_actions: tuple[str, ...]) -> SampledTokens:
-        """What a replica sampled. Raises InferenceFault."""
+        """A replica's sample. Raises InferenceFault."""
         return await self._inference.generate(ask)
 
 

@@ -15,7 +15,7 @@ from services.api.rest.problems import ProblemDetails, responses
 from services.contracts.rest.events import EventBody
 
 ANYWHERE = (401, 403, 422, 429, 500)
-"""What the guard, the look at the names of a query, or a defect may answer instead of any route."""
+"""Answers that the guard, the check of a query's names, or a defect may give instead of any route."""
 WITH_BODY = (400, 413, 415)
 """Answers about a body before any route reads it."""
 TAGS = {

@@ -61,7 +61,7 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
 def _model_problems(
     spec: JobSpec, environment: EnvironmentInfo, data_dir: Path, hub: HubModel | None
 ) -> tuple[Problems, list[str]]:
-    """As at a submission, with warnings."""
+    """The environment as at a submission, with warnings."""
     named = spec.model.model is not None and hub is None
     problems = folder_problems(spec, data_dir, None) if named else []
     return (problems, []) if problems else policy_fit(spec, environment, None, hub)

@@ -13,7 +13,7 @@ and recurring states; `deterministic` declares that it is deterministic. Licence
 import json
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -45,7 +45,7 @@ GRACE_S = 5.0
 
 
 class OpenEnvKwargs(EnvironmentKwargs):
-    """What the client can be told."""
+    """Settings of the client."""
 
     url: str = Field(
         pattern=r"^(ws|wss|http|https)://[^/?#@\s]+(/[^?#\s]*)?$",
@@ -105,12 +105,12 @@ class OpenEnv(Environment):
 
     @property
     def deterministic(self) -> bool:
-        """As the job says."""
+        """The job's own setting."""
         return self.kwargs.deterministic
 
     @property
     def longest_call_s(self) -> float:
-        """As long as a whole reset may wait."""
+        """The longest wait of a whole reset."""
         return WAITS_OF_RESET * self.kwargs.timeout_s + GRACE_S
 
     def reset(self, seed: int, split: str) -> Observation:
@@ -177,7 +177,7 @@ class OpenEnv(Environment):
             return ""
         if isinstance(self.kwargs.action, dict):
             try:
-                action: Any = filled(self.kwargs.action, words)
+                action: object = filled(self.kwargs.action, words)
             except ValueError:
                 return ""
         else:
