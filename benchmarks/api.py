@@ -1,4 +1,4 @@
-"""What the API carries: submissions by many clients at once, and followers of event streams.
+"""Load of the API: submissions by many clients at once, and followers of event streams.
 
     python -m benchmarks.api [--seconds 60] [--clients 64] [--followers 100] [--database URL] [--json out.json]
 
@@ -78,7 +78,7 @@ class Connection:
 
 @dataclass
 class Submitted:
-    """What the clients saw."""
+    """The answers that the clients got."""
 
     ids: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -142,7 +142,7 @@ async def settled(api: ApiProcess, ids: list[str]) -> dict[str, float]:
 
 @dataclass
 class Followed:
-    """What one follower was sent."""
+    """The events that one follower was sent."""
 
     ids: list[str] = field(default_factory=list)
     late_ms: list[float] = field(default_factory=list)
@@ -192,7 +192,7 @@ async def _add(redis: Redis, jobs: list[str], event: JobEvent) -> None:
 
 
 async def followers(api: ApiProcess, ids: list[str], options: argparse.Namespace) -> dict[str, float]:
-    """What the followers got, each checked against the stream id by id."""
+    """The followers' events, each checked against the stream id by id."""
     jobs = ids[:: max(1, len(ids) * FOLLOWERS_OF_A_JOB // options.followers)][: options.followers // FOLLOWERS_OF_A_JOB]
     redis, rng = connect(api.redis_url), random.Random(0)
     async with redis:

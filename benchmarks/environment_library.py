@@ -39,7 +39,7 @@ SPEED_STEPS = 4000
 
 @dataclass
 class Case:
-    """What is measured. `expert`: None where none is at hand; `tries`: actions where none are named."""
+    """A measured environment. `expert`: None where none is at hand; `tries`: actions where none are named."""
 
     name: str
     environment: type[Environment]
@@ -70,7 +70,7 @@ class Steps:
 
 
 def lookups(environment: SearchQa) -> tuple[str, ...]:
-    """What chance asks: the question itself, its trail, and nonsense for an answer."""
+    """An agent's questions by chance: the question itself, its trail, and nonsense for an answer."""
     question = environment._question
     searches = (question.text, *question.trail)
     return (*(f"<search>{text}</search>" for text in searches), "<answer>nobody knows</answer>")

@@ -1,4 +1,4 @@
-"""What the ledger costs: its moves and acknowledgements against the time of rollouts, and its memory.
+"""Costs of the ledger: its moves and acknowledgements against the time of rollouts, and its memory.
 
     python -m benchmarks.ledger [--groups 200] [--in-flight 10000] [--rounds 10] [--latency-ms 20] [--json out.json]
 
@@ -165,7 +165,7 @@ async def _scored_together(moves: Moves, cursors: range) -> list[str]:
 
 
 async def used_bytes(redis: Redis) -> int:
-    """What the server's data take."""
+    """Memory of the server's data."""
     info: Any = await redis.info("memory")
     return int(info["used_memory_dataset"])
 

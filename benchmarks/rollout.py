@@ -1,4 +1,4 @@
-"""What the rollout loop carries: a real worker, environment service and Redis, and a policy that costs nothing.
+"""Throughput of the rollout loop: a real worker, environment service and Redis, and a policy that costs nothing.
 
     python -m benchmarks.rollout [--seconds 10] [--n 8] [--in-flight 256] [--latency-ms 0] [--json out.json]
 
@@ -38,7 +38,7 @@ WARM_UP_S = 2.0
 
 @dataclass
 class Played:
-    """What the ledger has seen so far."""
+    """The counts of the ledger so far."""
 
     groups: int = 0
     episodes: int = 0

@@ -18,7 +18,7 @@ from gigpo_core.similarity import similar_step_groups
 
 @dataclass(frozen=True)
 class Advantages:
-    """What `compute_advantages` returns; every column in the row order of the batch, on its device."""
+    """The result of `compute_advantages`; every column in the row order of the batch, on its device."""
 
     advantage: Tensor
     """float64 [N]: A, to be given to every response token of the step."""

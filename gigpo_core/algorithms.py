@@ -117,7 +117,7 @@ class RealOptions:
 
 @dataclass(frozen=True)
 class Row:
-    """What estimators and losses have in common."""
+    """The common part of estimators and losses."""
 
     function: str
     """module:name, loaded on first use."""
@@ -140,13 +140,13 @@ class Estimator(Row):
     """One way to compare the episodes of a group."""
 
     summary: str = ""
-    """What it compares, in a few words."""
+    """Its comparison, in a few words."""
     step_level: bool = False
     """It compares states: it needs anchors, so an environment of many turns whose states recur."""
     discounts_one_step: bool = False
     """gamma changes it even where episodes have one step."""
     scales: tuple[RewardScale, ...] = ()
-    """What `scale_rewards` may be; none: the estimator is scaled by `norm` alone."""
+    """Allowed values of `scale_rewards`; none: the estimator is scaled by `norm` alone."""
     scale: RewardScale | None = None
     """The scale where none is asked for; None: as `norm` says."""
     kl_in_reward: bool = False

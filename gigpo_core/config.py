@@ -90,7 +90,7 @@ class AdvantageConfig(OwnEstimatorOptions, EstimatorOptions):
 
     @property
     def step_weight(self) -> float:
-        """What A^S is multiplied with in A: omega where the estimator heeds it; 1 where A^S is the whole advantage, as
+        """The factor of A^S in A: omega where the estimator heeds it; 1 where A^S is the whole advantage, as
         under hgpo; 0 without a step level."""
         if self.row.has("gigpo_step_advantage_weight"):
             return self.gigpo_step_advantage_weight

@@ -21,7 +21,7 @@ class Comparison:
     """A batch of N steps whose episodes and states can be compared; every column in canonical order."""
 
     batch: StepBatch
-    """As given: its columns are in row order, `steps.arrange` puts them in canonical order."""
+    """The batch as it was given: its columns are in row order, `steps.arrange` puts them in canonical order."""
     config: AdvantageConfig
     steps: OrderedSteps
     reward: Tensor
@@ -92,7 +92,7 @@ def episode_totals(reward: Tensor, steps: OrderedSteps) -> Tensor:
 
 @dataclass(frozen=True)
 class Levels:
-    """What an estimator returns: float64 [N] each, canonical order."""
+    """The result of an estimator: float64 [N] each, canonical order."""
 
     episode: Tensor
     """A^E."""

@@ -21,7 +21,7 @@ from gigpo_core.tokens import BatchTotals, TokenBatch, row_means, row_sums
 
 @dataclass(frozen=True)
 class PolicyTerms:
-    """What every loss starts from: the T tokens of a micro-batch's N rows."""
+    """The input of every loss: the T tokens of a micro-batch's N rows."""
 
     tokens: TokenBatch
     config: LossConfig

@@ -62,12 +62,12 @@ class Beside:
     holds: Callable[..., bool]
     """Whether the option has an effect, from their values in the order of `reads`."""
     wanted: str
-    """What `holds` asks for, in words that go on after `want`."""
+    """The condition of `holds`, in words that go on after `want`."""
 
 
 @dataclass(frozen=True)
 class ForJobs:
-    """Where a job differs from this package: it is asked by people, the package by tests and other programs."""
+    """The difference of a job from this package: people fill in a job, tests and other programs call the package."""
 
     default: object = ...
     """... : the same."""
@@ -193,7 +193,7 @@ class EstimatorOptions:
     ] = None
     anchor_state: Annotated[
         AnchorState,
-        "What names a state: its anchor text, as the paper groups, or the exact state of the environment.",
+        "The identity of a state: its anchor text, as the paper groups, or the exact state of the environment.",
     ] = "text"
     anchor_similarity: Annotated[
         float | None,
@@ -266,7 +266,7 @@ class IterationOptions:
 
 @dataclass(frozen=True)
 class CorrectionOptions:
-    """What is done about the sampling engine's own probabilities; see gigpo_core.corrections."""
+    """The correction for the sampling engine's own probabilities; see gigpo_core.corrections."""
 
     rollout_importance_sampling_mode: Annotated[
         CorrectionMode | None,

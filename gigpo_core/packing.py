@@ -59,7 +59,7 @@ class _Sequence:
     """Tokens to forward, and what is read off them."""
 
     ids: tuple[int, ...]
-    """As far as the last response."""
+    """Token ids as far as the last response."""
     spans: dict[Span, list[int]] = field(default_factory=dict)
     """Responses by place and by what was allowed -> the rows that have them, ascending."""
 
@@ -125,7 +125,7 @@ def plan_micro_batches(
 
 
 def _sequences(turns: Sequence[Turn]) -> list[_Sequence]:
-    """What has to be forwarded: rows that share an ids object together, equal ones once."""
+    """The sequences to forward: rows that share an ids object together, equal ones once."""
     sharing: dict[int, list[int]] = {}
     for row, turn in enumerate(turns):
         sharing.setdefault(id(turn.ids), []).append(row)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def _own_parts(rows: Mapping[str, Row]) -> tuple[type, ...]:
-    """As bases of a class: dataclasses take the fields of the last base first."""
+    """The bases of a class in order: dataclasses take the fields of the last base first."""
     return tuple(reversed(dict.fromkeys(row.own for row in rows.values() if row.own is not None)))
 
 
@@ -52,13 +52,13 @@ else:
     OwnLossOptions = make_dataclass("OwnLossOptions", [], bases=_own_parts(LOSSES), frozen=True)
 
 ESTIMATOR_OPTIONS: tuple[Option, ...] = (*options_of(EstimatorOptions), *options_of(OwnEstimatorOptions))
-"""What an `AdvantageConfig` is told by its job."""
+"""The part of a job that an `AdvantageConfig` takes."""
 LOSS_OPTIONS: tuple[Option, ...] = (
     *options_of(LossOptions),
     *options_of(OwnLossOptions),
     *options_of(CorrectionOptions),
 )
-"""What a `LossConfig` is told by its job."""
+"""The part of a job that a `LossConfig` takes."""
 
 
 def job_options() -> tuple[Option, ...]:

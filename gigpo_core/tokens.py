@@ -86,7 +86,7 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class BatchTotals:
-    """What a whole optimizer batch holds, over all its micro-batches and all ranks.
+    """The totals of a whole optimizer batch, over all its micro-batches and all ranks.
 
     Every loss here is a sum over its micro-batch divided by these totals, so the gradients of k
     micro-batches, or of k ranks, add up to that of one batch. Frameworks that average gradients

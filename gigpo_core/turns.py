@@ -26,7 +26,7 @@ class Turn(NamedTuple):
 
     @property
     def response(self) -> tuple[int, ...]:
-        """What the policy said."""
+        """The policy's words."""
         return self.ids[self.start : self.stop]
 
 

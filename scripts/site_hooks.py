@@ -1,4 +1,4 @@
-"""What MkDocs is told beside mkdocs.yml: pages that lie outside docs/, and mathematics without a script.
+"""Settings of MkDocs beside mkdocs.yml: pages that lie outside docs/, and mathematics without a script.
 
 Pages are written for a reader of the repository: links name files. Those between pages become links of the site, those
 to source files become plain text.

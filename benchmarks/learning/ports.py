@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup
-from services.contracts.observation import KeyedObservation
+from services.contracts.observation import KeyedObservation, KeyedOutcome
 from services.contracts.sampling import SampledTokens, Sampling
 from services.env.workers.episode import Episode as Session
 from services.env.workers.registry import Registry, valid_kwargs, valid_split
 from services.inference.transformers_model import LoadedModel
 from services.ledger import Attempt, DropReason, GroupState
-from services.rollout.ports import Ask, OpenedSessions, Opening, Outcome
+from services.rollout.ports import Ask, OpenedSessions, Opening
 
 
 class LocalEnvironments:
@@ -41,10 +41,10 @@ class LocalEnvironments:
         assert first is not None
         return OpenedSessions(leases, first)
 
-    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
+    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> KeyedOutcome:
         """Apply one action."""
         done = self._live[lease].step(seq, action, response_tokens)
-        return Outcome(
+        return KeyedOutcome(
             done.observation,
             done.reward,
             done.score,

@@ -144,7 +144,7 @@ class Run:
 
     @property
     def _session(self) -> Any:
-        """What the trainer's functions read of a session."""
+        """The parts of a session that the trainer's functions read."""
         progress = SimpleNamespace(batch=self.position.batch)
         return SimpleNamespace(job=JOB, spec=self.spec, environment=self._environment, progress=progress)
 

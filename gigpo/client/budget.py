@@ -19,7 +19,7 @@ PARTS: Mapping[Unit, tuple[str, ...]] = {
     "tokens": ("tokens",),
     "seconds": ("wait_s", "train_s", "publish_s"),
 }
-"""What a batch costs, by fields of its metrics. Evaluations and the warm start cost nothing here."""
+"""The cost of a batch, by fields of its metrics. Evaluations and the warm start cost nothing here."""
 NEAR = 0.9
 """From this share of the budget on an evaluation stands for the job at the budget."""
 _POLICY = ("before", "during", "after")
@@ -57,7 +57,7 @@ def smallest_spent(results: Sequence[Result], unit: Unit) -> Budget | None:
 
 
 def measured(result: Result, budget: Budget | None) -> EvaluationResult | None:
-    """What stands for the job: its newest evaluation inside the budget, without one that after training.
+    """The evaluation that represents the job: its newest one inside the budget, otherwise the one after training.
 
     None: there is none, or the newest one inside the budget is far from it (see `NEAR`).
     """

@@ -30,7 +30,7 @@ class Cell:
     estimator: str
     seed: int
     spec: JsonObject
-    """As it is submitted."""
+    """The spec that is submitted."""
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class Row:
     tokens: Interval | None
     """Sampled for training."""
     seconds: Interval | None
-    """Of the batches, wall time."""
+    """Wall time of the batches."""
     seeds: int
 
 

@@ -63,7 +63,7 @@ def _text(interval: Interval | None) -> str:
 
 
 def point(budget: Budget | None) -> str:
-    """Where the estimators are compared, in words."""
+    """The place of the comparison of the estimators, in words."""
     if budget is None:
         return "after training, at equal batches"
     return f"at equal {budget.unit.replace('_', ' ')}: {budget.amount:,.0f}, which the cheapest job spent in all"

@@ -15,7 +15,7 @@ MOST_SEEDS = 1_000
 """A difference that needs more is not settled by seeds."""
 
 Row = list[float]
-"""Of one seed: the difference of each task's outcomes, in the panel's order."""
+"""The difference of each task's outcomes under one seed, in the panel's order."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Contrast:
     difference: float
     """Mean over the seeds that both have."""
     half_width: float | None
-    """Of the 95 % interval for other seeds and other tasks of the kind; None: one seed has none."""
+    """Half width of the 95 % interval for other seeds and other tasks of the kind; None: one seed has none."""
     effect: float | None
     """The difference in standard deviations of the seeds' differences; None: no such deviation is known, or it is 0."""
     seeds: int
     tasks: int
-    """That each seed's difference is paired by; 0: not known, it is paired by seed alone."""
+    """Tasks that pair each seed's difference; 0: not known, it is paired by seed alone."""
     further_seeds: int | None
-    """That would settle a difference of this size; 0: it is settled; None: up to 1,000 would not, or it is unknown."""
+    """Further seeds that would settle a difference of this size; 0: settled; None: more than 1,000, or unknown."""
     same_panel: bool = True
     """False: the two were measured on different tasks, which settles nothing."""
 

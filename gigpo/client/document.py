@@ -148,7 +148,7 @@ def checked(document: Mapping[str, JsonValue]) -> JobSpec:
 
 
 def submission(spec: JobSpec) -> JsonObject:
-    """What is sent: only what was set, so that the API's defaults are the defaults; a model's path made absolute.
+    """The document to send: only keys that were set, so that the API's defaults apply; a model's path made absolute.
 
     Raises BadInput for a model that begins as a reference to a job's checkpoint and is none.
     """

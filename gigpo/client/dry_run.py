@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -24,8 +23,8 @@ _OFFLINE = "services.api.jobs.offline"
 def dry_run(spec: JobSpec, runs: Path, api: str | None) -> DryRun:
     """Check the job and estimate its needs; nothing is submitted or started.
 
-    Asks the named API, or the stack that is up in `runs`, else this installation. Where that is the client alone, only
-    the spec is checked, and a warning says so.
+    Asks the named API, or the stack that is up in `runs`, otherwise this installation. Where that is the client alone,
+    only the spec is checked, and a warning says so.
 
     Raises:
         BadInput: the job cannot run.
@@ -57,7 +56,7 @@ def plan_lines(found: DryRun) -> list[str]:
     lines = []
     figures = {name: value for name, value in found.estimates.items() if name != "ranges" and value is not None}
     ranges = found.estimates.get("ranges")
-    known: Mapping[str, Any] = ranges if isinstance(ranges, Mapping) else {}
+    known: Mapping[str, object] = ranges if isinstance(ranges, Mapping) else {}
     for name, value in figures.items():
         lines.append(f"{name:>25}  {number_text(value)}{_uncertainty(known.get(name))}")
     if known:
@@ -66,7 +65,7 @@ def plan_lines(found: DryRun) -> list[str]:
     return [*lines, *(f"warning: {warning}" for warning in found.warnings)]
 
 
-def _uncertainty(one: Any) -> str:
+def _uncertainty(one: object) -> str:
     return f"  ({number_text(round(one['low']))} to {number_text(round(one['high']))})" if one else ""
 
 

@@ -119,7 +119,7 @@ def key_help(name: str) -> str:
 
 
 def _help(field: FieldInfo, path: tuple[str, ...]) -> str:
-    """What the key is, and what it is without the flag: the default job's value, and that of a file without the key."""
+    """The meaning of the key, and its value without the flag: in the default job, and in a file without the key."""
     text = " ".join((field.description or "").split())
     of_spec = None if field.is_required() else field.get_default(call_default_factory=True)
     runs = _in_default_job(path)
@@ -144,7 +144,7 @@ def _default_job() -> object:
 
 
 def _written(value: object) -> str:
-    """As it stands in a job file."""
+    """The key in a job file."""
     if isinstance(value, float):
         return f"{value:g}"
     return json.dumps(value) if isinstance(value, bool | dict | list) else str(value)

@@ -24,7 +24,7 @@ def how_to_install(extra: str = _ALL) -> str:
 
 
 def _extra(error: ModuleNotFoundError) -> str:
-    """Of the service whose code wanted the package."""
+    """The extra of the service whose code wanted the package."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         package, _, rest = str(frame.f_globals.get("__name__", "")).partition(".")
         service = rest.partition(".")[0]

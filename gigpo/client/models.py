@@ -85,11 +85,11 @@ class Job(JobView):
     spec: JsonObject | None = None
     """Resolved; None in lists."""
     warnings: list[str] = Field(default_factory=list)
-    """Of a submission: what of the job may not fit the machine."""
+    """Warnings of a submission, such as needs that may not fit the machine."""
     waits_for: str | None = None
-    """Of a queued job: why it waits; None in lists."""
+    """The reason why a queued job waits; None in lists."""
     jobs_before: int | None = None
-    """Of a queued job: how many jobs a trainer takes before it; None in lists."""
+    """The number of jobs that a trainer takes before a queued one; None in lists."""
 
 
 class Event(Document):
@@ -104,7 +104,7 @@ class Event(Document):
 
 
 class DryRun(Document):
-    """What a submission would run; figures stay a mapping, so that those of a newer API are shown too."""
+    """A trial of a submission; figures stay a mapping, so that those of a newer API are shown too."""
 
     spec: JsonObject
     """Resolved: every default written out."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import Any
 
 from gigpo.client.flags import key_help
 from gigpo.client.migration.translation import plain
@@ -27,7 +26,7 @@ _SCRATCH = {
     "learning_rate": 1.5e-3,
     "beta": 0.03,
 }
-"""What a small policy from scratch wants: those of the default job, with room for longer texts."""
+"""Settings for a small policy from scratch: those of the default job, with room for longer texts."""
 _PRETRAINED = {
     "torch_dtype": "bfloat16",
     "max_prompt_tokens": 2048,
@@ -55,7 +54,7 @@ def new_job(info: EnvironmentInfo, model: str | None, name: str | None) -> str:
     Args:
         model: a folder in Hugging Face format; None: a small policy from scratch, which needs a vocabulary.
     """
-    values: dict[str, Any] = {**_COMMON, **(_PRETRAINED if model else _SCRATCH)}
+    values: dict[str, object] = {**_COMMON, **(_PRETRAINED if model else _SCRATCH)}
     if name:
         values["name"] = name
     if model:
@@ -80,9 +79,9 @@ def new_job(info: EnvironmentInfo, model: str | None, name: str | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _task(info: EnvironmentInfo) -> dict[str, Any]:
+def _task(info: EnvironmentInfo) -> dict[str, object]:
     splits = info.splits
-    task: dict[str, Any] = {
+    task: dict[str, object] = {
         "environment": info.id,
         "environment_kwargs": {},
         "max_turns": info.default_max_turns,
@@ -112,5 +111,5 @@ def _kwargs_comments(info: EnvironmentInfo, indent: str) -> list[str]:
 
 def required_kwargs(info: EnvironmentInfo) -> list[str]:
     """Keys of environment_kwargs that have no default."""
-    schema: Mapping[str, Any] = info.kwargs_schema
+    schema: Mapping[str, object] = info.kwargs_schema
     return list(schema.get("required", ()))

@@ -78,7 +78,7 @@ def foreign(folder: Path, kind: Kind, known: Digests | None = None) -> list[str]
 def filling(
     folder: Path, kind: Kind, *, of: str = "", force: bool = False, known: Digests | None = None
 ) -> Iterator[Path]:
-    """A temporary folder to fill; when the block ends well its files are put into `folder`, else that is as it was.
+    """A temporary folder to fill; when the block ends well its files go into `folder`, otherwise that is as it was.
 
     gigpo's own files of an earlier call that were not written again are removed: older weights would be read with the
     new ones.
@@ -138,7 +138,7 @@ def remove_own(folder: Path, kind: Kind) -> None:
 
 @contextmanager
 def arriving_file(target: Path, *, force: bool = False) -> Iterator[BinaryIO]:
-    """A temporary file to write; when the block ends well it becomes `target`, else nothing is left of it.
+    """A temporary file to write; when the block ends well it becomes `target`, otherwise nothing is left of it.
 
     Raises:
         BadInput: `target` is a folder or a device, or is there already and `force` is not given.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 OURS = ("prompt", "messages", "solution", "choices", "system")
-"""What a row can say here; a job maps these to names of its own."""
+"""The columns of a row here; a job maps these to names of its own."""
 PROMPTS = ("prompt", "messages", "question", "problem", "instruction", "query", "conversations")
 SOLUTIONS = ("solution", "answer", "ground_truth", "reward_model.ground_truth", "final_answer", "expected_answer")
 ANSWER_FIRST = ("answer", "final_answer", "solution", *SOLUTIONS[2:])
@@ -17,7 +17,7 @@ SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "a
 
 
 class Columns(NamedTuple):
-    """Where a row holds what is wanted: names of its columns, with dots where one lies inside another."""
+    """Places of the values in a row: names of its columns, with dots where one lies inside another."""
 
     prompt: str
     solution: str | None
@@ -33,7 +33,7 @@ class Columns(NamedTuple):
         return f"{self.whose}: {found}" if self.whose else found
 
 
-def columns_of(row: Mapping[str, Any], named: Mapping[str, str]) -> Columns:
+def columns_of(row: Mapping[str, object], named: Mapping[str, str]) -> Columns:
     """The columns of a row.
 
     Args:
@@ -64,7 +64,7 @@ def columns_of(row: Mapping[str, Any], named: Mapping[str, str]) -> Columns:
     return Columns(prompt, solution, system, choices, _whose(row, prompt, solution, named))
 
 
-def as_ours(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+def as_ours(row: Mapping[str, object], columns: Columns) -> dict[str, Any]:
     """The row by our names: prompt or messages, solution, choices."""
     asked = value_at(row, columns.prompt)
     found: dict[str, Any] = {}
@@ -86,8 +86,8 @@ def as_ours(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     return found
 
 
-def value_at(row: Mapping[str, Any], path: str) -> Any:
-    """What a column holds; `a.b` is b within a, unless there is a column of that very name."""
+def value_at(row: Mapping[str, object], path: str) -> Any:
+    """The value of a column; `a.b` is b within a, unless there is a column of that very name."""
     if path in row:
         return row[path]
     value: Any = row
@@ -106,18 +106,18 @@ def texts_in(row: Mapping[str, Any]) -> Iterator[str]:
             yield str(text)
 
 
-def _message(one: Any) -> Any:
+def _message(one: object) -> object:
     """ShareGPT's `from` and `value` are OpenAI's `role` and `content`."""
     if isinstance(one, Mapping) and "from" in one and "role" not in one:
         return {"role": SHAREGPT.get(str(one["from"]), one["from"]), "content": one.get("value")}
     return one
 
 
-def _has(row: Mapping[str, Any], path: str) -> bool:
+def _has(row: Mapping[str, object], path: str) -> bool:
     return path in row or value_at(row, path) is not None
 
 
-def _whose(row: Mapping[str, Any], prompt: str, solution: str | None, named: Mapping[str, str]) -> str:
+def _whose(row: Mapping[str, object], prompt: str, solution: str | None, named: Mapping[str, str]) -> str:
     if named:
         return "as the job names them"
     if prompt == "conversations":

@@ -62,7 +62,7 @@ def one_file(folder: Path, pattern: str) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """What a file of JSON holds; KwargsError names the file and the place."""
+    """The content of a JSON file; KwargsError names the file and the place."""
     try:
         with allow_silence(path.stat().st_size * JSON_S_PER_BYTE):
             return json.loads(path.read_bytes())

@@ -48,7 +48,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     anchor: str | None = None
     """The text by which steps are grouped; None: `text`. Leave out what never recurs, such as a turn counter."""
     task: str = ""
-    """What the agent is asked to do. Not repeated in `text`: a prompt template joins them."""
+    """The task of the agent. Not repeated in `text`: a prompt template joins them."""
     admissible_actions: tuple[str, ...] = ()
     """Every action that would count as valid now; empty: not known."""
 
@@ -58,12 +58,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     observation: Observation
     reward: float = 0.0
-    """Of this step; finite, at most 1e12 in size."""
+    """The reward of this step; finite, at most 1e12 in size."""
     rewards: tuple[float | None, ...] = ()
-    """Where `reward` is the weighted sum of reward functions: the value of each, not weighed; None: it abstains, and
+    """The value of each reward function, not weighed, where `reward` is their weighted sum; None: it abstains, and
     has no part in the sum."""
     score: float | None = None
-    """Of the episode so far, in the environment's own terms; None: the sum of rewards."""
+    """The score of the episode so far, in the environment's own terms; None: the sum of rewards."""
     judge_tokens: int = 0
     """Tokens of other language models that were paid for scoring the action."""
     won: bool = False
@@ -78,7 +78,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentKwargs(BaseModel):
-    """What every environment can be told. A subclass adds fields; their JSON Schema is what users see."""
+    """Settings that every environment has. A subclass adds fields; their JSON Schema is what users see."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -94,12 +94,12 @@ class ModelFault(Exception):
 
 
 class InfraFault(Exception):
-    """What the environment stands on has failed, such as a server that it calls: no bug of its code, and no doing of
+    """A server or the like that the environment depends on has failed: no bug of its code, and no doing of
     the model's. The attempt is to be played again."""
 
 
 class HomeLost(InfraFault):
-    """What the sessions of this worker share has gone, such as a JVM; the next session gets another. Like the loss of
+    """A JVM or the like that a worker's sessions share has gone; the next session gets another. Like the loss of
     the worker itself: a deterministic session is replayed, any other ends as an INFRA fault."""
 
 
@@ -114,7 +114,7 @@ class Environment(ABC):
     Kwargs: ClassVar[type[EnvironmentKwargs]] = EnvironmentKwargs
     capabilities: ClassVar[Capabilities] = Capabilities()
     options: ClassVar[Mapping[str, JsonValue]] = {}
-    """What the operator of the service set for it (ENV_SERVICE_OPTIONS), such as folders and addresses that it may use:
+    """The operator's options for it (ENV_SERVICE_OPTIONS), such as folders and addresses that it may use:
     kwargs come from whoever submits a job, these do not."""
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """Disjoint task sets; the first is the default."""
@@ -152,7 +152,7 @@ class Environment(ABC):
         invalid step if it is not admissible, or if `Outcome.action_valid` says so."""
 
     def answer(self, action: str, response_tokens: int) -> Outcome:
-        """What the service calls; override it in place of `step` where it matters how long the agent's response was.
+        """The service calls this; override it in place of `step` where the length of the agent's response matters.
 
         `response_tokens`: its length, tokens, of which `action` may be a part; 0: not known (a person plays, or a
         session is rebuilt, whose rewards were given already).
@@ -177,7 +177,7 @@ class Environment(ABC):
         return None
 
     def warnings(self) -> Sequence[str]:
-        """What whoever submits a job should know of its kwargs and data, a sentence each; asked after `reset`."""
+        """Notes on its kwargs and data for the person who submits a job, a sentence each; asked after `reset`."""
         return ()
 
     def close(self) -> None:  # noqa: B027 - most have nothing to free

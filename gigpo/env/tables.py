@@ -22,7 +22,7 @@ BATCH_ROWS = 256
 LONGEST_CELL = 1 << 26
 """Characters of one cell of CSV."""
 NO_ROWS = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
-"""What `datasets` writes beside its rows."""
+"""Files that `datasets` writes beside its rows."""
 TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")
 """Splits that are held out, the first that there is."""
 _SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")
@@ -194,7 +194,7 @@ def _arrow_rows(name: str, batches: Iterator[Any]) -> Rows:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON can hold it: bytes by their number, dates and decimals as texts."""
+    """The value as JSON can hold it: bytes by their number, dates and decimals as texts."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

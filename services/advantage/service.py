@@ -32,7 +32,7 @@ class FinishedGroup:
 
 
 def advantage_config(algorithm: Algorithm, rewards: Rewards | None = None) -> AdvantageConfig:
-    """What a job's sections mean for a group alone: all that its score depends on beside the episodes. Equal for jobs
+    """A job's sections for a group alone: everything that its score depends on beside the episodes. Equal for jobs
     that may be scored together. A scale that spans the batch, and a KL in the reward, are left to the trainer, which
     scores the batch once more.
     """
@@ -129,7 +129,7 @@ def _scored(group: FinishedGroup, columns: _Columns, rows: slice, diagnostics: d
 
 
 def _counts(group: FinishedGroup, steps: Sequence[Step]) -> dict[str, float]:
-    """What the environment made of the group, whatever the algorithm; sums and counts."""
+    """Sums and counts of the group's episodes, whatever the algorithm."""
     return {
         "episodes": float(len(group.episodes)),
         "steps": float(len(steps)),
@@ -146,7 +146,7 @@ MEASURED = tuple(
 """Columns of `gigpo_core.GroupDiagnostics` that go into `ScoredGroup.diagnostics` as they are called."""
 ROWS_BY_SIZE = tuple(f"step_group_rows_{least}" for least in STEP_GROUP_BINS)
 NOTHING = dict.fromkeys((*MEASURED, *ROWS_BY_SIZE), 0.0)
-"""Of a group without steps."""
+"""The diagnostics of a group without steps."""
 
 
 def _measured(found: GroupDiagnostics) -> dict[int, dict[str, float]]:

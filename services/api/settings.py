@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535)
-    """Of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
+    """Port of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
     key: SecretStr | None = None
     """The first administrator's key. When it is set, every call needs a key; at least 24 random characters."""
     key_file: Path | None = None
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     rate_wrong_keys: Rate = "30/minute"
     """Wrong keys from one address; more, and none of its calls is answered for a while."""
     rate_storage: Literal["process", "redis"] = "process"
-    """Where calls are counted. `redis`: together by all API processes; while it does not answer, each counts alone."""
+    """Place of the counters. `redis`: shared by all API processes; while it does not answer, each counts alone."""
     model_roots: list[Path] = []
     """Folders that models and data may lie in. None set: any folder while no keys are wanted, else none."""
     hub_models: bool = False

@@ -32,7 +32,7 @@ Day = Annotated[date, BeforeValidator(_day)]
 
 
 class Environment(Section):
-    """What the agent acts in."""
+    """The environment that the agent acts in."""
 
     effects: ClassVar[tuple[Effect, ...]] = (
         Effect("system_role", ("system",), lambda system: system is not None, "a system message"),
@@ -73,13 +73,13 @@ class Environment(Section):
     eval_split: str = "test"
     """Split of the tasks that evaluations use."""
     interaction: Literal["steps", "conversation"] = "steps"
-    """What a policy is shown: `steps`: each step's prompt alone, made anew; `conversation`: everything that was said
+    """The prompts of a policy: `steps`: each step's prompt alone, made anew; `conversation`: everything that was said
     before in the episode, as tokens."""
     max_context_tokens: int | None = Field(None, ge=16)
     """Token budget of a conversation, responses included; null: max_position_embeddings of a policy from scratch, else
     16 prompts and responses of full length, 8,192 at most."""
     context_overflow: Literal["restart", "end"] = "restart"
-    """What happens where a conversation outgrows its budget: `restart`: it begins anew with the prompt that `steps`
+    """The rule where a conversation outgrows its budget: `restart`: it begins anew with the prompt that `steps`
     would show, `end`: the episode ends there."""
     prompt_template: str = "auto"
     """How a step is put into words, as NAME/VERSION; `auto`: the template that suits the environment."""
@@ -102,10 +102,10 @@ class Environment(Section):
     history_length: int = Field(0, ge=0)
     """Last K (observation, action) pairs shown in the prompt; of a conversation in a prompt that restarts it."""
     max_prompt_tokens: int = Field(128, ge=8)
-    """Token budget of a prompt. What does not fit goes in this order: history, oldest turn first; the list of
+    """Token budget of a prompt. A longer one is cut in this order: history, oldest turn first; the list of
     admissible actions; words of the observation, last first. The task never goes."""
     task_view: Literal["shown", "hidden", "shuffled"] = "shown"
-    """What the prompt says of the task; `hidden` trains a policy that is never told its task:
+    """The prompt's words about the task; `hidden` trains a policy that is never told its task:
     the baseline that every other policy must beat."""
 
     @model_validator(mode="before")

@@ -25,7 +25,7 @@ class Alarm:
     meaning: str
     """One sentence."""
     advice: str
-    """What to do, one or two sentences."""
+    """The remedy, one or two sentences."""
 
 
 ALARMS = (
@@ -84,7 +84,7 @@ BY_NAME = {alarm.name: alarm for alarm in ALARMS}
 
 
 def sentence(alarm: Alarm, value: float, detail: str) -> str:
-    """What is wrong now, e.g. `Messages were set aside: 3 dead letters; limit 0`."""
+    """The trouble now, e.g. `Messages were set aside: 3 dead letters; limit 0`."""
     return f"{alarm.title}: {detail or f'{value:.4g} {alarm.unit}'}; limit {alarm.above:g}"
 
 

@@ -162,7 +162,7 @@ def _heeded(option: str, algorithm: Algorithm) -> bool:
 
 
 def advantage_values(algorithm: Algorithm, rewards: Rewards | None = None) -> dict[str, Any]:
-    """What a job's sections mean to `gigpo_core.AdvantageConfig`, by its names.
+    """The meaning of a job's sections to `gigpo_core.AdvantageConfig`, by its names.
 
     gdpo has no penalty: an unchanged default is no request.
     """

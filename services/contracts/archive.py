@@ -41,9 +41,9 @@ class ArchiveName:
     """The contents of an archive."""
 
     number: int
-    """Of the trained batch; of an evaluation the policy version that it measured."""
+    """Number of the trained batch, or the policy version that an evaluation measured."""
     label: str | None = None
-    """Of the evaluation; None: a trained batch."""
+    """The label of the evaluation; None: a trained batch."""
 
     @classmethod
     def of(cls, name: str) -> Self | None:

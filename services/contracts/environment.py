@@ -77,7 +77,7 @@ class EnvironmentInfo(BaseModel):
 
     @classmethod
     def listed(cls, entry: env_pb2.EnvironmentInfo) -> Self:
-        """As the environment service lists it."""
+        """The environment as its service lists it."""
         able = entry.capabilities
         return cls(
             id=entry.id,
@@ -113,7 +113,7 @@ class EnvironmentInfo(BaseModel):
         return "tools" if self.tools else "think"
 
     def scratch_words(self, spec: JobSpec) -> list[str]:
-        """What the tokenizer of a policy from scratch must know: the environment's words, its tools' names and those
+        """Words that the tokenizer of a policy from scratch must know: the environment's, its tools' names and those
         that the prompt template adds."""
         if self.members:
             return [word for name, part in spec.parts.items() for word in self.part(name).scratch_words(part)]
@@ -127,7 +127,7 @@ class EnvironmentInfo(BaseModel):
     def kwargs(
         self, spec: JobSpec, *, max_turns: int = 0, overrides: Mapping[str, object] | None = None
     ) -> dict[str, object]:
-        """What a job's sessions are opened with: horizon and rewards, where this environment can be told, then the
+        """The kwargs that open a job's sessions: horizon and rewards, where this environment accepts them, then the
         spec's kwargs.
 
         Args:

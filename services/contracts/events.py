@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a running job is doing."""
+    """The activity of a running job."""
 
     WAITING = "waiting"
     FETCH = "fetch"

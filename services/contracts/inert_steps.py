@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
 
 from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.job import JobSpec
@@ -48,7 +47,7 @@ class StepLevel:
         )
 
 
-def inert_streak(level: StepLevel, rows: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
+def inert_streak(level: StepLevel, rows: Sequence[Mapping[str, object]]) -> tuple[int, str]:
     """How many of the newest batches in a row had an inert step level, and why the newest one had.
 
     Args:
@@ -62,7 +61,7 @@ def inert_streak(level: StepLevel, rows: Sequence[Mapping[str, Any]]) -> tuple[i
     return sum(1 for _ in takewhile(lambda row: inert_cause(level, row), rows)), inert_cause(level, rows[0])
 
 
-def inert_cause(level: StepLevel, row: Mapping[str, Any]) -> str:
+def inert_cause(level: StepLevel, row: Mapping[str, object]) -> str:
     """Why a batch's step level is inert, as the beginning of a sentence; empty: it is not, or nothing tells."""
     success = _number(row, "success")
     if (success is not None and success >= LEARNED) or not row.get("trained_rows"):
@@ -78,7 +77,7 @@ def inert_cause(level: StepLevel, row: Mapping[str, Any]) -> str:
     return ""
 
 
-def _constant(generations: int, row: Mapping[str, Any]) -> str:
+def _constant(generations: int, row: Mapping[str, object]) -> str:
     """One anchor for all states, or one for each step index."""
     mean, largest = _number(row, "step_group_size_mean"), _number(row, "step_group_size_max")
     steps, episodes = _number(row, "env_steps"), _number(row, "episodes")
@@ -98,6 +97,6 @@ def _constant(generations: int, row: Mapping[str, Any]) -> str:
     return ""
 
 
-def _number(row: Mapping[str, Any], name: str) -> float | None:
+def _number(row: Mapping[str, object], name: str) -> float | None:
     value = row.get(name)
     return float(value) if isinstance(value, int | float) else None

@@ -92,7 +92,7 @@ class Training(Section):
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
     """Path of the learning rate over the batches, from all of it towards its lr_end_ratio."""
     lr_end_ratio: float = Field(0.0, ge=0, le=1)
-    """Where the path of the learning rate ends, right after the last batch, as a share of learning_rate."""
+    """The end of the learning rate's path, right after the last batch, as a share of learning_rate."""
     warmup_batches: int = Field(0, ge=0)
     """Batches over which the learning rate rises to its full value."""
     weight_decay: float = Field(0.0, ge=0)
@@ -119,7 +119,7 @@ class Evaluation(Section):
 
 
 class Checkpoint(Section):
-    """What survives a crash."""
+    """The files that survive a crash."""
 
     checkpoint_every: int = Field(10, ge=1)
     """Batches between checkpoints; also the length of a Celery segment."""
@@ -155,11 +155,11 @@ def _names(value: object) -> object:
 
 
 TrackerNames = Annotated[list[TrackerName], BeforeValidator(_names)]
-"""As a list, or as a text with commas."""
+"""Accepts a list, or a text with commas."""
 
 
 class Tracking(Section):
-    """Where metrics go besides TensorBoard's files, which every job has. Addresses and keys are the trainer's own."""
+    """Trackers of metrics besides TensorBoard's files, which every job has. The trainer knows addresses and keys."""
 
     trackers: TrackerNames = Field(default_factory=list)
     """Names, as a list or with commas; each reads its own environment variables in the trainer."""
@@ -194,7 +194,7 @@ class JobSpec(Section):
     """Everything a job needs, resolved: two equal specs train the same groups."""
 
     name: str | None = Field(None, pattern=NAME_PATTERN)
-    """What people call it; also the folder of its results."""
+    """The job's name for people; also the folder of its results."""
     model: Model
     environment: Environment = Environment()
     rewards: Rewards = Rewards()

@@ -20,7 +20,7 @@ class JsonKind:
     """One kind of object."""
 
     name: str
-    """As errors call it."""
+    """The name in errors."""
     upgrades: tuple[Upgrade[Fields], ...] = ()
     """Upgrade n makes the fields of version n + 1 of those of version n."""
 

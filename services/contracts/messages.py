@@ -177,7 +177,7 @@ class Generated(SampledTokens, frozen=True, kw_only=True):
 
     item_id: str
     error: str = ""
-    """Empty on success; else a sentence. An error is an infrastructure fault, never a reward."""
+    """Empty on success; otherwise a sentence. An error is an infrastructure fault, never a reward."""
     retryable: bool = True
     """False when asking again can't help (the prompt does not fit the model)."""
 
@@ -204,7 +204,7 @@ class JobEvent(Message, frozen=True, kw_only=True):
 
 
 MAX_MESSAGE_BYTES = 64 * 2**20
-"""Of one message, where it is written and where it is read; the embedded Redis takes no value that is much larger."""
+"""Limit of one message, for its writer and its reader; the embedded Redis takes no value that is much larger."""
 
 
 class MessageTooLarge(ContractError):

@@ -71,13 +71,13 @@ class Model(Section):
     """Folder in Hugging Face format (config, tokenizer, safetensors); job:<job id>/<checkpoint>; or, where the
     installation allows it, OWNER/NAME on the Hugging Face hub."""
     model_revision: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")
-    """Of a model on the hub: branch, tag or commit. A job holds the commit that it named at submission."""
+    """Branch, tag or commit of a model on the hub. A job holds the commit that it named at submission."""
     scratch: ScratchModel | None = None
     warmstart: WarmStart | None = None
     torch_dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the weights, in training and sampling."""
     tuner_type: Literal["full", "lora"] = "full"
-    """What is trained: all weights, or low-rank adapters beside frozen ones (arXiv 2106.09685)."""
+    """The trained weights: all of them, or low-rank adapters beside frozen ones (arXiv 2106.09685)."""
     lora_rank: int = Field(8, ge=1, le=512)
     """Rank of an adapter's two matrices."""
     lora_alpha: float = Field(32.0, gt=0)

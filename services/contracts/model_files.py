@@ -5,10 +5,10 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 ALONG = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.md", "LICENSE*", "NOTICE*")
-"""Config, tokenizer, chat templates, terms. All else in such a folder is code, or weights in some format
+"""Config, tokenizer, chat templates, terms. Every other file in such a folder is code, or weights in some format
 (`tf_model.h5`, `flax_model.msgpack`, `onnx/`), which would be the former ones beside the new ones."""
 BEHIND = (".*", "*.index.json", "adapter_*")
-"""What of it does not: hidden files, maps of other weight files, adapters for other weights."""
+"""Files of it that do not count: hidden ones, maps of other weight files, adapters for other weights."""
 TEMPLATES = "additional_chat_templates"
 """The one folder that goes along: transformers keeps a tokenizer's further chat templates there."""
 

@@ -8,7 +8,7 @@ from services.contracts.vllm_options import VllmOptions
 
 
 class PolicyProbe(BaseModel):
-    """What the trainer says of a few prompts under a version's weights: a replica that loaded them must agree."""
+    """The trainer's answers to a few prompts under a version's weights: a replica that loaded them must agree."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -34,7 +34,7 @@ def hub_name(model: str) -> str | None:
 
 
 def hub_store(data_dir: Path) -> Path:
-    """Where the jobs of an installation share what they fetched of the hub, in the layout of the hub's own cache."""
+    """The folder of models of the hub that an installation's jobs share, in the layout of the hub's own cache."""
     return data_dir / "hub"
 
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is."""
+    """The state of a job."""
 
     PENDING = "PENDING"
     """Accepted and stored; the trainer was not told yet."""

@@ -7,7 +7,6 @@ an unknown key comes from a newer release.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic_core import from_json
 
@@ -29,7 +28,7 @@ def read_spec(stored: str | bytes) -> JobSpec:
     return parse_spec(upgraded_spec(_known(document, JobSpec)) if isinstance(document, dict) else document)
 
 
-def upgraded_spec(document: Mapping[str, Any]) -> dict[str, Any]:
+def upgraded_spec(document: Mapping[str, object]) -> dict[str, object]:
     """A stored copy in today's form: what its job did before an option existed is written out."""
     algorithm = document.get("algorithm")
     if isinstance(algorithm, dict) and "kl_in_reward" not in algorithm and algorithm.get("beta"):
@@ -37,12 +36,12 @@ def upgraded_spec(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "algorithm": algorithm} if algorithm is not None else dict(document)
 
 
-def _kl_in_loss(estimator: object) -> dict[str, Any]:
-    """Where the KL of a job with this estimator was before `kl_in_reward`, if it would be in the reward today."""
+def _kl_in_loss(estimator: object) -> dict[str, object]:
+    """The place of the KL of a job with this estimator before `kl_in_reward`, if it would be in the reward today."""
     return {"kl_in_reward": False} if str(estimator) in KL_IN_REWARD else {}
 
 
-def _known(document: Mapping[str, Any], section: type[Section]) -> dict[str, Any]:
+def _known(document: Mapping[str, object], section: type[Section]) -> dict[str, object]:
     """The keys of a section, and of the sections in it, that are known here."""
     known = {}
     for name, field in section.model_fields.items():

@@ -84,7 +84,7 @@ class JobSummary(Section):
     ranks: int = 1
     """Processes that trained the policy together."""
     device: str | None = None
-    """What a rank computed on: `cpu`, or the name of a GPU; None: the job ended before anything was loaded."""
+    """The device of a rank: `cpu`, or the name of a GPU; None: the job ended before anything was loaded."""
     advantage_estimator: str
     ledger: LedgerSummary
     mismatch_kl_mean: float | None
@@ -104,4 +104,4 @@ class JobSummary(Section):
     inert_step_level: str | None = None
     """Why the step level of the newest batches said nothing; None: it worked, or the estimator has none."""
     waits_s: dict[str, float] = Field(default_factory=dict)
-    """What the trained batches waited for, wall time: inference, environment, trainer (training and publishing)."""
+    """Waits of the trained batches, wall time: inference, environment, trainer (training and publishing)."""

@@ -105,7 +105,7 @@ def _mapping(value: object) -> dict[str, object]:
 
 
 def _text(token: object) -> str | None:
-    """Of a token as a text or with its flags; None: it is none."""
+    """The text of a token, given as a text or with its flags; None: it is none."""
     text = token.get("content") if isinstance(token, dict) else token
     return text if isinstance(text, str) and text else None
 

@@ -1,4 +1,4 @@
-"""What a job says of the vLLM server that samples for it; the operator's settings hold where it says nothing."""
+"""A job's settings of the vLLM server that samples for it; the operator's settings hold for the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PASSED_ON = frozenset(
         "max_num_partial_prefills", "scheduling_policy", "speculative_config",
     }
 )  # fmt: skip
-"""Of vLLM's own options those that change how fast it samples, not what, nor who may reach it."""
+"""Those of vLLM's own options that change its speed, and neither its samples nor its access."""
 
 
 class VllmOptions(Section):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from services.contracts.versions import ContractError
@@ -19,9 +17,9 @@ FIELD = "d"
 class Shown(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     """Base of everything that is told; the tag is its kind."""
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         """The content as JSON values by name."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
+        found: dict[str, object] = msgspec.to_builtins(self)
         del found["kind"]
         return found
 
@@ -48,7 +46,7 @@ class StateReached(Shown, frozen=True, kw_only=True, tag="state"):
     anchor: str
     admissible_actions: list[str]
     prompt: str
-    """As the policy gets it, special tokens included."""
+    """The policy's prompt, special tokens included."""
 
 
 class StepTaken(Shown, frozen=True, kw_only=True, tag="step"):
@@ -71,7 +69,7 @@ class PlayEnded(Shown, frozen=True, kw_only=True, tag="ended"):
     score: float
     steps: int
     return_sum: float
-    """Of the rewards, not discounted."""
+    """Sum of the rewards, not discounted."""
     out_of_turns: bool
 
 

@@ -29,7 +29,7 @@ ADOPTER_S = 10
 
 @dataclass(frozen=True)
 class JobView:
-    """What one look at a job told."""
+    """The result of one look at a job."""
 
     active: bool
     manifest: PolicyManifest | None

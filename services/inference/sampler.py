@@ -33,7 +33,7 @@ Deliver = Callable[[Generated | None], None]
 
 @dataclass
 class Counters:
-    """What happened since the start; each only grows."""
+    """Counts since the start; each only grows."""
 
     asked: int = 0
     sampled: int = 0

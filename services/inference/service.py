@@ -32,7 +32,7 @@ FORGET_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Before an engine or a version that failed is tried again, doubling, seconds."""
 MOST_FAILURES = 5
-"""Of an engine with one version, whatever the reasons, the last one at a start; of one reason two are enough."""
+"""Failures of an engine with one version, whatever the reasons, the last one at a start; two for one reason suffice."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Replica:
     job_id: str | None = None
     state: str = "idle"
     served: PolicyManifest | None = None
-    """What the engine serves now."""
+    """The version that the engine serves now."""
     engine: Engine | None = None
     _setback: _Setback | None = None
     _proven: PolicyManifest | None = None
@@ -83,7 +83,7 @@ class Replica:
         return self.job_id == job_id
 
     def status(self) -> ReplicaStatus:
-        """What routers need to know."""
+        """The facts that routers need."""
         version = -1 if self.served is None or self.job_id is None else self.served.version
         engine = "" if self.engine is None else self.engine.name
         return ReplicaStatus(
@@ -235,7 +235,7 @@ class Replica:
         return 0.0
 
     async def _hand_over(self) -> None:
-        """Where another replica serves the job, what waits here goes back to the workers: a start takes long."""
+        """Requests go back to the workers where another replica serves the job: a start takes long."""
         for name, status in (await self.registry.live_replicas()).items():
             if name != self.name and status.job_id == self.job_id and status.state == "serving":
                 self.sampler.refuse_all(f"the engine of {self.name} failed")

@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535)
-    """Of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
+    """Port of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
     log_level: str = "INFO"
 
     vllm_python: Path = Path(".venv-vllm/bin/python")

@@ -94,7 +94,7 @@ class LoadedModel:
 
 
 class _Batch:
-    """What B rows have sampled so far. A finished row goes on being computed, and what it gets is thrown away."""
+    """The tokens of B rows so far. A finished row goes on being computed, and its further tokens are thrown away."""
 
     def __init__(self, prompts: Sequence[Prompt], sampling: Sampling, max_model_len: int, device: torch.device) -> None:
         self._sampling, self._device = sampling, device

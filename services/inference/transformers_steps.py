@@ -21,7 +21,7 @@ log = structlog.get_logger("inference")
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """Largest difference that rounding explains, as a share of the largest logit."""
 UNSUPPORTED = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
-"""What models raise on a cache, a mask or positions that they were not written for."""
+"""Errors of models on a cache, a mask or positions that they were not written for."""
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,9 @@ class VllmEngine:
         self._pulse: asyncio.Task[None] | None = None
         self._key = secrets.token_urlsafe(32)
         self._model: PolicyManifest | None = None
-        """Whose base the server runs; None: there is none, or one that nothing may be asked of any more."""
+        """The manifest whose base the server runs; None: there is none, or one that must not be asked any more."""
         self._served: PolicyManifest | None = None
-        """Whose weights it has; None: unknown."""
+        """The manifest whose weights it has; None: unknown."""
         self._tensors: Shapes | None = None
         """Of the version that the server started with: it loaded each of them, and misses none."""
 

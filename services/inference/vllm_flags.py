@@ -23,7 +23,7 @@ than our usual prompts, which would then share nothing)."""
 
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM can be started with; adapters of a smaller rank fit too."""
+"""Ranks that vLLM can be started with; adapters of a smaller rank fit too."""
 VERSIONS_AT_ONCE = 4
 """Adapters that prompts in flight may use; prompts of a fifth wait."""
 
@@ -45,7 +45,7 @@ def on_cuda(device: str) -> bool:
 
 
 def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) -> list[str]:
-    """What the server is told of the model and of how much it may use."""
+    """The server's arguments about the model and the resources that it may use."""
     flags = {
         "--model": manifest.base,
         "--served-model-name": "policy",

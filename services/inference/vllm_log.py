@@ -10,7 +10,7 @@ _RAISED = re.compile(r"^(?P<kind>[\w.]*(?:Error|Exception|Exit))(?:: (?P<message
 _VALIDATION = re.compile(r"^\d+ validation errors? for ")
 _DETAIL = re.compile(r"^\s+(?:Value error, |Assertion failed, )?(?P<message>.*?)(?: \[type=.*)?$")
 _ECHO = "Engine core initialization failed"
-"""What the API server raises after its engine core has said why."""
+"""Errors of the API server after its engine core has said why."""
 
 
 def last_error(log: str) -> str:

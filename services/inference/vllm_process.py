@@ -37,7 +37,7 @@ class VllmProcess:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._begins = 0
-        """Where this server's words begin in the log, bytes."""
+        """The place in the log where this server's words begin, bytes."""
         self._folder = Path(tempfile.mkdtemp(prefix="gigpo-vllm-"))
         self.socket = self._folder / "api.sock"
 
@@ -79,7 +79,7 @@ class VllmProcess:
         return sum(map(_cpu_s, self._processes()[1:]))
 
     def signs(self) -> Signs:
-        """What it shows while it starts: lines in its log, and the CPU time of all its processes."""
+        """Signs of life while it starts: lines in its log, and the CPU time of all its processes."""
         return Signs(self._log.stat().st_size, sum(map(_cpu_s, self._processes())), "")
 
     def _processes(self) -> list[psutil.Process]:
@@ -110,7 +110,7 @@ class VllmProcess:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def why(self) -> str:
-        """What it last said of itself since it was started, for an error's sentence."""
+        """Its last words since it was started, for an error's sentence."""
         with suppress(OSError), self._log.open("rb") as log:
             log.seek(0, os.SEEK_END)
             log.seek(max(self._begins, log.tell() - LOG_TAIL_BYTES))

@@ -28,7 +28,7 @@ class VllmPulse:
         self._turns, self._work = 0, ""
 
     def signs(self) -> Signs:
-        """What is known now."""
+        """The table of replicas now."""
         return Signs(self._turns, self._process.engine_cpu_s(), self._work)
 
     async def ask(self, every_s: float) -> None:

@@ -20,7 +20,7 @@ LONGEST_PAUSE_S = 1.0
 LEAST_LOOKS = 5
 """So many looks in a row without a sign of life, or more, are needed for a verdict."""
 LEAST_CPU_SHARE = 0.005
-"""Of one CPU: what a working engine uses at least, also beside many others, and a sleeping one does not."""
+"""Share of one CPU that a working engine uses at least, also beside many others, and a sleeping one does not."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Signs:
-    """What an engine shows at one look."""
+    """An engine's state at one look."""
 
     turns: int
     """How often its loop was seen to turn; only grows."""

@@ -14,7 +14,7 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A new file to write; when the block ends well it is synced and becomes `path`, else nothing is left of it."""
+    """A new file to write; when the block ends well it is synced and becomes `path`, otherwise nothing is left."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary

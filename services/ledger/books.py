@@ -22,9 +22,9 @@ class Books(msgspec.Struct, frozen=True):
     """A job's ledger at one instant."""
 
     job: str = ""
-    """Whose ledger; a job that takes a checkpoint over from another job has a ledger of its own."""
+    """The job of the ledger; a job that takes a checkpoint over from another job has a ledger of its own."""
     counters: dict[str, int] = {}
-    """As in Redis, with the seal."""
+    """The counters as in Redis, with the seal."""
     live: list[str] = []
     trained: list[str] = []
     """The live groups whose effect the checkpoint holds."""
@@ -45,7 +45,7 @@ class Correction:
 
 
 def correction(books: Books, states: Mapping[str, GroupState | None]) -> Correction:
-    """What to change.
+    """The needed change.
 
     Args:
         states: of every group that is live in Redis or in the books; None: Redis does not know it.

@@ -1,4 +1,4 @@
-"""What an ended job leaves in Redis goes after a while, so that Redis does not grow with the number of jobs."""
+"""Keys of an ended job in Redis expire after a while, so that Redis does not grow with the number of jobs."""
 
 from __future__ import annotations
 

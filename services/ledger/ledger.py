@@ -178,7 +178,7 @@ class Ledger:
         return bool(await self._run("drop", self._whole_groups([group_id]), args))
 
     async def seal(self, epoch: int, trained: Sequence[str]) -> Books:
-        """What the ledger holds now, for a checkpoint to keep. Raises StaleEpoch, RecordUnreadable.
+        """The books of the ledger now, for a checkpoint to keep. Raises StaleEpoch, RecordUnreadable.
 
         Args:
             trained: the live groups whose effect the checkpoint holds.
@@ -221,7 +221,7 @@ class Ledger:
         return balance_of(raw, int(live))
 
     async def record_of(self, group_id: str) -> GroupRecord | None:
-        """What the ledger knows of a group; None: it was never opened, or ended more than a day ago.
+        """The ledger's record of a group; None: it was never opened, or ended more than a day ago.
 
         Raises:
             RecordUnreadable.

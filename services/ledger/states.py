@@ -14,7 +14,7 @@ from enum import StrEnum
 
 
 class GroupState(StrEnum):
-    """Where a group is."""
+    """The state of a group."""
 
     OPEN = "OPEN"
     """Announced on `{job}:groups`; nobody plays it."""

@@ -54,7 +54,7 @@ class Pace:
 
     @property
     def progress(self) -> Progress | None:
-        """What the job does now; None: nothing whose end is known."""
+        """The present work of the job; None: nothing whose end is known."""
         if self._phase is not None or not self._training or not self._total_batches:
             return self._phase
         done = self._points[-1][1] if self._points else 0

@@ -17,7 +17,7 @@ class KwargWords:
 
     name: str
     values: str
-    """What may stand there: `integer from 1 to 12`, `furniture or corner`, `list of integer`."""
+    """Allowed values: `integer from 1 to 12`, `furniture or corner`, `list of integer`."""
     default: str
     """JSON, cut after `LONGEST_DEFAULT` characters; empty: the key has to be given."""
     description: str
@@ -43,7 +43,7 @@ def _short(text: str) -> str:
 
 
 def values_in_words(one: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """What a part of the schema takes: `integer from 1 to 12`; `schema` has its `$defs`."""
+    """Values that a part of the schema takes: `integer from 1 to 12`; `schema` has its `$defs`."""
     if "$ref" in one:
         return values_in_words(schema["$defs"][one["$ref"].rsplit("/", 1)[-1]], schema)
     if "anyOf" in one:

@@ -30,7 +30,7 @@ class PolicyActor:
         self._inference = inference
 
     async def respond(self, ask: Ask, admissible_actions: tuple[str, ...]) -> SampledTokens:
-        """What a replica sampled. Raises InferenceFault."""
+        """A replica's sample. Raises InferenceFault."""
         sampled = await self._inference.generate(ask)
         if ask.item.choices and sampled.response_ids not in ask.item.choices:
             raise InferenceFault(

@@ -1,4 +1,4 @@
-"""What a policy is shown in one episode: each step's prompt alone, or a conversation that grows.
+"""The prompts of one episode: each step's prompt alone, or a conversation that grows.
 
 A conversation is kept as tokens. What was sampled is appended as it is, what the environment says is encoded and
 appended; nothing is rendered twice.
@@ -17,7 +17,7 @@ from services.rollout.tool_calls import Call
 
 
 class Shown(NamedTuple):
-    """What a step shows the policy."""
+    """The prompt of a step."""
 
     ids: bytes
     """int32 little-endian [P]: what is new in it."""
@@ -91,11 +91,11 @@ class Budget(NamedTuple):
     """How long a conversation may become."""
 
     max_tokens: int
-    """Of all that is said in it, responses included."""
+    """Tokens of everything that is said in it, responses included."""
     reply_tokens: int
     """Room that a reply needs."""
     restarts: bool
-    """What happens where that is outgrown: it begins anew; False: it ends."""
+    """The conversation begins anew where that is outgrown; False: it ends."""
 
 
 class Conversation:
@@ -114,7 +114,7 @@ class Conversation:
         self.overflows = 0
 
     def show(self, scene: Scene, calls: tuple[Call, ...] = ()) -> Shown | None:
-        """What comes next: the scene as it begins a conversation, or what is new in it behind the last reply."""
+        """The next prompt: the scene as it begins a conversation, or the new part of it behind the last reply."""
         new = msgspec.structs.replace(scene, history=())
         if not self._said:
             return self._begin(new)

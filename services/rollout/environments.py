@@ -17,13 +17,14 @@ import structlog
 from gigpo_proto.env.v1 import env_pb2
 
 from services.contracts.faults import FaultClass
+from services.contracts.observation import KeyedOutcome
 from services.kit.tasks import beside
 from services.rollout.coalescer import Coalescer
 from services.rollout.errors import EnvironmentFault
 from services.rollout.instances import Instance, Instances, connected_instances
 from services.rollout.limits import EnvironmentLimits
 from services.rollout.patience import Patience
-from services.rollout.ports import OpenedSessions, Opening, Outcome
+from services.rollout.ports import OpenedSessions, Opening
 from services.rollout.sessions import LiveSession
 from services.rollout.translation import observation_of, open_request, outcome_of
 
@@ -38,7 +39,7 @@ UNAVAILABLE, DEADLINE, NO_ROOM, NOT_FOUND = (
 REPEATABLE = {UNAVAILABLE, DEADLINE, NO_ROOM}
 """Statuses after which the same call, with the same key or seq, may be made again."""
 CUT_SHORT = {grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
-"""What a whole call ends with, beside UNAVAILABLE, when its server goes away: no step is answered like this."""
+"""Status codes, beside UNAVAILABLE, of a whole call whose server goes away: no step is answered like this."""
 NAMES = {status.value[0]: status for status in grpc.StatusCode}
 FIRST_PAUSE_S = 0.05
 RELEASE_TIMEOUT_S = 5.0
@@ -84,7 +85,7 @@ class GrpcEnvironments:
             task.add_done_callback(self._release_unwanted)
             raise
 
-    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
+    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> KeyedOutcome:
         """Apply one action, asking again under the same seq as long as time is left. A session whose service is lost
         or drains is made again on another one, where its environment can be replayed. See the port for errors."""
         session = self._live.get(lease)
@@ -118,7 +119,7 @@ class GrpcEnvironments:
                 self._releases.add(session.instance, session.lease)
 
     def services(self) -> list[dict[str, object]]:
-        """What is known of each environment service."""
+        """The table of environment services."""
         return self._instances.seen()
 
     async def keep_alive(self) -> None:

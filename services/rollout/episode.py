@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from services.contracts import ids
 from services.contracts.arrays import pack_int32
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup, Step
-from services.contracts.observation import KeyedObservation
+from services.contracts.observation import KeyedObservation, KeyedOutcome
 from services.contracts.sampling import SampledTokens
 from services.ledger import Attempt
 from services.rollout.actors import Actor
@@ -17,7 +17,7 @@ from services.rollout.conversation import Shown
 from services.rollout.errors import ModelFault
 from services.rollout.metrics import GENERATE_SECONDS, STEP_SECONDS, TOKENS
 from services.rollout.playbook import Playbook
-from services.rollout.ports import Ask, Environments, Outcome
+from services.rollout.ports import Ask, Environments
 from services.rollout.reply_format import Projected
 from services.rollout.templates import Scene
 from services.rollout.watching import Onlooker
@@ -150,8 +150,8 @@ class EpisodePlay:
         RESPONSE_TOKENS.inc(len(sampled.response_ids) // 4)
         return sampled
 
-    async def _act(self, reply: Projected, response_tokens: int) -> Outcome | None:
-        """What the reply's actions led to together; None: the environment could not go on because of one."""
+    async def _act(self, reply: Projected, response_tokens: int) -> KeyedOutcome | None:
+        """The result of the reply's actions together; None: the environment could not go on because of one."""
         asked, outcome = time.monotonic(), None
         self._results = []
         try:
@@ -172,7 +172,7 @@ class EpisodePlay:
             self._step_seconds.observe(waited_s)
 
     def _task(self, observation: KeyedObservation) -> str:
-        """What the prompt says of the task."""
+        """The prompt's words about the task."""
         view = self._seat.group.task_view
         if view == "shown":
             return observation.task
@@ -188,7 +188,7 @@ class EpisodePlay:
         sampled: SampledTokens,
         observation: KeyedObservation,
         projected: Projected,
-        outcome: Outcome | None,
+        outcome: KeyedOutcome | None,
     ) -> Step:
         """One step as it is stored: what was sampled, byte for byte, and the keys of the state it was sampled in."""
         worthless = (0.0,) * len(self._playbook.spec.rewards.reward_funcs)
@@ -209,7 +209,7 @@ class EpisodePlay:
             choices=pack_int32(self._choices.setdefault(reply, len(self._choices)) for reply in choices),
         )
 
-    def _episode(self, first: KeyedObservation, last: Outcome | None, terminated: bool) -> Episode:
+    def _episode(self, first: KeyedObservation, last: KeyedOutcome | None, terminated: bool) -> Episode:
         seat = self._seat
         return Episode(
             group_id=seat.group.group_id,

@@ -61,7 +61,7 @@ class _NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class _Route:
-    """What the items of one request have in common."""
+    """The part that the items of one request have in common."""
 
     replica: str
     job_id: str
@@ -75,7 +75,7 @@ class _Pending:
     route: _Route
     answer: asyncio.Future[Generated]
     entry_id: bytes = b""
-    """Of the request in the replica's stream; empty: it is not sent yet."""
+    """Entry id of the request in the replica's stream; empty: it is not sent yet."""
     looks_without: int = 0
     """How often in a row the replica was seen to owe nothing under that entry."""
 
@@ -162,7 +162,7 @@ class RedisInference:
         await self._redis.delete(self._replies.stream, dead_letters(self._replies.stream))
 
     async def _replica_for(self, ask: Ask, tried: list[str]) -> str:
-        """One that was not tried yet, else the one tried longest ago; waits while there is none."""
+        """One that was not tried yet, otherwise the one tried longest ago; waits while there is none."""
         loop = asyncio.get_running_loop()
         deadline, tell_at = loop.time() + self._limits.replica_wait_s, loop.time() + self._limits.tell_after_s
         while True:
@@ -277,7 +277,7 @@ def _last_index(tried: list[str], replica: str) -> int:
 
 
 def _sampled(generated: Generated, replica: str) -> SampledTokens:
-    """What was sampled. Raises InferenceFault where the arrays do not fit each other: not tokens of an engine."""
+    """The sampled tokens. Raises InferenceFault where the arrays do not fit each other: not tokens of an engine."""
     lengths = {len(generated.response_ids), len(generated.logprobs), len(generated.versions)}
     if len(lengths) != 1 or 0 in lengths or len(generated.response_ids) % 4:
         raise InferenceFault(f"{replica}: want ids, logprobs and versions of one length >= 1, got bytes {lengths}")

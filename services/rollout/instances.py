@@ -39,7 +39,7 @@ class Instance:
     address: str
     stub: env_pb2_grpc.EnvironmentServiceAsyncStub
     name: str = ""
-    """Of the process, another one at each start; empty: not heard of yet."""
+    """Identity of the process, another one at each start; empty: not heard of yet."""
     reachable: bool | None = None
     """None: not asked yet."""
     draining: bool = False
@@ -88,7 +88,7 @@ class Instances:
         return instance.reachable is False and self.has_other(instance)
 
     def seen(self) -> list[dict[str, object]]:
-        """What is known of each instance, in order of address."""
+        """The table of instances, in order of address."""
         return [
             {
                 "address": one.address,

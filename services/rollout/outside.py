@@ -24,7 +24,7 @@ PRIVATE_USE = range(0xF0000, 0xFFFFE)
 _IN_A_WORD = re.compile(r"\w")
 
 Quote = Callable[[str], str]
-"""What a text from outside passes through on its way into a prompt."""
+"""The filter for a text from outside on its way into a prompt."""
 
 
 class OutsideGuard:
@@ -76,7 +76,7 @@ class OutsideGuard:
         return any(self._forged.search(form) for form in self._forms(text))
 
     def _forms(self, text: str) -> set[str]:
-        """As the tokenizer's own normalizer makes the text, and as others could."""
+        """The text after the tokenizer's own normalizer, and after others."""
         normalizer = self._tokenizer.normalizer
         return {_folded(text)} if normalizer is None else {_folded(text), _folded(normalizer.normalize_str(text))}
 
@@ -129,5 +129,5 @@ def _rename_pieces(model: dict[str, object], names: dict[str, str]) -> None:
 
 
 def _folded(text: str) -> str:
-    """As a normalizer could make it."""
+    """The text after a possible normalizer."""
     return unicodedata.normalize("NFKC", text).casefold()

@@ -26,7 +26,7 @@ class Owed:
         self._there = redis.register_script(_THERE)
 
     async def entries(self, asked: Collection[tuple[str, bytes]]) -> set[tuple[str, bytes]]:
-        """Of (replica, entry id), those whose entry is there."""
+        """The pairs of (replica, entry id) whose entry is there."""
         by_replica: dict[str, list[bytes]] = defaultdict(list)
         for replica, entry_id in asked:
             by_replica[replica].append(entry_id)

@@ -41,7 +41,7 @@ class Playbook:
     turns: TurnWriter | None
     """Writes what the environment says in a conversation that goes on; None: each step stands alone."""
     tools: tuple[Tool, ...]
-    """That the policy may call; empty: its replies are no calls."""
+    """Tools that the policy may call; empty: its replies are no calls."""
     projection: ReplyReader
     sampling: Sampling
     guided: GuidedReplies | None = None
@@ -80,7 +80,7 @@ class Playbook:
         return group.max_turns or self.spec.environment.max_turns
 
     def kwargs(self, group: OpenedGroup) -> dict[str, object]:
-        """What the group's sessions are opened with."""
+        """The request that opens the group's sessions."""
         return self.environment.kwargs(self.spec, max_turns=group.max_turns, overrides=group.environment_kwargs)
 
 

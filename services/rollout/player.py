@@ -198,8 +198,8 @@ class Player:
 
 
 def _decisive(error: Exception) -> Exception:
-    """Of everything that went wrong side by side, what decides: a refused move first, then what is no known failure,
-    then what was not merely lost."""
+    """The failure that decides among those side by side: a refused move first, then an unknown failure, then one that
+    was not merely lost."""
     leaves = list(_leaves(error))
     refused = [leaf for leaf in leaves if isinstance(leaf, MoveRefused)]
     unknown = [leaf for leaf in leaves if not isinstance(leaf, AttemptFailed)]

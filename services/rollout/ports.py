@@ -8,38 +8,9 @@ from typing import Protocol
 import msgspec
 
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup
-from services.contracts.observation import KeyedObservation
+from services.contracts.observation import KeyedObservation, KeyedOutcome
 from services.contracts.sampling import SampledTokens, Sampling
 from services.ledger import Attempt, DropReason, GroupState
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What one action led to. `score` is the episode's so far, in the environment's own terms."""
-
-    observation: KeyedObservation
-    reward: float
-    score: float
-    won: bool
-    terminated: bool
-    truncated: bool
-    action_valid: bool
-    rewards: tuple[float, ...] = ()
-    """Value of each reward function, where there are any; NaN: it abstained."""
-    judge_tokens: int = 0
-    """Tokens of other language models that scoring the action has cost."""
-    action_key: bytes = b""
-    """Digest of the executed action; empty: not known."""
-
-    def then(self, later: Outcome) -> Outcome:
-        """What this action and the next one led to together."""
-        return msgspec.structs.replace(
-            later,
-            reward=self.reward + later.reward,
-            won=self.won or later.won,
-            action_valid=self.action_valid and later.action_valid,
-            rewards=tuple(one + other for one, other in zip(self.rewards, later.rewards, strict=True)),
-            judge_tokens=self.judge_tokens + later.judge_tokens,
-        )
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -53,7 +24,7 @@ class Opening(msgspec.Struct, frozen=True):
     seed: int
     n: int
     job_id: str = ""
-    """Whose owner is told why it takes long."""
+    """The job whose owner is told why it takes long."""
 
 
 class OpenedSessions(msgspec.Struct, frozen=True):
@@ -71,7 +42,7 @@ class Environments(Protocol):
     async def open(self, opening: Opening) -> OpenedSessions:
         """Open n sessions. Raises EnvironmentFault; a cancelled call leaves no lease behind."""
 
-    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
+    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> KeyedOutcome:
         """Apply one action; the first of a lease has seq 1. Raises EnvironmentFault, ModelFault.
 
         `response_tokens`: length of the response that the action came in; 0: not known.

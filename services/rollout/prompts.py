@@ -69,7 +69,7 @@ class TurnWording:
         return self.template.name
 
     def text(self, scene: Scene) -> str:
-        """What stands behind the policy's reply, up to its next one. AttemptFailed: the chat template refuses it."""
+        """The text behind the policy's reply, up to its next one. AttemptFailed: the chat template refuses it."""
         said = self.template.render(scene)
         return f"\n\n{said}" if self.chat is None else self.chat.behind([{"role": "user", "content": said}])
 
@@ -80,17 +80,17 @@ class ResultWording:
 
     chat: ChatTemplate
     calls: tuple[Call, ...]
-    """Of the policy's last reply."""
+    """Calls of the policy's last reply."""
     name = "the results of tools"
     ends = False
 
     def text(self, scene: Scene) -> str:
-        """What stands behind the reply with the calls, up to the next one. AttemptFailed."""
+        """The text behind the reply with the calls, up to the next one. AttemptFailed."""
         return self.chat.behind_calls(self.calls, [*scene.results, scene.observation])
 
 
 class Prompt(NamedTuple):
-    """What the policy is shown."""
+    """The policy's prompt."""
 
     ids: bytes
     """int32 little-endian [P]."""
@@ -118,7 +118,7 @@ class PromptWriter:
     def write(self, scene: Scene) -> Prompt:
         """The prompt, P <= max_tokens.
 
-        What does not fit goes in this order: turns of the history, oldest first; the list of admissible actions; the
+        A longer prompt is cut in this order: turns of the history, oldest first; the list of admissible actions; the
         end of the observation, at a word, or inside of one where whole words would leave much of the budget unused.
         The task never goes.
 

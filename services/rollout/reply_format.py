@@ -10,25 +10,25 @@ from services.rollout.outside import Quote
 from services.rollout.tool_calls import Call, CallFormat, MalformedCall, Tool, call_of
 
 MAX_ACTION_CHARACTERS = 64_000
-"""What is longer is cut; four bytes a character stay within the environment service's 256 KiB."""
+"""The longest action; a longer one is cut. Four bytes a character stay within the environment service's 256 KiB."""
 MAX_CALLS = 16
 """Of one reply."""
 
 
 class Projected(NamedTuple):
-    """What an environment gets of a reply."""
+    """The environment's part of a reply."""
 
     action: str
     well_formed: bool
     """False: the reply does not carry an action as its form demands; the step is invalid, whatever comes of it."""
     calls: tuple[Call, ...] = ()
-    """Where the reply calls tools: each is an action of its own, one after the other."""
+    """The reply's calls of tools: each is an action of its own, one after the other."""
     note: str = ""
-    """What the agent is told of its reply."""
+    """A note to the agent about its reply."""
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """What the environment is given, one after the other."""
+        """The actions for the environment, one after the other."""
         return tuple(call.action for call in self.calls) or (self.action,)
 
 
@@ -36,7 +36,7 @@ class ReplyReader(Protocol):
     """Finds the action in a reply, and writes an action as a reply."""
 
     def project(self, reply: str) -> Projected:
-        """What the environment gets."""
+        """The action for the environment."""
 
     def reply(self, action: str, quote: Quote = str) -> str:
         """The reply that says this action and nothing else; what is quoted stays text."""
@@ -113,7 +113,7 @@ class CallReader:
 
 
 def _said(reply: str) -> str:
-    """What stands behind the thinking."""
+    """The text behind the thinking."""
     return reply.rpartition("</think>")[2].partition("<think>")[0]
 
 

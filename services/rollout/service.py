@@ -33,7 +33,7 @@ from services.rollout.watching import Plays, onlooker_of
 log = structlog.get_logger("rollout")
 
 UNLUCKY = (OSError, RedisError, MemoryError)
-"""What may go away by itself when a job's playbook is made; everything else lies in the job's files and settings."""
+"""Errors of making a job's playbook that may go away by themselves; all others lie in its files and settings."""
 
 
 class _ServedJob:
@@ -68,7 +68,7 @@ class RolloutWorker:
         """Looks at the active jobs since the start."""
 
     def detail(self) -> dict[str, object]:
-        """What the worker's heartbeat says of it."""
+        """The detail of the worker's heartbeat."""
         return {"jobs": sorted(self._jobs), "episodes": self._slots.taken, "max_episodes": self._slots.total}
 
     def load(self) -> dict[str, int]:

@@ -21,7 +21,7 @@ MODEL = "model.model"
 def playing_problems(
     folder: Path, spec: JobSpec, environment: EnvironmentInfo, embedded: int | None
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """What keeps the folder's policy from being played, as (field, sentence), and what the user should know.
+    """Mistakes that keep the folder's policy from being played, as (field, sentence), and warnings for the user.
 
     Args:
         embedded: rows of the embedding of tokens; None: not known.

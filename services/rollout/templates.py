@@ -32,7 +32,7 @@ class Scene(msgspec.Struct, frozen=True):
     """(observation, action) of the turns before, oldest first."""
     admissible_actions: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
-    """What the first calls of a reply with several gave; the observation is what the last one gave."""
+    """Results of the first calls of a reply with several; the observation is the last one's."""
     task_hidden: bool = False
     """The task is a placeholder that the platform wrote; every other text here comes from outside."""
 
@@ -91,18 +91,18 @@ _PROBE = "Task: fetch 1 apple.\nYou see: a door, 2 rooms."
 
 @dataclass(frozen=True)
 class ChatOptions:
-    """What a job says of its tokenizer's chat template."""
+    """A job's settings of its tokenizer's chat template."""
 
     kwargs: Mapping[str, JsonValue] = field(default_factory=dict)
     """Further values for the template; they come before special tokens of the same name."""
     today: date | None = None
-    """What a template's clock says; None: it has none. It never moves, because equal states must give equal prompts."""
+    """The time of a template's clock; None: no clock. It never moves, because equal states must give equal prompts."""
     system_role: Literal["system", "user"] = "system"
     """`user`: the system message begins the user's turn."""
     stop_texts: tuple[str, ...] = ()
     """Tokens that end an assistant's turn, as text."""
     tools: tuple[Tool, ...] = ()
-    """That the policy may call."""
+    """Tools that the policy may call."""
 
 
 class ChatTemplate:
@@ -181,7 +181,7 @@ class ChatTemplate:
             raise TokenizerError(f"{error}{clock}") from error
 
     def behind(self, messages: Sequence[Mapping[str, object]]) -> str:
-        """What stands behind an assistant's turn where these messages come next, up to the assistant's next turn. The
+        """The text behind an assistant's turn where these messages come next, up to the assistant's next turn. The
         end of the turn stands first, where the template writes one. AttemptFailed: the template refuses it."""
         (_, *rest) = self._going_on({"role": "assistant", "content": _REPLY}, messages).split(_REPLY, 1)
         if not rest:
@@ -190,7 +190,7 @@ class ChatTemplate:
         return ended if ended.startswith(self._options.stop_texts) else rest[0]
 
     def behind_calls(self, calls: Sequence[Call], results: Sequence[str]) -> str:
-        """What stands behind an assistant's turn that calls tools where these results come next, one for each call; the
+        """The text behind an assistant's turn that calls tools where these results come next, one for each call; the
         end of the turn stands first. AttemptFailed: the template refuses it, or does not end that turn."""
         made = [Call(call.name, {"argument": _REPLY}) for call in calls]
         (_, *rest) = self._going_on(_said(made), _given(made, results)).split(_REPLY, len(calls))
@@ -245,7 +245,7 @@ class ChatTemplate:
         return found, False
 
     def behind_a_reply(self) -> str:
-        """What the template writes behind an assistant's turn; "" where it refuses such a conversation."""
+        """The text that the template writes behind an assistant's turn; "" where it refuses such a conversation."""
         reply, user = "Understood.", {"role": "user", "content": "Hello."}
         messages = [user, {"role": "assistant", "content": reply}]
         behind = ""

@@ -22,7 +22,7 @@ class StopTokens:
 
 
 def stop_tokens(files: TokenizerFiles, tokenizer: Tokenizer, chat: ChatTemplate | None) -> StopTokens:
-    """What ends a reply, of generation config, config, tokenizer and chat template; `ids` is empty where none says it.
+    """Ends of a reply, by generation config, config, tokenizer and chat template; `ids` is empty where none names one.
 
     A fine-tuned model often keeps the base's config while its tokenizer or template names the token that really ends a
     turn, so each of them counts.

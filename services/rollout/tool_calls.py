@@ -32,7 +32,7 @@ class Call(NamedTuple):
 
     @property
     def action(self) -> str:
-        """What the environment gets."""
+        """The action for the environment."""
         return json.dumps({"name": self.name, "arguments": self.arguments}, ensure_ascii=False)
 
 
@@ -76,7 +76,7 @@ def _no_number(text: str) -> None:
 
 
 def _call(document: JsonValue, names: tuple[str, ...]) -> Call:
-    """Of a JSON object; `names` are those that its arguments may have."""
+    """The call in a JSON object; `names` are those that its arguments may have."""
     if not isinstance(document, dict) or not isinstance(document.get("name"), str):
         raise MalformedCall(f"want an object with name and {names[0]}, got {json.dumps(document)[:80]}")
     arguments = next((document[name] for name in names if name in document), {})
@@ -112,7 +112,7 @@ def _read_function_tags(reply: str, tools: Sequence[Tool]) -> list[Call]:
 
 
 def _typed(value: str, tool: str, parameter: str, tools: Sequence[Tool]) -> JsonValue:
-    """What a text stands for, by the schema of its parameter: itself where that is a text or does not say."""
+    """The value of a text, by the schema of its parameter: itself where that is a text or does not say."""
     if _type_of(tool, parameter, tools) in ("string", None):
         return value
     try:

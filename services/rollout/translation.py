@@ -7,9 +7,9 @@ import json
 from gigpo_proto.env.v1 import env_pb2
 
 from services.contracts.faults import FaultClass
-from services.contracts.observation import KeyedObservation
+from services.contracts.observation import KeyedObservation, KeyedOutcome
 from services.rollout.errors import EnvironmentFault, ModelFault
-from services.rollout.ports import Opening, Outcome
+from services.rollout.ports import Opening
 
 FAULTS = {env_pb2.FAULT_CLASS_INFRA: FaultClass.INFRA, env_pb2.FAULT_CLASS_ENV_BUG: FaultClass.ENV_BUG}
 
@@ -39,14 +39,14 @@ def observation_of(message: env_pb2.Observation) -> KeyedObservation:
     )
 
 
-def outcome_of(message: env_pb2.Outcome) -> Outcome:
+def outcome_of(message: env_pb2.Outcome) -> KeyedOutcome:
     """The outcome. A fault in it is raised: EnvironmentFault, or ModelFault where the model's words caused it."""
     if message.HasField("fault"):
         fault = message.fault
         if fault.fault_class == env_pb2.FAULT_CLASS_MODEL:
             raise ModelFault(fault.message)
         raise EnvironmentFault(FAULTS.get(fault.fault_class, FaultClass.INFRA), fault.message)
-    return Outcome(
+    return KeyedOutcome(
         observation_of(message.observation),
         message.reward,
         message.score,

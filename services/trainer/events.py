@@ -53,7 +53,7 @@ class Events:
             return None
 
     async def phase(self, phase: Phase, **detail: object) -> None:
-        """What the job is doing."""
+        """The job's activity."""
         await self.add(PhaseBegan(phase=phase, detail=detail))
 
     async def warn(self, message: str) -> None:

@@ -88,7 +88,7 @@ async def published(pulse_file: Path | None) -> str:
 
 
 def metrics_file(pulse_file: Path) -> Path:
-    """Where the child writes, beside the file by which its parent gives signs of life."""
+    """The file that the child writes, beside the one by which its parent gives signs of life."""
     return pulse_file.with_name(f"{pulse_file.name}-child.prom")
 
 

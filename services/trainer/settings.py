@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     """Touched every other second while the service works, for whoever restarts one that hangs; see `kit.pulse`."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535)
-    """Of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
+    """Port of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
     log_level: str = "INFO"
     torch_threads: int = Field(1, ge=1)
     """On few cores the engine needs the others while the trainer computes."""

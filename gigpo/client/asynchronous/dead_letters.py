@@ -12,7 +12,7 @@ _LETTER = "/v1/dead-letters/{letter_id}"
 
 
 class DeadLetterCalls(Calls):
-    """What was set aside. A key sees the letters of its project's jobs, an administrator's key all."""
+    """Letters that were set aside. A key sees the letters of its project's jobs, an administrator's key all."""
 
     def dead_letters(self, *, job_id: str | None = None, limit: int | None = None) -> AsyncIterator[DeadLetter]:
         """Dead letters, the newest first.

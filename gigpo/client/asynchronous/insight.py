@@ -1,4 +1,4 @@
-"""What a job's figures mean: its diagnosis, its states, what changed, and an episode that is watched."""
+"""The meaning of a job's figures: its diagnosis, its states, its changes, and an episode that is watched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InsightCalls(Calls):
     """Everything that explains a job."""
 
     async def diagnosis(self, job_id: str) -> Diagnosis:
-        """What keeps a job from learning: findings with their figures, what they mean, and what to do."""
+        """Obstacles to a job's learning: findings with their figures, their meaning, and the remedy."""
         return await self._perform(get("/v1/jobs/{job_id}/diagnosis", Diagnosis, job_id=job_id))
 
     def states(
@@ -119,7 +119,7 @@ class InsightCalls(Calls):
         return await self._perform(Call("POST", path, reads(Watch), names=names, body=body, repeatable=False))
 
     async def watch_steps(self, job_id: str, watch_id: str) -> AsyncIterator[Event]:
-        """What happens in a watched episode, as it happens, to its end; reconnects by itself.
+        """The events of a watched episode, as they happen, to its end; reconnects by itself.
 
         Kinds: `waiting`, `began`, `state` (with `seen`: what the job's rollouts know of it), `step`, `ended`, `failed`.
 

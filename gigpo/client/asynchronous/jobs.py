@@ -36,7 +36,7 @@ class JobCalls(Calls):
         return await self._perform(Call("POST", "/v1/jobs", reads(Job), body=dict(spec), headers=once(key)))
 
     async def dry_run(self, spec: Mapping[str, JsonValue]) -> DryRun:
-        """What a submission would run: the resolved spec, estimates and warnings; nothing is stored.
+        """A trial of a submission: the resolved spec, estimates and warnings; nothing is stored.
 
         Raises:
             Invalid: as `submit`.
@@ -126,7 +126,7 @@ class JobCalls(Calls):
         return await self._perform(Call("PATCH", _JOB, reads(Job), names={"job_id": job_id}, body=body))
 
     async def remains(self, job_id: str) -> JobRemains:
-        """What a deletion of the job would take away, and what it would leave. Raises NotFound."""
+        """The data that a deletion of the job would remove, and the data that would stay. Raises NotFound."""
         return await self._perform(get(f"{_JOB}/remains", JobRemains, job_id=job_id))
 
     async def delete_job(self, job_id: str) -> JobRemains | None:
@@ -233,7 +233,7 @@ class JobCalls(Calls):
         return await self._all("/v1/jobs/{job_id}/evaluations", EvaluationResult, job_id=job_id)
 
     async def summary(self, job_id: str) -> JobSummary | None:
-        """What an ended job says of itself; None while there is none."""
+        """The summary of an ended job; None while there is none."""
         try:
             return await self._perform(get("/v1/jobs/{job_id}/summary", JobSummary, job_id=job_id))
         except NotFound:

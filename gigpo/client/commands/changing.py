@@ -43,7 +43,7 @@ def changed(
     api: ApiUrl = None,
     json_output: Json = False,
 ) -> None:
-    """Where the policy chooses otherwise now, and where it still errs most.
+    """States in which the policy chooses otherwise now, and states in which it still errs most.
 
     `moved` is the total variation between the choices then and now, from 0 (the same) to 1 (nothing in common);
     `chance` is what so many visits would show if nothing had changed. `regret` is the return that the best action seen

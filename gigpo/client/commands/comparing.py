@@ -170,7 +170,7 @@ def _finished(client: GigpoClient, cell: Cell, job: Job, destination: Destinatio
 
 
 def _replaced(folder: Path, cell: Cell, *, force: bool) -> tuple[str, ...]:
-    """Whose results those of the cell take the place of: its earlier job's, "" where that is not noted."""
+    """The earlier job whose results the cell's take the place of; "" where that is not noted."""
     earlier = None if force else earlier_job(folder / cell.name, cell)
     return () if earlier is None else (earlier, "")
 

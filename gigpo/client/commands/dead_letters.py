@@ -26,7 +26,7 @@ OfJob = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many; default: all.")]
 CAUSE_CHARACTERS = 100
-"""Of a cause in the table; `show` and --json have all of it."""
+"""Characters of a cause in the table; `show` and --json have all of it."""
 QUEUE = "queue"
 """Name of the stream of letters that the trainers' queue had."""
 

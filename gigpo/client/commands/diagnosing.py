@@ -17,7 +17,7 @@ LONGEST_TEXT = 300
 
 @says_errors
 def diagnose(job: JobName, runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
-    """What keeps a job from learning, while it runs or afterwards: findings, their figures, and what to do.
+    """Findings that keep a job from learning, while it runs or afterwards, with their figures and the remedy.
 
     It looks for equal groups, anchors that hold a counter, invalid replies, cut prompts, a lost entropy, a collapse,
     stale samples and more. docs/insight.md says how to read each finding.

@@ -118,7 +118,7 @@ def _views(found: list[JsonObject]) -> list[EnvironmentView]:
 
 
 def _found(runs: Path, api: str | None) -> list[JsonObject]:
-    """As the API, or this installation, lists them."""
+    """The listing of the API, or of this installation."""
     if api is None and running_stack(runs) is None:
         try:
             for point in entry_points(group="gigpo.catalogue"):

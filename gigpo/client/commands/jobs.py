@@ -133,7 +133,7 @@ def logs(
     api: ApiUrl = None,
     json_output: JsonLines = False,
 ) -> None:
-    """What a job said, one line an event: states, phases, batches, evaluations, checkpoints, warnings.
+    """A job's events, one line each: states, phases, batches, evaluations, checkpoints, warnings.
 
     gigpo jobs logs demo
     gigpo jobs logs demo --follow

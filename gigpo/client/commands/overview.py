@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Column, Table
@@ -47,7 +47,7 @@ Service = Annotated[
 
 @says_errors
 def status(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
-    """What is up: the stack, its services, and the jobs that run, wait or have just ended."""
+    """An overview: the stack, its services, and the jobs that run, wait or have just ended."""
     with connected(runs, api) as client:
         health, system = client.health(), SystemView.model_validate(client.system(), extra="ignore")
         working = [job for state in _AT_WORK for job in client.jobs(state=state)]
@@ -71,14 +71,14 @@ def status(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = Fa
 
 
 def _health(health: JsonObject) -> str:
-    checks: Any = health.get("checks") or {}
+    checks: object = health.get("checks") or {}
     wrong = [f"{name}: {said}" for name, said in checks.items() if said != "ok"]
     return "; ".join(wrong) if wrong else f"is {health.get('status')}"
 
 
 def _services(health: JsonObject, system: SystemView) -> str:
-    """What answers, with the number of instances where there are several."""
-    checks: Any = health.get("checks") or {}
+    """The services that answer, with the number of instances where there are several."""
+    checks: object = health.get("checks") or {}
     counted = Counter(one.service for one in system.services)
     names = sorted({*counted, *(name for name, said in checks.items() if said == "ok")})
     return ", ".join(f"{name} ({counted[name]})" if counted[name] > 1 else name for name in names) or "none answers"
@@ -102,7 +102,7 @@ def logs(
     api: ApiUrl = None,
     json_output: jobs.JsonLines = False,
 ) -> None:
-    """What happened to a job: its events, or what one of the stack's services logged of it.
+    """A job's history: its events, or the lines that one of the stack's services logged of it.
 
     gigpo logs demo
     gigpo logs demo trainer

@@ -163,7 +163,7 @@ def submit_and_follow(
 
 
 def translated_document(trainer: str, script: Path | None) -> JsonObject:
-    """What another trainer's script means, as a job's document."""
+    """Another trainer's script, as a job's document."""
     _, found = job_file_from(trainer, script)
     return job_document(found.settings)
 
@@ -178,7 +178,7 @@ def print_job_file(trainer: str, script: Path | None) -> None:
 
 
 def show_dry_run(document: JsonObject, runs: Path, api: str | None, json_output: bool) -> None:
-    """What the job would need, and what about it is allowed and seldom wanted."""
+    """The job's needs, and its settings that are allowed and seldom wanted."""
     found = dry_run(checked(document), runs, api)
     if json_output:
         emit(found.model_dump())

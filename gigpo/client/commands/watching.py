@@ -115,7 +115,7 @@ def _step_lines(data: JsonObject) -> list[str]:
 
 
 def seen_lines(seen: JsonValue) -> list[str]:
-    """What is known of a state, as lines; it was never seen before where nothing is."""
+    """The facts known of a state, as lines; a state without any was never seen before."""
     if not isinstance(seen, dict) or not isinstance(state := seen["state"], dict):
         return ["never seen in the stored rollouts"]
     of_task = "" if seen["of_task"] else " with other tasks"

@@ -10,7 +10,7 @@ from gigpo.client.errors import BadInput
 
 
 class SessionArguments(TypedDict):
-    """Of httpx.Client and httpx.AsyncClient."""
+    """Arguments of httpx.Client and httpx.AsyncClient."""
 
     base_url: httpx.URL
     headers: dict[str, str]

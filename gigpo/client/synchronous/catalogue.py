@@ -11,7 +11,7 @@ class CatalogueCalls(Calls):
     """Environments, algorithms, the system."""
 
     def environments(self) -> list[JsonObject]:
-        """What jobs can name, with the JSON schema of the kwargs."""
+        """Everything that jobs can name, with the JSON schema of the kwargs."""
         return self._all("/v1/environments", JsonObject)
 
     def environment(self, environment_id: str) -> JsonObject:

@@ -25,7 +25,7 @@ class Entries:
 
     @property
     def size_bytes(self) -> int:
-        """Of all files that go; links are not followed."""
+        """The size of all files that are removed; links are not followed."""
         return sum(_size(path) for path in self.written)
 
 

@@ -65,7 +65,7 @@ class Archive:
     batch: int
     """Number of the trained batch; of an evaluation the policy version it measured."""
     label: str | None = None
-    """Of the evaluation; None: a trained batch."""
+    """The label of the evaluation; None: a trained batch."""
 
 
 @dataclass(frozen=True)

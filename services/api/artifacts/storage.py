@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CHECKPOINT = re.compile(r"b[0-9]{6,}")
 """Named by the batches that it holds; the trainer sets broken ones aside under another name."""
 _HASHES = "hashes.json"
-"""Of all files of a checkpoint, the trainer's own too; no part of the Hugging Face folder."""
+"""File of digests of a checkpoint's files, the trainer's own too; no part of the Hugging Face folder."""
 DELETED = ".deleted"
 """How a folder is called at the end whose removal has begun."""
 _CHUNK_BYTES = 1 << 20

@@ -117,7 +117,7 @@ def run_document(group: Sequence[JobRow], told: Sequence[Told]) -> dict[str, Any
 def document(
     panels: Sequence[Panel], runs: Sequence[dict[str, Any]], jobs: Sequence[str], seeds: Seeds
 ) -> dict[str, Any]:
-    """What the browser draws: panels, a part of each line's points, and where those come from that were left out."""
+    """The browser's document: panels, a part of each line's points, and the source of the points left out."""
     return {
         "panels": curves.panel_documents(panels),
         "runs": [{**run, "rows": curves.thinned(run["rows"]), "batches": len(run["rows"])} for run in runs],

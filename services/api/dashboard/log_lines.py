@@ -42,7 +42,7 @@ class Line:
 
     at_unix_s: float
     kind: str
-    """Of the event; `trouble` for a batch some of whose groups had to be played again."""
+    """The kind of the event; `trouble` for a batch some of whose groups had to be played again."""
     who: str
     words: str
     progress_of: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from services.contracts.events import CheckpointSaved, Evaluated, PhaseBegan, StateReached, Warned, read
 from services.contracts.states import JobState
@@ -29,7 +29,7 @@ class Told(Protocol):
     def at_unix_s(self) -> float: ...
 
     @property
-    def data(self) -> Mapping[str, Any]: ...
+    def data(self) -> Mapping[str, object]: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Lane:
     times: int
     total_s: float
     share: float
-    """Of the time between the job's first and last event."""
+    """Share of the time between the job's first and last event."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from services.api.rest.problems import ProblemDetails, responses
 from services.contracts.rest.events import EventBody
 
 ANYWHERE = (401, 403, 422, 429, 500, 503)
-"""What the guard, the look at the names of a query, a defect, or a database, Redis or disk that is away for a while may
-answer instead of any route."""
+"""Answers that any route may give instead of its own: of the guard, of the check of a query's names, of a defect, and
+while a database, Redis or the disk is away."""
 WITH_BODY = (400, 413, 415)
 """Answers about a body before any route reads it."""
 TAGS = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -24,7 +24,7 @@ from services.ledger.presence import present_names
 from services.ledger.records import Balance
 
 FEW_GROUPS = 20
-"""Of fewer opened groups no share is worked out."""
+"""Fewer opened groups give no share."""
 ROWS_READ = 20
 """Newest batches that are looked at."""
 OLD_STREAMS = (keys.groups_stream, keys.episodes_stream)
@@ -54,7 +54,7 @@ class Measure:
 
 
 async def job_measures(
-    redis: Redis, job: str, rows: Sequence[Mapping[str, Any]], step_level: StepLevel
+    redis: Redis, job: str, rows: Sequence[Mapping[str, object]], step_level: StepLevel
 ) -> list[Measure]:
     """The figures of a job whatever its state.
 
@@ -102,12 +102,12 @@ def ledger_measures(balance: Balance) -> list[Measure]:
     return [Measure("ledger_imbalance", abs(balance.apart)), Measure("infra_share", share, detail)]
 
 
-def equal_batches(rows: Sequence[Mapping[str, Any]]) -> int:
+def equal_batches(rows: Sequence[Mapping[str, object]]) -> int:
     """How many of the newest batches in a row trained no step, in a job that has not learned its tasks yet."""
     return sum(1 for _ in takewhile(_teaches_nothing, rows))
 
 
-def inert_batches(level: StepLevel, rows: Sequence[Mapping[str, Any]]) -> Measure:
+def inert_batches(level: StepLevel, rows: Sequence[Mapping[str, object]]) -> Measure:
     """How many of the newest batches in a row had a step level that says nothing, and why."""
     streak, cause = inert_streak(level, rows)
     return Measure("inert_step_level", streak, f"{cause}, {streak} batches in a row" if cause else "")
@@ -138,7 +138,7 @@ async def silent_replicas(redis: Redis, expected: Sequence[str]) -> list[Measure
     return found
 
 
-def _teaches_nothing(row: Mapping[str, Any]) -> bool:
+def _teaches_nothing(row: Mapping[str, object]) -> bool:
     success = row.get("success")
     return row.get("trained_rows") == 0 and not (isinstance(success, int | float) and success >= LEARNED)
 

@@ -28,7 +28,7 @@ FOLLOWS_FROM: Mapping[str, frozenset[str]] = {
 
 
 def findings(evidence: Evidence) -> list[Finding]:
-    """What stands in the way of learning, problems first, one for each cause; empty for a job that is well."""
+    """Findings that stand in the way of learning, problems first, one for each cause; empty for a job that is well."""
     every = {one.code: one for check in CHECKS if (one := check(evidence)) is not None}
     effects = {code for cause in every for code in FOLLOWS_FROM.get(cause, ())}
     found = [one for code, one in every.items() if code not in effects]

@@ -114,7 +114,7 @@ class StateTables:
         return Played(job_id, wanted.purpose, [one.batch for one in archives], table)
 
     def known(self, job_id: str, folder: Path, newest: int) -> Played | None:
-        """What the job did in its newest batches and evaluations together; None: nothing is stored."""
+        """The states of the job's newest batches and evaluations together; None: nothing is stored."""
         found = []
         for wanted in (Wanted("evaluation", newest=KNOWN_EVALUATIONS), Wanted(newest=newest)):
             with suppress(Problem):

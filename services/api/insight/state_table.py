@@ -27,7 +27,7 @@ class Place:
     """One step: where a state can be looked at."""
 
     batch: int
-    """Of an evaluation the policy version that it measured."""
+    """The trained batch, or the policy version that an evaluation measured."""
     group_id: str
     k: int
     step_index: int
@@ -39,7 +39,7 @@ class Tally:
 
     visits: int
     return_sum: float
-    """Of the steps' discounted returns."""
+    """The mean of the steps' discounted returns."""
     won: int
     """Visits of episodes that were won."""
     valid: bool

@@ -42,7 +42,7 @@ def state_page(played: Played, *, sort: Sort, text: str | None, min_visits: int,
 
 
 def change_page(before: Played, after: Played, *, min_visits: int, offset: int, limit: int) -> ChangePage:
-    """Where the choice moved from the one to the other, furthest beyond chance first."""
+    """States in which the choice moved from the one to the other, furthest beyond chance first."""
     moved = moved_states(before.table, after.table, min_visits=min_visits)
     variation, by_chance = mean_variation(moved)
     return ChangePage(

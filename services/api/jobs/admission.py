@@ -262,7 +262,7 @@ class Admission:
     async def _playing(
         self, spec: JobSpec, environment: EnvironmentInfo, policy: Policy | None, hub: HubModel | None = None
     ) -> list[str]:
-        """What the user should know of both. Raises Problem 422 for what keeps the policy from being played."""
+        """Warnings about both for the user. Raises Problem 422 for anything that keeps the policy from being played."""
         files, said = policy.files if policy else None, list[str]()
         for member, part in spec.parts.items():
             info = environment.part(member)
@@ -294,7 +294,7 @@ class Admission:
         *,
         timed: bool = True,
     ) -> tuple[Estimates, list[str]]:
-        """What the job needs, and every warning about its settings; `timed`: its time too, which looks at earlier jobs.
+        """The job's needs, and every warning about its settings; `timed`: its time too, which looks at earlier jobs.
 
         Raises Problem 422 for what never can fit.
         """

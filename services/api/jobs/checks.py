@@ -75,7 +75,7 @@ def _part_of(spec: JobSpec, known: Mapping[str, EnvironmentView]) -> tuple[Envir
 
 
 def installed_problems(spec: JobSpec, catalogue: Sequence[Mapping[str, object]]) -> list[str]:
-    """What keeps the spec from running with these environments, as sentences; the client asks before it starts a stack.
+    """Sentences on everything that keeps the spec from running here; the client asks before it starts a stack.
 
     Args:
         catalogue: `EnvironmentView`s as JSON values.

@@ -64,7 +64,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Servers:
-    """Where letters lie: those of the trainers' queue in Celery's database, the others beside their streams."""
+    """Places of letters: those of the trainers' queue in Celery's database, the others beside their streams."""
 
     redis: Redis
     broker: Redis

@@ -69,11 +69,11 @@ class EnvironmentCatalogue:
             await asyncio.sleep(_ASK_AGAIN_S)
 
     async def list(self) -> list[EnvironmentView]:
-        """As `ask`; the answer may be some seconds old."""
+        """The answer of `ask`; it may be some seconds old."""
         return await self._lists.get(None)
 
     async def opening(self, spec: JobSpec, kwargs: Mapping[str, object]) -> Opening:
-        """What the environment says of a job's kwargs: two sessions are opened, played a little, and closed again.
+        """The environment's answer to a job's kwargs: two sessions are opened, played a little, and closed again.
 
         A service that is full or slow refuses nothing: what can't be known now shows when the job runs.
         """

@@ -107,7 +107,7 @@ def _ranges(spec: JobSpec, needs: Estimates, states: int, policy_bytes: int) -> 
 
 
 def _prompt_tokens(spec: JobSpec) -> int:
-    """Of all prompts of an episode, at most. Each turn of a conversation reads what was said before it again."""
+    """Tokens of all prompts of an episode, at most. Each turn of a conversation reads the earlier ones again."""
     environment, reply = spec.environment, spec.rollout.max_completion_length
     first, turns = environment.max_prompt_tokens, environment.max_turns
     if environment.interaction == "steps":
@@ -197,7 +197,7 @@ def _weight_bytes(spec: JobSpec) -> int:
 
 
 def _trained_parameters(spec: JobSpec, parameters: int, shape: Mapping[str, int]) -> int:
-    """Of the policy, or of adapters on every linear layer of a decoder with a gated MLP: at most so many."""
+    """Parameters of the policy, or of adapters on every linear layer of a decoder with a gated MLP: at most so many."""
     rank = spec.model.adapter_rank
     if not rank:
         return parameters

@@ -15,7 +15,7 @@ Problems = list[tuple[str, str]]
 
 
 def misfits(spec: JobSpec, needs: Estimates, machine: Machine) -> tuple[Problems, list[str]]:
-    """What can never fit on this machine, and warnings of what may not.
+    """Needs that can never fit on this machine, and warnings of those that may not.
 
     A need is refused where even its lower bound exceeds all that the machine has; the trainer may use main memory or a
     GPU, so the larger one counts.

@@ -21,7 +21,7 @@ DESCRIBING = (*WANTED, "generation_config.json", "special_tokens_map.json", "add
 
 
 class HubProblem(Exception):
-    """The model cannot be had from the hub; the message says why, and what else would do."""
+    """The model cannot be had from the hub; the message gives the reason and a substitute."""
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,16 @@ class Machine:
     memory: int
     """Main memory and swap, or what a container may use of it."""
     available: int
-    """Of the memory, now."""
+    """Free memory, now."""
     gpu: int
     """Memory of the largest GPU; 0: there is none."""
     disk: int
-    """Of the disk that jobs are written to."""
+    """Size of the disk that jobs are written to."""
     disk_free: int
 
 
 def this_machine(data_dir: Path) -> Machine:
-    """As it is now; `data_dir` need not exist."""
+    """The machine now; `data_dir` need not exist."""
     place = next(folder for folder in (data_dir.absolute(), *data_dir.absolute().parents) if folder.exists())
     disk, (memory, available) = shutil.disk_usage(place), _memory()
     return Machine(memory, available, _gpu(), disk.total, disk.free)

@@ -69,7 +69,7 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
 def _model_problems(
     spec: JobSpec, environment: EnvironmentInfo, data_dir: Path, hub: HubModel | None
 ) -> tuple[Problems, list[str]]:
-    """As at a submission, with warnings."""
+    """The environment as at a submission, with warnings."""
     named = spec.model.model is not None and hub is None
     if problems := folder_problems(spec, data_dir, None) if named else []:
         return problems, []

@@ -75,7 +75,7 @@ async def preflight(stub: env_pb2_grpc.EnvironmentServiceAsyncStub, wanted: Want
 async def _difference(
     stub: env_pb2_grpc.EnvironmentServiceAsyncStub, opened: env_pb2.OpenGroupResponse, turns: int, timeout_s: float
 ) -> str | None:
-    """What differs between two sessions of one seed after the same actions, or how they fail; None: nothing does."""
+    """A difference between two sessions of one seed after the same actions, or their failure; None: nothing differs."""
     plan, seen = random.Random(0), opened.observation
     for seq in range(1, min(turns, STEPS) + 1):
         action = plan.choice(list(seen.admissible_actions) or [MEANINGLESS])

@@ -38,9 +38,9 @@ SETS = "sets"
 """The key of several data sets, each with its own data."""
 DATA_FIELD = f"environment.environment_kwargs.{DATA}"
 MOST_BYTES = 4 << 30
-"""Of one job's data."""
+"""Bytes of one job's data, at most."""
 MOST_WORDS = 20_000
-"""Of a tokenizer that is made from a user's prompts."""
+"""Words of a tokenizer that is made from a user's prompts, at most."""
 _CHUNK = 1 << 20
 ASKED = frozenset({"prompt", "messages", "solution", "choices"})
 """Columns that the environment reads itself."""

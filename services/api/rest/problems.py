@@ -14,7 +14,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class FieldError(Document):
-    """What is wrong with one field."""
+    """The mistake in one field."""
 
     field: str
     """Dotted path, e.g. `environment.environment_kwargs.size`; empty: the document as a whole."""

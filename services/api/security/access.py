@@ -24,7 +24,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def access(method: str, path: str) -> Scope | Door:
-    """What the caller of this path must hold. What no rule names wants `read` to look and `submit` to change."""
+    """The scope that a caller of this path must hold. Without a rule it is `read` to look and `submit` to change."""
     if path in _PUBLIC:
         return Door.PUBLIC
     if path in _KNOWN:

@@ -73,7 +73,7 @@ def _fit(project: str, name: str, quota: int | None, used: int, asked: int) -> N
 
 
 def _steps() -> ColumnElement[int]:
-    """Of one job: played, where it says so; none, where it never began; else the most it can play."""
+    """Episodes of one job: those played where it says so, none where it never began, otherwise the most it can play."""
 
     def number(*path: str) -> ColumnElement[int]:
         return cast(JobRow.spec[path].as_string(), BigInteger)

@@ -35,7 +35,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.revision = ""
-        """Of the tables, once `migrate` has looked."""
+        """The revision of the tables, once `migrate` has looked."""
         self._engine = create_async_engine(
             url,
             json_serializer=_json,

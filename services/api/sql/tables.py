@@ -29,7 +29,7 @@ class JobRow(Base):
     name: Mapped[str | None] = mapped_column(String(64), index=True)
     state: Mapped[str] = mapped_column(String(16))
     command: Mapped[str] = mapped_column("wish", String(8))
-    """What the user wants; the column has its first name."""
+    """The user's wish; the column has its first name."""
     told_command: Mapped[str | None] = mapped_column("told_wish", String(8))
     """The command that stands in Redis; differs from `command` while the trainer has to be told."""
     dispatch_wanted: Mapped[int] = mapped_column(Integer, server_default="1")
@@ -52,7 +52,7 @@ class JobRow(Base):
     phase: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None] = mapped_column(String(4000))
     metrics: Mapped[dict[str, object] | None]
-    """Of the last batch."""
+    """Figures of the last batch."""
     summary: Mapped[dict[str, object] | None]
     event_id: Mapped[str] = mapped_column(String(40))
     """Last event of the job's stream that is stored here."""

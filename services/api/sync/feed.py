@@ -58,7 +58,7 @@ async def followed_events(
 async def awaited_events(
     database: Database, news: News, job_id: str, after: str, *, wait_s: float
 ) -> tuple[bool, Sequence[EventRow]]:
-    """As `stored_events` after stream id `after`; where there is none yet, it waits so long for one."""
+    """The answer of `stored_events` after stream id `after`; it waits up to `wait_s` for a first event."""
     position, deadline = stream_position(after), asyncio.get_running_loop().time() + wait_s
     with news.follow(job_id) as follower:
         while True:

@@ -40,7 +40,7 @@ TURN = 500
 LINGER_S = 60.0
 """An ended job's stream is read so much longer: a summary may follow the last state."""
 _ERROR_CHARACTERS, _PHASE_CHARACTERS = 4_000, 64
-"""Of their columns."""
+"""Lengths of their columns."""
 _UNREAD = [defer(JobRow.spec), defer(JobRow.environment), defer(JobRow.summary), defer(JobRow.metrics)]
 """Columns that no event's effect depends on."""
 
@@ -85,7 +85,7 @@ class Observer:
         return True
 
     async def _read(self, streams: Mapping[str, str]) -> dict[bytes, list[RawEntry]]:
-        """What is new in the streams; a value of another type in the place of one, which fails all, is set aside."""
+        """New entries of the streams; a value of another type in a stream's place, which fails all, is set aside."""
         try:
             return await read_streams(self._redis, streams, READ_COUNT, block_ms=BLOCK_MS)
         except ResponseError as error:

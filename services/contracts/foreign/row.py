@@ -10,11 +10,11 @@ class Foreign:
     """A setting of another trainer."""
 
     name: str
-    """As it is spelt there, without dashes: `save_steps`, `data.train_batch_size`."""
+    """The name as it is spelt there, without dashes: `save_steps`, `data.train_batch_size`."""
     ours: str | None = None
     """Our key for it, `MAPPING.KEY` for one inside a mapping; None: there is none."""
     words: str = ""
-    """What differs, or why there is none and what to use; goes on after a colon, without a full stop."""
+    """The difference, or the reason of its absence and the substitute; goes on after a colon, without a full stop."""
     taken: bool = False
     """Its value means the same, so `gigpo train --NAME` takes it for ours."""
 

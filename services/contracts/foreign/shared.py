@@ -6,7 +6,7 @@ from services.contracts.foreign.row import Foreign, absent, instead, synonym
 
 NO_QUANTISATION = "there is no quantised training; --tuner_type lora with --torch_dtype bfloat16 needs the least memory"
 PLAIN_LORA = "adapters are plain LoRA (--tuner_type lora, --lora_rank, --lora_alpha, --lora_dropout, --target_modules)"
-ONE_GPU = "a job trains on one device; more GPUs serve as replicas of the engine (docs/deployment.md)"
+DEVICES = "the operator decides on devices: TRAINER_RANKS of a trainer, replicas of the engine (docs/deployment.md)"
 STACK_RUNS_VLLM = "the stack starts and fills vLLM itself; --engine vllm is the default"
 NO_NUCLEUS = "sampling is from the whole distribution, so that its log-probabilities are the policy's own"
 OWN_CHECKPOINTS = (
@@ -52,7 +52,7 @@ SHARED: tuple[Foreign, ...] = (
     *absent("the engine follows --tuner_type and --lora_rank", "vllm_enable_lora vllm_max_lora_rank"),
     *absent(NO_QUANTISATION, "quant_method quant_bits bnb_4bit_compute_dtype bnb_4bit_quant_type"
             " bnb_4bit_use_double_quant bnb_4bit_quant_storage load_in_4bit load_in_8bit"),
-    *absent(ONE_GPU, "deepspeed fsdp fsdp_config ddp_find_unused_parameters ddp_timeout ddp_backend"
+    *absent(DEVICES, "deepspeed fsdp fsdp_config ddp_find_unused_parameters ddp_timeout ddp_backend"
             " zero_hpz_partition_size"
             " deepspeed_autotp_size"
             " sequence_parallel_size tensor_model_parallel_size pipeline_model_parallel_size context_parallel_size"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.contracts.algorithm import ESTIMATORS
 from services.contracts.foreign.row import Foreign, absent, instead, spaced, synonym
-from services.contracts.foreign.shared import ONE_GPU, PLAIN_LORA, TEXT_ONLY
+from services.contracts.foreign.shared import DEVICES, PLAIN_LORA, TEXT_ONLY
 
 SWIFT: tuple[Foreign, ...] = (
     synonym("train_type", "tuner_type"),
@@ -42,7 +42,7 @@ SWIFT: tuple[Foreign, ...] = (
             " trainable_parameters trainable_parameters_regex"),
     *absent(TEXT_ONLY, "freeze_llm freeze_vit freeze_aligner max_pixels vit_lr aligner_lr vit_gradient_checkpointing"
             " norm_bbox"),
-    *absent(ONE_GPU, "sequence_parallel offload_bridge optimizer_cpu_offload optimizer_offload_fraction finetune"
+    *absent(DEVICES, "sequence_parallel offload_bridge optimizer_cpu_offload optimizer_offload_fraction finetune"
             " use_precision_aware_optimizer recompute_method recompute_num_layers cross_entropy_loss_fusion"
             " moe_permute_fusion moe_grouped_gemm moe_shared_expert_overlap moe_aux_loss_coeff"
             " moe_expert_capacity_factor expert_tensor_parallel_size gradient_accumulation_fusion"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.contracts.algorithm import ESTIMATORS
 from services.contracts.foreign.row import Foreign, absent, instead
-from services.contracts.foreign.shared import EVERY_STEP, NO_NUCLEUS, ONE_GPU, OWN_CHECKPOINTS, PACKS_ITSELF
+from services.contracts.foreign.shared import DEVICES, EVERY_STEP, NO_NUCLEUS, OWN_CHECKPOINTS, PACKS_ITSELF
 
 _ACTOR, _ROLLOUT, _MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 NO_CRITIC = "there is no critic: advantages come from groups"
@@ -91,7 +91,7 @@ VERL: tuple[Foreign, ...] = (
             " critic.ppo_micro_batch_size_per_gpu critic.model.use_remove_padding trainer.max_critic_ckpt_to_keep"
             " critic.model.enable_gradient_checkpointing critic.model.fsdp_config.param_offload"
             " critic.model.fsdp_config.optimizer_offload"),
-    *absent(ONE_GPU, "trainer.n_gpus_per_node trainer.nnodes trainer.device ray_init.num_cpus trainer.balance_batch "
+    *absent(DEVICES, "trainer.n_gpus_per_node trainer.nnodes trainer.device ray_init.num_cpus trainer.balance_batch "
             + _under(_ACTOR, "fsdp_config.param_offload fsdp_config.optimizer_offload strategy"
                      " ulysses_sequence_parallel_size")
             + " actor_rollout_ref.ref.fsdp_config.param_offload"),

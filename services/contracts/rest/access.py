@@ -14,7 +14,7 @@ DEFAULT_PROJECT = "default"
 
 
 class Scope(StrEnum):
-    """What a key may be used for; `admin` includes the others and sees every project."""
+    """The rights of a key; `admin` includes the others and sees every project."""
 
     READ = "read"
     SUBMIT = "submit"
@@ -38,7 +38,7 @@ Count = Annotated[int, Field(strict=True, ge=0, le=_MOST), BeforeValidator(_whol
 
 
 class Quotas(Request):
-    """What a project may use; null does not bind."""
+    """The quotas of a project; null does not bind."""
 
     max_concurrent_jobs: Jobs | None = Field(None, examples=[4])
     """Jobs that have not ended."""
@@ -54,7 +54,7 @@ class NewProject(Request):
 
 
 class ProjectUsage(Document):
-    """What a project uses now."""
+    """The present usage of a project."""
 
     concurrent_jobs: int
     total_steps: int
@@ -115,7 +115,7 @@ class AuditEntry(Document):
     method: str
     path: str
     made: str | None
-    """Where what it made is found."""
+    """The place of its result."""
     status: int
     """HTTP status of the answer: the outcome."""
 
@@ -145,6 +145,6 @@ class WhoAmI(Document):
     key_id: str | None
     """Null: this machine in an open installation, or the key of the settings."""
     project: str
-    """Where its new jobs belong."""
+    """The project of its new jobs."""
     scopes: list[Named[Scope]]
     sees_every_project: bool

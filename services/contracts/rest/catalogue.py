@@ -83,7 +83,7 @@ class AlarmView(Document):
     """One sentence."""
     meaning: str
     advice: str
-    """What to do."""
+    """The remedy."""
 
 
 class SystemView(Document):

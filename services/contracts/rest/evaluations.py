@@ -57,7 +57,7 @@ class EvaluationView(Document):
     finished_unix_s: float | None
     error: str | None
     result: EvaluationResult | None
-    """Of the pinned policy, label `pinned`; null until it is measured."""
+    """Result of the pinned policy, label `pinned`; null until it is measured."""
     baselines: dict[str, EvaluationResult]
     """By label: `task_hidden`, `task_shuffled`, `random_actor`."""
 

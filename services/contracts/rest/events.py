@@ -1,4 +1,4 @@
-"""What a job says, as documents."""
+"""A job's events, as documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class EventBody(Document):
     kind: Named[Kind]
     at_unix_s: float
     data: dict[str, JsonValue]
-    """What the kind has to say, e.g. `state` of a `state`, a batch's figures of `metrics`."""
+    """The data of the kind, e.g. `state` of a `state`, a batch's figures of `metrics`."""
 
 
 class JobEvent(EventBody):

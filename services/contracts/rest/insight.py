@@ -37,7 +37,7 @@ class Finding(Document):
 
 
 class Diagnosis(Document):
-    """What stands in the way of a job's learning; no findings: nothing that is known here."""
+    """Obstacles to a job's learning; no findings: none that is known here."""
 
     job_id: str
     batches: int
@@ -68,7 +68,7 @@ class StateAction(Document):
     valid: bool
     visits: int
     share: float
-    """Of the state's visits, [0, 1]."""
+    """Share of the state's visits, [0, 1]."""
     return_mean: float
     """Mean discounted return from there."""
     won_share: float
@@ -144,7 +144,7 @@ class MovedState(Document):
     total_variation: float
     """Half the sum of the differences of the actions' shares, [0, 1]; 1: it does nothing that it did before."""
     by_chance: float
-    """What it would be about with so many visits if nothing had changed."""
+    """The number to expect with so many visits if nothing had changed."""
     return_before: float
     return_after: float
     actions: list[MovedAction]
@@ -154,7 +154,7 @@ class MovedState(Document):
 
 
 class ChangePage(Document):
-    """What changed between two sets of stored batches; states moved furthest beyond chance first."""
+    """Changes between two sets of stored batches; states moved furthest beyond chance first."""
 
     before: PlayedBatches
     after: PlayedBatches
@@ -196,7 +196,7 @@ class WatchView(Document):
 
 
 class SeenState(Document):
-    """What the job's stored rollouts say of a state."""
+    """A state in the job's stored rollouts."""
 
     of_task: bool
     """True: visits with the same task; false: none are known, these are visits with any task."""

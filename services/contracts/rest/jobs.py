@@ -27,7 +27,7 @@ def _without_nul(text: str) -> str:
 
 
 class Origin(Document):
-    """What a job begins with that another job of the project made."""
+    """The origin of a job that begins with files of another job of the project."""
 
     kind: Named[Literal["retry", "fork", "evaluation", "model"]]
     """`retry` goes on with the training; the others take the policy only (`model`: named in a submitted spec)."""
@@ -47,7 +47,7 @@ class JobView(Document):
     name: str | None
     state: Named[JobState]
     wish: Named[Command]
-    """What the user wants: run, pause or cancel."""
+    """The user's wish: run, pause or cancel."""
     phase: str | None
     environment: str
     advantage_estimator: str
@@ -61,11 +61,11 @@ class JobView(Document):
     finished_unix_s: float | None
     error: str | None
     metrics: dict[str, JsonValue] | None
-    """Of the last batch."""
+    """Figures of the last batch."""
     tags: list[str] = Field(default_factory=list)
     """Words of the user's, to find jobs by."""
     notes: str | None = None
-    """What the user wrote about it."""
+    """The user's note about it."""
     archived: bool = False
     """Whether lists leave it out unless they are asked for archived jobs."""
 
@@ -80,9 +80,9 @@ class JobDetail(JobView):
     spec: dict[str, JsonValue]
     """Resolved: every default written out."""
     waits_for: str | None = None
-    """Of a queued job: why it waits, e.g. for an inference replica; null where nobody said so."""
+    """The reason why a queued job waits, e.g. for an inference replica; null where none was reported."""
     jobs_before: int | None = None
-    """Of a queued job: how many jobs a trainer takes before it. Projects take turns, so jobs of others that come later
+    """Jobs that a trainer takes before a queued one. Projects take turns, so jobs of others that come later
     may be among them; null: not known yet."""
     warnings: list[str] = Field(default_factory=list)
     """In the answer to a submission: what of the job may not fit the machine; else empty."""
@@ -107,7 +107,7 @@ class Range(Document):
 
 
 class Estimates(Document):
-    """What a job will need, computed from its spec; upper bounds where lengths are not known before."""
+    """The needs of a job, computed from its spec; upper bounds where lengths are not known before."""
 
     parameters: int
     trainer_memory_bytes: int
@@ -133,7 +133,7 @@ class Estimates(Document):
 
 
 class DryRun(Document):
-    """What a submission would run."""
+    """The trial of a submission."""
 
     spec: dict[str, JsonValue]
     """Resolved: every default written out."""
@@ -151,13 +151,13 @@ class ForkRequest(Request):
     overrides: dict[str, JsonValue] = Field(
         default_factory=dict, examples=[{"training.learning_rate": 3e-5, "algorithm": {"beta": 0.0}}]
     )
-    """What differs in the spec, by dotted keys or nested sections."""
+    """Differences from the spec, by dotted keys or nested sections."""
     name: str | None = Field(None, pattern=JOB_NAME)
     """Name of the new job."""
 
 
 class JobChanges(Request):
-    """What a user changes of a job. Fields that are left out stay as they are.
+    """A user's changes to a job. Fields that are left out stay as they are.
 
     The schema names no defaults: a client that sends the default of a field would change it.
     """
@@ -177,7 +177,7 @@ class JobChanges(Request):
 
 
 class JobRemains(Document):
-    """What the deletion of a job takes away, and what it leaves."""
+    """The data that the deletion of a job removes, and the data that stays."""
 
     job_id: str
     events: int
@@ -185,8 +185,8 @@ class JobRemains(Document):
     folder: str
     """The job's folder below the platform's data folder."""
     files: list[str]
-    """What goes of the folder's entries: policies, checkpoints, rollouts, metrics."""
+    """Removed entries of the folder: policies, checkpoints, rollouts, metrics."""
     size_bytes: int
-    """Of these files; those that another job links to still take their space."""
+    """Size of these files; those that another job links to still take their space."""
     kept: list[str]
     """Entries of the folder that the platform did not write. They stay where they are, and so does the folder."""

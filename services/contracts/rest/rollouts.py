@@ -21,7 +21,7 @@ class RolloutBrief(Document):
     batch: int
     """Number of the trained batch; of an evaluation the policy version it measured."""
     label: str | None
-    """Of the evaluation, e.g. `after`; null: it was trained."""
+    """Label of the evaluation, e.g. `after`; null: it was trained."""
     cursor: int
     task: str
     episodes: int
@@ -57,7 +57,7 @@ class RolloutPage(Page[RolloutBrief]):
     @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
     @property
     def next_offset(self) -> int | None:
-        """What `next_cursor` says, for the parameter `offset`."""
+        """The value of `next_cursor`, for the parameter `offset`."""
         return None if self.next_cursor is None else offset_of(self.next_cursor)
 
 
@@ -172,5 +172,5 @@ class AnchorPage(Page[AnchorState]):
     @computed_field(json_schema_extra=DEPRECATED)  # type: ignore[prop-decorator]
     @property
     def next_offset(self) -> int | None:
-        """What `next_cursor` says, for the parameter `offset`."""
+        """The value of `next_cursor`, for the parameter `offset`."""
         return None if self.next_cursor is None else offset_of(self.next_cursor)

@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 FORMS = ("think", "plain", "tools")
 TURN = "turn.v1.jinja"
-"""What the environment says in a conversation that goes on, in the forms with a chat; no template by itself."""
+"""The environment's words in a conversation that goes on, in the forms with a chat; no template by itself."""
 FALLBACK = "plain/v1"
 """The template of environments that name none; its forms stand in for those that another template lacks."""
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -83,7 +83,7 @@ def plain_words(template: str, brought: Mapping[str, str] = NONE) -> list[str]:
 
 
 def own_words(template: str, form: str, brought: Mapping[str, str] = NONE) -> list[str]:
-    """What a form adds to a scene's own words: a tokenizer made from an environment's words needs them too."""
+    """Words that a form adds to a scene's own: a tokenizer made from an environment's words needs them too."""
     return _MARKUP.sub(" ", _text(template, form, brought)).split()
 
 

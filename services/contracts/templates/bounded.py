@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any
 
 from jinja2 import Template, nodes
 from jinja2.runtime import Context
@@ -20,9 +19,9 @@ from jinja2.visitor import NodeTransformer
 MOST_TURNS = 200_000
 """Turns of loops and calls of one rendering."""
 MOST_CHARACTERS = 1 << 24
-"""Of a text, or elements of a list, that a template may make."""
+"""Characters of a text, or elements of a list, that a template may make."""
 MOST_CPU_S = 10.0
-"""Of one rendering."""
+"""CPU time of one rendering."""
 _LARGE_WIDTH = re.compile(r"\d{7,}|%[^a-zA-Z%]*\*|\{[^{}]*:[^{}]*\{")
 """In a format: a large width, or one that is a value itself."""
 
@@ -36,7 +35,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         super().__init__(**options)
         self._turns, self._until_cpu_s = 0, float("inf")
         self.filters = {name: self.guarded(one) for name, one in self.filters.items()}
@@ -65,11 +64,11 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         """The result of `~`."""
         return str(_checked("".join(map(str, parts))))
 
-    def guarded(self, filter_: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self, filter_: Callable[..., object]) -> Callable[..., object]:
         """A filter within the bounds."""
 
         @wraps(filter_)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
+        def guarded(*args: object, **kwargs: object) -> object:
             self.turn()
             given = [one for one in args if not isinstance(one, Context | BoundedSandbox | nodes.EvalContext)]
             _check_growth(given[0] if given else None, filter_.__name__, tuple(given[1:]), kwargs)
@@ -77,19 +76,19 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
 
         return guarded
 
-    def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def call(self, context: Context, function: object, /, *args: object, **kwargs: object) -> object:
         self.turn()
         if function == self.turn:
             return ""
         _check_growth(getattr(function, "__self__", None), getattr(function, "__name__", ""), args, kwargs)
         return _checked(super().call(context, function, *args, **kwargs))
 
-    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+    def wrap_str_format(self, value: object) -> Callable[..., str] | None:
         if (wrapped := super().wrap_str_format(value)) is not None:
-            _check_growth(value.__self__, "format", (), {})
+            _check_growth(getattr(value, "__self__", None), "format", (), {})
         return wrapped
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         if operator == "*":
             _limit(_size(left) * right if isinstance(right, int) else 0)
             _limit(_size(right) * left if isinstance(left, int) else 0)
@@ -132,13 +131,13 @@ def _limit(size: int) -> None:
         raise TemplateUnbounded(f"want at most {MOST_CHARACTERS:,} characters, it makes more")
 
 
-def _checked(value: Any) -> Any:
+def _checked(value: object) -> object:
     _limit(value.bit_length() if isinstance(value, int) else _size(value))
     return value
 
 
-def _check_growth(subject: object, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Of what makes a text from `subject`: widths, counts, formats and replacements that let it grow beyond bounds."""
+def _check_growth(subject: object, function: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    """Bound the text that is made from `subject`: widths, counts, formats and replacements may let it grow."""
     if not isinstance(subject, Iterable):
         return
     given = [*args, *kwargs.values()]

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -10,6 +10,9 @@ from google.protobuf.message import DecodeError
 Handler = Any
 """grpc's RpcMethodHandler, a named tuple."""
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+Unary = Callable[[object, Context], Awaitable[object]]
+Streaming = Callable[[AsyncIterator[object], Context], AsyncIterator[object]]
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class RefuseMalformed(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return handler
 
 
-def _unary(answer: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-    async def guarded(request: Any, context: Any) -> Any:
+def _unary(answer: Unary) -> Unary:
+    async def guarded(request: object, context: Context) -> object:
         if isinstance(request, _Malformed):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, request.problem)
         return await answer(request, context)
@@ -52,11 +55,13 @@ def _unary(answer: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any],
     return guarded
 
 
-def _streaming(answer: Callable[[Any, Any], AsyncIterator[Any]]) -> Callable[[Any, Any], AsyncIterator[Any]]:
-    async def guarded(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+def _streaming(
+    answer: Streaming,
+) -> Streaming:
+    async def guarded(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
         malformed: list[_Malformed] = []
 
-        async def sound() -> AsyncIterator[Any]:
+        async def sound() -> AsyncIterator[object]:
             async for request in requests:
                 if isinstance(request, _Malformed):
                     malformed.append(request)

@@ -132,7 +132,7 @@ class EnvServicer(env_pb2_grpc.EnvironmentServiceServicer):
             await _abort(context, error)
 
     def _batch_problem(self, request: env_pb2.StepBatchRequest) -> str:
-        """What is wrong with a batch; empty: nothing."""
+        """The faults of a batch; empty: none."""
         if len(request.steps) <= self._max_batch_steps:
             return ""
         return f"steps: want at most {self._max_batch_steps}, got {len(request.steps)}"

@@ -54,7 +54,7 @@ class StreamedSteps:
         self._close_if_done()
 
     async def results(self) -> AsyncIterator[list[env_pb2.StepResult]]:
-        """What is ready, all of it at a time."""
+        """Everything that is ready."""
         going_on = True
         while going_on:
             found = [await self._ready.get()]

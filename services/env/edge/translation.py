@@ -4,7 +4,7 @@ import grpc
 from gigpo_proto.env.v1 import env_pb2
 
 from services.contracts.faults import FaultClass
-from services.contracts.observation import KeyedObservation
+from services.contracts.observation import KeyedObservation, KeyedOutcome
 from services.env.sessions import errors
 from services.env.sessions.leases import Fault
 from services.env.workers.wire import EnvironmentEntry, Stepped
@@ -63,7 +63,7 @@ def observation_message(observation: KeyedObservation) -> env_pb2.Observation:
     )
 
 
-def outcome_message(answer: Stepped | Fault) -> env_pb2.Outcome:
+def outcome_message(answer: KeyedOutcome | Fault) -> env_pb2.Outcome:
     """A step's outcome; a fault carries nothing but itself, least of all a reward."""
     if isinstance(answer, Fault):
         fault = env_pb2.Fault(fault_class=FAULT_CLASS[answer.fault_class], message=answer.message)
@@ -83,7 +83,7 @@ def outcome_message(answer: Stepped | Fault) -> env_pb2.Outcome:
 
 
 def step_result(step: env_pb2.StepRequest, answer: Stepped | Fault | errors.EnvServiceError) -> env_pb2.StepResult:
-    """What one step of many led to."""
+    """The result of one step of many."""
     if isinstance(answer, errors.EnvServiceError):
         return env_pb2.StepResult(lease=step.lease, seq=step.seq, refusal=refusal(answer))
     return env_pb2.StepResult(lease=step.lease, seq=step.seq, outcome=outcome_message(answer))

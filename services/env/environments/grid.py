@@ -59,7 +59,7 @@ def is_held_out(item: str, goal: str) -> bool:
 
 
 class GridKwargs(EnvironmentKwargs):
-    """What the grid can be told."""
+    """Settings of the grid."""
 
     size: Choices[Annotated[int, Field(ge=2, le=MAX_SIZE)]] = Field(
         (3, 4, 5), description="Side of the square, cells; one of these is drawn for each task."
@@ -103,7 +103,7 @@ class World:
     at: Cell
     items: dict[str, Cell]
     goals: dict[str, Cell]
-    """Where an item can be put: furniture, or the four corners."""
+    """Places for an item: furniture, or the four corners."""
     item: str
     """The task's item."""
     goal: str
@@ -114,7 +114,7 @@ class World:
 
     @property
     def task(self) -> str:
-        """What to do, in words."""
+        """The task, in words."""
         return f"put {self.item} in {self.goal}"
 
     def beside(self, cell: Cell, direction: str) -> Cell | None:
@@ -136,7 +136,7 @@ class World:
         return seen
 
     def text(self) -> str:
-        """What the agent sees, the task aside."""
+        """The agent's view, the task aside."""
         blocked = [direction for direction in DIRECTIONS if self.beside(self.at, direction) is None] or ["nothing"]
         if self.corners:
             where = [f"{name} {self._whereabouts(name)} ." for name in self.items]

@@ -43,7 +43,7 @@ OWN_ENVIRONMENT = "write an environment that does so (docs/environments/gymnasiu
 
 @dataclass(frozen=True)
 class Known:
-    """What Gymnasium does not tell about an environment. `won`: from the reward that came with termination."""
+    """Facts about an environment that Gymnasium does not know. `won`: from the reward that came with termination."""
 
     task: str
     actions: tuple[str, ...]
@@ -66,7 +66,7 @@ KNOWN: Mapping[str, Known] = {
 
 
 class GymnasiumKwargs(EnvironmentKwargs):
-    """What the adapter can be told."""
+    """Settings of the adapter."""
 
     id: str = Field(
         pattern=r"^([\w.]+:)?[\w./-]+$",
@@ -158,7 +158,7 @@ class GymnasiumAdapter(Environment):
 
     @property
     def deterministic(self) -> bool:
-        """As the environment's registration says."""
+        """The value of the environment's registration."""
         return self._env.spec is None or not self._env.spec.nondeterministic
 
     def reset(self, seed: int, split: str) -> Observation:

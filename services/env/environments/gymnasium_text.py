@@ -1,4 +1,4 @@
-"""What Gymnasium's boards, observations and spaces read as: words and numbers, and never the pixels of an image."""
+"""Texts of Gymnasium's boards, observations and spaces: words and numbers, and never the pixels of an image."""
 
 import io
 import re
@@ -12,7 +12,7 @@ COLOUR_CODE = re.compile(r"\x1b\[([\d;]*)m")
 COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 LAST_ACTION = re.compile(r"\s*\([A-Za-z]+\)\s*")
 MOST_NUMBERS = 1000
-"""Of an observation that is written out: a board of 30 by 30 can be read, more is noise."""
+"""Elements of an observation that is written out: a board of 30 by 30 can be read, more is noise."""
 SMALLEST_PICTURE = 24
 """Sides of a greyscale picture are longer; bytes in two dimensions that are shorter are a board."""
 

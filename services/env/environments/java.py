@@ -44,7 +44,7 @@ NO_JAVA = "Java, such as apt-get install default-jre-headless"
 
 
 class Engine:
-    """What a jar's classes are reached by.
+    """The JVM's gateway to a jar's classes.
 
     Args:
         package: the module that the jar lies beside; its folder is the JVM's working directory.
@@ -124,7 +124,7 @@ class Game:
         self._sound = True
 
     def __call__(self, method: str, *arguments: object) -> Any:
-        """What the method answers; HomeLost: the JVM is gone."""
+        """The method's answer; HomeLost: the JVM is gone."""
         sound, self._sound = self._sound, False
         answer = self._engine.ask(self._gateway, getattr(self._interface, method), *arguments)
         self._sound = sound
@@ -171,7 +171,7 @@ class JavaEnvironment(Environment):
             self._game = None
 
     def leave(self, game: Game) -> None:
-        """What becomes of the game when its session ends."""
+        """The fate of the game when its session ends."""
         game.close()
 
     @classmethod

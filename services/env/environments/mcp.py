@@ -76,7 +76,7 @@ class Mcp(Environment):
 
     @property
     def deterministic(self) -> bool:
-        """As the job says."""
+        """The job's own setting."""
         return self.kwargs.deterministic
 
     def reset(self, seed: int, split: str) -> Observation:
@@ -126,7 +126,7 @@ class Mcp(Environment):
             self._session.close()
 
     def _server(self) -> McpServer:
-        """As the operator describes it. KwargsError: no such server is allowed."""
+        """The operator's description of the server. KwargsError: no such server is allowed."""
         servers = self.options.get("servers", {})
         described = servers.get(self.kwargs.server) if isinstance(servers, Mapping) else None
         if described is None:
@@ -139,7 +139,7 @@ class Mcp(Environment):
             raise KwargsError(f"options of the operator: {where}: {problem['msg']}") from error
 
     def _question(self, seed: int, split: str) -> tuple[str, str | None]:
-        """What is asked, and its answer; without questions neither."""
+        """A question and its answer; without questions neither."""
         kwargs = self.kwargs
         if kwargs.data is None and not kwargs.rows:
             return "", None
@@ -181,7 +181,7 @@ class Mcp(Environment):
         return Outcome(observation=self._observation(), reward=float(won), won=won, terminated=True, action_valid=True)
 
     def _field(self, result: Any, key: str) -> JsonValue:
-        """What the structured answer holds at the path of this key; None: no path is given, or it is not there."""
+        """The value at this key's path in the structured answer; None: no path is given, or it is not there."""
         path = getattr(self.kwargs, key)
         try:
             found: JsonValue = at(result.structured_content, path) if path else None
@@ -207,7 +207,7 @@ def _tool(offered: Any) -> Tool:
 
 
 def _said(result: Any) -> str:
-    """What a tool says in words; pictures and other contents are named."""
+    """A tool's answer in words; pictures and other contents are named."""
     parts = [part.text if part.type == "text" else f"({part.type})" for part in result.content]
     return "\n".join(parts)[:MAX_ANSWER]
 

@@ -62,7 +62,7 @@ class Session:
         return list(self._asked(lambda client: client.list_tools(), "list its tools").tools)
 
     def call_tool(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """What a tool answers, of the package's own type. McpError of the package: the server refuses the call."""
+        """A tool's answer, of the package's own type. McpError of the package: the server refuses the call."""
         return self._asked(lambda client: client.call_tool(name, dict(arguments)), f"call {name}")
 
     def close(self) -> None:

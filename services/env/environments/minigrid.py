@@ -42,7 +42,7 @@ MISSIONS = (
 
 
 class MiniGridKwargs(EnvironmentKwargs):
-    """What MiniGrid can be told."""
+    """Settings of MiniGrid."""
 
     id: str = Field(
         "BabyAI-GoToObj-v0",
@@ -132,7 +132,7 @@ class MiniGrid(Environment):
         return sorted({*SENTENCES.split(), *MISSIONS.split(), *actions, *things, *coloured, *distances})
 
     def _admissible(self) -> tuple[str, ...]:
-        """What would change something; `done`, which some missions end with, always."""
+        """Actions that would change something; `done`, which some missions end with, always."""
         grid = self._grid
         front = grid.grid.get(*grid.front_pos)
         able = {"turn left": True, "turn right": True, "done": True}

@@ -13,7 +13,7 @@ and recurring states; `deterministic` declares that it is deterministic. Licence
 import json
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -38,9 +38,14 @@ from services.env.environments.openenv_fields import (
 )
 from services.env.environments.tool_calls import Tool, json_of, listed, parsed_call
 
+WAITS_OF_RESET = 4
+"""To connect, for the handshake, for the first observation, and for the tools; `timeout_s` each."""
+GRACE_S = 5.0
+"""The socket's own time limits end a wait before the worker is taken for hung."""
+
 
 class OpenEnvKwargs(EnvironmentKwargs):
-    """What the client can be told."""
+    """Settings of the client."""
 
     url: str = Field(
         pattern=r"^(ws|wss|http|https)://[^/?#@\s]+(/[^?#\s]*)?$",
@@ -100,13 +105,13 @@ class OpenEnv(Environment):
 
     @property
     def deterministic(self) -> bool:
-        """As the job says."""
+        """The job's own setting."""
         return self.kwargs.deterministic
 
     @property
     def longest_call_s(self) -> float:
-        """To connect and to be answered."""
-        return 2 * self.kwargs.timeout_s
+        """The longest wait of a whole reset."""
+        return WAITS_OF_RESET * self.kwargs.timeout_s + GRACE_S
 
     def reset(self, seed: int, split: str) -> Observation:
         kwargs = self.kwargs
@@ -172,7 +177,7 @@ class OpenEnv(Environment):
             return ""
         if isinstance(self.kwargs.action, dict):
             try:
-                action: Any = filled(self.kwargs.action, words)
+                action: object = filled(self.kwargs.action, words)
             except ValueError:
                 return ""
         else:

@@ -12,7 +12,6 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import JsonValue
 
 from gigpo.env.environment import InfraFault, KwargsError
-from gigpo.env.progress import allow_silence
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -27,8 +26,6 @@ THREAD_STACK_BYTES = 512 * 1024
 """Each socket has a thread; their default stack of 8 MiB would use up a worker's address space."""
 INFRA_CODES = {"CAPACITY_REACHED", "SESSION_ERROR", "FACTORY_ERROR"}
 """Errors of the server that say nothing about the episode."""
-GRACE_S = 5.0
-"""A worker is not taken for hung while the socket's own time limit has yet to end the wait."""
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 OWN_HEADERS = re.compile(r"(?i)host|connection|upgrade|content-length|transfer-encoding|origin|sec-websocket-.*")
@@ -74,10 +71,9 @@ class Connection:
         from websockets.exceptions import ConnectionClosed, WebSocketException
 
         try:
-            with allow_silence(self._timeout_s + GRACE_S):
-                with contextlib.suppress(ConnectionClosed):  # then it may have said why before it closed
-                    self._socket.send(json.dumps(dict(message)))
-                answer = json.loads(self._socket.recv(self._timeout_s))
+            with contextlib.suppress(ConnectionClosed):  # the server may have said why before it closed
+                self._socket.send(json.dumps(dict(message)))
+            answer = json.loads(self._socket.recv(self._timeout_s))
         except TimeoutError as error:
             said = f"no answer to {message['type']} within timeout_s = {self._timeout_s:g} s"
             raise InfraFault(f"{self._url}: Timeout: {said}") from error
@@ -105,19 +101,18 @@ class Connection:
         path = parts.path.rstrip("/").removesuffix("/ws")
         usual = threading.stack_size(THREAD_STACK_BYTES)
         try:
-            with allow_silence(2 * self._timeout_s + GRACE_S):
-                straight = socket.create_connection(address, self._timeout_s)
-                return connect(
-                    f"{secure}://{parts.netloc}{path}/ws",
-                    sock=straight,
-                    proxy=None,
-                    compression=None,
-                    ping_interval=None,
-                    additional_headers=dict(headers),
-                    open_timeout=self._timeout_s,
-                    close_timeout=1.0,
-                    max_size=MAX_ANSWER_BYTES,
-                )
+            straight = socket.create_connection(address, self._timeout_s)
+            return connect(
+                f"{secure}://{parts.netloc}{path}/ws",
+                sock=straight,
+                proxy=None,
+                compression=None,
+                ping_interval=None,
+                additional_headers=dict(headers),
+                open_timeout=self._timeout_s,
+                close_timeout=1.0,
+                max_size=MAX_ANSWER_BYTES,
+            )
         except (OSError, WebSocketException, ValueError) as error:  # ValueError: it redirects, and the socket stays
             raise InfraFault(f"{self._url} does not answer: {error}") from error
         finally:

@@ -12,9 +12,9 @@ from services.env.environments.tool_calls import json_of
 WORDS, VALUE = "{words}", "{json}"
 """Stand in a template for the agent's words, and for the value that they are as JSON."""
 TOOL_FIELDS = ("tool_name", "result", "error")
-"""What the answer of a tool consists of."""
+"""The parts of a tool's answer."""
 MOST_NAMES = 20
-"""Of the names that a refusal tells."""
+"""Names that a refusal tells, at most."""
 
 
 class NoFieldError(Exception):
@@ -86,7 +86,7 @@ def tool_failed(fields: Mapping[str, JsonValue]) -> bool:
 
 
 def tool_text(fields: Mapping[str, JsonValue]) -> str:
-    """What a tool said, or why it failed; empty before the first call."""
+    """A tool's last words, or the reason why it failed; empty before the first call."""
     error, result = fields.get("error"), fields.get("result")
     if isinstance(error, dict):
         return _text(error.get("message", error))

@@ -14,7 +14,7 @@ from gigpo.env.progress import allow_silence, report_each
 INDEX_S_PER_DOCUMENT = 1e-3
 """No index takes longer, seconds: texts of 100 words take 7e-5 each on a quiet core."""
 REQUIRES = ("Stemmer", "bm25s", "numpy")
-"""What an environment that ranks needs; imported where it is used, so that listing environments stays cheap."""
+"""Packages of environments that rank; imported where they are used, so that listing environments stays cheap."""
 WORD = re.compile(r"\w+(?:['’.]\w+)*")
 """Letters and digits, joined inside by an apostrophe or a point: "men's", "3.5"; but "t-shirt" is two words."""
 POSSESSIVE = re.compile(r"['’]s$")
@@ -26,7 +26,7 @@ STOP_WORDS = frozenset(ENGLISH_STOP_WORDS.split())
 
 
 def terms(text: str) -> list[str]:
-    """What a text is indexed and searched by."""
+    """The terms of a text, for indexing and searching."""
     return [term for word in WORD.findall(text.lower()) if (term := stem(word))]
 
 

@@ -109,7 +109,7 @@ class TextArena(Environment):
             raise KwargsError(f"game, options: {self.kwargs.game} cannot be made: {said:.300}") from error
 
     def _new(self) -> list[tuple[str, str]]:
-        """What the game has said since it was last asked: kind and text."""
+        """The game's messages since the last call: kind and text."""
         _, seen = self._game.get_observation()
         return [(kind.name, "\n".join(map(str.rstrip, str(text).splitlines())).strip()) for _, text, kind in seen]
 

@@ -72,7 +72,7 @@ class TextWorldKwargs(EnvironmentKwargs):
         return self
 
     def settings(self, seed: int, split: str) -> dict[str, JsonValue]:
-        """What the game's generator wants to be told."""
+        """Arguments of the game's generator."""
         if self.game == "cooking":
             told: dict[str, JsonValue] = {name: name in self.skills for name in ("open", "cook", "cut", "drop")}
             told |= {"recipe": self.recipe, "take": self.take, "go": self.go, "split": split}

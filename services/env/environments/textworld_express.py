@@ -35,7 +35,7 @@ class TextWorldExpressKwargs(EnvironmentKwargs):
 
 
 class Told(TypedDict):
-    """What the engine answers about a state, as far as it is read here."""
+    """The engine's answer about a state, as far as it is read here."""
 
     observation: str
     validActions: list[str]

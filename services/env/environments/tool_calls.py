@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import JsonValue
 
@@ -33,7 +33,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Call:
-    """What an agent wants done."""
+    """An agent's call of a tool."""
 
     name: str
     arguments: dict[str, Any]
@@ -75,7 +75,7 @@ def json_of(words: str) -> Any:
         return None
 
 
-def _refused(constant: str) -> Any:
+def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 

@@ -124,7 +124,7 @@ def _config_type(vf: Any, found: Any) -> Any:
 
 
 def _unplayable(task: Any, taskset: Any) -> str:
-    """What a task needs that is not run here; empty: nothing."""
+    """Something that a task needs and that is not run here; empty: nothing."""
     if task.NEEDS_CONTAINER or task.data.image:
         return "needs a container"
     if type(task).toolsets(task.config) or type(taskset).toolsets(taskset.config):

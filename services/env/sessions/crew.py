@@ -121,7 +121,7 @@ class Crew:
         await asyncio.gather(*(worker.stop(STOP_PATIENCE_S) for worker in workers), *self._leaving)
 
     async def describe(self) -> list[EnvironmentEntry]:
-        """What is `told`, as the first worker told it. NoWorkerError: none came up."""
+        """The first worker's answer that `told` holds. NoWorkerError: none came up."""
         try:
             return await asyncio.wait_for(asyncio.shield(self._entries), self._settings.worker_start_timeout_s)
         except TimeoutError as error:

@@ -62,7 +62,7 @@ class ResetHungError(EnvServiceError):
 
 
 class ResetInfraError(EnvServiceError):
-    """What the environment stands on failed before the first observation (INFRA)."""
+    """Something that the environment depends on failed before the first observation (INFRA)."""
 
 
 class WorkerLostError(EnvServiceError):

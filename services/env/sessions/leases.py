@@ -31,7 +31,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Session(Protocol):
-    """Where an episode lives: a worker process, or the test's own process."""
+    """The home of an episode: a worker process, or the test's own process."""
 
     async def step(self, action: str, response_tokens: int) -> Stepped | Failed:
         """Apply one action; WorkerLostError where its home is lost."""
@@ -65,7 +65,7 @@ class Lease:
 
     @property
     def history(self) -> History:
-        """What a rebuilt session must go through again."""
+        """The history that a rebuilt session must go through again."""
         return History(tuple(self.actions), tuple(self.digests), tuple(self.response_tokens))
 
     @property

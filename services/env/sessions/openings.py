@@ -9,7 +9,7 @@ from services.env.workers.wire import EpisodeSpec, History
 
 @dataclass(frozen=True)
 class Start:
-    """What names the state in which the sessions of a group begin, and how many there are."""
+    """The state in which the sessions of a group begin, and their number."""
 
     spec: EpisodeSpec
     n: int

@@ -64,10 +64,10 @@ def _home_kept(answer: T) -> T:
 
 
 class Sessions(Protocol):
-    """Where sessions are opened: the worker pool, or in the test's own process."""
+    """The place that opens sessions: the worker pool, or the test's own process."""
 
     async def describe(self) -> list[EnvironmentEntry]:
-        """What can be opened, in order of id. WorkerLostError where nobody can tell."""
+        """The environments that can be opened, in order of id. WorkerLostError where nobody can tell."""
 
     async def open(self, spec: EpisodeSpec, history: History) -> tuple[Session, Opened] | Failed:
         """Open and replay; see wire.OpenEpisode. WorkerLostError where the home is lost on the way, NoWorkerError
@@ -124,7 +124,7 @@ class EnvService:
         return Load(self._draining, self._leases.taken, self._leases.limit)
 
     async def list_environments(self) -> list[EnvironmentEntry]:
-        """What can be opened, in order of id. WorkerLostError: nobody can tell now."""
+        """The environments that can be opened, in order of id. WorkerLostError: nobody can tell now."""
         return await self._sessions.describe()
 
     async def open_group(self, key: str, spec: EpisodeSpec, n: int, *, history: History = NO_HISTORY) -> Group:
@@ -239,7 +239,7 @@ class EnvService:
             raise self.not_done() from error
 
     def not_done(self) -> NotDoneError:
-        """What a call is told whose answer is not there in time."""
+        """The error of a call whose answer is not there in time."""
         return NotDoneError(f"not done after {self._limits.call_timeout_s:g} s; repeat the call")
 
     def _has_ended(self, opening: Opening) -> bool:

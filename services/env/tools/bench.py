@@ -37,7 +37,7 @@ Figures = dict[str, JsonValue]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. `hold_s` 0: holding is not."""
+    """A measurement. `hold_s` 0: holding is not measured."""
 
     environment: str
     kwargs: Mapping[str, JsonValue] | None
@@ -107,7 +107,7 @@ async def _throughput(service: Service, task: Task, plan: Plan) -> Figures:
 
 
 async def _latency(service: Service, task: Task, plan: Plan) -> Figures:
-    """Of a step: with every session in a hurry, so that steps wait for each other, and at the pace of agents."""
+    """Times of a step: with every session in a hurry, so that steps wait for each other, and at the pace of agents."""
     async with Load(service, task, plan.latency_sessions) as load:
         await load.run(WARM_UP_S)
         taken = await load.run(plan.seconds)

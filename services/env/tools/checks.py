@@ -147,7 +147,7 @@ async def history_leads_to_the_same_state(subject: Subject) -> str:
 
 
 async def anchors_recur(subject: Subject) -> str:
-    """States of a group meet again beyond the first one, else there are no step groups."""
+    """States of a group meet again beyond the first one, otherwise there are no step groups."""
     if not subject.entry.capabilities.gives_anchors:
         raise NotClaimed("gives_anchors is false")
     episodes = await subject.played() + await subject.played(1)
@@ -210,7 +210,7 @@ def _want_no_fault(action: str, outcome: env_pb2.Outcome) -> None:
 
 
 async def invalid_actions_are_no_fault(subject: Subject) -> str:
-    """What means nothing here is answered, not raised; and counts as invalid where the valid ones are known."""
+    """Actions without meaning are answered, not raised, and count as invalid where the valid ones are known."""
     async with subject.opened(1) as group:
         outcome = await subject.client.step(group.leases[0], 1, NONSENSE)
     if outcome.HasField("fault"):

@@ -176,7 +176,7 @@ def _kwargs(text: str) -> "dict[str, JsonValue] | None":
 
 
 def _words(json_output: bool) -> TextIO:
-    """Where words for people go."""
+    """The console for people."""
     return sys.stderr if json_output else sys.stdout
 
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Task:
-    """What names one initial state."""
+    """The names of one initial state."""
 
     environment: str
     kwargs: Mapping[str, JsonValue]
@@ -108,5 +108,5 @@ async def local_service(**settings: object) -> AsyncIterator[EnvClient]:
 
 
 def status_text(error: grpc.aio.AioRpcError) -> str:
-    """What the service answered, for people."""
+    """The service's answer, for people."""
     return f"{error.code().name}: {error.details()}"

@@ -18,7 +18,7 @@ QUIT = {"quit", "exit"}
 
 
 class ObservationDocument(TypedDict):
-    """What the agent saw. Digests are hexadecimal."""
+    """An observation of the agent. Digests are hexadecimal."""
 
     text: str
     anchor: str

@@ -17,7 +17,7 @@ SESSIONS = {env_pb2.COST_CLASS_LIGHT: 4, env_pb2.COST_CLASS_MODERATE: 4, env_pb2
 
 @dataclass
 class Episode:
-    """What one session showed."""
+    """The observations of one session."""
 
     first: env_pb2.Observation
     actions: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Episode:
 
 @dataclass
 class Subject:
-    """What is checked: an environment with kwargs, through a client of a live service."""
+    """The subject of a check: an environment with kwargs, through a client of a live service."""
 
     client: EnvClient
     entry: env_pb2.EnvironmentInfo

@@ -16,12 +16,12 @@ from typing import Any
 SPARED_AFTER = 100
 """Calls without a draw, after which an environment is taken for one that has generators of its own."""
 LOOKED_AT = 16
-"""Of so many sessions of such an environment one is looked at, when it ends: has it drawn after all?"""
+"""One of so many sessions of such an environment is examined when it ends: has it drawn after all?"""
 
 
 @dataclass
 class Generators:
-    """What the global generators are made of: `random`'s state, and the bit generator behind `numpy.random`.
+    """The state of the global generators: `random`'s own, and the bit generator behind `numpy.random`.
 
     The bit generator is exchanged as a whole, which takes no time; `random` has only the one, whose state is copied.
     """
@@ -50,7 +50,7 @@ class Generators:
             _numpy().set_bit_generator(self.numpy)
 
     def place(self) -> tuple[Any, bytes]:
-        """What changes with every draw."""
+        """The part that changes with every draw."""
         return self.own, b"" if self.numpy is None else pickle.dumps(self.numpy.state)
 
 

@@ -61,7 +61,7 @@ def unavailable(environment_id: str, reason: str) -> EnvironmentEntry:
 
 
 def _asked(what: str, wanted: str, ask: Callable[[], T]) -> T:
-    """What the author's code answers; ContractError where it raises, whatever that is."""
+    """The answer of the author's code; ContractError where it raises anything."""
     try:
         return ask()
     except ContractError:
@@ -160,7 +160,7 @@ def _as_json(name: str, value: object) -> str:
 
 
 def _missing(found: type[Environment]) -> str:
-    """What an environment lacks here, and how to get it; empty: nothing."""
+    """A requirement of an environment that is missing here, and how to get it; empty: nothing is missing."""
     extra = text("extra", _attribute(found, "extra"))
     wanted = _texts(found, "requires")
     for place, module in enumerate(wanted):

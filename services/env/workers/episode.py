@@ -24,7 +24,7 @@ PLAIN = frozenset((str,))
 
 
 def _plain(value: Any) -> object:
-    """What NumPy's and PyTorch's values hold; TypeError: it is another type."""
+    """The content of NumPy's and PyTorch's values; TypeError: it is another type."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"got {came(value)}")
@@ -91,7 +91,7 @@ class Episode:
         return self._keyed("reset", self._environment.reset(seed, split))
 
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know, at most 16 sentences. ContractError: these are no texts."""
+        """Notes for the user, at most 16 sentences. ContractError: these are no texts."""
         return texts("warnings()", self._environment.warnings())[:MAX_WARNINGS]
 
     def tools(self) -> str:
@@ -131,7 +131,7 @@ class Episode:
         self._environment.close()
 
     def _valid(self, action: str, said: bool | None) -> bool:
-        """What the author says; where that is nothing, whether the action was among those shown last."""
+        """The author's verdict; without one, whether the action was among those shown last."""
         if said is None:
             return not self._admissible or action in self._admissible
         return flag("action_valid", said)
@@ -163,7 +163,7 @@ Shown = tuple[str, str, str, tuple[str, ...]]
 
 
 def _checked(observation: Observation) -> Shown:
-    """What is shown, of exactly these types. ContractError names the field that has another. Called for every step:
+    """The observation, of exactly these types. ContractError names the field that has another. Called for every step:
     the usual types pass by one comparison each."""
     shown, task, actions = observation.text, observation.task, observation.admissible_actions
     anchor = shown if observation.anchor is None else observation.anchor

@@ -25,7 +25,7 @@ AT_ONCE = 8
 
 
 def worker_config(settings: Settings) -> WorkerConfig:
-    """What every worker is told, with all environments."""
+    """Options of every worker, with all environments."""
     return WorkerConfig(
         known_environments(settings.extra_environments),
         settings.options,
@@ -99,7 +99,7 @@ async def installed(settings: Settings) -> list[EnvironmentEntry]:
 
 
 async def _told(config: WorkerConfig, names: Sequence[str], limit_s: float, setting: str) -> list[EnvironmentEntry]:
-    """What a process of their own tells of these environments, in their order; `setting` names the limit."""
+    """The answer of a process of their own about these environments, in their order; `setting` names the limit."""
     try:
         return await _asked(config, names, limit_s)
     except TimeoutError:

@@ -36,9 +36,9 @@ class Overlap:
     def __init__(self, usual_s: float) -> None:
         self._usual_s = usual_s
         self.threads: dict[int, SimpleQueue[Callable[[], None] | None]] = {}
-        """What each session's thread is to do, by session."""
+        """Orders for each session's thread, by session."""
         self.calls: dict[int, Call] = {}
-        """What is under way, by request."""
+        """Calls under way, by request."""
         self._own = threading.local()
         self._looked_at = time.monotonic()
 

@@ -17,7 +17,7 @@ from services.env.workers.wire import EnvironmentEntry
 
 ENTRY_POINT_GROUP = "gigpo.environments"
 BUILT_IN = "services.env.environments."
-"""Where the environments of this project lie; everything else is a plugin."""
+"""The package of this project's environments; everything else is a plugin."""
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 REFERENCE = re.compile(r"\s*([\w.]+)\s*:\s*([\w.]+)\s*(\[.*\])?\s*")
 """module:Class, as entry points are written."""
@@ -143,7 +143,7 @@ class Registry:
 
 
 def _told_of(found: type[Environment]) -> dict[str, object]:
-    """What a class that stands in for `found` says of itself."""
+    """The listing of a class that stands in for `found`."""
     return {"__module__": found.__module__, "__qualname__": found.__qualname__, "__doc__": found.__doc__}
 
 

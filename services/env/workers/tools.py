@@ -8,7 +8,7 @@ from typing import Any
 from services.env.workers.wanted import ContractError, came, named, text
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""What every model's format of calls can write."""
+"""Arguments that every model's format of calls can write."""
 _KEYS = frozenset({"name", "description", "parameters"})
 MAX_TOOLS = 128
 

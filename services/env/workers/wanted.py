@@ -62,7 +62,7 @@ def number(name: str, value: Any) -> float:
     return found
 
 
-def reward(name: str, value: Any) -> float:
+def reward(name: str, value: object) -> float:
     """A number that can be trained on: no larger than LARGEST_REWARD."""
     found = number(name, value)
     if abs(found) > LARGEST_REWARD:
@@ -70,7 +70,7 @@ def reward(name: str, value: Any) -> float:
     return found
 
 
-def rewards(name: str, value: Any) -> tuple[float, ...]:
+def rewards(name: str, value: object) -> tuple[float, ...]:
     """A list of rewards; NaN stands for None: that function abstains."""
     if type(value) is tuple and not value:
         return ()
@@ -79,7 +79,7 @@ def rewards(name: str, value: Any) -> tuple[float, ...]:
     return tuple(math.nan if one is None else reward(f"{name}[{place}]", one) for place, one in enumerate(value))
 
 
-def flag(name: str, value: Any) -> bool:
+def flag(name: str, value: object) -> bool:
     """True or false; what equals one of them, such as NumPy's bool, is taken for it."""
     if value is True or value is False:
         return bool(value)
@@ -104,7 +104,7 @@ def whole(name: str, value: Any, *, least: int, most: int = 2**31 - 1) -> int:
 
 
 def came(value: object) -> str:
-    """What a value is, in few words: its type, and how it is written."""
+    """A value in few words: its type, and how it is written."""
     if value is None:
         return "None"
     try:

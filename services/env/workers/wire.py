@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from services.contracts.observation import KeyedObservation
+from services.contracts.observation import KeyedObservation, KeyedOutcome
 
 HEADER = struct.Struct("<I")
 """Length of the frame that follows, bytes."""
@@ -16,7 +16,7 @@ MAX_FRAME_BYTES = 1 << 28
 
 
 class EpisodeSpec(msgspec.Struct, frozen=True, array_like=True):
-    """What names one initial state."""
+    """The names of one initial state."""
 
     environment: str
     kwargs_json: str
@@ -25,7 +25,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, array_like=True):
 
 
 class History(msgspec.Struct, frozen=True, array_like=True):
-    """What was done in an episode, and what it showed."""
+    """The actions of an episode, and digests of its observations."""
 
     actions: tuple[str, ...] = ()
     digests: tuple[bytes, ...] = ()
@@ -77,27 +77,16 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     digests: tuple[bytes, ...]
     score: float
     warnings: tuple[str, ...] = ()
-    """What the environment has to say of its kwargs and data."""
+    """The environment's notes on its kwargs and data."""
     tools_json: str = ""
-    """As in the contract's OpenGroupResponse."""
+    """The field of the contract's OpenGroupResponse."""
     longest_call_s: float = 0.0
 
 
-class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
+class Stepped(KeyedOutcome, frozen=True, array_like=True, tag="stepped", kw_only=True):
     """One action was applied. The session is freed already where the episode is over."""
 
     request: int
-    observation: KeyedObservation
-    reward: float
-    score: float
-    won: bool
-    terminated: bool
-    truncated: bool
-    action_valid: bool
-    rewards: tuple[float, ...] = ()
-    judge_tokens: int = 0
-    action_key: bytes = b""
-    """Digest of the executed action."""
 
 
 class FailedReason(StrEnum):
@@ -109,7 +98,7 @@ class FailedReason(StrEnum):
     MODEL = "model"
     INFRA = "infra"
     HOME_LOST = "home_lost"
-    """What the worker's sessions share has gone."""
+    """Something that the worker's sessions share has gone."""
     NOT_REPLAYABLE = "not_replayable"
     """It has a history, and is not deterministic."""
     DIVERGED = "diverged"

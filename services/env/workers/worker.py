@@ -47,7 +47,7 @@ from services.env.workers.wire import (
 from services.kit.process import die_with_parent
 
 PROGRESS = struct.Struct("<QQd")
-"""What a worker writes where its parent can see it: the request being executed (0: none), a tick that moves on, and for
+"""A worker's memory that its parent can see: the request being executed (0: none), a tick that moves on, and for
 how long it may stand still although nothing is stuck, seconds."""
 FLUSH_AFTER_S = 0.005
 """Answers wait at most this long for the rest of their batch: quick steps go in one write, slow ones are not kept."""
@@ -63,7 +63,7 @@ T = TypeVar("T")
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):
-    """What a worker is told when it starts. Zero lifts a limit."""
+    """Options of a worker at its start. Zero lifts a limit."""
 
     environments: dict[str, str]
     options: dict[str, dict[str, Any]]
@@ -74,7 +74,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     pass_env: tuple[str, ...] = ()
     """Environment variables that a worker inherits beside the usual ones."""
     import_folder: str = ""
-    """Where modules are looked for last; empty: nowhere else than installed ones."""
+    """The folder in which modules are looked for last; empty: nowhere else than installed ones."""
     files_root: str | None = None
     """Below it lie the files that jobs bring; None: they bring none."""
     step_timeout_s: float = 0.0
@@ -240,7 +240,7 @@ class Sessions:
             return Failed(order.request, FailedReason.ENV_BUG, placed(error))
 
     def show_life(self, unseen_s: float) -> None:
-        """What is being carried out goes on, and may show nothing for `unseen_s` seconds."""
+        """The call under way goes on, and may show nothing for `unseen_s` seconds."""
         if not self._overlap.show_life(unseen_s):
             self._tick(self._running, max(unseen_s, self._limit_s))
 
@@ -383,7 +383,7 @@ def main(connection_fd: int, progress_fd: int, config_json: str) -> None:
     config = msgspec.json.decode(config_json, type=WorkerConfig)
     _limit(config)
     for descriptor in (connection_fd, progress_fd):
-        os.set_inheritable(descriptor, False)  # else a child of an environment would keep the socket open
+        os.set_inheritable(descriptor, False)  # otherwise a child of an environment would keep the socket open
     with mmap.mmap(progress_fd, PROGRESS.size) as page, socket.socket(fileno=connection_fd) as connection:
         line = Line(connection)
         sessions = Sessions(

@@ -46,7 +46,7 @@ class Batch:
         return [group.group_id for group in self.groups]
 
     def manifest(self) -> str:
-        """What exactly is trained, so that a successor can train it again: ids in order, and hashes of the payloads."""
+        """The batch's exact content, so that a successor can train it again: ids in order, hashes of the payloads."""
         groups = [
             {
                 "id": group.group_id,

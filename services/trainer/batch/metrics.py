@@ -179,7 +179,7 @@ def _of_members(batch: Batch, member_of: Callable[[int], str]) -> dict[str, floa
 
 
 def _reward_means(batch: Batch, reward_funcs: Sequence[str]) -> dict[str, float]:
-    """Of each function, over the steps on which it had a vote; left out where it had none."""
+    """The mean of each function, over the steps on which it had a vote; left out where it had none."""
     steps = [step for group in batch.groups for episode in group.episodes for step in episode.steps]
     votes = {
         name: [value for step in steps if not math.isnan(value := step.rewards[position])]

@@ -52,7 +52,7 @@ def scored_together(groups: Sequence[Payload], spec: JobSpec, kl: Divergences | 
 
 
 COLUMNS = ("advantage", "episode_advantage", "step_advantage", "step_return")
-"""What this stage replaces: columns of `Advantages` and of `ScoredGroup`."""
+"""The columns of `Advantages` and of `ScoredGroup` that this stage replaces."""
 
 
 def _rescored(group: Payload, columns: dict[str, Tensor], step_weight: float) -> Payload:

@@ -53,7 +53,7 @@ class PatientPool(AsynPool):  # type: ignore[misc]
         )
 
     def child_pids(self) -> list[int]:
-        """Of the processes that run; Celery has no name for them."""
+        """Ids of the processes that run; Celery has no name for them."""
         return [child.pid for child in self._pool]
 
     def on_process_alive(self, pid: int) -> None:
@@ -79,7 +79,7 @@ class PatientPool(AsynPool):  # type: ignore[misc]
 
 
 class PatientTaskPool(TaskPool):  # type: ignore[misc]
-    """What Celery calls a pool, around a `PatientPool`."""
+    """A pool in Celery's sense, around a `PatientPool`."""
 
     Pool = PatientPool
 

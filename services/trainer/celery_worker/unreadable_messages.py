@@ -29,7 +29,7 @@ class _Properties(msgspec.Struct):
 
 
 class _Message(msgspec.Struct, rename={"content_type": "content-type", "content_encoding": "content-encoding"}):
-    """What kombu takes for granted of a message."""
+    """Fields that kombu takes for granted in a message."""
 
     body: str
     headers: dict[str, object]
@@ -70,7 +70,7 @@ class _Reader(Redis):
 
 
 class _Deliveries(QoS):
-    """What workers hold; an entry that cannot be delivered again is set aside, in place of ending whoever tries."""
+    """Messages that workers hold; an entry that cannot be delivered again is set aside, so that it ends no worker."""
 
     def restore_by_tag(self, tag: bytes, client: Any = None, leftmost: bool = False) -> None:
         try:

@@ -75,7 +75,7 @@ class Arrivals:
         return {name: state for name, state in states.items() if state in ARRIVED}
 
     async def states(self, names: Sequence[str]) -> dict[str, GroupState]:
-        """What the ledger says of each; a group it does not know (any more) is left out. Raises RecordUnreadable."""
+        """The ledger's record of each; a group it does not know (any more) is left out. Raises RecordUnreadable."""
         states = await self._read(names)
         for state in states.values():
             if isinstance(state, RecordUnreadable):

@@ -33,7 +33,7 @@ class Payload:
 
     @property
     def encoded(self) -> Encoded:
-        """As archives hold it."""
+        """The archive's form of it."""
         return self.scores, self.episode_payloads
 
     @property

@@ -45,7 +45,7 @@ class Settlement:
 
 
 def settlement_of(batch_number: int) -> Settlement | None:
-    """What a number of the ledger's stands for; None: a training batch."""
+    """The meaning of a number of the ledger's; None: a training batch."""
     if batch_number >= 0:
         return None
     kind = min((kind for kind in SettlementKind if kind.value >= batch_number), key=lambda kind: kind.value)

@@ -28,7 +28,7 @@ class TrainingQueue:
 
     @property
     def cursors(self) -> list[int]:
-        """Of the groups under way, in order."""
+        """Cursors of the groups under way, in order."""
         return list(self._waiting)
 
     def next_due(self, version: int) -> int | None:

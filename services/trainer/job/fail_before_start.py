@@ -52,7 +52,7 @@ async def end_unstartable(redis: Redis, folder: JobFolder, job: str, error: str)
 
 
 def _known(read: Callable[[], T]) -> T | None:
-    """What can be read of the job's files; None: that is perhaps why it cannot start."""
+    """The readable part of the job's files; None: that is perhaps why it cannot start."""
     try:
         return read()
     except JobFailed:

@@ -123,7 +123,7 @@ async def catch_up(session: Session) -> None:
 
 
 async def load_job(redis: Redis, job: str) -> tuple[JobSpec, EnvironmentInfo]:
-    """What the API wrote about the job. Raises JobFailed when it is not there or not readable."""
+    """The API's file about the job. Raises JobFailed when it is not there or not readable."""
     spec, environment = await redis.mget([keys.spec(job), keys.environment(job)])
     if spec is None or environment is None:
         raise JobFailed(f"job {job}: its spec or environment is not in Redis")

@@ -48,7 +48,7 @@ def job_summary(
     device: str | None = None,
     inert_step_level: str | None = None,
 ) -> JobSummary:
-    """What the job says of itself. `success_before` and `success_after` come from evaluations of those labels."""
+    """The job's summary. `success_before` and `success_after` come from evaluations of those labels."""
     before = find_result(evaluations, "before", 0)
     after = find_result(evaluations, "after", progress.batch)
     totals, batches = progress.totals, progress.batch
@@ -125,7 +125,7 @@ async def end_job(session: Session, state: JobState, error: str | None = None) -
 
 
 def inert_step_level(spec: JobSpec, metrics: Path) -> str | None:
-    """What the alarm of that name says of the last batches."""
+    """The words of the alarm of that name about the last batches."""
     try:
         rows = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()[-ROWS_READ:]]
     except (OSError, ValueError):  # the summary is written all the same
@@ -136,7 +136,7 @@ def inert_step_level(spec: JobSpec, metrics: Path) -> str | None:
 
 
 async def _warn_of_broken(session: Session, balance: Balance) -> None:
-    """What was trained and measured leaves these groups out: that is told beside the result."""
+    """Training and measurements leave these groups out: that is told beside the result."""
     for reason, words in BROKEN.items():
         if count := balance.dropped.get(reason, 0):
             told = words.format(f"{count} of {balance.opened} groups of the whole job")

@@ -44,7 +44,7 @@ def write_text(path: Path, text: str) -> str:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to fill; when the block ends well it becomes `folder`, else nothing is left of it.
+    """A new folder to fill; when the block ends well it becomes `folder`, otherwise nothing is left of it.
 
     A `folder` that already holds exactly these files is not touched, as somebody may be reading it; any other is
     replaced as a whole.

@@ -62,7 +62,7 @@ BETAS = (0.9, 0.95)
 """AdamW's averages for training; a short second one follows gradients whose scale changes as success does."""
 
 ADAPTER_FOLDER = "adapter"
-"""Of an export: the adapters alone, in peft's format."""
+"""Folder of an export: the adapters alone, in peft's format."""
 
 
 class Learner:
@@ -117,7 +117,7 @@ class Learner:
 
     @property
     def device(self) -> str:
-        """What computes: `cpu`, or the name of the GPU."""
+        """The device: `cpu`, or the name of the GPU."""
         kind = self.model.device.type
         return torch.cuda.get_device_name() if kind == "cuda" else kind
 
@@ -239,7 +239,7 @@ class Learner:
         return write_weights(folder, weights) if self._ranks.leads else {}
 
     def probe(self) -> PolicyProbe | None:
-        """What a replica checks itself with once it has loaded what `save_policy` wrote; see `probe_of`."""
+        """Prompts by which a replica checks itself once it has loaded the files of `save_policy`; see `probe_of`."""
         return probe_of(self._scorer.policy, self.spec.max_model_len)
 
     def save(self, folder: Path) -> dict[str, str]:
@@ -282,7 +282,7 @@ class Learner:
 
         Of LoRA the weights have the adapters in them, and the folder `adapter` holds these alone.
 
-        What else `folder` may have held is gone afterwards.
+        Other files that `folder` held are gone afterwards.
         """
         dtype, leads = self.spec.model.torch_dtype, self._ranks.leads
         adapter = adapter_tensors(self.model, dtype, keep=leads) if self._adapts else None

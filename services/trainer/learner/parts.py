@@ -39,7 +39,7 @@ class Parts:
         return states
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """What the model makes of hidden states [T, H]: [T, V]."""
+        """The model's logits of hidden states [T, H]: [T, V]."""
         self._body.forward = lambda *_, **__: self._output(last_hidden_state=hidden[None])
         try:
             ids = torch.zeros(1, len(hidden), dtype=torch.int64, device=hidden.device)

@@ -22,11 +22,11 @@ from services.trainer.learner.weights import WEIGHTS, save_weights
 __all__ = ["WEIGHTS", "Dtype", "build_scratch", "load_policy", "policy_device", "save_weights"]
 
 WANTED = ("config.json", "tokenizer.json", "tokenizer_config.json")
-"""What a folder must hold beside weights."""
+"""Files that a folder must hold beside weights."""
 
 
 def policy_device() -> torch.device:
-    """Where policies live: the GPU if there is one."""
+    """The device of policies: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -78,7 +78,7 @@ def _missing(folder: Path) -> list[str]:
 
 
 def _unsupported(folder: Path) -> list[str]:
-    """What config.json says that transformers could load and this trainer can't train; what is no JSON says nothing."""
+    """Settings in config.json that transformers loads and this trainer can't train; a file that is no JSON has none."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind, quantised = config.get("model_type"), config.get("quantization_config")

@@ -1,4 +1,4 @@
-"""What the trainer asks of a learner: one in its own process, or one on a group of ranks."""
+"""The port of a learner: one in its own process, or one on a group of ranks."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def gathered(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
 
 
 def piece(tensor: Tensor, weight: Tensor) -> Tensor:
-    """What this rank holds of a whole tensor that is laid out as `weight` is."""
+    """This rank's part of a whole tensor that is laid out as `weight` is."""
     if not isinstance(weight, DTensor):
         return tensor.to(weight.device)
     return distribute_tensor(tensor.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None)

@@ -24,7 +24,7 @@ INDEX = "learner.json"
 
 @dataclass(frozen=True)
 class State:
-    """What is saved and loaded."""
+    """The state that is saved and loaded."""
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     """File stem -> name -> tensor; of `weights`, `reference`, `optimizer`, `generator`."""
@@ -50,7 +50,7 @@ def write_state(state: State, folder: Path) -> dict[str, str]:
 
 
 def read_state(folder: Path) -> State:
-    """What `write_state` wrote.
+    """The state that `write_state` wrote.
 
     Raises:
         StateError: a file is missing, unreadable, of a newer version, or not the one that was written.

@@ -39,7 +39,7 @@ def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]
 
 
 def checkpoint_tensors(model: PreTrainedModel, torch_dtype: Dtype, *, keep: bool = True) -> dict[str, Tensor]:
-    """What `save_pretrained` would write: parameters and persistent buffers on the CPU, none sharing memory; nothing
+    """The tensors of `save_pretrained`: parameters and persistent buffers on the CPU, none sharing memory; nothing
     where not `keep`, see `gathered`.
 
     Parameters have `torch_dtype`; buffers keep theirs, as rounding one (a router's correction bias) would route

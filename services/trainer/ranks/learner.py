@@ -20,7 +20,7 @@ KINDS = {kind.__name__: kind for kind in (errors.RowsError, errors.MismatchError
 
 
 class LearnerOnRanks:
-    """What `Learner` is, on a group; every method may also raise RanksLost, and none works after it."""
+    """A `Learner` on a group; every method may also raise RanksLost, and none works after it."""
 
     def __init__(self, group: RankGroup, number: int, spec: JobSpec, folder: Path) -> None:
         self._group, self._number = group, number

@@ -1,4 +1,4 @@
-"""What the trainer's process and rank 0 say to each other: one request, one answer, over a private socket."""
+"""Messages between the trainer's process and rank 0: one request, one answer, over a private socket."""
 
 from __future__ import annotations
 

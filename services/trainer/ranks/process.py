@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def answer(learners: Learners, payload: bytes, *, leads: bool) -> AnyAnswer:
-    """What the learner answers, or why it refuses.
+    """The learner's answer, or the reason why it refuses.
 
     Raises:
         OSError: of a rank that writes nothing; it could not go on like the others.

@@ -30,7 +30,7 @@ ACK_POLL_S = 0.02
 COMMAND_POLL_S = 0.5
 
 BASE_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-"""What an engine reads of the base beside weights; it must restart when one of them differs."""
+"""Files of the base beside weights that an engine reads; it must restart when one of them differs."""
 
 _PUBLISH = """
 if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 0 end
@@ -128,7 +128,7 @@ async def _wait_for_ack(session: Session, version: int) -> PolicyAck:
 
 
 async def acks(redis: Redis, job: str) -> list[PolicyAck]:
-    """What replicas say they serve; what cannot be read is nobody's word."""
+    """The replicas' words about the versions that they serve; unreadable words are left out."""
     found = []
     for ack in (await hash_value(redis, keys.policy_acks(job))).values():
         with suppress(ValidationError):

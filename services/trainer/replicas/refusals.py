@@ -15,7 +15,7 @@ from services.trainer.replicas.live import live_replicas
 
 
 async def refusals(redis: Redis, job: str, version: int) -> list[PolicyRefusal]:
-    """Of this version, one of each replica."""
+    """Refusals of this version, one of each replica."""
     found = []
     for raw in (await hash_value(redis, keys.policy_refusals(job))).values():
         with suppress(ValidationError):  # what cannot be read is nobody's word

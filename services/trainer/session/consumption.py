@@ -24,7 +24,7 @@ class Consumption:
 
     @property
     def group_ids(self) -> list[str]:
-        """Of all trained batches whose payloads are held."""
+        """Ids of the groups of all trained batches whose payloads are held."""
         return [name for groups in self._groups.values() for name in groups]
 
     def is_saved(self, position: int) -> bool:

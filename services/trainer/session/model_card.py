@@ -33,7 +33,7 @@ _POLICY = ("before", "during", "after")
 
 @dataclass(frozen=True)
 class Subject:
-    """What a card tells about."""
+    """The subject of a card."""
 
     job: str
     spec: JobSpec
@@ -52,7 +52,7 @@ class Subject:
 
     @property
     def form(self) -> str:
-        """As the rollout service chooses it."""
+        """The template that the rollout service chooses."""
         return self.environment.form(self.spec, has_chat_template=self.has_chat_template)
 
     @property

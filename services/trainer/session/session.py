@@ -47,7 +47,7 @@ class Session:
     epoch: int
     learner: TrainsPolicy
     progress: Progress
-    """What the next checkpoint says; the cursors in it are those of `queue` at that instant."""
+    """The content of the next checkpoint; the cursors in it are those of `queue` at that instant."""
     tracking: Tracking
     queue: TrainingQueue
     consumption: Consumption
@@ -59,5 +59,5 @@ class Session:
 
     @property
     def card(self) -> Subject:
-        """What the model card of a checkpoint is written from now."""
+        """The facts for the model card of a checkpoint written now."""
         return Subject(self.job, self.spec, self.environment, self.folder, self.progress, self.evaluations)

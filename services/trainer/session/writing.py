@@ -35,7 +35,7 @@ async def written(session: Session, what: str, write: Callable[[], T]) -> T:
 
 
 def disk_cause(error: OSError) -> str:
-    """What the disk says, such as `No space left on device: /data/jobs/j1/base/config.json`."""
+    """The error of the disk, such as `No space left on device: /data/jobs/j1/base/config.json`."""
     if isinstance(error, shutil.Error):  # one entry a file: (source, destination, words)
         return str(error.args[0][0][2])
     return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)

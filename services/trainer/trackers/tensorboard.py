@@ -19,7 +19,7 @@ from tensorboardX.record_writer import RecordWriter
 from services.trainer.trackers.row import Row
 
 FILE_VERSION = "brain.Event:2"
-"""What TensorBoard wants the first record to say."""
+"""The text that TensorBoard wants in the first record."""
 
 
 class TensorBoard:

@@ -13,11 +13,12 @@ import pytest
 from pydantic import ValidationError
 
 from services.contracts.messages import Episode, decode
+from services.contracts.observation import KeyedOutcome
 from services.ledger import GroupState
 from services.rollout.environments import GrpcEnvironments, connected_environments
 from services.rollout.errors import EnvironmentFault
 from services.rollout.limits import EnvironmentLimits
-from services.rollout.ports import OpenedSessions, Opening, Outcome
+from services.rollout.ports import OpenedSessions, Opening
 from services.rollout.settings import Settings
 from tests.integration.rollout.conftest import process_environment
 from tests.integration.rollout.fake_replica import FakeReplica, serving
@@ -79,7 +80,9 @@ async def opened_groups(environments: GrpcEnvironments) -> list[OpenedSessions]:
     return [await environments.open(opening(seed)) for seed in range(4)]
 
 
-async def stepped(environments: GrpcEnvironments, groups: list[OpenedSessions], seqs: range) -> list[list[Outcome]]:
+async def stepped(
+    environments: GrpcEnvironments, groups: list[OpenedSessions], seqs: range
+) -> list[list[KeyedOutcome]]:
     """The outcomes of these steps, all sessions side by side."""
     leases = [lease for group in groups for lease in group.leases]
     return [
@@ -87,7 +90,7 @@ async def stepped(environments: GrpcEnvironments, groups: list[OpenedSessions], 
     ]
 
 
-async def undisturbed() -> list[list[Outcome]]:
+async def undisturbed() -> list[list[KeyedOutcome]]:
     with env_service() as service:
         async with client_of(service) as environments:
             return await stepped(environments, await opened_groups(environments), range(1, 9))

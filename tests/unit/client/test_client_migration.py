@@ -81,7 +81,7 @@ def test_a_script_of_ms_swift_is_the_job_that_it_describes(tmp_path: Path) -> No
         "temperature: 0.9  # ms-swift's default; ours is 1",
         "lr_scheduler_type: cosine  # ms-swift's default; ours is linear",
         "rollout_importance_sampling_mode: null  # ms-swift's default; ours is token_truncate",
-        "#   --deepspeed zero2: a job trains on one device;",
+        "#   --deepspeed zero2: the operator decides on devices:",
         "#   --top_k 50: sampling is from the whole distribution,",
         "environment_kwargs: {data: sums}  # TO SETTLE: sums/train.jsonl from --dataset team/sums#1000 team/more#600,",
     ):
@@ -111,7 +111,7 @@ def test_a_script_of_verl_agent_is_the_job_that_it_describes(tmp_path: Path) -> 
     for line in (
         "history_length: 2  # verl-agent's default; ours is 0",
         "#   actor_rollout_ref.rollout.val_kwargs.temperature=0.4: evaluations sample as training does",
-        "#   trainer.n_gpus_per_node=2: a job trains on one device;",
+        "#   trainer.n_gpus_per_node=2: the operator decides on devices:",
         "#   trainer.save_freq=-1: a job always writes checkpoints",
     ):
         assert line in text, line

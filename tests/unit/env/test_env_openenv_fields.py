@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from gigpo.env.environment import KwargsError
-from services.env.environments.openenv import OpenEnvKwargs
+from services.env.environments.openenv import OpenEnv, OpenEnvKwargs
 from services.env.environments.openenv_connection import Connection
 from services.env.environments.openenv_fields import admissible, at, check_paths, filled, shown, tool_failed, tool_text
 from services.env.environments.tool_calls import Call, Tool, json_of, listed, parsed_call
@@ -151,3 +151,9 @@ def test_what_a_tool_said_is_told_from_its_failure() -> None:
     for failed in ({"error": {"message": "x"}}, {"result": {"is_error": True}}, {"result": {"isError": True}}):
         assert tool_failed(failed)
     assert not tool_failed({"error": None, "result": {"content": []}})
+
+
+def test_a_reset_that_waits_for_everything_as_long_as_it_may_is_not_taken_for_hung() -> None:
+    """It waits for the connection, the handshake, the first observation and the tools."""
+    kwargs = OpenEnvKwargs(url="ws://127.0.0.1:1", tools=True, timeout_s=7.0)
+    assert OpenEnv(kwargs).longest_call_s > 4 * kwargs.timeout_s

@@ -10,11 +10,11 @@ from hashlib import blake2b
 
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.messages import Episode, OpenedGroup
-from services.contracts.observation import KeyedObservation
+from services.contracts.observation import KeyedObservation, KeyedOutcome
 from services.contracts.sampling import SampledTokens
 from services.ledger import Attempt, DropReason, GroupState, MoveRefused
 from services.rollout.errors import EnvironmentFault
-from services.rollout.ports import Ask, OpenedSessions, Opening, Outcome
+from services.rollout.ports import Ask, OpenedSessions, Opening
 
 CORRIDOR_WORDS = [
     "reach",
@@ -41,7 +41,7 @@ class Corridor:
     length: int
     turns_left: int
     seq: int = 0
-    last: Outcome | None = None
+    last: KeyedOutcome | None = None
 
     def observation(self) -> KeyedObservation:
         text = f"at {self.at} of {self.length} ."
@@ -55,14 +55,14 @@ class Corridor:
             action for action, room in (("go left", self.at > 0), ("go right", self.at < self.length - 1)) if room
         )
 
-    def step(self, action: str) -> Outcome:
+    def step(self, action: str) -> KeyedOutcome:
         valid = action in self.admissible()
         if valid:
             self.at += 1 if action == "go right" else -1
         won = self.at == self.goal
         self.turns_left -= 1
         cut = not won and self.turns_left == 0
-        return Outcome(self.observation(), float(won), float(won), won, won, cut, valid, action_key=digest(action))
+        return KeyedOutcome(self.observation(), float(won), float(won), won, won, cut, valid, action_key=digest(action))
 
 
 def digest(text: str) -> bytes:
@@ -91,7 +91,7 @@ class FakeEnvironments:
         self.live.update({lease: Corridor(at, goal, length, turns) for lease in leases})
         return OpenedSessions(leases, self.live[leases[0]].observation())
 
-    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
+    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> KeyedOutcome:
         await asyncio.sleep(0)
         key, _, k = lease.partition("#")
         if (fault := self.fault(int(k), seq, int(key.split("/")[2]))) is not None:

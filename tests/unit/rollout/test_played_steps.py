@@ -7,10 +7,11 @@ import pytest
 
 from services.contracts.faults import FaultClass
 from services.contracts.ids import episode_id, sampling_seed
+from services.contracts.observation import KeyedOutcome
 from services.ledger import DropReason, GroupState
 from services.rollout.errors import EnvironmentFault, InferenceFault, NoAdmissibleActions, PromptTooLong
 from services.rollout.player import Player
-from services.rollout.ports import Ask, Outcome
+from services.rollout.ports import Ask
 from tests.unit.rollout.fakes import FakeEnvironments, FakeInference, FakeLedger, digest
 from tests.unit.rollout.stages import JOB, encoded_replies
 
@@ -18,7 +19,7 @@ from tests.unit.rollout.stages import JOB, encoded_replies
 class TakesAnything(FakeEnvironments):
     """An environment in which every action is valid, the empty one included."""
 
-    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> Outcome:
+    async def step(self, lease: str, seq: int, action: str, response_tokens: int = 0) -> KeyedOutcome:
         return msgspec.structs.replace(await super().step(lease, seq, action, response_tokens), action_valid=True)
 
 

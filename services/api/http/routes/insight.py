@@ -46,7 +46,7 @@ KNOWN_BATCHES = 20
 
 @router.get("/diagnosis", responses=responses(404))
 async def diagnose_job(job: FoundJob, parts: Parts) -> Diagnosis:
-    """What keeps a job from learning: findings with their figures, what they mean, and what to do."""
+    """Obstacles to a job's learning: findings with their figures, their meaning, and the remedy."""
     folder = job_folder(parts.settings.data_dir, job.id)
     return await diagnose(parts.database, parts.redis, parts.rollouts, folder, job)
 

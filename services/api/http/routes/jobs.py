@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -38,8 +38,8 @@ from services.contracts.summary import JobSummary
 SUBMIT_PATH = "/v1/jobs"
 
 
-def in_capitals(state: Any) -> Any:
-    """As states are written: people type them in lower case."""
+def in_capitals(state: object) -> object:
+    """The state in upper case: people type it in lower case."""
     return state.upper() if isinstance(state, str) else state
 
 
@@ -48,7 +48,7 @@ _ARCHIVED: dict[Archived, bool | None] = {"no": False, "yes": True, "any": None}
 router = APIRouter(prefix=SUBMIT_PATH, tags=["jobs"])
 
 
-def created(view: type[Document]) -> dict[int | str, dict[str, Any]]:
+def created(view: type[Document]) -> dict[int | str, dict[str, object]]:
     """The documentation of a call that makes a job: 201, and 200 when its Idempotency-Key was there before."""
     location = {"Location": {"description": "URL path of the new job.", "schema": {"type": "string"}}}
     return {
@@ -145,7 +145,7 @@ async def change_job(job_id: JobId, changes: JobChanges, parts: Parts, caller: A
 
 @router.get("/{job_id}/remains", responses=responses(404))
 async def show_remains(job_id: JobId, parts: Parts, caller: Asking) -> JobRemains:
-    """What a deletion of the job would take away, and what it would leave."""
+    """The data that a deletion of the job would remove, and the data that would stay."""
     return await _removal(parts).remains(caller, job_id)
 
 
@@ -161,7 +161,7 @@ async def delete_job(job_id: JobId, parts: Parts, caller: Asking) -> JobRemains:
 
 @router.get("/{job_id}/summary", responses=responses(404))
 async def show_summary(job: FoundJob) -> JobSummary:
-    """What an ended job says of itself. 404 while there is none."""
+    """The summary of an ended job. 404 while there is none."""
     if job.summary is None:
         raise not_found("summary of job", job.id)
     return JobSummary.model_validate(job.summary)

@@ -39,7 +39,7 @@ FULL_ROOMS: Mapping[str, JsonValue] = {
 
 
 class GameKwargs(EnvironmentKwargs):
-    """What a job can say about the games."""
+    """A job's choices about the games."""
 
     receptacles: Choices[Annotated[int, Field(ge=2, le=LARGEST_ROOM)]] | Literal["all"] = Field(
         (3,),

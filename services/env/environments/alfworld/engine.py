@@ -34,7 +34,7 @@ CONDITIONS = (
     (("clean",), "clean"),
     (("cool",), "cold"),
 )
-"""What a thing is called by its marks: the first line of which it has all marks."""
+"""The name of a thing by its marks: the first line of which it has all marks."""
 HELP = "Available commands:\n" + "\n".join(
     (
         "  look:                             look around your current location",
@@ -103,7 +103,7 @@ class Household:
         return self.game.receptacles[receptacle].openable and receptacle not in self.opened
 
     def inside(self, receptacle: str) -> list[str]:
-        """What lies in or on it, seen or not, in the order in which it is told."""
+        """Objects in or on it, seen or not, in the order in which they are told."""
         held_there = self.contents[receptacle]
         return [name for name in self.game.things if name in held_there] if held_there else []
 

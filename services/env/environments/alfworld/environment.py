@@ -34,7 +34,7 @@ SENTENCES = (
 
 
 class AlfworldKwargs(GameKwargs):
-    """What the household can be told."""
+    """Settings of the household."""
 
     view: Literal["feedback", "state"] = Field(
         "feedback",
@@ -95,7 +95,7 @@ class Alfworld(Environment):
         )
 
     def _everything(self) -> str:
-        """Where the agent is, what it sees there, what it holds, where it looked: words apart from their marks."""
+        """The agent's place, the things that it sees or holds, the places searched: words without their marks."""
         house = self._house
         around = [f"at {place} . see {self._seen_in(place)} ." for place in house.here]
         around = around or [f"at middle . see {' , '.join(house.game.receptacles)} ."]

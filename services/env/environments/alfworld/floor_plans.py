@@ -43,10 +43,10 @@ class FloorPlans(msgspec.Struct, frozen=True):
 PLANS = msgspec.json.decode(Path(__file__).with_name("floor_plans.json").read_bytes(), type=FloorPlans)
 LAMPS = ("desklamp", "floorlamp")
 LAMP_STANDS = frozenset({"coffeetable", "desk", "diningtable", "dresser", "shelf", "sidetable"})
-"""Where a lamp stands; this file's own choice, as the package does not say."""
+"""The places of lamps; this file's own choice, as the package does not say."""
 _LIT = (
     "alarmclock baseballbat basketball book bowl box cd cellphone creditcard keychain laptop mug newspaper pen pencil "
     "pillow plate remotecontrol statue tennisracket tissuebox vase watch wateringcan"
 )
 LIT = frozenset(_LIT.split())
-"""What one can be asked to look at under a lamp; this file's own choice too."""
+"""Objects that an agent may be asked to look at under a lamp; this file's own choice too."""

@@ -26,12 +26,12 @@ class Receptacle:
 
     kind: str
     location: str
-    """Where one stands to use it; several receptacles may share a location."""
+    """The place to stand on to use it; several receptacles may share a location."""
     openable: bool = False
     opened: bool = False
     """At the start."""
     arrival: str = ""
-    """What one is said to arrive at; empty: the receptacle's name."""
+    """The name in the arrival's sentence; empty: the receptacle's name."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Thing:
     """The receptacles it is in: at most one, but in published games what is in a microwave may count as being on the
     countertop under it too."""
     location: str = ""
-    """Where one stands beside it: usually, but in the published games not always, its receptacle's location."""
+    """The place to stand on beside it: usually, but in the published games not always, its receptacle's location."""
     able: frozenset[str] = frozenset()
     """pickupable, toggleable, cleanable, heatable, coolable, sliceable, isreceptacleobject."""
     marks: frozenset[str] = frozenset()
@@ -54,7 +54,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Wording:
-    """What differs between the published data's versions."""
+    """Differences between the published data's versions."""
 
     put: str = "move {o} to {r}"
     put_said: str = "You move the {o} to the {r}."
@@ -68,7 +68,7 @@ class Game:
 
     task_type: str
     task: str
-    """What to do, in words."""
+    """The task, in words."""
     target: str
     """Class of object that the task is about."""
     goal: str

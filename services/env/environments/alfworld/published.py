@@ -177,7 +177,7 @@ def _solvable(folder: Path) -> bool:
 
 
 def _document(file: Path) -> dict[str, Any]:
-    """What a file holds. NoGameError: it cannot be read, or holds no JSON object."""
+    """The content of a file. NoGameError: it cannot be read, or holds no JSON object."""
     try:
         document = json.loads(file.read_text())
     except (OSError, ValueError) as error:

@@ -81,7 +81,7 @@ def game_data(game: Game) -> dict[str, str]:
 
 
 def file_data(path: Path) -> dict[str, str]:
-    """What a file game.tw-pddl holds."""
+    """The content of a file game.tw-pddl."""
     data: dict[str, str] = json.loads(path.read_text())
     return data
 

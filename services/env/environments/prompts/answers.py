@@ -17,7 +17,7 @@ ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 THOUGHT_END = "</think>"
 ANNOUNCED = re.compile(r"(?i).*\banswer\s*(?:is\b|:)\s*:?\s*(.+)", re.DOTALL)
 HASHES = "####"
-"""What GSM8K writes before its answers."""
+"""GSM8K's mark before its answers."""
 LETTER = re.compile(r"[(\[]?([A-Z])[)\].:]?")
 OPTION = re.compile(r"\(([A-Z])\)\s.*", re.DOTALL)
 """A solution that gives its choice's text too; a reply may name the letter alone."""
@@ -39,7 +39,7 @@ class _CostsTooMuchError(BaseException):
 
 
 def answer_in(reply: str) -> str:
-    """What the last <answer> encloses; without one what follows the thinking; without that the whole reply."""
+    """The content of the last <answer>; without one the text behind the thinking; without that the whole reply."""
     enclosed = ANSWER.findall(reply)
     return (enclosed[-1] if enclosed else reply.rpartition(THOUGHT_END)[2]).strip()
 
@@ -70,7 +70,7 @@ def is_right(reply: str, solution: str) -> bool:
 
 
 def _outcome(text: str) -> str:
-    """What a text says in the end: in its last box, behind ####, or all of it; without Markdown's stars."""
+    """The final statement of a text: in its last box, behind ####, or all of it; without Markdown's stars."""
     text = re.sub(r"\*\*(.+?)\*\*", r"\1", text)
     _, hashes, behind = text.rpartition(HASHES)
     if hashes:

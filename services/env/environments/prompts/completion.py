@@ -1,4 +1,4 @@
-"""What a reward function is given."""
+"""The input of a reward function."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

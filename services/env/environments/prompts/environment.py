@@ -47,7 +47,7 @@ class DataSet(BaseModel):
 
 
 class PromptsKwargs(EnvironmentKwargs):
-    """What the prompts can be told."""
+    """Settings of the prompts."""
 
     data: DataFolder | None = Field(
         None,
@@ -63,7 +63,7 @@ class PromptsKwargs(EnvironmentKwargs):
         "that TRL, verl and ms-swift use are known.",
     )
     rows: OwnRows = ()
-    arithmetic: Arithmetic | None = Field(None, description="Generated sums; what is asked when nothing else is given.")
+    arithmetic: Arithmetic | None = Field(None, description="Generated sums; asked when no other questions are given.")
     split_dataset_ratio: HeldOutShare = 0.1
     rewards: Rewards = Field(
         Rewards(reward_funcs=["accuracy"]), description="Reward functions; a job's own `rewards` stand here."
@@ -71,7 +71,7 @@ class PromptsKwargs(EnvironmentKwargs):
     max_turns: int = Field(1, ge=1, le=1, description="One reply ends the episode.")
 
     _files_root: str | None = PrivateAttr(None)
-    """Where files that came with the job lie."""
+    """The folder of files that came with the job."""
 
     @model_validator(mode="after")
     def _knows_its_files(self, info: ValidationInfo) -> Self:
@@ -165,7 +165,7 @@ class Prompts(Environment):
 
     @property
     def longest_call_s(self) -> float:
-        """As long as a judge may take, where one is asked."""
+        """The longest answer of a judge, where one is asked."""
         return longest_s(self.kwargs.rewards) if "judge" in self.kwargs.rewards.reward_funcs else 0.0
 
     def _judges(self) -> Mapping[str, JsonValue]:
@@ -186,7 +186,7 @@ class Prompts(Environment):
 
 
 def mixture(kwargs: PromptsKwargs) -> Mixture:
-    """What is asked, of all data sets."""
+    """The questions of all data sets."""
     if not kwargs.sets:
         return Mixture({"": splits(kwargs)}, (1.0,))
     ratio = kwargs.split_dataset_ratio
@@ -195,7 +195,7 @@ def mixture(kwargs: PromptsKwargs) -> Mixture:
 
 
 def splits(kwargs: PromptsKwargs) -> Splits:
-    """What is asked, of the only data set."""
+    """The questions of the only data set."""
     if kwargs.data is not None:
         return folder_splits(kwargs.data, kwargs.split_dataset_ratio, kwargs.columns.items())
     return own_splits(kwargs.rows, kwargs.arithmetic or Arithmetic(), kwargs.split_dataset_ratio)

@@ -192,7 +192,7 @@ def same_mathematics(wanted: str, given: str) -> bool:
 
 
 def _right_side(text: str) -> str:
-    """What `x = 5`, `f(2) = 5` and `2 + 3 = 5` end with; `2x = 5` says nothing of its right side and stays."""
+    """The right side of `x = 5`, `f(2) = 5` and `2 + 3 = 5`; `2x = 5` says nothing of its right side and stays."""
     *left, right = text.split("=")
     names = [
         NAMED.fullmatch(part + "=") or not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", part)) for part in left
@@ -211,7 +211,7 @@ def _same_in_any_order(ours: list[str], theirs: list[str]) -> bool:
 
 
 def _words(text: str) -> list[tuple[int, int]]:
-    """Where words begin and end: two letters or more that are no command, no function and no product of variables."""
+    """The bounds of words: two letters or more that are no command, no function and no product of variables."""
     if quantity := QUANTITY.fullmatch(text):
         return [quantity.span(1)]
     found = []
@@ -301,7 +301,7 @@ def _verified(wanted: str, given: str) -> bool:
 
 
 def _parsed(text: str) -> list[Basic | str]:
-    """What math-verify reads; its own limits would turn what takes too long into a wrong answer."""
+    """The part that math-verify reads; its own limits would turn a slow text into a wrong answer."""
     from math_verify import LatexExtractionConfig, parse
     from math_verify.parser import NormalizationConfig
 

@@ -32,12 +32,12 @@ class Mixture:
 
     @property
     def first_unsolved(self) -> str:
-        """What the first of these asks."""
+        """The first question of these."""
         return next((one.first_unsolved for one in self.sets.values() if one.unsolved), "")
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What whoever brings them should know."""
+        """Notes for the person who brings them."""
         return tuple(self._warnings())
 
     def _warnings(self) -> Iterator[str]:

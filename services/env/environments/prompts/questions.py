@@ -22,7 +22,7 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "larger": max,
     "smaller": min,
 }
-"""What the generated sums ask for; minus stops at 0."""
+"""The generated sums; minus stops at 0."""
 
 
 class Arithmetic(BaseModel):
@@ -58,13 +58,13 @@ class Splits(NamedTuple):
 
     train: Sequence[Question]
     test: Sequence[Question]
-    """What is held out."""
+    """The share that is held out."""
     unsolved: int = 0
     """How many have no solution, or an empty one."""
     first_unsolved: str = ""
-    """What the first of these asks."""
+    """The first question of these."""
     warnings: tuple[str, ...] = ()
-    """What whoever brings them should know."""
+    """Notes for the person who brings them."""
 
 
 @lru_cache(8)
@@ -146,7 +146,7 @@ def _question(row: Row, whole: Mapping[str, object]) -> Question:
 
 
 def _written(solution: bool | str | int | float | None) -> str | None:
-    """As JSON writes it: true is the word."""
+    """The text of a value as JSON writes it: true is the word."""
     return str(solution).lower() if isinstance(solution, bool) else None if solution is None else str(solution)
 
 

@@ -125,7 +125,7 @@ def _said(error: BaseException) -> str:
 
 
 def _line(error: BaseException, name: str) -> str:
-    """Where in the user's file."""
+    """The line of the user's file, such as " (line 3)"."""
     file = name.partition(":")[0]
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f" (line {lines[-1]})" if lines else ""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
@@ -52,7 +52,7 @@ class Row(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _by_our_names(cls, row: Any) -> Any:
+    def _by_our_names(cls, row: object) -> object:
         """Rows of other shapes, such as verl's, are taken too; see `gigpo.env.columns`."""
         if not isinstance(row, Mapping) or {"prompt", "messages"} <= {k for k, v in row.items() if v is not None}:
             return row
@@ -75,7 +75,7 @@ class Row(BaseModel):
         return hash(self.question)
 
     def __eq__(self, other: object) -> bool:
-        """As JSON: 1, 1.0 and true are other solutions."""
+        """The solution as JSON: 1, 1.0 and true are other solutions."""
         return isinstance(other, Row) and self.model_dump_json() == other.model_dump_json()
 
     @property

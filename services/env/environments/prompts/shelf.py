@@ -24,7 +24,7 @@ class Question:
     choices: tuple[str, ...] = ()
     """Every reply that counts as valid; empty: any does."""
     row: Mapping[str, Any] = field(default_factory=dict)
-    """As it stands in the data, all its columns."""
+    """The row as it stands in the data, all its columns."""
 
 
 class Shelf:

@@ -38,13 +38,13 @@ SUBMIT = Tool("submit", "Hand in the code that solves the task.", one_text("code
 
 
 class PythonSandboxKwargs(EnvironmentKwargs):
-    """What is asked, and what a run may use."""
+    """The data of the task, and the limits of a run."""
 
     data: DataFolder | None = Field(
         None, description="Folder with train.jsonl and perhaps test.jsonl; a line holds prompt and solution or tests."
     )
     rows: OwnRows = ()
-    arithmetic: Arithmetic | None = Field(None, description="Generated sums; what is asked when nothing else is given.")
+    arithmetic: Arithmetic | None = Field(None, description="Generated sums; asked when no other questions are given.")
     split_dataset_ratio: HeldOutShare = 0.1
     list_tools: bool = Field(True, description="Whether the task lists the tools in words.")
     timeout_s: float = Field(5.0, ge=0.1, le=60, description="Longest that one run may compute, seconds.")

@@ -19,7 +19,7 @@ from services.env.environments.python_sandbox.runner import READY
 
 RUNNER = Path(__file__).with_name("runner.py")
 MAX_OUTPUT_BYTES = 8192
-"""Of what is printed; the rest is cut, and a process that goes on is ended."""
+"""Limit of the printed text; the rest is cut, and a process that goes on is ended."""
 START_S = 60.0
 """A busy machine may take so long to start the process."""
 CLOCK = 4.0
@@ -32,10 +32,10 @@ ENDED = {-9: "killed", -11: "crashed", -24: TOO_LONG, -31: "stopped: a forbidden
 
 @dataclass(frozen=True)
 class Run:
-    """What came of it."""
+    """The result of a run."""
 
     output: str
-    """What was printed, and the error in one line; addresses of memory, which differ each time, are masked."""
+    """The printed text, and the error in one line; addresses of memory, which differ each time, are masked."""
     passed: bool
     """Code and tests went through to their end."""
 

@@ -36,7 +36,7 @@ LIBRARIES_KEPT = 2
 
 
 class SearchQaKwargs(EnvironmentKwargs):
-    """What can be told."""
+    """Settings of the environment."""
 
     passages: int = Field(2000, ge=200, le=200_000, description="Passages to make up.")
     corpus_seed: int = Field(0, ge=0, description="Another number makes another world up.")
@@ -113,7 +113,7 @@ class SearchQa(Environment):
         return library_from_files(kwargs.data)
 
     def _information(self) -> str:
-        """What the last search showed, as Search-R1 writes it."""
+        """Results of the last search, as Search-R1 writes them."""
         if self._shown is None:
             return NOTHING_YET
         passages = (self._library.passages[number] for number in self._shown)

@@ -15,7 +15,7 @@ class Passage(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is asked."""
+    """A question."""
 
     text: str
     answers: tuple[str, ...]

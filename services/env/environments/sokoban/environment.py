@@ -28,7 +28,7 @@ MOVE_REWARD, BOX_REWARD, SOLVED_REWARD = -0.1, 1.0, 10.0
 
 
 class SokobanKwargs(EnvironmentKwargs):
-    """What Sokoban can be told."""
+    """Settings of Sokoban."""
 
     size: Choices[Annotated[int, Field(ge=5, le=15)]] = Field(
         (6,), description="Side of the square, border included; one of these is drawn for each task."

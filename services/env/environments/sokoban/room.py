@@ -9,7 +9,7 @@ DIRECTIONS = ("up", "down", "left", "right")
 
 
 class Position(NamedTuple):
-    """What changes while a room is played."""
+    """The part of a room that changes while it is played."""
 
     player: int
     boxes: frozenset[int]
@@ -17,7 +17,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Room:
-    """What does not change. Cells are numbered row by row; the border is wall."""
+    """The part that does not change. Cells are numbered row by row; the border is wall."""
 
     size: int
     walls: frozenset[int]

@@ -22,7 +22,7 @@ class Visit:
         self.shop, self.goal = shop, goal
         self.page: Page = "search"
         self.hits: tuple[int, ...] = ()
-        """What the last search found; numbers of products."""
+        """Results of the last search; numbers of products."""
         self.results_page = 1
         self.product: Product | None = None
         """The one that is looked at."""
@@ -35,7 +35,7 @@ class Visit:
         return [self.shop.products[number] for number in self.hits[first : first + PER_PAGE]]
 
     def clickables(self) -> list[str]:
-        """What can be clicked, lower case, in the order of the page."""
+        """Texts that can be clicked, lower case, in the order of the page."""
         if self.page in ("search", "done"):
             return ["search"] if self.page == "search" else []
         if self.page == "results":

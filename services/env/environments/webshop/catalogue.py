@@ -15,7 +15,7 @@ from services.env.environments.webshop.words import (
 )
 
 OPTION_CHANCE = 0.75
-"""Of each option that a department knows."""
+"""Share of each option that a department knows."""
 PRICE_RANGE_CHANCE = 0.1
 
 

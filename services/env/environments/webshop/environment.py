@@ -27,7 +27,7 @@ ANY_QUERY = "search[<your query>]"
 
 
 class WebShopKwargs(EnvironmentKwargs):
-    """What the shop can be told."""
+    """Settings of the shop."""
 
     products: int = Field(1000, ge=100, le=1_000_000, description="Products to make up, or to read from the files.")
     catalogue_seed: int = Field(0, ge=0, description="Another number makes another catalogue up.")

@@ -127,7 +127,7 @@ class _Records(Generic[T]):
 
 
 def _product(record: ProductRecord, place: str) -> Product:
-    """What the catalogue alone tells."""
+    """Facts from the catalogue alone."""
     price, price_tag = _price(record, place)
     options = {
         name.lower(): tuple(content.value.strip().replace("/", " | ").lower() for content in contents)

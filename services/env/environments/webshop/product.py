@@ -11,7 +11,7 @@ PRICE_STEPS = tuple(10.0 * tens for tens in range(1, 100))
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What instructions ask of one product."""
+    """The demands of instructions on one product."""
 
     text: str
     attributes: tuple[str, ...]
@@ -40,7 +40,7 @@ class Product(msgspec.Struct, frozen=True):
     wishes: tuple[Wish, ...] = ()
 
     def document(self) -> str:
-        """What the search engine knows of it."""
+        """The search engine's text of it."""
         options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in self.options.items())
         first = self.bullet_points[0] if self.bullet_points else ""
         return " ".join([self.title, self.description, first, options]).lower()
@@ -62,7 +62,7 @@ class Product(msgspec.Struct, frozen=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """What one customer wants. A purchase is compared with the product that the goal was made from."""
+    """The wish of one customer. A purchase is compared with the product that the goal was made from."""
 
     product: Product
     instruction: str
@@ -72,7 +72,7 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 def drawn_price(low: float, high: float, asin: str) -> float:
-    """What a product costs whose tag is a range: drawn once, for all sessions."""
+    """The price of a product whose tag is a range: drawn once, for all sessions."""
     return random.Random(f"webshop/price/{asin}").uniform(low, high)
 
 

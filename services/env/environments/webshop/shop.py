@@ -15,7 +15,7 @@ from services.env.environments.webshop.files import GoalOrder, Goals, read_produ
 from services.env.environments.webshop.product import Goal, Product, made_goal
 
 HITS = 50
-"""As many products a search finds at most."""
+"""The most products that a search finds."""
 TEST_GOALS = 500
 """The first goals are for testing, the others for training."""
 SHOPS_KEPT = 2

@@ -112,6 +112,6 @@ BRAND_STARTS = (
 )
 BRAND_ENDS = ("ador", "bia", "dra", "vik", "mere", "nova", "port", "ria", "stel", "trel", "una", "wick")
 THINGS = ("set", "kit", "bundle", "collection", "edition", "series")
-"""What may end a title; every title's words are nouns but those of its attributes."""
+"""Words that may end a title; every title's words are nouns but those of its attributes."""
 OCCASIONS = ("home", "travel", "work", "school", "gifts", "holidays", "parties", "weekends")
 WISHES = ("i am looking for a {} {}", "i need a {} {}", "find me a {} {}", "i want to buy a {} {}")

@@ -87,7 +87,7 @@ _request_number = itertools.count()
 
 @dataclass
 class _Done:
-    """What this process has finished since its start."""
+    """Counts of this process since its start."""
 
     prompts: int = 0
 

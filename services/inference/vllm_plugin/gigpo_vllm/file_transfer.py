@@ -26,7 +26,7 @@ logger = init_logger("vllm.gigpo_weights")
 
 @dataclass
 class FileRoot(WeightTransferInitInfo):
-    """Where weights may come from."""
+    """Sources of weights."""
 
     root: str
     """Folder; files outside it are refused."""
