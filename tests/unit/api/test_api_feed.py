@@ -96,6 +96,15 @@ async def test_one_kind_can_be_followed(followed: Followed) -> None:
     assert await rest(followed.follow(kind="metrics")) == [2]
 
 
+async def test_told_events_of_other_kinds_are_left_out(followed: Followed) -> None:
+    await followed.store(1)
+    events = followed.follow(kind="metrics")
+    assert await some(events, 1) == [1]
+    followed.tell(1, await followed.store(2, kind="phase"))
+    followed.tell(2, await followed.store(3))
+    assert await some(events, 1) == [3]
+
+
 async def test_a_listener_that_is_far_behind_looks_into_sql(followed: Followed) -> None:
     events = followed.follow()
     await followed.store(1)

@@ -31,7 +31,7 @@ class Arithmetic(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     operations: tuple[Literal["plus", "minus", "larger", "smaller"], ...] = Field(
-        ("plus",), min_length=1, description="What is asked for."
+        ("plus",), min_length=1, description="Kinds of sums."
     )
     max_operand: int = Field(9, ge=1, le=MAX_OPERAND, description="Operands are 0 to this.")
 
