@@ -78,7 +78,7 @@ def own_splits(rows: tuple[Row, ...], arithmetic: Arithmetic, ratio: float) -> S
 
 
 def folder_splits(folder: Path, ratio: float, columns: Iterable[tuple[str, str]] = ()) -> Splits:
-    """The questions of a folder: its files of training rows, and those that it holds out, else a share of the others;
+    """The questions of a folder: its training rows, and those that it holds out, otherwise a share of the others;
     see `split_files`. Read again only when a file changes.
 
     Args:
