@@ -183,7 +183,7 @@ class EstimatorOptions:
     kl_in_reward: Annotated[
         bool | None,
         "Whether beta times the KL to the reference policy (k1, summed over the step's tokens) is taken from each "
-        "step's reward; then it is not in the loss. None: true for rloo and reinforce_plus_plus, else false.",
+        "step's reward; then it is not in the loss. None: true for rloo and reinforce_plus_plus, otherwise false.",
         Beside(("beta",), lambda beta: beta > 0, "beta > 0"),
         Beside(
             ("scale_rewards",),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -56,7 +57,7 @@ def plan_lines(found: DryRun) -> list[str]:
     lines = []
     figures = {name: value for name, value in found.estimates.items() if name != "ranges" and value is not None}
     ranges = found.estimates.get("ranges")
-    known: Mapping[str, object] = ranges if isinstance(ranges, Mapping) else {}
+    known: Mapping[str, Any] = ranges if isinstance(ranges, Mapping) else {}
     for name, value in figures.items():
         lines.append(f"{name:>25}  {number_text(value)}{_uncertainty(known.get(name))}")
     if known:
@@ -65,7 +66,7 @@ def plan_lines(found: DryRun) -> list[str]:
     return [*lines, *(f"warning: {warning}" for warning in found.warnings)]
 
 
-def _uncertainty(one: object) -> str:
+def _uncertainty(one: Any) -> str:
     return f"  ({number_text(round(one['low']))} to {number_text(round(one['high']))})" if one else ""
 
 

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from typer.core import TyperCommand
 
@@ -33,13 +34,13 @@ class JobCommand(TyperCommand):
     mapping (`--environment_kwargs.size 3`), and names of other trainers that mean the same (`synonyms`).
     """
 
-    def parse_args(self, ctx: object, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
             _refuse_assignments(args, ctx.command_path)
         args, inner = _without_inner(list(_with_inner_names(args)))
         return super().parse_args(ctx, [*inner, *_rewritten(args)])
 
-    def format_help(self, ctx: object, formatter: object) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(_help_text(self, ctx))
 
 
@@ -129,7 +130,7 @@ def _refuse_assignments(args: list[str], command: str) -> None:
         raise BadInput(f"{'; '.join(said)}{whole}; `{command} --help` lists the keys")
 
 
-def _help_text(command: JobCommand, ctx: object) -> str:
+def _help_text(command: JobCommand, ctx: Any) -> str:
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])
     blocks = [f"Usage: {usage}", *_paragraphs(inspect.cleandoc(command.help or ""), width)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 from gigpo.client.flags import key_help
 from gigpo.client.migration.translation import plain
@@ -54,7 +55,7 @@ def new_job(info: EnvironmentInfo, model: str | None, name: str | None) -> str:
     Args:
         model: a folder in Hugging Face format; None: a small policy from scratch, which needs a vocabulary.
     """
-    values: dict[str, object] = {**_COMMON, **(_PRETRAINED if model else _SCRATCH)}
+    values: dict[str, Any] = {**_COMMON, **(_PRETRAINED if model else _SCRATCH)}
     if name:
         values["name"] = name
     if model:
@@ -79,9 +80,9 @@ def new_job(info: EnvironmentInfo, model: str | None, name: str | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _task(info: EnvironmentInfo) -> dict[str, object]:
+def _task(info: EnvironmentInfo) -> dict[str, Any]:
     splits = info.splits
-    task: dict[str, object] = {
+    task: dict[str, Any] = {
         "environment": info.id,
         "environment_kwargs": {},
         "max_turns": info.default_max_turns,
@@ -111,5 +112,5 @@ def _kwargs_comments(info: EnvironmentInfo, indent: str) -> list[str]:
 
 def required_kwargs(info: EnvironmentInfo) -> list[str]:
     """Keys of environment_kwargs that have no default."""
-    schema: Mapping[str, object] = info.kwargs_schema
+    schema: Mapping[str, Any] = info.kwargs_schema
     return list(schema.get("required", ()))

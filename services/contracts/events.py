@@ -156,10 +156,10 @@ class RepeatedWarning(msgspec.Struct, frozen=True):
     """All warnings of one service that differ in ids and numbers alone."""
 
     at_unix_s: float
-    """Of the newest."""
+    """Time of the newest."""
     service: str
     message: str
-    """Of the newest."""
+    """Words of the newest."""
     count: int
 
 

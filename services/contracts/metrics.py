@@ -59,7 +59,7 @@ METRICS = (
     Metric("episodes", "episodes", "Episodes of its groups."),
     Metric("success", _EPISODES, "Episodes won, of those played and those that crashed.", "success", "training"),
     Metric("crashed_episodes", "episodes",
-           "Episodes that crashed their environment by what the policy did: not won, played again, not trained.",
+           "Episodes whose policy crashed their environment: not won, played again, not trained.",
            "attempts", "crashed"),
     Metric("return_mean", "reward", "Mean sum of an episode's rewards.", "return", "return"),
     Metric("length_mean", "steps", "Mean length of an episode.", "length", "length"),

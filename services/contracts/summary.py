@@ -25,7 +25,7 @@ class PanelResult(Section):
     """Share of steps whose action the environment refused."""
     split: str
     crashed: int = 0
-    """Episodes among them that crashed their environment by what the policy did: not won, also where the task was
+    """Episodes among them whose policy crashed the environment: not won, also where the task was
     played again. The means are over the others and the repeated ones."""
     mismatch_kl: float | None = None
     """k3 estimate of KL(engine || trainer), nats per token, both under this version; None: a random actor played, or it

@@ -43,7 +43,7 @@ def panel_task(seed: int, episode: Episode | None, *, crashed: bool = False) -> 
 
     Args:
         episode: how it was played; None: it was not.
-        crashed: each attempt crashed its environment by what the policy did.
+        crashed: the policy crashed the environment in each attempt.
     """
     if episode is None:
         return PanelTask(seed, b"", CRASHED if crashed else NOT_PLAYED)

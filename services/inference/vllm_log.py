@@ -14,7 +14,7 @@ _ECHO = "Engine core initialization failed"
 
 
 def last_error(log: str) -> str:
-    """The last exception that says something, without its stack trace; else the last lines; "" for an empty log."""
+    """The last exception with a message, without its stack trace; otherwise the last lines; "" for an empty log."""
     lines = [_PREFIX.sub("", line).rstrip() for line in log.splitlines()]
     for index in range(len(lines) - 1, -1, -1):
         raised = _RAISED.match(lines[index])

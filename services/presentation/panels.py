@@ -56,7 +56,7 @@ PANELS = (
     _panel("attempts", "Failed attempts", "per batch", about="groups that had to be played again"),
     _panel("invalid", "Invalid actions", "% of steps", share=True),
     _panel("cut", "Cut prompts", "% of steps", share=True, about="longer than max_prompt_tokens"),
-    _panel("loss", "Loss", "what is minimised"),
+    _panel("loss", "Loss", "the minimised figure"),
     _panel("gradient", "Gradient norm", "L2, before clipping"),
 )
 

@@ -18,7 +18,7 @@ from gigpo.client.times import clock, duration_s
 keys = typer.Typer(no_args_is_help=True, help="API keys. All of it wants a key with the scope admin.")
 projects = typer.Typer(no_args_is_help=True, help="Projects: what one makes, the others don't see.")
 
-KeyName = Annotated[str, typer.Argument(metavar="NAME", help="What the key is for.")]
+KeyName = Annotated[str, typer.Argument(metavar="NAME", help="The purpose of the key.")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="A key's id, as `gigpo keys list` shows it.")]
 Scopes = Annotated[str, typer.Option("--scopes", help="Of read (look), submit (change jobs), admin (everything).")]
 InProject = Annotated[str | None, typer.Option("--project", help="Where its jobs belong; default: default.")]

@@ -30,7 +30,7 @@ OfModel = Annotated[
         help="A model in Hugging Face format, or job:ID/CHECKPOINT; without it a small policy from scratch.",
     ),
 ]
-OfName = Annotated[str | None, typer.Option("--name", help="What the job is called.")]
+OfName = Annotated[str | None, typer.Option("--name", help="The name of the job.")]
 
 
 @says_errors

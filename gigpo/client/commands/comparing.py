@@ -149,7 +149,7 @@ def _run_missing(cells: Sequence[Cell], destination: Destination, api: str | Non
 
 
 def _submitted(client: GigpoClient, cell: Cell) -> Job:
-    """The cell's job: an earlier call's when that did not fail, else a new one."""
+    """The cell's job: an earlier call's when that did not fail, otherwise a new one."""
     attempt = 0
     while True:
         key = f"compare:{cell.name}:{cell.sha[:32]}:{attempt}"

@@ -119,7 +119,7 @@ def _lines(letter: DeadLetterDetail) -> str:
         "first": clock(letter.first_unix_s),
         "last": clock(letter.last_unix_s),
         "times": f"{letter.times:,}",
-        "group": letter.group_id or "none that can be read",
+        "group": letter.group_id or "not readable",
         "size": f"{letter.size_bytes:,} bytes{', cut' if letter.cut else ''}",
     }
     fields = [

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Column, Table
@@ -71,14 +71,14 @@ def status(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = Fa
 
 
 def _health(health: JsonObject) -> str:
-    checks: object = health.get("checks") or {}
+    checks: Any = health.get("checks") or {}
     wrong = [f"{name}: {said}" for name, said in checks.items() if said != "ok"]
     return "; ".join(wrong) if wrong else f"is {health.get('status')}"
 
 
 def _services(health: JsonObject, system: SystemView) -> str:
     """The services that answer, with the number of instances where there are several."""
-    checks: object = health.get("checks") or {}
+    checks: Any = health.get("checks") or {}
     counted = Counter(one.service for one in system.services)
     names = sorted({*counted, *(name for name, said in checks.items() if said == "ok")})
     return ", ".join(f"{name} ({counted[name]})" if counted[name] > 1 else name for name in names) or "none answers"

@@ -13,7 +13,7 @@ from gigpo.client.errors import BadInput
 from gigpo.client.models import Episode, RolloutDetail
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, console, emit, says_errors
 
-app = typer.Typer(no_args_is_help=True, help="What the agent did, and why each step was rewarded.")
+app = typer.Typer(no_args_is_help=True, help="The agent's episodes, and the reason for each step's advantage.")
 
 Batch = Annotated[int | None, typer.Option("--batch", min=0, help="Only groups of this batch.")]
 Won = Annotated[str | None, typer.Option("--won", metavar="all|some|none", help="How many episodes succeeded.")]

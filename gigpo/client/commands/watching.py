@@ -19,7 +19,7 @@ from gigpo.client.synchronous import GigpoClient
 
 CheckpointOf = Annotated[
     str | None,
-    typer.Option("--checkpoint", help="Which policy plays; default: what a running job serves, else the newest."),
+    typer.Option("--checkpoint", help="The policy that plays; default: that of a running job, otherwise the newest."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Names the task; default: any.")]
 Member = Annotated[str | None, typer.Option("--member", help="Of a mixture; default: the seed names it.")]

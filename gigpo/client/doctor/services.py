@@ -18,7 +18,7 @@ _TIMEOUT_S = 5.0
 
 
 def redis(url: str) -> Finding:
-    """The Redis of your own, when STACK_REDIS_URL names one; else the embedded server's binary."""
+    """The Redis of your own, when STACK_REDIS_URL names one; otherwise the embedded server's binary."""
     if not url:
         return _embedded()
     try:

@@ -86,7 +86,7 @@ class JobCalls(Calls):
         return self._entries("/v1/jobs", "jobs", Job, query, limit=limit)
 
     def find(self, id_or_name: str, *, archived_first: bool = False) -> Job:
-        """The job of this id, else the newest of this name.
+        """The job of this id, otherwise the newest of this name.
 
         Args:
             archived_first: whether an archived job of the name comes before the others; without, it comes after them.

@@ -85,29 +85,11 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         reconciler = Reconciler(database, dispatcher, queue, log, interval_s=settings.reconcile_s)
         losses = Losses(database, dispatcher, log, interval_s=settings.loss_s, wake=reconciler.wake)
         waiting = WaitingJobs(redis, queue, database, dispatcher, log, interval_s=settings.loss_s)
-        admission = Admission(
-            database,
-            environments,
-            data_dir=settings.data_dir,
-            model_roots=settings.model_roots,
-            engines=settings.engines,
-            trackers=settings.trackers,
-            wake=reconciler.wake,
-            runs_here=settings.runs_here,
-            hub_models=settings.hub_models,
-            user_files=settings.user_files,
-        )
+        admission = _admission(settings, database, environments, reconciler.wake)
         security = security_of(settings, database, log)
         meter = StorageMeter(database, settings.data_dir, log)
         sweeping = partial(keep_swept, all_jobs(settings.data_dir), log)
-        alarms = AlarmWatch(
-            database,
-            redis,
-            log,
-            data_dir=settings.data_dir,
-            expected=settings.expected_services,
-            interval_s=settings.alarm_s,
-        )
+        alarms = _alarm_watch(settings, database, redis, log)
         exporter = Exporter(database, redis, broker, log, interval_s=settings.export_s)
         loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, alarms.run, exporter.run, sweeping)
         leading = asyncio.create_task(lead(database, log, *loops))
@@ -137,6 +119,34 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
                 await broker.aclose()
             await security.rates.aclose()
             await asyncio.to_thread(celery.close)
+
+
+def _admission(
+    settings: Settings, database: Database, environments: EnvironmentCatalogue, wake: Callable[[], None]
+) -> Admission:
+    return Admission(
+        database,
+        environments,
+        data_dir=settings.data_dir,
+        model_roots=settings.model_roots,
+        engines=settings.engines,
+        trackers=settings.trackers,
+        wake=wake,
+        runs_here=settings.runs_here,
+        hub_models=settings.hub_models,
+        user_files=settings.user_files,
+    )
+
+
+def _alarm_watch(settings: Settings, database: Database, redis: Redis, log: BoundLogger) -> AlarmWatch:
+    return AlarmWatch(
+        database,
+        redis,
+        log,
+        data_dir=settings.data_dir,
+        expected=settings.expected_services,
+        interval_s=settings.alarm_s,
+    )
 
 
 @asynccontextmanager

@@ -72,6 +72,6 @@ def _form(target: str, problem: str = "") -> HTMLResponse:
 
 
 def _local(target: str) -> str:
-    """The target when it is a path of ours, else the first page: a login must not lead to another site."""
+    """The target when it is a path of ours, otherwise the first page: a login must not lead to another site."""
     is_path = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
     return target if is_path else "/"

@@ -64,7 +64,7 @@ def hub_model(name: str, revision: str | None) -> HubModel:
             raise HubProblem(f"{name} on the hub lacks {absent[0]}, which its {INDEX} names")
         config = json.loads(fetched[CONFIG])
     except GatedRepoError:
-        raise HubProblem(f"{name} wants its terms accepted on the hub, and HF_TOKEN of whoever did") from None
+        raise HubProblem(f"{name}: want HF_TOKEN of an account that accepted its terms on the hub") from None
     except RevisionNotFoundError:
         raise HubProblem(f"{name} has no revision {revision} on the hub") from None
     except RepositoryNotFoundError:

@@ -40,7 +40,7 @@ class McpKwargs(EnvironmentKwargs):
     server: str = Field(description="The name that the operator of this service gave the server.")
     tools: tuple[str, ...] = Field((), description="The tools that the agent may call; empty: all that are allowed.")
     list_tools: bool = Field(True, description="Whether the task lists the tools in words.")
-    task: str = Field("", description="What the agent is asked to do, above each question.")
+    task: str = Field("", description="The task of the agent, above each question.")
     data: DataFolder | None = Field(
         None, description="Folder with train.jsonl and perhaps test.jsonl; a line holds prompt and solution."
     )

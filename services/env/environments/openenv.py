@@ -67,7 +67,7 @@ class OpenEnvKwargs(EnvironmentKwargs):
     )
     anchor: tuple[str, ...] = Field((), description="Fields that name the state; empty: those that are shown.")
     admissible: str = Field("", description="The field that lists the admissible actions; empty: they are not known.")
-    task: str = Field("", description="What the agent is asked to do.")
+    task: str = Field("", description="The task of the agent.")
     reset: dict[str, JsonValue] = Field({}, description="Passed to reset, beside the seed.")
     errors: Literal["fault", "invalid"] = Field(
         "fault", description="What an error of the server's code or of a tool is: a fault, or an invalid action."

@@ -29,7 +29,7 @@ class ScienceWorldKwargs(EnvironmentKwargs):
     """Which task, and how much easier than published."""
 
     task: str = Field("boil", description="Name of the task, as in the benchmark: boil, melt, find-plant, ...")
-    simplifications: tuple[Simplification, ...] = Field((), description="What is made easier; easy: everything.")
+    simplifications: tuple[Simplification, ...] = Field((), description="Simplified parts; easy: all of them.")
     valid_actions: bool = Field(
         False,
         description="Whether observations name all valid actions, 100 to 1,300 of them, which takes longer than the "

@@ -73,7 +73,7 @@ class Subject:
         return self._played[seed]
 
     def action(self, seen: env_pb2.Observation, plan: random.Random) -> str:
-        """One that can be tried now: of the admissible ones, else of the author's examples."""
+        """One that can be tried now: of the admissible ones, otherwise of the author's examples."""
         return plan.choice(list(seen.admissible_actions) or list(self.entry.example_actions) or [""])
 
 

@@ -1,4 +1,4 @@
-"""Opens learners: in this process where the installation has one rank, else on its group of ranks."""
+"""Opens learners: in this process where the installation has one rank, otherwise on its group of ranks."""
 
 from __future__ import annotations
 

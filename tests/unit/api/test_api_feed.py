@@ -13,7 +13,7 @@ from services.api.rest.caller import THIS_MACHINE
 from services.api.sql.database import Database
 from services.api.sql.tables import EventRow, JobRow
 from services.api.sync.event_bus import MOST_WAITING, News, Told
-from services.api.sync.feed import evaluations, followed_events, metrics
+from services.api.sync.feed import evaluations, followed_events, metrics, warnings
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import parse_spec
 
@@ -96,6 +96,15 @@ async def test_one_kind_can_be_followed(followed: Followed) -> None:
     assert await rest(followed.follow(kind="metrics")) == [2]
 
 
+async def test_told_events_of_other_kinds_are_left_out(followed: Followed) -> None:
+    await followed.store(1)
+    events = followed.follow(kind="metrics")
+    assert await some(events, 1) == [1]
+    followed.tell(1, await followed.store(2, kind="phase"))
+    followed.tell(2, await followed.store(3))
+    assert await some(events, 1) == [3]
+
+
 async def test_a_listener_that_is_far_behind_looks_into_sql(followed: Followed) -> None:
     events = followed.follow()
     await followed.store(1)
@@ -127,3 +136,16 @@ async def test_what_was_repeated_after_a_crash_counts_once_as_it_was_told_last(f
         )
     assert [row.get("success") for row in await metrics(followed.database, followed.job)] == [None, 0.2]
     assert [row["success"] for row in await evaluations(followed.database, followed.job)] == [0.4]
+
+
+async def test_metrics_come_in_order_of_batch_and_warnings_with_the_newest_first(followed: Followed) -> None:
+    await followed.store(2, 3)
+    async with followed.database.write() as session:
+        late = {"batch": 1}  # such as a curve that another job hands over
+        session.add(EventRow(job_id=followed.job, ms=4, seq=0, kind="metrics", at_unix_s=1.0, data=late))
+        session.add_all(
+            EventRow(job_id=followed.job, ms=ms, seq=0, kind="warning", at_unix_s=ms, data={"message": word})
+            for ms, word in ((5, "slow"), (6, "full"))
+        )
+    assert [row["batch"] for row in await metrics(followed.database, followed.job)] == [1, 2, 3]
+    assert [one.message for one in await warnings(followed.database, followed.job)] == ["full", "slow"]

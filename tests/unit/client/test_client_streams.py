@@ -136,6 +136,14 @@ def test_an_event_may_say_more_and_fields_without_a_space_are_read(kind: str) ->
     assert list(EventParser().feed(b"data: {")) == []  # a line that is not over
 
 
+def test_the_lines_of_an_event_are_joined_by_a_line_break(kind: str) -> None:
+    lines = b'id: 7-1\ndata: {"kind": "news", "at_unix_s": 2.5,\ndata: "data": {"a": 1%s}}\n\n'
+    (event,) = EventParser().feed(lines % b"\ndata: ")
+    assert event.data == {"a": 1}
+    with pytest.raises(client.BadAnswer):  # 1 and 2 are no 12
+        list(EventParser().feed(lines % b"\ndata: 2"))
+
+
 class Watched(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body that goes on for ever, and knows whether it was closed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import RedirectResponse
@@ -82,7 +82,7 @@ async def unarchive(job: FoundJob, parts: Parts, caller: Asking) -> RedirectResp
 
 
 async def _do(action: Action, job_id: str, tags: list[str], parts: Container, caller: Caller) -> None:
-    async def change(**given: object) -> None:
+    async def change(**given: Any) -> None:
         await annotate(parts.database, caller, job_id, _changes(**given))
 
     async def tag() -> None:
@@ -103,7 +103,7 @@ async def _do(action: Action, job_id: str, tags: list[str], parts: Container, ca
     await actions[action]()
 
 
-def _changes(**given: object) -> JobChanges:
+def _changes(**given: Any) -> JobChanges:
     try:
         return JobChanges(**given)
     except ValidationError as error:
@@ -114,7 +114,7 @@ def _field(loc: tuple[int | str, ...]) -> str:
     return ".".join(map(str, loc[:1]))
 
 
-def _sentence(error: object) -> str:
+def _sentence(error: Any) -> str:
     if error["type"] == "string_pattern_mismatch":
         return (
             "want small letters, digits and . _ - with a letter or digit first (tags: also : / = +), "

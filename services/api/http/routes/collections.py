@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Query
 
@@ -11,7 +11,7 @@ from services.contracts.rest.base import Page
 from services.contracts.rest.positions import OFFSET_CURSOR, cut, offset_of
 
 T = TypeVar("T")
-PageT = TypeVar("PageT", bound=Page[object])
+PageT = TypeVar("PageT", bound=Page[Any])
 OffsetCursor = Annotated[
     str | None, Query(pattern=OFFSET_CURSOR, description="`next_cursor` of the page before.", examples=["o200"])
 ]
@@ -30,7 +30,7 @@ class Slice:
     def __init__(self, limit: Limit = 200, cursor: OffsetCursor = None) -> None:
         self._limit, self._offset = limit, offset_of(cursor) if cursor else 0
 
-    def page(self, page: type[PageT], entries: Sequence[object]) -> PageT:
+    def page(self, page: type[PageT], entries: Sequence[Any]) -> PageT:
         """The wanted part of these entries."""
         items, following = cut(entries, self._offset, self._limit)
         return page(items=items, next_cursor=following)

@@ -31,7 +31,7 @@ class Arithmetic(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     operations: tuple[Literal["plus", "minus", "larger", "smaller"], ...] = Field(
-        ("plus",), min_length=1, description="What is asked for."
+        ("plus",), min_length=1, description="Kinds of sums."
     )
     max_operand: int = Field(9, ge=1, le=MAX_OPERAND, description="Operands are 0 to this.")
 
@@ -78,7 +78,7 @@ def own_splits(rows: tuple[Row, ...], arithmetic: Arithmetic, ratio: float) -> S
 
 
 def folder_splits(folder: Path, ratio: float, columns: Iterable[tuple[str, str]] = ()) -> Splits:
-    """The questions of a folder: its files of training rows, and those that it holds out, else a share of the others;
+    """The questions of a folder: its training rows, and those that it holds out, otherwise a share of the others;
     see `split_files`. Read again only when a file changes.
 
     Args:

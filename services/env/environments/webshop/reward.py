@@ -44,7 +44,7 @@ def alike(one: str, other: str) -> bool:
 
 
 def plain_colour(option: str) -> str:
-    """The first colour of the list that the text contains, anywhere in it; else the text."""
+    """The first colour of the list that the text contains, anywhere in it; otherwise the text."""
     return next((colour for colour in COLOURS if colour in option), option)
 
 
