@@ -6,6 +6,7 @@ Every service makes its own here.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -15,10 +16,18 @@ from redis import RedisCluster as SyncCluster
 from redis import Sentinel as SyncSentinel
 from redis._parsers.base import BaseParser  # private: the version is pinned, and a test fills a real server
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, SSLConnection
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import BusyLoadingError, ClusterDownError, ReadOnlyError, SlotNotCoveredError
+from redis.cluster import ClusterNode as SyncClusterNode
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    ReadOnlyError,
+    RedisClusterException,
+    SlotNotCoveredError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import SentinelConnectionPool as SyncSentinelPool
@@ -29,7 +38,7 @@ log = structlog.get_logger("kit")
 
 RETRIES = 12
 """With the backoff below about 30 seconds: the time in which a restarted Redis or a new master must be there."""
-CLUSTER_PAUSE_S = 1.0
+CLUSTER_PAUSE_S, CLUSTER_PATIENCE_S = 1.0, 30.0
 CONNECT_S, ANSWER_S = 5, 30
 """An answer takes longer than the longest BLOCK in use (streams.BLOCK_MS)."""
 
@@ -102,11 +111,25 @@ class _Patience(Retry):
 
 
 class _PatientCluster(RedisCluster):
-    """Lets so many commands run at a time, the others wait; redis-py's pools of a cluster raise beyond their limit."""
+    """Lets so many commands run at a time, the others wait; redis-py's pools of a cluster raise beyond their limit.
 
-    def __init__(self, most: int, options: Mapping[str, Any], *, waits: bool) -> None:
+    A cluster of which no node can be reached is looked for as long as one server is, and is then a connection error
+    too; redis-py raises at once what is none.
+    """
+
+    def __init__(self, most: int, options: Mapping[str, Any], *, waits: bool, patience_s: float) -> None:
         super().__init__(**options, max_connections=2 * most, require_full_coverage=False)  # pipelines come beside them
-        self._turns, self._waits = asyncio.Semaphore(most), waits
+        self._turns, self._waits, self._patience_s = asyncio.Semaphore(most), waits, patience_s
+
+    async def initialize(self, *args: Any, **options: Any) -> RedisCluster:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return await super().initialize(*args, **options)
+            except RedisClusterException as error:
+                if time.monotonic() >= deadline:
+                    raise RedisConnectionError(str(error)) from error
+                await asyncio.sleep(CLUSTER_PAUSE_S)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         while True:
@@ -192,10 +215,10 @@ def connect(
     host, port = address.hosts[0]
     if address.kind == "cluster":
         del options["retry_on_error"]  # a cluster's client follows the slots by itself
-        options |= {"host": host, "port": port, **_tls(address)}
-        return cast(
-            Redis, _PatientCluster(max_connections, options, waits=waits_for_writes)
-        )  # it has the commands of Redis
+        options |= {"startup_nodes": [ClusterNode(*node) for node in address.hosts], **_tls(address)}
+        patience_s = CLUSTER_PATIENCE_S if retries else 0.0
+        found = _PatientCluster(max_connections, options, waits=waits_for_writes, patience_s=patience_s)
+        return cast(Redis, found)  # it has the commands of Redis
     if address.tls:
         options |= {"connection_class": SSLConnection, **address.secured}
     options |= {"host": host, "port": port, "db": address.database, "max_connections": max_connections}
@@ -216,7 +239,8 @@ def connect_blocking(url: str, *, timeout_s: float) -> SyncRedis:
         return cast(SyncRedis, watch.master_for(address.master, connection_pool_class=_WatchedSyncPool))
     host, port = address.hosts[0]
     if address.kind == "cluster":
-        return cast(SyncRedis, SyncCluster(host=host, port=port, **options))
+        nodes = [SyncClusterNode(*node) for node in address.hosts]
+        return cast(SyncRedis, SyncCluster(startup_nodes=nodes, **options))
     return SyncRedis(host=host, port=port, db=address.database, **options)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +19,7 @@ from services.contracts import keys
 from services.contracts.ids import purpose_of
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, encode
 from services.kit.dead_letters import is_wrong_type, set_key_aside
-from services.kit.values import hash_value, string_value, text_members, texts
+from services.kit.values import hash_value, string_value, text_members, text_of, texts
 from services.ledger.books import SEAL, Books, Correction, correction
 from services.ledger.records import (
     Balance,
@@ -207,6 +207,18 @@ class Ledger:
     async def live(self) -> list[str]:
         """Ids of the groups that are neither consumed nor dropped, sorted."""
         return sorted(await text_members(self._redis, keys.live(self.job)))
+
+    async def forget_strangers(self) -> None:
+        """Take out of the live groups what has no record: no move of the ledger put it there."""
+        live = keys.live(self.job)
+        await set_key_aside(self._redis, live, "set")
+        members = list(await cast(Awaitable[set[bytes]], self._redis.smembers(live)))
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for member in members:
+                pipe.exists(keys.group(self.job, text_of(member) or ""))
+            known = await pipe.execute()
+        if strangers := [member for member, there in zip(members, known, strict=True) if not there]:
+            await self._redis.srem(live, *strangers)
 
     async def balance(self) -> Balance:
         """The counters; `Balance.holds` is the ledger's invariant. Both reads happen in one transaction.

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from services.kit.values import text_of, texts
 from services.ledger.states import DropReason, GroupState
 
+MOST_DIGITS = 20
+"""No number of the ledger is longer, with its sign."""
+
 
 class RecordUnreadable(ValueError):
     """A field of the ledger holds what no move of it writes; the message names the field and its value."""
@@ -66,8 +69,13 @@ def balance_of(raw: Raw, live: int) -> Balance:
 
 
 def counters_in(raw: Raw) -> dict[str, int]:
-    """All counters in a job's ledger. Raises RecordUnreadable."""
-    return {name: _number(raw, name) for name in texts(raw)}
+    """All counters in a job's ledger; a field that holds none is no counter.
+
+    Raises:
+        RecordUnreadable: one of those that `balance_of` reads is no number.
+    """
+    balance_of(raw, 0)
+    return {name: int(value) for name in texts(raw) if _is_number(value := raw[name.encode()])}
 
 
 def record_in(raw: Raw) -> GroupRecord | None:
@@ -97,7 +105,7 @@ def state_in(value: bytes) -> GroupState:
 
 def episodes_in(group_id: str, raw: Raw) -> list[bytes]:
     """The payloads in a group's hash k -> episode, in order of k. Raises RecordUnreadable: a field is no k."""
-    odd = [name for name in raw if not name.isdigit()]
+    odd = [name for name in raw if not _is_number(name) or name.startswith(b"-")]
     if odd:
         raise RecordUnreadable(f"group {group_id}: want episodes under their numbers, got one under {odd[0][:40]!r}")
     return [raw[k] for k in sorted(raw, key=int)]
@@ -105,8 +113,12 @@ def episodes_in(group_id: str, raw: Raw) -> list[bytes]:
 
 def manifests_in(raw: Raw) -> dict[int, str]:
     """Batch number -> manifest; what stands under no number or is no text is passed over."""
-    texts = {name: text_of(value) for name, value in raw.items() if name.removeprefix(b"-").isdigit()}
+    texts = {name: text_of(value) for name, value in raw.items() if _is_number(name)}
     return {int(name): text for name, text in texts.items() if text is not None}
+
+
+def _is_number(value: bytes) -> bool:
+    return value.removeprefix(b"-").isdigit() and len(value) <= MOST_DIGITS
 
 
 def _number(raw: Raw, name: str, default: int | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -81,10 +82,14 @@ class Stack:
         psutil.wait_procs(self._left(), timeout=10)
 
     def release(self) -> None:
-        """End whatever is left, and give the small disk back."""
+        """End whatever is left, and give the small disk back; what was on it stays in the folder."""
         self.power_cut()
         if self.small_disk:
+            kept = self.folder / "kept"
+            shutil.copytree(self.data, kept, ignore=shutil.ignore_patterns(DISK_FILLER, "*.safetensors"))
             subprocess.run(["umount", "--lazy", str(self.data)], check=False)
+            self.data.rmdir()
+            kept.rename(self.data)
 
     def processes(self, service: str) -> list[psutil.Process]:
         """The live processes of a service, that of the first stack first; see `faults.SERVICES`."""

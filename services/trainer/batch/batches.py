@@ -126,6 +126,14 @@ def last_cursor(manifest: str) -> int:
     return max(int(group["cursor"]) for group in json.loads(manifest)["groups"])
 
 
+def is_manifest(number: int, text: str) -> bool:
+    """Whether the text is the manifest of this batch, and not what somebody else left under its number."""
+    try:
+        return bool(json.loads(text)["batch"] == number and last_cursor(text) >= 0)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
 async def load_manifest(session: Session, number: int, manifest: str) -> Batch:
     """The batch that an earlier trainer assigned.
 

@@ -9,7 +9,7 @@ from services.contracts.archive import packed
 from services.contracts.events import BatchTrained, Phase
 from services.contracts.ids import Purpose
 from services.contracts.policy import PolicyAck
-from services.trainer.batch.batches import Batch, load_manifest, next_batch, staleness
+from services.trainer.batch.batches import Batch, is_manifest, load_manifest, next_batch, staleness
 from services.trainer.batch.metrics import Timing, append_record, batch_record
 from services.trainer.batch.mismatch import warn_of_mismatch
 from services.trainer.errors import CancelRequested, DrainRequested, JobFailed, NoReplicaFree, PauseRequested
@@ -34,9 +34,13 @@ async def train_next_batch(session: Session) -> None:
 
 
 async def manifests_to_replay(session: Session) -> dict[int, str]:
-    """Batch -> manifest of what was assigned since the checkpoint, in order."""
+    """Batch -> manifest of what was assigned since the checkpoint, in order; what is no manifest is taken away."""
     manifests = training_manifests(await session.ledger.manifests())
-    return {number: manifest for number, manifest in manifests.items() if number >= session.progress.batch}
+    due = {number: manifest for number, manifest in manifests.items() if number >= session.progress.batch}
+    for number in [number for number, manifest in due.items() if not is_manifest(number, manifest)]:
+        await session.events.warn(f"batch {number}: want the manifest of its groups, got {due.pop(number)[:40]!r}")
+        await session.ledger.consume(session.epoch, number, [])  # without groups only the manifest goes
+    return due
 
 
 async def replay(session: Session, manifests: dict[int, str]) -> None:

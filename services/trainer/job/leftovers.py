@@ -20,6 +20,7 @@ async def trained_leftovers(ledger: Ledger, epoch: int, progress: Progress, even
     Raises:
         StaleEpoch, LedgerSpoiled, RecordUnreadable.
     """
+    await ledger.forget_strangers()
     if await ledger.catch_up(epoch, progress.books):
         await events.warn(RECOVERED.format(progress.batch))
     records = await live_records(ledger)

@@ -174,6 +174,7 @@ async def close_ledger(ledger: Ledger, epoch: int, events: Events) -> Balance:
             spoiled[group_id] = str(error)
     for group_id, cause in spoiled.items():
         await events.warn(f"group {group_id} could not be dropped: {cause}")
+    await ledger.forget_strangers()
     try:
         return await ledger.balance()
     except (RecordUnreadable, ResponseError) as error:

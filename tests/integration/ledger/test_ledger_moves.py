@@ -10,7 +10,16 @@ from redis.asyncio import Redis
 from services.contracts import keys
 from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, decode
 from services.kit.streams import StreamConsumer
-from services.ledger import Attempt, DropReason, GroupState, Ledger, LedgerSpoiled, MoveRefused, StaleEpoch
+from services.ledger import (
+    Attempt,
+    DropReason,
+    GroupState,
+    Ledger,
+    LedgerSpoiled,
+    MoveRefused,
+    RecordUnreadable,
+    StaleEpoch,
+)
 from services.ledger.ledger import ADVANTAGE, KEEP_RECORD_S, MOST_LOSSES, ROLLOUT, TRAINER
 
 JOB = "job_1"
@@ -330,3 +339,20 @@ async def test_a_spoiled_ledger_is_named_with_its_key(redis: Redis):
     await redis.set(keys.live(JOB), "spoiled")
     with pytest.raises(LedgerSpoiled, match=r"\{job_1\}:live is a string"):
         await ledger.open(epoch, opened(), 3)
+
+
+async def test_strangers_among_counters_groups_and_manifests_are_no_ledger(redis: Redis):
+    ledger = Ledger(redis, JOB)
+    epoch = await ledger.claim_epoch()
+    await ledger.open(epoch, opened(), 3)
+    await redis.hset(keys.ledger(JOB), mapping={b"q": b"x", b"\xff": b"\xff", b"": b"1.5", b"big": b"9" * 5_000})
+    await redis.sadd(keys.live(JOB), b"\xff\xfe", "nobody", "")
+    await redis.hset(keys.manifests(JOB), mapping={b"\xff": b"x", b"9" * 5_000: b"x", b"--1": b"x", b"7": b"\xff"})
+    await ledger.forget_strangers()
+    books = await ledger.seal(epoch, [])
+    assert (books.live, books.counters) == (["g1"], {"opened": 1, "opened:train": 1, "seal": 1})
+    assert (await ledger.balance()).holds
+    assert await ledger.manifests() == {}
+    await redis.hset(keys.ledger(JOB), "opened", "many")
+    with pytest.raises(RecordUnreadable, match="opened"):
+        await ledger.seal(epoch, [])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 from redis.asyncio import Redis
 from trainer_platform import (
     NO_CURSOR,
+    children,
     events,
     players_present,
     register,
@@ -85,6 +88,43 @@ NO_MESSAGES = [
     b'{"body": "%", "headers": {}, "content-type": "application/json", "content-encoding": "utf-8",'
     b' "properties": {"delivery_tag": "t", "delivery_info": {}, "body_encoding": "base64"}}',
 ]
+
+
+async def test_strangers_among_a_jobs_counters_groups_and_manifests_cost_nothing(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    """They are there when a checkpoint is sealed, when another child takes the job up, and at its end."""
+    with trainer_process(redis_url, tmp_path) as trainer:
+        async with surroundings(redis, redis_url, "job") as rollout:
+            rollout.held_from = 3
+            await submit(redis, redis_url, "job", small_spec(**NO_BASELINES))
+            await until_event(redis, "job", "metrics", batch=0)
+            await strangers_come(redis)
+            (child,) = children(trainer)
+            os.kill(child, signal.SIGKILL)
+            rollout.held_from = 9
+            await until_event(redis, "job", "metrics", batch=2)
+            assert (await Ledger(redis, "job").balance()).holds
+            await strangers_come(redis)
+            rollout.held_from = NO_CURSOR
+            assert await until_state(redis, "job", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    balance = await Ledger(redis, "job").balance()
+    assert (balance.live, balance.holds, balance.consumed) == (0, True, balance.opened)
+
+
+async def strangers_come(redis: Redis) -> None:
+    await redis.hset(keys.ledger("job"), mapping={b"q": b"x", b"\xff": b"\xff", b"": b"1.5"})
+    await redis.sadd(keys.live("job"), b"\xff\xfe", "nobody", "")
+    garbage = {
+        b"\xff": b"x",
+        b"999": b"x",
+        b"998": b"\xff",
+        b"997": b"[]",
+        b"9" * 5_000: b"x",
+        b"-7": b"x",
+        b"--1": b"x",
+    }
+    await redis.hset(keys.manifests("job"), mapping=garbage)
 
 
 async def test_what_is_no_message_in_the_queue_is_set_aside_and_ends_no_worker(

@@ -12,6 +12,7 @@ from services.contracts.job import WarmStart
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState, StaleEpoch
 from services.trainer.batch.batches import load_manifest, next_batch, open_due_groups, training_group
+from services.trainer.batch.train_step import manifests_to_replay
 from services.trainer.errors import JobFailed, PauseRequested
 from services.trainer.groups.playability import FIRST_GROUPS, TooManyBroken
 from services.trainer.groups.settlement import Settlement, SettlementKind
@@ -74,6 +75,14 @@ async def test_a_batch_is_assigned_with_the_kl_of_its_rewards_and_trained_again_
     assert again.manifest() == batch.manifest()
     assert [group.scores for group in again.groups] == [group.scores for group in batch.groups]
     assert learner.scored_rows == rows  # the second time they were not asked for
+
+
+@pytest.mark.parametrize("garbage", ["x", "[]", "{}", "7", '{"batch": 1, "groups": []}', '{"batch": 9, "groups": [7]}'])
+async def test_what_is_no_manifest_is_told_and_taken_away(loop: Loop, garbage: str):
+    batch = await next_batch(loop.session)
+    loop.ledger.stored |= {1: garbage, 9: garbage}
+    assert await manifests_to_replay(loop.session) == {0: batch.manifest()}
+    assert await loop.ledger.manifests() == {0: batch.manifest()}
 
 
 async def test_a_batch_is_assigned_with_its_manifest(loop: Loop):

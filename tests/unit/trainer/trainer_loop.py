@@ -139,6 +139,9 @@ class FakeLedger:
         self.reasons[group_id] = reason
         return True
 
+    async def forget_strangers(self) -> None:
+        """Nobody but the moves writes here."""
+
     async def live(self) -> list[str]:
         ended = (GroupState.CONSUMED, GroupState.DROPPED)
         return sorted(name for name, state in self.states.items() if state not in ended)
