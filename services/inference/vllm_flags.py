@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from services.contracts.policy import PolicyManifest
+from services.inference.vllm_models import model_flags
 
 PLUGINS = "gigpo_weights,gigpo_batch"
 GUIDANCE = "gigpo_vllm.choices:Choices"
@@ -57,6 +58,7 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
         "--generation-config": "vllm",  # the base's own sampling defaults would change that distribution
         "--weight-transfer-config": '{"backend": "file"}',
         "--shutdown-timeout": "5",
+        **model_flags(Path(manifest.base), cuda=cuda),
     }
     options = manifest.vllm
     switches = ["--disable-uvicorn-access-log"]

@@ -30,6 +30,8 @@ def playing_problems(
         tokens = load_tokens(folder)
         playbook = make_playbook("", spec, environment, tokens)
         prompt = _longest_kind_of_prompt(playbook)
+        if not tokens.encode("a"):
+            return [(MODEL, "tokenizer.json: want a tokenizer that encodes text, it makes 0 tokens of a letter")], []
     except PromptTooLong as error:
         name, _, sentence = str(error).partition(": ")
         return [(f"environment.{name}", sentence)], []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from services.contracts.tokenizer_files import GENERATION, MODEL, TokenizerFiles
+from services.contracts.plain_errors import shown
+from services.contracts.tokenizer_files import GENERATION, MODEL, TokenizerError, TokenizerFiles
 from services.rollout.templates import ChatTemplate
 
 
@@ -26,19 +27,30 @@ def stop_tokens(files: TokenizerFiles, tokenizer: Tokenizer, chat: ChatTemplate 
 
     A fine-tuned model often keeps the base's config while its tokenizer or template names the token that really ends a
     turn, so each of them counts.
+
+    Raises:
+        TokenizerError: a file names something else than ids.
     """
     config, text_config = files.document(MODEL), files.document(MODEL).get("text_config")
     nested = text_config if isinstance(text_config, dict) else {}
     eos, turn_end = files.special().get("eos_token"), _turn_end(tokenizer, chat)
     said = {
-        GENERATION: _ids(files.document(GENERATION).get("eos_token_id")),
-        MODEL: _ids(config.get("eos_token_id")),
-        f"text_config of {MODEL}": _ids(nested.get("eos_token_id")),
+        GENERATION: _named(GENERATION, files.document(GENERATION)),
+        MODEL: _named(MODEL, config),
+        f"text_config of {MODEL}": _named(f"{MODEL}: text_config", nested),
         "the tokenizer's eos_token": _ids(tokenizer.token_to_id(eos) if eos else None),
         "the end of a turn in the chat template": _ids(turn_end),
     }
     ids = dict.fromkeys([*_ids(turn_end), *(token for tokens in said.values() for token in tokens)])
     return StopTokens(tuple(ids), _disagreement(said, tokenizer))
+
+
+def _named(place: str, document: Mapping[str, object]) -> tuple[int, ...]:
+    named = document.get("eos_token_id")
+    every = named if isinstance(named, list) else [named] if named is not None else []
+    if not all(isinstance(one, int) and not isinstance(one, bool) for one in every):
+        raise TokenizerError(f"{place}: eos_token_id: want a token id or a list of them, got {shown(named)}")
+    return _ids(named)
 
 
 def _ids(named: object) -> tuple[int, ...]:

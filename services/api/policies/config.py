@@ -20,6 +20,8 @@ _COUNTS = {
     "num_key_value_heads": ("num_key_value_heads",),
 }
 """A size -> the names that configs have for it."""
+_ROTATIONS = frozenset({"default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional", "su", "mrope"})
+"""Kinds of rotary positions that transformers knows."""
 _STRETCHED = frozenset({"linear", "dynamic", "yarn"})
 """Kinds of `rope_scaling` whose factor says how many times more positions there are."""
 _ENDS_OF_HEADS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "Model")
@@ -43,7 +45,7 @@ def size(config: Mapping[str, object], name: str) -> tuple[str, int] | None:
 def config_problems(config: Mapping[str, object]) -> list[str]:
     """The reason why the model cannot be trained, whatever the job: `config.json: KEY: want ..., got ...`."""
     kind = _kind_problem(config)
-    found = [kind] if kind else [*_head_problems(config), *_size_problems(config)]
+    found = [kind] if kind else [*_head_problems(config), *_size_problems(config), *_value_problems(config)]
     return [f"{CONFIG}: {problem}" for problem in found]
 
 
@@ -116,6 +118,35 @@ def _size_problems(config: Mapping[str, object]) -> Iterator[str]:
     heads, groups = size(config, "num_attention_heads"), size(config, "num_key_value_heads")
     if heads and groups and heads[1] % groups[1]:
         yield f"{groups[0]}: want a divisor of {heads[0]} {heads[1]}, got {groups[1]}"
+
+
+def _value_problems(config: Mapping[str, object]) -> Iterator[str]:
+    """What transformers fails on, or takes for something else, when it makes the model."""
+    if not isinstance(config.get("text_config", {}), dict | None):
+        yield f"text_config: want a section of keys, got {shown(config['text_config'])}"
+    text, vocabulary = text_config(config), size(config, "vocab_size")
+    padding = text.get("pad_token_id")
+    if vocabulary and isinstance(padding, int) and padding >= vocabulary[1]:
+        yield f"pad_token_id: want a token id below {vocabulary[0]} {vocabulary[1]}, got {padding}"
+    yield from _rotation_problems("rope_scaling", text.get("rope_scaling"))
+    yield from _rotation_problems("rope_parameters", text.get("rope_parameters"))
+
+
+def _rotation_problems(key: str, rotation: object) -> Iterator[str]:
+    if rotation is None:
+        return
+    if not isinstance(rotation, dict):
+        yield f"{key}: want a section of keys such as rope_type and factor, got {shown(rotation)}"
+        return
+    if rotation and all(isinstance(one, dict) for one in rotation.values()):  # one for each kind of layer
+        for name, one in rotation.items():
+            yield from _rotation_problems(f"{key}.{name}", one)
+        return
+    kind, factor = rotation.get("rope_type", rotation.get("type", "default")), rotation.get("factor")
+    if not isinstance(kind, str) or kind not in _ROTATIONS:
+        yield f"{key}: rope_type: want one of {', '.join(sorted(_ROTATIONS))}, got {shown(kind)}"
+    elif factor is not None and (isinstance(factor, bool) or not isinstance(factor, int | float)):
+        yield f"{key}: factor: want a number, got {shown(factor)}"
 
 
 def _may_be_count(value: object) -> bool:

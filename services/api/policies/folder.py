@@ -26,19 +26,31 @@ CHECKS = "gigpo.model_checks"
 """Entry points of `PlayingCheck`s: who plays policies says which it can play."""
 ADAPTER_BESIDE = f"{ADAPTER_CONFIG}: want a whole model, got an adapter; merge it into the model and remove this file"
 _WANTED = (CONFIG, "tokenizer.json", "tokenizer_config.json")
-_INSTEAD = {
-    ADAPTER_CONFIG: "it is an adapter, merge it into its base model and save the whole",
-    "tokenizer.model": "a SentencePiece tokenizer alone, save it with transformers as a fast one",
-    "pytorch_model.bin": "pickled weights are never read, save them as safetensors",
-    "pytorch_model.bin.index.json": "pickled weights are never read, save them as safetensors",
-}
-"""A file that stands for another format -> what to do about it."""
+_SAFETENSORS = "*.safetensors"
+_PICKLED = "pickled weights are never read, save them as safetensors"
+_OTHER_LIBRARY = "other weights than safetensors are not read, save the model with transformers"
+_INSTEAD = (
+    (CONFIG, ADAPTER_CONFIG, "it is an adapter, merge it into its base model and save the whole"),
+    (CONFIG, "*.gguf", "a GGUF file is not read, save the model with transformers as safetensors"),
+    ("tokenizer.json", "tokenizer.model", "a SentencePiece tokenizer alone, save it with transformers as a fast one"),
+    *(
+        ("tokenizer.json", other, f"{other} is not read, save the tokenizer with transformers as a fast one")
+        for other in ("vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json")
+    ),
+    (_SAFETENSORS, "pytorch_model*.bin", _PICKLED),
+    (_SAFETENSORS, "pytorch_model.bin.index.json", _PICKLED),
+    (_SAFETENSORS, "*.pth", _PICKLED),
+    (_SAFETENSORS, "*.gguf", "a GGUF file is not read, save the model with transformers as safetensors"),
+    *((_SAFETENSORS, other, _OTHER_LIBRARY) for other in ("tf_model.h5", "flax_model.msgpack", "*.onnx", "*.npz")),
+    (CONFIG, "*/config.json", "a folder below it holds one"),
+)
+"""A file that is missing, files that lie there instead, and what to do about it."""
 
 
 def model_problems(folder: Path, spec: JobSpec) -> list[str]:
     """The reasons why the folder cannot be the job's model, by its config and its weights."""
     if missing := _missing(folder):
-        hints = [f"; {hint}" for name, hint in _INSTEAD.items() if (folder / name).is_file()]
+        hints = [f"; {hint}" for lacked, name, hint in _INSTEAD if lacked in missing and any(folder.glob(name))]
         lacks = f"it lacks {', '.join(missing)}{''.join(hints[:1])}"
         return [f"{folder} is not a model in Hugging Face format, {lacks}"]
     if (folder / ADAPTER_CONFIG).exists():
@@ -89,7 +101,6 @@ def read_config(path: Path) -> Mapping[str, object]:
 def _missing(folder: Path) -> list[str]:
     missing = [name for name in _WANTED if not os.path.isfile(folder / name)]
     held = (
-        any(path.is_file() for path in folder.glob("*.safetensors"))
-        or (folder / "model.safetensors.index.json").is_file()
+        any(path.is_file() for path in folder.glob(_SAFETENSORS)) or (folder / "model.safetensors.index.json").is_file()
     )
-    return missing if held else [*missing, "*.safetensors"]
+    return missing if held else [*missing, _SAFETENSORS]

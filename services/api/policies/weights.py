@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from services.api.policies.config import CONFIG, size
+from services.api.policies.plain_kinds import plain_problems
 from services.api.policies.safetensors_header import Tensor, WeightsProblem, read_header
 from services.contracts.plain_errors import shown
 
@@ -57,7 +58,8 @@ def weights_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]
     if not tensors:
         return ["want tensors in the safetensors files, got none"]
     found = [*_shape_problems(tensors, config), *_projection_problems(tensors, config)]
-    return [*_dtype_problems(tensors), *found[:1], *_layer_problems(tensors, config)]
+    found = [*_dtype_problems(tensors), *found[:1], *_layer_problems(tensors, config)]
+    return found or list(plain_problems(tensors, config))
 
 
 def embedded_tokens(tensors: Mapping[str, Tensor]) -> int | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
@@ -53,11 +52,16 @@ def load_policy(folder: Path, torch_dtype: Dtype = "float32", device: torch.devi
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]  # what follows are lists of all that could be
-        raise PolicyFolderError(folder, [f"can't be loaded: {reason}"]) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # files of others; each architecture fails in its own way
+        raise PolicyFolderError(folder, [f"can't be loaded: {_reason(error)}"]) from error
+    if other := sorted(report["mismatched_keys"]):
+        name, got, wanted = other[0]
+        raise PolicyFolderError(folder, [f"{name}: want shape {list(wanted)}, as config.json has it, got {list(got)}"])
     if absent := sorted(report["missing_keys"]):
         raise PolicyFolderError(folder, [f"weights lack {len(absent)} tensor(s), the first is {absent[0]}"])
     if not model._weight_conversions:
@@ -66,6 +70,13 @@ def load_policy(folder: Path, torch_dtype: Dtype = "float32", device: torch.devi
         model.set_attn_implementation(attention)
     loaded: PreTrainedModel = model.to(device or policy_device()).eval()
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    """Its first line, and the next one where that announces it; further ones list all that could be."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
+    first = " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]
+    return f"{type(error).__name__}: {first}" if isinstance(error, KeyError | AssertionError) else first
 
 
 def _missing(folder: Path) -> list[str]:

@@ -16,6 +16,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
@@ -65,6 +67,14 @@ def experts() -> PreTrainedModel:
     """A mixture of experts."""
     sizes = {**SIZES, "moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 32}
     return Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes, tie_word_embeddings=False))
+
+
+def latent() -> PreTrainedModel:
+    """Experts chosen by sigmoid, and attention with compressed keys and values, in the one size that a CPU serves."""
+    heads = {"kv_lora_rank": 512, "q_lora_rank": 16, "qk_rope_head_dim": 64, "qk_nope_head_dim": 16, "v_head_dim": 32}
+    chosen = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
+    sizes = {**SIZES, **heads, **chosen, "moe_intermediate_size": 32, "first_k_dense_replace": 1}
+    return DeepseekV3ForCausalLM(DeepseekV3Config(**sizes))
 
 
 @dataclass

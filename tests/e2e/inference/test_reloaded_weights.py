@@ -9,13 +9,13 @@ import pytest_asyncio
 from services.contracts.arrays import unpack_int32
 from services.inference.probe import wrong_weights
 from services.inference.vllm_engine import VllmEngine, VllmSettings
-from tests.e2e.inference.conftest import Policies, assert_logprobs_agree, experts, prompt_ids, tied, untied
+from tests.e2e.inference.conftest import Policies, assert_logprobs_agree, experts, latent, prompt_ids, tied, untied
 from tests.e2e.inference.test_engine_contract import completions
 
 pytestmark = [pytest.mark.vllm, pytest.mark.asyncio]
 
 
-@pytest.fixture(params=[experts, untied, tied], ids=lambda build: build.__name__)
+@pytest.fixture(params=[experts, latent, untied, tied], ids=lambda build: build.__name__)
 def policies(tmp_path: Path, request: pytest.FixtureRequest) -> Policies:
     return Policies(tmp_path, build=request.param)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer, models
 
 from services.api.jobs.checks import folder_problems, policy_fit
 from services.api.jobs.hub import HubModel
@@ -131,6 +131,21 @@ def spoilt(name: str, kind: str, odd: str) -> Callable[[dict[str, Any]], object]
         held[name].flat[-1] = float(odd)
 
     return spoil
+
+
+def wider(name: str, tensor: np.ndarray) -> np.ndarray:
+    """A tensor of attention as 5 heads of 8 want it; any other as it is."""
+    if "self_attn" not in name:
+        return tensor
+    return np.ones((32, 40) if "o_proj" in name else (40, 32), np.float32)
+
+
+def deeper(folder: Path) -> None:
+    """Everything lies in a folder below."""
+    files = list(folder.iterdir())
+    (folder / "model").mkdir()
+    for file in files:
+        file.rename(folder / "model" / file.name)
 
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4000000\n"
@@ -284,6 +299,80 @@ BROKEN: dict[str, tuple[Break, str]] = {
         for kind in ("float16", "float32", "float64")
         for odd in ("nan", "inf", "-inf")
     },
+    **{
+        f"{file} alone": (
+            both(gone("model.safetensors"), written(file, b"x")),
+            r"lacks \*\.safetensors; other weights than safetensors are not read, save the model with transformers$",
+        )
+        for file in ("tf_model.h5", "flax_model.msgpack", "model.onnx", "weights.npz")
+    },
+    "GGUF alone": (
+        both(gone("config.json", "model.safetensors"), written("model.gguf", b"GGUF")),
+        r"lacks config.json, \*\.safetensors; a GGUF file is not read, save the model with transformers",
+    ),
+    **{
+        f"{file} alone": (
+            both(gone("tokenizer.json"), written(file, b"{}")),
+            rf"lacks tokenizer.json; {file} is not read, save the tokenizer with transformers as a fast one$",
+        )
+        for file in ("vocab.json", "spiece.model", "tekken.json")
+    },
+    "a folder too high": (
+        lambda folder: deeper(folder),
+        r"lacks config.json, tokenizer.json, tokenizer_config.json, \*\.safetensors; a folder below it holds one$",
+    ),
+    "section is a text": (config(text_config="x"), "^config.json: text_config: want a section of keys, got 'x'$"),
+    "padding outside": (
+        config(pad_token_id=600),
+        f"^config.json: pad_token_id: want a token id below vocab_size {VOCABULARY}, got 600$",
+    ),
+    "rotation is a text": (
+        config(rope_scaling="linear"),
+        "^config.json: rope_scaling: want a section .*, got 'linear'$",
+    ),
+    "rotation of no kind": (
+        config(rope_parameters={"full_attention": {"rope_type": "spiral"}}),
+        "^config.json: rope_parameters.full_attention: rope_type: want one of default, .*, got 'spiral'$",
+    ),
+    "factor is a text": (
+        config(rope_scaling={"type": "linear", "factor": "2"}),
+        "^config.json: rope_scaling: factor: want a number, got '2'$",
+    ),
+    **{
+        f"no {name}": (
+            weights(lambda held, name=name: held.pop(name)),
+            rf"^{name}: want this tensor \(config.json: model_type llama\), there is none$",
+        )
+        for name in (NORM, EMBEDDING, "lm_head.weight", "model.layers.1.mlp.up_proj.weight")
+    },
+    "names of a wrapper": (
+        weights(lambda held: [held.update({f"_orig_mod.{name}": held.pop(name)}) for name in list(held)]),
+        f"^{EMBEDDING}: want this tensor .*, there is none, and 20 more are missing$",
+    ),
+    "another kind": (
+        config(model_type="qwen2"),
+        r"^model.layers.0.self_attn.q_proj.bias: want this tensor \(config.json: model_type qwen2\), there is none",
+    ),
+    "width inside": (
+        config(intermediate_size=64),
+        r"^model.layers.0.mlp.gate_proj.weight: want shape \[64, 32\], as config.json has it, got \[48, 32\]$",
+    ),
+    "flat embedding": (
+        weights(lambda held: held.update({EMBEDDING: np.ones(VOCABULARY, np.float32)})),
+        rf"^{EMBEDDING}: want shape \[{VOCABULARY}, 32\], as config.json has it, got \[{VOCABULARY}\]$",
+    ),
+    "end is a text": (
+        config(eos_token_id="511"),
+        "^config.json: eos_token_id: want a token id or a list of them, got '511'$",
+    ),
+    "ends are lists": (
+        written("generation_config.json", '{"eos_token_id": [[511]]}'),
+        r"^generation_config.json: eos_token_id: want a token id or a list of them, got \[\[511\]\]$",
+    ),
+    "no words": (
+        written("tokenizer.json", Tokenizer(models.BPE()).to_str()),
+        "^tokenizer.json: want a tokenizer that encodes text, it makes 0 tokens of a letter$",
+    ),
     "tokenizer is no JSON": (written("tokenizer.json", "{"), "^tokenizer.json: want a tokenizer of the tokenizers"),
     "tokenizer config is a list": (
         written("tokenizer_config.json", "[]"),
@@ -350,8 +439,21 @@ SOUND: dict[str, Break] = {
     "a template beside": both(
         tokenizer_config(chat_template=None), written("chat_template.jinja", str(TOKENIZER_CONFIG["chat_template"]))
     ),
+    "tied head that is not there": both(
+        config(tie_word_embeddings=True), weights(lambda held: held.pop("lm_head.weight"))
+    ),
+    "names of the body alone": weights(
+        lambda held: [held.update({name.removeprefix("model."): held.pop(name)}) for name in list(held)]
+    ),
+    "ends in a list": both(
+        config(eos_token_id=[VOCABULARY - 1]),
+        written("generation_config.json", json.dumps({"eos_token_id": [VOCABULARY - 1]})),
+    ),
     "no template": tokenizer_config(chat_template=None),
-    "head_dim of its own": config(num_attention_heads=5, num_key_value_heads=5, head_dim=8),
+    "head_dim of its own": both(
+        config(num_attention_heads=5, num_key_value_heads=5, head_dim=8),
+        weights(lambda held: held.update({name: wider(name, tensor) for name, tensor in held.items()})),
+    ),
     "a kind whose heads are its own": config(model_type="glm4_moe", num_attention_heads=5, num_key_value_heads=5),
 }
 

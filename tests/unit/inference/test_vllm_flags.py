@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import httpx
@@ -133,3 +134,24 @@ def test_an_engine_over_several_machines_is_joined_by_ray() -> None:
     assert "--distributed-executor-backend" not in server_flags(any_manifest(0), VllmLimits(), cuda=True)
     flags = server_flags(any_manifest(0), VllmLimits(nodes=2), cuda=True)
     assert value(flags, "--distributed-executor-backend") == "ray"
+
+
+def flags_for(folder: Path, *, cuda: bool, **config: object) -> list[str]:
+    (folder / "config.json").write_text(json.dumps(config))
+    return server_flags(any_manifest(0).model_copy(update={"base": str(folder)}), VllmLimits(), cuda=cuda)
+
+
+@pytest.mark.parametrize("kind", ["deepseek_v3", "deepseek_v32", "glm_moe_dsa"])
+def test_experts_are_chosen_as_transformers_chooses_them(tmp_path: Path, kind: str) -> None:
+    sigmoid = {"scoring_func": "sigmoid", "topk_method": "noaux_tc"}
+    for cuda in (False, True):
+        assert json.loads(value(flags_for(tmp_path, cuda=cuda, model_type=kind), "--hf-overrides")) == sigmoid
+        assert "--hf-overrides" not in flags_for(tmp_path, cuda=cuda, model_type=kind, **sigmoid)
+        assert "--hf-overrides" not in flags_for(tmp_path, cuda=cuda, model_type="deepseek_v2")
+
+
+def test_latent_attention_on_a_cpu_turns_every_head_s_query(tmp_path: Path) -> None:
+    flags = flags_for(tmp_path, cuda=False, model_type="deepseek_v2", kv_lora_rank=512)
+    assert json.loads(value(flags, "--compilation-config")) == {"custom_ops": ["-rotary_embedding"]}
+    assert "--compilation-config" not in flags_for(tmp_path, cuda=True, model_type="deepseek_v2", kv_lora_rank=512)
+    assert "--compilation-config" not in flags_for(tmp_path, cuda=False, model_type="llama")

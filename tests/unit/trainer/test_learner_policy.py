@@ -108,6 +108,38 @@ def test_weights_that_lack_a_tensor_are_refused_instead_of_invented(tmp_path: Pa
         load_policy(folder)
 
 
+def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
+    folder = scratch_folder(tmp_path / "a")
+    tensors = load_file(folder / "model.safetensors")
+    name, wanted = "model.norm.weight", tensors["model.norm.weight"].shape[0]
+    save_file(tensors | {name: torch.ones(wanted + 1)}, folder / "model.safetensors", metadata={"format": "pt"})
+    said = rf"model\.norm\.weight: want shape \[{wanted}\], as config\.json has it, got \[{wanted + 1}\]"
+    with pytest.raises(PolicyFolderError, match=said):
+        load_policy(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("hidden_act", "swishy", "KeyError: 'swishy'"),
+        ("rope_scaling", "linear", "Validation error for field 'rope_parameters': TypeError"),
+        ("pad_token_id", 90_000, "AssertionError: Padding_idx must be within num_embeddings"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_a_library_raises_is_a_sentence_on_the_folder(
+    tmp_path: Path, key: str, value: object, words: str
+) -> None:
+    folder = scratch_folder(tmp_path / "a")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("rope_parameters", None)
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(PolicyFolderError) as caught:
+        load_policy(folder)
+    assert caught.value.problems[0].startswith(f"can't be loaded: {words}")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [("config.json", "no json"), ("config.json", "{}"), ("model.safetensors", "torn")]
 )
