@@ -78,6 +78,12 @@ class JobRow(Base):
         return section
 
     @property
+    def members(self) -> list[str]:
+        """Names of the members of its mixture; empty: it has none."""
+        mixture = self.environment_section.get("mixture")
+        return [str(one["member"]) for one in mixture] if isinstance(mixture, list) else []
+
+    @property
     def is_evaluation(self) -> bool:
         return self.kind == "evaluation"
 

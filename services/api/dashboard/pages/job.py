@@ -45,7 +45,7 @@ async def overview(job: FoundJob, request: Request, parts: Parts) -> Response:
     metrics = await feed.metrics(parts.database, job.id)
     evaluations = await feed.evaluations(parts.database, job.id)
     run = comparison.run_document([job], [comparison.Told(metrics, evaluations)])
-    panels = panels_of([str(one["member"]) for one in job.environment_section.get("mixture") or ()])
+    panels = panels_of(job.members)
     over = job.state in TERMINAL
     alarms, letters = await _troubles(parts, job)
     return await page(
