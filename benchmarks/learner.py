@@ -6,6 +6,8 @@
 
 The same rows are trained twice in one run: as they recur (35 % different sequences), and with a distinguishing token in
 each prompt, so that nothing can be shared. Their ratio is what duplicate sharing saves.
+
+`--against trl --python .venv-trl/bin/python` compares the update with TRL's instead; see `benchmarks/against_trl.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks.against_trl import compare
 from gigpo_core import lone_turn
 from services.contracts.job import Algorithm, JobSpec, Model, Rollout, ScratchModel, Training
 from services.trainer.learner.learner import Learner
@@ -83,8 +86,19 @@ def main() -> None:
     options.add_argument("--beta", type=float, default=0.0)
     options.add_argument("--words", type=int, default=WORDS)
     options.add_argument("--json", type=Path)
+    options.add_argument("--against", choices=["trl"])
+    options.add_argument("--python", type=Path, default=Path(".venv-trl/bin/python"), help="of TRL's own environment")
+    options.add_argument("--repetitions", type=int, default=5)
     chosen = options.parse_args()
     torch.set_num_threads(1)
+    if chosen.against:
+        found = compare(chosen.python, chosen.repetitions, min(chosen.rows, 64))
+        for name, case in found["cases"].items():
+            rates = {side: round(case[side]["tokens_per_cpu_s"]) for side in ("ours", "trl")}
+            print(f"{name}: tokens per CPU second {rates}, ratio {case['ratio']:.2f}")
+        if chosen.json:
+            chosen.json.write_text(json.dumps(found, indent=2) + "\n")
+        return
     spec = JobSpec(
         model=Model(scratch=ScratchModel()),
         algorithm=Algorithm(advantage_estimator="gigpo", beta=chosen.beta, entropy_coef=0.003),

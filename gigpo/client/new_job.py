@@ -34,7 +34,6 @@ _PRETRAINED = {
     "max_completion_length": 512,
     "learning_rate": 1e-6,
     "beta": 0.01,
-    "gradient_checkpointing": True,
 }
 _COMMON = {
     "groups_per_batch": 16,

@@ -101,8 +101,9 @@ class Training(Section):
     """Norm that gradients are clipped to."""
     microbatch_tokens: int = Field(16_384, ge=64)
     """Token budget of one forward and backward pass."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, more time."""
+    gradient_checkpointing: bool | None = None
+    """Compute activations again in the backward pass: less memory, more time. null: with a `model` whose layers can be
+    computed again, and not with one from scratch."""
 
 
 class Evaluation(Section):
@@ -384,6 +385,12 @@ class JobSpec(Section):
         if (said := self.inference.vllm_max_model_len) is not None:
             return said
         return self.model.scratch.max_position_embeddings if self.model.scratch else self.prompt_and_response_tokens
+
+    @property
+    def checkpoints_activations(self) -> bool:
+        """Whether the backward pass computes activations again, where the model's layers can."""
+        asked = self.training.gradient_checkpointing
+        return self.model.scratch is None if asked is None else asked
 
     def fingerprint(self) -> str:
         """32 hex digits over what decides which groups are opened on which tasks; not the name, not the algorithm."""

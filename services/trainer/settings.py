@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from services.contracts.learner_memory import RankSettings
 from services.kit.redis_address import BrokerUrl, RedisUrl
 
 
-class Settings(BaseSettings):
+class Settings(RankSettings):
     """Read once in main and once in the pool's child, passed down."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINER_", frozen=True)
@@ -31,11 +32,6 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     torch_threads: int = Field(1, ge=1)
     """On few cores the engine needs the others while the trainer computes."""
-
-    ranks: int = Field(1, ge=1)
-    """Processes that train a policy together, each on a device of its own; 1: the pool's child trains."""
-    shard_ranks: int = Field(0, ge=0)
-    """So many ranks share one copy of weights and optimizer, and ranks / shard_ranks copies are kept equal; 0: all."""
 
     nodes: int = Field(1, ge=1)
     """Machines that share the ranks evenly; on each of the others `services.trainer.ranks.node` runs."""
@@ -72,12 +68,6 @@ class Settings(BaseSettings):
     """Newest policy versions that stay on shared storage; a replica loads the newest only."""
     poll_s: float = Field(0.5, gt=0)
     """How often the user's command and the states of missing groups are looked at while waiting."""
-
-    @model_validator(mode="after")
-    def _whole_copies(self) -> Settings:
-        if self.shard_ranks and self.ranks % self.shard_ranks:
-            raise ValueError(f"shard_ranks: want a divisor of ranks = {self.ranks}, got {self.shard_ranks}")
-        return self
 
     @model_validator(mode="after")
     def _whole_nodes(self) -> Settings:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gigpo.client.doctor import installation, machine, services
+from gigpo.client.doctor import installation, machine, services, training
 from gigpo.client.doctor.finding import Finding
 from gigpo.client.errors import FAILED, OK
 from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, api_key, console, emit, says_errors
@@ -26,8 +26,8 @@ DEFAULT_PORT = 8400
 def doctor(runs: Runs = DEFAULT_RUNS, api: ApiUrl = None, json_output: Json = False) -> None:
     """Look whether this machine and installation can run jobs, and say what to do where they can't.
 
-    Looks at Python, package versions, torch and the GPU, vLLM's environment, Redis, the API's port, disk, memory, and
-    the health of the API that is up. Exit code 1: something is bad.
+    Looks at Python, package versions, torch and the GPU, vLLM's environment, Redis, the API's port, disk, memory, the
+    models that can be trained, and the health of the API that is up. Exit code 1: something is bad.
     """
     words, findings = console(json_output), list[Finding]()
     for finding in _findings(runs, api):
@@ -50,6 +50,7 @@ def _findings(runs: Path, api: str | None) -> Iterator[Finding]:
         own_url = stack.api_url if stack else None
         yield machine.port(wanted or DEFAULT_PORT, own_url, asked_for=wanted is not None)
         yield machine.memory()
+        yield training.training(runs)
     yield machine.disk(runs)
     yield from services.api(api or (stack.api_url if stack else None), api_key())
 

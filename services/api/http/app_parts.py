@@ -35,6 +35,8 @@ from services.api.sync.observer import Observer
 from services.api.sync.reconciler import Reconciler
 from services.api.sync.waiting_jobs import WaitingJobs
 from services.contracts.jobfolder import all_jobs
+from services.contracts.learner_memory import RankSettings
+from services.contracts.service_settings import read_settings
 from services.kit.redis import connect
 from services.kit.tasks import ended
 
@@ -135,6 +137,7 @@ def _admission(
         runs_here=settings.runs_here,
         hub_models=settings.hub_models,
         user_files=settings.user_files,
+        ranks=read_settings(RankSettings).count,
     )
 
 

@@ -40,6 +40,7 @@ from services.api.sql.database import Database
 from services.api.sql.tables import JobRow
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError
+from services.contracts.learner_memory import ONE_RANK, RankCount
 from services.contracts.references import hub_name, hub_refusal, referenced_checkpoint
 from services.contracts.rest.evaluations import EvaluationRequest
 from services.contracts.rest.jobs import DryRun, Estimates, ForkRequest, Origin
@@ -68,6 +69,7 @@ class Admission:
         wake: tells the reconciler that there is one.
         runs_here: trainer and engines run on this machine, so that jobs must fit it.
         hub_models: jobs may name models of the Hugging Face hub.
+        ranks: of the trainer's learner.
         user_files: also callers with a key may name files of their own.
     """
 
@@ -84,12 +86,14 @@ class Admission:
         runs_here: bool = False,
         hub_models: bool = False,
         user_files: bool = False,
+        ranks: RankCount = ONE_RANK,
     ) -> None:
         self._database, self._environments = database, environments
         self._data_dir, self._model_roots = data_dir, model_roots
         self._engines, self._trackers, self._wake = engines, trackers, wake
         self._submissions = Submissions(database)
         self._runs_here, self._hub_models, self._user_files = runs_here, hub_models, user_files
+        self._ranks = ranks
 
     async def dry_run(self, caller: Caller, spec: JobSpec) -> DryRun:
         """The resolved job of a submission. Raises Problem 422 as the submission would."""
@@ -300,7 +304,7 @@ class Admission:
         """
         earlier = await earlier_jobs(self._database, self._data_dir, environment.id) if timed else []
         files = policy.files if policy else None
-        needs = await asyncio.to_thread(estimates, spec, environment, hub or files, earlier)
+        needs = await asyncio.to_thread(estimates, spec, environment, hub or files, earlier, self._ranks)
         doubts = [*too_long(spec, needs), *warnings(spec)]
         if self._runs_here:
             machine = await asyncio.to_thread(this_machine, self._data_dir)

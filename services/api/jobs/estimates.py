@@ -7,31 +7,29 @@ from pathlib import Path
 
 from services.api.jobs.hub import HubModel
 from services.api.jobs.rates import EarlierJob, time_range
-from services.api.policies.config import CONFIG, size
+from services.api.policies.config import CONFIG, size, text_config
 from services.api.policies.folder import read_config
 from services.api.policies.safetensors_header import file_parameters
 from services.api.policies.weights import weight_files
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, ScratchModel
+from services.contracts.learner_memory import ONE_RANK, PROCESS_BYTES, Decoder, RankCount, learner_memory, weight_bytes
 from services.contracts.rest.jobs import Estimates, Range
 from services.contracts.section import Section
 
-FLOAT32_BYTES = 4
 ENGINE_CACHE_BYTES = 256 << 20
 """Key-value cache that an engine on a CPU is given by default; a GPU's takes what its own setting says."""
 SCRATCH_SPECIAL_TOKENS = 3
 """Entries in the vocabulary of a policy from scratch besides the words of environment and template."""
 SCRATCH_CHAT_TOKENS = 7
 """The entries that its chat template adds."""
-_ACTIVATIONS_PER_TOKEN_AND_LAYER = 16
-"""Numbers kept for the backward pass per token, layer and hidden unit: attention's and the MLP's inputs and outputs."""
 _STEP_BYTES, _TOKEN_BYTES, _ARCHIVED_STEP_BYTES = 1_000, 8, 700
 """Of a step without its tokens, of a token, and of a step on disk: a group of some 100 short steps takes 103 kB, packed
 70 kB."""
 _KEPT_POLICIES = 3
 """Published versions that lie on disk together."""
-_PROCESS_BYTES = 600_000_000
-"""A process with torch, before it does anything."""
+_TRAINED_BYTES = 4
+"""Of a trained weight and each of its moments."""
 
 
 def estimates(
@@ -39,28 +37,33 @@ def estimates(
     environment: EnvironmentInfo,
     files: Mapping[str, Path] | HubModel | None,
     earlier: Sequence[EarlierJob] = (),
+    ranks: RankCount = ONE_RANK,
 ) -> Estimates:
     """Estimate the job's needs.
 
     Args:
         files: of the checkpoint that the job begins with, or its model on the hub; None: `model` names a folder.
         earlier: jobs in the same environment that the time is estimated by.
+        ranks: of the learner that trains it.
     """
-    parameters, shape = _policy(spec, environment, files)
-    policy_bytes = parameters * _weight_bytes(spec)
+    model = _policy(spec, environment, files)
+    parameters = model.parameters
+    policy_bytes = parameters * weight_bytes(spec)
     prompt, response = spec.environment.max_prompt_tokens, spec.rollout.max_completion_length
     episodes = spec.rollout.groups_per_batch * spec.rollout.num_generations
     steps = episodes * spec.environment.max_turns
     all_steps = steps * spec.training.total_batches
-    trained = FLOAT32_BYTES * _trained_parameters(spec, parameters, shape)
+    rank = spec.model.adapter_rank
+    trained = _TRAINED_BYTES * (model.adapter_parameters(rank) if rank else parameters)
     checkpoint_bytes = spec.checkpoint.checkpoint_keep * (policy_bytes + 3 * trained) + policy_bytes
     version_bytes = policy_bytes if spec.model.tuner_type == "full" else trained
-    states = _state_bytes(spec, parameters, trained)
+    memory = learner_memory(spec, model, ranks)
     queued = (spec.rollout.max_staleness + 1) * steps
     time = time_range(spec, parameters, episodes * spec.training.total_batches, earlier)
     needs = Estimates(
         parameters=parameters,
-        trainer_memory_bytes=states + _activation_bytes(spec, shape),
+        trainer_memory_bytes=memory.peak + PROCESS_BYTES,
+        trainer_ranks=ranks.number,
         engine_memory_bytes=policy_bytes + ENGINE_CACHE_BYTES,
         prompt_tokens_per_batch=episodes * _prompt_tokens(spec),
         response_tokens_per_batch=steps * response,
@@ -71,7 +74,7 @@ def estimates(
         disk_bytes=checkpoint_bytes + _KEPT_POLICIES * version_bytes + all_steps * _ARCHIVED_STEP_BYTES,
         time_s=time[0] if time else None,
     )
-    ranges = _ranges(spec, needs, states, policy_bytes)
+    ranges = _ranges(spec, needs, memory.states, policy_bytes)
     return needs.model_copy(update={"ranges": {**ranges, "time_s": time[1]} if time else ranges})
 
 
@@ -82,12 +85,12 @@ def _ranges(spec: JobSpec, needs: Estimates, states: int, policy_bytes: int) -> 
     return {
         "trainer_memory_bytes": Range(
             low=states,
-            high=1.5 * trainer + _PROCESS_BYTES,
-            basis="from weights, gradients and moments alone to half as much again and the process itself",
+            high=1.5 * trainer,
+            basis="of each rank: from weights, gradients and moments alone to half as much again",
         ),
         "engine_memory_bytes": Range(
             low=policy_bytes,
-            high=1.2 * engine + 2 * _PROCESS_BYTES,
+            high=1.2 * engine + 3 * PROCESS_BYTES,
             basis="from the weights alone to a fifth more and the engine's processes",
         ),
         "queue_memory_bytes": Range(
@@ -164,64 +167,44 @@ def scratch_parameters(scratch: ScratchModel, vocabulary: int) -> int:
     return vocabulary * hidden + scratch.num_hidden_layers * layer + hidden
 
 
-def _policy(
-    spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | HubModel | None
-) -> tuple[int, dict[str, int]]:
-    """Parameters, and hidden_size, intermediate_size, num_hidden_layers and vocab_size."""
+def _policy(spec: JobSpec, environment: EnvironmentInfo, files: Mapping[str, Path] | HubModel | None) -> Decoder:
     if scratch := spec.model.scratch:
         words = {*environment.scratch_words(spec)}
         vocabulary = len(words) + SCRATCH_SPECIAL_TOKENS + scratch.scratch_chat * SCRATCH_CHAT_TOKENS
-        shape = {
-            **scratch.model_dump(include={"hidden_size", "intermediate_size", "num_hidden_layers"}),
-            "vocab_size": vocabulary,
-        }
-        return scratch_parameters(scratch, vocabulary), shape
+        return Decoder(
+            scratch_parameters(scratch, vocabulary),
+            scratch.hidden_size,
+            scratch.intermediate_size,
+            scratch.num_hidden_layers,
+            vocabulary,
+            scratch.hidden_size,
+        )
     if isinstance(files, HubModel):
-        return files.parameters, _shape(files.config)
+        return decoder(files.parameters, files.config)
     if files is None:
         folder = Path(str(spec.model.model))
         weights, config = weight_files(folder), folder / CONFIG
     else:
         weights, config = [path for name, path in files.items() if name.endswith(".safetensors")], files[CONFIG]
-    return sum(map(file_parameters, weights)), _shape(read_config(config))
+    return decoder(sum(map(file_parameters, weights)), read_config(config))
 
 
-def _shape(config: Mapping[str, object]) -> dict[str, int]:
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
-    sizes = {name: size(config, name) for name in names}
-    return {name: found[1] for name, found in sizes.items() if found is not None}
+def decoder(parameters: int, config: Mapping[str, object]) -> Decoder:
+    """The sizes that a model's config.json says."""
 
+    def said(name: str) -> int:
+        found = size(config, name)
+        return 0 if found is None else found[1]
 
-def _weight_bytes(spec: JobSpec) -> int:
-    return FLOAT32_BYTES if spec.model.torch_dtype == "float32" else FLOAT32_BYTES // 2
-
-
-def _trained_parameters(spec: JobSpec, parameters: int, shape: Mapping[str, int]) -> int:
-    """Parameters of the policy, or of adapters on every linear layer of a decoder with a gated MLP: at most so many."""
-    rank = spec.model.adapter_rank
-    if not rank:
-        return parameters
-    hidden, layers = shape.get("hidden_size", 0), shape.get("num_hidden_layers", 0)
-    inner = shape.get("intermediate_size", 4 * hidden)  # what a config that does not say it means
-    return layers * rank * (4 * 2 * hidden + 3 * (hidden + inner))
-
-
-def _state_bytes(spec: JobSpec, parameters: int, trained: int) -> int:
-    """Weights, gradients, two moments and the reference policy, float32; adapters stand beside frozen weights in the
-    job's torch_dtype, which are the reference too.
-
-    Args:
-        trained: float32 bytes of what is trained.
-    """
-    if spec.model.tuner_type == "lora":
-        return parameters * _weight_bytes(spec) + 4 * trained
-    return (4 + (spec.algorithm.beta > 0)) * trained
-
-
-def _activation_bytes(spec: JobSpec, shape: Mapping[str, int]) -> int:
-    """One microbatch's: what the layers keep for the backward pass, and the logits with their gradient."""
-    hidden, layers, vocabulary = (shape.get(name, 0) for name in ("hidden_size", "num_hidden_layers", "vocab_size"))
-    kept_layers = 1 if spec.training.gradient_checkpointing else layers
-    kept = _ACTIVATIONS_PER_TOKEN_AND_LAYER * kept_layers * hidden + layers * hidden * (kept_layers != layers)
-    tokens = max(spec.training.microbatch_tokens, spec.prompt_and_response_tokens)  # a longer sequence goes alone
-    return tokens * (kept + 2 * vocabulary) * FLOAT32_BYTES
+    hidden, heads = said("hidden_size"), said("num_attention_heads")
+    head = text_config(config).get("head_dim")
+    width = head if isinstance(head, int) else hidden // max(heads, 1)
+    return Decoder(
+        parameters,
+        hidden,
+        said("intermediate_size"),
+        said("num_hidden_layers"),
+        said("vocab_size"),
+        width * (said("num_key_value_heads") or heads),
+        text_config(config).get("tie_word_embeddings") is not False,
+    )

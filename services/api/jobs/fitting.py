@@ -18,7 +18,7 @@ def misfits(spec: JobSpec, needs: Estimates, machine: Machine) -> tuple[Problems
     """Needs that can never fit on this machine, and warnings of those that may not.
 
     A need is refused where even its lower bound exceeds all that the machine has; the trainer may use main memory or a
-    GPU, so the larger one counts.
+    GPU, so the larger one counts. Ranks have a GPU each, and share the main memory.
     """
     model = "model.scratch" if spec.model.scratch else "model.model"
     memory = max(machine.memory, machine.gpu)
@@ -27,8 +27,10 @@ def misfits(spec: JobSpec, needs: Estimates, machine: Machine) -> tuple[Problems
     largest = (
         "checkpoint.checkpoint_keep" if 2 * needs.checkpoint_bytes > needs.disk_bytes else "training.total_batches"
     )
+    ranks = 1 if machine.gpu else needs.trainer_ranks
+    trainer = "the trainer" if needs.trainer_ranks == 1 else "each rank of the trainer"
     held = [
-        (model, "the trainer", "trainer_memory_bytes", kind, memory, now),
+        (model, trainer, "trainer_memory_bytes", kind, memory // ranks, now // ranks),
         (model, "the engine", "engine_memory_bytes", kind, memory, now),
         ("rollout.groups_per_batch", "the queue of groups", "queue_memory_bytes", "memory", machine.memory,
          machine.available),

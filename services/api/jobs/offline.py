@@ -21,9 +21,11 @@ from services.api.jobs.user_files import FileProblem, own_words, with_kept_files
 from services.api.sql.database import Database
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError
+from services.contracts.learner_memory import RankSettings
 from services.contracts.references import hub_name, referenced_checkpoint
 from services.contracts.rest.catalogue import EnvironmentView
 from services.contracts.rest.jobs import DryRun
+from services.contracts.service_settings import read_settings
 
 
 def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], data_dir: Path) -> dict[str, object]:
@@ -57,7 +59,7 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
     problems, told = _model_problems(spec, environment, data_dir, hub)
     if problems:
         raise SpecError(problems)
-    needs = estimates(spec, environment, hub, earlier)
+    needs = estimates(spec, environment, hub, earlier, read_settings(RankSettings).count)
     problems, doubts = misfits(spec, needs, this_machine(data_dir))
     if problems:
         raise SpecError(problems)

@@ -82,7 +82,6 @@ SWIFT_DEFAULTS: dict[str, object] = {
     "lr_scheduler_type": "cosine",
     "weight_decay": 0.1,
     "seed": 42,
-    "gradient_checkpointing": True,
     "loss_type": "grpo",
     "scale_rewards": "group",
     "rollout_importance_sampling_mode": None,

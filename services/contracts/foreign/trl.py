@@ -52,7 +52,6 @@ TRL_DEFAULTS: dict[str, object] = {
     "scale_rewards": "group",
     "loss_type": "dapo",
     "seed": 42,
-    "gradient_checkpointing": True,
     "rollout_importance_sampling_mode": "sequence_mask",
     "rollout_importance_sampling_threshold": 3.0,
 }

@@ -148,7 +148,6 @@ VERL_DEFAULTS: dict[str, object] = {
     "history_length": 2,
     "max_turns": 50,
     "norm": "mean_std",
-    "gradient_checkpointing": True,
     "rollout_importance_sampling_mode": None,
 }
 """Defaults of verl-agent under our names, where they differ from ours."""

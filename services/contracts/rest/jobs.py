@@ -111,7 +111,10 @@ class Estimates(Document):
 
     parameters: int
     trainer_memory_bytes: int
-    """Weights, gradients, AdamW's moments, the reference policy where beta > 0, and one microbatch's activations."""
+    """Of each rank: weights, gradients, AdamW's moments, the reference policy where beta > 0, one microbatch's
+    activations, and the process."""
+    trainer_ranks: int = 1
+    """Ranks of this installation's learner: each on a GPU of its own, or all in this machine's memory."""
     engine_memory_bytes: int
     """Weights and the key-value cache of one engine."""
     prompt_tokens_per_batch: int

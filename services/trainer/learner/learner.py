@@ -25,6 +25,7 @@ from services.contracts.policy import PolicyProbe
 from services.trainer.learner.adapter import adapter_tensors, adapters_off, add_adapter, dropping, merged, write_adapter
 from services.trainer.learner.errors import LearnerError, MismatchError, RowsError, StateError
 from services.trainer.learner.files import whole_folder, write_text
+from services.trainer.learner.fitting import check_memory
 from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy, policy_device
@@ -61,6 +62,9 @@ from services.trainer.learner.weights import checkpoint_tensors, write_weights
 BETAS = (0.9, 0.95)
 """AdamW's averages for training; a short second one follows gradients whose scale changes as success does."""
 
+BASE_IS_REFERENCE = "base_is_reference"
+"""Of a saved state: 1 where the reference, if beta wants one, is the policy that the learner was made from."""
+
 ADAPTER_FOLDER = "adapter"
 """Folder of an export: the adapters alone, in peft's format."""
 
@@ -81,7 +85,7 @@ class Learner:
 
         Raises:
             PolicyFolderError: `folder` holds no policy.
-            LearnerError: a kind of model whose log-probabilities can't be computed here.
+            LearnerError: a kind of model whose log-probabilities can't be computed here, or too little memory.
         """
         self.spec = spec
         self.folder = folder
@@ -92,10 +96,11 @@ class Learner:
         self._ranks = ranks
         device = policy_device() if ranks.mesh is None else torch.device("cpu")  # each rank takes its pieces from there
         model = load_policy(folder, spec.model.torch_dtype if self._adapts else "float32", device)
+        check_memory(spec, model, ranks.count, model.num_parameters())
         if self._adapts:
             add_adapter(model, spec.model, spec.training.seed)
-        if spec.training.gradient_checkpointing:
-            checkpoint_activations(model)
+        if spec.checkpoints_activations:
+            checkpoint_activations(model, required=spec.training.gradient_checkpointing is not None)
         self._scorer = Scorer(
             model,
             temperature=spec.rollout.temperature,
@@ -108,6 +113,7 @@ class Learner:
         self._reference = replace(self._scorer, model=_frozen_copy(model)) if afresh else None
         for scorer in filter(None, (self._reference, self._scorer)):
             ranks.shard(scorer.policy, bfloat16=scorer.autocast)
+        self._reference_is_base = True
         self._start_afresh()
 
     @property
@@ -142,6 +148,7 @@ class Learner:
         if not turns or not all(0 < turn.start < turn.stop for turn in turns):
             raise RowsError(f"want turns of a prompt and a response, got {len(turns)} turns or an empty one")
         report = yield from supervise(self._scorer, TokenRows(turns), warmstart, self._generator)
+        self._reference_is_base = False
         self._start_afresh()
         return report
 
@@ -245,6 +252,8 @@ class Learner:
     def save(self, folder: Path) -> dict[str, str]:
         """Write everything a later `load` needs to go on bit for bit, without pickles; each file synced.
 
+        A reference that is the policy in the learner's folder is not written.
+
         `folder` is made if need be; the caller renames it when it is complete.
 
         Returns:
@@ -256,9 +265,10 @@ class Learner:
             "optimizer": gathered(optimizer_tensors(self._optimizer, trained), keep=leads),
             "generator": {"state": self._generator.get_state()},
         }
-        if self._reference is not None:
+        if self._reference is not None and not self._reference_is_base:
             tensors["reference"] = gathered(_weights(self._reference.model), keep=leads)
-        return write_state(State(tensors, {"optimizer_steps": self.optimizer_steps}), folder) if leads else {}
+        numbers = {"optimizer_steps": self.optimizer_steps, BASE_IS_REFERENCE: int(self._reference_is_base)}
+        return write_state(State(tensors, numbers), folder) if leads else {}
 
     def load(self, folder: Path) -> None:
         """Become the learner that was saved in `folder`, made from the same spec and base.
@@ -268,12 +278,15 @@ class Learner:
                 anew, it may be half-way.
         """
         state = read_state(folder)
-        if ("reference" in state.tensors) != (self._reference is not None):
+        saved = "reference" in state.tensors
+        wanted = self._reference is not None and not state.numbers.get(BASE_IS_REFERENCE, 0)
+        if saved > (self._reference is not None) or wanted > saved:
             raise StateError(f"{folder}: want a reference policy exactly if beta > 0, beta is {self._beta}")
         restore_weights(_trained(self.model), state.tensors["weights"])
         restore_optimizer(self._optimizer, _trained(self.model), state.tensors["optimizer"])
-        if self._reference is not None:
+        if self._reference is not None and saved:
             restore_weights(_weights(self._reference.model), state.tensors["reference"])
+        self._reference_is_base = not saved
         self._generator.set_state(state.tensors["generator"]["state"])
         self.optimizer_steps = state.numbers["optimizer_steps"]
 

@@ -15,8 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from gigpo_core import MicroBatch
+from services.contracts.learner_memory import HEAD_ELEMENTS
 from services.trainer.learner.ranks import ALONE, Ranks
-from services.trainer.learner.tempered import HEAD_ELEMENTS, Entropy, TemperedPolicy
+from services.trainer.learner.tempered import Entropy, TemperedPolicy
 from services.trainer.learner.token_rows import TokenRows, spans
 
 

@@ -77,17 +77,20 @@ class Parts:
         return logits
 
 
-def checkpoint_activations(model: PreTrainedModel) -> None:
+def checkpoint_activations(model: PreTrainedModel, *, required: bool = True) -> None:
     """Let each layer keep its inputs alone, and compute the rest again in the backward pass.
 
     transformers does so in training mode only, which switches dropout and router noise on; this model stays in
     evaluation mode.
 
+    Args:
+        required: False: a model whose layers can't be computed again keeps all activations.
+
     Raises:
-        LearnerError: the model's layers don't lend themselves to it.
+        LearnerError: it is required, and the model's layers can't be computed again.
     """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    if not layers:
+    if required and not layers:
         raise LearnerError(
             f"gradient_checkpointing: {type(model).__name__} has no layers that can be computed again, want false"
         )

@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gigpo_core import MicroBatch
+from services.contracts.learner_memory import RankCount
 from services.trainer.learner.tempered import TemperedPolicy
 from services.trainer.learner.token_rows import TokenRows
 
@@ -35,6 +36,11 @@ class Ranks:
     def leads(self) -> bool:
         """Whether this one writes the files."""
         return self.mine == 0
+
+    @property
+    def count(self) -> RankCount:
+        """The numbers that decide how much memory one of them needs."""
+        return RankCount(self.number, self.number if self.mesh is None else self.mesh.shape[-1])
 
     def share(self, rows: TokenRows, group: Tensor | None = None) -> Tensor:
         """int64 [M], ascending: the rows that this rank forwards. See `dealt`."""

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from services.contracts.learner_memory import HEAD_ELEMENTS
 from services.trainer.learner.parts import Parts
 
 Entropy = Literal["skip", "value", "gradient"]
 """Whether the entropy is computed, and whether it carries a gradient."""
-
-HEAD_ELEMENTS = 1 << 28
-"""Most logits held at once (1 GiB in float32); more are recomputed in the backward pass, part by part."""
 
 
 IMPOSSIBLE = -1e9

@@ -15,6 +15,7 @@ from services.api.jobs.offline import offline_dry_run
 from services.api.jobs.rates import EarlierJob, Measured, time_range
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError, parse_spec
+from services.contracts.learner_memory import RankCount
 from tests.model_folders import write_model
 
 ENVIRONMENT = EnvironmentInfo(id="grid", vocabulary=["north"])
@@ -51,6 +52,21 @@ def test_what_can_never_fit_is_refused_with_both_figures() -> None:
         f"the trainer needs {sized(needs)} of memory or more, this machine has 24 GB",
     )
     assert fields(wanted, Machine(0, 0, 0, 0, 0)) == ([], [])  # nothing is known
+
+
+def test_ranks_share_the_memory_and_have_a_gpu_each() -> None:
+    wanted, ranks = large(8), RankCount(2, 2)
+    needs = estimates(wanted, ENVIRONMENT, None, ranks=ranks)
+    assert needs.trainer_ranks == 2
+    assert (
+        needs.ranges["trainer_memory_bytes"].low
+        == estimates(wanted, ENVIRONMENT, None).ranges["trainer_memory_bytes"].low // 2
+    )
+    enough = 2 * int(needs.ranges["trainer_memory_bytes"].low)
+    for memory, gpu, refused in ((enough, 0, False), (enough - 2, 0, True), (1, enough // 2, False)):
+        problems, _ = misfits(wanted, needs, Machine(memory, memory, gpu, 0, 0))
+        said = [sentence for _, sentence in problems if "each rank of the trainer needs" in sentence]
+        assert bool(said) == refused, (memory, gpu)
 
 
 def test_what_may_not_fit_is_warned_of() -> None:

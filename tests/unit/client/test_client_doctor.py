@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from gigpo.client.doctor import installation, machine, services
+from gigpo.client.doctor.training import trainable
+from services.contracts.learner_memory import RankCount
 
 NEEDS = [
     "httpx>=0.28,<1 ; extra == 'client'",
@@ -53,6 +55,22 @@ def test_every_package_that_does_not_fit_is_named(installed: dict[str, str]) -> 
     assert found.state == "bad"
     assert sorted(found.what.split("; ")) == ["httpx 1.0, want <1,>=0.28", "rich is missing"]
     assert found.todo == "pip install --constraint constraints.txt 'gigpo-platform[embedded]'"
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "ranks", "said"),
+    [
+        (1, RankCount(), "no model of 0.5B parameters fits 1 rank with 1 GB of memory each"),
+        (24, RankCount(), "whole up to 0.5B, by LoRA up to 3B, on 1 rank with 24 GB of memory each"),
+        (141, RankCount(), "whole up to 3B, by LoRA up to 32B, on 1 rank"),
+        (141, RankCount(8, 8), "whole up to 32B, by LoRA up to 32B, on 8 ranks with 141 GB of memory each"),
+        (141, RankCount(8, 2), "whole up to 7B, by LoRA up to 32B, on 8 ranks"),
+    ],
+)
+def test_the_models_that_fit_are_those_of_the_dry_runs_estimate(gigabytes: int, ranks: RankCount, said: str) -> None:
+    found = trainable(gigabytes * 10**9, ranks, "memory")
+    assert said in found.what
+    assert found.state == ("warning" if "no model" in said else "ok")
 
 
 def test_an_old_python_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Log-probabilities are the model's own forward, whatever it does to its logits."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from services.contracts.job import JobSpec, Model
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.logprobs import Scorer
@@ -170,6 +172,35 @@ def test_activations_are_computed_again_without_dropout(kind: str) -> None:
 def test_a_model_whose_layers_can_not_be_computed_again_is_refused() -> None:
     with pytest.raises(LearnerError, match="gradient_checkpointing: OpenAIGPTLMHeadModel has no layers"):
         checkpoint_activations(ARCHITECTURES["openai-gpt"].model())
+
+
+@pytest.mark.parametrize(("asked", "passes"), [(None, 2), (True, 2), (False, 1)])
+def test_layers_of_a_given_model_are_computed_again_unless_the_job_says_no(
+    tmp_path: Path, asked: bool | None, passes: int
+) -> None:
+    base = ARCHITECTURES["llama"].write(tmp_path / "base")
+    limits = {"max_prompt_tokens": 40, "max_completion_length": 20, "minibatches": 1}
+    spec = job_spec(gradient_checkpointing=asked, **limits)
+    folder = spec.model_copy(update={"model": Model(model=str(base))})
+    assert layer_passes(folder, base) == passes
+    if asked is None:
+        assert layer_passes(spec, base) == 1  # of a policy from scratch
+
+
+def layer_passes(spec: JobSpec, base: Path) -> int:
+    """How often a batch of one step runs the first layer's attention."""
+    learner, seen = Learner(spec, base), []
+    attention: Any = learner.model.get_submodule("model.layers.0.self_attn")
+    attention.register_forward_hook(lambda *_: seen.append(1))
+    learner.train_batch(rows()[:1], 0)
+    return len(seen)
+
+
+def test_a_model_whose_layers_can_not_be_computed_again_is_trained_where_nobody_asked(tmp_path: Path) -> None:
+    base = ARCHITECTURES["openai-gpt"].write(tmp_path / "base")
+    limits = {"max_prompt_tokens": 40, "max_completion_length": 20, "minibatches": 1}
+    spec = job_spec(**limits).model_copy(update={"model": Model(model=str(base))})
+    assert math.isfinite(Learner(spec, base).train_batch(rows()[:1], 0)["loss"])
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "falcon"])

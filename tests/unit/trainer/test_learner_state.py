@@ -7,6 +7,7 @@ from learner_cases import SCRATCH, job_spec, random_rows, same_bits, scratch_fol
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from services.contracts.job import JobSpec, WarmStart
 from services.trainer.learner.errors import StateError
 from services.trainer.learner.files import file_hashes
 from services.trainer.learner.learner import Learner
@@ -58,12 +59,12 @@ def test_nothing_in_a_saved_state_is_a_pickle(tmp_path: Path, base: Path) -> Non
         "generator.safetensors",
         "learner.json",
         "optimizer.safetensors",
-        "reference.safetensors",
         "weights.safetensors",
     ]
     for path in (tmp_path / "state").glob("*.safetensors"):
         assert load_file(path)
-    assert json.loads((tmp_path / "state" / "learner.json").read_text())["numbers"] == {"optimizer_steps": 2}
+    numbers = json.loads((tmp_path / "state" / "learner.json").read_text())["numbers"]
+    assert numbers == {"base_is_reference": 1, "optimizer_steps": 2}
 
 
 @pytest.mark.parametrize("name", ["learner.json", "weights.safetensors", "optimizer.safetensors"])
@@ -89,10 +90,47 @@ def test_the_state_of_another_policy_is_refused_and_nothing_is_loaded(tmp_path: 
     assert same_bits(weights_of(learner.model), before)
 
 
+def warmed(spec: JobSpec, base: Path) -> Learner:
+    learner = Learner(spec, base)
+    for _ in learner.supervise(
+        [one.turn for one in random_rows(4)], WarmStart(warmstart_steps=2, warmstart_batch_size=4)
+    ):
+        pass
+    return learner
+
+
 def test_a_state_without_the_reference_is_refused_when_beta_wants_one(tmp_path: Path, base: Path) -> None:
-    Learner(job_spec(beta=0.0), base).save(tmp_path / "state")
+    warmed(job_spec(beta=0.0), base).save(tmp_path / "state")
     with pytest.raises(StateError, match="reference"):
         Learner(job_spec(beta=0.1), base).load(tmp_path / "state")
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_the_reference_is_saved_only_where_it_is_not_the_base(tmp_path: Path, base: Path, warm: bool) -> None:
+    spec, rows = job_spec(beta=0.1), random_rows(6)
+    first = warmed(spec, base) if warm else Learner(spec, base)
+    first.train_batch(rows, 0)
+    first.save(tmp_path / "state")
+    assert (tmp_path / "state" / "reference.safetensors").exists() == warm
+    second = Learner(spec, base)
+    second.load(tmp_path / "state")
+    assert second.divergence(rows) == first.divergence(rows)
+    second.save(tmp_path / "again")
+    assert file_hashes(tmp_path / "again") == file_hashes(tmp_path / "state")
+
+
+def test_a_state_that_holds_the_base_as_its_reference_is_read(tmp_path: Path, base: Path) -> None:
+    """As states did before; without the number that says so."""
+    spec, rows = job_spec(beta=0.1), random_rows(6)
+    learner = Learner(spec, base)
+    learner._reference_is_base = False
+    learner.train_batch(rows, 0)
+    learner.save(tmp_path / "state")
+    index = tmp_path / "state" / "learner.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "numbers": {"optimizer_steps": 2}}))
+    again = Learner(spec, base)
+    again.load(tmp_path / "state")
+    assert again.divergence(rows) == learner.divergence(rows)
 
 
 @pytest.mark.parametrize("torch_dtype", ["float32", "bfloat16"])
