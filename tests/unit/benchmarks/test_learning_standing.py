@@ -61,6 +61,7 @@ def test_the_newest_of_the_folders_is_told_of(
 
 def test_ten_seeds_of_the_default_job_are_recorded_on_one_panel() -> None:
     runs = json.loads(program.RECORDED.read_text())["runs"]
+    job = yaml.safe_load(Path("examples/default.yaml").read_text())
     assert [run["seed"] for run in runs] == list(range(10))
     assert len({run["panel"] for run in runs}) == 1
     assert {len(run["curve"]) for run in runs} == {
