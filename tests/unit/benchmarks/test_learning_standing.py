@@ -64,7 +64,5 @@ def test_ten_seeds_of_the_default_job_are_recorded_on_one_panel() -> None:
     job = yaml.safe_load(Path("examples/default.yaml").read_text())
     assert [run["seed"] for run in runs] == list(range(10))
     assert len({run["panel"] for run in runs}) == 1
-    assert {len(run["curve"]) for run in runs} == {
-        yaml.safe_load(Path("examples/default.yaml").read_text())["training"]["total_batches"]
-    }
+    assert {len(run["curve"]) for run in runs} == {job["training"]["total_batches"]}
     assert min(run["success"] for run in runs) >= 0.9
