@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from benchmarks.learning import standing as program
 from benchmarks.learning.standing import standing
@@ -56,3 +57,12 @@ def test_the_newest_of_the_folders_is_told_of(
     with pytest.raises(SystemExit):
         program.main()
     assert "want a folder with summary.json" in capsys.readouterr().err
+
+
+def test_ten_seeds_of_the_default_job_are_recorded_on_one_panel() -> None:
+    runs = json.loads(program.RECORDED.read_text())["runs"]
+    job = yaml.safe_load(Path("examples/default.yaml").read_text())
+    assert [run["seed"] for run in runs] == list(range(10))
+    assert len({run["panel"] for run in runs}) == 1
+    assert {len(run["curve"]) for run in runs} == {job["training"]["total_batches"]}
+    assert min(run["success"] for run in runs) >= 0.9
