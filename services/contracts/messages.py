@@ -49,6 +49,8 @@ class OpenedGroup(Message, frozen=True, kw_only=True):
     """Overrides of the job's environment kwargs."""
     max_turns: int = 0
     """Overrides the job's horizon when > 0."""
+    trace: str = ""
+    """W3C traceparent of the group; empty: it is not traced."""
 
 
 class Step(SampledTokens, frozen=True, kw_only=True):
@@ -115,6 +117,8 @@ class CompleteGroup(Message, frozen=True, kw_only=True):
     group_id: str
     purpose: Purpose
     cursor: int
+    trace: str = ""
+    """W3C traceparent of the group; empty: it is not traced."""
 
 
 class ScoredGroup(Message, frozen=True, kw_only=True):
@@ -143,6 +147,8 @@ class GenerateItem(Prompt, frozen=True, kw_only=True):
 
     item_id: str
     """Unique among all jobs: `job_id/episode_id:step_index:attempt`; a repeated id gets the same answer."""
+    trace: str = ""
+    """W3C traceparent of the step that asks; empty: it is not traced."""
 
 
 class GenerateRequest(Message, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from services.kit.lifecycle import announce, instance_name, stop_event
 from services.kit.log import configure_logging
 from services.kit.redis import connect
 from services.kit.side_port import NotReady, Sources, observed
+from services.kit.tracing import start_tracing
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
 from services.rollout.environments import connected_environments
@@ -53,6 +54,7 @@ def main() -> None:
     """Read the settings and play; exit status 0 after a drain."""
     settings = read_settings(Settings)
     configure_logging("rollout", settings.log_level)
+    start_tracing("rollout", settings)
     asyncio.run(serve(settings))
 
 
