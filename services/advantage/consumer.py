@@ -20,6 +20,7 @@ from services.contracts import keys
 from services.contracts.messages import CompleteGroup, ScoredGroup, decode
 from services.contracts.stored_spec import read_spec
 from services.kit.streams import Entry, StreamConsumer
+from services.kit.tracing import Span, begun
 from services.kit.values import string_value
 from services.ledger import Ledger, LedgerSpoiled, MoveRefused
 from services.ledger.active_jobs import active_jobs
@@ -135,6 +136,7 @@ class Consumer:
 
     async def _score_together(self, config: AdvantageConfig, members: list[Loaded]) -> None:
         groups = [member.group for member in members]
+        spans = [_begun(member.delivered) for member in members]
         try:
             with SCORE_SECONDS.time():
                 scores = await asyncio.to_thread(score_groups, groups, config, self._settings.device)
@@ -146,6 +148,9 @@ class Consumer:
             for member in members:  # one of them is wrong, or all together are too large
                 await self._score_together(config, [member])
             return
+        finally:
+            for span in spans:
+                span.end()
         await asyncio.gather(*(self._store(one.delivered, score) for one, score in zip(members, scores, strict=True)))
 
     async def _load(self, delivered: Delivered) -> Loaded | None:
@@ -187,6 +192,11 @@ class Consumer:
         dead = await delivered.source.give_up(delivered.entry.id, cause)
         GROUPS.labels(DEAD if dead else GIVEN_UP).inc()
         log.error("group set aside" if dead else "group not scored", job=delivered.job, cause=cause)
+
+
+def _begun(delivered: Delivered) -> Span:
+    complete = delivered.entry.payload
+    return begun("advantage", complete.trace, job=delivered.job, group=complete.group_id)
 
 
 async def _sleep_until(stop: asyncio.Event, longest_s: float) -> None:

@@ -9,6 +9,7 @@ from services.kit.log import configure_logging
 from services.kit.pulse import Work
 from services.kit.redis import connect
 from services.kit.side_port import Sources, observed
+from services.kit.tracing import start_tracing
 from services.ledger.presence import present
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     """Read the settings and serve; exit status 0 after a drain."""
     settings = read_settings(Settings)
     configure_logging("advantage", settings.log_level)
+    start_tracing("advantage", settings)
     asyncio.run(serve(settings))
 
 

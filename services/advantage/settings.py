@@ -39,3 +39,7 @@ class Settings(BaseSettings):
     """An entry untouched for so long belonged to a dead replica (to be scored within 10 s)."""
     max_deliveries: int = Field(3, ge=1)
     """A group that could not be scored so often goes to the dead letters with its cause."""
+    traces_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Where spans are sent, OTLP over HTTP, such as http://jaeger:4318/v1/traces; empty: none are made."""
+    traces_share: float = Field(1.0, ge=0, le=1)
+    """Share of the groups that are traced."""

@@ -40,7 +40,8 @@ def environment(job: str) -> str:
 
 
 def base(job: str) -> str:
-    """String: folder of the policy's tokenizer and config, written before the first group is opened."""
+    """String: folder of the policy's tokenizer and config below shared storage, written before the first group is
+    opened."""
     return f"{{{job}}}:base"
 
 

@@ -51,6 +51,8 @@ class OpenedGroup(Message, frozen=True, kw_only=True):
     """Overrides the job's horizon when > 0."""
     member: str = ""
     """Which member of the job's mixture it is of; empty: the job has none."""
+    trace: str = ""
+    """W3C traceparent of the group; empty: it is not traced."""
 
 
 class Step(SampledTokens, frozen=True, kw_only=True):
@@ -122,6 +124,8 @@ class CompleteGroup(Message, frozen=True, kw_only=True):
     group_id: str
     purpose: Purpose
     cursor: int
+    trace: str = ""
+    """W3C traceparent of the group; empty: it is not traced."""
 
 
 class ScoredGroup(Message, frozen=True, kw_only=True):
@@ -150,6 +154,8 @@ class GenerateItem(Prompt, frozen=True, kw_only=True):
 
     item_id: str
     """Unique among all jobs: `job_id/episode_id:step_index:attempt`; a repeated id gets the same answer."""
+    trace: str = ""
+    """W3C traceparent of the step that asks; empty: it is not traced."""
 
 
 class GenerateRequest(Message, frozen=True, kw_only=True):

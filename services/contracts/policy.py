@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.contracts.jobfolder import JobFolder
 from services.contracts.vllm_options import VllmOptions
 
 
@@ -52,10 +55,23 @@ class PolicyManifest(BaseModel):
     probe: PolicyProbe | None = None
     """None: of a trainer that made none; then a replica has nothing to compare with."""
 
+    def seen_at(self, data_dir: Path) -> PolicyManifest:
+        """The same with the job's folders below `data_dir`, wherever the trainer saw them: a restored backup may lie
+        elsewhere. Folders that are not a job's own stay what they are.
+        """
+        ours = JobFolder.of(data_dir.resolve(), self.job_id)
+        moved = {"base": ours.base, "path": ours.policy(self.version)}
+        return self.model_copy(update={name: _below(getattr(self, name), to, data_dir) for name, to in moved.items()})
+
     def same_start(self, other: PolicyManifest) -> bool:
         """Whether one engine, once started, can serve both versions."""
         fields = ("base_sha", "torch_dtype", "max_model_len", "deterministic", "adapter_rank", "guided", "vllm")
         return all(getattr(self, name) == getattr(other, name) for name in fields)
+
+
+def _below(told: str, ours: Path, data_dir: Path) -> str:
+    tail = ours.relative_to(data_dir.resolve()).parts
+    return str(ours) if Path(told).parts[-len(tail) :] == tail else told
 
 
 class PolicyAck(BaseModel):

@@ -8,6 +8,7 @@ from services.inference.settings import Settings
 from services.kit.lifecycle import announce, stop_event
 from services.kit.log import configure_logging
 from services.kit.side_port import Sources, observed
+from services.kit.tracing import start_tracing
 
 
 async def serve(settings: Settings) -> None:
@@ -25,6 +26,7 @@ def main() -> None:
     """Read the settings and serve; exit status 0 after a drain."""
     settings = read_settings(Settings)
     configure_logging(SERVICE, settings.log_level)
+    start_tracing(SERVICE, settings)
     asyncio.run(serve(settings))
 
 

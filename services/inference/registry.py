@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import cast
 
 import structlog
@@ -36,15 +37,19 @@ class JobView:
 
 
 class Registry:
-    """This replica's view of the others and of the jobs."""
+    """This replica's view of the others and of the jobs.
 
-    def __init__(self, redis: Redis, replica: str) -> None:
-        self._redis, self._replica = redis, replica
+    Args:
+        data_dir: where shared storage is mounted here.
+    """
+
+    def __init__(self, redis: Redis, replica: str, data_dir: Path) -> None:
+        self._redis, self._replica, self._data_dir = redis, replica, data_dir
 
     async def job(self, job_id: str) -> JobView:
         """Whether a job is active, and its newest policy version."""
         payload = await string_value(self._redis, keys.policy(job_id))
-        return JobView(job_id in await active_jobs(self._redis), _manifest(job_id, payload))
+        return JobView(job_id in await active_jobs(self._redis), _manifest(job_id, payload, self._data_dir))
 
     async def neediest_job(self) -> PolicyManifest | None:
         """The manifest of the active job with the fewest live replicas; None: no job has published a policy."""
@@ -52,7 +57,7 @@ class Registry:
         if not jobs:
             return None
         payloads = [await string_value(self._redis, keys.policy(job)) for job in jobs]  # a slot each
-        found = [_manifest(job, payload) for job, payload in zip(jobs, payloads, strict=True)]
+        found = [_manifest(job, payload, self._data_dir) for job, payload in zip(jobs, payloads, strict=True)]
         manifests = [manifest for manifest in found if manifest is not None]
         if not manifests:
             return None
@@ -161,7 +166,7 @@ class Registry:
 
 
 @lru_cache(maxsize=256)
-def _manifest(job_id: str, payload: bytes | None) -> PolicyManifest | None:
+def _manifest(job_id: str, payload: bytes | None, data_dir: Path) -> PolicyManifest | None:
     """The manifest that a job's payload holds; None: there is none, or it can't be read, which is logged once."""
     if payload is None:
         return None
@@ -173,4 +178,4 @@ def _manifest(job_id: str, payload: bytes | None) -> PolicyManifest | None:
     if manifest.job_id != job_id:
         log.error("a policy manifest names another job", job=job_id, named=manifest.job_id)
         return None
-    return manifest
+    return manifest.seen_at(data_dir)

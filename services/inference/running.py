@@ -79,7 +79,7 @@ async def running_replica(
         sources: of the side port; the replica adds itself.
     """
     async with connect(settings.redis_url) as redis:
-        registry = Registry(redis, settings.replica)
+        registry = Registry(redis, settings.replica, settings.data_dir)
         sampler = Sampler(SamplerLimits(settings.max_batch, settings.linger_s))
         makers = engines or engine_makers(settings)
         replica = Replica(

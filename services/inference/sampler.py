@@ -17,6 +17,7 @@ import structlog
 from services.contracts.messages import Generated, GenerateItem, GenerateRequest
 from services.contracts.sampling import Prompt, Sampling
 from services.inference.engine import Engine, EngineFailed, Outcome, Refusal
+from services.kit.tracing import Span, begun
 
 log = structlog.get_logger("inference")
 
@@ -55,6 +56,7 @@ class _Waiting:
     min_version: int
     deadline: float
     deliver: list[Deliver]
+    span: Span
     tries: int = 0
 
 
@@ -124,7 +126,8 @@ class Sampler:
             waiting.deliver.append(deliver)
             waiting.deadline = max(waiting.deadline, request.deadline_unix_s)
             return
-        waiting = _Waiting(key, item, request.sampling, request.min_version, request.deadline_unix_s, [deliver])
+        span = begun("sample", item.trace, job=request.job_id)
+        waiting = _Waiting(key, item, request.sampling, request.min_version, request.deadline_unix_s, [deliver], span)
         self._open[key] = waiting
         self._queue.append(waiting)
         self._idle.clear()
@@ -219,6 +222,7 @@ class Sampler:
 
     def _finish(self, waiting: _Waiting, generated: Generated | None) -> None:
         self._open.pop(waiting.key, None)
+        waiting.span.end(policy_version=self._version)
         if generated is not None and not generated.error:
             self._answers[waiting.key] = generated
             if len(self._answers) > REMEMBERED:

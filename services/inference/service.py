@@ -197,7 +197,7 @@ class Replica:
             raise
         except Exception as error:  # whatever a manifest leads to is its job's trouble, not the replica's end
             if not isinstance(error, EngineFailed):
-                log.exception("a version could not be served", version=manifest.version)
+                log.exception("a version could not be served", policy_version=manifest.version)
             await self._set_back(manifest, _sentence(error), final=False, failed=True)
             await self._restore(manifest)
         else:
@@ -217,7 +217,7 @@ class Replica:
             wrong = await wrong_weights(engine, manifest)
             if wrong is None:
                 return pause_s
-            log.error("an update gave wrong weights", version=manifest.version, reason=wrong)
+            log.error("an update gave wrong weights", policy_version=manifest.version, reason=wrong)
             broken = True
         self.sampler.hold()
         self.state = "starting"
@@ -265,7 +265,7 @@ class Replica:
         )
         await self.registry.acknowledge(manifest.job_id, ack)
         await self.registry.publish(self.status())
-        log.info("serving", version=manifest.version, load_s=round(load_s, 3), pause_s=round(pause_s, 3))
+        log.info("serving", policy_version=manifest.version, load_s=round(load_s, 3), pause_s=round(pause_s, 3))
 
     def _resume(self, rejected: PolicyManifest) -> None:
         """`rejected` touched nothing: where the job was served before, its former version goes on."""
@@ -285,7 +285,7 @@ class Replica:
             await self.engine.stop()
             await self.engine.start(former)
         except Exception:
-            log.exception("the former version can't be served either", version=former.version)
+            log.exception("the former version can't be served either", policy_version=former.version)
             self._give_back(failed)
         else:
             await self._serving(former, load_s=0.0, pause_s=0.0)
@@ -308,7 +308,9 @@ class Replica:
         pause_s = FIRST_PAUSE_S if former is None else min(2 * former.pause_s, LONGEST_PAUSE_S)
         self._setback = _Setback(manifest, reason, pause_s, math.inf if final else self.clock() + pause_s, failures)
         text = f"{self.name} can't serve version {manifest.version}: {reason}"
-        log.error("a version can't be served", version=manifest.version, reason=reason, again_in_s=pause_s, final=final)
+        log.error(
+            "a version can't be served", policy_version=manifest.version, reason=reason, again_in_s=pause_s, final=final
+        )
         refusal = PolicyRefusal(replica=self.name, version=manifest.version, reason=reason, final=final)
         await self.registry.refuse(manifest.job_id, refusal)
         if not again:

@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     """How often the job's newest manifest is looked at, seconds."""
     drain_s: float = Field(10.0, ge=0)
     """From SIGTERM to giving up on prompts in flight, seconds."""
+    traces_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Where spans are sent, OTLP over HTTP, such as http://jaeger:4318/v1/traces; empty: none are made."""
+    traces_share: float = Field(1.0, ge=0, le=1)
+    """Share of the groups that are traced."""
 
     @field_validator("replica")
     @classmethod

@@ -110,7 +110,9 @@ class Ledger:
             MoveRefused: the attempt was replaced, or the group was dropped: abandon it.
         """
         job, name = self.job, group.group_id
-        complete = CompleteGroup(job_id=job, group_id=name, purpose=group.purpose, cursor=group.cursor)
+        complete = CompleteGroup(
+            job_id=job, group_id=name, purpose=group.purpose, cursor=group.cursor, trace=group.trace
+        )
         names = [keys.group(job, name), keys.episodes(job, name), keys.groups_stream(job), keys.episodes_stream(job)]
         args = [episode.attempt, episode.k, encode(episode), encode(complete), ROLLOUT]
         return GroupState((await self._run("record", names, args)).decode())

@@ -75,7 +75,7 @@ class Warnings:
             if count & (count - 1) == 0:
                 await self.warn(job, cause, count=count)
         except (RedisError, OSError) as error:
-            log.error("a cause could not be counted", job_id=job, cause=cause, error=repr(error))
+            log.error("a cause could not be counted", job=job, cause=cause, error=repr(error))
 
     async def last_cause(self, job: str, since_unix_s: float) -> str | None:
         """The newest counted cause, of any service; None: there is none since that instant."""

@@ -104,8 +104,8 @@ class GroupConsumer:
         except Exception:
             log.exception(
                 "a group could not be played and is left to other workers",
-                job_id=self._job_id,
-                group_id=entry.payload.group_id,
+                job=self._job_id,
+                group=entry.payload.group_id,
             )
 
     async def _touch(self) -> None:
@@ -117,7 +117,7 @@ class GroupConsumer:
                 except RedisError as error:
                     log.error(
                         "the claim on groups could not be renewed",
-                        job_id=self._job_id,
+                        job=self._job_id,
                         groups=len(ids),
                         error=repr(error),
                     )

@@ -11,6 +11,7 @@ from services.contracts.arrays import pack_int32
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup, Step
 from services.contracts.observation import KeyedObservation, KeyedOutcome
 from services.contracts.sampling import SampledTokens
+from services.kit.tracing import begun, doing
 from services.ledger import Attempt
 from services.rollout.actors import Actor
 from services.rollout.conversation import Shown
@@ -89,13 +90,8 @@ class EpisodePlay:
             shown = self._show(observation)
             if shown is None:
                 break
-            sampled = await self._respond(index, observation, shown)
-            self._dialogue.heard(sampled.response_ids)
-            projected = self._playbook.projection.project(self._playbook.tokens.reply_text(sampled.response_ids))
-            outcome = await self._act(projected, len(sampled.response_ids) // 4)
-            self._steps.append(self._step(index, shown, sampled, observation, projected, outcome))
-            if self._onlooker is not None:
-                await self._onlooker.took(self._steps[-1])
+            with doing("step", step=index):
+                projected, outcome = await self._turn(index, observation, shown)
             if outcome is None:
                 terminated = True
                 break
@@ -109,6 +105,17 @@ class EpisodePlay:
         if self._onlooker is not None:
             await self._onlooker.finished(episode)
         return episode
+
+    async def _turn(self, index: int, observation: KeyedObservation, shown: Shown) -> tuple[Projected, Outcome | None]:
+        """One reply and what it led to, also as a step of the episode."""
+        sampled = await self._respond(index, observation, shown)
+        self._dialogue.heard(sampled.response_ids)
+        projected = self._playbook.projection.project(self._playbook.tokens.reply_text(sampled.response_ids))
+        outcome = await self._act(projected, len(sampled.response_ids) // 4)
+        self._steps.append(self._step(index, shown, sampled, observation, projected, outcome))
+        if self._onlooker is not None:
+            await self._onlooker.took(self._steps[-1])
+        return projected, outcome
 
     def _show(self, observation: KeyedObservation) -> Shown | None:
         """The next prompt; None: the conversation has no room for one."""
@@ -130,12 +137,14 @@ class EpisodePlay:
         seat = self._seat
         if self._onlooker is not None:
             await self._onlooker.reached(index, observation, shown.ids)
+        generating = begun("generate")
         item = GenerateItem(
             shown.whole,
             ids.sampling_seed(seat.episode_id, index, seat.attempt.draw),
             # two jobs of one spec have the same group ids
             item_id=f"{self._playbook.job_id}/{seat.episode_id}:{index}:{seat.attempt.number}",
             choices=self._playbook.choices(observation.admissible_actions),
+            trace=generating.traceparent,
         )
         job, group = self._playbook.job_id, seat.group
         ask = Ask(job, group.group_id, seat.episode_id, item, group.min_version, self._playbook.sampling)
@@ -143,6 +152,7 @@ class EpisodePlay:
         try:
             sampled = await self._actor.respond(ask, observation.admissible_actions)
         finally:
+            generating.end()
             waited_s = time.monotonic() - asked
             self._generate_s += waited_s
         GENERATE_SECONDS.observe(waited_s)
@@ -152,7 +162,7 @@ class EpisodePlay:
 
     async def _act(self, reply: Projected, response_tokens: int) -> KeyedOutcome | None:
         """The result of the reply's actions together; None: the environment could not go on because of one."""
-        asked, outcome = time.monotonic(), None
+        asked, outcome, acting = time.monotonic(), None, begun("env")
         self._results = []
         try:
             for action in reply.actions:
@@ -167,6 +177,7 @@ class EpisodePlay:
         except ModelFault:
             return None
         finally:
+            acting.end()
             waited_s = time.monotonic() - asked
             self._env_s += waited_s
             self._step_seconds.observe(waited_s)

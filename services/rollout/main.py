@@ -8,6 +8,7 @@ from services.kit.log import configure_logging
 from services.kit.pulse import Work
 from services.kit.redis import connect
 from services.kit.side_port import NotReady, Sources, observed
+from services.kit.tracing import start_tracing
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
 from services.rollout.environments import connected_environments
@@ -54,6 +55,7 @@ def main() -> None:
     """Read the settings and play; exit status 0 after a drain."""
     settings = read_settings(Settings)
     configure_logging("rollout", settings.log_level)
+    start_tracing("rollout", settings)
     asyncio.run(serve(settings))
 
 

@@ -90,7 +90,7 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
     form = environment.form(spec, has_chat_template=bool(tokens.chat_template))
     words = plain_words(template, environment.templates) if form == "plain" else []
     if unknown := tokens.unknown_words(words):
-        log.warning("the tokenizer does not know words of the template", job_id=job_id, words=unknown)
+        log.warning("the tokenizer does not know words of the template", job=job_id, words=unknown)
     tools = _tools(environment, tokens) if form == "tools" else ()
     chat = _chat_template(wanted, tokens, tools)
     turns = None

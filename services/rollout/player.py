@@ -13,6 +13,7 @@ import structlog
 from services.contracts.ids import Purpose
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.observation import KeyedObservation
+from services.kit.tracing import doing
 from services.ledger import Attempt, MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
 from services.rollout.episode import EpisodePlay, Seat
@@ -96,11 +97,13 @@ class Player:
             MoveRefused: the group was already played or dropped before this attempt began.
         """
         attempt = await self._ledger.start(group.group_id, self._worker)
-        try:
-            await self._play_attempt(group, attempt)
-        except MoveRefused as refused:
-            ATTEMPTS.labels(REPLACED).inc()
-            log.info("an attempt was replaced", group_id=group.group_id, attempt=attempt.number, why=str(refused))
+        job, name = self._playbook.job_id, group.group_id
+        with doing("attempt", group.trace, job=job, group=name, attempt=attempt.number):
+            try:
+                await self._play_attempt(group, attempt)
+            except MoveRefused as refused:
+                ATTEMPTS.labels(REPLACED).inc()
+                log.info("an attempt was replaced", why=str(refused))
 
     async def show(self, group: OpenedGroup, onlooker: Onlooker) -> None:
         """Play one episode for an onlooker alone: nothing is stored, and the ledger knows nothing of it.
@@ -129,8 +132,6 @@ class Player:
             cause = str(decisive) if isinstance(decisive, AttemptFailed) else repr(decisive)
             log.warning(
                 "an attempt failed",
-                group_id=group.group_id,
-                attempt=attempt.number,
                 cause=cause,
                 exc_info=None if isinstance(decisive, AttemptFailed) else decisive,
             )
@@ -151,6 +152,10 @@ class Player:
             self._environments.release(opened.leases)
 
     async def _play_seat(self, seat: Seat, first: KeyedObservation, playbook: Playbook) -> None:
+        with doing("episode", episode=seat.episode_id):
+            await self._play_episode(seat, first, playbook)
+
+    async def _play_episode(self, seat: Seat, first: KeyedObservation, playbook: Playbook) -> None:
         actor = self._actors.get(seat.group.actor)
         if actor is None:
             raise AttemptFailed(f"actor: want one of {sorted(self._actors)}, got {seat.group.actor!r}")

@@ -100,7 +100,7 @@ class RolloutWorker:
     async def _join(self, job_id: str) -> None:
         served = self._jobs.setdefault(job_id, _ServedJob())
         if served.reading is not None and (failed := served.reading.exception()) is not None:
-            log.error("reading a job's groups failed, starting again", job_id=job_id, error=repr(failed))
+            log.error("reading a job's groups failed, starting again", job=job_id, error=repr(failed))
         try:
             if served.consumer is None:
                 served.playing = await self._playing(job_id)
@@ -118,7 +118,7 @@ class RolloutWorker:
         if served.trouble == repr(error):
             return
         served.trouble = repr(error)
-        log.error("a job cannot be played", job_id=job_id, error=repr(error))
+        log.error("a job cannot be played", job=job_id, error=repr(error))
         sentence = str(error) if isinstance(error, TokenizerError) else f"{type(error).__name__}: {error}"
         await self._warnings.count(job_id, f"the job cannot be played: {sentence}")
         if not isinstance(error, UNLUCKY):
@@ -142,7 +142,7 @@ class RolloutWorker:
             for member, playbook in playbooks.items()
         }
         templates = sorted({playbook.prompts.wording.name for playbook in playbooks.values()})
-        log.info("started playing a job", job_id=job_id, templates=templates)
+        log.info("started playing a job", job=job_id, templates=templates)
         return tokens, Players(players)
 
     def _consumer(self, job_id: str, player: Players) -> GroupConsumer:
@@ -163,7 +163,7 @@ class RolloutWorker:
             await ended([served.reading])
         if served.consumer is not None:
             await served.consumer.abandon()
-        log.info("stopped playing a job", job_id=job_id)
+        log.info("stopped playing a job", job=job_id)
 
     async def _drain(self) -> None:
         served = [job for job in self._jobs.values() if job.consumer is not None]

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     """How often a worker looks whether replicas still owe it what it waits for; the second look finds a loss."""
     replica_poll_s: Seconds = 0.5
     """How often the table of replicas is read."""
+    traces_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Where spans are sent, OTLP over HTTP, such as http://jaeger:4318/v1/traces; empty: none are made."""
+    traces_share: float = Field(1.0, ge=0, le=1)
+    """Share of the groups that are traced."""
 
     def environment_limits(self) -> EnvironmentLimits:
         """Those of the environment client."""

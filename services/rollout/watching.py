@@ -111,7 +111,7 @@ async def onlooker_of(redis: Redis, job_id: str, tokens: PolicyTokens) -> Onlook
     try:
         watch_id = await string_value(redis, keys.watched(job_id))
     except RedisError as error:
-        log.warning("the watchers could not be read", job_id=job_id, error=repr(error))
+        log.warning("the watchers could not be read", job=job_id, error=repr(error))
         return None
     if not watch_id:
         return None
@@ -133,7 +133,7 @@ class Plays:
             try:
                 group = decode(payload, OpenedGroup)
             except ContractError as error:
-                log.warning("a request for a watched episode cannot be read", job_id=job_id, error=str(error))
+                log.warning("a request for a watched episode cannot be read", job=job_id, error=str(error))
                 continue
             onlooker = Onlooker(self._redis, keys.watch(job_id, group.group_id), tokens, needed=True)
             task = asyncio.create_task(_played(play, group, onlooker))
@@ -167,9 +167,9 @@ async def _played(
         except AttemptFailed as error:
             await onlooker.tell(PlayFailed(message=str(error)))
     except Unwatched:
-        log.info("nobody watches any more", group_id=group.group_id)
+        log.info("nobody watches any more", group=group.group_id)
     except Exception as error:
-        log.exception("a watched episode failed", group_id=group.group_id)
+        log.exception("a watched episode failed", group=group.group_id)
         await _tell_failed(onlooker, error)
 
 

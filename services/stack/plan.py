@@ -36,6 +36,8 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
     def with_redis(**more: str) -> Variables:
         return lambda _: {"REDIS_URL": redis_url, "DATA_DIR": str(data_dir), **more}
 
+    traces = {"TRACES_URL": settings.traces_url} if settings.traces_url else {}
+
     broker = {"BROKER_URL": settings.broker_url} if settings.broker_url else {}
 
     def env(addresses: Mapping[str, str]) -> dict[str, str]:
@@ -48,7 +50,7 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
         }
 
     def rollout(addresses: Mapping[str, str]) -> dict[str, str]:
-        return {**with_redis()(addresses), "ENV_ADDRESS": addresses["env"], "DRAIN_S": str(settings.drain_s)}
+        return {**with_redis(**traces)(addresses), "ENV_ADDRESS": addresses["env"], "DRAIN_S": str(settings.drain_s)}
 
     def api(addresses: Mapping[str, str]) -> dict[str, str]:
         again = "api" in addresses  # clients know where it was
@@ -70,10 +72,10 @@ def stack_stages(settings: Settings, valkey: ValkeyPlan | None, redis_url: str) 
     )
     environments = service("env", "ENV_SERVICE_", env, stop_s=settings.drain_s + 8.0, needed=True)
     rest = [
-        service("inference", "INFERENCE_", with_redis(**inference), stop_s=25.0),
+        service("inference", "INFERENCE_", with_redis(**inference, **traces), stop_s=25.0),
         service("rollout", "ROLLOUT_", rollout, stop_s=settings.drain_s + 8.0),
-        service("advantage", "ADVANTAGE_", with_redis(), stop_s=8.0),
-        service("trainer", "TRAINER_", with_redis(**broker), stop_s=40.0),
+        service("advantage", "ADVANTAGE_", with_redis(**traces), stop_s=8.0),
+        service("trainer", "TRAINER_", with_redis(**broker, **traces), stop_s=40.0),
         service("api", "API_", api, stop_s=8.0, needed=True),
     ]
     stages = [first, [environments], rest]

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     long."""
     drain_s: float = Field(2.0, ge=0)
     """Time for groups under way when the stack stops; what is not finished is played again at the next start."""
+    traces_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Where the services send spans, OTLP over HTTP; empty: none are made."""
     log_level: str = "INFO"
 
     @property

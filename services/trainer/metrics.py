@@ -41,6 +41,22 @@ MISMATCH = Gauge(
     "gigpo_trainer_mismatch_nats", "k3 estimate of KL(engine, trainer) of the newest batch, per token.", ["job"]
 )
 
+GPU_SECONDS = Counter(
+    "gigpo_trainer_gpu_seconds",
+    "Seconds of the GPUs that the trainer's ranks and the job's inference replicas held.",
+    ["job", "phase"],
+)
+CPU_SECONDS = Counter(
+    "gigpo_trainer_cpu_seconds", "CPU seconds of the trainer and of the job's engines.", ["job", "phase"]
+)
+
+MOST_JOBS = 50
+"""Jobs whose figures a process keeps: those it heard of last. Every label `job` of ours is bounded by this."""
+_OF_JOBS = (BATCHES, TOKENS, STEPS, BATCH_SECONDS, CHECKPOINTS, EVALUATIONS, PHASES, VERSION, STALENESS, SUCCESS,
+            MISMATCH, GPU_SECONDS, CPU_SECONDS)  # fmt: skip
+_jobs: dict[str, None] = {}
+"""In the order in which they were heard of."""
+
 _PARTS = {
     "environment": "wait_env_s",
     "inference": "wait_generate_s",
@@ -53,6 +69,7 @@ _PARTS = {
 
 def note(job: str, body: AnyBody) -> None:
     """Count one event of a job."""
+    _keep(job)
     match body:
         case BatchTrained(record=record):
             _note_batch(job, record)
@@ -64,6 +81,23 @@ def note(job: str, body: AnyBody) -> None:
             PHASES.labels(job, phase).inc()
         case _:
             return
+
+
+def note_compute(job: str, phase: str, cpu_s: float, gpu_s: float) -> None:
+    """Count what a phase of a job has cost."""
+    _keep(job)
+    CPU_SECONDS.labels(job, phase).inc(cpu_s)
+    GPU_SECONDS.labels(job, phase).inc(gpu_s)
+
+
+def _keep(job: str) -> None:
+    _jobs.pop(job, None)
+    _jobs[job] = None
+    while len(_jobs) > MOST_JOBS:
+        oldest = next(iter(_jobs))
+        del _jobs[oldest]
+        for metric in _OF_JOBS:
+            metric.remove_by_labels({"job": oldest})
 
 
 def publishing_thread(file: Path) -> None:

@@ -68,6 +68,10 @@ class Settings(RankSettings):
     """Newest policy versions that stay on shared storage; a replica loads the newest only."""
     poll_s: float = Field(0.5, gt=0)
     """How often the user's command and the states of missing groups are looked at while waiting."""
+    traces_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Where spans are sent, OTLP over HTTP, such as http://jaeger:4318/v1/traces; empty: none are made."""
+    traces_share: float = Field(1.0, ge=0, le=1)
+    """Share of the groups that are traced."""
 
     @model_validator(mode="after")
     def _whole_nodes(self) -> Settings:

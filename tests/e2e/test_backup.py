@@ -82,6 +82,7 @@ def backed_up(data: Path, redis_folder: Path, redis_port: int, to: Path) -> None
 
 async def test_a_backup_of_a_working_platform_goes_on_elsewhere(tmp_path: Path) -> None:
     first, second, data = tmp_path / "first", tmp_path / "second", tmp_path / "data"
+    elsewhere = tmp_path / "moved" / "data"
     with server(first / "redis", *PERSISTENT) as redis:
         wait_until(lambda: answers(redis.port))
         async with stack(data, redis.port) as http:
@@ -99,10 +100,11 @@ async def test_a_backup_of_a_working_platform_goes_on_elsewhere(tmp_path: Path) 
     assert len(copied) < BATCHES, "the job ended before it was copied"
     shutil.rmtree(first)
     shutil.rmtree(data)
-    (second / "data").rename(data)  # Redis names the job's base by its path, so the place keeps its name
+    elsewhere.parent.mkdir()
+    (second / "data").rename(elsewhere)
     with server(second / "redis", *PERSISTENT) as redis:
         wait_until(lambda: answers(redis.port))
-        async with stack(data, redis.port) as http:
+        async with stack(elsewhere, redis.port) as http:
 
             async def has_ended() -> bool:
                 told = (await http.get(f"/v1/jobs/{job}")).raise_for_status().json()
@@ -111,8 +113,8 @@ async def test_a_backup_of_a_working_platform_goes_on_elsewhere(tmp_path: Path) 
             await until(has_ended)
             told = (await http.get(f"/v1/jobs/{job}")).json()
             assert told["state"] == "SUCCEEDED", told
-    assert batches(data, job) == list(range(BATCHES))
-    summary = json.loads((data / "jobs" / job / "summary.json").read_text())
+    assert batches(elsewhere, job) == list(range(BATCHES))
+    summary = json.loads((elsewhere / "jobs" / job / "summary.json").read_text())
     ledger = summary["ledger"]
     assert ledger["opened"] == ledger["consumed"] + sum(ledger["dropped"].values())
     assert ledger["consumed"] >= 2 * BATCHES

@@ -1,4 +1,5 @@
-"""Every metric that dashboards, alert rules and docs/monitoring.md name is exported by a stack that trains."""
+"""A stack that trains exports every metric that dashboards, alert rules and docs/monitoring.md name; its spans tell who
+led to what."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.test_small_run import BATCHES, Platform
+from tests.e2e.test_small_run import BATCHES, GROUPS, Platform
 from tests.monitoring import exported_names, names_in, queries, samples
+from tests.otlp import Collector, collector, ids
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
@@ -44,9 +46,15 @@ class Scrapes:
 
 
 @pytest.fixture(scope="module")
-def scrapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrapes]:
+def traces() -> Iterator[Collector]:
+    with collector() as traces:
+        yield traces
+
+
+@pytest.fixture(scope="module")
+def scrapes(tmp_path_factory: pytest.TempPathFactory, traces: Collector) -> Iterator[Scrapes]:
     platform = Platform(tmp_path_factory.mktemp("metrics"))
-    platform.environ |= {"API_EXPORT_S": "0.5"}
+    platform.environ |= {"API_EXPORT_S": "0.5", "STACK_TRACES_URL": traces.url}
     platform.run("up", "--detach")
     try:
         scrapes = Scrapes(platform.folder)
@@ -103,3 +111,36 @@ def test_the_ledger_balances_at_every_reading(scrapes: Scrapes) -> None:
               for text in scrapes.jobs]  # fmt: skip
     assert opened == sorted(opened)
     assert opened[-1] > 0
+
+
+def test_spans_lead_from_the_group_to_the_token_and_on_to_the_batch(scrapes: Scrapes, traces: Collector) -> None:
+    assert traces.services() == {
+        "gigpo-trainer": {"job", "group", "batch", "train", "publish"},
+        "gigpo-rollout": {"attempt", "episode", "step", "generate", "env"},
+        "gigpo-inference": {"sample"},
+        "gigpo-advantage": {"advantage"},
+    }
+    by_id = {span.span_id: span for _, span in traces.spans}
+    parents = {"attempt": "group", "episode": "attempt", "step": "episode", "generate": "step", "env": "step",
+               "sample": "generate", "advantage": "group", "batch": "job", "train": "batch"}  # fmt: skip
+    for name, parent in parents.items():
+        for span in traces.named(name):
+            assert by_id[span.parent_span_id].name == parent, name
+            assert by_id[span.parent_span_id].trace_id == span.trace_id
+    for group in traces.named("group"):
+        assert not group.parent_span_id
+        assert [by_id[link.span_id].name for link in group.links] == ["job"]
+
+
+def test_ids_are_the_same_in_every_service(scrapes: Scrapes, traces: Collector) -> None:
+    trained = {ids(by)["group"] for by in traces.named("group") if ids(by)["purpose"] == "train"}
+    groups = {span.span_id: ids(span)["group"] for span in traces.named("group")}
+    batches = traces.named("batch")
+    assert {ids(span)["batch"] for span in batches} == set(range(BATCHES))
+    for batch in batches:
+        assert len({groups[link.span_id] for link in batch.links} & trained) == GROUPS
+    assert {ids(span)["group"] for span in traces.named("advantage")} >= trained
+    assert len({ids(span)["job"] for _, span in traces.spans}) == 1
+    assert all({"job", "group", "episode", "step", "attempt"} <= ids(span).keys() for span in traces.named("generate"))
+    assert {ids(span)["policy_version"] for span in traces.named("publish")} == set(range(1, BATCHES + 1))
+    assert all("policy_version" in ids(span) for span in traces.named("sample"))

@@ -45,6 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if has .name (list "api" "rollout") -}}
 {{- $_ := set $own "ENV_ADDRESS" (printf "%s-env:%d" (include "gigpo.fullname" $root) (int $root.Values.services.env.port)) -}}
 {{- end -}}
+{{- if and $root.Values.tracing.url (has .name (list "advantage" "rollout" "trainer" "inference")) }}{{ $own = merge $own (dict "TRACES_URL" $root.Values.tracing.url "TRACES_SHARE" $root.Values.tracing.share) }}{{ end -}}
 {{- if eq .name "trainer" }}{{ $own = merge $own (dict "RANKS" (int .service.ranks) "SHARD_RANKS" (int .service.shardRanks)) }}{{ end -}}
 {{- if gt (int (.service.nodes | default 1)) 1 -}}
 {{- if eq .name "trainer" }}{{ $own = merge $own (dict "NODES" (int .service.nodes) "NODE" "$(LWS_WORKER_INDEX)" "RENDEZVOUS" "$(LWS_LEADER_ADDRESS):29500") }}{{ end -}}
@@ -111,7 +112,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if has $volume.name (list "tmp" "data" "models" "api-key" "shm") }}{{ fail (printf "%s.extraVolumes: want a name that the chart does not use itself, got %s" $at $volume.name) }}{{ end -}}
 {{- end -}}
 {{- $ours := list "PORT" "HOST" "METRICS_PORT" "METRICS_HOST" "DRAIN_S" "REDIS_URL" "DATA_DIR" "ENV_ADDRESS" -}}
-{{- $ours = concat $ours (list "KEY" "KEY_FILE" "DATABASE_URL" "TRACKERS" "RANKS" "SHARD_RANKS" "NODES" "NODE" "RENDEZVOUS" "VLLM_NODES" "PULSE_FILE") -}}
+{{- $ours = concat $ours (list "KEY" "KEY_FILE" "DATABASE_URL" "TRACKERS" "RANKS" "SHARD_RANKS" "NODES" "NODE" "RENDEZVOUS" "VLLM_NODES" "TRACES_URL" "PULSE_FILE") -}}
 {{- $prefix := include "gigpo.prefix" .name -}}
 {{- range $key, $_ := $service.extraEnv -}}
 {{- if has (trimPrefix (printf "%s_" $prefix) $key) $ours | and (hasPrefix $prefix $key) }}{{ fail (printf "%s.extraEnv: %s is made from other values; set those" $at $key) }}{{ end -}}

@@ -21,6 +21,7 @@ from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.rows import rows_of
 from services.trainer.replicas.room import check_capacity
 from services.trainer.session.deadline import Deadline
+from services.trainer.session.opening import open_group
 from services.trainer.session.session import Session
 
 
@@ -90,7 +91,7 @@ async def open_due_groups(session: Session) -> None:
 async def open_cursor(session: Session, cursor: int) -> None:
     """Open one training group, or learn what became of it when an earlier trainer opened it."""
     group = training_group(session, cursor)
-    state = await session.ledger.open(session.epoch, group, session.spec.rollout.max_attempts)
+    state = await open_group(session, group)
     session.queue.opened(cursor, group.group_id, state)
 
 

@@ -9,6 +9,7 @@ from services.contracts.archive import packed
 from services.contracts.events import BatchTrained, Phase
 from services.contracts.ids import Purpose
 from services.contracts.policy import PolicyAck
+from services.kit.tracing import doing
 from services.trainer.batch.batches import Batch, is_manifest, load_manifest, next_batch, staleness
 from services.trainer.batch.metrics import Timing, append_record, batch_record
 from services.trainer.batch.mismatch import warn_of_mismatch
@@ -62,9 +63,16 @@ async def replay(session: Session, manifests: dict[int, str]) -> None:
 
 async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     """Take the optimizer steps of an assigned batch and publish the next version."""
+    groups = [trace for name in batch.group_ids if (trace := session.traces.pop(name, ""))]
+    with doing("batch", links=groups, batch=batch.number):
+        await _train_batch(session, batch, wait_s)
+
+
+async def _train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     started = time.monotonic()
     usual_length = _usual_length(session)
-    learner = _learn(session, batch)
+    with doing("train"):
+        learner = _learn(session, batch)
     train_s = time.monotonic() - started + batch.scoring_s
     await warn_of_mismatch(session, f"batch {batch.number}", learner.get("current_mismatch_kl"))
     session.progress.batch += 1
@@ -73,7 +81,8 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     served: PolicyAck | None = None
     published = time.monotonic()
     try:
-        served = await publish_policy(session)
+        with doing("publish", policy_version=session.progress.batch):
+            served = await publish_policy(session)
     except (CancelRequested, DrainRequested, NoReplicaFree, PauseRequested) as error:
         interrupt = error  # the batch is trained all the same: it gets its record
     publish_s = time.monotonic() - published

@@ -20,6 +20,7 @@ from services.contracts.keys import HANDED_OVER, RUN_SEGMENT, TRAINER_QUEUE
 from services.kit.lifecycle import instance_name
 from services.kit.log import configure_logging
 from services.kit.pulse import pulse_thread
+from services.kit.tracing import start_tracing
 from services.trainer.celery_worker.hung_child import pulse_of_child
 from services.trainer.celery_worker.message_lease import kept_invisible
 from services.trainer.job.continuation import Continuation
@@ -39,6 +40,7 @@ def prepare_child(**_: object) -> None:
     """Before the child's first task, set up its log and the signal by which its parent announces a drain."""
     settings = Settings()
     configure_logging("trainer", settings.log_level)
+    start_tracing("trainer", settings)
     signal.signal(signal.SIGUSR2, _drain)
     if settings.pulse_file is not None:
         pulse_thread(pulse_of_child(settings.pulse_file, os.getpid()))

@@ -103,7 +103,7 @@ async def restore_session(
         evaluations=evaluations,
     )
     await consume_leftovers(session)  # before anything can end the job: what was trained is not cancelled
-    await redis.set(keys.base(job), str(folder.base))
+    await redis.set(keys.base(job), str(JobFolder.of(Path(), job).base))
     await activate(redis, job)
     return session
 

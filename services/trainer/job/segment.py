@@ -19,6 +19,7 @@ from structlog.stdlib import BoundLogger
 from services.contracts import keys
 from services.contracts.events import Phase
 from services.contracts.states import JobState
+from services.kit.tracing import doing
 from services.ledger import LedgerSpoiled, RecordUnreadable, StaleEpoch
 from services.ledger.active_jobs import activate, deactivate
 from services.trainer.batch.train_step import train_next_batch
@@ -60,8 +61,9 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
         RedisGone.
     """
     try:
-        while await _run(session):
-            pass
+        with doing("job", job=session.job):
+            while await _run(session):
+                pass
     except PauseRequested:
         await save_if_new(session)
         await forget_takes(session.redis, session.job)

@@ -14,6 +14,7 @@ from services.trainer.groups.playability import FIRST_GROUPS, check_broken
 from services.trainer.groups.settlement import Settlement
 from services.trainer.replicas.room import check_capacity
 from services.trainer.session.deadline import Deadline
+from services.trainer.session.opening import open_group
 from services.trainer.session.session import Session
 
 CHUNK = 256
@@ -41,7 +42,7 @@ async def gather(
     dropped: dict[DropReason, list[str]] = {}
     first, began_unix_s = [group.group_id for group in groups[:FIRST_GROUPS]], time.time()
     for group in groups:
-        await session.ledger.open(session.epoch, group, session.spec.rollout.max_attempts)
+        await open_group(session, group)
     missing = {group.group_id for group in groups}
     deadline = Deadline(session.spec.limits.batch_timeout_s)
     while missing:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from services.contracts.policy import ReplicaStatus
 from services.kit.usage import cpu_s
+from services.trainer.metrics import note_compute
 from services.trainer.replicas.live import live_replicas
 from services.trainer.session.session import Session
 
@@ -27,6 +28,7 @@ async def computing(session: Session, phase: str) -> AsyncIterator[None]:
     if session.learner.device != "cpu":
         held += session.settings.ranks
     session.progress.compute(phase, own_s + sampled_s, held * lasted_s)
+    note_compute(session.job, phase, own_s + sampled_s, held * lasted_s)
 
 
 async def _engines(session: Session) -> dict[str, ReplicaStatus]:

@@ -56,6 +56,8 @@ class Session:
     """Durable results, oldest first."""
     started: asyncio.Event = field(default_factory=asyncio.Event)
     """Version 0 is served and measured: training may begin."""
+    traces: dict[str, str] = field(default_factory=dict)
+    """Group -> traceparent, of traced groups that this session opened; see `opening`."""
 
     @property
     def card(self) -> Subject:

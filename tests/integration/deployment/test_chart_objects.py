@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart import CHART, SERVICES, helm, needs_helm, pod, rendered
+from tests.chart import CHART, SERVICES, helm, needs_helm, pod, rendered, variables
 
 pytestmark = needs_helm
 SCALED = [name for name in SERVICES if name != "api"]
@@ -180,3 +180,15 @@ def test_an_old_cluster_is_refused() -> None:
 
 def test_rendering_twice_gives_the_same() -> None:
     assert helm({}).stdout == helm({}).stdout
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_spans_go_to_the_collector_and_nowhere_without_one(service: str) -> None:
+    url = "http://collector.monitoring:4318/v1/traces"
+    made = rendered({"tracing": {"url": url, "share": 0.5}})
+    name = f"{service.upper()}_TRACES_URL"
+    traced = service not in ("api", "env")
+    assert variables(made, service).get(name) == (url if traced else None)
+    assert bool(peers(made, service, 4318, "egress")) == traced
+    assert name not in variables(rendered(), service)
+    assert not peers(rendered(), service, 4318, "egress")

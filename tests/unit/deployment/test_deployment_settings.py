@@ -48,8 +48,8 @@ def compose() -> dict[str, Any]:
 
 
 def test_every_service_is_composed(compose: dict[str, Any]) -> None:
-    assert set(compose) == {*SERVICES, "redis", "prometheus", "grafana"}
-    assert {name for name, told in compose.items() if "profiles" in told} == {"prometheus", "grafana"}
+    assert set(compose) == {*SERVICES, "redis", "prometheus", "grafana", "jaeger"}
+    assert {name for name, told in compose.items() if "profiles" in told} == {"prometheus", "grafana", "jaeger"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -96,7 +96,7 @@ def test_env_sees_neither_redis_nor_data_nor_the_way_out(compose: dict[str, Any]
     assert "REDIS" not in str(compose["env"])
 
 
-@pytest.mark.parametrize("name", ["redis", "prometheus", "grafana"])
+@pytest.mark.parametrize("name", ["redis", "prometheus", "grafana", "jaeger"])
 def test_what_is_not_ours_is_confined_too(compose: dict[str, Any], name: str) -> None:
     told = compose[name]
     assert (told["read_only"], told["cap_drop"]) == (True, ["ALL"])

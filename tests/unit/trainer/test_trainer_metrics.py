@@ -5,7 +5,7 @@ from pathlib import Path
 
 from services.contracts.events import BatchTrained, CheckpointSaved, PhaseBegan, Warned
 from services.kit.metrics import exposition
-from services.trainer.metrics import metrics_file, note, published, publishing_thread
+from services.trainer.metrics import MOST_JOBS, metrics_file, note, note_compute, published, publishing_thread
 from tests.monitoring import samples
 
 
@@ -42,6 +42,27 @@ def test_other_events_are_counted_by_what_they_are():
 def test_a_batch_without_a_figure_counts_nothing_of_it():
     note("j-odd", BatchTrained(record={"tokens": None, "train_s": "long"}))
     assert figures("gigpo_trainer_tokens_total", "j-odd") == {("sampled",): 0, ("trained",): 0}
+
+
+def test_what_a_job_costs_is_counted_by_phase():
+    note_compute("j-costs", "training", 2.5, 8.0)
+    note_compute("j-costs", "training", 0.5, 4.0)
+    note_compute("j-costs", "evaluation", 1.0, 0.0)
+    assert figures("gigpo_trainer_gpu_seconds_total", "j-costs") == {("training",): 12, ("evaluation",): 0}
+    assert figures("gigpo_trainer_cpu_seconds_total", "j-costs") == {("training",): 3, ("evaluation",): 1}
+
+
+def test_a_process_keeps_the_figures_of_the_jobs_it_heard_of_last():
+    for number in range(MOST_JOBS):
+        note(f"j-many-{number}", BatchTrained(record={"tokens": 1}))
+    note("j-many-0", CheckpointSaved(batch=1, name="b000001"))
+    note_compute("j-many-new", "training", 1.0, 1.0)
+    text = exposition(ours_only=True)
+    for name in ("gigpo_trainer_batches_total", "gigpo_trainer_tokens_total", "gigpo_trainer_batch_seconds_total"):
+        kept = {job for labels in samples(text, name) for job in labels if job.startswith("j-many-")}
+        assert len(kept) == MOST_JOBS - 1
+        assert "j-many-1" not in kept
+        assert "j-many-0" in kept
 
 
 async def test_the_parent_passes_on_what_the_child_wrote(tmp_path: Path):
