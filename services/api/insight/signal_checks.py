@@ -179,7 +179,8 @@ def invalid_actions(evidence: Evidence) -> Finding | None:
         ],
         meaning=f"{share:.0%} of the replies are not actions of the environment, so most steps change nothing.",
         advice=f"Look at the replies under Rollouts. {evidence.first_lesson.capitalize()}, a prompt_template that "
-        "names the form of a reply, or a larger max_completion_length helps; invalid_action_penalty teaches the form.",
+        "names the form of a reply, or a larger max_completion_length helps; invalid_action_penalty teaches the form. "
+        "With guided_decoding: admissible_actions the policy can say nothing else.",
     )
 
 
