@@ -106,7 +106,9 @@ class EpisodePlay:
             await self._onlooker.finished(episode)
         return episode
 
-    async def _turn(self, index: int, observation: KeyedObservation, shown: Shown) -> tuple[Projected, Outcome | None]:
+    async def _turn(
+        self, index: int, observation: KeyedObservation, shown: Shown
+    ) -> tuple[Projected, KeyedOutcome | None]:
         """One reply and what it led to, also as a step of the episode."""
         sampled = await self._respond(index, observation, shown)
         self._dialogue.heard(sampled.response_ids)
