@@ -126,9 +126,8 @@ class Sessions:
         if isinstance(order, Describe):
             return Described(order.request, [self._registry.entry(name) for name in order.environments])
         self._tick(order.request)
-        answer: Answer | None
         if order.request in self._consulted:
-            answer = self._given(order)
+            answer: Answer | None = self._given(order)
         elif self._consults(order):
             self._consulting.add(order.request)
             answer = self._begun(order, self._consult)
@@ -173,8 +172,7 @@ class Sessions:
         """To be called in the session's thread."""
 
         def consult() -> None:
-            episode = self._episodes.get(order.episode)
-            if isinstance(order, TakeStep) and episode is not None:
+            if isinstance(order, TakeStep) and (episode := self._episodes.get(order.episode)) is not None:
                 self._allow(episode.longest_call_s)
                 episode.consult(order.action, order.response_tokens)
 
