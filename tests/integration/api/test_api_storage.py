@@ -291,6 +291,18 @@ async def test_a_pause_that_is_reached_before_the_dispatch_is_noted_makes_no_sec
     assert (await row_of(database, job)).state == "PAUSED"
 
 
+async def test_a_dispatched_job_is_paused_by_its_trainer_alone(
+    database: Database, redis: Redis, told: Told, reconciler: Reconciler
+) -> None:
+    job, observer = await stored(database), Observer(redis, database, News(), LOG)
+    await reconciler.reconcile()
+    await jobs.command(database, MINE, job, Command.PAUSE)
+    await reconciler.reconcile()
+    await observer.observe()
+    assert (told.queue, await redis.get(keys.control(job))) == ([job], b"pause")
+    assert (await row_of(database, job)).state == "QUEUED"
+
+
 async def test_a_job_paused_before_it_was_dispatched_waits_until_it_is_resumed(
     database: Database, redis: Redis, told: Told, reconciler: Reconciler
 ) -> None:
