@@ -18,8 +18,13 @@ from jinja2.visitor import NodeTransformer
 
 MOST_TURNS = 200_000
 """Turns of loops and calls of one rendering."""
-MOST_CHARACTERS = 1 << 24
-"""Characters of a text, or elements of a list, that a template may make."""
+MOST_CHARACTERS = 1 << 22
+"""Characters of a text, or elements of a list, that a template may make. A list counts with all that it holds, as often
+as it holds it, because writing it takes that much."""
+MOST_MADE = 1 << 27
+"""Characters of all texts and lists of one rendering together."""
+_ELEMENT = 8
+"""Characters that an element of a list counts for there."""
 MOST_CPU_S = 10.0
 """CPU time of one rendering."""
 _LARGE_WIDTH = re.compile(r"\d{7,}|%[^a-zA-Z%]*\*|\{[^{}]*:[^{}]*\{")
@@ -35,15 +40,15 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(**options)
-        self._turns, self._until_cpu_s = 0, float("inf")
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, finalize=_writable)
+        self._turns, self._made, self._until_cpu_s = 0, 0, float("inf")
         self.filters = {name: self.guarded(one) for name, one in self.filters.items()}
-        self.filters["_checked"] = _checked
+        self.filters["_checked"] = self.checked
 
     def bounded(self, template: Template, **values: object) -> str:
         """The text. Raises TemplateUnbounded, and whatever the template raises."""
-        self._turns, self._until_cpu_s = 0, time.thread_time() + MOST_CPU_S
+        self._turns, self._made, self._until_cpu_s = 0, 0, time.thread_time() + MOST_CPU_S
         parts, length = [], 0
         for part in template.generate(**values):
             parts.append(part)
@@ -62,7 +67,17 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
 
     def joined(self, *parts: object) -> str:
         """The result of `~`."""
-        return str(_checked("".join(map(str, parts))))
+        _limit(_written(parts))
+        return str(self.checked("".join(map(str, parts))))
+
+    def checked(self, value: Any) -> Any:
+        """What a template has made; it counts, whether it is kept or not."""
+        size = value.bit_length() if isinstance(value, int) else _size(value)
+        _limit(size)
+        self._made += size * (_ELEMENT if isinstance(value, list | tuple) else 1)
+        if self._made > MOST_MADE:
+            raise TemplateUnbounded(f"want at most {MOST_MADE:,} characters of all texts, it makes more")
+        return value
 
     def guarded(self, filter_: Callable[..., object]) -> Callable[..., object]:
         """A filter within the bounds."""
@@ -72,7 +87,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
             self.turn()
             given = [one for one in args if not isinstance(one, Context | BoundedSandbox | nodes.EvalContext)]
             _check_growth(given[0] if given else None, filter_.__name__, tuple(given[1:]), kwargs)
-            return _checked(filter_(*args, **kwargs))
+            return self.checked(filter_(*args, **kwargs))
 
         return guarded
 
@@ -80,8 +95,9 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         self.turn()
         if function == self.turn:
             return ""
-        _check_growth(getattr(function, "__self__", None), getattr(function, "__name__", ""), args, kwargs)
-        return _checked(super().call(context, function, *args, **kwargs))
+        method = getattr(function, "__wrapped__", function)  # str.format is wrapped by the sandbox
+        _check_growth(getattr(method, "__self__", None), getattr(method, "__name__", ""), args, kwargs)
+        return self.checked(super().call(context, function, *args, **kwargs))
 
     def wrap_str_format(self, value: object) -> Callable[..., str] | None:
         if (wrapped := super().wrap_str_format(value)) is not None:
@@ -95,8 +111,8 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         elif operator == "**":
             _limit(abs(right) * 8 if isinstance(right, int) else 0)
         elif operator == "%" and isinstance(left, str):
-            _check_growth(left, "format", (), {})
-        return _checked(super().call_binop(context, operator, left, right))
+            _check_growth(left, "format", (right,), {})
+        return self.checked(super().call_binop(context, operator, left, right))
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree: nodes.Template = _Counting().visit(super()._parse(source, name, filename))
@@ -131,24 +147,54 @@ def _limit(size: int) -> None:
         raise TemplateUnbounded(f"want at most {MOST_CHARACTERS:,} characters, it makes more")
 
 
-def _checked(value: object) -> object:
-    _limit(value.bit_length() if isinstance(value, int) else _size(value))
+def _writable(value: Any) -> Any:
+    """A value that is to be written."""
+    _limit(_written(value))
     return value
 
 
-def _check_growth(subject: object, function: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-    """Bound the text that is made from `subject`: widths, counts, formats and replacements may let it grow."""
+def _written(value: object, known: dict[int, int] | None = None) -> int:
+    """Characters, at least, that a value takes where it is written: of what it refers to twice, twice as many."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if not isinstance(value, list | tuple | dict):
+        return 1
+    known = {} if known is None else known
+    if id(value) not in known:
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = sum(_written(part, known) for part in parts)
+    return known[id(value)]
+
+
+def _check_growth(subject: object, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Of what makes a text from `subject`: widths, counts, formats and replacements that let it grow beyond bounds."""
+    given = [*args, *kwargs.values()]
+    _limit(max(map(_written, (subject, *given)), default=0))
     if not isinstance(subject, Iterable):
         return
-    given = [*args, *kwargs.values()]
-    _limit(max((abs(one) for one in given if isinstance(one, int)), default=0))
+    widths = [abs(one) for one in given if isinstance(one, int)]
+    _limit(max(widths, default=0))
     kind = function.removeprefix("do_")
-    if kind in ("format", "format_map") and isinstance(subject, str) and _LARGE_WIDTH.search(subject):
-        _limit(MOST_CHARACTERS + 1)
-    if kind == "replace":
-        _limit(_size(subject) * max(map(_size, given[1:2]), default=0))
+    if isinstance(subject, str):
+        _limit(_text_growth(subject, kind, given, max(widths, default=4)))
     if kind == "join":
         both = [subject, *given]
         elements = [element for one in both if isinstance(one, list | tuple) for element in one]
         separator = max((_size(one) for one in both if isinstance(one, str)), default=0)
-        _limit(sum(map(_size, elements)) + separator * len(elements))
+        _limit(sum(map(_written, elements)) + separator * len(elements))
+
+
+def _text_growth(text: str, kind: str, given: list[Any], width: int) -> int:
+    """Characters, at most, of what a filter or a method makes of a text, where a number or another text decides it."""
+    if kind in ("format", "format_map"):
+        if _LARGE_WIDTH.search(text):
+            return MOST_CHARACTERS + 1
+        return (text.count("%") + text.count("{")) * max(map(_written, given), default=0)
+    if kind == "replace":
+        return len(text) * max(map(_size, given[1:2]), default=0)
+    if kind == "translate":
+        return len(text) * max(map(_written, given), default=0)
+    if kind in ("indent", "expandtabs"):
+        indents = [_size(one) for one in given if isinstance(one, str)]
+        return (text.count("\n") + text.count("\t")) * max([width, *indents])
+    return 0

@@ -44,6 +44,33 @@ ENDLESS = {
     "a joined list": "{{ ('x' * 10 ** 7).join(['1', '2'] * 10 ** 6) }}",
     "a joined list by a filter": "{{ ([1, 2] * 10 ** 6) | join('x' * 10 ** 7) }}",
 }  # fmt: skip
+LARGE = "{% set s = 'x' * 10 ** 6 %}"
+REFERRING = {
+    "a written list": "{{ [s] * 10 ** 4 }}",
+    "a list as a text": "{{ ([s] * 10 ** 4) | string }}",
+    "a list beside a text": "{{ ([s] * 10 ** 4) ~ '' }}",
+    "a list as JSON": "{{ ([s] * 10 ** 4) | tojson }}",
+    "a list of sections as JSON": "{{ ([{'a': s, 'b': [s]}] * 10 ** 4) | tojson }}",
+    "lists in lists": "{{ [[[s] * 100] * 100] * 100 }}",
+    "a section that is printed": "{{ {'a': [s] * 10 ** 4} | pprint }}",
+    "a joined attribute": "{{ ([{'a': s}] * 10 ** 4) | map(attribute='a') | join }}",
+    "a sum of lists": "{{ ([[0] * 10 ** 6] * 10 ** 4) | sum(start=[]) | length }}",
+    "a format of one field": "{{ ('{0}' * 10 ** 4).format(s) | length }}",
+    "a format of many values": "{{ ('%s' * 10 ** 4) | format(*([s] * 10 ** 4)) | length }}",
+    "a format by % of one name": "{{ ('%(a)s' * 10 ** 4 % {'a': s}) | length }}",
+    "indented lines": "{{ ('\\n' * 10 ** 6) | indent(10 ** 4) | length }}",
+    "tabs": "{{ ('\\t' * 10 ** 6).expandtabs(10 ** 4) | length }}",
+    "many texts that are kept": (
+        "{% set n = namespace(l=[]) %}{% for i in range(9999) %}{% set n.l = n.l + [s[1:] ~ i] %}{% endfor %}"
+    ),
+    "many texts of a filter": "{{ (range(9999) | map('string') | map('center', 10 ** 6)) | list | length }}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFERRING)
+def test_a_text_that_is_referred_to_often_is_counted_as_often(case: str) -> None:
+    with pytest.raises(TokenizerError, match=r"want at most [\d,]+ characters.*, it makes more"):
+        ChatTemplate(LARGE + REFERRING[case] + MESSAGE, {}, ChatOptions()).check()
 
 
 @pytest.mark.parametrize("case", ENDLESS)
@@ -87,6 +114,6 @@ def test_one_rendering_does_not_use_up_the_next_ones_turns() -> None:
 def test_cpu_time_bounds_what_turns_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.contracts.templates.bounded.MOST_CPU_S", 0.05)
     sandbox = BoundedSandbox()
-    slow = "{% set t = 'xy' * 4000000 %}{% for i in range(99999) %}{% set u = t.upper() %}{% endfor %}"
+    slow = "{% set t = 'xy' * 1000000 %}{% for i in range(99999) %}{% set u = t.count('yy') %}{% endfor %}"
     with pytest.raises(TemplateUnbounded, match=r"want at most 0\.05 s, it takes more"):
         sandbox.bounded(sandbox.from_string(slow))
