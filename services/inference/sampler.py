@@ -101,7 +101,7 @@ class Sampler:
     @property
     def outstanding_tokens(self) -> int:
         """Their tokens, and the most that may be sampled after them."""
-        return sum(len(one.item.prompt_ids) // 4 + one.sampling.max_tokens for one in self._open.values())
+        return sum(len(one.prompt.prompt_ids) // 4 + one.sampling.max_tokens for one in self._open.values())
 
     def serve(self, engine: Engine, version: int) -> None:
         """From now on sample with `engine`, which serves `version`."""

@@ -59,7 +59,7 @@ class Routes:
     def choose(self, ask: Ask, serving: Sequence[str]) -> str:
         """One of the serving replicas, at least one: the episode's last one unless another one has far less to do."""
         home = self._episodes.get(ask.episode_id) or self._groups.get(ask.group_id)
-        if home not in serving:
+        if home is None or home not in serving:
             home = min(ranked(ask.group_id, serving)[:CHOICES], key=self.load)
             _keep(self._groups, ask.group_id, home)
         idlest = min(serving, key=self.load)

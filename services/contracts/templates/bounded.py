@@ -40,7 +40,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         super().__init__(**options, finalize=_writable)
         self._turns, self._made, self._until_cpu_s = 0, 0, float("inf")
         self.filters = {name: self.guarded(one) for name, one in self.filters.items()}
@@ -70,7 +70,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         _limit(_written(parts))
         return str(self.checked("".join(map(str, parts))))
 
-    def checked(self, value: Any) -> Any:
+    def checked(self, value: object) -> object:
         """What a template has made; it counts, whether it is kept or not."""
         size = value.bit_length() if isinstance(value, int) else _size(value)
         _limit(size)
@@ -147,7 +147,7 @@ def _limit(size: int) -> None:
         raise TemplateUnbounded(f"want at most {MOST_CHARACTERS:,} characters, it makes more")
 
 
-def _writable(value: Any) -> Any:
+def _writable(value: object) -> object:
     """A value that is to be written."""
     _limit(_written(value))
     return value
@@ -166,7 +166,7 @@ def _written(value: object, known: dict[int, int] | None = None) -> int:
     return known[id(value)]
 
 
-def _check_growth(subject: object, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _check_growth(subject: object, function: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
     """Of what makes a text from `subject`: widths, counts, formats and replacements that let it grow beyond bounds."""
     given = [*args, *kwargs.values()]
     _limit(max(map(_written, (subject, *given)), default=0))
@@ -184,7 +184,7 @@ def _check_growth(subject: object, function: str, args: tuple[Any, ...], kwargs:
         _limit(sum(map(_written, elements)) + separator * len(elements))
 
 
-def _text_growth(text: str, kind: str, given: list[Any], width: int) -> int:
+def _text_growth(text: str, kind: str, given: list[object], width: int) -> int:
     """Characters, at most, of what a filter or a method makes of a text, where a number or another text decides it."""
     if kind in ("format", "format_map"):
         if _LARGE_WIDTH.search(text):
