@@ -25,6 +25,13 @@ class _Message(msgspec.Struct):
     body: str
 
 
+def types_of_keys(queue: str) -> dict[str, str]:
+    """Every key that kombu uses for a queue -> its type in Redis."""
+    bindings = f"_kombu.binding.{queue}"
+    held = {UNACKED: "hash", UNACKED_INDEX: "zset", "unacked_mutex": "string", bindings: "set"}
+    return {**dict.fromkeys(waiting_lists(queue), "list"), **held}
+
+
 def waiting_lists(queue: str) -> list[str]:
     """Names of the lists in which the queue's messages wait, highest priority first."""
     return [queue, *(f"{queue}{_PRIORITY_SEPARATOR}{step}" for step in _PRIORITY_STEPS)]

@@ -216,8 +216,8 @@ def connect(
     if address.kind == "cluster":
         del options["retry_on_error"]  # a cluster's client follows the slots by itself
         options |= {"startup_nodes": [ClusterNode(*node) for node in address.hosts], **_tls(address)}
-        away_s = CLUSTER_PATIENCE_S if retries else 0.0
-        found = _PatientCluster(max_connections, options, waits=waits_for_writes, patience_s=away_s)
+        looks_s = CLUSTER_PATIENCE_S if retries else 0.0
+        found = _PatientCluster(max_connections, options, waits=waits_for_writes, patience_s=looks_s)
         return cast(Redis, found)  # it has the commands of Redis
     if address.tls:
         options |= {"connection_class": SSLConnection, **address.secured}
@@ -239,8 +239,9 @@ def connect_blocking(url: str, *, timeout_s: float) -> SyncRedis:
         return cast(SyncRedis, watch.master_for(address.master, connection_pool_class=_WatchedSyncPool))
     host, port = address.hosts[0]
     if address.kind == "cluster":
-        node: Any = SyncClusterNode  # it has no types
-        return cast(SyncRedis, SyncCluster(startup_nodes=[node(*one) for one in address.hosts], **options))
+        node_of: Any = SyncClusterNode  # it has no types
+        nodes = [node_of(*node) for node in address.hosts]
+        return cast(SyncRedis, SyncCluster(startup_nodes=nodes, **options))
     return SyncRedis(host=host, port=port, db=address.database, **options)
 
 

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import structlog
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.contracts.ids import Purpose
 from services.contracts.messages import Episode, OpenedGroup
@@ -137,7 +139,8 @@ class Player:
             )
             known = decisive if isinstance(decisive, AttemptFailed) else AttemptFailed()
             ATTEMPTS.labels(known.reason.value).inc()
-            await self._ledger.fail(group.group_id, attempt.number, cause, reason=known.reason, lost=known.lost)
+            lost = known.lost or isinstance(decisive, RedisConnectionError | RedisTimeoutError)
+            await self._ledger.fail(group.group_id, attempt.number, cause, reason=known.reason, lost=lost)
 
     async def _play_episodes(self, group: OpenedGroup, attempt: Attempt) -> None:
         opened = await self._environments.open(self._opening(group, attempt))

@@ -18,7 +18,9 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state
 from redis.exceptions import RedisError
 
-from services.kit.kombu_layout import body_arguments
+from services.contracts.keys import TRAINER_QUEUE
+from services.kit.dead_letters import set_key_aside
+from services.kit.kombu_layout import body_arguments, types_of_keys
 from services.kit.lifecycle import HEARTBEAT_S, announce, instance_name
 from services.kit.pulse import Work
 from services.kit.redis import connect
@@ -57,6 +59,7 @@ def run_worker(app: Celery, settings: Settings) -> int:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR2)
 
+    asyncio.run(_set_misplaced_keys_aside(settings))
     worker.start()
     ending.stop.set()
     for _, beating in started:
@@ -110,6 +113,15 @@ async def _beat(settings: Settings, name: str, ending: Ending, pool: PatientPool
                     pass
                 excused += ending.draining.is_set()  # the loop waits for the child
                 await asyncio.to_thread(ending.stop.wait, HEARTBEAT_S)
+
+
+async def _set_misplaced_keys_aside(settings: Settings) -> None:
+    """A value of another type under a key of the queue ends the worker that meets it, and would end its successor. The
+    API queues again what is lost with it."""
+    with suppress(RedisError):  # it is away: the worker waits for it
+        async with connect(settings.broker, timeout_s=5, retries=0, waits_for_writes=False) as broker:
+            for key, wanted in types_of_keys(TRAINER_QUEUE).items():
+                await set_key_aside(broker, key, wanted)
 
 
 async def _warn(warnings: Warnings, name: str, trouble: str) -> None:

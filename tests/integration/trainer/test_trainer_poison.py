@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from pathlib import Path
 
 from redis.asyncio import Redis
 from trainer_platform import (
     NO_CURSOR,
-    children,
     events,
     players_present,
     register,
@@ -26,6 +23,7 @@ from trainer_platform import (
 from services.contracts import keys
 from services.contracts.messages import OpenedGroup
 from services.kit.dead_letters import dead_letters
+from services.kit.kombu_layout import types_of_keys
 from services.ledger import Ledger
 from services.trainer.events import Events
 from services.trainer.job.summary import close_ledger
@@ -90,43 +88,6 @@ NO_MESSAGES = [
 ]
 
 
-async def test_strangers_among_a_jobs_counters_groups_and_manifests_cost_nothing(
-    redis: Redis, redis_url: str, tmp_path: Path
-) -> None:
-    """They are there when a checkpoint is sealed, when another child takes the job up, and at its end."""
-    with trainer_process(redis_url, tmp_path) as trainer:
-        async with surroundings(redis, redis_url, "job") as rollout:
-            rollout.held_from = 3
-            await submit(redis, redis_url, "job", small_spec(**NO_BASELINES))
-            await until_event(redis, "job", "metrics", batch=0)
-            await strangers_come(redis)
-            (child,) = children(trainer)
-            os.kill(child, signal.SIGKILL)
-            rollout.held_from = 9
-            await until_event(redis, "job", "metrics", batch=2)
-            assert (await Ledger(redis, "job").balance()).holds
-            await strangers_come(redis)
-            rollout.held_from = NO_CURSOR
-            assert await until_state(redis, "job", "SUCCEEDED", "FAILED") == "SUCCEEDED"
-    balance = await Ledger(redis, "job").balance()
-    assert (balance.live, balance.holds, balance.consumed) == (0, True, balance.opened)
-
-
-async def strangers_come(redis: Redis) -> None:
-    await redis.hset(keys.ledger("job"), mapping={b"q": b"x", b"\xff": b"\xff", b"": b"1.5"})
-    await redis.sadd(keys.live("job"), b"\xff\xfe", "nobody", "")
-    garbage = {
-        b"\xff": b"x",
-        b"999": b"x",
-        b"998": b"\xff",
-        b"997": b"[]",
-        b"9" * 5_000: b"x",
-        b"-7": b"x",
-        b"--1": b"x",
-    }
-    await redis.hset(keys.manifests("job"), mapping=garbage)
-
-
 async def test_what_is_no_message_in_the_queue_is_set_aside_and_ends_no_worker(
     redis: Redis, redis_url: str, tmp_path: Path
 ) -> None:
@@ -139,6 +100,20 @@ async def test_what_is_no_message_in_the_queue_is_set_aside_and_ends_no_worker(
     letters = await redis.xrange(dead_letters(keys.TRAINER_QUEUE))
     assert sorted(fields[b"p"] for _, fields in letters) == sorted(NO_MESSAGES)
     assert all(b"want a message of Celery" in fields[b"cause"] for _, fields in letters)
+
+
+async def test_values_of_another_type_under_the_queues_keys_keep_no_worker_from_starting(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    wanted = types_of_keys(keys.TRAINER_QUEUE)
+    for key, kind in wanted.items():
+        await (redis.hset(key, "x", "y") if kind == "string" else redis.set(key, b"\xff"))
+    with trainer_process(redis_url, tmp_path):
+        async with surroundings(redis, redis_url, "job"):
+            await submit(redis, redis_url, "job", small_spec(**NO_BASELINES, training={"total_batches": 1}))
+            assert await until_state(redis, "job", "SUCCEEDED", "FAILED") == "SUCCEEDED"
+    for key, kind in wanted.items():
+        assert await redis.type(key) in (kind.encode(), b"none")
 
 
 async def test_a_job_whose_ledger_is_spoiled_ends_and_the_next_one_trains(

@@ -6,6 +6,8 @@ from itertools import permutations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.contracts.arrays import pack_float32, pack_int32
 from services.contracts.sampling import SampledTokens
@@ -68,7 +70,15 @@ async def test_an_inference_fault_on_every_attempt_drops_the_group_with_its_caus
     assert faulty.cause == "asked 4 times"
 
 
-@pytest.mark.parametrize("lost", [EnvironmentFault("infra", "gone", lost=True), InferenceFault("gone", lost=True)])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        EnvironmentFault("infra", "gone", lost=True),
+        InferenceFault("gone", lost=True),
+        RedisConnectionError("Error 111 connecting"),
+        RedisTimeoutError("no answer"),
+    ],
+)
 async def test_what_the_machinery_loses_is_played_again_however_few_attempts_there_are(faulty, lost):
     faulty.ledger.max_attempts = 1
     faulty.inference.fault = lambda ask: lost
