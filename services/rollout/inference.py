@@ -56,7 +56,12 @@ REPLIES_KEPT_S = 3_600
 
 
 class _NoAnswer(Exception):
-    """The replica asked cannot be counted on any more; another one may."""
+    """No answer of this replica will come; another one may give it."""
+
+    def __init__(self, cause: str, *, died: bool) -> None:
+        super().__init__(cause)
+        self.died = died
+        """The replica ended while it had the prompt, so the prompt may be the cause."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +102,15 @@ class RedisInference:
         """The continuation, from whichever replica gives it. Raises InferenceFault."""
         patience = Patience(self._limits.replica_wait_s, FIRST_PAUSE_S)
         tried: list[str] = []
-        unanswered, refused = 0, False
+        deaths, hindered = 0, False
         while True:
             replica = await self._replica_for(ask, tried)
             tried.append(replica)
             try:
                 generated = await self._ask(ask, replica)
             except _NoAnswer as error:
-                unanswered += 1
-                cause = str(error)
+                cause, blameless = str(error), not error.died
+                deaths += error.died
                 await self._warnings.count(ask.job_id, f"a prompt is retried: {cause}")
             else:
                 if not generated.error:
@@ -113,12 +118,13 @@ class RedisInference:
                 cause = f"{replica}: {generated.error}"
                 if not generated.retryable:
                     raise InferenceFault(cause)
-                if not refused:
-                    refused = True
-                    patience.begin()
-            if unanswered >= self._limits.generate_attempts or (refused and patience.is_over()):
+                blameless = True
+            if blameless and not hindered:
+                hindered = True
+                patience.begin()
+            if deaths >= self._limits.generate_attempts or (hindered and patience.is_over()):
                 without = f"a prompt was sent {len(tried)} times without an answer, the last time: {cause}"
-                raise InferenceFault(without, lost=unanswered < self._limits.generate_attempts)
+                raise InferenceFault(without, lost=deaths < self._limits.generate_attempts)
             await patience.pause()
 
     async def follow_replies(self) -> None:
@@ -154,7 +160,7 @@ class RedisInference:
                 0 if (pending.route.replica, pending.entry_id) in owed else pending.looks_without + 1
             )
             if pending.looks_without >= LOOKS_FOR_PROOF:
-                _fail(pending, f"{pending.route.replica}: the request is gone and no answer came")
+                _fail(pending, f"{pending.route.replica}: the request is gone and no answer came", died=False)
 
     async def drain(self) -> None:
         """Send what is collected, then delete the stream of replies."""
@@ -211,7 +217,7 @@ class RedisInference:
         except (RedisError, OSError) as error:
             log.error("a request could not be sent", replica=route.replica, error=repr(error))
             for one in asked:
-                _fail(one, f"{route.replica}: the request could not be sent: {error!r}")
+                _fail(one, f"{route.replica}: the request could not be sent: {error!r}", died=False)
         else:
             for one in asked:
                 one.entry_id = sent
@@ -238,7 +244,7 @@ class RedisInference:
         for pending in self._pending.values():
             replica = pending.route.replica
             if replica in gone or not self._replicas.answers(replica, pending.route.job_id):
-                _fail(pending, f"{replica}: gone before it answered")
+                _fail(pending, f"{replica}: gone before it answered", died=True)
 
 
 @asynccontextmanager
@@ -262,9 +268,9 @@ async def _redis_may_be_away() -> AsyncIterator[None]:
         await asyncio.sleep(RETRY_EVERY_S)
 
 
-def _fail(pending: _Pending, cause: str) -> None:
+def _fail(pending: _Pending, cause: str, *, died: bool) -> None:
     if not pending.answer.done():
-        pending.answer.set_exception(_NoAnswer(cause))
+        pending.answer.set_exception(_NoAnswer(cause, died=died))
 
 
 def _refuse(pending: _Pending, cause: str) -> None:

@@ -152,6 +152,21 @@ async def test_a_request_that_was_lost_is_sent_again(redis, replicas):
     assert replica.items == 2
 
 
+async def test_requests_that_are_lost_again_and_again_blame_no_prompt(redis, replicas):
+    """As while Redis is restored: the attempt is lost, and is played again without counting."""
+    replica = await replicas(silent=True)
+    limits = InferenceLimits(generate_attempts=2, replica_wait_s=3, replica_poll_s=0.02, lost_poll_s=0.02)
+    async with connected_inference(redis, "w", limits) as inference:
+        waiting = asyncio.create_task(inference.generate(ask()))
+        while not waiting.done():
+            await redis.xtrim(keys.requests_stream("r1"), maxlen=0, approximate=False)
+            await asyncio.sleep(0.02)
+        with pytest.raises(InferenceFault, match=r"the request is gone and no answer came") as fault:
+            await waiting
+    assert fault.value.lost
+    assert replica.items > limits.generate_attempts
+
+
 async def test_a_refusal_that_may_be_repeated_is_repeated_and_then_given_up(redis, replicas):
     replica = await replicas(refusal="the engine starts")
     limits = InferenceLimits(replica_wait_s=0.5, replica_poll_s=0.02)
@@ -182,8 +197,9 @@ async def test_a_prompt_on_which_replicas_die_is_given_up_after_so_many(redis, r
             await replica.stop_beating()
         with pytest.raises(
             InferenceFault, match=r"sent 2 times without an answer, the last time: r\d: gone before it answered"
-        ):
+        ) as fault:
             await waiting
+    assert not fault.value.lost
 
 
 async def answered_by_hand(redis, generated: Generated) -> None:
