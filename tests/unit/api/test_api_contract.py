@@ -158,7 +158,7 @@ def test_every_parameter_and_tag_says_what_it_is(document: dict[str, object]) ->
 
 def test_every_field_of_a_problem_and_a_job_says_what_it_is(document: dict[str, object]) -> None:
     schemas = document["components"]["schemas"]  # type: ignore[index]
-    assert schemas["JobView"]["properties"]["wish"]["description"].startswith("What the user wants")
+    assert schemas["JobView"]["properties"]["wish"]["description"].startswith("The user's wish")
     assert {"type", "title", "status", "detail", "errors"} <= schemas["ProblemDetails"]["properties"].keys()
 
 

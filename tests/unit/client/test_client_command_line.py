@@ -220,7 +220,7 @@ def test_the_keys_help_says_all_and_breaks_no_word(gigpo: Gigpo, monkeypatch: py
         "grpo | rloo | reinforce_plus_plus | gigpo | hgpo | graphgpo | gagpo | g2po"
         if width == 80
         else "--advantage_estimator grpo|rloo|reinforce_plus_plus|gigpo|hgpo|graphgpo|gagpo|g2po",
-        "(the default job has 0.0015, a file without it 1e-06)",
+        "(the default job has 0.002, a file without it 1e-06)",
         "(the default job has gigpo, a file without it grpo)",
         "leaves the job running",
     ):

@@ -139,13 +139,13 @@ def test_a_conversation_lies_in_one_minibatch(tmp_path: Path) -> None:
     rows, _ = rows_and_their_twins(seed=5)
     learner = Learner(job_spec(minibatches=3), scratch_folder(tmp_path / "base"))
     seen: list[set[int]] = []
-    step = learner._step
+    gradient = learner._gradient
 
     def watched(columns: Columns, loss: LossConfig) -> dict[str, float]:
         seen.append({id(turn.ids) for turn in columns.rows.turns})
-        return step(columns, loss)
+        return gradient(columns, loss)
 
-    learner._step = watched  # type: ignore[method-assign]
+    learner._gradient = watched  # type: ignore[method-assign]
     learner.train_batch(rows, 0)
     assert len(seen) == 3
     assert sum(map(len, seen)) == len(set.union(*seen))
