@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from trainer_platform import players_present, register
 
+from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.messages import OpenedGroup
 from services.ledger import GroupState, Ledger
@@ -39,6 +40,10 @@ class WatchedLedger(Ledger):
     async def open(self, epoch: int, group: OpenedGroup, max_attempts: int) -> GroupState:
         self.groups[group.group_id] = group
         return await super().open(epoch, group, max_attempts)
+
+    async def plant(self, batch: int, manifest: str) -> None:
+        """Have a stranger write it."""
+        await self._redis.hset(keys.manifests(JOB), str(batch), manifest)
 
 
 class PlayedArrivals(Arrivals):

@@ -80,7 +80,8 @@ async def test_a_batch_is_assigned_with_the_kl_of_its_rewards_and_trained_again_
 @pytest.mark.parametrize("garbage", ["x", "[]", "{}", "7", '{"batch": 1, "groups": []}', '{"batch": 9, "groups": [7]}'])
 async def test_what_is_no_manifest_is_told_and_taken_away(loop: Loop, garbage: str):
     batch = await next_batch(loop.session)
-    loop.ledger.stored |= {1: garbage, 9: garbage}
+    for number in (1, 9):
+        await loop.ledger.plant(number, garbage)
     assert await manifests_to_replay(loop.session) == {0: batch.manifest()}
     assert await loop.ledger.manifests() == {0: batch.manifest()}
 
@@ -124,7 +125,7 @@ async def test_a_batch_by_arrival_waits_for_no_slow_group_and_trains_it_later(lo
     first = await next_batch(loop.session)
     assert ([group.scored.cursor for group in first.groups], first.passed_over) == ([1, 2], 1)
     assert loop.session.queue.cursors == [0, 3, 4], "of two batches of two, and one group more"
-    again = await load_manifest(loop.session, 0, loop.ledger.stored[0])
+    again = await load_manifest(loop.session, 0, (await loop.ledger.manifests())[0])
     assert (again.manifest(), again.passed_over) == (first.manifest(), 1)
     loop.at_version(1)
     loop.script.train(0, Answer(version=0))

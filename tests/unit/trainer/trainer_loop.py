@@ -152,6 +152,10 @@ class FakeLedger:
     async def manifests(self) -> dict[int, str]:
         return dict(self.stored)
 
+    async def plant(self, batch: int, manifest: str) -> None:
+        """Have a stranger write it."""
+        self.stored[batch] = manifest
+
     async def seal(self, epoch: int, trained: Sequence[str]) -> Books:
         self._fence(epoch)
         return Books(JOB, {"seal": 1}, await self.live(), list(trained))
