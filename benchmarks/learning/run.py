@@ -227,7 +227,9 @@ class Run:
             rows = [row for group in batch.groups for row in rows_of(group.episodes, group.scored)]
             measured = self.learner.train_batch(rows, number)
         timing = Timing(waited - started, time.monotonic() - waited, 0.0)
-        record = batch_record(batch, measured, timing, spec.rewards.reward_funcs)
+        episodes = number * spec.rollout.groups_per_batch * spec.rollout.num_generations
+        usual_length = self.position.env_steps / episodes if episodes else None
+        record = batch_record(batch, measured, timing, spec.rewards.reward_funcs, usual_length)
         append_record(self.folder / "metrics.jsonl", record)
         self.position.batch += 1
         self.position.env_steps += int(record["env_steps"])

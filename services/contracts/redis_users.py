@@ -11,8 +11,9 @@ from services.contracts.keys import ACTIVE_JOBS, ALARMS, QUEUE_PLACES, REPLICAS,
 
 _SHARED = ("{j*}:*", ACTIVE_JOBS, f"{{{ACTIVE_JOBS}}}:*", "services:alive:*")
 _INFERENCE = ("{inference:*}:*", "{rollout:*}:*", REPLICAS, f"{{{REPLICAS}}}:*")
-_QUEUE = (f"{TRAINER_QUEUE}*", "unacked*", "_kombu.*")
-"""Keys of Celery."""
+_CELERY = (f"{TRAINER_QUEUE}*", "unacked*", "_kombu.*")
+_QUEUE = (*_CELERY, *(f"{{{pattern}}}:*" for pattern in _CELERY))
+"""Keys of Celery, and where those of another type are set aside."""
 KEYS = {
     "advantage": _SHARED,
     "rollout": (*_SHARED, *_INFERENCE),
