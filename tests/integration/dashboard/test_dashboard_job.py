@@ -172,9 +172,14 @@ def test_results_show_evaluations_and_hand_out_checkpoints(
         (final / name).write_text("{}")
     api.say(job, "evaluation", label="after", version=4, episodes=64, success=0.75, standard_error=0.054,
             return_mean=0.7, length_mean=7.5, invalid_share=0.01, split="test")  # fmt: skip
-    row = page.get_by_role("row", name=re.compile("after training.*75.0 % ± 5.4 %"))
+    near = {"episodes": 32, "success": 0.5, "standard_error": 0.088, "return_mean": 0.5, "length_mean": 7.0,
+            "invalid_share": 0.02, "panel": "36df269ffb1f8e96"}  # fmt: skip
+    api.say(job, "evaluation", label="during", version=5, episodes=64, success=0.8, standard_error=0.05,
+            return_mean=0.7, length_mean=7.5, invalid_share=0.01, split="test", members={"near": near})  # fmt: skip
+    row = page.get_by_role("row", name=re.compile("near.*50.0 % ± 8.8 %.*36df269ffb1f8e96"))
     while row.count() == 0:  # the event is on its way into SQL; pytest's timeout is the deadline
         page.reload()
+    expect(page.get_by_role("row", name=re.compile("after training.*75.0 % ± 5.4 %.*–"))).to_have_count(1)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download final").click()
     assert download.value.suggested_filename == "results-final.tar"
