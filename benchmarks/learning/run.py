@@ -30,7 +30,7 @@ from services.rollout.playbook import make_playbook
 from services.rollout.player import Player
 from services.rollout.tokens import load_tokens
 from services.trainer.batch.batches import Batch, training_group
-from services.trainer.batch.metrics import Timing, append_record, batch_record
+from services.trainer.batch.metrics import Timing, append_record, batch_record, usual_length
 from services.trainer.batch.second_stage import scored_together
 from services.trainer.groups.payloads import Payload, payload_of
 from services.trainer.job.restore import build_base
@@ -227,9 +227,8 @@ class Run:
             rows = [row for group in batch.groups for row in rows_of(group.episodes, group.scored)]
             measured = self.learner.train_batch(rows, number)
         timing = Timing(waited - started, time.monotonic() - waited, 0.0)
-        episodes = number * spec.rollout.groups_per_batch * spec.rollout.num_generations
-        usual_length = self.position.env_steps / episodes if episodes else None
-        record = batch_record(batch, measured, timing, spec.rewards.reward_funcs, usual_length)
+        usual = usual_length(spec.rollout, number, self.position.env_steps)
+        record = batch_record(batch, measured, timing, spec.rewards.reward_funcs, usual)
         append_record(self.folder / "metrics.jsonl", record)
         self.position.batch += 1
         self.position.env_steps += int(record["env_steps"])

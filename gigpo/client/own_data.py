@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -32,10 +32,7 @@ def with_found_files(document: Mapping[str, JsonValue], folder: Path) -> JsonObj
     if isinstance(environment, dict):
         section = _with_found_kwargs(environment, "environment", folder)
         if isinstance(members := section.get("mixture"), list):
-            section["mixture"] = [
-                _with_found_kwargs(one, f"environment.mixture.{at}", folder) if isinstance(one, dict) else one
-                for at, one in enumerate(members)
-            ]
+            section["mixture"] = _each(members, "environment.mixture", folder, _with_found_kwargs)
         changed["environment"] = section
     return changed
 
@@ -46,21 +43,22 @@ def _with_found_kwargs(section: Mapping[str, JsonValue], field: str, folder: Pat
     if isinstance(kwargs := section.get("environment_kwargs"), dict):
         changed["environment_kwargs"] = _with_found_sets(kwargs, f"{field}.environment_kwargs", folder)
     if isinstance(rows := section.get("environment_rows"), list):
-        changed["environment_rows"] = [
-            _with_found_sets(row, f"{field}.environment_rows.{at}", folder) if isinstance(row, dict) else row
-            for at, row in enumerate(rows)
-        ]
+        changed["environment_rows"] = _each(rows, f"{field}.environment_rows", folder, _with_found_sets)
     return changed
 
 
 def _with_found_sets(kwargs: Mapping[str, JsonValue], field: str, folder: Path) -> JsonObject:
     told = _with_found(kwargs, field, folder)
     if isinstance(sets := told.get("sets"), list):
-        told["sets"] = [
-            _with_found(one, f"{field}.sets.{at}", folder) if isinstance(one, dict) else one
-            for at, one in enumerate(sets)
-        ]
+        told["sets"] = _each(sets, f"{field}.sets", folder, _with_found)
     return told
+
+
+def _each(
+    entries: Sequence[JsonValue], field: str, folder: Path, find: Callable[[JsonObject, str, Path], JsonObject]
+) -> list[JsonValue]:
+    """The entries as `find` makes them; what is no object stays, and is refused later."""
+    return [find(one, f"{field}.{at}", folder) if isinstance(one, dict) else one for at, one in enumerate(entries)]
 
 
 def _with_found(kwargs: Mapping[str, JsonValue], field: str, folder: Path) -> JsonObject:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import Field, model_validator
@@ -70,6 +71,21 @@ class Decoder:
     tied: bool = True
     """Head and embeddings are one tensor."""
 
+    @classmethod
+    def of(cls, parameters: int, size: Callable[[str], int], *, tied: bool) -> Decoder:
+        """The decoder whose config.json gives these sizes, by the name of each; 0 where it does not say one."""
+        heads = size("num_attention_heads")
+        width = size("head_dim") or size("hidden_size") // max(heads, 1)
+        return cls(
+            parameters,
+            size("hidden_size"),
+            size("intermediate_size"),
+            size("num_hidden_layers"),
+            size("vocab_size"),
+            width * (size("num_key_value_heads") or heads),
+            tied,
+        )
+
     def adapter_parameters(self, rank: int) -> int:
         """Of adapters on every linear layer of a decoder with a gated MLP: at most so many."""
         inner = self.inner or 4 * self.hidden  # what a config that does not say it means
@@ -115,7 +131,7 @@ class LearnerMemory:
 def learner_memory(
     spec: JobSpec, model: Decoder, ranks: RankCount = ONE_RANK, load: Load | None = None
 ) -> LearnerMemory:
-    """What one rank of the job's learner needs.
+    """Estimate the memory of one rank of the job's learner.
 
     Args:
         load: of a micro-batch; None: the largest that the spec allows.
@@ -142,7 +158,7 @@ def weight_bytes(spec: JobSpec) -> int:
 
 
 def _states(spec: JobSpec, model: Decoder) -> int:
-    """What is trained is float32 with a gradient and two moments; so is a reference. Adapters stand beside frozen
+    """Trained weights are float32 with a gradient and two moments; a reference is float32. Adapters stand beside frozen
     weights in the job's torch_dtype, which are the reference too."""
     if rank := spec.model.adapter_rank:
         return model.parameters * weight_bytes(spec) + 4 * _FLOAT * model.adapter_parameters(rank)

@@ -30,6 +30,11 @@ class Prompt(msgspec.Struct, frozen=True):
     Probabilities are then among the tokens that go on one of them."""
 
 
+def most_tokens(prompt: Prompt, sampling: Sampling) -> int:
+    """Load of a prompt: its own tokens, and the most that may be sampled after it."""
+    return len(prompt.prompt_ids) // 4 + sampling.max_tokens
+
+
 class SampledTokens(msgspec.Struct, frozen=True):
     """A response exactly as it was sampled: arrays of one length R >= 1.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from services.contracts.messages import Generated, GenerateItem, GenerateRequest
-from services.contracts.sampling import Prompt, Sampling
+from services.contracts.sampling import Prompt, Sampling, most_tokens
 from services.inference.engine import Engine, EngineFailed, Outcome, Refusal
 from services.kit.tracing import Span, begun
 
@@ -101,7 +101,7 @@ class Sampler:
     @property
     def outstanding_tokens(self) -> int:
         """Their tokens, and the most that may be sampled after them."""
-        return sum(len(one.prompt.prompt_ids) // 4 + one.sampling.max_tokens for one in self._open.values())
+        return sum(most_tokens(one.prompt, one.sampling) for one in self._open.values())
 
     def serve(self, engine: Engine, version: int) -> None:
         """From now on sample with `engine`, which serves `version`."""

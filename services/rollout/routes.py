@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
+from services.contracts.sampling import most_tokens
 from services.rollout.ports import Ask
 
 CHOICES = 2
@@ -21,8 +22,8 @@ REMEMBERED = 65_536
 
 
 def tokens_of(ask: Ask) -> int:
-    """Load of a prompt: its own tokens, and the most that may be sampled after it."""
-    return len(ask.item.prompt_ids) // 4 + ask.sampling.max_tokens
+    """Load of the prompt; see `most_tokens`."""
+    return most_tokens(ask.item, ask.sampling)
 
 
 def ranked(group_id: str, replicas: Sequence[str]) -> list[str]:

@@ -196,15 +196,4 @@ def decoder(parameters: int, config: Mapping[str, object]) -> Decoder:
         found = size(config, name)
         return 0 if found is None else found[1]
 
-    hidden, heads = said("hidden_size"), said("num_attention_heads")
-    head = text_config(config).get("head_dim")
-    width = head if isinstance(head, int) else hidden // max(heads, 1)
-    return Decoder(
-        parameters,
-        hidden,
-        said("intermediate_size"),
-        said("num_hidden_layers"),
-        said("vocab_size"),
-        width * (said("num_key_value_heads") or heads),
-        text_config(config).get("tie_word_embeddings") is not False,
-    )
+    return Decoder.of(parameters, said, tied=text_config(config).get("tie_word_embeddings") is not False)

@@ -18,6 +18,7 @@ _COUNTS = {
     "num_hidden_layers": ("num_hidden_layers", "n_layer", "n_layers"),
     "num_attention_heads": ("num_attention_heads", "n_head", "n_heads"),
     "num_key_value_heads": ("num_key_value_heads",),
+    "head_dim": ("head_dim",),
 }
 """A size -> the names that configs have for it."""
 _ROTATIONS = frozenset({"default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional", "su", "mrope"})
@@ -109,7 +110,7 @@ def _head_problems(config: Mapping[str, object]) -> Iterator[str]:
 
 def _size_problems(config: Mapping[str, object]) -> Iterator[str]:
     text = text_config(config)
-    names = [*(key for keys in _COUNTS.values() for key in keys), *_POSITIONS, "head_dim"]
+    names = [*(key for keys in _COUNTS.values() for key in keys), *_POSITIONS]
     wrong = [key for key in names if not _may_be_count(text.get(key))]
     for key in wrong:
         yield f"{key}: want a whole number > 0, got {shown(text[key])}"
@@ -121,7 +122,7 @@ def _size_problems(config: Mapping[str, object]) -> Iterator[str]:
 
 
 def _value_problems(config: Mapping[str, object]) -> Iterator[str]:
-    """What transformers fails on, or takes for something else, when it makes the model."""
+    """Values on which transformers fails, or which it misreads, when it makes the model."""
     if not isinstance(config.get("text_config", {}), dict | None):
         yield f"text_config: want a section of keys, got {shown(config['text_config'])}"
     text, vocabulary = text_config(config), size(config, "vocab_size")

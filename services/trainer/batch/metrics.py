@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.contracts.job import Rollout
 from services.contracts.json_records import RECORD
 from services.contracts.messages import STEP_GROUP_BINS
 from services.contracts.metrics import MEMBER, REWARD
@@ -36,14 +37,14 @@ def batch_record(
     learner: Mapping[str, float],
     timing: Timing,
     reward_funcs: Sequence[str] = (),
-    usual_length: float | None = None,
+    usual: float | None = None,
     member_of: Callable[[int], str] = lambda cursor: "",
 ) -> dict[str, float]:
     """Everything people look at, for one batch; its fields are those of `services.contracts.metrics`.
 
     Args:
         learner: what the learner reports; all of it goes into the record.
-        usual_length: mean steps of an episode in all batches before; None: there was none.
+        usual: `usual_length` of all batches before.
         member_of: the member of the job's mixture that the training group at a cursor is of; "": it has none.
     """
     sums = _sums([group.scored.diagnostics for group in batch.groups])
@@ -74,7 +75,7 @@ def batch_record(
         **({} if batch.kl is None else {"kl": sum(map(sum, batch.kl)) / max(tokens, 1)}),
         "staleness_mean": sum(ages) / len(ages),
         "staleness_max": max(ages),
-        **({"length_ratio": sums["steps"] / episodes / usual_length} if usual_length else {}),
+        **({"length_ratio": sums["steps"] / episodes / usual} if usual else {}),
         "passed_over_groups": batch.passed_over,
         "tokens": tokens,
         "tokens_per_s": tokens / wall_s if wall_s > 0 else 0.0,
@@ -84,6 +85,12 @@ def batch_record(
         **_waits(batch, timing.wait_s),
         **_serving(timing.served, batch.number + 1),
     }
+
+
+def usual_length(rollout: Rollout, batches: int, env_steps: int) -> float | None:
+    """Mean steps of an episode in so many batches; None: there was none."""
+    episodes = batches * rollout.groups_per_batch * rollout.num_generations
+    return env_steps / episodes if episodes else None
 
 
 def _overflows(batch: Batch) -> int:

@@ -11,7 +11,7 @@ from services.contracts.ids import Purpose
 from services.contracts.policy import PolicyAck
 from services.kit.tracing import doing
 from services.trainer.batch.batches import Batch, is_manifest, load_manifest, next_batch, staleness
-from services.trainer.batch.metrics import Timing, append_record, batch_record
+from services.trainer.batch.metrics import Timing, append_record, batch_record, usual_length
 from services.trainer.batch.mismatch import warn_of_mismatch
 from services.trainer.errors import CancelRequested, DrainRequested, JobFailed, NoReplicaFree, PauseRequested
 from services.trainer.groups.settlement import training_manifests
@@ -70,7 +70,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
 
 async def _train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     started = time.monotonic()
-    usual_length = _usual_length(session)
+    usual = usual_length(session.spec.rollout, session.progress.batch, session.progress.totals.env_steps)
     with doing("train"):
         learner = _learn(session, batch)
     train_s = time.monotonic() - started + batch.scoring_s
@@ -89,7 +89,7 @@ async def _train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     timing = Timing(wait_s, train_s, publish_s, served)
     spec = session.spec
     member_of = partial(spec.member_at, Purpose.TRAINING)
-    figures = batch_record(batch, learner, timing, spec.rewards.reward_funcs, usual_length, member_of)
+    figures = batch_record(batch, learner, timing, spec.rewards.reward_funcs, usual, member_of)
     record = {"at_unix_s": time.time(), **figures}
     payload = packed([group.encoded for group in batch.groups])
     await written(
@@ -105,13 +105,6 @@ async def _train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     await session.tracking.batch(record)
     if interrupt is not None:
         raise interrupt
-
-
-def _usual_length(session: Session) -> float | None:
-    """Mean steps of a trained episode so far; None: none was trained."""
-    rollout, progress = session.spec.rollout, session.progress
-    episodes = progress.batch * rollout.groups_per_batch * rollout.num_generations
-    return progress.totals.env_steps / episodes if episodes else None
 
 
 def _learn(session: Session, batch: Batch) -> dict[str, float]:

@@ -24,7 +24,7 @@ class TrainingQueue:
         self._spec, self.next_cursor, self.lost = spec, next_cursor, lost
         self._waiting: dict[int, str] = {}
         self._scored: dict[str, None] = {}
-        """In order of arrival."""
+        """Of the groups under way, in order of arrival."""
 
     @property
     def cursors(self) -> list[int]:
@@ -83,8 +83,7 @@ class TrainingQueue:
         size, names = self._spec.rollout.groups_per_batch, list(self._waiting.values())
         if self._spec.rollout.batch_order == "cursor":
             return names[:size]
-        arrived = [name for name in self._scored if name in set(names)]
-        chosen = set([*arrived, *(name for name in names if name not in self._scored)][:size])
+        chosen = set([*self._scored, *(name for name in names if name not in self._scored)][:size])
         return [name for name in names if name in chosen]
 
     def _remove(self, group_id: str) -> int:

@@ -45,14 +45,4 @@ def decoder_of(model: PreTrainedModel, parameters: int) -> Decoder:
         found = getattr(config, name, None)
         return found if isinstance(found, int) else 0
 
-    heads = said("num_attention_heads")
-    width = said("head_dim") or said("hidden_size") // max(heads, 1)
-    return Decoder(
-        parameters,
-        said("hidden_size"),
-        said("intermediate_size"),
-        said("num_hidden_layers"),
-        said("vocab_size"),
-        width * (said("num_key_value_heads") or heads),
-        bool(getattr(config, "tie_word_embeddings", True)),
-    )
+    return Decoder.of(parameters, said, tied=bool(getattr(config, "tie_word_embeddings", True)))

@@ -96,7 +96,7 @@ def test_a_record_shows_the_kl_of_the_rewards_per_token():
 def test_everything_in_a_record_is_a_listed_metric_and_everything_listed_is_in_a_record():
     learner = dict.fromkeys((metric.name for metric in METRICS if metric.learner), 1.0)
     ack = PolicyAck(replica="r", version=5, engine="fake", load_s=0.5, pause_s=0.25)
-    record = batch_record(replace(batch(), passed_over=3), learner, Timing(1.0, 2.0, 1.0, ack), usual_length=4.0)
+    record = batch_record(replace(batch(), passed_over=3), learner, Timing(1.0, 2.0, 1.0, ack), usual=4.0)
     assert {"at_unix_s", *record} == {metric.name for metric in METRICS}
     assert (record["load_s"], record["pause_s"]) == (0.5, 0.25)
     assert (record["length_ratio"], record["passed_over_groups"]) == (0.5, 3)
