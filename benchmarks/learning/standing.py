@@ -17,7 +17,7 @@ RECORDED = Path("benchmarks/results/learning-default.json")
 
 
 def standing(summary: dict[str, Any], recorded: dict[str, Any]) -> str:
-    """What to say of a run.
+    """The sentence about a run.
 
     Args:
         summary: of a job, as `summary.json` has it.

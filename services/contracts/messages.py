@@ -110,7 +110,7 @@ class Episode(Message, frozen=True, kw_only=True):
     crashes: int = 0
     """Attempts of its group before this one that failed on what the policy did: an episode crashed its environment."""
     replies: list[bytes] = []
-    """What its steps' `choices` name, each once: int32 little-endian, the stop token included."""
+    """The replies that its steps' `choices` name, each once: int32 little-endian, the stop token included."""
 
 
 STEP_GROUP_BINS = (1, 2, 4, 8, 16)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 IDS = ("job", "group", "episode", "step", "attempt", "batch", "policy_version")
-"""What a span takes over from the ids that are known around it."""
+"""The ids that a span takes over from its surroundings."""
 EXPORT_EVERY_MS = 1_000
 NO_EXTRA = "{}: spans are made by OpenTelemetry, which is not installed; want the extra `traces`"
 
@@ -145,7 +145,7 @@ def _start(
 
 
 def _context(traceparent: str) -> Any:
-    """The SpanContext; None: none is named. What is malformed is none: a trace must not end work."""
+    """The SpanContext; None: none is named, or it is malformed, because a trace must not end work."""
     from opentelemetry.context import Context
     from opentelemetry.trace import get_current_span
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator

@@ -375,7 +375,7 @@ class Admission:
 
 
 def _tried_kwargs(spec: JobSpec, environment: EnvironmentInfo) -> dict[str, object]:
-    """What sessions are opened with for a try: with rows of kwargs, as the first one has it."""
+    """The kwargs of a session that is opened to try the job; of several rows, those of the first one."""
     return environment.kwargs(spec, overrides=next(iter(spec.environment.environment_rows), None))
 
 

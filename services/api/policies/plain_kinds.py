@@ -14,7 +14,7 @@ from services.api.policies.safetensors_header import Tensor
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a kind has beside a Llama's tensors, and its defaults where a config leaves keys out."""
+    """The tensors of a kind beside a Llama's, and its defaults where a config leaves keys out."""
 
     biases: bool = False
     norms_of_heads: bool = False

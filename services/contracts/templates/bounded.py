@@ -71,7 +71,7 @@ class BoundedSandbox(ImmutableSandboxedEnvironment):
         return str(self.checked("".join(map(str, parts))))
 
     def checked(self, value: object) -> object:
-        """What a template has made; it counts, whether it is kept or not."""
+        """The value that a template has made; it counts, whether it is kept or not."""
         size = value.bit_length() if isinstance(value, int) else _size(value)
         _limit(size)
         self._made += size * (_ELEMENT if isinstance(value, list | tuple) else 1)

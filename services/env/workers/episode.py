@@ -82,7 +82,7 @@ class Episode:
         return flag("consults", self._environment.consults)
 
     def consult(self, action: str, response_tokens: int) -> None:
-        """What the next step waits for, in a thread of the session's own."""
+        """The work that the next step waits for, in a thread of the session's own."""
         self._environment.consult(action, response_tokens)
 
     def reset(self, seed: int, split: str) -> KeyedObservation:

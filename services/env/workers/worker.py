@@ -105,7 +105,7 @@ class Sessions:
         self._consulting: set[int] = set()
         """Requests whose threads consult."""
         self._ready: SimpleQueue[tuple[OpenEpisode | TakeStep, Failed | None]] = SimpleQueue()
-        """What has consulted, and how it failed."""
+        """The orders that have consulted, each with how it failed."""
         self._consulted: dict[int, Failed | None] = {}
         """The same of requests that are carried out next."""
         self._data_root, self._files_root = data_root, files_root
@@ -217,7 +217,7 @@ class Sessions:
         return answer
 
     def _caught(self, order: OpenEpisode | TakeStep, work: Callable[[], T]) -> T | Failed:
-        """What `work` returns, or how it failed."""
+        """The answer of `work`, or how it failed."""
         try:
             return work()
         except UnavailableError as error:

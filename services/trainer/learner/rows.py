@@ -115,7 +115,7 @@ def _along(choices: tuple[bytes, ...], response: bytes) -> Allowed | None:
 
 
 def _allowed(name: str, episode: Episode, step: Step) -> Allowed:
-    """What each token of a guided response could have been. Raises RowsError."""
+    """The ids that each token of a guided response could have been. Raises RowsError."""
     places = unpack_int32(step.choices)
     if not all(0 <= place < len(episode.replies) for place in places):
         raise RowsError(f"{name}: want choices among {len(episode.replies)} replies, got {max(places, key=abs)}")

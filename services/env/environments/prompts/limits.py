@@ -1,4 +1,4 @@
-"""Limits on the time of one call that knows none itself: sympy's, and those of a user's own reward functions."""
+"""Time limits on one call of code that has none: sympy, and a user's own reward functions."""
 
 import gc
 import signal
@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 AGAIN_S = 0.05
-"""Seconds until a limit that nobody heard raises again."""
+"""Seconds until a limit is raised again, where Python dropped its exception."""
 _CLOCKS = {signal.SIGALRM: signal.ITIMER_REAL, signal.SIGVTALRM: signal.ITIMER_VIRTUAL}
 
 
 @contextmanager
 def limited(clock: signal.Signals, seconds: float, error: type[BaseException]) -> Iterator[None]:
-    """Raise `error` inside after so many seconds: of the wall's clock for SIGALRM, of computing for SIGVTALRM.
+    """Raise `error` inside the block after so many seconds: of wall time for SIGALRM, of CPU time for SIGVTALRM.
 
-    It is raised until it leaves the block, because Python drops an exception that meets a finalizer. The collector of
-    cycles rests meanwhile, since it calls most of them. Signals reach the main thread alone, where environments run;
-    in another thread there is no limit.
+    It is raised again until it leaves the block, because Python drops an exception that is raised inside a finalizer.
+    Garbage collection is off meanwhile, because it calls most finalizers. Signals reach the main thread only, where
+    environments run; in another thread there is no limit.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard = False
+    ended = False
 
     def stop(*_: object) -> None:
-        if not heard:
+        if not ended:
             raise error
 
     collects = gc.isenabled()
@@ -36,9 +36,9 @@ def limited(clock: signal.Signals, seconds: float, error: type[BaseException]) -
         try:
             yield
         finally:
-            heard = True
+            ended = True
     finally:  # also where it was raised once more on the way out
-        heard = True
+        ended = True
         signal.setitimer(_CLOCKS[clock], 0)
         signal.signal(clock, before)
         if collects:
