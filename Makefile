@@ -71,10 +71,10 @@ proto: install ## regenerate the gRPC code
 client: install ## regenerate the synchronous client from the asynchronous one
 	$(BIN)/python scripts/synchronous_client.py
 
-unit: install ## no sockets, no processes
-	$(BIN)/pytest tests/unit --cov=gigpo_core --cov-report=term:skip-covered --cov-fail-under=95
-
 TWO := --numprocesses 2 --dist loadfile  # a file's tests stay together, as they share what they start
+
+unit: install ## no sockets, no processes
+	$(BIN)/pytest $(TWO) tests/unit --cov=gigpo_core --cov-report=term:skip-covered --cov-fail-under=95
 
 integration: install install-openenv install-servers ## one service against real Redis, gRPC, SQL
 	$(BIN)/pytest $(TWO) tests/integration

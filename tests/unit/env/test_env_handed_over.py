@@ -2,6 +2,7 @@
 
 import asyncio
 import decimal
+import logging
 import re
 from pathlib import Path
 
@@ -260,6 +261,13 @@ RAISED = [
 ]
 
 
+@pytest.fixture
+def unlogged(caplog):
+    """A report that holds a lone surrogate cannot travel between the processes of a test run."""
+    caplog.set_level(logging.CRITICAL)
+
+
+@pytest.mark.usefixtures("unlogged")
 @pytest.mark.parametrize(("error", "message"), RAISED)
 def test_whatever_is_raised_is_the_environments_bug_by_its_name(sessions, error, message):
     place = rf" \({Path(__file__).name}, line \d+, in handed\)"
@@ -273,6 +281,7 @@ def test_whatever_is_raised_is_the_environments_bug_by_its_name(sessions, error,
     assert answer.reason == "env_bug"
 
 
+@pytest.mark.usefixtures("unlogged")
 @pytest.mark.parametrize(("error", "message"), RAISED)
 def test_a_close_that_raises_ends_no_worker(sessions, error, message, monkeypatch):
     home = sessions()
