@@ -27,7 +27,7 @@ Text = Annotated[str | None, typer.Option("--text", help="Only states whose task
 LONGEST = 110
 """Characters of an anchor in a table."""
 LONGEST_TASK = 60
-"""And of a task, which stands beside it."""
+"""Most characters that are printed of a task, which stands beside the state."""
 
 
 @says_errors
