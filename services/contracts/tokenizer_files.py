@@ -111,7 +111,7 @@ def _text(token: object) -> str | None:
 
 
 def _in_order(entries: Mapping[str, object]) -> list[object]:
-    """By id, as they were added."""
+    """Sort the entries by id, the order in which they were added."""
     return [entries[key] for key in sorted(entries, key=lambda key: int(key) if key.isdecimal() else 0)]
 
 

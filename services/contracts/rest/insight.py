@@ -178,7 +178,7 @@ class WatchRequest(Request):
     split: str | None = Field(None, max_length=64)
     """Null: the job's `eval_split`."""
     member: str | None = Field(None, max_length=32)
-    """Of a mixture, the member that the task is of; null: one that the seed names."""
+    """The member of a mixture that the task is of; null: one that the seed names."""
 
 
 class WatchView(Document):
