@@ -89,7 +89,7 @@ class AlarmWatch:
         self._running_since: dict[str, float] = {}
 
     async def run(self) -> None:
-        """For ever; a Redis that does not answer is asked again."""
+        """Measure again and again without end; a Redis that does not answer is asked again."""
         while True:
             try:
                 await self.look()

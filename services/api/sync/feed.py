@@ -107,7 +107,7 @@ def _batch(row: Row) -> float:
 
 
 async def evaluations(database: Database, job_id: str) -> list[Row]:
-    """In order of time; an evaluation that was repeated after a crash counts once, the last time."""
+    """List evaluations in order of time; an evaluation that was repeated after a crash counts once, the last time."""
     rows = await events_of(database, job_id, [Kind.EVALUATION])
     return list({(row.data.get("label"), row.data.get("version")): row.data for row in rows}.values())
 
