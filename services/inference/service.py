@@ -30,7 +30,7 @@ LOOK_AROUND_S = 1.0
 FORGET_S = 60.0
 """How long a dead replica's stream is still watched: a worker may yet write to it, seconds."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-"""Before an engine or a version that failed is tried again, doubling, seconds."""
+"""Pauses before an engine or a version that failed is tried again; they double, seconds."""
 MOST_FAILURES = 5
 """Failures of an engine with one version, whatever the reasons, the last one at a start; two for one reason suffice."""
 
@@ -291,7 +291,8 @@ class Replica:
             await self._serving(former, load_s=0.0, pause_s=0.0)
 
     def _give_back(self, failed: PolicyManifest) -> None:
-        """There is no engine, and when there will be one is unknown: another replica may have one before."""
+        """Give the work back: this replica has no engine, nobody knows when it will have one, and another may have one
+        before."""
         self.state = "starting"
         self.served = None  # nothing can be updated any more: the next look starts the engine
         self.sampler.refuse_all(f"no engine of {self.name} serves version {failed.version}")

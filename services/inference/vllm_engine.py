@@ -77,7 +77,7 @@ class VllmEngine:
         self._served: PolicyManifest | None = None
         """The manifest whose weights it has; None: unknown."""
         self._tensors: Shapes | None = None
-        """Of the version that the server started with: it loaded each of them, and misses none."""
+        """Tensors of the version that the server started with: it loaded each of them, and misses none."""
 
     @property
     def pid(self) -> int | None:

@@ -16,9 +16,9 @@ from services.inference.engine import EngineFailed
 from services.kit.tasks import ended
 
 LONGEST_PAUSE_S = 1.0
-"""Between two looks, seconds."""
+"""Longest pause between two looks, seconds."""
 LEAST_LOOKS = 5
-"""So many looks in a row without a sign of life, or more, are needed for a verdict."""
+"""A verdict needs at least this many looks in a row without a sign of life."""
 LEAST_CPU_SHARE = 0.005
 """Share of one CPU that a working engine uses at least, also beside many others, and a sleeping one does not."""
 

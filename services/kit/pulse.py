@@ -43,7 +43,7 @@ class Work:
 
 
 class Turns:
-    """When an event loop last turned.
+    """Notes when an event loop last turned.
 
     Args:
         work: None: it is enough that the event loop turns.

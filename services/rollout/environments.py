@@ -72,7 +72,7 @@ class GrpcEnvironments:
         self._releases = Coalescer(self._send_release, max_size=4096, delay_s=0.01)
         self._light: dict[str, bool] = {}
         self._live: dict[str, LiveSession] = {}
-        """By the lease that each began with."""
+        """Sessions by the lease that each began with."""
         self._opening: set[asyncio.Task[OpenedSessions] | asyncio.Task[None]] = set()
         self._ttl_s = 3.0  # until a service says its own
 

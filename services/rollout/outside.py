@@ -114,7 +114,7 @@ class OutsideGuard:
 
 
 def _rename_pieces(model: dict[str, object], names: dict[str, str]) -> None:
-    """In a tokenizer's own vocabulary too: some find the text of a control token there. The ids stay."""
+    """Rename pieces of a tokenizer's own vocabulary too: some find the text of a control token there. The ids stay."""
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
         model["vocab"] = {names.get(piece, piece): token_id for piece, token_id in vocabulary.items()}

@@ -21,7 +21,7 @@ class AlreadyHeld(Exception):
 
 
 class FolderRefused(Exception):
-    """No file can be written in the data folder."""
+    """The stack can write no file in the data folder."""
 
     def __init__(self, data_dir: Path, error: OSError) -> None:
         super().__init__(f"no file can be written in {data_dir}: {error.strerror}")

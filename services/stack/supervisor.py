@@ -22,7 +22,7 @@ class RestartLimits:
     longest_wait_s: float = 15.0
     """Up to so many seconds for the first `restarts` in a row."""
     restarts: int = 6
-    """Then the user is told, once, and the waits go on growing."""
+    """Restarts after which the user is warned, once; the waits go on growing."""
     patient_wait_s: float = 300.0
     """Up to so many seconds."""
     steady_s: float = 60.0
