@@ -49,7 +49,7 @@ class Position:
     batch: int = 0
     warmstarted: bool = False
     cpu_s: dict[str, float] = field(default_factory=dict)
-    """By phase: warmstart, rollout, training, evaluation."""
+    """CPU seconds by phase: warmstart, rollout, training, evaluation."""
     env_steps: int = 0
     tokens: int = 0
     """Sampled for training."""
