@@ -73,7 +73,7 @@ def _stopped_with_us(client: GigpoClient, watch: Watch) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        with suppress(GigpoError):  # it is over, or ends by itself in a minute
+        with suppress(GigpoError):  # the episode is over, or ends by itself in a minute
             client.stop_watch(watch.job_id, watch.watch_id)
         raise
 
