@@ -136,7 +136,7 @@ def _by_name(entries: list[object]) -> dict[str, object]:
 def _object(path: Path) -> dict[str, object]:
     try:
         found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
+    except ValueError as error:  # the file is no JSON, or no UTF-8
         raise TokenizerError(f"{path}: want a JSON object, got {error}") from error
     if not isinstance(found, dict):
         raise TokenizerError(f"{path}: want a JSON object, got {type(found).__name__}")
