@@ -61,7 +61,7 @@ async def list_updates(parts: Container, caller: Caller, asked: JobList) -> Asyn
     `total` with how many there are."""
     shown: dict[str, str] = {}
     total = 0
-    with parts.news.follow("") as follower:  # of no job: it hears the end of the process alone
+    with parts.news.follow("") as follower:  # it follows no job: it hears the end of the process alone
         while not follower.over:
             found = await _whole(listed(parts.database, caller, asked))
             progress = await _whole(progress_of(parts.database, found.rows))

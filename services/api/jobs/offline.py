@@ -113,7 +113,7 @@ async def _earlier_jobs(data_dir: Path, environment: str) -> list[EarlierJob]:
     database = Database(f"sqlite+aiosqlite:///{file.resolve()}")
     try:
         return await earlier_jobs(database, data_dir, environment)
-    except SQLAlchemyError:  # of another version
+    except SQLAlchemyError:  # the services are of another version
         return []
     finally:
         await database.close()

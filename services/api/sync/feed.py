@@ -50,7 +50,7 @@ async def followed_events(
                     if kind in (None, row.kind):
                         yield row
                 if any(row.kind == Kind.STATE for row in told):
-                    break  # it may have ended; SQL knows
+                    break  # the job may have ended; SQL knows
             if follower.over:
                 return
 
