@@ -64,7 +64,7 @@ class StreamedSteps:
             going_on = found[-1] is not None
             if results := [result for result in found if result is not None]:
                 yield results
-                for _ in results:  # only now are they sent: a client that does not read fills its own stream
+                for _ in results:  # answers are sent only now: a client that does not read fills its own stream
                     self._room.release()
 
     def _done(self, number: int, answer: "asyncio.Task[Stepped | Fault]") -> None:

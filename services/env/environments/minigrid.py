@@ -104,7 +104,7 @@ class MiniGrid(Environment):
             won=won,
             terminated=bool(terminated),
             truncated=bool(truncated),
-            action_valid=True,  # in capitals too
+            action_valid=True,  # actions in capitals count too
         )
 
     def state(self) -> object:

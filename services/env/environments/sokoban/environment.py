@@ -84,7 +84,7 @@ class Sokoban(Environment):
             reward=self._reward(before, after),
             won=won,
             terminated=won or lost,
-            action_valid=True,  # in capitals too
+            action_valid=True,  # actions in capitals count too
         )
 
     def state(self) -> object:
