@@ -140,7 +140,7 @@ class VllmEngine:
             return ""
         try:
             answer = await self._client.get(METRICS_PATH, timeout=METRICS_TIMEOUT_S)
-        except httpx.HTTPError:  # it starts, or is busy; the watch finds out whether it lives
+        except httpx.HTTPError:  # the server starts, or is busy; the watch finds out whether it lives
             return ""
         return only(answer.text, "vllm:") if answer.status_code == httpx.codes.OK else ""
 

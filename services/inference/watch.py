@@ -79,7 +79,7 @@ class Watch:
             self._mark, self._silent_s = signs, 0.0
         else:
             self._silent_s += self.every_s
-        owes = bool(self._guarded) and all(self._guarded.values())  # during a weight update no token is to come
+        owes = bool(self._guarded) and all(self._guarded.values())  # no token comes during a weight update
         if signs.work != self._work or not owes:
             self._work, self._idle_s = signs.work, 0.0
         else:

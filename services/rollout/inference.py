@@ -237,7 +237,7 @@ class RedisInference:
 
     def _take(self, reply: GenerateReply) -> None:
         for generated in reply.results:
-            pending = self._pending.get(generated.item_id)  # None: it came from another replica meanwhile
+            pending = self._pending.get(generated.item_id)  # None: the answer came from another replica meanwhile
             if pending is not None and not pending.answer.done():
                 pending.answer.set_result(generated)
 

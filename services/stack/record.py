@@ -41,7 +41,7 @@ def held_folder(data_dir: Path) -> Iterator[None]:
             lock = held.enter_context((data_dir / LOCK).open("ab+", buffering=0))
             if not _taken(lock):
                 raise AlreadyHeld(_holder(data_dir))
-            (data_dir / RECORD).unlink(missing_ok=True)  # of a stack that was killed
+            (data_dir / RECORD).unlink(missing_ok=True)  # left by a stack that was killed
             lock.truncate(0)
             lock.write(str(os.getpid()).encode())
         except OSError as error:

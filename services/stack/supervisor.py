@@ -51,7 +51,7 @@ class Supervisor:
         self.restarted: Callable[[], None] = lambda: None
         """Called when a service has another process than before, and when that process is ready."""
         self._limits = limits or RestartLimits()
-        self._children: dict[str, Child] = {}  # in order of start
+        self._children: dict[str, Child] = {}  # kept in order of start
         self._watchers: list[asyncio.Task[None]] = []
         self.addresses: dict[str, str] = {}
         self._guardian: Guardian | None = None
