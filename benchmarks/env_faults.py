@@ -93,7 +93,7 @@ async def worker_killed(scene: Scene, environment: str = "faulty") -> float:
     held = asyncio.create_task(scene.caller.step(leases[0], TURNS + 1, f"wait-for {gate}"))
     await reached(gate.with_name(gate.name + ".reached"))
     waiting = asyncio.create_task(scene.steps(leases[1:], TURNS + 1))
-    await asyncio.sleep(0.05)  # until they have arrived
+    await asyncio.sleep(0.05)  # wait until they have arrived
     began = time.perf_counter()
     for worker in others:
         worker.kill()

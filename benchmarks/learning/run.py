@@ -200,7 +200,7 @@ class Run:
         with self._spending("warmstart"):
             payloads: list[Payload] = []
             steps, length = 0, float(self.spec.environment.max_turns)
-            while steps < warmstart.warmstart_rows:  # in waves, as the trainer plays them
+            while steps < warmstart.warmstart_rows:  # groups go in waves, as the trainer plays them
                 first, count = len(payloads), math.ceil((warmstart.warmstart_rows - steps) / length)
                 payloads += self._play(
                     [random_group(self._session, warmstart, at) for at in range(first, first + count)]
