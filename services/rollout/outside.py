@@ -40,9 +40,7 @@ class OutsideGuard:
         self._control = sorted((text for text in control if len(text) > 1), key=lambda text: (-len(text), text))
         any_of = "|".join(map(re.escape, self._control)) or r"(?!)"
         self._written = re.compile(f"({any_of})")
-        self._alike = re.compile(
-            f"(?=({any_of}))(.)", re.IGNORECASE | re.DOTALL
-        )  # covers templates that change the case
+        self._alike = re.compile(f"(?=({any_of}))(.)", re.IGNORECASE | re.DOTALL)  # templates may change the case
         folded = {form for text in self._control for form in self._forms(text)}
         self._forged = re.compile("|".join(map(re.escape, sorted(folded))) or r"(?!)")
         added = tokenizer.get_added_tokens_decoder().values()

@@ -129,9 +129,7 @@ def states_table(found: Sequence[State]) -> Table:
     names = ["regret", "return", "visits", "usual action", "best action", "task", "state", "a visit"]
     table = _table(names, right=3, tasks=has_tasks(found))
     for one in found:
-        usual = next(
-            (action for action in one.actions if action.action == one.usual_action), None
-        )  # the API sends 20 of many
+        usual = next((action for action in one.actions if action.action == one.usual_action), None)  # 20 of many come
         share = f" {usual.share:.0%}" if usual else ""
         place = (usual or one.actions[0]).place
         table.add_row(

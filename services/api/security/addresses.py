@@ -82,9 +82,7 @@ def _format(properties: JsonValue, name: str) -> JsonValue:
 
 
 def _files(folder: Path, roots: Sequence[Path]) -> Iterator[Path]:
-    if _inside(folder, roots) and os.path.isdir(
-        folder
-    ):  # returns False for a name that is too long, where Path.is_dir raises
+    if _inside(folder, roots) and os.path.isdir(folder):  # a name too long: False
         yield from folder.iterdir()
 
 
