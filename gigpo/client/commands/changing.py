@@ -152,7 +152,7 @@ def _table(names: Sequence[str], *, right: int, tasks: bool) -> Table:
 
 
 def has_tasks(found: Sequence[State | MovedState]) -> bool:
-    """Whether a state is told by more than its own text: the same one means something else under another task."""
+    """Whether the meaning of a state depends on its task, as the same text means something else under another one."""
     return any(one.task and one.anchor not in (None, "", one.task) for one in found)
 
 

@@ -69,7 +69,7 @@ def watch(
 
 @contextmanager
 def _stopped_with_us(client: GigpoClient, watch: Watch) -> Iterator[None]:
-    """Whoever interrupts the watch stops the episode too."""
+    """An interrupt of the watch stops the episode too."""
     try:
         yield
     except KeyboardInterrupt:

@@ -101,5 +101,5 @@ async def _next_look(follower: Follower) -> None:
 
 
 async def _whole(asking: Coroutine[object, None, T]) -> T:
-    """A question to SQL, to its end: who goes away in the middle of it must not take the connection along."""
+    """Finish a query to SQL: a viewer that goes away in the middle of it must not take the connection along."""
     return await asyncio.shield(asyncio.create_task(asking))

@@ -42,7 +42,7 @@ class Known:
                 merged[action] = merged[action].with_more(tally) if action in merged else tally
 
     def of(self, task: str, anchor: str) -> SeenState | None:
-        """A state's visits under its task, else under any; None: nobody was there."""
+        """A state's visits under its task, else under any; None: it was never visited."""
         if self._played is None:
             return None
         state = state_key(task, anchor)

@@ -48,7 +48,7 @@ class DeadLetterDetail(DeadLetterView):
     """A dead letter with its content."""
 
     group_id: str | None
-    """The group that it announces; null: none that can be read."""
+    """The group that it announces; null: its id can't be read."""
     fields: list[DeadLetterField]
 
 

@@ -37,7 +37,7 @@ class Finding(Document):
 
 
 class Diagnosis(Document):
-    """Obstacles to a job's learning; no findings: none that is known here."""
+    """Obstacles to a job's learning; no findings: no known obstacle was found."""
 
     job_id: str
     batches: int
