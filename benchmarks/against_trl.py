@@ -106,7 +106,8 @@ def theirs_timed(
 
 
 def figures(rows: list[dict[str, Any]], ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, Any]:
-    """Of one case: the best setting of each side by its median, all seconds, and the ratio of the medians."""
+    """Return one case's figures: the best setting of each side by its median, all seconds, and the ratio of the
+    medians."""
     tokens = sum(len(row["prompt"]) + len(row["response"]) for row in rows)
     found: dict[str, Any] = {"tokens": tokens}
     for side, settings in (("ours", ours), ("trl", theirs)):

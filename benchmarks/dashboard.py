@@ -63,7 +63,7 @@ def large_job(api: ApiProcess, options: argparse.Namespace) -> tuple[str, int]:
 
 
 def opening_ms(browser: Browser, url: str) -> float:
-    """From the request to the end of the load event, with an empty cache."""
+    """Measure from the request to the end of the load event, with an empty cache."""
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
         page.goto(url)

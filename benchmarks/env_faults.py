@@ -87,13 +87,13 @@ def faulted(outcome: env_pb2.Outcome, fault_class: int) -> None:
 
 
 async def worker_killed(scene: Scene, environment: str = "faulty") -> float:
-    """In the middle of a step, its neighbours' steps waiting: until all have their answers."""
+    """Kill a worker in the middle of a step while its neighbours' steps wait; measure until all have their answers."""
     leases, gate = await scene.played(environment), scene.file()
     others = set(scene.service.process.children())
     held = asyncio.create_task(scene.caller.step(leases[0], TURNS + 1, f"wait-for {gate}"))
     await reached(gate.with_name(gate.name + ".reached"))
     waiting = asyncio.create_task(scene.steps(leases[1:], TURNS + 1))
-    await asyncio.sleep(0.05)  # until they have arrived
+    await asyncio.sleep(0.05)  # wait until they have arrived
     began = time.perf_counter()
     for worker in others:
         worker.kill()
@@ -109,7 +109,7 @@ async def own_worker_killed(scene: Scene) -> float:
 
 
 async def hung_step(scene: Scene) -> float:
-    """From sending it until its fault is there and its neighbours' steps, sent with it, are answered."""
+    """Measure from the hung step's sending until its fault and its neighbours' answers have come."""
     leases = await scene.played()
     began = time.perf_counter()
     hanging = asyncio.create_task(scene.caller.step(leases[0], TURNS + 1, "sleep 600"))
@@ -132,7 +132,7 @@ async def memory_bomb(scene: Scene) -> float:
 
 
 async def exception_in_step(scene: Scene) -> float:
-    """Until its fault and its neighbours' next answers."""
+    """Measure until the step's fault and its neighbours' next answers have come."""
     return await _fault_of(scene, "raise")
 
 

@@ -45,7 +45,7 @@ from services.trainer.learner.scratch import build_scratch
 
 PROMPT_TOKENS, SHARED_TOKENS, RESPONSE_TOKENS = 40, 28, 4
 COALESCE_S = 0.001
-"""As the rollout service's default: prompts of one moment go in one request."""
+"""The rollout service's default: prompts of one moment go in one request."""
 REPLICA, WORKER, JOB = "bench", "bench", "bench"
 
 Ask = Callable[[GenerateItem], Awaitable[Generated]]

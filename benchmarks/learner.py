@@ -30,7 +30,7 @@ from services.trainer.learner.policy import build_scratch
 from services.trainer.learner.rows import Row
 
 WORDS = 93
-"""With three special tokens a vocabulary of 96, as the grid's."""
+"""Words of the vocabulary, which has 96 tokens with the three special ones, as the grid's has."""
 
 
 def synthetic_rows(number: int, unique_share: float, seed: int) -> list[Row]:

@@ -55,7 +55,7 @@ class Trainer:
         self._complete = StreamConsumer(redis, keys.episodes_stream(job.job_id), ADVANTAGE, "benchmark")
 
     async def run(self) -> None:
-        """For ever, with twice as many episodes open as the worker plays at a time."""
+        """Open groups without end, so that twice as many episodes are open as the worker plays at a time."""
         ahead, cursor = max(2, 2 * self._options.in_flight // self._options.n), 0
         while True:
             while cursor < self.played.groups + ahead:

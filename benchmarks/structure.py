@@ -93,6 +93,21 @@ def test_lines_per_source_line(source: str, *tests: str) -> float:
     return lines(sources(*tests)) / lines(sources(source))
 
 
+def client_lines_per_call() -> float:
+    """Lines of the client's hand-written calls, with what they stand on, per public call."""
+    calls = list(sources("gigpo/client/asynchronous"))
+    below = [*sources("gigpo/client/http"), ROOT / "gigpo/client/models.py"]
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    public = sum(
+        isinstance(part, kinds) and not part.name.startswith("_")
+        for path in calls
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+        for part in node.body
+    )
+    return lines(iter([*calls, *below])) / public
+
+
 def counts() -> dict[str, float | int | list[str]]:
     """Every count by its name; a list is of places."""
     lengths = function_lengths()
@@ -104,6 +119,8 @@ def counts() -> dict[str, float | int | list[str]]:
         "test lines per source line of gigpo/client": round(
             test_lines_per_source_line("gigpo/client", "tests/unit/client", "tests/integration/client"), 2
         ),
+        "lines of gigpo/client": lines(sources("gigpo/client")),
+        "lines of gigpo/client per call": round(client_lines_per_call(), 1),
         "source lines": lines(sources()),
         "source files": sum(1 for _ in sources()),
         "function lines, median": lengths[len(lengths) // 2],

@@ -34,10 +34,10 @@ from services.trainer.learner.ranks import ALONE, Ranks, joined
 from services.trainer.learner.rows import Row
 
 HEAD_WIDTH = {896: 64}
-"""Of hidden sizes whose heads are not 128 wide."""
+"""Width of a head for the hidden sizes whose heads are not 128 wide."""
 PROMPT, RESPONSE, ROWS = 1_536, 512, 32
 TOKENS = 16_384
-"""Of a micro-batch."""
+"""Tokens of a micro-batch."""
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ class CalculatorKwargs(EnvironmentKwargs):
 
 
 class Calculator(Environment):
-    """What is the sum of some digits? A calculator adds two numbers; nothing else is paid for than the answer."""
+    """Ask for the sum of some digits; a calculator adds two numbers, and only the right answer is rewarded."""
 
     Kwargs = CalculatorKwargs
     tools = (ADD, ANSWER)

@@ -166,7 +166,8 @@ class Loss(Row):
     reduction: Reduction = "dapo"
     """How tokens are averaged."""
     clips: Literal["both", "cap", "no"] = "no"
-    """both: the ratio is clipped on both sides; cap: its weight is capped at epsilon_high, which has no default."""
+    """both: the ratio is clipped on both sides; cap: its weight is capped at epsilon_high, which has no default; no:
+    neither."""
     whole_groups: bool = False
     """The function compares whole rows of whole groups and returns one number, [] and not [T]. It heeds none of
     `PER_TOKEN`, which every other loss heeds."""

@@ -17,8 +17,8 @@ from gigpo_core.segments import Segments, sort_by_group
 
 @dataclass(frozen=True)
 class GroupDiagnostics:
-    """Of each of G groups, in ascending order of their ids. Sums and counts, so that those of many groups add up to
-    those of all; but for the largest step group and the spread. All on the batch's device."""
+    """Diagnostics of each of G groups, in ascending order of their ids. Sums and counts, so that those of many groups
+    add up to those of all; but for the largest step group and the spread. All on the batch's device."""
 
     group_id: Tensor
     """int64 [G]."""

@@ -25,9 +25,9 @@ class Objective:
     policy_loss: Tensor
     """float [], constant: the loss without KL and entropy, a share too."""
     names: tuple[str, ...]
-    """Of the M metrics: ratio, policy_kl (k3, old to new); clip_low and clip_high (share of tokens whose gradient the
-    clip removed; for cispo whose weight it capped) where the loss has them; reference_kl, entropy and
-    policy_weight where given. The same for every micro-batch of a batch."""
+    """Names of the M metrics: ratio, policy_kl (k3, old to new); clip_low and clip_high (share of tokens whose gradient
+    the clip removed; for cispo whose weight it capped) where the loss has them; reference_kl, entropy and policy_weight
+    where given. The same for every micro-batch of a batch."""
     shares: Tensor
     """float [M], constant: add them over micro-batches and ranks to get the means over the batch's tokens."""
 

@@ -80,7 +80,7 @@ class Option:
 
     name: str
     type: Any
-    """Without metadata: `float`, `Literal[...]`, `float | None`."""
+    """The option's type without metadata: `float`, `Literal[...]`, `float | None`."""
     default: object
     doc: str | None
     bounds: Bounds | None

@@ -45,7 +45,7 @@ def segments_of_sorted(changes: Tensor, device: torch.device) -> Segments:
     """
     segment = torch.zeros(len(changes) + 1, dtype=torch.int64, device=device)
     torch.cumsum(changes, 0, out=segment[1:])
-    # As fast as bincount on a CPU; on a device the host waits for one number, where bincount makes it wait for two.
+    # This is as fast as bincount on a CPU; on a device the host waits for one number, not for two as with bincount.
     count = segment.new_zeros(int(segment[-1]) + 1).scatter_add_(0, segment, torch.ones_like(segment))
     return Segments(segment, torch.cumsum(count, 0) - count, count)
 

@@ -71,7 +71,7 @@ def cluster_texts(texts: Sequence[str], threshold: float, device: torch.device |
         stop = min(start + _BLOCK, len(distinct))
         known = torch.tensor([*leader, *range(start, stop)], dtype=torch.int64, device=device)
         margins = similarity_margins(histograms[start:stop], histograms[known], threshold).cpu()
-        columns = list(range(len(clusters)))  # of `known`: the leader of each cluster
+        columns = list(range(len(clusters)))  # index in `known`: the leader of each cluster
         for row, text in enumerate(distinct[start:stop]):
             margin = margins[row].index_select(0, torch.tensor(columns, dtype=torch.int64)).tolist()
             cluster = _first_similar(text, margin, clusters, threshold)

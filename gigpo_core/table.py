@@ -12,7 +12,8 @@ from gigpo_core.sections import job_options
 
 
 def markdown() -> str:
-    """One row an option of the section `algorithm`: name, values, default of a job, who heeds it, meaning."""
+    """One row an option of the section `algorithm`: name, values, default of a job, the estimators and losses that use
+    it, meaning."""
     head = "| option | values | default | heeded by | meaning |\n|---|---|---|---|---|"
     return "\n".join([head, *map(_row, job_options())]) + "\n"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 Allowed = tuple[tuple[int, ...], ...]
-"""For each response token the ids that it could have been, ascending, its own among them; empty: any token at all."""
+"""The ids that each response token could have been, ascending, its own among them; empty: any token at all."""
 
 
 class Turn(NamedTuple):

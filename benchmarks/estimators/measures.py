@@ -9,7 +9,7 @@ from torch import Tensor
 
 TINY = 1e-9
 VISITS = 8
-"""Of a cell, from which on its mean and variance are looked at."""
+"""A cell's mean and variance count from this many visits on."""
 
 
 @dataclass
@@ -46,8 +46,8 @@ class Cells:
 
 
 def alignment(advantage: Tensor, truth: Tensor) -> dict[str, float]:
-    """Of N rows: `cosine` (the part of the signal in the whole), `rank` (Spearman's correlation) and `sign` (share of
-    equal signs, of the rows whose true advantage is not 0; an advantage of 0 agrees with none)."""
+    """Compare N rows: `cosine` (the part of the signal in the whole), `rank` (Spearman's correlation) and `sign` (share
+    of equal signs, of the rows whose true advantage is not 0; an advantage of 0 agrees with none)."""
     counted = truth.abs() > TINY
     same = torch.sign(advantage[counted]) == torch.sign(truth[counted])
     return {

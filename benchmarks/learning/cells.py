@@ -69,7 +69,7 @@ def learned(spec: JobSpec, folder: Path) -> dict[str, Any]:
 
 
 def cell_folder(out: Path, spec: JobSpec) -> Path:
-    """Of a run; equal specs have one folder, others never share one."""
+    """Name a run's folder; equal specs share one folder, other specs never do."""
     digest = hashlib.sha256(spec.model_dump_json(exclude={"name"}).encode()).hexdigest()[:10]
     return out / f"{spec.algorithm.advantage_estimator}-seed{spec.training.seed}-{digest}"
 

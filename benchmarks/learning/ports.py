@@ -88,11 +88,11 @@ class LocalInference:
 
     async def _answer(self) -> None:
         known = -1
-        while known < len(self._asked):  # until nobody else asks
+        while known < len(self._asked):  # wait until nobody else asks
             known = len(self._asked)
             await asyncio.sleep(0)
         asked, self._asked, self._answering = self._asked, [], None
-        # in an order of their own, so that the batch does not depend on who came first
+        # the order is their own, so that the batch does not depend on who came first
         asked.sort(key=lambda one: one[0].item_id)
         try:
             items, sampling = [item for item, _, _ in asked], asked[0][1]

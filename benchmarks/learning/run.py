@@ -49,7 +49,7 @@ class Position:
     batch: int = 0
     warmstarted: bool = False
     cpu_s: dict[str, float] = field(default_factory=dict)
-    """By phase: warmstart, rollout, training, evaluation."""
+    """CPU seconds by phase: warmstart, rollout, training, evaluation."""
     env_steps: int = 0
     tokens: int = 0
     """Sampled for training."""
@@ -200,7 +200,7 @@ class Run:
         with self._spending("warmstart"):
             payloads: list[Payload] = []
             steps, length = 0, float(self.spec.environment.max_turns)
-            while steps < warmstart.warmstart_rows:  # in waves, as the trainer plays them
+            while steps < warmstart.warmstart_rows:  # groups go in waves, as the trainer plays them
                 first, count = len(payloads), math.ceil((warmstart.warmstart_rows - steps) / length)
                 payloads += self._play(
                     [random_group(self._session, warmstart, at) for at in range(first, first + count)]

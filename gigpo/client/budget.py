@@ -21,7 +21,7 @@ PARTS: Mapping[Unit, tuple[str, ...]] = {
 }
 """The cost of a batch, by fields of its metrics. Evaluations and the warm start cost nothing here."""
 NEAR = 0.9
-"""From this share of the budget on an evaluation stands for the job at the budget."""
+"""An evaluation stands for the job at the budget from this share of the budget on."""
 _POLICY = ("before", "during", "after")
 
 

@@ -53,7 +53,7 @@ class Row:
     training_success: Interval | None
     """Mean over all batches: the area under the learning curve."""
     batches_to_threshold: Interval | None
-    """Over the seeds that got there."""
+    """Interval over the seeds that reached the threshold."""
     reached: int
     env_steps: Interval | None
     tokens: Interval | None

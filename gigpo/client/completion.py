@@ -48,7 +48,7 @@ def complete_archived_job(incomplete: str) -> list[str]:
 
 def environment_ids() -> list[str]:
     """Ids of this installation's environments; without those of a service elsewhere."""
-    with suppress(ImportError):  # of the client alone
+    with suppress(ImportError):  # only the client is installed
         found: list[Any] = [view for point in entry_points(group="gigpo.catalogue") for view in point.load()()]
         return [str(view["info"]["id"]) for view in found]
     return []

@@ -159,7 +159,7 @@ def submission(spec: JobSpec) -> JsonObject:
 
 
 def require_model_folder(spec: JobSpec, *, hub_models: bool = False) -> None:
-    """For a stack on this machine: refuse a model path that is no folder before anything is started.
+    """Refuse a model path that is no folder before a stack on this machine is started.
 
     `hub_models`: the stack may fetch models of the hub.
     """
@@ -193,7 +193,8 @@ def _model_folder(spec: JobSpec) -> Path | None:
 
 
 def require_environment(spec: JobSpec) -> None:
-    """For a stack on this machine: refuse what its environments would, before anything is started. Raises BadInput.
+    """Refuse what the environments of a stack on this machine would refuse, before anything is started. Raises
+    BadInput.
 
     Who is installed answers: `gigpo.catalogue` lists environments, `gigpo.checks` compares a spec with such a list.
     """

@@ -36,13 +36,13 @@ class BadInput(GigpoError):
 
 
 class Unreachable(GigpoError):
-    """No API answers at this address, however often it is asked."""
+    """The address answers no call, however often it is repeated."""
 
     exit_code = NO_API
 
 
 class NoStack(Unreachable):
-    """No stack is up in this folder, or it does not start."""
+    """The folder has no running stack, or its stack does not start."""
 
 
 class BadAnswer(GigpoError):

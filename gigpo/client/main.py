@@ -57,7 +57,7 @@ app.command()(diagnosing.diagnose)
 app.command()(changing.changed)
 app.command()(changing.states)
 app.command()(watching.watch)
-jobs.app.add_typer(keeping.app)  # without a name: its commands are those of `gigpo jobs`
+jobs.app.add_typer(keeping.app)  # the group has no name: its commands are those of `gigpo jobs`
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(checkpoints.app, name="checkpoints")
@@ -79,7 +79,7 @@ def main() -> None:
     try:
         status = command.main(sys.argv[1:], prog_name="gigpo", standalone_mode=False)
     except typer.TyperException as error:
-        if error.format_message():  # without: the help was shown
+        if error.format_message():  # an error without words only showed the help
             sys.stderr.write(f"gigpo: {sentence(error, command, sys.argv[1:])}\n")
         sys.exit(error.exit_code)
     except GigpoError as error:

@@ -27,7 +27,7 @@ ARRIVING = ".gigpo-arriving"
 _LOCK = ".gigpo-lock"
 """Held by who fills the temporary folder; it shows that gigpo has made that folder."""
 ROOM_BYTES = 1 << 20
-"""With less room than this nothing can be begun."""
+"""Least free room, bytes, with which a command begins to write."""
 _SHOWN = 3
 """Names in a refusal."""
 

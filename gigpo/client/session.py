@@ -33,7 +33,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to s
 
 
 def _runs(context: typer.Context, parameter: typer.CallbackParam, given: Path) -> Path:
-    """Without a named folder: the folder of the stack that is up here or in a folder above."""
+    """Take the folder of the stack that is up here or in a folder above, unless a folder is named."""
     source = context.get_parameter_source(parameter.name or "")
     return found_runs(given) if source is not None and source.name.startswith("DEFAULT") else given
 
@@ -60,7 +60,7 @@ PIPE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
 
 _AT_WORK = (JobState.PENDING, JobState.QUEUED, JobState.RUNNING)
-"""In the order in which a job goes through them: one that moves on while they are asked for is found in the next."""
+"""States in the order in which a job passes them: a job that moves on during the look is found in the next state."""
 
 P = ParamSpec("P")
 
@@ -151,8 +151,8 @@ def platform_for(spec: JobSpec, runs: Path, api_url: str | None, words: Console)
 
 @contextmanager
 def following(runs: Path, api_url: str | None, words: Console) -> Iterator[GigpoClient]:
-    """As `connected`, for as long as a job takes: a stack that was started for jobs stays, and is stopped at the end
-    when none is left. Raises NoStack."""
+    """Connect as `connected` does, for as long as a job takes: a stack that was started for jobs stays, and is stopped
+    at the end when none is left. Raises NoStack."""
     if api_url is None and running_stack(runs) is None:
         raise NoStack(_no_stack(runs))
     with GigpoClient(api_url, api_key()) if api_url is not None else _used(runs, words, start=False) as client:

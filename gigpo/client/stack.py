@@ -67,7 +67,7 @@ def running_stack(runs: Path) -> RunningStack | None:
     try:
         record = json.loads((data_dir(runs) / "stack.json").read_text())
         stack = RunningStack(int(record["pid"]), str(record["api_url"]))
-        return stack if stack.pid == holder else None  # else the record is older than the lock
+        return stack if stack.pid == holder else None  # otherwise the record is older than the lock
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

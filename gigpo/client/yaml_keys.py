@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_scalar_node(self, anchor: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
-        if self.variables is not None:  # before its type is found: an unquoted `${SEED}` is a number
+        if self.variables is not None:  # this runs before its type is found: an unquoted `${SEED}` is a number
             event.value = _with_variables(event.value, self.variables, event.start_mark.line + 1)
         return super().compose_scalar_node(anchor)
 

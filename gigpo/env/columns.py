@@ -9,7 +9,7 @@ OURS = ("prompt", "messages", "solution", "choices", "system")
 PROMPTS = ("prompt", "messages", "question", "problem", "instruction", "query", "conversations")
 SOLUTIONS = ("solution", "answer", "ground_truth", "reward_model.ground_truth", "final_answer", "expected_answer")
 ANSWER_FIRST = ("answer", "final_answer", "solution", *SOLUTIONS[2:])
-"""Beside a question or a problem: there `solution` is the way to the answer."""
+"""Names of the answer's column beside a question or a problem, where `solution` holds the way to the answer."""
 REPLIES = {"query": "response", "instruction": "output"}
 """Columns that hold the wanted reply where no other one does."""
 SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system",
@@ -24,10 +24,10 @@ class Columns(NamedTuple):
     system: str | None = None
     choices: str | None = None
     whose: str = ""
-    """In whose shape it is, such as "as verl's"; empty: ours."""
+    """Whose shape the file has, such as "as verl's"; empty: ours."""
 
     def said(self) -> str:
-        """In words."""
+        """Describe the columns in words."""
         parts = {"prompt": self.prompt, "solution": self.solution, "system": self.system, "choices": self.choices}
         found = ", ".join(f"{ours} = {theirs}" for ours, theirs in parts.items() if theirs)
         return f"{self.whose}: {found}" if self.whose else found

@@ -20,7 +20,7 @@ from gigpo.env.progress import allow_silence, report_each
 T = TypeVar("T")
 _KEPT = re.compile(r"file:([0-9a-f]{64})/[^/]+")
 JSON_S_PER_BYTE = 2e-7
-"""No file takes longer, seconds: parsing takes 4e-9 a byte on a quiet machine; disks may be slow."""
+"""Upper bound for any file, seconds a byte: parsing takes 4e-9 a byte on a quiet machine; disks may be slow."""
 
 
 def _folder_below_root(name: Path, info: ValidationInfo) -> Path:

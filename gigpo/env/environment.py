@@ -30,7 +30,7 @@ class Capabilities:
     """The promises on which the service and a job rely."""
 
     deterministic: bool = True
-    """Same seed, split, kwargs and actions give the same observations: a lost session can be replayed."""
+    """The same seed, split, kwargs and actions give the same observations, so a lost session can be replayed."""
     gives_anchors: bool = True
     """States recur and `Observation.anchor` names them."""
     thread_safe: bool = True

@@ -213,4 +213,4 @@ READERS: dict[str, Callable[[str, Path], Rows]] = {
     ".arrow": _arrow,
     ".ndjson": _json_lines,
 }
-"""By the end of a file's name."""
+"""Readers by the ending of a file's name."""

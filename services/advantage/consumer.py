@@ -104,7 +104,7 @@ class Consumer:
         while not end.is_set():
             try:
                 entries = await source.read(self._settings.max_groups)
-            except ResponseError as error:  # of this job's keys: the other jobs go on
+            except ResponseError as error:  # the failure concerns this job's keys: the other jobs go on
                 log.error("a job's groups cannot be read", job=job, error=str(error))
                 await _sleep_until(end, self._settings.jobs_poll_s)
                 continue
@@ -158,7 +158,7 @@ class Consumer:
         try:
             payloads = await ledger.episodes_of(complete.group_id)
             if not payloads and complete.group_id not in await ledger.live():
-                await delivered.source.ack(delivered.entry.id)  # it was dropped meanwhile
+                await delivered.source.ack(delivered.entry.id)  # the group was dropped meanwhile
                 return None
             group = finished_group(complete.group_id, complete.purpose, complete.cursor, payloads)
             return Loaded(delivered, group, await self._config(delivered.job))

@@ -15,7 +15,7 @@ from services.ledger.presence import present
 
 async def serve(settings: Settings) -> None:
     """Score groups until SIGTERM or SIGINT, finish what was read, return."""
-    import torch  # after the settings are known to be right: it takes seconds
+    import torch  # imported after the settings are known to be right: it takes seconds
 
     from services.advantage.consumer import Consumer
 

@@ -27,7 +27,7 @@ class FinishedGroup:
     purpose: Purpose
     cursor: int
     episodes: list[Episode]
-    """In order of k."""
+    """The group's episodes in order of k."""
     episodes_sha: str
 
 

@@ -59,7 +59,7 @@ async def serve(settings: Settings) -> int:
 
 
 async def _serve(container: Container, listener: socket.socket, stop: asyncio.Event) -> bool:
-    """Until `stop`. Whether it was ever ready."""
+    """Serve until `stop`; return whether the server was ever ready. Whether it was ever ready."""
     settings, app = container.settings, build_app(container.settings, container.log)
     app.state.container = container
     config = uvicorn.Config(

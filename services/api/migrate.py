@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="API_", frozen=True)
 
     database_url: SecretStr = Field(min_length=1)
-    """As the API's; no default: SQLite has no process to prepare it for."""
+    """The same URL as the API's; it has no default, as SQLite has no process to prepare it for."""
 
 
 async def migrate(settings: Settings) -> int:

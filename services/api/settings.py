@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     port: int = Field(0, ge=0, le=65535)
     """0: given by the system; see address_file."""
     port_optional: bool = False
-    """When `port` is taken, listen on one that the system gives instead of ending."""
+    """Listen on a port that the system gives, instead of ending, when `port` is taken."""
     address_file: Path | None = None
     """Written whole when the service is ready: the same line of JSON as on stdout."""
     pulse_file: Path | None = None
@@ -77,8 +77,8 @@ class Settings(BaseSettings):
     """Jobs may name models of the Hugging Face hub, which the trainer fetches; HF_ENDPOINT and HF_TOKEN are read by API
     and trainer."""
     user_files: bool = False
-    """Also callers with a key may name files for their jobs, such as reward functions; they must lie in the model
-    roots, and functions run in the environments' workers. Without keys everybody may."""
+    """Callers with a key may name files for their jobs too, such as reward functions; they must lie in the model roots,
+    and functions run in the environments' workers. Without keys everybody may."""
     engines: list[str] = ["vllm", "transformers"]
     """Inference engines that this installation can run."""
     trackers: Annotated[TrackerNames, NoDecode] = []
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     """Address of the documentation; the dashboard links to it."""
     max_body_bytes: int = Field(1 << 20, ge=1024)
     drain_s: int = Field(3, ge=0)
-    """After SIGTERM open calls, event streams included, have this long to end."""
+    """Seconds that open calls, event streams included, have to end after SIGTERM."""
     log_level: str = "INFO"
 
     @model_validator(mode="after")

@@ -92,7 +92,7 @@ class Environment(Section):
     system: str | None = None
     """System message before every prompt."""
     system_role: Literal["system", "user"] = "system"
-    """Whose turn of the chat template has `system`; `user`: it stands before the prompt, for templates without a system
+    """Which turn of the chat template has `system`; `user`: it stands before the prompt, for templates without a system
     role."""
     chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     """Further values for the chat template, such as {enable_thinking: false}."""

@@ -21,7 +21,7 @@ class Alarm:
     above: float
     """The figure that is still well."""
     unit: str
-    """Of the figure."""
+    """Unit of the figure."""
     meaning: str
     """One sentence."""
     advice: str

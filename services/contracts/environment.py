@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CostClass = Literal["light", "moderate", "heavy"]
 COST_CLASSES: tuple[CostClass | None, ...] = (None, "light", "moderate", "heavy")
-"""By their numbers in the environment service's contract."""
+"""Cost classes by their numbers in the environment service's contract."""
 DEFAULT_MAX_TURNS = 20
 
 
@@ -49,7 +49,7 @@ class EnvironmentInfo(BaseModel):
     vocabulary: list[str] = Field(default_factory=list)
     """Every word its texts and actions can hold; empty when unknown. A from-scratch tokenizer is made from it."""
     members: dict[str, EnvironmentInfo] = Field(default_factory=dict)
-    """Of a mixture: name of a member -> its environment; the other fields hold what is true of all of them."""
+    """A mixture's members: name of a member -> its environment; the other fields hold what is true of all of them."""
 
     @classmethod
     def mixed(cls, members: Mapping[str, EnvironmentInfo]) -> EnvironmentInfo:

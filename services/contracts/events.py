@@ -79,7 +79,7 @@ class Alarmed(Body, frozen=True, kw_only=True, tag=Kind.ALARM.value):
     """An alarm was raised or is over."""
 
     name: str
-    """Of an `Alarm`."""
+    """Name of an `Alarm`."""
     raised: bool
     """False: it is over."""
     message: str
@@ -104,7 +104,7 @@ class CheckpointSaved(Body, frozen=True, kw_only=True, tag=Kind.CHECKPOINT.value
     batch: int
     """Batches trained in it."""
     name: str
-    """Of its folder."""
+    """Name of the checkpoint's folder."""
 
 
 class PhaseBegan(Body, frozen=True, kw_only=True, tag=Kind.PHASE.value):

@@ -1,4 +1,4 @@
-"""Classes of faults: who caused an episode to end without a reward."""
+"""Classes of faults: the side that caused an episode to end without a reward."""
 
 from __future__ import annotations
 

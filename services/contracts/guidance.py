@@ -31,7 +31,8 @@ class Guide:
 
 
 def allowed_along(choices: Sequence[Sequence[int]], response: Sequence[int]) -> tuple[tuple[int, ...], ...] | None:
-    """For each token of the response the ids that could have been there, ascending; None: it is none of the choices."""
+    """List the ids that could have stood in place of each token of the response, ascending; None: it is none of the
+    choices."""
     guide, found = Guide(choices), []
     for token in response:
         found.append(guide.allowed)

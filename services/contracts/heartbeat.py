@@ -13,6 +13,6 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     """Unique among the live instances of the service."""
     pid: int | None = None
-    """Of its process, on its machine."""
+    """Id of the instance's process on its machine."""
     detail: dict[str, object] = {}
     """Its work: each service's own words."""

@@ -14,9 +14,9 @@ class Purpose(StrEnum):
 
     TRAINING = "train"
     EVALUATION = "eval"
-    """To measure a pinned policy version."""
+    """Groups that measure a pinned policy version."""
     WARMSTART = "warmstart"
-    """For the format warm start."""
+    """Groups of the format warm start."""
 
 
 SEED_BITS = 31  # seeds travel through numpy, gymnasium and vLLM, which all take a non-negative int32

@@ -1,4 +1,4 @@
-"""When the step level of an estimator says nothing: what the metrics of a batch tell of it.
+"""Tells from a batch's metrics when the step level of an estimator says nothing.
 
 The API's alarm, the job's summary and the trainer read it from here, so all of them say the same.
 """
@@ -15,10 +15,10 @@ from services.contracts.job import JobSpec
 ALONE = 0.95
 """Share of steps that are alone in their step group."""
 FULL = 0.9
-"""Of the size that step groups have where the anchor is one constant."""
+"""Least share of the size that step groups have where the anchor is one constant."""
 EVEN = 0.75
-"""Of a group's episodes: mean size of its step groups where the anchor says the step's index alone. The later steps of
-long episodes have fewer peers."""
+"""Least mean size of a group's step groups, as a share of its episodes, where the anchor says the step's index alone.
+The later steps of long episodes have fewer peers."""
 ALIASED = 0.5
 """Share of steps whose step group holds more than one exact state: a policy that walks one way has large step groups
 too, but its steps are in equal states."""
@@ -40,7 +40,7 @@ class StepLevel:
 
     @staticmethod
     def of(spec: JobSpec) -> StepLevel:
-        """Of a job."""
+        """Return the step level of a job."""
         algorithm = spec.algorithm
         return StepLevel(
             algorithm.advantage_estimator, spec.rollout.num_generations, algorithm.gigpo_step_advantage_weight

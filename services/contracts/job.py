@@ -114,9 +114,10 @@ class Evaluation(Section):
     eval_seed: int = Field(0, ge=0)
     """Seed of the panel of tasks; the same for every job that is to be compared."""
     eval_every: int = Field(0, ge=0)
-    """Also evaluate every so many batches; 0: before and after only."""
+    """Evaluate every so many batches during training too; 0: before and after only."""
     eval_baselines: bool = True
-    """After training also: the task hidden, another task's sentence shown, and a random admissible actor."""
+    """Play baselines after training too: the task hidden, another task's sentence shown, and a random admissible
+    actor."""
 
 
 class Checkpoint(Section):
@@ -148,7 +149,7 @@ class Inference(VllmOptions):
 
 
 TrackerName = Literal["mlflow", "wandb", "trackio"]
-"""Also the module that each is imported as, and the extra that installs it."""
+"""Name of a tracker, of the module that it is imported as, and of the extra that installs it."""
 
 
 def _names(value: object) -> object:

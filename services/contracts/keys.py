@@ -187,7 +187,7 @@ def replica_heartbeat(replica: str) -> str:
 
 
 def adopter(replica: str) -> str:
-    """String with a time to live: who moves the requests of a replica that died."""
+    """String with a time to live: the replica that moves the requests of a dead one."""
     return f"{{inference:{replica}}}:adopter"
 
 

@@ -19,7 +19,7 @@ HEAD_ELEMENTS = 1 << 28
 """Most logits that a learner holds at once (1 GiB in float32); more are recomputed in the backward pass."""
 _FLOAT, _HALF = 4, 2
 _LINEAR_LAYERS = 7
-"""Of a decoder layer with a gated MLP: each may have an adapter."""
+"""Linear layers of a decoder layer with a gated MLP; each may have an adapter."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RankCount:
 
     number: int = 1
     sharded: int = 1
-    """So many share one copy of the states."""
+    """Number of ranks that share one copy of the states."""
 
 
 ONE_RANK = RankCount()
@@ -42,7 +42,8 @@ class RankSettings(BaseSettings):
     ranks: int = Field(1, ge=1)
     """Processes that train a policy together, each on a device of its own; 1: the pool's child trains."""
     shard_ranks: int = Field(0, ge=0)
-    """So many ranks share one copy of weights and optimizer, and ranks / shard_ranks copies are kept equal; 0: all."""
+    """Number of ranks that share one copy of weights and optimizer; ranks / shard_ranks copies are kept equal; 0:
+    all."""
 
     @model_validator(mode="after")
     def _whole_copies(self) -> RankSettings:
@@ -63,7 +64,7 @@ class Decoder:
     parameters: int
     hidden: int = 0
     inner: int = 0
-    """Of the feed-forward layers."""
+    """Width of the feed-forward layers."""
     layers: int = 0
     vocabulary: int = 0
     key_value: int = 0
@@ -87,7 +88,7 @@ class Decoder:
         )
 
     def adapter_parameters(self, rank: int) -> int:
-        """Of adapters on every linear layer of a decoder with a gated MLP: at most so many."""
+        """Most parameters of adapters on every linear layer of a decoder with a gated MLP."""
         inner = self.inner or 4 * self.hidden  # what a config that does not say it means
         width = 4 * 2 * self.hidden + 3 * (self.hidden + inner)
         return self.layers * rank * width
@@ -105,11 +106,11 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Load:
-    """Of one forward and backward pass."""
+    """Size of one forward and backward pass."""
 
     tokens: int
     responses: int
-    """Of the tokens, those whose log-probabilities are wanted."""
+    """Tokens whose log-probabilities are wanted."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def learner_memory(
 
 
 def largest_load(spec: JobSpec) -> Load:
-    """Of the longest prompts and responses; a sequence longer than the budget goes alone."""
+    """Size a pass of the longest prompts and responses; a sequence longer than the budget goes alone."""
     longest = spec.prompt_and_response_tokens
     tokens = max(spec.training.microbatch_tokens, longest)
     turns = spec.environment.max_turns if spec.environment.interaction != "steps" else 1
@@ -153,7 +154,7 @@ def largest_load(spec: JobSpec) -> Load:
 
 
 def weight_bytes(spec: JobSpec) -> int:
-    """Of one weight in the job's torch_dtype."""
+    """Bytes of one weight in the job's torch_dtype."""
     return _FLOAT if spec.model.torch_dtype == "float32" else _HALF
 
 
@@ -207,8 +208,8 @@ def _passing(spec: JobSpec, model: Decoder) -> int:
 
 
 def _gathered(spec: JobSpec, model: Decoder) -> int:
-    """On ranks: whole embeddings and head with their gradients, and three layers: the one that computes, the next one,
-    and the one whose gradients travel."""
+    """Count what is gathered on ranks: whole embeddings and head with their gradients, and three layers: the one that
+    computes, the next one, and the one whose gradients travel."""
     inside = weight_bytes(spec)
     if spec.model.adapter_rank:
         return inside * (model.outer + 2 * model.layer)

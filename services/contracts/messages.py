@@ -189,7 +189,7 @@ class Generated(SampledTokens, frozen=True, kw_only=True):
 
     @staticmethod
     def refusal(item_id: str, error: str, *, retryable: bool = True) -> Generated:
-        """No tokens, and the sentence that says why."""
+        """Make an answer without tokens; the sentence says why."""
         return Generated(b"", b"", b"", item_id=item_id, error=error, retryable=retryable)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 ORIGIN_FILE = "origin.json"
-"""In the job's folder, beside the checkpoints that were brought there before the job was stored."""
+"""File in the job's folder, beside the checkpoints that were brought there before the job was stored."""
 
 
 class TakenOver(BaseModel):
@@ -16,4 +16,4 @@ class TakenOver(BaseModel):
     job_id: str
     checkpoint: str
     taken_unix_s: float
-    """When it was taken over: the new job's clock does not count what passed before."""
+    """Time of the takeover; the new job's clock does not count what passed before."""

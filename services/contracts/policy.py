@@ -119,4 +119,4 @@ class ReplicaStatus(BaseModel):
     gpus: int = 0
     """GPUs that its engine holds."""
     outstanding_tokens: int = 0
-    """Of the prompts that it has not answered, and the most that may be sampled after them."""
+    """Tokens of the prompts that it has not answered, and the most that may be sampled after them."""

@@ -41,7 +41,7 @@ def read_settings(kind: type[S]) -> S:
 
 
 def _sentence(kind: type[BaseSettings], prefix: str, place: tuple[int | str, ...], problem: dict[str, object]) -> str:
-    if not place:  # of several settings together; it names them
+    if not place:  # the error is about several settings together; it names them
         return in_words(problem)
     field = str(place[0])
     if _is_secret(kind, field):

@@ -38,7 +38,7 @@ class Command(StrEnum):
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 IDLE = frozenset({JobState.PENDING, JobState.QUEUED, JobState.PAUSED})
-"""No trainer works on it: a cancel takes effect at once."""
+"""States without a trainer: a cancel takes effect at once."""
 
 RETRIED = frozenset({JobState.FAILED, JobState.CANCELLED})
 """States of a job that may be retried."""

@@ -46,7 +46,7 @@ class EvaluationResult(PanelResult):
     own."""
     version: int
     members: dict[str, PanelResult] = Field(default_factory=dict)
-    """Of a mixture, each member's own panel, by name. The result counts every member's episodes alike."""
+    """Each member's own panel of a mixture, by name. The result counts every member's episodes alike."""
 
 
 class LedgerSummary(Section):

@@ -16,7 +16,7 @@ WON, NOT_WON, CRASHED, NOT_PLAYED = "10x-"
 """Letters of `EvaluationResult.outcomes`; a task that crashed its environment counts as not won."""
 
 _FILE = '"format": "path"'
-"""In the schema of a kwarg that names a file or a folder."""
+"""Part of the schema of a kwarg that names a file or a folder."""
 
 
 @dataclass(frozen=True)

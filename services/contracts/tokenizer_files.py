@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import BPE
+
+from services.contracts.plain_errors import shown
 
 
 class TokenizerError(ValueError):
@@ -82,8 +85,9 @@ class TokenizerFiles:
             others = {file.stem: "" for file in (self.folder / "additional_chat_templates").glob("*.jinja")}
             return template if template is not None or not others else _without_default(others)
         named = _by_name(template) if isinstance(template, list) else template
-        if not isinstance(named, dict) or not all(isinstance(one, str) for one in named.values()):
-            raise TokenizerError(f"{self.folder / TOKENIZER}: chat_template: want a text, or texts by name")
+        if not isinstance(named, dict) or not named or not all(isinstance(one, str) for one in named.values()):
+            wanted = "chat_template: want a text, or texts by name"
+            raise TokenizerError(f"{self.folder / TOKENIZER}: {wanted}, got {shown(template)}")
         return str(named.get("default", _without_default(named)))
 
     def _said(self) -> dict[str, object]:
@@ -111,7 +115,7 @@ def _text(token: object) -> str | None:
 
 
 def _in_order(entries: Mapping[str, object]) -> list[object]:
-    """By id, as they were added."""
+    """Sort the entries by id, the order in which they were added."""
     return [entries[key] for key in sorted(entries, key=lambda key: int(key) if key.isdecimal() else 0)]
 
 
@@ -136,7 +140,7 @@ def _by_name(entries: list[object]) -> dict[str, object]:
 def _object(path: Path) -> dict[str, object]:
     try:
         found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
+    except ValueError as error:  # the file is no JSON, or no UTF-8
         raise TokenizerError(f"{path}: want a JSON object, got {error}") from error
     if not isinstance(found, dict):
         raise TokenizerError(f"{path}: want a JSON object, got {type(found).__name__}")
@@ -144,7 +148,7 @@ def _object(path: Path) -> dict[str, object]:
 
 
 def tokenizer_in(folder: Path) -> Tokenizer:
-    """The folder's tokenizer with every token that its files add; it never cuts or fills up.
+    """The folder's tokenizer with every token that its files add; it never cuts, fills up or draws tokens at random.
 
     Raises:
         TokenizerError: a file is missing, or cannot be read.
@@ -159,5 +163,7 @@ def tokenizer_in(folder: Path) -> Tokenizer:
     # the file keeps what its last user had set
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if isinstance(tokenizer.model, BPE):
+        tokenizer.model.dropout = None  # it would cut one text into other tokens each time
     tokenizer.add_tokens(TokenizerFiles(folder).added(tokenizer))
     return tokenizer

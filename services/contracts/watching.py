@@ -11,7 +11,7 @@ LONGEST_TEXT = 64_000
 ALIVE_S = 60
 """A watch is forgotten when nobody asked for its steps for so long; the episode that is played for it ends then."""
 FIELD = "d"
-"""Of an entry in the stream."""
+"""Field of an entry in the stream."""
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -81,14 +81,14 @@ class PlayFailed(Shown, frozen=True, kw_only=True, tag="failed"):
 
 AnyShown = Waiting | PlayBegan | StateReached | StepTaken | PlayEnded | PlayFailed
 LAST = (PlayEnded, PlayFailed)
-"""Nothing is told after one of these."""
+"""Nothing follows one of these."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AnyShown)
 
 
 def encoded(shown: AnyShown) -> bytes:
-    """As it travels."""
+    """Encode it for the stream."""
     return _encoder.encode(shown)
 
 

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     worker_idle_s: Seconds = 300.0
     """An environment's own workers end when they were without a session for so long; the next one starts them again."""
     episodes_per_worker: int = Field(20_000, ge=0)
-    """After so many a worker is replaced, its sessions undisturbed; 0: never."""
+    """Episodes after which a worker is replaced, its sessions undisturbed; 0: never."""
     worker_memory_mb: int = Field(4096, ge=0)
     """Address space of one worker, MiB; 0: no limit. What exceeds it is an error of the environment."""
     worker_start_timeout_s: Seconds = 120.0
@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     max_batch_steps: int = Field(8192, ge=1)
     max_action_bytes: int = Field(262_144, ge=1)
     drain_s: float = Field(5.0, ge=0, le=3600)
-    """After SIGTERM live leases have this long to end, seconds."""
+    """Seconds that live leases have to end after SIGTERM."""
 
     options: dict[str, dict[str, JsonValue]] = {}
     """Environment id -> what its class finds in `options`, such as the addresses that `openenv` may call."""

@@ -37,7 +37,8 @@ FULL_PAUSE_S = 0.01
 REPLIES = keys.replies_stream("").partition("}")[2]
 """How every key of a stream of replies ends."""
 OWN_IDLE_MS = 24 * 3_600_000
-"""Never reclaim from oneself: what is pending here is being sampled. A dead replica's stream is adopted instead."""
+"""Idle time that is never reached: a replica must not reclaim its own entries, which it is sampling. A dead replica's
+stream is adopted instead."""
 
 
 @dataclass(eq=False)

@@ -38,7 +38,7 @@ async def wrong_weights(engine: Engine, manifest: PolicyManifest) -> str | None:
 
 
 def _differences(outcome: Outcome, probe: PolicyProbe, index: int) -> list[float]:
-    """Of the likeliest tokens' log-probabilities, up to the first token that is not the trainer's.
+    """Compare the likeliest tokens' log-probabilities up to the first token that is not the trainer's.
 
     That one counts too: where two tokens are nearly as likely, rounding decides which, but not how likely it is.
     """

@@ -93,7 +93,7 @@ class Registry:
         for row, beat in zip(rows.values(), beats, strict=True):
             try:
                 status = ReplicaStatus.model_validate_json(row)
-            except ValidationError as error:  # of another version of this service: not for us to judge
+            except ValidationError as error:  # the entry is of another version of this service, which judges it
                 log.error("a replica's row can't be read", error=str(error))
             else:
                 found[status.replica] = (status, bool(beat))

@@ -104,7 +104,7 @@ class Sampler:
         return sum(most_tokens(one.prompt, one.sampling) for one in self._open.values())
 
     def serve(self, engine: Engine, version: int) -> None:
-        """From now on sample with `engine`, which serves `version`."""
+        """Sample with `engine`, which serves `version`, from now on."""
         self._engine, self._version = engine, version
         self.engine_failed.clear()
         self._wake.set()

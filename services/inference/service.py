@@ -30,7 +30,7 @@ LOOK_AROUND_S = 1.0
 FORGET_S = 60.0
 """How long a dead replica's stream is still watched: a worker may yet write to it, seconds."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-"""Before an engine or a version that failed is tried again, doubling, seconds."""
+"""Pauses before an engine or a version that failed is tried again; they double, seconds."""
 MOST_FAILURES = 5
 """Failures of an engine with one version, whatever the reasons, the last one at a start; two for one reason suffice."""
 
@@ -162,7 +162,7 @@ class Replica:
         if self.state == "serving":
             self.sampler.engine_failed.set()
         elif self.state == "idle":
-            self.served = None  # nothing is owed to anybody; the next job starts it
+            self.served = None  # nobody is owed anything; the next job starts it
 
     async def drain(self, within_s: float) -> None:
         """Answer what was taken, for at most `within_s` seconds, then end the engine and sign off."""
@@ -195,7 +195,7 @@ class Replica:
                 self._resume(manifest)
         except RedisError:
             raise
-        except Exception as error:  # whatever a manifest leads to is its job's trouble, not the replica's end
+        except Exception as error:  # an error that a manifest leads to is its job's trouble, not the replica's end
             if not isinstance(error, EngineFailed):
                 log.exception("a version could not be served", policy_version=manifest.version)
             await self._set_back(manifest, _sentence(error), final=False, failed=True)
@@ -291,9 +291,10 @@ class Replica:
             await self._serving(former, load_s=0.0, pause_s=0.0)
 
     def _give_back(self, failed: PolicyManifest) -> None:
-        """There is no engine, and when there will be one is unknown: another replica may have one before."""
+        """Give the work back: this replica has no engine, nobody knows when it will have one, and another may have one
+        before."""
         self.state = "starting"
-        self.served = None  # nothing can be updated any more: the next look starts the engine
+        self.served = None  # the engine can't be updated any more: the next look starts one
         self.sampler.refuse_all(f"no engine of {self.name} serves version {failed.version}")
 
     def _can_update(self, manifest: PolicyManifest) -> bool:

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     """A starting server that shows nothing for so long hangs, seconds: no CPU time and no line in its log. How long the
     whole start takes is not bounded (20 s is usual for a small model on an idle CPU)."""
     vllm_stop_s: float = Field(12.0, gt=0)
-    """From SIGTERM to SIGKILL, seconds."""
+    """Seconds from SIGTERM to SIGKILL."""
     vllm_kv_cache_mib: int = Field(256, gt=0)
     """Key-value cache on a CPU, MiB; a GPU takes `vllm_gpu_memory` of its memory instead."""
     vllm_gpu_memory: float = Field(0.6, gt=0, lt=1)
@@ -57,14 +57,14 @@ class Settings(BaseSettings):
     max_batch: int = Field(128, ge=1)
     """Prompts sampled together: vLLM's `max_num_seqs` and the most that one call carries."""
     linger_s: float = Field(0.02, ge=0)
-    """While the engine is busy, how long prompts gather before the next call, seconds. 0.02 took 40 % less CPU time
-    than 0.005 at 700 prompts/s and cost 13 ms (benchmarks/inference.py); an idle engine is called at once."""
+    """Seconds for which prompts gather before the next call while the engine is busy. 0.02 took 40 % less CPU time than
+    0.005 at 700 prompts/s and cost 13 ms (benchmarks/inference.py); an idle engine is called at once."""
     max_outstanding: int = Field(1_024, ge=1)
     """Prompts taken from the stream and not yet answered; more wait in Redis."""
     poll_s: float = Field(0.05, gt=0)
     """How often the job's newest manifest is looked at, seconds."""
     drain_s: float = Field(10.0, ge=0)
-    """From SIGTERM to giving up on prompts in flight, seconds."""
+    """Seconds from SIGTERM to giving up on prompts in flight."""
     traces_url: str = Field("", pattern=r"^(https?://\S+)?$")
     """Where spans are sent, OTLP over HTTP, such as http://jaeger:4318/v1/traces; empty: none are made."""
     traces_share: float = Field(1.0, ge=0, le=1)

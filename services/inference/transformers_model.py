@@ -36,7 +36,7 @@ class LoadedModel:
         torch.set_num_threads(torch_threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = _read(manifest)
-        """With the weights of the newest version loaded."""
+        """The model with the weights of the newest version loaded."""
         module: torch.nn.Module = self.model
         module.to(self._device).eval()
         self._way = way_of(self.model)
@@ -102,7 +102,7 @@ class _Batch:
         self._generators = [torch.Generator().manual_seed(prompt.seed) for prompt in prompts]
         guides = {row: Guide(list(map(unpack_int32, one.choices))) for row, one in enumerate(prompts) if one.choices}
         self._guides = guides
-        """Of the rows that have choices and go on."""
+        """Guides of the rows that have choices and go on."""
         self._ids: list[list[int]] = [[] for _ in prompts]
         self._logprobs: list[list[float]] = [[] for _ in prompts]
         self._reasons = [""] * len(prompts)

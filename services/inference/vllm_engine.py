@@ -77,7 +77,7 @@ class VllmEngine:
         self._served: PolicyManifest | None = None
         """The manifest whose weights it has; None: unknown."""
         self._tensors: Shapes | None = None
-        """Of the version that the server started with: it loaded each of them, and misses none."""
+        """Tensors of the version that the server started with: it loaded each of them, and misses none."""
 
     @property
     def pid(self) -> int | None:
@@ -140,7 +140,7 @@ class VllmEngine:
             return ""
         try:
             answer = await self._client.get(METRICS_PATH, timeout=METRICS_TIMEOUT_S)
-        except httpx.HTTPError:  # it starts, or is busy; the watch finds out whether it lives
+        except httpx.HTTPError:  # the server starts, or is busy; the watch finds out whether it lives
             return ""
         return only(answer.text, "vllm:") if answer.status_code == httpx.codes.OK else ""
 

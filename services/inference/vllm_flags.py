@@ -54,7 +54,7 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
         "--max-model-len": str(manifest.max_model_len),
         "--max-num-seqs": str(limits.max_batch),
         "--max-num-batched-tokens": str(max(MIN_BATCHED_TOKENS, manifest.max_model_len)),
-        "--logprobs-mode": "processed_logprobs",  # of the distribution that was sampled, temperature included
+        "--logprobs-mode": "processed_logprobs",  # of the distribution sampled, temperature included
         "--generation-config": "vllm",  # the base's own sampling defaults would change that distribution
         "--weight-transfer-config": '{"backend": "file"}',
         "--shutdown-timeout": "5",

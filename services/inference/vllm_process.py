@@ -23,7 +23,7 @@ from services.inference.watch import Signs
 from services.kit.process import kill_group
 
 LOG_TAIL_BYTES = 200_000
-"""Of the log that is searched for the reason; a stack trace of vLLM has a few thousand."""
+"""Bytes of the log that are searched for the reason; a stack trace of vLLM has a few thousand."""
 
 
 class VllmProcess:

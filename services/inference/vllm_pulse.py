@@ -36,7 +36,7 @@ class VllmPulse:
         while True:
             try:
                 answer = await self._client.get(PULSE_PATH)
-            except httpx.HTTPError as error:  # no sign of life; the process's end is noticed by whoever waits for it
+            except httpx.HTTPError as error:  # no sign of life came; whoever waits for the process notices its end
                 log.warning("vLLM does not answer", error=repr(error))
             else:
                 if answer.status_code == httpx.codes.OK:

@@ -16,9 +16,9 @@ from services.inference.engine import EngineFailed
 from services.kit.tasks import ended
 
 LONGEST_PAUSE_S = 1.0
-"""Between two looks, seconds."""
+"""Longest pause between two looks, seconds."""
 LEAST_LOOKS = 5
-"""So many looks in a row without a sign of life, or more, are needed for a verdict."""
+"""A verdict needs at least this many looks in a row without a sign of life."""
 LEAST_CPU_SHARE = 0.005
 """Share of one CPU that a working engine uses at least, also beside many others, and a sleeping one does not."""
 
@@ -79,7 +79,7 @@ class Watch:
             self._mark, self._silent_s = signs, 0.0
         else:
             self._silent_s += self.every_s
-        owes = bool(self._guarded) and all(self._guarded.values())  # during a weight update no token is to come
+        owes = bool(self._guarded) and all(self._guarded.values())  # no token comes during a weight update
         if signs.work != self._work or not owes:
             self._work, self._idle_s = signs.work, 0.0
         else:

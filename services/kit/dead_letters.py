@@ -11,8 +11,8 @@ log = structlog.get_logger("kit")
 MOST_LETTERS = 1_000
 """About so many dead letters of a stream are kept, the newest ones."""
 MOST_FIELDS, MOST_BYTES = 32, 2**20
-"""Of an entry that is set aside so many fields are kept, and so much of their values together, and 1 KiB of each name;
-of an entry that is larger, the cause says the size and the digest."""
+"""Most fields that are kept of an entry that is set aside, and most bytes of their values together, and 1 KiB of each
+name; of an entry that is larger, the cause says the size and the digest."""
 CAUSE_CHARACTERS = 1_000
 
 FIRST, TIMES = "first", "times"

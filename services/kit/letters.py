@@ -13,7 +13,7 @@ from services.kit.dead_letters import FIRST, MOST_BYTES, OWN_FIELDS, TIMES, dead
 LETTERS_A_CALL = 50
 """Letters that one script looks at. A letter may be large, and the server answers no other client meanwhile."""
 SHOWN_BYTES = 4_096
-"""Of each field, as far as a letter is shown."""
+"""Bytes of each field that are shown of a letter."""
 _READ = """
 local found, most, own = {}, tonumber(ARGV[4]), {}
 for i = 5, #ARGV do own[ARGV[i]] = true end
@@ -68,19 +68,19 @@ class Letter:
     """An entry that was set aside."""
 
     id: str
-    """Among the dead letters of its stream."""
+    """Id among the dead letters of its stream."""
     entry_id: str
     """The one it had in the stream; empty: not known."""
     cause: str
     first_unix_s: float
-    """When it was set aside for the first time."""
+    """Time when it was set aside first."""
     last_unix_s: float
     times: int
     """How often it was set aside: once, and once for each time that it was put back in vain."""
     size_bytes: int
-    """Of the fields that are kept."""
+    """Bytes of the fields that are kept."""
     cut: bool
-    """Not all of the entry was kept, so it cannot be put back."""
+    """The entry was not kept whole, so it cannot be put back."""
     fields: tuple[tuple[bytes, bytes, int], ...] = ()
     """Name, the first `SHOWN_BYTES` of the value, and the value's size; empty in lists."""
 

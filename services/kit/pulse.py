@@ -43,7 +43,7 @@ class Work:
 
 
 class Turns:
-    """When an event loop last turned.
+    """Notes when an event loop last turned.
 
     Args:
         work: None: it is enough that the event loop turns.
@@ -142,9 +142,9 @@ class Stillness:
 def sign_in(file: Path, pid: int) -> Sign:
     """The sign in the file that a process touches, and the CPU time that the process has used."""
     try:
-        file.with_suffix(".looked").touch()  # where we cannot, neither can the process
+        file.with_suffix(".looked").touch()  # the process can't write where we can't
         return Sign(file.stat().st_mtime_ns, cpu_s(pid))
-    except OSError:  # it touches none, or the disk is read-only or gone
+    except OSError:  # the process writes none, or the disk is read-only or gone
         return Sign(None)
 
 

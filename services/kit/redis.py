@@ -37,7 +37,8 @@ from services.kit.redis_address import RedisAddress, parse_address
 log = structlog.get_logger("kit")
 
 RETRIES = 12
-"""With the backoff below about 30 seconds: the time in which a restarted Redis or a new master must be there."""
+"""Repeats that take about 30 seconds with the backoff below: the time in which a restarted Redis or a new master must
+be there."""
 CLUSTER_PAUSE_S, CLUSTER_PATIENCE_S = 1.0, 30.0
 CONNECT_S, ANSWER_S = 5, 30
 """An answer takes longer than the longest BLOCK in use (streams.BLOCK_MS)."""
@@ -57,7 +58,7 @@ class Loading(BusyLoadingError, NotServing):
 
 
 class ClusterDown(ClusterDownError, NotServing):
-    """Too few of the cluster's masters are up."""
+    """The cluster has too few masters."""
 
 
 class WritesRefused(NotServing):

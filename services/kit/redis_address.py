@@ -45,7 +45,7 @@ class RedisAddress:
     """Name of the master that the Sentinels know."""
     tls: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
-    """Of TLS: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`."""
+    """Files of TLS: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`."""
     sentinel: Mapping[str, str] = field(default_factory=dict, repr=False)
     """`username` and `password` of the Sentinels."""
 

@@ -22,5 +22,5 @@ async def activate(redis: Redis, job: str) -> None:
 
 
 async def deactivate(redis: Redis, job: str) -> None:
-    """No service begins anything of the job any more."""
+    """Remove the job, so that no service begins anything of it any more."""
     await drop_member(redis, keys.ACTIVE_JOBS, job)

@@ -81,7 +81,7 @@ class Ledger:
         key = keys.epoch(self.job)
         try:
             return int(await self._redis.incr(key))
-        except ResponseError:  # no number stands there any more: begin above every number that was ever given out
+        except ResponseError:  # the key holds no number: begin above every number that was ever given out
             await self._redis.set(key, time.time_ns() // 1_000)
             return int(await self._redis.incr(key))
 

@@ -9,7 +9,7 @@ from services.kit.values import text_of, texts
 from services.ledger.states import DropReason, GroupState
 
 MOST_DIGITS = 20
-"""No number of the ledger is longer, with its sign."""
+"""Most characters of a number of the ledger, with its sign."""
 
 
 class RecordUnreadable(ValueError):

@@ -25,11 +25,12 @@ class GroupState(StrEnum):
     SCORED = "SCORED"
     """Its advantages are stored; announced on `{job}:scored`."""
     ASSIGNED = "ASSIGNED"
-    """In the manifest of one optimizer batch, payload kept until a checkpoint holds that batch's effect."""
+    """The manifest of one optimizer batch holds it; its payload is kept until a checkpoint holds that batch's
+    effect."""
     CONSUMED = "CONSUMED"
     """Its effect is durable; payload gone."""
     DROPPED = "DROPPED"
-    """Never trained; counted under its reason."""
+    """It is never trained; it counts under its reason."""
 
 
 class DropReason(StrEnum):

@@ -90,7 +90,7 @@ class Warnings:
         known = keys.warned(job)
         if topic not in await text_members(self._redis, known):
             await self.warn(job, message)
-            await add_member(self._redis, known, topic)  # after it: better told twice than never
+            await add_member(self._redis, known, topic)  # noted after it: twice is better than never
 
     async def _counted(self, job: str, key: str) -> int:
         """How often the cause, or all that are not counted apart, happened by now."""

@@ -53,7 +53,7 @@ class Coalescer(Generic[K, Q]):
 
     def _flush(self, key: K, questions: list[Q]) -> None:
         if self._waiting.get(key) is not questions:
-            return  # it went before its time because it was full
+            return  # the batch went before its time because it was full
         del self._waiting[key]
         task = asyncio.create_task(self._send(key, questions))
         self._sending.add(task)

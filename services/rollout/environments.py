@@ -72,9 +72,9 @@ class GrpcEnvironments:
         self._releases = Coalescer(self._send_release, max_size=4096, delay_s=0.01)
         self._light: dict[str, bool] = {}
         self._live: dict[str, LiveSession] = {}
-        """By the lease that each began with."""
+        """Sessions by the lease that each began with."""
         self._opening: set[asyncio.Task[OpenedSessions] | asyncio.Task[None]] = set()
-        self._ttl_s = 3.0  # until a service says its own
+        self._ttl_s = 3.0  # holds until a service says its own
 
     async def open(self, opening: Opening) -> OpenedSessions:
         """Open n sessions; waits for room and for a service that restarts. Raises EnvironmentFault."""
@@ -150,7 +150,7 @@ class GrpcEnvironments:
         for lease in leases:
             self._live[lease] = LiveSession(opening, lease, instance, lease, light, [digest], opened.longest_call_s)
         self._ttl_s = opened.ttl_s
-        instance.leases += opening.n  # until it says so itself
+        instance.leases += opening.n  # holds until it says so itself
         if len(leases) != opening.n:
             self.release(leases)
             raise EnvironmentFault(FaultClass.INFRA, f"open: want {opening.n} leases, got {len(leases)}")

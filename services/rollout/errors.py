@@ -29,7 +29,7 @@ class EnvironmentFault(AttemptFailed):
 
 
 class InferenceFault(AttemptFailed):
-    """No replica answered with tokens, however often it was asked.
+    """The replicas answered without tokens, however often they were asked.
 
     Args:
         lost: see `AttemptFailed`.

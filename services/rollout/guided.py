@@ -54,5 +54,5 @@ class GuidedReplies:
 
 
 def _letters(text: str) -> str:
-    """Without what tokenizers change on the way: white space, case, forms of one character."""
+    """Remove what tokenizers change on the way: white space, case, forms of one character."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -56,7 +56,7 @@ REPLIES_KEPT_S = 3_600
 
 
 class _NoAnswer(Exception):
-    """No answer of this replica will come; another one may give it."""
+    """This replica will send no answer; another one may."""
 
     def __init__(self, cause: str, *, died: bool) -> None:
         super().__init__(cause)
@@ -128,14 +128,14 @@ class RedisInference:
             await patience.pause()
 
     async def follow_replies(self) -> None:
-        """For ever: hand the answers in the stream to those who wait for them."""
+        """Hand the answers in the stream to those who wait for them, without end."""
         while True:
             async with _redis_may_be_away():
                 for reply in await self._replies.read(REPLIES_PER_READ):
                     self._take(reply)
 
     async def follow_replicas(self) -> None:
-        """For ever: read the table of replicas; free the replies that were taken."""
+        """Read the table of replicas and free the replies that were taken, without end."""
         while True:
             async with _redis_may_be_away():
                 await self._replicas.refresh()
@@ -143,7 +143,8 @@ class RedisInference:
             await asyncio.sleep(self._limits.replica_poll_s)
 
     async def look_for_lost(self) -> None:
-        """For ever: give up on requests that their replica does not owe any more, as after a Redis without its memory.
+        """Give up, without end, on requests that their replica does not owe any more, as after a Redis without its
+        memory.
 
         An answer is written before its request is deleted, so the second look in a row is proof.
         """
@@ -236,7 +237,7 @@ class RedisInference:
 
     def _take(self, reply: GenerateReply) -> None:
         for generated in reply.results:
-            pending = self._pending.get(generated.item_id)  # None: it came from another replica meanwhile
+            pending = self._pending.get(generated.item_id)  # None: the answer came from another replica meanwhile
             if pending is not None and not pending.answer.done():
                 pending.answer.set_result(generated)
 

@@ -102,7 +102,7 @@ class Instances:
         ]
 
     async def follow(self) -> None:
-        """For ever: look which instances there are, and ask each how it is."""
+        """Look without end which instances there are, and ask each how it is."""
         while True:
             await self.look()
             await asyncio.sleep(LOOK_EVERY_S)

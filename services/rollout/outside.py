@@ -40,7 +40,7 @@ class OutsideGuard:
         self._control = sorted((text for text in control if len(text) > 1), key=lambda text: (-len(text), text))
         any_of = "|".join(map(re.escape, self._control)) or r"(?!)"
         self._written = re.compile(f"({any_of})")
-        self._alike = re.compile(f"(?=({any_of}))(.)", re.IGNORECASE | re.DOTALL)  # for templates that change the case
+        self._alike = re.compile(f"(?=({any_of}))(.)", re.IGNORECASE | re.DOTALL)  # templates may change the case
         folded = {form for text in self._control for form in self._forms(text)}
         self._forged = re.compile("|".join(map(re.escape, sorted(folded))) or r"(?!)")
         added = tokenizer.get_added_tokens_decoder().values()
@@ -114,7 +114,7 @@ class OutsideGuard:
 
 
 def _rename_pieces(model: dict[str, object], names: dict[str, str]) -> None:
-    """In a tokenizer's own vocabulary too: some find the text of a control token there. The ids stay."""
+    """Rename pieces of a tokenizer's own vocabulary too: some find the text of a control token there. The ids stay."""
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
         model["vocab"] = {names.get(piece, piece): token_id for piece, token_id in vocabulary.items()}

@@ -16,7 +16,7 @@ for _, id in ipairs(ARGV) do
 end
 return there
 """
-"""On the server, so that no prompt travels."""
+"""The script runs on the server, so that no prompt travels."""
 
 
 class Owed:

@@ -52,7 +52,7 @@ class Playbook:
         return self.guided.of(admissible_actions) if self.guided is not None else ()
 
     def dialogue(self) -> Dialogue:
-        """For one episode."""
+        """Make the dialogue of one episode."""
         if self.turns is None:
             return SeparateSteps(self.prompts)
         restarts = self.spec.environment.context_overflow == "restart"

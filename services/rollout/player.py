@@ -52,11 +52,11 @@ class Players:
         self._by_member = by_member
 
     async def play(self, group: OpenedGroup) -> None:
-        """As `Player.play`."""
+        """Play as `Player.play` does."""
         await self._by_member[group.member].play(group)
 
     async def show(self, group: OpenedGroup, onlooker: Onlooker) -> None:
-        """As `Player.show`."""
+        """Show as `Player.show` does."""
         await self._by_member[group.member].show(group, onlooker)
 
 

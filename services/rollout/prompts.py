@@ -46,7 +46,7 @@ class Wording:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for people."""
         return self.template.name
 
     @property
@@ -65,7 +65,7 @@ class TurnWording:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for people."""
         return self.template.name
 
     def text(self, scene: Scene) -> str:

@@ -12,7 +12,7 @@ from services.rollout.tool_calls import Call, CallFormat, MalformedCall, Tool, c
 MAX_ACTION_CHARACTERS = 64_000
 """The longest action; a longer one is cut. Four bytes a character stay within the environment service's 256 KiB."""
 MAX_CALLS = 16
-"""Of one reply."""
+"""Most calls of one reply."""
 
 
 class Projected(NamedTuple):
@@ -118,5 +118,5 @@ def _said(reply: str) -> str:
 
 
 def _message(said: str) -> str:
-    """Without the frame that gpt-oss puts around what it says to people."""
+    """Remove the frame that gpt-oss puts around what it says to people."""
     return said.rpartition("<|channel|>final<|message|>")[2].strip()

@@ -24,7 +24,7 @@ class LiveSession:
     light: bool
     """Its steps may wait for each other in one message."""
     digests: list[bytes]
-    """Of the first observation and of each after it."""
+    """Digests of the first observation and of each after it."""
     longest_call_s: float = 0.0
     """How long the environment itself lets one step take; 0: as long as usual."""
     actions: list[str] = field(default_factory=list)

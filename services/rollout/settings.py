@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     reclaim_idle_s: Seconds = 10.0
     """A group that no worker touched for so long is played again; a live one touches its own three times as often."""
     drain_s: float = Field(60.0, ge=0, le=3600)
-    """After SIGTERM groups under way have this long to finish; the rest is left to other workers."""
+    """Seconds that groups under way have to finish after SIGTERM; the rest is left to other workers."""
 
     coalesce_ms: float = Field(1.0, ge=0, le=100)
     """Calls made within this time go out as one message."""

@@ -73,5 +73,5 @@ def _outside_problems(tokens: PolicyTokens, prompt: list[int], embedded: int) ->
 
 
 def _within(folder: Path, sentence: str) -> str:
-    """With files named as they are in the folder."""
+    """Name files in the sentence as they are in the folder."""
     return sentence.replace(f"{folder}/", "")

@@ -49,7 +49,7 @@ class Scene(msgspec.Struct, frozen=True):
 
     @property
     def folded(self) -> Scene:
-        """With all results in the observation, for a prompt in which they have no place of their own."""
+        """Put all results into the observation, for a prompt in which they have no place of their own."""
         text = "\n\n".join((*self.results, self.observation))
         return msgspec.structs.replace(self, observation=text, results=())
 

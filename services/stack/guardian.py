@@ -19,7 +19,7 @@ from contextlib import suppress
 from services.kit.process import kill_group
 
 GRACE_S = 8.0
-"""From the supervisor's death to SIGKILL."""
+"""Seconds from the supervisor's death to SIGKILL."""
 DONE = "done"
 
 

@@ -21,7 +21,7 @@ class AlreadyHeld(Exception):
 
 
 class FolderRefused(Exception):
-    """No file can be written in the data folder."""
+    """The stack can write no file in the data folder."""
 
     def __init__(self, data_dir: Path, error: OSError) -> None:
         super().__init__(f"no file can be written in {data_dir}: {error.strerror}")
@@ -41,7 +41,7 @@ def held_folder(data_dir: Path) -> Iterator[None]:
             lock = held.enter_context((data_dir / LOCK).open("ab+", buffering=0))
             if not _taken(lock):
                 raise AlreadyHeld(_holder(data_dir))
-            (data_dir / RECORD).unlink(missing_ok=True)  # of a stack that was killed
+            (data_dir / RECORD).unlink(missing_ok=True)  # left by a stack that was killed
             lock.truncate(0)
             lock.write(str(os.getpid()).encode())
         except OSError as error:

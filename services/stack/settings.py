@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("runs/.platform")
     """Everything the platform keeps: queue, database, logs, jobs."""
     api_port: int = Field(8400, ge=0, le=65535)
-    """When the default is taken the system gives another one; a port that was asked for is taken or refused."""
+    """The system gives another port when the default is taken; a port that was asked for is taken or refused."""
     handover: bool = False
     """Stop at the end of stdin, unless a word came before: who started the stack has gone before it was up."""
     redis_url: OptionalRedisUrl = ""

@@ -22,7 +22,7 @@ class RestartLimits:
     longest_wait_s: float = 15.0
     """Up to so many seconds for the first `restarts` in a row."""
     restarts: int = 6
-    """Then the user is told, once, and the waits go on growing."""
+    """Restarts after which the user is warned, once; the waits go on growing."""
     patient_wait_s: float = 300.0
     """Up to so many seconds."""
     steady_s: float = 60.0
@@ -51,7 +51,7 @@ class Supervisor:
         self.restarted: Callable[[], None] = lambda: None
         """Called when a service has another process than before, and when that process is ready."""
         self._limits = limits or RestartLimits()
-        self._children: dict[str, Child] = {}  # in order of start
+        self._children: dict[str, Child] = {}  # kept in order of start
         self._watchers: list[asyncio.Task[None]] = []
         self.addresses: dict[str, str] = {}
         self._guardian: Guardian | None = None

@@ -22,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from services.kit.process import die_with_parent, free_port
 
 MAX_VALUE_BYTES = 65 * 2**20
-"""Of one value; a message may have a little less (`contracts.messages.MAX_MESSAGE_BYTES`)."""
+"""Most bytes of one value; a message may have a little less (`contracts.messages.MAX_MESSAGE_BYTES`)."""
 START_S, STOP_S, LIVES_S = 120.0, 5.0, 5.0
 
 

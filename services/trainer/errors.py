@@ -8,7 +8,7 @@ class JobFailed(Exception):
 
 
 class NothingPlayed(JobFailed):
-    """Not one episode of an evaluation could be played."""
+    """An evaluation has no episode that could be played."""
 
 
 class CancelRequested(Exception):

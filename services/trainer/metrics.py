@@ -55,7 +55,7 @@ MOST_JOBS = 50
 _OF_JOBS = (BATCHES, TOKENS, STEPS, BATCH_SECONDS, CHECKPOINTS, EVALUATIONS, PHASES, VERSION, STALENESS, SUCCESS,
             MISMATCH, GPU_SECONDS, CPU_SECONDS)  # fmt: skip
 _jobs: dict[str, None] = {}
-"""In the order in which they were heard of."""
+"""Jobs in order of first mention."""
 
 _PARTS = {
     "environment": "wait_env_s",

@@ -31,7 +31,7 @@ class Settings(RankSettings):
     """Port of /livez, /readyz and /metrics, which need no key; 0: given by the system, see address_file."""
     log_level: str = "INFO"
     torch_threads: int = Field(1, ge=1)
-    """On few cores the engine needs the others while the trainer computes."""
+    """Threads of torch; on few cores the engine needs the others while the trainer computes."""
 
     nodes: int = Field(1, ge=1)
     """Machines that share the ranks evenly; on each of the others `services.trainer.ranks.node` runs."""

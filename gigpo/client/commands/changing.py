@@ -27,7 +27,7 @@ Text = Annotated[str | None, typer.Option("--text", help="Only states whose task
 LONGEST = 110
 """Characters of an anchor in a table."""
 LONGEST_TASK = 60
-"""And of a task, which stands beside it."""
+"""Most characters that are printed of a task, which stands beside the state."""
 
 
 @says_errors
@@ -129,7 +129,7 @@ def states_table(found: Sequence[State]) -> Table:
     names = ["regret", "return", "visits", "usual action", "best action", "task", "state", "a visit"]
     table = _table(names, right=3, tasks=has_tasks(found))
     for one in found:
-        usual = next((action for action in one.actions if action.action == one.usual_action), None)  # of many, 20 come
+        usual = next((action for action in one.actions if action.action == one.usual_action), None)  # 20 of many come
         share = f" {usual.share:.0%}" if usual else ""
         place = (usual or one.actions[0]).place
         table.add_row(
@@ -152,7 +152,7 @@ def _table(names: Sequence[str], *, right: int, tasks: bool) -> Table:
 
 
 def has_tasks(found: Sequence[State | MovedState]) -> bool:
-    """Whether a state is told by more than its own text: the same one means something else under another task."""
+    """Whether the meaning of a state depends on its task, as the same text means something else under another one."""
     return any(one.task and one.anchor not in (None, "", one.task) for one in found)
 
 

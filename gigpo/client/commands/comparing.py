@@ -208,7 +208,7 @@ def write_comparison(
 
 
 def _check_measured(cell: Cell, equal: Unit | None) -> None:
-    """At an equal budget most jobs are in the middle of their training, so they must be measured there."""
+    """Require evaluations during training at an equal budget, where most jobs are in the middle of their training."""
     every = checked(cell.spec).evaluation.eval_every
     if equal is not None and not every:
         raise BadInput(

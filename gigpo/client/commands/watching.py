@@ -69,11 +69,11 @@ def watch(
 
 @contextmanager
 def _stopped_with_us(client: GigpoClient, watch: Watch) -> Iterator[None]:
-    """Whoever interrupts the watch stops the episode too."""
+    """An interrupt of the watch stops the episode too."""
     try:
         yield
     except KeyboardInterrupt:
-        with suppress(GigpoError):  # it is over, or ends by itself in a minute
+        with suppress(GigpoError):  # the episode is over, or ends by itself in a minute
             client.stop_watch(watch.job_id, watch.watch_id)
         raise
 

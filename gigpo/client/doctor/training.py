@@ -11,7 +11,7 @@ from services.contracts.learner_memory import PROCESS_BYTES, Decoder, RankCount,
 from services.contracts.service_settings import read_settings
 
 _MACHINE = "services.api.jobs.machine"
-"""Not in the client's own installation."""
+"""This module is missing where only the client is installed."""
 SIZES = {
     "0.5B": Decoder(494_000_000, 896, 4_864, 24, 151_936, 128),
     "1.5B": Decoder(1_544_000_000, 1_536, 8_960, 28, 151_936, 256),

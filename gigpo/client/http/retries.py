@@ -77,7 +77,7 @@ def _may_repeat(failure: httpx.TransportError | ApiRefused, repeatable: bool) ->
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds in a `Retry-After` header, which may hold a date; None: there is none that can be read."""
+    """Seconds in a `Retry-After` header, which may hold a date; None: the header is missing or unreadable."""
     text = headers.get("retry-after", "").strip()
     if text.isdecimal():
         return float(text)

@@ -16,7 +16,7 @@ from services.contracts.foreign import Source, foreign_name
 from services.contracts.job import JobSpec, SpecError, flags, parse_spec
 
 _DECISIVE = ("advantage_estimator", "loss_type", "environment")
-"""Without them it is another job."""
+"""A job without one of these is another job."""
 
 
 @dataclass

@@ -10,7 +10,7 @@ from gigpo.client.synchronous.base import Calls
 
 
 class AccessCalls(Calls):
-    """Who may do what; all but `whoami` want a key with the scope admin."""
+    """Manage access: keys, projects and the audit log; all calls but `whoami` want a key with the scope admin."""
 
     def whoami(self) -> Whoami:
         """Project and scopes of this client's key."""

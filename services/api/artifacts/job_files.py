@@ -19,9 +19,9 @@ class Entries:
     """The files in a job's folder."""
 
     written: Sequence[Path]
-    """By the platform: these go with the job."""
+    """Paths that the platform wrote; they are deleted with the job."""
     foreign: Sequence[Path]
-    """By somebody else: these stay."""
+    """Paths that somebody else wrote; they stay."""
 
     @property
     def size_bytes(self) -> int:
@@ -39,7 +39,7 @@ def entries(folder: Path) -> Entries:
 
 @contextmanager
 def taken_aside(folder: Path) -> Iterator[None]:
-    """While the block runs, what the platform wrote lies beside the folder; then it is deleted.
+    """Move what the platform wrote aside while the block runs, then delete it.
 
     When the block raises, it is brought back. A folder in which nothing else lies goes too.
     """

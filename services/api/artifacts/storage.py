@@ -78,7 +78,7 @@ def delete_checkpoint(folder: Path, name: str, *, ended: bool) -> None:
         raise Problem(409, f"cannot delete checkpoint {name}: its job has not ended and would restart from it")
     aside = path.with_name(f".{name}{DELETED}")
     try:
-        path.rename(aside)  # at once, so that nobody finds half of it
+        path.rename(aside)  # renamed at once, so that nobody finds half of it
     except FileNotFoundError as error:  # somebody else was faster
         raise not_found("checkpoint", name) from error
     shutil.rmtree(aside, ignore_errors=True)

@@ -46,7 +46,7 @@ class AnchorGraph:
     """The states of a group and what led from one to another."""
 
     states: tuple[GraphState, ...]
-    """In order of first appearance."""
+    """States in order of first appearance."""
     transitions: tuple[Transition, ...]
 
     @property

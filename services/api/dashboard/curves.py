@@ -17,7 +17,7 @@ _WHOLE = "_whole"
 """The ending of the name of a metric that is the sum of a panel's parts."""
 
 _HELD_OUT = {"batch": "version", "success": "success", "error": "standard_error"}
-"""Of a point -> of an evaluation."""
+"""Field of a point -> field of an evaluation."""
 
 SUCCESS_ABOUT = "band: 95 %, or the range over seeds; dots are held out"
 

@@ -48,7 +48,7 @@ def size(count: int) -> str:
 
 
 def duration_or_dash(seconds: float | None) -> str:
-    """As `services.presentation.pace.duration`; a dash for none."""
+    """Write it as `services.presentation.pace.duration` does; a dash for none."""
     return DASH if seconds is None else duration(seconds)
 
 

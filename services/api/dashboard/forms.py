@@ -11,7 +11,7 @@ from services.api.http.routes.parameters import KEY_CHARACTERS
 from services.api.rest.problems import Problem, bad_spec
 
 _FIELDS = 120
-"""More fields than any form here has."""
+"""Most fields that a form may send; no form here has as many."""
 
 
 async def _pairs(request: Request) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from services.api.dashboard.anchor_graph import SOLVED, UNSOLVED, AnchorGraph, G
 from services.api.dashboard.graph_edges import Box, Edge, edge_of, with_labels_apart
 
 MOST_STATES = 160
-"""More circles than this nobody can read; the most visited stay, and the table has them all."""
+"""Most circles that are drawn, as nobody can read more; the most visited states stay, and the table has them all."""
 ROW, MARGIN = 92.0, 52.0
 """Distances, in the units of the drawing."""
 WIDTH = 800.0

@@ -61,7 +61,7 @@ async def list_updates(parts: Container, caller: Caller, asked: JobList) -> Asyn
     `total` with how many there are."""
     shown: dict[str, str] = {}
     total = 0
-    with parts.news.follow("") as follower:  # of no job: it hears the end of the process alone
+    with parts.news.follow("") as follower:  # it follows no job: it hears the end of the process alone
         while not follower.over:
             found = await _whole(listed(parts.database, caller, asked))
             progress = await _whole(progress_of(parts.database, found.rows))
@@ -101,5 +101,5 @@ async def _next_look(follower: Follower) -> None:
 
 
 async def _whole(asking: Coroutine[object, None, T]) -> T:
-    """A question to SQL, to its end: who goes away in the middle of it must not take the connection along."""
+    """Finish a query to SQL: a viewer that goes away in the middle of it must not take the connection along."""
     return await asyncio.shield(asyncio.create_task(asking))

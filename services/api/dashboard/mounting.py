@@ -26,7 +26,7 @@ from services.api.dashboard.pages import (
 from services.api.dashboard.rendering import ASSETS, STATIC
 
 PAGES = (jobs, submit, notes, job, commands, log, rollouts, insight, results, compare, docs, dead_letters, system)
-"""In this order: `/jobs/new` is no job's page, and `notes` names its commands before `commands` takes any."""
+"""The order matters: `/jobs/new` is no job's page, and `notes` names its commands before `commands` takes any."""
 
 
 class _Assets(StaticFiles):

@@ -11,7 +11,7 @@ from services.contracts.states import JobState
 from services.presentation.pace import duration
 
 WIDTH, ROW = 1000.0, 26.0
-"""Of the drawing, in its own units."""
+"""Size of the drawing, in its own units."""
 MOST_MARKS = 200
 """Marks of one kind; more lie on each other."""
 _LEAST_WIDTH = 1.5
@@ -68,7 +68,7 @@ class Timeline:
 
     lanes: Sequence[Lane]
     marks: Mapping[str, Sequence[Mark]]
-    """By kind: checkpoints, evaluations, warnings."""
+    """Marks by kind: checkpoints, evaluations, warnings."""
     ticks: Sequence[Mark]
     length_s: float
 

@@ -36,7 +36,7 @@ def stream_content(body: str | None = None) -> dict[str, JsonValue]:
 
 
 class AcceptsStream(APIRoute):
-    """A route for those who accept server-sent events alone; everybody else comes to the next one of its path."""
+    """A route for clients that accept server-sent events alone; other requests come to the next route of its path."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         accepted = scope["type"] == "http" and MEDIA_TYPE in Headers(scope=scope).get("accept", "")

@@ -50,7 +50,7 @@ async def log_in(request: Request, parts: Parts) -> Response:
     if caller is None:
         await parts.security.rates.count_failure(address)
         return _form(target, "This key is unknown, expired or revoked.")
-    request.state.caller = caller  # for the audit log
+    request.state.caller = caller  # read by the audit log
     answer = RedirectResponse(_local(target), 303)
     parts.security.sessions.begin(answer, caller.key_id, secure=request.url.scheme == "https")
     return answer

@@ -57,7 +57,8 @@ async def _counts(database: Database, caller: Caller) -> dict[str, int]:
 
 
 async def _services(redis: Redis, caller: Caller) -> list[ServiceView]:
-    """Who is alive; what they are at, which names jobs of every project, only for whoever sees them all."""
+    """List the live services; their work, which names jobs of every project, is shown to those alone who see all
+    projects."""
     return [
         ServiceView(
             service=one.service, instance=one.instance, pid=one.pid, detail=one.detail if caller.sees is None else {}

@@ -38,7 +38,7 @@ class Measure:
     alarm: str
     value: float
     detail: str = ""
-    """In place of the figure in the sentence."""
+    """Words that stand in the sentence in place of the figure."""
     subject: str = ""
     """Which instance; empty: the whole."""
 

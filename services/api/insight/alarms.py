@@ -89,7 +89,7 @@ class AlarmWatch:
         self._running_since: dict[str, float] = {}
 
     async def run(self) -> None:
-        """For ever; a Redis that does not answer is asked again."""
+        """Measure again and again without end; a Redis that does not answer is asked again."""
         while True:
             try:
                 await self.look()
@@ -150,7 +150,7 @@ class AlarmWatch:
                 message=sentence(BY_NAME[measure.alarm], measure.value, measure.detail),
             )
             if former is None:
-                await self._tell(job, cause, alarm, raised=True)  # before it is noted: better told twice than never
+                await self._tell(job, cause, alarm, raised=True)  # sent before it is noted: twice is better than never
             if alarm != former:
                 await put_field(self._redis, key, cause, msgspec.json.encode(alarm).decode())
         self._suspected[key] = set(over)

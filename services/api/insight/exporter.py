@@ -62,7 +62,7 @@ class Reading:
     """The installation at one instant."""
 
     at: float
-    """Of the exporter's clock, seconds."""
+    """Time on the exporter's clock, seconds."""
     jobs: list[JobReading]
     states: dict[str, int]
     """State -> number of jobs."""
@@ -88,7 +88,7 @@ class Exporter:
     _reading: Reading | None
 
     async def run(self) -> None:
-        """For ever; what does not answer is asked again."""
+        """Measure again and again without end; a service that does not answer is asked again."""
         try:
             while True:
                 try:

@@ -15,7 +15,7 @@ WINDOW = 5
 COLLAPSE = 0.2
 """Success lost since the best batches; with some hundred episodes in a window that is no chance."""
 COLLAPSE_SHARE = 0.6
-"""And at most this share of the best is left."""
+"""A collapse leaves at most this share of the best success."""
 ZERO_AFTER = 20
 """Batches without one win after which success counts as stuck."""
 FLAT_AFTER = 40
@@ -85,7 +85,7 @@ def _then_and_now(evidence: Evidence, at: int) -> list[Figure]:
 
 
 def success_stays_zero(evidence: Evidence) -> Finding | None:
-    """Not one episode won so far, and a return that does not move either."""
+    """Find a job that has won no episode so far and whose return does not move either."""
     success = evidence.values("success")
     if not evidence.judges_success or len(success) < ZERO_AFTER or any(success):
         return None

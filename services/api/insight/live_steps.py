@@ -42,7 +42,7 @@ class Known:
                 merged[action] = merged[action].with_more(tally) if action in merged else tally
 
     def of(self, task: str, anchor: str) -> SeenState | None:
-        """A state's visits under its task, else under any; None: nobody was there."""
+        """A state's visits under its task, else under any; None: it was never visited."""
         if self._played is None:
             return None
         state = state_key(task, anchor)
@@ -62,7 +62,7 @@ async def live_steps(
     Each has its id, its kind as `event`, and JSON {kind, at_unix_s, data} as `data`.
     """
     position, quiet, task = "", 0, ""
-    with news.follow("") as follower:  # of no job: it hears the end of the process alone
+    with news.follow("") as follower:  # it follows no job: it hears the end of the process alone
         while not follower.over:
             entries = await _told(redis, watch, position)
             for position, shown in entries:
@@ -77,7 +77,7 @@ async def live_steps(
             quiet = 0 if entries else quiet + 1
             if quiet % STATE_LOOKS == STATE_LOOKS - 1 and (over := await _over(database, watch)) is not None:
                 if await _told(redis, watch, position):
-                    continue  # it was told meanwhile
+                    continue  # the event came meanwhile
                 yield _event(position, PlayFailed(message=over), known, task)
                 return
             await follower.listen(LOOK_S)

@@ -24,7 +24,7 @@ MANY_CUT_REPLIES = 0.3
 MANY_CUT_PROMPTS = 0.05
 MOST_OUT_OF_TURNS = 0.8
 TINY = 1e-9
-"""Below it an advantage is the rounding of a zero."""
+"""A smaller advantage is the rounding of a zero."""
 
 
 def reward_never_varies(evidence: Evidence) -> Finding | None:

@@ -52,7 +52,7 @@ class Tally:
         return self.return_sum / self.visits
 
     def with_more(self, other: Tally) -> Tally:
-        """Both together; `other` is newer."""
+        """Add both tallies; `other` is newer."""
         return Tally(
             self.visits + other.visits,
             self.return_sum + other.return_sum,

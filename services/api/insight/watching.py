@@ -111,7 +111,7 @@ async def end_watch(redis: Redis, database: Database, caller: Caller, job: JobRo
     try:
         await jobs.command(database, caller, watch.player_job, Command.CANCEL)
     except Problem as problem:
-        if problem.status != 409:  # it has ended
+        if problem.status != 409:  # the episode has ended
             raise
 
 

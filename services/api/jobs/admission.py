@@ -248,7 +248,8 @@ class Admission:
         return EnvironmentInfo.mixed(opened), unsaid
 
     async def _opened(self, spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:
-        """As above, of one part of the job. Raises SpecError."""
+        """Open a session of one part of the job; return its environment as the session has it, and warnings. Raises
+        SpecError."""
         environment, unsaid = await self._with_own_words(spec, environment)
         opening = await self._environments.opening(spec, _tried_kwargs(spec, environment))
         if (refusal := opening.refusal) is not None:
@@ -278,7 +279,7 @@ class Admission:
         return said
 
     async def _with_own_words(self, spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:
-        """For a policy from scratch on prompts that the job brings: their words are its vocabulary."""
+        """Add the words of prompts that the job brings, for a policy from scratch: they are its vocabulary."""
         if spec.model.scratch is None or spec.environment.use_gym_env:
             return environment, []
         try:

@@ -191,7 +191,7 @@ def folder_problems(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None)
     folder = Path(model)
     if problem := model_problem(model, roots):
         return [("model.model", problem)]
-    if folder.resolve().is_relative_to(data_dir.resolve()):  # there projects could read each other's
+    if folder.resolve().is_relative_to(data_dir.resolve()):  # projects could read each other's files there
         return [("model.model", f"name a job's checkpoint as job:<job id>/<checkpoint>, got {model!r}")]
     if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         return [("model.model", f"no such folder: {model}")]

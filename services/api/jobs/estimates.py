@@ -24,12 +24,12 @@ SCRATCH_SPECIAL_TOKENS = 3
 SCRATCH_CHAT_TOKENS = 7
 """The entries that its chat template adds."""
 _STEP_BYTES, _TOKEN_BYTES, _ARCHIVED_STEP_BYTES = 1_000, 8, 700
-"""Of a step without its tokens, of a token, and of a step on disk: a group of some 100 short steps takes 103 kB, packed
-70 kB."""
+"""Bytes of a step without its tokens, of a token, and of a step on disk: a group of some 100 short steps takes 103 kB,
+packed 70 kB."""
 _KEPT_POLICIES = 3
 """Published versions that lie on disk together."""
 _TRAINED_BYTES = 4
-"""Of a trained weight and each of its moments."""
+"""Bytes of a trained weight and of each of its moments."""
 
 
 def estimates(
@@ -160,7 +160,8 @@ def _of_training(spec: JobSpec) -> tuple[Doubt, ...]:
 
 
 def scratch_parameters(scratch: ScratchModel, vocabulary: int) -> int:
-    """Of a Qwen2 with tied embeddings, as many key-value heads as heads, and biases on queries, keys and values."""
+    """Count the parameters of a Qwen2 with tied embeddings, as many key-value heads as heads, and biases on queries,
+    keys and values."""
     hidden, inner = scratch.hidden_size, scratch.intermediate_size
     attention = 4 * hidden * hidden + 3 * hidden
     layer = attention + 3 * hidden * inner + 2 * hidden

@@ -80,7 +80,8 @@ def _version(row: JobRow, checkpoint: str) -> int | None:
 
 
 def _results(row: JobRow, version: int | None) -> dict[str, EvaluationResult]:
-    """By label. The job itself counts its policy as its version 0; what it measured is the pinned one."""
+    """Collect the job's results by label. The job itself counts its policy as its version 0; what it measured is the
+    pinned one."""
     found: dict[str, EvaluationResult] = {}
     for stored in _RESULTS.validate_python((row.summary or {}).get("evaluations", [])):
         label = PINNED if stored.label == _OWN_LABEL else stored.label

@@ -31,7 +31,7 @@ class JobList:
     limit: int = 50
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """As SQL."""
+        """Write the filter as SQL."""
         columns = (JobRow.name, JobRow.id, JobRow.tag_line, JobRow.notes, JobRow.environment_id)
         words = [or_(*(one.icontains(word, autoescape=True) for one in columns)) for word in self.search.split()]
         return [*self.wanted.conditions(), *words]
@@ -43,7 +43,7 @@ class Found:
 
     rows: Sequence[JobRow]
     total: int
-    """Of all pages."""
+    """Entries of all pages together."""
 
 
 async def listed(database: Database, caller: Caller, asked: JobList) -> Found:

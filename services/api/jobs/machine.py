@@ -15,7 +15,7 @@ _GPU_QUERY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,n
 
 @dataclass(frozen=True)
 class Machine:
-    """In bytes; 0 where it is not known."""
+    """The machine's sizes in bytes; 0 where one is not known."""
 
     memory: int
     """Main memory and swap, or what a container may use of it."""

@@ -84,7 +84,7 @@ def _model_problems(
 
 
 def _with_own_words(spec: JobSpec, environment: EnvironmentInfo) -> tuple[EnvironmentInfo, list[str]]:
-    """As at a submission, from copies that are thrown away; and warnings."""
+    """Read the words as a submission does, from copies that are thrown away; return warnings too."""
     with TemporaryDirectory() as folder:
         try:
             kept = with_kept_files(spec, Path(folder), None)
@@ -113,7 +113,7 @@ async def _earlier_jobs(data_dir: Path, environment: str) -> list[EarlierJob]:
     database = Database(f"sqlite+aiosqlite:///{file.resolve()}")
     try:
         return await earlier_jobs(database, data_dir, environment)
-    except SQLAlchemyError:  # of another version
+    except SQLAlchemyError:  # the services are of another version
         return []
     finally:
         await database.close()

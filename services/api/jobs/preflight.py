@@ -83,7 +83,7 @@ async def _difference(
         results = (await stub.StepBatch(env_pb2.StepBatchRequest(steps=steps), timeout=timeout_s)).results
         outcomes = [result.outcome for result in results if result.WhichOneof("result") == "outcome"]
         if len(outcomes) < len(results):
-            return None  # no room, or too slow: nothing is known
+            return None  # the service has no room, or was too slow
         failed = [outcome.fault.message for outcome in outcomes if outcome.HasField("fault")]
         if failed:
             return f"the admissible action {action!r:.80} fails: {failed[0]}" if seen.admissible_actions else None

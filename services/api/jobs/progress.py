@@ -18,7 +18,7 @@ _READ = 6 * RECENT
 
 
 async def progress_of(database: Database, jobs: Iterable[JobRow]) -> dict[str, Progress]:
-    """By id, of the jobs that run and whose events say how far they are."""
+    """Return the progress by id of the jobs that run and whose events say how far they are."""
     found: dict[str, Progress] = {}
     for job in jobs:
         if job.state == JobState.RUNNING:

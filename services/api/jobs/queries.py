@@ -34,7 +34,7 @@ class JobFilter:
     archived: bool | None = False
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """As SQL."""
+        """Write the filter as SQL."""
         equal = {
             JobRow.state: self.state and self.state.value,
             JobRow.name: self.name,

@@ -99,7 +99,7 @@ def _measured(folder: JobFolder, document: dict[str, Any], summary: dict[str, An
         spec = JobSpec.model_validate(document)
         parameters = sum(file_parameters(file) for file in folder.base.glob("*.safetensors"))
         batches = list(_batches(folder.metrics))
-    except (ValidationError, OSError, ValueError, KeyError, TypeError):  # of another version, or half deleted
+    except (ValidationError, OSError, ValueError, KeyError, TypeError):  # other version, or half deleted
         return None
     phases = (summary or {}).get("phases_s") or {}
     apart_s = sum(float(phases.get(name, 0.0)) for name in _APART)

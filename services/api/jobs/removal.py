@@ -32,7 +32,7 @@ from services.contracts.states import TERMINAL
 from services.ledger.ended_jobs import lasting_names
 
 _UNLOADED = {"synchronize_session": False}
-"""No row of the table is loaded, so none has to be told."""
+"""Rows of the table are never loaded here, so none has to be synchronized."""
 _MESSAGES_LIVE_S = 30 * 24 * 3600
 """Longer than any message of a job that has ended waits in the trainer's queue."""
 

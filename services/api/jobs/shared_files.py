@@ -44,7 +44,7 @@ def _remove(data_dir: Path, files: Set[str], commits: Set[str]) -> None:
     for folder in _old_folders(files_root(data_dir)):
         if folder.name.startswith(ARRIVING) or (_HASH.fullmatch(folder.name) and folder.name not in files):
             shutil.rmtree(folder, ignore_errors=True)
-    from huggingface_hub import CacheNotFound, scan_cache_dir  # at the first use, as in `hub`
+    from huggingface_hub import CacheNotFound, scan_cache_dir  # imported at the first use, as in `hub`
 
     try:
         cache = scan_cache_dir(hub_store(data_dir))

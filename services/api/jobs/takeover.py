@@ -189,7 +189,7 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 
 async def keep_swept(jobs: Path, log: BoundLogger) -> None:
-    """For ever, now and then: remove what processes that died have left half-made or half-removed."""
+    """Remove, at intervals and without end, what dead processes have left half-made or half-removed."""
     while True:
         for path in await asyncio.to_thread(sweep, jobs, time.time() - ABANDONED_S):
             log.info("abandoned_folder_removed", path=str(path))

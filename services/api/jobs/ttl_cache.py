@@ -46,7 +46,7 @@ class Remembered(Generic[K, V]):
         if key not in self._asking:
             asking = self._asking[key] = asyncio.create_task(self._asked(key))
             asking.add_done_callback(lambda _: self._asking.pop(key, None))
-        return await asyncio.shield(self._asking[key])  # who goes away must not end it for the others
+        return await asyncio.shield(self._asking[key])  # a caller that goes away must not end it for the others
 
     async def _asked(self, key: K) -> V:
         answer = await self._ask(key)

@@ -231,7 +231,7 @@ def _copied(files: Mapping[str, Path], field: str, store: Path) -> str:
         try:
             arriving.rename(store / sha)
         except OSError:
-            if not (store / sha).is_dir():  # else it is there already
+            if not (store / sha).is_dir():  # otherwise it is there already
                 raise
             os.utime(store / sha)  # so that nobody removes it before the job is stored
         return sha

@@ -23,7 +23,7 @@ PlayingCheck = Callable[[Path, JobSpec, EnvironmentInfo, int | None], tuple[list
 """Problems, as (field, sentence), and warnings of a folder's tokenizer and templates; the last argument: the rows of
 its embedding."""
 CHECKS = "gigpo.model_checks"
-"""Entry points of `PlayingCheck`s: who plays policies says which it can play."""
+"""Entry points of `PlayingCheck`s: the service that plays policies says which it can play."""
 ADAPTER_BESIDE = f"{ADAPTER_CONFIG}: want a whole model, got an adapter; merge it into the model and remove this file"
 _WANTED = (CONFIG, "tokenizer.json", "tokenizer_config.json")
 _SAFETENSORS = "*.safetensors"

@@ -11,7 +11,8 @@ from services.api.policies.weights import is_weight
 
 BLOCK_BYTES = 1 << 20
 LOOKED_AT_BYTES = 256 << 20
-"""Of a whole model; of a larger one evenly spread blocks are read, at least one of each tensor."""
+"""Bytes that are read of a model: the whole of a smaller one, evenly spread blocks of a larger one, at least one of
+each tensor."""
 _HALF_EXPONENTS = bytes(byte for byte in range(256) if byte & 0x7C == 0x7C)
 
 
@@ -38,8 +39,8 @@ def _blocks(file: Path, tensor: Tensor, every: int) -> Iterator[bytes]:
 
 
 def _largest_exponent(width: int) -> Callable[[bytes], bool]:
-    """Of numbers of so many bytes whose topmost byte is the sign and 7 bits of the exponent: all 7 are set only above
-    1.7e38 (float64: 1e304)."""
+    """Return a test of numbers of `width` bytes whose topmost byte is the sign and 7 bits of the exponent: all 7 are
+    set only above 1.7e38 (float64: 1e304)."""
 
     def look(block: bytes) -> bool:
         top = block[width - 1 :: width]

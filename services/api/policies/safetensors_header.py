@@ -18,7 +18,7 @@ _BITS = {
     "U16": 16, "BOOL": 8, "I8": 8, "U8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
     "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
-"""Of a number in each format that safetensors has."""
+"""Bytes of a number in each format that safetensors has."""
 
 
 class WeightsProblem(ValueError):
@@ -99,7 +99,7 @@ def _tensors(header: dict[str, object], file: str, held_bytes: int) -> dict[str,
 
 
 def _tensor(entry: object, where: str) -> tuple[Tensor, int, int]:
-    """With its first byte and the one behind its last."""
+    """Read a tensor's entry; return it with its first byte and the byte behind its last."""
     fields = entry if isinstance(entry, dict) else {}
     dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
     if not isinstance(dtype, str) or not _whole(shape) or not _whole(offsets) or len(offsets) != 2:

@@ -110,7 +110,7 @@ def _shape_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object])
 
 
 def _projection_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]) -> Iterator[str]:
-    """Of the kinds whose projections follow from the number of heads alone."""
+    """Check the model kinds whose projections follow from the number of heads alone."""
     hidden, heads = size(config, "hidden_size"), size(config, "num_attention_heads")
     if not (hidden and heads) or config.get("model_type") not in _PLAIN_HEADS or config.get("head_dim") is not None:
         return

@@ -15,14 +15,14 @@ class Caller:
     """Somebody whose key, session or machine was recognised."""
 
     name: str
-    """As the audit log writes it."""
+    """The caller's name in the audit log."""
     scopes: frozenset[Scope]
     project_id: str = DEFAULT_PROJECT
     """The project that their new jobs belong to."""
     key_id: str | None = None
     """None: this machine in an open installation, or the key of the settings."""
     trusted: bool = False
-    """They may name any folder of this machine: they could read it without us."""
+    """A trusted caller may name any folder of this machine, as he could read it without us."""
 
     def may(self, scope: Scope) -> bool:
         """Whether they hold the scope."""

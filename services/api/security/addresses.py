@@ -82,7 +82,7 @@ def _format(properties: JsonValue, name: str) -> JsonValue:
 
 
 def _files(folder: Path, roots: Sequence[Path]) -> Iterator[Path]:
-    if _inside(folder, roots) and os.path.isdir(folder):  # of a name that is too long it says no, Path.is_dir raises
+    if _inside(folder, roots) and os.path.isdir(folder):  # a name too long: False
         yield from folder.iterdir()
 
 

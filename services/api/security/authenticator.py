@@ -80,7 +80,7 @@ class Authenticator:
         if self._is_verified(key_id, digest):
             return True
         async with self._hashing:
-            if self._is_verified(key_id, digest):  # by a request that came at the same time
+            if self._is_verified(key_id, digest):  # stored by a request that came at the same time
                 return True
             matches = await asyncio.to_thread(secret_matches, known.secret_hash if known else None, secret)
         if matches:

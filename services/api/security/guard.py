@@ -99,7 +99,7 @@ def _while_known(connection: HTTPConnection, security: Security, receive: Receiv
 
 
 def _check_origin(connection: HTTPConnection, security: Security) -> None:
-    """Nothing but the browser vouches for a caller without a key, so what other sites can make it send is refused."""
+    """Refuse calls that another site can make a browser send; only the browser vouches for a caller without a key."""
     refusal = None if security.keys_wanted else rebound(connection.headers)
     if refusal is None and not is_safe(connection.scope["method"]):
         refusal = forged(connection.headers)

@@ -17,7 +17,7 @@ _DOCUMENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _PAGE_POLICY = "; ".join(
     (
         "default-src 'self'",
-        "style-src 'self' 'unsafe-inline'",  # of the login, which may load nothing before there is a session
+        "style-src 'self' 'unsafe-inline'",  # the login's policy: it may load nothing before there is a session
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
         "connect-src 'self'",

@@ -23,7 +23,7 @@ Limiter = SlidingWindowCounterRateLimiter
 
 REDIS_TIMEOUT_S = 0.5
 REDIS_RETRY_S = 5.0
-"""After a failure of Redis this process counts alone for so long."""
+"""Seconds for which this process counts alone after a failure of Redis."""
 
 
 class Rates:

@@ -26,7 +26,7 @@ class StorageMeter:
         self._database, self._jobs, self._log = database, all_jobs(data_dir), log
 
     async def run(self) -> None:
-        """For ever; what can't be measured now is measured a minute later."""
+        """Measure every minute without end; a project that can't be measured now is measured a minute later."""
         while True:
             try:
                 await self.measure()

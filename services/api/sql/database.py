@@ -47,7 +47,8 @@ class Database:
             event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
         self._turn = asyncio.Lock() if self.is_sqlite else nullcontext()
-        """SQLite has one writer; who waits for it in SQLite sleeps up to 100 ms at a time, who waits here does not."""
+        """SQLite has one writer; a writer that waits for it in SQLite sleeps up to 100 ms at a time, one that waits
+        here does not."""
         self._caller: Caller | None = None
         self._readers, self._writers = (
             async_sessionmaker(engine, expire_on_commit=False, sync_session_class=ScopedSession)

@@ -35,7 +35,7 @@ class Follower:
         self._heard.set()
 
     def end(self) -> None:
-        """There will be no more in this process."""
+        """Tell the listener that no event follows in this process."""
         self.over = True
         self._heard.set()
 

@@ -143,7 +143,7 @@ class FairQueue:
         return {project: began for project, began in rows if began is not None}
 
     async def _tell(self) -> None:
-        """Only what changed, and now and then all the same: the key expires, should nobody lead any more."""
+        """Publish what changed, and everything at intervals, as the key expires when no process leads any more."""
         now = time.monotonic()
         if self.before == self._told and now - self._told_at < TELL_AGAIN_S:
             return

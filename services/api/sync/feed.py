@@ -50,7 +50,7 @@ async def followed_events(
                     if kind in (None, row.kind):
                         yield row
                 if any(row.kind == Kind.STATE for row in told):
-                    break  # it may have ended; SQL knows
+                    break  # the job may have ended; SQL knows
             if follower.over:
                 return
 
@@ -107,7 +107,7 @@ def _batch(row: Row) -> float:
 
 
 async def evaluations(database: Database, job_id: str) -> list[Row]:
-    """In order of time; an evaluation that was repeated after a crash counts once, the last time."""
+    """List evaluations in order of time; an evaluation that was repeated after a crash counts once, the last time."""
     rows = await events_of(database, job_id, [Kind.EVALUATION])
     return list({(row.data.get("label"), row.data.get("version")): row.data for row in rows}.values())
 

@@ -22,7 +22,7 @@ from services.kit.tasks import Loop, ended, first_failure
 
 ASK_AGAIN_S = 1.0
 _KEY = 0x6769676C
-"""Of PostgreSQL's advisory lock."""
+"""Number of PostgreSQL's advisory lock."""
 
 StillHeld = Callable[[], Awaitable[None]]
 """Raises when the lock may be lost."""

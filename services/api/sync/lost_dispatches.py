@@ -53,10 +53,10 @@ class Losses:
         self._interval_s, self._wake = interval_s, wake
         self._undispatched, self._untold = set[str](), set[str]()
         self._refusing: tuple[float, str] | None = None
-        """Since when Redis refuses writes, and why."""
+        """When Redis began to refuse writes, and why."""
 
     async def run(self) -> None:
-        """For ever; a Redis that does not answer is asked again."""
+        """Look for losses without end; a Redis that does not answer is asked again."""
         while True:
             try:
                 await self.tell_refusals()

@@ -33,7 +33,7 @@ from services.ledger.warnings import Warnings
 BLOCK_MS = 200
 """Longest wait of one read; a job submitted meanwhile is seen after it."""
 GATHER_S = 0.02
-"""After news so long nothing is read: what comes together is stored together."""
+"""Pause after news, seconds: events that come together are stored together."""
 READ_COUNT = 200
 TURN = 500
 """Streams of quiet jobs in one read; the others have their turn in the next reads."""
@@ -56,7 +56,7 @@ class Observer:
         self._turn, self._next_turn = "", 0.0
 
     async def run(self) -> None:
-        """For ever; a Redis that does not answer is asked again."""
+        """Store events without end; a Redis that does not answer is asked again."""
         while True:
             try:
                 if not await self.observe():

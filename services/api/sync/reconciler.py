@@ -49,7 +49,7 @@ class Reconciler:
         self._wake.set()
 
     async def run(self) -> None:
-        """For ever; a Redis or broker that does not answer is asked again."""
+        """Reconcile without end; a Redis or broker that does not answer is asked again."""
         while True:
             self._wake.clear()
             try:

@@ -50,7 +50,7 @@ class WaitingJobs:
         self._seen: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
-        """For ever; a Redis that does not answer is asked again."""
+        """Look at waiting jobs without end; a Redis that does not answer is asked again."""
         while True:
             try:
                 await self.look()

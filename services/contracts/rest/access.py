@@ -93,7 +93,7 @@ class KeyView(Document):
     expires_unix_s: float | None
     revoked_unix_s: float | None
     last_used_unix_s: float | None
-    """To the minute."""
+    """Time of the last use, to the minute."""
 
 
 class CreatedKey(KeyView):

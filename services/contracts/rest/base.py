@@ -44,7 +44,7 @@ class Page(Document, Generic[T]):
 
 
 DEPRECATED: dict[str, JsonValue] = {"deprecated": True}
-"""In the schema of a field that is still there for those who know the last version."""
+"""Schema mark of a field that is kept for those who know the last version."""
 
 
 def _known_or_text(value: object, known: ValidatorFunctionWrapHandler) -> object:

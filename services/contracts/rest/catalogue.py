@@ -13,7 +13,7 @@ class EnvironmentView(Document):
 
     info: EnvironmentInfo
     unavailable_reason: str = ""
-    """Not empty: known, but cannot be opened here, and why."""
+    """Why the environment is known but cannot be opened here; empty: it can."""
 
 
 class EnvironmentPage(Page[EnvironmentView]):
@@ -49,7 +49,7 @@ class QueueView(Document):
     name: str
     job_id: str | None
     waiting: int
-    """Not delivered yet."""
+    """Messages that are not delivered yet."""
     in_flight: int
     """Delivered and not acknowledged."""
 
@@ -95,7 +95,7 @@ class SystemView(Document):
     services: list[ServiceView]
     queues: list[QueueView]
     ledger: LedgerView
-    """Over the jobs of the project that run or are paused."""
+    """Counts over the project's jobs that run or are paused."""
     alarms: list[AlarmView] = Field(default_factory=list)
     """Those of the project's jobs, and of the installation."""
     dead_letters: int = 0

@@ -20,13 +20,13 @@ class DeadLetterView(Document):
     """Which service set it aside."""
     cause: str
     first_unix_s: float
-    """When it was set aside first."""
+    """Time when it was set aside first."""
     last_unix_s: float
     times: int
     """How often it was set aside: once, and once more for each retry that failed."""
     size_bytes: int
     cut: bool
-    """Too large to be kept whole, so it cannot be retried."""
+    """The entry was too large to be kept whole, so it cannot be retried."""
 
 
 class DeadLetterPage(Page[DeadLetterView]):
@@ -41,14 +41,14 @@ class DeadLetterField(Document):
     text: str
     """JSON where the field holds a message of the platform, otherwise its text; control characters are escaped."""
     cut: bool
-    """There is more of it."""
+    """The value is longer than what is shown."""
 
 
 class DeadLetterDetail(DeadLetterView):
     """A dead letter with its content."""
 
     group_id: str | None
-    """The group that it announces; null: none that can be read."""
+    """The group that it announces; null: its id can't be read."""
     fields: list[DeadLetterField]
 
 

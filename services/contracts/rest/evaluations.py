@@ -18,15 +18,15 @@ class EvaluationRequest(Request):
     checkpoint: str | None = Field(None, max_length=128, examples=["final"])
     """Name of the checkpoint to pin."""
     version: int | None = Field(None, ge=0, examples=[10])
-    """Or the policy version to pin. Neither: the newest checkpoint."""
+    """The policy version to pin, in place of a checkpoint. Neither: the newest checkpoint."""
     eval_episodes: int | None = Field(None, ge=1)
     eval_seed: int | None = Field(None, ge=0)
     """Seed of the panel of tasks; the same for everything that is to be compared."""
     split: str | None = Field(None, max_length=64)
     baselines: bool = False
-    """Also: the task hidden, another task's sentence shown, and a random admissible actor."""
+    """Play baselines too: the task hidden, another task's sentence shown, and a random admissible actor."""
     member: str | None = Field(None, max_length=32)
-    """Of a mixture, the only member that is measured; null: each of them."""
+    """The only member of a mixture that is measured; null: each of them."""
     name: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
 
     @model_validator(mode="after")
@@ -40,7 +40,7 @@ class EvaluationView(Document):
     """An evaluation: a job of kind `evaluation`."""
 
     id: str
-    """Also the id of its job, for events, rollouts, pause and cancel."""
+    """Id of the evaluation and of its job, for events, rollouts, pause and cancel."""
     project_id: str
     name: str | None
     state: Named[JobState]
@@ -59,7 +59,7 @@ class EvaluationView(Document):
     result: EvaluationResult | None
     """Result of the pinned policy, label `pinned`; null until it is measured."""
     baselines: dict[str, EvaluationResult]
-    """By label: `task_hidden`, `task_shuffled`, `random_actor`."""
+    """Results of baselines by label: `task_hidden`, `task_shuffled`, `random_actor`."""
 
     @property
     def ended(self) -> bool:

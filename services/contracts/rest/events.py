@@ -21,7 +21,7 @@ class JobEvent(EventBody):
     """One event of a job."""
 
     id: str
-    """In the order of time; as `Last-Event-ID`, or as `cursor`, it asks for what follows."""
+    """Ids follow the order of time; as `Last-Event-ID`, or as `cursor`, an id asks for what follows it."""
 
 
 class EventPage(Page[JobEvent]):

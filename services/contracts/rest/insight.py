@@ -37,7 +37,7 @@ class Finding(Document):
 
 
 class Diagnosis(Document):
-    """Obstacles to a job's learning; no findings: none that is known here."""
+    """Obstacles to a job's learning; no findings: no known obstacle was found."""
 
     job_id: str
     batches: int
@@ -178,7 +178,7 @@ class WatchRequest(Request):
     split: str | None = Field(None, max_length=64)
     """Null: the job's `eval_split`."""
     member: str | None = Field(None, max_length=32)
-    """Of a mixture, the member that the task is of; null: one that the seed names."""
+    """The member of a mixture that the task is of; null: one that the seed names."""
 
 
 class WatchView(Document):

@@ -85,7 +85,7 @@ class JobDetail(JobView):
     """Jobs that a trainer takes before a queued one. Projects take turns, so jobs of others that come later
     may be among them; null: not known yet."""
     warnings: list[str] = Field(default_factory=list)
-    """In the answer to a submission: what of the job may not fit the machine; else empty."""
+    """Parts of the job that may not fit the machine, in the answer to a submission; else empty."""
 
 
 class JobPage(Page[JobView]):
@@ -99,7 +99,7 @@ class JobPage(Page[JobView]):
 
 
 class Range(Document):
-    """Between which figures an estimate lies, and what it rests on."""
+    """The figures between which an estimate lies, and its basis."""
 
     low: float
     high: float
@@ -111,7 +111,7 @@ class Estimates(Document):
 
     parameters: int
     trainer_memory_bytes: int
-    """Of each rank: weights, gradients, AdamW's moments, the reference policy where beta > 0, one microbatch's
+    """Bytes of each rank: weights, gradients, AdamW's moments, the reference policy where beta > 0, one microbatch's
     activations, and the process."""
     trainer_ranks: int = 1
     """Ranks of this installation's learner: each on a GPU of its own, or all in this machine's memory."""
@@ -130,7 +130,7 @@ class Estimates(Document):
     disk_bytes: int
     """Checkpoints, published policies, and the rollouts of every batch."""
     time_s: float | None = None
-    """From the start to the end; null: no earlier job here was like it."""
+    """Seconds from the start to the end; null: no earlier job here was like it."""
     ranges: dict[str, Range] = Field(default_factory=dict)
     """Field -> how far it may be off; a field that is not here is exact."""
 

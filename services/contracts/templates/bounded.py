@@ -28,7 +28,7 @@ _ELEMENT = 8
 MOST_CPU_S = 10.0
 """CPU time of one rendering."""
 _LARGE_WIDTH = re.compile(r"\d{7,}|%[^a-zA-Z%]*\*|\{[^{}]*:[^{}]*\{")
-"""In a format: a large width, or one that is a value itself."""
+"""Matches a large width in a format, or one that is a value itself."""
 
 
 class TemplateUnbounded(Exception):
@@ -167,7 +167,8 @@ def _written(value: object, known: dict[int, int] | None = None) -> int:
 
 
 def _check_growth(subject: object, function: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-    """Of what makes a text from `subject`: widths, counts, formats and replacements that let it grow beyond bounds."""
+    """Refuse calls that make a text from `subject` whose widths, counts, formats or replacements let it grow beyond
+    bounds."""
     given = [*args, *kwargs.values()]
     _limit(max(map(_written, (subject, *given)), default=0))
     if not isinstance(subject, Iterable):

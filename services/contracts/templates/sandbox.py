@@ -11,7 +11,7 @@ from services.contracts.templates.bounded import BoundedSandbox
 
 
 def scene_sandbox(brought: Mapping[str, str] = NONE) -> BoundedSandbox:
-    """With the platform's files, and those that an environment brings."""
+    """Make a sandbox with the platform's files and those that an environment brings."""
     return BoundedSandbox(
         loader=DictLoader({**brought, **template_files()}),
         undefined=StrictUndefined,

@@ -28,7 +28,7 @@ REAP_EVERY_S = 1.0
 
 
 class NoWorkers(Exception):
-    """Nothing can be opened now."""
+    """The service can open no session now."""
 
 
 class Health:

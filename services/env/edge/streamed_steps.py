@@ -27,7 +27,8 @@ class StreamedSteps:
         self._ready: asyncio.Queue[env_pb2.StepResult | None] = asyncio.Queue()
         self._numbers = itertools.count()
         self._unanswered: dict[int, tuple[env_pb2.StepRequest, float]] = {}
-        """By number, so in order of time: the step, and when waiting for its answer ends (the loop's clock)."""
+        """Steps by number, and so in order of time, each with the moment when waiting for its answer ends (the loop's
+        clock)."""
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
 
@@ -49,7 +50,7 @@ class StreamedSteps:
                 self._timer = loop.call_at(until, self._expire)
 
     def end(self) -> None:
-        """Nothing more comes in."""
+        """Accept no further request."""
         self._ended = True
         self._close_if_done()
 
@@ -63,7 +64,7 @@ class StreamedSteps:
             going_on = found[-1] is not None
             if results := [result for result in found if result is not None]:
                 yield results
-                for _ in results:  # only now are they sent: a client that does not read fills its own stream
+                for _ in results:  # answers are sent only now: a client that does not read fills its own stream
                     self._room.release()
 
     def _done(self, number: int, answer: "asyncio.Task[Stepped | Fault]") -> None:

@@ -40,7 +40,7 @@ def status_of(error: errors.EnvServiceError) -> grpc.StatusCode:
 
 
 def retry_after_ms(error: errors.EnvServiceError) -> int:
-    """When to ask again, milliseconds; 0: no hint."""
+    """Milliseconds after which a caller should ask again; 0: no hint."""
     return round(error.retry_after_s * 1000) if isinstance(error, errors.NoRoomError) else 0
 
 

@@ -40,7 +40,7 @@ ITEMS = (
     *("hat", "glove", "scarf", "sock", "shoe", "belt", "ring", "coin", "ball", "doll", "kite", "drum"),
 )
 COMMON_ITEMS = 12
-"""Of `ITEMS`, that tasks use where nobody says."""
+"""Number of `ITEMS` that tasks use by default."""
 FURNITURE = (
     *("fridge", "cabinet", "drawer", "box", "table", "desk"),
     *("shelf", "bed", "sofa", "counter", "sink", "stove"),

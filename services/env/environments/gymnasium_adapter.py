@@ -139,7 +139,8 @@ class GymnasiumAdapter(Environment):
     )
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        """With modules of the operator's it has workers of its own: what they do then harms no other environment."""
+        """Class a subclass with the operator's modules as moderate in cost, so that it has workers of its own: what the
+        modules do then harms no other environment."""
         super().__init_subclass__(**kwargs)
         if cls.options.get("modules"):
             cls.capabilities = Capabilities(cost_class=CostClass.MODERATE)
@@ -208,8 +209,8 @@ class GymnasiumAdapter(Environment):
         self._env.close()
 
     def _won(self, reward: float, info: Mapping[str, Any], *, terminated: bool, truncated: bool) -> bool:
-        """For environments that we do not know: what they say of it (`is_success`), or whether the score at the end
-        reaches what Gymnasium's registration calls solved. Without either nothing is won."""
+        """Decide for unknown environments: by their own `is_success`, or by whether the score at the end reaches what
+        Gymnasium's registration calls solved. Without either nothing is won."""
         if self._known:
             return terminated and self._known.won(reward)
         if "is_success" in info:

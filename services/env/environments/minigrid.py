@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from minigrid.minigrid_env import MiniGridEnv
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done")
-"""In the order of MiniGrid's numbers."""
+"""Actions in the order of MiniGrid's numbers."""
 COMPASS = ("east", "south", "west", "north")
 ARROWS = (">>", "vv", "<<", "^^")
 COLOURS = {"red": "R", "green": "G", "blue": "B", "purple": "P", "yellow": "Y", "grey": "E"}
@@ -104,7 +104,7 @@ class MiniGrid(Environment):
             won=won,
             terminated=bool(terminated),
             truncated=bool(truncated),
-            action_valid=True,  # in capitals too
+            action_valid=True,  # actions in capitals count too
         )
 
     def state(self) -> object:

@@ -39,7 +39,7 @@ from services.env.environments.openenv_fields import (
 from services.env.environments.tool_calls import Tool, json_of, listed, parsed_call
 
 WAITS_OF_RESET = 4
-"""To connect, for the handshake, for the first observation, and for the tools; `timeout_s` each."""
+"""Waits of `timeout_s` each: to connect, for the handshake, for the first observation, and for the tools."""
 GRACE_S = 5.0
 """The socket's own time limits end a wait before the worker is taken for hung."""
 
@@ -157,7 +157,7 @@ class OpenEnv(Environment):
         return self._connection.ask(message)
 
     def _invalid(self, why: str) -> Outcome:
-        """Nothing has changed; the agent is told why, where that is known."""
+        """Answer that nothing has changed, with the reason where it is known."""
         shown = Observation(
             text="\n".join(part for part in (self._seen.text, why) if part),
             anchor=self._seen.anchor,

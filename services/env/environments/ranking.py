@@ -12,7 +12,7 @@ from functools import lru_cache
 from gigpo.env.progress import allow_silence, report_each
 
 INDEX_S_PER_DOCUMENT = 1e-3
-"""No index takes longer, seconds: texts of 100 words take 7e-5 each on a quiet core."""
+"""Upper bound for an index, seconds a document: texts of 100 words take 7e-5 each on a quiet core."""
 REQUIRES = ("Stemmer", "bm25s", "numpy")
 """Packages of environments that rank; imported where they are used, so that listing environments stays cheap."""
 WORD = re.compile(r"\w+(?:['’.]\w+)*")

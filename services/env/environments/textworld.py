@@ -33,7 +33,7 @@ STATUS_LINE = re.compile(r"\n>\s+-= .*$")
 """The interpreter's last line: place, score and number of moves, which would make every text of a game unique."""
 SPLITS = ("train", "valid", "test")
 MOST_ROOMS = 100
-"""Of a coin_collector that TextWorld 1.7 compiles."""
+"""Most rooms of a coin_collector that TextWorld 1.7 compiles."""
 MAX_DRAWS = 32
 """Games drawn before giving up. Of treasure_hunter at level 10 one in four has no quest of the wanted length."""
 
@@ -136,7 +136,7 @@ class TextWorld(Environment):
             self._game = None
 
     def _score(self) -> float:
-        """From 0 to 1."""
+        """Score from 0 to 1."""
         return float(self._state.score) / max(float(self._state.max_score), 1.0)
 
     def _observe(self, text: str) -> Observation:

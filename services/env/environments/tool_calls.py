@@ -21,7 +21,7 @@ class Tool:
     parameters: Mapping[str, Any]
 
     def schema(self) -> dict[str, JsonValue]:
-        """As chat templates and the platform's description of an environment take it."""
+        """The tool's schema as chat templates and the platform's description of an environment take it."""
         return {"name": self.name, "description": self.description, "parameters": {"type": "object", **self.parameters}}
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ class EnvServiceError(Exception):
 
 
 class UnknownEnvironmentError(EnvServiceError):
-    """No environment of that id can be opened here; the message says why."""
+    """The service can open no environment of that id; the message says why."""
 
 
 class BadRequestError(EnvServiceError):
@@ -42,7 +42,7 @@ class NotDoneError(EnvServiceError):
 
 
 class NoRoomError(EnvServiceError):
-    """Too many leases live, of all or of this environment. Ask again after `retry_after_s`, seconds."""
+    """Too many leases are live, of all or of this environment. Ask again after `retry_after_s`, seconds."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
@@ -80,4 +80,4 @@ class WorkerLostError(EnvServiceError):
 
 
 class NoWorkerError(WorkerLostError):
-    """No worker is up, and none came up while the call waited; the message says why the last one did not."""
+    """The service has no worker, and none came up while the call waited; the message says why the last one did not."""

@@ -51,14 +51,14 @@ class Lease:
     session: Session | None
     """None: its home is lost, the next step rebuilds it."""
     digests: list[bytes]
-    """Of the first observation and of each after it."""
+    """Digests of the first observation and of each after it."""
     actions: list[str] = field(default_factory=list)
     response_tokens: list[int] = field(default_factory=list)
     """One an action."""
     seq: int = 0
-    """Of the last step; 0 before the first."""
+    """Number of the last step; 0 before the first."""
     answer: asyncio.Task[Stepped | Fault] | None = None
-    """To the step `seq`, perhaps still under way."""
+    """Answer to the step `seq`, perhaps still under way."""
     over: bool = False
     closed: bool = False
     expires_at: float = 0.0

@@ -35,7 +35,7 @@ class Taken:
     wall_s: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
     cpu_s: dict[str, float] = field(default_factory=dict)
-    """By process: service, workers, load."""
+    """CPU seconds by process: service, workers, load."""
 
     def add(self, other: "Taken") -> None:
         """Count another measurement of the same thing in."""

@@ -23,7 +23,7 @@ STEP = json.dumps({"type": "step", "data": {"message": "go to shelf 1"}})
 
 
 class OpenEnvMissingError(Exception):
-    """There is nothing to compare with; the message says why."""
+    """OpenEnv is not installed, so nothing can be compared; the message says why."""
 
 
 @contextlib.contextmanager

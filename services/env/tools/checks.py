@@ -31,7 +31,7 @@ class NotClaimed(Exception):
 
 
 class CheckWarned(Exception):
-    """Nothing that is claimed is broken, but who trains with it should know; the message says what."""
+    """All claims hold, but who trains with it should know something; the message says what."""
 
 
 async def described(subject: Subject) -> str:

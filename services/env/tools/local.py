@@ -19,7 +19,8 @@ CALL_TIMEOUT_S = 120.0
 TRIES = 10
 """Calls made for one answer that is not there yet: a first reset may read and index much."""
 DRAIN_S = 0.2
-"""With none the service cuts its connections, and gRPC says so on stderr beside what the caller has to be told."""
+"""Seconds of the service's drain; with 0 it cuts its connections, and gRPC says so on stderr beside the caller's own
+error."""
 OPTIONS = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
 
 

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from services.env.tools.local import EnvClient, Task, local_service
 
 SHOWN_ACTIONS = 60
-"""More admissible actions than this are not listed."""
+"""Most admissible actions that are listed."""
 QUIT = {"quit", "exit"}
 
 

@@ -61,7 +61,7 @@ class Chance:
         self._sessions: dict[int, Generators] = {}
         self._environments: dict[int, str] = {}
         self._silent_calls: dict[str, int] = {}
-        """By environment, of those that have never drawn."""
+        """Calls in a row without a draw, by environment, of those that have never drawn."""
         self._drawing: set[str] = set()
         self._idle = Generators.now()
         """Those in use while no session's are."""
@@ -70,7 +70,7 @@ class Chance:
 
     @contextmanager
     def of_new(self, session: int, environment: str, start: str) -> Iterator[None]:
-        """Within it the global generators are those of a new session, whose numbers follow from `start`."""
+        """Use the global generators of a new session inside the block; their numbers follow from `start`."""
         self._environments[session] = environment
         if not self._spared(environment):
             self._sessions[session] = Generators.seeded(start)
@@ -79,7 +79,7 @@ class Chance:
 
     @contextmanager
     def of(self, session: int) -> Iterator[None]:
-        """Within it the global generators are those of this session. To be entered once a call of the environment,
+        """Use the global generators of this session inside the block. To be entered once a call of the environment,
         also in a replay: see `Generators.use`."""
         if (mine := self._sessions.get(session)) is None:
             yield

@@ -17,7 +17,7 @@ DISTRIBUTION = "gigpo-platform"
 NOT_INSTALLED = "not installed: "
 """How the reason begins where the environment itself is sound and something it needs is missing."""
 MAX_ENTRY_BYTES = 8 << 20
-"""Of one environment; all of them travel in one message, of at most 64 MiB."""
+"""Most bytes of one environment's entry; all of them travel in one message, of at most 64 MiB."""
 MAX_REASON = 500
 """Characters of a reason: a sentence in a table."""
 
@@ -151,7 +151,8 @@ def _tools(found: type[Environment]) -> str:
 
 
 def _as_json(name: str, value: object) -> str:
-    """As JSON that every reader takes: its numbers are finite, its texts Unicode. ContractError: it cannot be."""
+    """Write it as JSON that every reader takes: its numbers are finite, its texts Unicode. ContractError: it cannot
+    be."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         return json.dumps(value, sort_keys=name == "Kwargs")

@@ -16,8 +16,8 @@ from services.env.workers.wanted import rewards as checked_rewards
 from services.env.workers.wire import Stepped, packed
 
 MAX_OBSERVATION_BYTES = 4 << 20
-"""Of text, anchor, task and admissible actions together: a message to a client holds at most 64 MiB, and several of
-them. The largest screen of Atari takes 0.6 MB, written out as numbers."""
+"""Most bytes of text, anchor, task and admissible actions together: a message to a client holds at most 64 MiB, and
+several of them. The largest screen of Atari takes 0.6 MB, written out as numbers."""
 MAX_WARNINGS = 16
 MAX_CALL_S = 86_400.0
 PLAIN = frozenset((str,))
@@ -60,7 +60,7 @@ class Episode:
 
     @property
     def score(self) -> float:
-        """Of the episode so far."""
+        """Score of the episode so far."""
         return self._score
 
     @property
@@ -137,7 +137,7 @@ class Episode:
         return flag("action_valid", said)
 
     def _keyed(self, field: str, observation: Observation) -> KeyedObservation:
-        """With its keys and the digest of all of it. ContractError: a part of it is not what it must be."""
+        """Add its keys and the digest of all of it. ContractError: a part of it is not what it must be."""
         if not isinstance(observation, Observation):
             raise ContractError(f"{field}: want an Observation, got {came(observation)}")
         shown, anchor, task, actions = _checked(observation)
@@ -174,7 +174,7 @@ def _checked(observation: Observation) -> Shown:
 
 
 def _check_each(observation: Observation) -> Shown:
-    """As `_checked`, field by field, and whether each text can be sent."""
+    """Check the fields one by one as `_checked` does, and whether each text can be sent."""
     shown = text("text", observation.text)
     anchor = shown if observation.anchor is None else text("anchor", observation.anchor)
     task = text("task", observation.task)

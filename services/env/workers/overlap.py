@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 STACK_BYTES = 1 << 20
-"""Of one thread. The default of 8 MiB would use up a worker's address space; C code of authors wants more than .5."""
+"""Stack of one thread. The default of 8 MiB would use up a worker's address space; C code of authors wants more than
+.5."""
 LOOK_EVERY_S = 0.1
 _starting = threading.Lock()
 """The size of stacks is set for the whole process."""
@@ -21,7 +22,7 @@ class Call:
     session: int
     request: int
     due: float
-    """When it counts as hung, by the clock of `time.monotonic`."""
+    """Time when it counts as hung, by the clock of `time.monotonic`."""
     limit_s: float = 0.0
     """How long the environment itself allows it to show no life; 0: the usual time."""
 

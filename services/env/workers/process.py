@@ -102,7 +102,7 @@ class WorkerProcess:
                 process_group=0,
                 env={**worker_environment(os.environ, config), MARK: mark},
             )
-            parents.pop_all()  # they are the worker's now
+            parents.pop_all()  # the descriptors are the worker's now
         try:
             streams = await asyncio.open_connection(sock=ours)
         except BaseException:  # cancelled, as a rule: nobody else knows of the process yet
@@ -128,7 +128,7 @@ class WorkerProcess:
             raise WorkerLostError("the worker is gone")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if not self._waiting:
-            self._ticked_at = time.monotonic()  # until now there was nothing to be late with
+            self._ticked_at = time.monotonic()  # nothing was due until now
         self._waiting[request] = answer
         self.tell(order)
         try:

@@ -136,7 +136,7 @@ class Registry:
                 found = type(found.__name__, (found,), {**_told_of(found), "options": options})
         except UnavailableError:
             raise
-        except BaseException as error:  # also SystemExit: scripts are imported too
+        except BaseException as error:  # SystemExit too: scripts are imported too
             raise UnavailableError(environment_id, f"{reference} cannot be imported: {named(error)}") from error
         self._classes[environment_id] = found
         return found

@@ -30,7 +30,7 @@ def text(name: str, value: object) -> str:
     """A text that can be sent, of exactly the type str; ContractError names `name`."""
     if not isinstance(value, str):
         raise ContractError(f"{name}: want a text, got {came(value)}")
-    exact = str.__str__(value)  # also of a subclass, such as numpy's
+    exact = str.__str__(value)  # subclasses too, such as numpy's
     try:
         exact.encode()
     except UnicodeEncodeError as error:

@@ -29,7 +29,8 @@ class History(msgspec.Struct, frozen=True, array_like=True):
 
     actions: tuple[str, ...] = ()
     digests: tuple[bytes, ...] = ()
-    """Of the first observation and of the one after each action; empty: not known, so a replay compares nothing."""
+    """Digests of the first observation and of the one after each action; empty: not known, so a replay compares
+    nothing."""
     response_tokens: tuple[int, ...] = ()
     """One an action, as in TakeStep; empty: not known."""
 
@@ -106,7 +107,7 @@ class FailedReason(StrEnum):
     HUNG = "hung"
     """It showed no life for too long, in a thread that cannot be ended: the worker is to open no more sessions."""
     LOST = "lost"
-    """There is no such session."""
+    """The worker has no such session."""
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):

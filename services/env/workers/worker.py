@@ -70,13 +70,13 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     memory_bytes: int
     step_cpu_s: float
     data_root: str | None = None
-    """Below it lie the folders that kwargs may name; None: they may name none."""
+    """Root of the folders that kwargs may name; None: they may name none."""
     pass_env: tuple[str, ...] = ()
     """Environment variables that a worker inherits beside the usual ones."""
     import_folder: str = ""
     """The folder in which modules are looked for last; empty: nowhere else than installed ones."""
     files_root: str | None = None
-    """Below it lie the files that jobs bring; None: they bring none."""
+    """Root of the files that jobs bring; None: they bring none."""
     step_timeout_s: float = 0.0
     """How long a call of a session with its own thread may show no life; the others are watched by the parent."""
 
@@ -169,7 +169,7 @@ class Sessions:
         return episode is not None and episode.consults
 
     def _consult(self, order: OpenEpisode | TakeStep) -> Callable[[], None]:
-        """To be called in the session's thread."""
+        """Return a call for the session's thread."""
 
         def consult() -> None:
             if isinstance(order, TakeStep) and (episode := self._episodes.get(order.episode)) is not None:

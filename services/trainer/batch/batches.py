@@ -30,11 +30,11 @@ class Batch:
     """The groups of one optimizer batch, in order of cursor."""
 
     number: int
-    """Also the policy version that trains it."""
+    """Number of the batch and of the policy version that trains it."""
     groups: list[Payload]
     kl: list[list[float]] | None = None
-    """Of each group, of each of its rows: the KL that was taken from the reward, see `Learner.divergence`; None: none
-    was. In the manifest, because another machine may round it differently."""
+    """KL that was taken from the reward, of each row of each group, see `Learner.divergence`; None: none was. In the
+    manifest, because another machine may round it differently."""
     scoring_s: float = 0.0
     """Seconds that the trainer itself took to score the groups once more; no wait for them."""
     passed_over: int = 0

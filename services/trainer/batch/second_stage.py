@@ -23,7 +23,7 @@ from services.step_batch import step_batch
 from services.trainer.groups.payloads import Payload
 
 Divergences = Sequence[Sequence[float]]
-"""Of each group in order, of each of its rows: the k1 estimate of the KL to the reference policy, nats."""
+"""The k1 estimate of the KL to the reference policy, of each row of each group in order, nats."""
 
 
 def scored_together(groups: Sequence[Payload], spec: JobSpec, kl: Divergences | None = None) -> list[Payload]:

@@ -40,7 +40,7 @@ async def manifests_to_replay(session: Session) -> dict[int, str]:
     due = {number: manifest for number, manifest in manifests.items() if number >= session.progress.batch}
     for number in [number for number, manifest in due.items() if not is_manifest(number, manifest)]:
         await session.events.warn(f"batch {number}: want the manifest of its groups, got {due.pop(number)[:40]!r}")
-        await session.ledger.consume(session.epoch, number, [])  # without groups only the manifest goes
+        await session.ledger.consume(session.epoch, number, [])  # removes the manifest alone when no groups are given
     return due
 
 

@@ -40,7 +40,7 @@ def celery_app(settings: Settings) -> Celery:
             settings.broker,
             visibility_timeout=settings.visibility_timeout_s,
             unacked_restore_interval=settings.restore_interval_s,
-            unacked_restore_throttle=1,  # by default a sweep looks at every tenth interval only
+            unacked_restore_throttle=1,  # a sweep looks only at every tenth interval by default
         ),
     )
     return app

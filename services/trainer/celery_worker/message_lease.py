@@ -22,7 +22,7 @@ from services.kit.tasks import ending_the_process
 
 @contextmanager
 def kept_invisible(redis_url: str, delivery_tag: str, holder: str, every_s: float, log: BoundLogger) -> Iterator[None]:
-    """While the block runs, refresh the message's delivery time every `every_s` seconds, from a thread of its own.
+    """Refresh the message's delivery time every `every_s` seconds, from a thread of its own, while the block runs.
 
     XX: an entry that is gone (acknowledged, or taken over by somebody) is not made again.
 

@@ -51,7 +51,7 @@ class Orphans:
 
 @asynccontextmanager
 async def orphans_in(redis_url: str, broker_url: str) -> AsyncIterator[Orphans]:
-    """With connections that wait for nothing: the next look comes soon."""
+    """Look with connections that wait for nothing, as the next look comes soon."""
     redis = connect(redis_url, timeout_s=5, retries=0, waits_for_writes=False)
     broker = connect(broker_url, timeout_s=5, retries=0, waits_for_writes=False)
     async with redis, broker:

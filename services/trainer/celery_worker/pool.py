@@ -20,7 +20,7 @@ STEADY_S = 60.0
 """A child that was up for so long starts the count of deaths in a row anew."""
 LONGEST_PAUSE_S = 60.0
 SLOW_START_S = 30.0
-"""From here on a start is worth telling."""
+"""A start that takes longer, seconds, is worth a warning."""
 DEATHS_TOLD = 3
 """Deaths in a row from which on they are worth telling."""
 
@@ -39,7 +39,7 @@ class PatientPool(AsynPool):  # type: ignore[misc]
     """Deaths in a row, and the last one's exit status; -n: ended by signal n."""
     born = not_before = 0.0
     up: float | None = None
-    """Since when the child has been up; None: it is not."""
+    """Time since which the child has been up; None: it is not."""
 
     def complaint(self) -> str | None:
         """A sentence when the child does not come up or keeps dying; None: all is well."""

@@ -37,7 +37,7 @@ _draining = False
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def prepare_child(**_: object) -> None:
-    """Before the child's first task, set up its log and the signal by which its parent announces a drain."""
+    """Set up the child's log, and the signal by which its parent announces a drain, before its first task."""
     settings = Settings()
     configure_logging("trainer", settings.log_level)
     start_tracing("trainer", settings)

@@ -23,7 +23,7 @@ class Payload:
 
     scores: bytes
     episode_payloads: list[bytes]
-    """In order of k."""
+    """Payloads in order of k."""
     scored: ScoredGroup
     episodes: list[Episode]
 

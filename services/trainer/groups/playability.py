@@ -10,7 +10,7 @@ from services.ledger import DropReason
 from services.trainer.errors import JobFailed
 
 FIRST_GROUPS = 8
-"""So many groups without one that could be played say that none can; a few tasks of a panel may be broken."""
+"""Groups without a playable one that prove that none can be played; a few tasks of a panel may be broken."""
 MOST_BROKEN = 0.1
 """Largest share of groups that the environment's own failures may cost. With three attempts a group, about half of all
 attempts failed then, and what is left over shows another task than the one that was meant."""

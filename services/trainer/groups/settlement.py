@@ -30,7 +30,7 @@ class Settlement:
 
     kind: SettlementKind
     round: int = 0
-    """Of an evaluation: which one, >= 0; its label and version determine it. Of the others 0."""
+    """Number of an evaluation, >= 0; its label and version determine it. Of the others 0."""
 
     def batch_number(self, chunk: int) -> int:
         """The ledger's number for the `chunk`-th part of the groups, below 0.

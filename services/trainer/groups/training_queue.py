@@ -24,7 +24,7 @@ class TrainingQueue:
         self._spec, self.next_cursor, self.lost = spec, next_cursor, lost
         self._waiting: dict[int, str] = {}
         self._scored: dict[str, None] = {}
-        """Of the groups under way, in order of arrival."""
+        """Scored groups among those under way, in order of arrival."""
 
     @property
     def cursors(self) -> list[int]:
@@ -79,7 +79,7 @@ class TrainingQueue:
             self._remove(group_id)
 
     def _next(self) -> list[str]:
-        """In order of cursor; by arrival the scored ones first, and of the others those opened first."""
+        """List groups in order of cursor; by arrival the scored ones first, and of the others those opened first."""
         size, names = self._spec.rollout.groups_per_batch, list(self._waiting.values())
         if self._spec.rollout.batch_order == "cursor":
             return names[:size]

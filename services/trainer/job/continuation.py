@@ -10,6 +10,6 @@ class Continuation:
     """The message with which somebody goes on with a job."""
 
     batch: int | None
-    """At whose checkpoint it was left; None: to be taken up wherever it stands."""
+    """Batch of the checkpoint at which it was left; None: to be taken up wherever it stands."""
     priority: int
-    """In the trainer's queue: `keys.HANDED_OVER` or `keys.WAITING`."""
+    """Priority in the trainer's queue: `keys.HANDED_OVER` or `keys.WAITING`."""

@@ -173,7 +173,7 @@ def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path) -> Non
 
 
 def _taken_over_unix_s(folder: JobFolder) -> float:
-    """When the job took over the training that it goes on with; 0: it began it itself."""
+    """Time when the job took over the training that it goes on with; 0: it began it itself."""
     if not folder.origin.exists():
         return 0.0
     return TakenOver.model_validate_json(folder.origin.read_bytes()).taken_unix_s

@@ -99,7 +99,7 @@ async def _run(session: Session) -> bool:
     await activate(session.redis, session.job)
     await session.events.state(JobState.RUNNING)
     await session.commands.check()
-    await activate(session.redis, session.job)  # also when it was lost meanwhile
+    await activate(session.redis, session.job)  # adds the job again where Redis lost it meanwhile
     if not session.started.is_set():
         await _start(session)
         if session.progress.batch == 0 and session.spec.training.total_batches:

@@ -63,7 +63,7 @@ BETAS = (0.9, 0.95)
 """AdamW's averages for training; a short second one follows gradients whose scale changes as success does."""
 
 BASE_IS_REFERENCE = "base_is_reference"
-"""Of a saved state: 1 where the reference, if beta wants one, is the policy that the learner was made from."""
+"""Key of a saved state: 1 where the reference, if beta wants one, is the policy that the learner was made from."""
 
 ADAPTER_FOLDER = "adapter"
 """Folder of an export: the adapters alone, in peft's format."""

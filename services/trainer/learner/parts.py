@@ -19,7 +19,7 @@ from services.trainer.learner.errors import LearnerError
 
 PROBE_TOKENS = 6
 TOLERANCE = 1e-4
-"""Of the largest logit: sums in another order give 1e-6 in float32."""
+"""Tolerated share of the largest logit: sums in another order give 1e-6 in float32."""
 
 
 class Parts:

@@ -50,7 +50,7 @@ class Ranks:
         """This rank's micro-batches, then None for each that another rank has more: all run the same number."""
         most = torch.tensor(len(plan))
         if self.mesh is not None:
-            dist.all_reduce(most, dist.ReduceOp.MAX)  # before the first one: its forward waits for the other ranks
+            dist.all_reduce(most, dist.ReduceOp.MAX)  # comes before the first forward, which waits for the other ranks
         yield from plan
         yield from [None] * (int(most) - len(plan))
 

@@ -100,7 +100,7 @@ def _random_model(config: Qwen2Config, seed: int) -> PreTrainedModel:
 def _tokenizer(words: list[str], special: Sequence[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    # No decoder: then `tokenizers` joins with single spaces.
+    # Without a decoder `tokenizers` joins with single spaces.
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return tokenizer
 

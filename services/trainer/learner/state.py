@@ -32,7 +32,7 @@ class State:
 
 
 UPGRADES: tuple[Upgrade[State], ...] = ()
-"""From each version to the next; see `services.contracts.versions`."""
+"""Upgrades from each version to the next; see `services.contracts.versions`."""
 
 
 def _newest() -> int:

@@ -92,12 +92,12 @@ class TemperedPolicy(nn.Module):
             logits = logits.gather(1, allowed.clamp_min(0))
             target = (allowed == target[:, None]).long().argmax(1)
         logits = logits.float()
-        if self._temperature != 1.0:  # else one more copy of all logits
+        if self._temperature != 1.0:  # otherwise one more copy of all logits is made
             logits = logits / self._temperature
         if allowed is not None:
             logits = logits.masked_fill(allowed < 0, IMPOSSIBLE)
         everything = torch.log_softmax(logits, -1)
-        logprob = everything.gather(1, target[:, None]).sum(1)  # no view: FSDP hooks into what comes out
+        logprob = everything.gather(1, target[:, None]).sum(1)  # returns no view: FSDP hooks into what comes out
         if entropy == "skip":
             return logprob, None
         if entropy == "gradient":

@@ -11,7 +11,7 @@ from services.trainer.events import Events
 LEAST_S = 2.0
 """Shortest time between two events."""
 LEAST_SHARE = 0.01
-"""And least part of the whole between them: a phase of hours is not told thousands of times."""
+"""Least part of the whole between two reports, so that a phase of hours is not reported thousands of times."""
 
 
 class PhaseProgress:

@@ -22,13 +22,13 @@ class Turns(msgspec.Struct, frozen=True):
 
     sequences: list[tuple[int, ...]]
     places: list[tuple[int, int, int, int]]
-    """Of each turn: the number of its sequence, start, stop, and the number of what it allows."""
+    """Each turn's number of its sequence, start, stop, and number of what it allows."""
     allowed: list[Allowed]
     """Each different one once."""
 
     @classmethod
     def of(cls, turns: Sequence[Turn]) -> Turns:
-        """To send."""
+        """Pack the turns for sending."""
         numbers: dict[int, int] = {}
         choices: dict[Allowed, int] = {}
         places = [
@@ -44,7 +44,7 @@ class Turns(msgspec.Struct, frozen=True):
         return cls([known[name] for name in numbers], places, list(choices))
 
     def unpacked(self) -> list[Turn]:
-        """As they were."""
+        """Unpack the turns as they were."""
         return [
             Turn(self.sequences[number], start, stop, self.allowed[choice])
             for number, start, stop, choice in self.places
@@ -56,15 +56,15 @@ class Rows(msgspec.Struct, frozen=True):
 
     turns: Turns
     rest: list[Row]
-    """Without their turns."""
+    """The rows without their turns."""
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Rows:
-        """To send."""
+        """Pack the rows for sending."""
         return cls(Turns.of([row.turn for row in rows]), [replace(row, turn=NO_TURN) for row in rows])
 
     def unpacked(self) -> list[Row]:
-        """As they were."""
+        """Unpack the rows as they were."""
         return [replace(row, turn=turn) for row, turn in zip(self.rest, self.turns.unpacked(), strict=True)]
 
 

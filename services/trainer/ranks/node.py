@@ -32,7 +32,7 @@ class Node:
         self._torchrun: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        """Until `stop`."""
+        """Run until `stop`."""
         while not self._stop.is_set():
             if self._is_open():
                 self._join()

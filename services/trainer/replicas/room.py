@@ -47,7 +47,8 @@ async def check_room(redis: Redis, job: str) -> None:
 
 
 async def check_capacity(redis: Redis, job: str) -> None:
-    """For whoever waited as long as the job allows. Raises NoReplicaFree: a service is missing, so it waits on.
+    """Check, for a job that waited as long as it allows, that nothing which it needs is missing. Raises NoReplicaFree:
+    a service is missing, so it waits on.
 
     That is no fault of the job: one who serves it, plays its groups or scores them is still to come.
     """

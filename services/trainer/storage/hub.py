@@ -26,7 +26,7 @@ FILES = (
     "chat_template.json",
     "LICENSE*",
 )
-"""Nothing else is fetched; files in folders of the repository are other formats of the same weights."""
+"""Patterns of files to fetch; files in folders of the repository are other formats of the same weights."""
 _TELL_S = 2.0
 _TRANSPORT_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
 """Base of all errors of the HTTP library that the hub's client speaks with, which differs by its version."""

@@ -40,7 +40,7 @@ class Progress(msgspec.Struct, kw_only=True):
     metrics_lines: int = 0
     """Lines of metrics.jsonl that this position covers."""
     started_unix_s: float = 0.0
-    """When the first segment began."""
+    """Time when the first segment began."""
     phases_s: dict[str, float] = {}
     cpu_s: dict[str, float] = {}
     gpu_s: dict[str, float] = {}

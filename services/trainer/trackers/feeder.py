@@ -68,7 +68,7 @@ class Feeder:
             self.failure = f"{MOST_WAITING} rows behind"
 
     def close(self, state: str | None) -> None:
-        """No row follows; what waits is still fed. `state`: see `Tracker.close`."""
+        """Accept no further row; what waits is still fed. `state`: see `Tracker.close`."""
         if not self._closing:
             self._closing, self._state = True, state
             if not self._rows.full():

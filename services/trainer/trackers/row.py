@@ -33,7 +33,7 @@ class Tracker(Protocol):
         """Take one row; it may have been taken before, if the process died at that moment."""
 
     def close(self, state: str | None) -> None:
-        """No row follows. The job ended in this state; None: it is taken up again later."""
+        """Accept no further row. The job ended in this state; None: it is taken up again later."""
 
 
 def batch_row(record: Mapping[str, float]) -> Row:

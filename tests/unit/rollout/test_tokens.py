@@ -6,6 +6,7 @@ from tokenizers import Tokenizer
 from services.contracts.arrays import pack_int32, unpack_int32
 from services.rollout.errors import TokenizerError
 from services.rollout.tokens import load_tokens
+from tests.model_folders import write_model
 from tests.unit.rollout.policy_folder import word_tokens, write_policy_folder
 
 WORDS = ["go", "north", "south"]
@@ -63,6 +64,17 @@ def test_truncation_and_padding_that_a_tokenizer_was_saved_with_never_touch_a_pr
         assert tokens.encode(text) == plain.encode(text)
         assert tokens.encode_reply(text) == plain.encode_reply(text)
     assert unpack_int32(tokens.encode("go north south go")) == [3, 4, 5, 3]
+
+
+def test_merges_that_a_tokenizer_was_trained_to_leave_out_at_random_are_made(tmp_path):
+    folder = tmp_path / "model"
+    write_model(folder)
+    plain = load_tokens(folder)
+    saved = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    saved.model.dropout = 0.9
+    saved.save(str(folder / "tokenizer.json"))
+    text = "the environment answers with an observation and admissible actions"
+    assert load_tokens(folder).encode(text) == plain.encode(text)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ TARGET = Path(__file__).with_name("floor_plans.json")
 BASINS = {"Sink": "SinkBasin", "Bathtub": "BathtubBasin"}
 """Fixtures whose pose stands for the basin inside, which is what holds things."""
 BURNERS = 4
-"""Of a stove whose burners have no pose of their own."""
+"""Burners of a stove that have no pose of their own."""
 _FIXED = (
     "Bathtub Blinds Boots Chair Curtains DeskLamp FloorLamp Footstool HousePlant LaundryHamperLid LightSwitch Mirror "
     "Painting PaperTowelRoll Poster ScrubBrush ShowerDoor ShowerGlass Sink StoveKnob TeddyBear Television Towel "

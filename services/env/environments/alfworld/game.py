@@ -29,7 +29,7 @@ class Receptacle:
     """The place to stand on to use it; several receptacles may share a location."""
     openable: bool = False
     opened: bool = False
-    """At the start."""
+    """Whether it is open at the start."""
     arrival: str = ""
     """The name in the arrival's sentence; empty: the receptacle's name."""
 

@@ -15,7 +15,7 @@ from services.env.environments.alfworld.floor_plans import LAMP_STANDS, LAMPS, P
 from services.env.environments.alfworld.game import Game, Receptacle, Thing, class_of, numbered
 
 MAX_INSTANCES = 3
-"""Of one class of object in a full room, as in ALFRED's own scenes."""
+"""Most instances of one class of object in a full room, as in ALFRED's own scenes."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ nothing."""
 
 
 class _TookTooLongError(BaseException):
-    """No Exception, so that nothing on the way takes it for an answer that cannot be parsed."""
+    """Not an Exception, so that no handler on the way takes it for an answer that cannot be parsed."""
 
 
 class _CostsTooMuchError(BaseException):
@@ -90,7 +90,7 @@ def _end(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without case, dollar signs, LaTeX's ways to write words, and ends of sentences."""
+    """Remove case, dollar signs, LaTeX's ways to write words, and ends of sentences."""
     return " ".join(TEXT_COMMAND.sub(r" \1 ", text).replace("$", " ").casefold().split()).rstrip(".")
 
 

@@ -16,14 +16,14 @@ from services.env.environments.prompts.completion import Completion
 FORM = "Answer with <score>, a number from 0 to 1, and </score>."
 _SCORE = re.compile(r"<score>\s*([01]?\.?\d+|[01]\.)\s*</score>")
 _PAUSES_S = (0.5, 2.0, 4.0)
-"""Before the second attempt and later ones."""
+"""Pauses before the second attempt and later ones."""
 _REPEATED = frozenset({408, 429, 500, 502, 503, 504})
 _CACHED = 4_096
 """Replies recur where a policy is sure."""
 _SHOWN = 200
 """Characters of a refusal that the fault's message shows."""
 _spent = threading.local()
-"""Per thread: calls of several sessions overlap."""
+"""Tokens are counted per thread, as calls of several sessions overlap."""
 
 
 def longest_s(settings: Rewards) -> float:

@@ -37,7 +37,7 @@ def limited(clock: signal.Signals, seconds: float, error: type[BaseException]) -
             yield
         finally:
             ended = True
-    finally:  # also where it was raised once more on the way out
+    finally:  # this holds also where it was raised once more on the way out
         ended = True
         signal.setitimer(_CLOCKS[clock], 0)
         signal.signal(clock, before)

@@ -17,8 +17,8 @@ NUMBER = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?|[+-]?\.\d+")
 LONGEST_NUMBER = 1_000
 """Characters of a number that is compared as one; longer ones are text. Python refuses those of 4,301 digits."""
 MOST_DIGITS, LARGEST_FACTORIAL, LARGEST_EXPANSION = 20_000, 5_000, 30
-"""Of a power's value, a factorial's argument, and the power of a sum, that are still computed; 9^(9^9) would take all
-time and memory."""
+"""Most digits of a power's value, largest argument of a factorial and largest power of a sum that are still computed;
+9^(9^9) would take all time and memory."""
 MOST_PARTS = 50
 """Elements of a list that are compared in any order; each with each costs its square."""
 FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "max", "min"))
@@ -266,7 +266,7 @@ def _balanced(text: str) -> bool:
 
 
 def _split(text: str) -> list[str]:
-    """Between commas and semicolons outside of brackets."""
+    """Split the text at commas and semicolons outside of brackets."""
     parts, depth = [""], 0
     for sign in text:
         depth += (sign in BRACKETS) - (sign in BRACKETS.values())

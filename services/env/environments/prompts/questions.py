@@ -93,7 +93,7 @@ def folder_splits(folder: Path, ratio: float, columns: Iterable[tuple[str, str]]
 
 
 Stamp = tuple[int, int]
-"""When a file was changed, and its size."""
+"""A file's time of change and its size."""
 
 
 @lru_cache(4)
@@ -136,7 +136,7 @@ def _read(files: Sequence[Path], named: Mapping[str, str]) -> tuple[Questions, t
 
 
 def _note(shapes: dict[str, str], columns: Columns, file: str) -> None:
-    """By shape the first file that has it, for what is not our own."""
+    """Note the first file of each shape that is not our own."""
     if columns.whose:
         shapes.setdefault(columns.said(), file)
 
@@ -151,7 +151,7 @@ def _written(solution: bool | str | int | float | None) -> str | None:
 
 
 def _with_warnings(splits: Splits, *read: Questions, told: Sequence[str] = ()) -> Splits:
-    """With what there is to say of them. Of two that were read the second is held out, and is to share nothing."""
+    """Add the warnings about them. Of two that were read the second is held out, and is to share nothing."""
     truths = sum(questions.truths for questions in read)
     said = [f"the solution of {truths:,} rows is true or false, no text: want it as the reply's word"] if truths else []
     shared = _shared(*read) if len(read) == 2 else ()

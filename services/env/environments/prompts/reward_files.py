@@ -28,7 +28,7 @@ _SHOWN = 200
 _tried: set[RewardFunction] = set()
 
 
-class _TooLong(BaseException):  # no Exception: the function's own handlers must not take it
+class _TooLong(BaseException):  # not an Exception: the function's own handlers must not take it
     pass
 
 

@@ -116,7 +116,7 @@ class Questions(Places):
         self.unsolved, self.truths = unsolved, truths
 
     def ranks(self) -> dict[int, int]:
-        """For each text without case and white space a number to draw by: that of its first form in the alphabet."""
+        """Give each text without case and white space a number to draw by: that of its first form in the alphabet."""
         forms: dict[int, int] = {}
         several: dict[int, str] = {}
         for at, (exact, alike) in enumerate(zip(self.exact, self.alike, strict=True)):

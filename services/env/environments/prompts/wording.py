@@ -20,7 +20,8 @@ CHANGES_NEXT = re.compile(
     r"\b(?:half|twice|thrice|double|triple|quarter|third|tenth|percent|root|sqrt|squared?|cubed?|inverse|reciprocal"
     r"|opposite|than|least|most|under|over|above|below|beyond|between|times|plus|minus|by|hundred|thousand)\b"
 )
-"""Between the clause's last verb and the expression: `3 plus 2 is 5` is 5, `it is 2 plus 5` is not."""
+"""Words that change the value when they stand between the clause's last verb and the expression: `3 plus 2 is 5` is 5,
+`it is 2 plus 5` is not."""
 CHANGES_LAST = re.compile(
     r"[^\w\\]*(?:(?:USD|EUR|GBP|JPY|INR)\b[^\w\\]*)?(?:hundreds?|thousands?|(?:[mb]|tr)illions?|[kKM]"
     r"|[mb]n|lakhs?|crores?|dozens?|score|gross"

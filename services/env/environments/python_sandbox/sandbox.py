@@ -23,11 +23,11 @@ MAX_OUTPUT_BYTES = 8192
 START_S = 60.0
 """A busy machine may take so long to start the process."""
 CLOCK = 4.0
-"""By the clock, code may take so many times its CPU time: the machine has other work, and code may sleep."""
+"""Code may take this many times its CPU time by the clock: the machine has other work, and code may sleep."""
 ADDRESS = re.compile(r"\b0x[0-9a-f]{8,16}\b")
 TOO_LONG = "stopped: it took too long"
 ENDED = {-9: "killed", -11: "crashed", -24: TOO_LONG, -31: "stopped: a forbidden system call"}
-"""By the number of the signal."""
+"""Sentence by the number of the signal."""
 
 
 @dataclass(frozen=True)

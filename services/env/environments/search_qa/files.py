@@ -18,7 +18,7 @@ SPLITS = ("train", "test")
 
 
 class PassageRecord(BaseModel):
-    """Either `contents`, whose first line is the title, or `title` and `text`."""
+    """A passage has either `contents`, whose first line is the title, or `title` and `text`."""
 
     contents: str | None = None
     title: str = ""

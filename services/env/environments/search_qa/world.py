@@ -18,7 +18,7 @@ from services.env.environments.search_qa.names import (
 from services.env.environments.splits import in_test_split
 
 SHARES = {"country": 0.04, "city": 0.16, "person": 0.4, "firm": 0.2, "book": 0.2}
-"""Of the passages."""
+"""Share of the passages of each kind."""
 
 
 @dataclass

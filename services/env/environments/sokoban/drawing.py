@@ -9,7 +9,7 @@ import random
 from services.env.environments.sokoban.room import Position, Room
 
 WALL_SHARE = 0.2
-"""Of the cells inside the border."""
+"""Share of the cells inside the border that are walls."""
 MAX_WIDTH = 400
 """Positions of a layer that are followed; enough for every position of small rooms with one box."""
 MAX_DRAWS = 2000

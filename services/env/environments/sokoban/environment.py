@@ -24,7 +24,8 @@ from services.env.environments.splits import in_test_split
 
 TASK = "push every box X onto a target O"
 MOVE_REWARD, BOX_REWARD, SOLVED_REWARD = -0.1, 1.0, 10.0
-"""Of each move, each box that gets onto a target (or, negative, off it), and the end: those of gym-sokoban."""
+"""Rewards of each move, of each box that gets onto a target (or, negative, off it), and of the end: those of
+gym-sokoban."""
 
 
 class SokobanKwargs(EnvironmentKwargs):
@@ -83,7 +84,7 @@ class Sokoban(Environment):
             reward=self._reward(before, after),
             won=won,
             terminated=won or lost,
-            action_valid=True,  # in capitals too
+            action_valid=True,  # actions in capitals count too
         )
 
     def state(self) -> object:

@@ -46,7 +46,7 @@ class Product(msgspec.Struct, frozen=True):
         return " ".join([self.title, self.description, first, options]).lower()
 
     def combinations(self) -> int:
-        """In how many ways its options can be chosen."""
+        """Number of ways in which its options can be chosen."""
         count = 1
         for values in self.options.values():
             count *= len(values)

@@ -53,7 +53,7 @@ class Batch(msgspec.Struct):
     max_tokens: int
     stop_token_ids: list[int]
     items: list[tuple[bytes, int, list[bytes]]]
-    """Of each prompt its ids, its seed, and the replies of which the response must be one; none: any."""
+    """Each prompt's ids, its seed, and the replies of which the response must be one; none: any."""
     adapter: tuple[int, str] | None = None
     """The LoRA adapter to sample with: its policy version, >= 0, and its folder."""
 

@@ -86,7 +86,7 @@ class FileWeightTransfer(WeightTransferEngine[FileRoot, FilePath]):
             finalize_layerwise_reload(self.model, self.model_config)
 
     def shutdown(self) -> None:
-        """Nothing is held between updates."""
+        """Do nothing, as nothing is held between updates."""
 
     def _files(self, folder: Path) -> list[Path]:
         if self.root is None:
