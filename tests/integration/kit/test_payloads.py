@@ -58,6 +58,11 @@ async def test_an_acknowledged_entry_takes_its_payload_along(redis, again):
     assert await payloads(redis) == []
 
 
+async def test_a_large_payload_in_its_entry_is_read_as_earlier_versions_wrote_it(redis):
+    await redis.xadd(STREAM, {FIELD: LARGE})
+    assert [entry.payload for entry in await consumer(redis).read(1, block_ms=10)] == [LARGE]
+
+
 async def test_a_claimed_entry_has_its_payload(redis):
     await put(redis)
     await consumer(redis, "dead").read(1, block_ms=10)
