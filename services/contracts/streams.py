@@ -8,6 +8,10 @@ from typing import Literal
 
 from services.contracts import keys
 
+PROMPTS_KEPT_S = 2 * 3_600
+"""A large payload of requests or replies that nobody acknowledges goes after so long: twice as long as a replica keeps
+prompts that it cannot sample."""
+
 Owner = Literal["job", "replica", "worker", "queue"]
 
 

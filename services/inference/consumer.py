@@ -25,6 +25,7 @@ from services.contracts.messages import (
     decode,
     encode,
 )
+from services.contracts.streams import PROMPTS_KEPT_S
 from services.inference.sampler import Deliver, Sampler
 from services.kit.streams import Entry, Refused, StreamConsumer, append
 
@@ -122,7 +123,7 @@ class RequestConsumer:
             while outbox.replies:
                 stream, results = next(iter(outbox.replies.items()))
                 payload, answers = self._reply(results)
-                await append(self._redis, stream, payload)
+                await append(self._redis, stream, payload, keep_s=PROMPTS_KEPT_S)
                 del results[:answers]
                 if not results:
                     del outbox.replies[stream]

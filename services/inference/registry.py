@@ -10,13 +10,13 @@ from typing import cast
 import structlog
 from pydantic import ValidationError
 from redis.asyncio import Redis
-from redis.typing import EncodableT, FieldT
 
 from services.contracts import keys
 from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
+from services.contracts.streams import PROMPTS_KEPT_S
 from services.inference.consumer import GROUP
 from services.kit.dead_letters import set_key_aside
-from services.kit.streams import RawEntry
+from services.kit.payloads import RawEntry, fetched, payload_keys, queue_again
 from services.kit.values import drop_field, hash_value, put_field, string_value, text_of
 from services.ledger.active_jobs import active_jobs
 from services.ledger.warnings import Warnings
@@ -150,11 +150,13 @@ class Registry:
         while entries := await self._head(source):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for _, fields in entries:  # as they are: what is no request is set aside by who reads it
-                    pipe.xadd(keys.requests_stream(self._replica), dict[FieldT, EncodableT](fields.items()))
+                    queue_again(pipe, keys.requests_stream(self._replica), fields, PROMPTS_KEPT_S)
                 await pipe.execute()
             ids = [entry_id for entry_id, _ in entries]
             await self._redis.xack(source, GROUP, *ids)
             await self._redis.xdel(source, *ids)
+            if payloads := payload_keys(source, entries):
+                await self._redis.unlink(*payloads.values())
             moved += len(entries)
         await self._redis.delete(lock)
         return moved
@@ -162,7 +164,8 @@ class Registry:
     async def _head(self, stream: str) -> list[RawEntry]:
         """The oldest entries of a stream, delivered or not."""
         await set_key_aside(self._redis, stream, "stream")
-        return cast("list[RawEntry]", await self._redis.xrange(stream, count=ENTRIES_PER_MOVE) or [])
+        raw = cast("list[RawEntry]", await self._redis.xrange(stream, count=ENTRIES_PER_MOVE) or [])
+        return await fetched(self._redis, stream, raw)
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from services.kit.payloads import KEPT_S, payload_key
+
 log = structlog.get_logger("kit")
 
 MOST_LETTERS = 1_000
@@ -61,12 +63,16 @@ if found then
   local times = string.format('%d', number(own.times, 0) + 1)
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'cause', cause, 'id', ARGV[1], 'first', first,
              'times', times, 'cut', cut and '1' or '', unpack(letter))
+  for i = 1, #fields, 2 do
+    if fields[i] == 'r' then redis.call('EXPIRE', ARGV[7] .. fields[i + 1], ARGV[8]) end
+  end
 end
 if ARGV[3] ~= '' then redis.call('XACK', KEYS[1], ARGV[3], ARGV[1]) end
 redis.call('XDEL', KEYS[1], ARGV[1])
 return found and 1 or 0
 """
-"""KEYS: stream, its dead letters, where to these go aside. ARGV: id, cause, consumer group or '', the three limits."""
+"""KEYS: stream, its dead letters, where to these go aside. ARGV: id, cause, consumer group or '', the three limits,
+what keys of payloads beside the stream begin with, and how long a letter's payload stays, seconds."""
 
 _SET_KEY_ASIDE = """
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -84,9 +90,9 @@ def dead_letters(stream: str) -> str:
 async def set_entry_aside(redis: Redis, stream: str, entry_id: str, cause: str, group: str = "") -> bool:
     """Move an entry to the dead letters, acknowledged in `group`; False: it is not there any more."""
     dead = dead_letters(stream)
-    limits = (MOST_LETTERS, MOST_FIELDS, MOST_BYTES)
+    args = [entry_id, cause[:CAUSE_CHARACTERS], group, MOST_LETTERS, MOST_FIELDS, MOST_BYTES]
     script = redis.register_script(_SET_ENTRY_ASIDE)
-    moved = await script(keys=[stream, dead, aside(dead)], args=[entry_id, cause[:CAUSE_CHARACTERS], group, *limits])
+    moved = await script(keys=[stream, dead, aside(dead)], args=[*args, payload_key(stream, ""), KEPT_S])
     log.error("an entry was set aside", stream=stream, id=entry_id, cause=cause[:CAUSE_CHARACTERS])
     return bool(moved)
 

@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
-from redis.typing import KeyT, StreamIdT
+from redis.typing import EncodableT, FieldT, KeyT, StreamIdT
 
 from services.kit.dead_letters import is_wrong_type, set_entry_aside, set_key_aside
+from services.kit.payloads import FIELD as FIELD
+from services.kit.payloads import KEPT_S, LARGE_BYTES, fetched, packed, payload_key, payload_keys
+from services.kit.payloads import MalformedEntry as MalformedEntry
+from services.kit.payloads import RawEntry as RawEntry
+from services.kit.payloads import payload_of as payload_of
 
 BLOCK_MS = 1_000
 """How long one read waits; short, so that a stopping service is not held up."""
-FIELD = b"p"
-"""The one field of an entry: its payload."""
 
 T = TypeVar("T")
 R = TypeVar("R")
-RawEntry = tuple[bytes, Mapping[bytes, bytes]]
-"""An id and its fields, as the server sends them."""
 _AS_IT_IS: Any = bytes
 Refused = Callable[[str], Awaitable[None]]
 """Told why an entry was set aside."""
-
-
-class MalformedEntry(ValueError):
-    """An entry without a payload."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +41,29 @@ class Entry(Generic[T]):
     payload: T
 
 
-async def append(redis: Redis, stream: str, payload: bytes) -> bytes:
-    """Add an entry and return its id; a value of another type that stands in the stream's place is set aside first."""
+async def append(redis: Redis, stream: str, payload: bytes, *, keep_s: int = KEPT_S) -> bytes:
+    """Add an entry and return its id; a value of another type that stands in the stream's place is set aside first.
+
+    Args:
+        keep_s: how long a large payload, which lies beside the stream, stays while nobody acknowledges its entry.
+    """
     try:
-        return cast(bytes, await redis.xadd(stream, {FIELD: payload}))
+        return await _add(redis, stream, payload, keep_s)
     except ResponseError as error:
         if not is_wrong_type(error):
             raise
         await set_key_aside(redis, stream, "stream")
+        return await _add(redis, stream, payload, keep_s)
+
+
+async def _add(redis: Redis, stream: str, payload: bytes, keep_s: int) -> bytes:
+    if len(payload) <= LARGE_BYTES:
         return cast(bytes, await redis.xadd(stream, {FIELD: payload}))
-
-
-def payload_of(fields: Mapping[bytes, bytes]) -> bytes:
-    """An entry's payload. Raises MalformedEntry: it has none."""
-    if FIELD not in fields:
-        names = ", ".join(repr(name[:40])[1:] for name in list(fields)[:8])
-        raise MalformedEntry(f"want an entry with the field {FIELD.decode()!r}, got the fields {names}")
-    return fields[FIELD]
+    name, stored, fields = packed(payload)
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.set(payload_key(stream, name), stored, ex=keep_s)
+        pipe.xadd(stream, dict[FieldT, EncodableT](fields.items()))
+        return cast(bytes, (await pipe.execute())[-1])
 
 
 def by_stream(answer: object) -> dict[bytes, list[RawEntry]]:
@@ -103,6 +106,8 @@ class StreamConsumer(Generic[T]):
         self._redis, self.stream, self.group, self.consumer = redis, stream, group, consumer
         self._decode, self._refused = decode, refused
         self._reclaim_idle_ms, self._max_deliveries = reclaim_idle_ms, max_deliveries
+        self._payloads: dict[str, str] = {}
+        """Key of the payload beside the stream, of each entry that was read and has one."""
         self._ready = False
         self._next_reclaim = 0.0
 
@@ -122,11 +127,15 @@ class StreamConsumer(Generic[T]):
         return await self._read("0", count, None)
 
     async def ack(self, *ids: str) -> None:
-        """Done with these entries: acknowledge and delete them in one transaction."""
+        """Done with these entries: acknowledge and delete them and their payloads in one transaction."""
+        payloads = [self._payloads[one] for one in ids if one in self._payloads]
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.xack(self.stream, self.group, *ids)
             pipe.xdel(self.stream, *ids)
+            if payloads:
+                pipe.delete(*payloads)
             await pipe.execute()
+        self._forget(ids)
 
     async def touch(self, *ids: str) -> None:
         """Still working on these entries: restart the clock after which another consumer may claim them."""
@@ -146,8 +155,13 @@ class StreamConsumer(Generic[T]):
         )
         return [entry for raw in by_stream(answer).values() for entry in await self._decoded(raw)]
 
-    async def _decoded(self, raw: Iterable[RawEntry]) -> list[Entry[T]]:
-        return await decoded(raw, self._decode, self._set_aside)
+    async def _decoded(self, raw: Sequence[RawEntry]) -> list[Entry[T]]:
+        self._payloads |= payload_keys(self.stream, raw)
+        return await decoded(await fetched(self._redis, self.stream, raw), self._decode, self._set_aside)
+
+    def _forget(self, ids: Iterable[str]) -> None:
+        for one in ids:
+            self._payloads.pop(one, None)
 
     async def _ensure_group(self) -> None:
         while not self._ready:
@@ -193,6 +207,7 @@ class StreamConsumer(Generic[T]):
 
     async def _set_aside(self, entry_id: str, cause: str) -> None:
         moved = await set_entry_aside(self._redis, self.stream, entry_id, cause, self.group)
+        self._forget([entry_id])
         if moved and self._refused is not None:
             await self._refused(f"{self.stream}: entry {entry_id} was set aside: {cause}")
 
@@ -205,7 +220,8 @@ async def read_streams(
     The streams lie in many slots of a cluster, which waits for one slot alone: there it is a look at each, then a wait.
     """
     if not isinstance(redis, RedisCluster):
-        return by_stream(await redis.xread(dict[KeyT, StreamIdT](after.items()), count=count, block=block_ms))
+        answer = by_stream(await redis.xread(dict[KeyT, StreamIdT](after.items()), count=count, block=block_ms))
+        return await _all_fetched(redis, answer)
     found: dict[bytes, list[RawEntry]] = {}
     async with redis.pipeline(transaction=False) as pipe:
         for stream, last in after.items():
@@ -214,7 +230,11 @@ async def read_streams(
             found |= by_stream(answer)
     if not found:
         await asyncio.sleep(block_ms / 1_000)
-    return found
+    return await _all_fetched(redis, found)
+
+
+async def _all_fetched(redis: Redis, found: Mapping[bytes, Sequence[RawEntry]]) -> dict[bytes, list[RawEntry]]:
+    return {stream: await fetched(redis, stream.decode(), raw) for stream, raw in found.items()}
 
 
 class StreamTail(Generic[T]):
@@ -223,6 +243,8 @@ class StreamTail(Generic[T]):
     def __init__(self, redis: Redis, stream: str, decode: Callable[[bytes], T]) -> None:
         self._redis, self.stream, self._decode = redis, stream, decode
         self._last = b"0-0"
+        self._payloads: dict[str, str] = {}
+        """Key of the payload beside the stream, of each entry that was read, is not deleted yet, and has one."""
 
     async def read(self, count: int, *, block_ms: int = BLOCK_MS) -> list[T]:
         """At most `count` messages behind those read before; empty after `block_ms` without any."""
@@ -233,18 +255,26 @@ class StreamTail(Generic[T]):
                 raise
             await set_key_aside(self._redis, self.stream, "stream")
             return []
-        raw = [entry for entries in by_stream(answer).values() for entry in entries]
+        found = [entry for entries in by_stream(answer).values() for entry in entries]
+        raw = await fetched(self._redis, self.stream, found)
+        self._payloads |= payload_keys(self.stream, raw)
         self._last = raw[-1][0] if raw else self._last
         return [entry.payload for entry in await decoded(raw, self._decode, self._set_aside)]
 
     async def free(self, keep_s: int) -> None:
         """Delete what was read, and the whole stream when nobody calls this for `keep_s` seconds."""
+        freed = dict(self._payloads)
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.xtrim(self.stream, minid=self._last, approximate=False)
             pipe.expire(self.stream, keep_s)
+            if freed:
+                pipe.delete(*freed.values())
             await pipe.execute()
+        for one in freed:
+            self._payloads.pop(one, None)
 
     async def _set_aside(self, entry_id: str, cause: str) -> None:
+        self._payloads.pop(entry_id, None)
         await set_entry_aside(self._redis, self.stream, entry_id, cause)
 
 

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from services.contracts import keys
 from services.contracts.ids import purpose_of
-from services.contracts.messages import CompleteGroup, Episode, OpenedGroup, ScoredGroup, encode
+from services.contracts.messages import CompleteGroup, ContractError, Episode, OpenedGroup, ScoredGroup, decode, encode
 from services.kit.dead_letters import is_wrong_type, set_key_aside
 from services.kit.values import hash_value, string_value, text_members, text_of, texts
 from services.ledger.books import SEAL, Books, Correction, correction
@@ -110,11 +110,8 @@ class Ledger:
             MoveRefused: the attempt was replaced, or the group was dropped: abandon it.
         """
         job, name = self.job, group.group_id
-        complete = CompleteGroup(
-            job_id=job, group_id=name, purpose=group.purpose, cursor=group.cursor, trace=group.trace
-        )
         names = [keys.group(job, name), keys.episodes(job, name), keys.groups_stream(job), keys.episodes_stream(job)]
-        args = [episode.attempt, episode.k, encode(episode), encode(complete), ROLLOUT]
+        args = [episode.attempt, episode.k, encode(episode), encode(_complete(group)), ROLLOUT]
         return GroupState((await self._run("record", names, args)).decode())
 
     async def fail(
@@ -178,6 +175,31 @@ class Ledger:
         """End a live group untrained; False when it was not live any more. Raises StaleEpoch."""
         args = [epoch, reason.value, group_id, KEEP_RECORD_S, ROLLOUT, ADVANTAGE, TRAINER]
         return bool(await self._run("drop", self._whole_groups([group_id]), args))
+
+    async def lost(self, group_ids: Sequence[str]) -> dict[str, str]:
+        """Groups that wait to be played or scored although no entry of a stream announces them: somebody deleted it, or
+        the stream. Group -> id of the entry that is gone."""
+        if not group_ids:
+            return {}
+        names = [keys.groups_stream(self.job), keys.episodes_stream(self.job)]
+        found = await self._run("lost", [*names, *(keys.group(self.job, name) for name in group_ids)], [])
+        return {name: entry.decode() for name, entry in zip(group_ids, found, strict=True) if entry}
+
+    async def announce(self, epoch: int, group_id: str, entry_id: str) -> bool:
+        """Announce a group again whose entry is gone; False: somebody else did, or it has moved.
+
+        Raises:
+            StaleEpoch, RecordUnreadable.
+        """
+        job = self.job
+        opened = await cast(Awaitable[bytes | None], self._redis.hget(keys.group(job, group_id), "opened"))
+        try:
+            group = decode(opened or b"", OpenedGroup)
+        except ContractError as error:
+            raise RecordUnreadable(f"the group that was opened cannot be read: {error}") from error
+        names = [keys.epoch(job), keys.groups_stream(job), keys.episodes_stream(job), keys.group(job, group_id)]
+        args = [epoch, entry_id, encode(group), encode(_complete(group))]
+        return bool(await self._run("announce", names, args))
 
     async def seal(self, epoch: int, trained: Sequence[str]) -> Books:
         """The books of the ledger now, for a checkpoint to keep. Raises StaleEpoch, RecordUnreadable.
@@ -309,6 +331,12 @@ class Ledger:
     async def _spoiled_key(self, names: Sequence[str]) -> str:
         kinds = [f"{name} is a {cast(bytes, await self._redis.type(name)).decode()}" for name in names]
         return f"the ledger of job {self.job} cannot be read, a key holds a value of another type: {', '.join(kinds)}"
+
+
+def _complete(group: OpenedGroup) -> CompleteGroup:
+    return CompleteGroup(
+        job_id=group.job_id, group_id=group.group_id, purpose=group.purpose, cursor=group.cursor, trace=group.trace
+    )
 
 
 @cache

@@ -30,6 +30,7 @@ from services.contracts.messages import (
     encode,
 )
 from services.contracts.sampling import SampledTokens, Sampling
+from services.contracts.streams import PROMPTS_KEPT_S
 from services.kit.dead_letters import dead_letters
 from services.kit.streams import StreamTail, append
 from services.kit.tasks import beside
@@ -214,7 +215,7 @@ class RedisInference:
             await self._send(route, asked[half:])
             return
         try:
-            sent = await append(self._redis, keys.requests_stream(route.replica), payload)
+            sent = await append(self._redis, keys.requests_stream(route.replica), payload, keep_s=PROMPTS_KEPT_S)
         except (RedisError, OSError) as error:
             log.error("a request could not be sent", replica=route.replica, error=repr(error))
             for one in asked:
@@ -244,8 +245,10 @@ class RedisInference:
     def _give_up_on(self, gone: set[str]) -> None:
         for pending in self._pending.values():
             replica = pending.route.replica
-            if replica in gone or not self._replicas.answers(replica, pending.route.job_id):
+            if replica in gone or not self._replicas.lives(replica):
                 _fail(pending, f"{replica}: gone before it answered", died=True)
+            elif not self._replicas.answers(replica, pending.route.job_id):
+                _fail(pending, f"{replica}: turned to another job before it answered", died=False)
 
 
 @asynccontextmanager

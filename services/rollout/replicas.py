@@ -35,6 +35,10 @@ class ReplicaTable:
         """Replicas that serve the job now."""
         return [name for name, status in self._live.items() if status.job_id == job_id and status.state == SERVING]
 
+    def lives(self, replica: str) -> bool:
+        """Whether its heart beat at the last reading."""
+        return replica in self._live
+
     def answers(self, replica: str, job_id: str) -> bool:
         """Whether an answer to the job's requests may still come: it lives and has not turned to another job."""
         status = self._live.get(replica)

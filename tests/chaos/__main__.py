@@ -90,7 +90,7 @@ def _told(options: argparse.Namespace, outcome: Outcome, folder: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    kinds = "\n".join(f"  {name:8}{meaning}" for name, meaning in KINDS.items())
+    kinds = "\n".join(f"  {name:10}{meaning}" for name, meaning in KINDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
         description=__doc__,

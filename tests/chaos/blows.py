@@ -7,7 +7,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from tests.chaos.connections import cut_connections
 from tests.chaos.faults import CUT_BYTES, SERVICES, STACK, Fault
-from tests.chaos.poison import Poison
+from tests.chaos.poison import Poison, spoil
 from tests.chaos.stack import DISK_FILLER, Stack
 
 Undo = Callable[[], None]
@@ -35,18 +35,33 @@ def strike(stack: Stack, fault: Fault, job: str, poison: Poison) -> tuple[Undo, 
     if fault.kind == "poison":
         with stack.redis() as redis:
             return _nothing, f"{poison.add(redis, fault.service, job, fault.noise)} entries"
+    if fault.kind in ("stranger", "type"):
+        with stack.redis() as redis:
+            return _nothing, spoil(redis, fault.kind, fault.service, job)
+    if fault.kind == "pair":
+        return _nothing, _kill_together([_process(stack, fault, part) for part in fault.service.split("+")])
     if fault.kind == "slow":
         return _slow(stack), ""
     if fault.kind == "disk" and fault.service == STACK:
         return _disk_full(stack)
-    processes = stack.processes(fault.service)
-    if not processes:
-        raise NobodyThere(fault.service)
-    process = processes[fault.instance % len(processes)]
     try:
-        return _to_process(fault, process)
+        return _to_process(fault, _process(stack, fault, fault.service))
     except (psutil.NoSuchProcess, ProcessLookupError) as error:
         raise NobodyThere(fault.service) from error
+
+
+def _process(stack: Stack, fault: Fault, service: str) -> psutil.Process:
+    processes = stack.processes(service)
+    if not processes:
+        raise NobodyThere(service)
+    return processes[fault.instance % len(processes)]
+
+
+def _kill_together(processes: Sequence[psutil.Process]) -> str:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return f"processes {', '.join(str(process.pid) for process in processes)}"
 
 
 def _to_process(fault: Fault, process: psutil.Process) -> tuple[Undo, str]:

@@ -21,7 +21,10 @@ KINDS = {
     "freeze": "the process stands still for 75 s, longer than a hung one is left alone",
     "cut": "every TCP connection of the process is cut at once, to Redis, gRPC and HTTP alike",
     "slow": "every command to Redis takes up to 0.3 s more, for 5 s",
+    "pair": "two processes are killed in one moment",
     "poison": "unreadable entries of every shape are added to a stream",
+    "stranger": "fields, members and values that no service writes are added to a hash or a set",
+    "type": "a value of another type stands in a key's place",
     "disk": "the disk takes nothing for 6 s, from one process or (stack) from all",
     "power": "the whole stack is killed at once and the last bytes of Redis' file are cut off; it is started again",
 }
@@ -58,8 +61,32 @@ OTHERS = (
     ("disk", "trainer-child"),
     ("disk", "api"),
 )
-LONG = (("freeze", "trainer-child"), ("freeze", "rollout"), ("freeze", "inference"))
-"""Not in the standard mix, because each takes a minute; asked for by their kind."""
+PLACES = {
+    "ledger": "trainer",
+    "manifests": "trainer",
+    "acks": "trainer",
+    "refusals": "trainer",
+    "replicas": "rollout",
+    "active": "inference",
+}
+"""Hashes and sets between services -> the service that reads them."""
+ON_REQUEST = (
+    *(("freeze", service) for service in ("trainer-child", "rollout", "inference")),
+    *(
+        ("pair", "+".join(two))
+        for two in (
+            ("env", "rollout"),
+            ("inference", "rollout"),
+            ("inference", "valkey"),
+            ("advantage", "trainer-child"),
+            ("trainer", "valkey"),
+            ("api", "trainer"),
+        )
+    ),
+    *(("stranger", place) for place in PLACES),
+    *(("type", key) for key in ("groups", "episodes", "scored", "requests", "replies", "acks", "replicas")),
+)
+"""Not in the standard mix, because a freeze takes a minute and the others are many; asked for by their kind."""
 READERS = {
     "groups": "rollout",
     "replies": "rollout",
@@ -84,7 +111,7 @@ class Fault:
     number: int
     kind: str
     service: str
-    """What is struck; of a poisoned stream its name."""
+    """What is struck; of a poisoned stream or place its name, of a pair both."""
     at_batch: int
     """It waits until the job has trained so many batches,"""
     after_s: float
@@ -131,12 +158,12 @@ def schedule(seed: int, kills: int, only: Sequence[str] = (), kinds: Sequence[st
 
 
 def _others(kinds: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    return OTHERS + LONG if "freeze" in kinds else OTHERS
+    return OTHERS + tuple(card for card in ON_REQUEST if card[0] in kinds)
 
 
 def _fits(kind: str, struck: str, only: Sequence[str], kinds: Sequence[str]) -> bool:
-    service = READERS.get(struck, struck)
-    return (not kinds or kind in kinds) and (not only or any(service in (name, *_parts(name)) for name in only))
+    services = {READERS.get(part) or PLACES.get(part, part) for part in struck.split("+")}
+    return (not kinds or kind in kinds) and (not only or any(services & {name, *_parts(name)} for name in only))
 
 
 def _parts(service: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -14,6 +14,21 @@ from redis.typing import EncodableT, FieldT
 from services.contracts import keys
 from services.kit.streams import FIELD
 
+NAMED: Mapping[str, Callable[[str], str]] = {
+    "groups": keys.groups_stream,
+    "episodes": keys.episodes_stream,
+    "scored": keys.scored_stream,
+    "events": keys.events_stream,
+    "ledger": keys.ledger,
+    "manifests": keys.manifests,
+    "acks": keys.policy_acks,
+    "refusals": keys.policy_refusals,
+    "replicas": lambda _: keys.REPLICAS,
+    "active": lambda _: keys.ACTIVE_JOBS,
+}
+"""Name of a stream or place of a job -> its key."""
+STRANGERS = ("nobody", "\x00", "7", '{"of": "another version"}', "", "-1", "x" * 100_000, b"\xff\xfe")
+"""Fields, members and values that are none."""
 Fields = Mapping[bytes, bytes]
 LARGE = 200_000
 
@@ -70,13 +85,32 @@ class Poison:
 
 
 def keys_of(redis: Redis, stream: str, job: str) -> Iterator[str]:
-    """The keys of one of `faults.STREAMS` in a running installation."""
+    """The keys of one of `faults.STREAMS` or `faults.PLACES` in a running installation."""
     scanned = {"requests": keys.requests_stream("*"), "replies": keys.replies_stream("*")}
     if stream in scanned:
         yield from (name.decode() for name in redis.scan_iter(scanned[stream], count=1_000))
     elif stream == "queue":
         yield keys.TRAINER_QUEUE
     else:
-        named = {"groups": keys.groups_stream, "episodes": keys.episodes_stream}
-        named |= {"scored": keys.scored_stream, "events": keys.events_stream}
-        yield named[stream](job)
+        yield NAMED[stream](job)
+
+
+def spoil(redis: Redis, kind: str, place: str, job: str) -> str:
+    """Write what no service writes: `stranger`: into a hash or a set; `type`: in a key's place. Returns a note."""
+    names = list(keys_of(redis, place, job))
+    for name in names:
+        if kind == "type":
+            _replace(redis, name)
+        elif place == "active":
+            redis.sadd(name, *STRANGERS)
+        else:
+            redis.hset(name, mapping=dict(zip(STRANGERS, STRANGERS[::-1], strict=True)))
+    return ", ".join(names)
+
+
+def _replace(redis: Redis, name: str) -> None:
+    """In one transaction, because a service writes the key again as soon as it is gone."""
+    with redis.pipeline(transaction=True) as pipe:
+        pipe.delete(name)
+        pipe.set(name, b"\xff")
+        pipe.execute()

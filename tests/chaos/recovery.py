@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.ledger.states import GroupState
 from tests.chaos.faults import EPISODE_SERVICES, Fault
@@ -32,11 +32,16 @@ def recovered(fault: Fault, before: Look, now: Look) -> bool:
     """Whether everything that the fault touched is done.
 
     Of what episodes need: every group that was being played has all its episodes. Of the advantage service: they are
-    scored. Of the API: it answers. Of everything else, and where nothing was played at that moment: the next batch is
-    trained.
+    scored. Of the API: it answers. Of a pair: all that each of the two touched. Of everything else, and where nothing
+    was played at that moment: the next batch is trained. Nobody reads the streams of an ended job: poison that came
+    with its last batch is over then.
     """
+    if fault.kind == "pair":
+        parts = fault.service.split("+")
+        return all(recovered(replace(fault, kind="kill", service=part), before, now) for part in parts)
     if fault.kind == "poison":
-        return now.poison == 0 and (now.ended or now.batch > before.batch)
+        unread = now.poison > 0 and not (now.ended and now.batch <= before.batch + 1)
+        return not unread and (now.ended or now.batch > before.batch)
     if fault.service == "api":
         return now.api is True
     if now.ended:

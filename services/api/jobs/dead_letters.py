@@ -111,6 +111,10 @@ async def retried(database: Database, servers: Servers, caller: Caller, name: st
     place, letter = await _found(database, servers, caller, name)
     if letter.cut:
         raise _refusal("retry", place, "want a message that was kept whole, got one that was cut when it was set aside")
+    if letter.gone:
+        raise _refusal(
+            "retry", place, "want a message whose payload is there, got one whose payload has expired; drop it"
+        )
     if place.kind.owner == "queue":
         return await _queued_again(servers.broker, place, letter)
     redis = servers.redis

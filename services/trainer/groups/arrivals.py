@@ -22,6 +22,9 @@ from services.ledger.warnings import Warnings
 NEVER_MS = 10**9
 """One trainer per job, fenced by its epoch: nobody's entries are ever reclaimed, the ledger is asked instead."""
 
+LOST_EVERY_S = 10.0
+"""So often the trainer looks for groups whose entry is gone; at the second look in a row they are announced again."""
+
 SHOWN = 40
 """Characters of an unknown id that a sentence shows."""
 
@@ -33,23 +36,26 @@ class Arrivals:
 
     An entry of the stream only wakes us up: it goes away when the ledger assigns or drops its group. A group that was
     set aside, unplayable or without a score, or whose record is spoiled, is dropped here, so that another one can take
-    its place.
+    its place. A group whose entry was lost is announced again.
     """
 
     def __init__(self, redis: Redis, ledger: Ledger, consumer: str, poll_s: float) -> None:
         self._redis, self._ledger, self._poll_s = redis, ledger, poll_s
+        self._warnings = Warnings(redis, "trainer")
         self._news = StreamConsumer(
             redis,
             keys.scored_stream(ledger.job),
             TRAINER,
             consumer,
             decode=bytes.decode,
-            refused=partial(Warnings(redis, "trainer").warn, ledger.job),
+            refused=partial(self._warnings.warn, ledger.job),
             reclaim_idle_ms=NEVER_MS,
             max_deliveries=NEVER_MS,
         )
         self._scored: set[str] = set()
-        self._looked_at = 0.0
+        self._looked_at = self._looked_for_lost_at = 0.0
+        self._lost: dict[str, str] = {}
+        """Group -> its entry that was gone at the last look."""
         streams = (keys.groups_stream(ledger.job), keys.episodes_stream(ledger.job))
         self._letters_after = {dead_letters(stream): "-" for stream in streams}
         self.causes: dict[str, str] = {}
@@ -70,6 +76,7 @@ class Arrivals:
         if time.monotonic() - self._looked_at >= self._poll_s:
             self._looked_at = time.monotonic()
             await self._drop_poisonous(epoch)
+            await self._announce_lost(epoch, list(missing))
             asked = list(missing)
         states = await self._states_or_drop(epoch, asked)
         return {name: state for name, state in states.items() if state in ARRIVED}
@@ -110,6 +117,22 @@ class Arrivals:
         self.causes[group_id] = cause
         await set_key_aside(self._redis, keys.group(self._ledger.job, group_id), "hash")
         await self._ledger.drop(epoch, group_id, DropReason.INFRA)
+
+    async def _announce_lost(self, epoch: int, missing: Sequence[str]) -> None:
+        """The second look leaves time for a dead letter, of which the group is dropped, to be seen before."""
+        if time.monotonic() - self._looked_for_lost_at < LOST_EVERY_S:
+            return
+        self._looked_for_lost_at = time.monotonic()
+        before, self._lost = self._lost, await self._ledger.lost(missing)
+        for name, entry in self._lost.items():
+            if before.get(name) != entry:
+                continue
+            try:
+                await self._ledger.announce(epoch, name, entry)
+            except RecordUnreadable as error:
+                await self._drop(epoch, name, f"its record in the ledger cannot be read: {error}")
+            else:
+                await self._warnings.count(self._ledger.job, "the entry of a group was lost; it is announced again")
 
     async def _drop_poisonous(self, epoch: int) -> None:
         for letters, after in self._letters_after.items():

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from services.kit.files import NO_ROOM
 from services.trainer.trackers.row import Row, Tracker
 
 MOST_WAITING = 10_000
 """Rows; a tracker that is further behind is given up."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S, LAST_PAUSE_S = 1.0, 30.0, 0.5
+"""Before a tracker whose disk has no room is opened again; the last one once no row follows."""
 
 
 class SentRows:
@@ -30,6 +35,11 @@ class SentRows:
 
     def __contains__(self, row: Row) -> bool:
         return row.id in self._ids
+
+    def opened(self) -> None:
+        """The tracker is opened now."""
+        if self._path is None:
+            self._ids.clear()
 
     def note(self, row: Row) -> None:
         """The tracker has it."""
@@ -51,8 +61,13 @@ class Feeder:
         self.name = name
         self.failure: str | None = None
         """Why it was given up."""
+        self.hindrance: str | None = None
+        """The last refusal of its disk; the tracker is opened again and gets all rows."""
         self._open, self._sent = open_tracker, sent
         self._rows: queue.Queue[Row | None] = queue.Queue(MOST_WAITING)
+        self._taken: list[Row] = []
+        """Rows that this process took from the queue."""
+        self._over = threading.Event()
         self._state: str | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"tracker-{name}", daemon=True)
@@ -73,20 +88,48 @@ class Feeder:
             self._closing, self._state = True, state
             if not self._rows.full():
                 self._rows.put_nowait(None)
+            self._over.set()
 
     def join(self, timeout_s: float) -> None:
         """Wait until everything is fed; a tracker that takes longer is given up."""
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            self.failure = self.failure or f"it did not take the last rows within {timeout_s:g} s"
+            cause = f", the last refusal: {self.hindrance}" if self.hindrance else ""
+            self.failure = self.failure or f"it did not take the last rows within {timeout_s:g} s{cause}"
 
     def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                self._feed()
+                return
+            except Exception as error:  # noqa: BLE001 - whatever a tracking library raises must not end a job
+                if not (isinstance(error, OSError) and error.errno in NO_ROOM):
+                    self.failure = f"{type(error).__name__}: {error}"
+                    return
+                self.hindrance = str(error)
+            if self._over.wait(pause_s):
+                time.sleep(LAST_PAUSE_S)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _feed(self) -> None:
+        """Open the tracker and give it every row that it lacks, until none follows."""
+        tracker = self._open()
+        self._sent.opened()
         try:
-            tracker = self._open()
-            while (row := self._rows.get()) is not None:
-                if row not in self._sent:
-                    tracker.log(row)
-                    self._sent.note(row)
+            for row in self._taken:
+                self._give(tracker, row)
+            while not (self._closing and self._rows.empty()) and (row := self._rows.get()) is not None:
+                self._taken.append(row)
+                self._give(tracker, row)
             tracker.close(self._state)
-        except Exception as error:  # noqa: BLE001 - whatever a tracking library raises must not end a job
-            self.failure = f"{type(error).__name__}: {error}"
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                with suppress(Exception):  # so that it writes nothing more once there is room
+                    tracker.close(None)
+            raise
+
+    def _give(self, tracker: Tracker, row: Row) -> None:
+        if row not in self._sent:
+            tracker.log(row)
+            self._sent.note(row)

@@ -28,6 +28,7 @@ class Tracking:
             for name, opener in openers.items()
         ]
         self._told: set[str] = set()
+        self._hindered: set[str] = set()
 
     def catch_up(self, evaluations: list[EvaluationResult]) -> None:
         """These, and every line of metrics.jsonl; a tracker takes what it lacks of them."""
@@ -69,6 +70,11 @@ class Tracking:
             if feeder.failure is not None and feeder.name not in self._told:
                 self._told.add(feeder.name)
                 await self._events.warn(f"tracker {feeder.name} is off until the job is resumed: {feeder.failure}")
+            elif feeder.hindrance is not None and feeder.name not in self._hindered:
+                self._hindered.add(feeder.name)
+                await self._events.warn(
+                    f"tracker {feeder.name} waits for room on the disk and gets all rows then: {feeder.hindrance}"
+                )
 
 
 def start_tracking(spec: JobSpec, folder: JobFolder, events: Events, evaluations: list[EvaluationResult]) -> Tracking:

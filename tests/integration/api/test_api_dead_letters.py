@@ -17,6 +17,7 @@ from services.api.sync.fair_queue import WAITING_LIST
 from services.contracts import keys
 from services.contracts.messages import JobEvent, OpenedGroup, encode
 from services.kit.dead_letters import MOST_BYTES, dead_letters
+from services.kit.payloads import LARGE_BYTES, packed, payload_key
 from tests.integration.api.api_process import ApiProcess, environment_service, running_api
 from tests.integration.api.submitting import spec, until
 
@@ -132,6 +133,26 @@ def test_an_event_that_is_put_back_is_stored(http: httpx.Client, redis: Redis, j
     http.post(f"/v1/dead-letters/{name}:retry").raise_for_status()
     while http.get(f"/v1/jobs/{job}").json()["phase"] != "training":
         time.sleep(0.05)
+
+
+def test_a_payload_beside_the_stream_is_shown_put_back_and_missed(http: httpx.Client, redis: Redis, job: str) -> None:
+    stream, event = (
+        keys.events_stream(job),
+        JobEvent(kind="warning", at_unix_s=1.0, data={"message": "m" * LARGE_BYTES}),
+    )
+    name, stored, fields = packed(encode(event))
+    redis.set(payload_key(stream, name), stored)
+    there = f"events.{job}.{letter(redis, stream, **{field.decode(): value for field, value in fields.items()})}"
+    shown = http.get(f"/v1/dead-letters/{there}").raise_for_status().json()
+    assert ("p", len(encode(event)), True) in [(one["name"], one["size_bytes"], one["cut"]) for one in shown["fields"]]
+    assert shown["size_bytes"] > LARGE_BYTES
+    http.post(f"/v1/dead-letters/{there}:retry").raise_for_status()
+    while "m" * LARGE_BYTES not in http.get(f"/v1/jobs/{job}/events", params={"follow": False}).text:
+        time.sleep(0.05)
+    gone = f"events.{job}.{letter(redis, stream, r='ab' * 16)}"
+    refused = http.post(f"/v1/dead-letters/{gone}:retry")
+    assert (refused.status_code, "whose payload has expired" in refused.text) == (409, True)
+    assert http.delete(f"/v1/dead-letters/{gone}").status_code == 204
 
 
 @pytest.mark.parametrize("state", ["DROPPED", "CONSUMED", "COMPLETE"])

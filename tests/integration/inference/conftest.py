@@ -17,7 +17,7 @@ from services.contracts.messages import Generated, GenerateItem, GenerateReply, 
 from services.contracts.policy import PolicyAck, PolicyManifest, PolicyRefusal, ReplicaStatus
 from services.inference.running import running_replica
 from services.inference.settings import Settings
-from services.kit.streams import FIELD
+from services.kit.streams import append, payload_of, read_streams
 from tests.unit.inference.fake_engine import FakeEngine
 
 FAR_UNIX_S = 4e9
@@ -45,15 +45,16 @@ class Worker:
             "deadline_unix_s": FAR_UNIX_S,
         }
         request = GenerateRequest(**(fields | changes))  # type: ignore[arg-type]
-        await self.redis.xadd(keys.requests_stream(replica), {FIELD: encode(request)})
+        await append(self.redis, keys.requests_stream(replica), encode(request))
 
     async def answered(self, *item_ids: str) -> list[Generated]:
         """Wait until each item has an answer; the first answers."""
         while not set(item_ids) <= self.answers.keys():
-            for _, entries in await self.redis.xread({keys.replies_stream(self.name): self._last}, block=100) or []:
+            found = await read_streams(self.redis, {keys.replies_stream(self.name): self._last}, 100, block_ms=100)
+            for entries in found.values():
                 for entry_id, fields in entries:
-                    self._last = entry_id
-                    for generated in decode(fields[FIELD], GenerateReply).results:
+                    self._last = entry_id.decode()
+                    for generated in decode(payload_of(fields), GenerateReply).results:
                         self.answers.setdefault(generated.item_id, []).append(generated)
         return [self.answers[item_id][0] for item_id in item_ids]
 

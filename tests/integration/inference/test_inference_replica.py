@@ -13,6 +13,7 @@ from services.contracts.policy import PolicyRefusal, ReplicaStatus
 from services.inference.consumer import GROUP
 from services.inference.engine import EngineFailed
 from services.kit.dead_letters import aside, dead_letters
+from services.kit.payloads import payload_key
 from services.kit.streams import FIELD
 from services.ledger.presence import present_instances
 from tests.integration.inference.conftest import Jobs, Running, Worker, until
@@ -321,11 +322,19 @@ async def test_a_dead_replica_s_requests_are_adopted_read_or_not(
     await worker.ask("r0", "read")
     await redis.xreadgroup(GROUP, "r0", {keys.requests_stream("r0"): ">"})
     await worker.ask("r0", "unread")
+    large = [f"large {i}" for i in range(300)]  # in one request, which lies beside the stream
+    await worker.ask("r0", *large)
     await jobs.publish(any_manifest(0))
     async with start_replica("r1"):
-        for generated in await worker.answered("read", "unread"):
+        for generated in await worker.answered("read", "unread", *large):
             assert generated.error == ""
         await until(lambda: _emptied(redis, keys.requests_stream("r0")))  # after the copy was answered
+        await until(lambda: _without(redis, payload_key("{inference:*}:requests", "*")))
+
+
+async def _without(redis: Redis, pattern: str) -> bool | None:
+    """Whether there is no such key."""
+    return None if [one async for one in redis.scan_iter(pattern)] else True
 
 
 async def _emptied(redis: Redis, stream: str) -> bool | None:

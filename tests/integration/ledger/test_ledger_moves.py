@@ -21,6 +21,7 @@ from services.ledger import (
     StaleEpoch,
 )
 from services.ledger.ledger import ADVANTAGE, KEEP_RECORD_S, MOST_LOSSES, ROLLOUT, TRAINER
+from services.trainer.groups import arrivals
 
 JOB = "job_1"
 
@@ -331,6 +332,70 @@ async def test_a_value_of_another_type_in_a_streams_place_is_set_aside(redis: Re
     assert await ledger.score(scores()) is GroupState.SCORED
     assert await redis.get(f"{stream}:misplaced") == b"spoiled"
     assert (await ledger.balance()).opened == 1
+
+
+async def lose(redis: Redis, stream: str, how: str) -> None:
+    match how:
+        case "no stream":
+            await redis.delete(stream)
+        case "no entry":
+            await redis.xtrim(stream, maxlen=0, approximate=False)
+        case "another type":
+            await redis.delete(stream)
+            await redis.set(stream, "x")
+        case "another id":
+            await redis.hset(keys.group(JOB, "g1"), "message", "x")
+
+
+@pytest.mark.parametrize("how", ["no stream", "no entry", "another type", "another id"])
+@pytest.mark.parametrize("reached", [GroupState.OPEN, GroupState.GENERATING, GroupState.COMPLETE])
+async def test_a_group_whose_entry_was_lost_is_announced_again_and_comes_to_its_end(
+    redis: Redis, reached: GroupState, how: str
+):
+    ledger = Ledger(redis, JOB)
+    epoch = await ledger.claim_epoch()
+    await ledger.open(epoch, opened(), 3)
+    if reached is GroupState.COMPLETE:
+        await play(ledger, opened())
+    elif reached is GroupState.GENERATING:
+        await ledger.start("g1", "w")
+    assert await ledger.lost(["g1", "unknown"]) == {}
+    stream = keys.episodes_stream(JOB) if reached is GroupState.COMPLETE else keys.groups_stream(JOB)
+    await lose(redis, stream, how)
+    lost = await ledger.lost(["g1"])
+    assert await ledger.announce(epoch, "g1", lost["g1"])
+    assert not await ledger.announce(epoch, "g1", lost["g1"])
+    with pytest.raises(StaleEpoch):
+        await ledger.announce(epoch + 1, "g1", lost["g1"])
+    assert await ledger.lost(["g1"]) == {}
+    reader = StreamConsumer(redis, stream, ADVANTAGE if reached is GroupState.COMPLETE else ROLLOUT, "w")
+    payload = (await reader.read(8, block_ms=10))[-1].payload
+    if reached is GroupState.COMPLETE:
+        assert decode(payload, CompleteGroup).group_id == "g1"
+    else:
+        assert decode(payload, OpenedGroup) == opened()
+        await play(ledger, opened())
+    await ledger.score(scores())
+    await ledger.assign(epoch, 0, "{}", ["g1"])
+    await ledger.consume(epoch, 0, ["g1"])
+    assert (await ledger.balance()).holds
+    assert await redis.xlen(keys.scored_stream(JOB)) == 0
+
+
+async def test_an_entry_that_is_lost_costs_seconds(redis: Redis, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(arrivals, "LOST_EVERY_S", 0.0)
+    ledger = Ledger(redis, JOB)
+    epoch = await ledger.claim_epoch()
+    await ledger.open(epoch, opened(), 3)
+    await redis.delete(keys.groups_stream(JOB))
+    waiting = arrivals.Arrivals(redis, ledger, "trainer", poll_s=0.01)
+    while not await redis.exists(keys.groups_stream(JOB)):
+        assert await waiting.wait(epoch, ["g1"]) == {}
+    await redis.hset(keys.group(JOB, "g1"), "opened", "x")
+    await redis.delete(keys.groups_stream(JOB))
+    while await waiting.wait(epoch, ["g1"]) != {"g1": GroupState.DROPPED}:
+        pass
+    assert "cannot be read" in waiting.causes["g1"]
 
 
 async def test_a_spoiled_ledger_is_named_with_its_key(redis: Redis):

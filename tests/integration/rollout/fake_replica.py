@@ -76,6 +76,11 @@ class FakeReplica:
         await self._redis.set(keys.replica_heartbeat(self.name), "1", ex=3_600)
         await self._redis.hset(keys.REPLICAS, self.name, status.model_dump_json())
 
+    async def turn_to(self, job_id: str) -> None:
+        """Serve another job from now on."""
+        self._job_id = job_id
+        await self.show()
+
     async def answer_late(self) -> None:
         """Answer what it was silent about."""
         for request in self.owed:

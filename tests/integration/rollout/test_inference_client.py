@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
+from msgspec.structs import replace
 
 from services.contracts import keys, messages
 from services.contracts.arrays import pack_int32
@@ -165,6 +166,46 @@ async def test_requests_that_are_lost_again_and_again_blame_no_prompt(redis, rep
             await waiting
     assert fault.value.lost
     assert replica.items > limits.generate_attempts
+
+
+async def test_a_replica_that_turns_to_another_job_is_no_death(redis, replicas):
+    """The prompt is not the cause, so it does not count as one on which replicas die."""
+    replica = await replicas(silent=True)
+    limits = InferenceLimits(generate_attempts=1, replica_wait_s=20, replica_poll_s=0.02)
+    async with connected_inference(redis, "w", limits) as inference:
+        waiting = asyncio.create_task(inference.generate(ask()))
+        while not replica.items:
+            await asyncio.sleep(0.01)
+        replica.silent = False
+        await replica.turn_to("job_2")
+        while not await causes(redis):
+            await asyncio.sleep(0.01)
+        await replica.turn_to(JOB)
+        await waiting
+    assert await causes(redis) == ["a prompt is retried: r1: turned to another job before it answered"]
+
+
+async def causes(redis) -> list[str]:
+    """Those that the job's user was warned of."""
+    found = await redis.xrange(keys.events_stream(JOB))
+    return [str(decode(fields[FIELD], JobEvent).data["message"]) for _, fields in found]
+
+
+LARGE = pack_int32([3, 4] * 4_000)
+
+
+async def test_large_prompts_lie_beside_the_stream_of_requests(redis, replicas):
+    replica = await replicas(silent=True)
+    large = replace(ask(), item=replace(ask().item, prompt_ids=LARGE))
+    async with connected_inference(redis, "w", LIMITS) as inference:
+        waiting = asyncio.create_task(inference.generate(large))
+        while not replica.items:
+            await asyncio.sleep(0.01)
+        ((_, fields),) = await redis.xrange(keys.requests_stream("r1"))
+        assert FIELD not in fields
+        assert [item.prompt_ids for request in replica.owed for item in request.items] == [LARGE]
+        await replica.answer_late()
+        await waiting
 
 
 async def test_a_refusal_that_may_be_repeated_is_repeated_and_then_given_up(redis, replicas):

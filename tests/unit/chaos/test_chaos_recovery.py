@@ -63,6 +63,19 @@ def test_poison_is_over_when_it_is_taken_away_and_the_job_goes_on():
     assert recovered(fault("poison", "groups"), PLAYING, Look(batch=4, live={}, poison=0))
 
 
+def test_poison_that_came_with_the_last_batch_is_over_when_the_job_ends():
+    for batch in (3, 4):
+        assert recovered(fault("poison", "groups"), PLAYING, Look(batch=batch, live={}, poison=2, ended=True))
+        assert not recovered(fault("poison", "groups"), PLAYING, Look(batch=batch, live={}, poison=2))
+
+
+def test_of_a_pair_both_have_to_recover():
+    struck = fault("pair", "advantage+trainer-child")
+    assert not recovered(struck, PLAYING, Look(batch=3, live={"d": GroupState.OPEN}))
+    assert not recovered(struck, PLAYING, Look(batch=4, live={"a": GroupState.COMPLETE}))
+    assert recovered(struck, PLAYING, Look(batch=4, live={"d": GroupState.OPEN}))
+
+
 def test_the_time_counts_from_the_end_of_the_fault_and_once():
     struck = Struck(fault("stop", "trainer"), PLAYING, ended_s=100.0)
     assert not struck.see(Look(batch=3), 101.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.faults import KINDS, ROWS, SERVICES, STACK, STREAMS, batches_for, schedule
+from tests.chaos.faults import KINDS, PLACES, ROWS, SERVICES, STACK, STREAMS, batches_for, schedule
 
 
 def test_a_seed_gives_the_same_faults_again_and_another_seed_others():
@@ -17,9 +17,9 @@ def test_the_standard_mix_has_every_row_of_the_fault_table():
         assert set(ROWS) <= {(fault.kind, fault.service) for fault in schedule(seed, 20)}
 
 
-def test_many_faults_have_every_kind_but_the_long_one_on_everything():
+def test_many_faults_have_every_kind_of_the_standard_mix_on_everything():
     faults = schedule(0, 200)
-    assert {fault.kind for fault in faults} == set(KINDS) - {"freeze"}
+    assert {fault.kind for fault in faults} == set(KINDS) - {"freeze", "pair", "stranger", "type"}
     assert {fault.service for fault in faults} == {*SERVICES, *STREAMS, STACK}
 
 
@@ -55,6 +55,12 @@ def test_only_one_service_means_its_processes_and_the_streams_that_it_reads(only
 def test_kinds_narrow_the_mix():
     assert {fault.kind for fault in schedule(2, 30, kinds=["kill", "cut"])} == {"kill", "cut"}
     assert {fault.service for fault in schedule(2, 6, kinds=["freeze"])} == {"trainer-child", "rollout", "inference"}
+    assert {fault.service for fault in schedule(2, 20, kinds=["stranger"])} == set(PLACES)
+
+
+def test_a_pair_belongs_to_both_of_its_services():
+    assert {fault.service for fault in schedule(2, 9, ["rollout"], ["pair"])} == {"env+rollout", "inference+rollout"}
+    assert {fault.service for fault in schedule(2, 9, ["api"], ["pair"])} == {"api+trainer"}
 
 
 def test_no_fault_that_fits_is_refused_with_a_sentence():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from pathlib import Path
@@ -13,6 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from services.contracts.job import SpecError, parse_spec
 from services.contracts.jobfolder import JobFolder
 from services.contracts.summary import EvaluationResult
+from services.trainer.trackers import feeder
+from services.trainer.trackers import tracking as tracking_module
 from services.trainer.trackers.feeder import Feeder, SentRows
 from services.trainer.trackers.row import Row, Tracker, batch_row, evaluation_row
 from services.trainer.trackers.tensorboard import TensorBoard
@@ -131,6 +134,54 @@ async def test_a_tracker_that_fails_is_warned_of_once_and_gets_the_rest_when_the
     assert [row.step for row in well.rows] == [1, 2, 3]
 
 
+class FullDisk(TensorBoard):
+    """Its disk has no room for this row, which is half there, while `full`."""
+
+    full = True
+
+    def log(self, row: Row) -> None:
+        super().log(row)
+        if type(self).full and row.id == "batch 1":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_disk_without_room_costs_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(feeder, "FIRST_PAUSE_S", 0.01)
+    folder, events = JobFolder(tmp_path), FakeEvents()
+    tracking = Tracking({"tensorboard": lambda: FullDisk(folder.tensorboard)}, folder, events)  # type: ignore[arg-type]
+    for batch in range(3):
+        await tracking.batch(record(batch))
+    while not events.warnings:
+        await tracking.evaluation(evaluation("during", 3))
+    assert events.warnings == [
+        "tracker tensorboard waits for room on the disk and gets all rows then: [Errno 28] No space left on device"
+    ]
+    FullDisk.full = False
+    await tracking.batch(record(3))
+    await tracking.close("SUCCEEDED")
+    assert scalars(folder.tensorboard, "success") == [(batch, batch / 10) for batch in range(4)]
+    assert len(events.warnings) == 1
+
+
+async def test_rows_that_found_no_room_to_the_end_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tracking_module, "CLOSE_S", 0.3)
+    folder, events, full = JobFolder(tmp_path), FakeEvents(), threading.Event()
+
+    def no_room() -> Tracker:
+        if not full.is_set():
+            raise OSError(errno.EROFS, "Read-only file system")
+        return FakeTracker()
+
+    tracking = Tracking({"tensorboard": no_room}, folder, events)  # type: ignore[arg-type]
+    await tracking.batch(record(0))
+    await tracking.close("SUCCEEDED")
+    full.set()
+    assert events.warnings[-1] == (
+        "tracker tensorboard is off until the job is resumed: it did not take the last rows within 0.3 s, "
+        "the last refusal: [Errno 30] Read-only file system"
+    )
+
+
 def test_training_does_not_wait_for_a_tracker_that_hangs(tmp_path: Path):
     let_go = threading.Event()
 
@@ -138,12 +189,12 @@ def test_training_does_not_wait_for_a_tracker_that_hangs(tmp_path: Path):
         assert let_go.wait(WAIT_S)
         return FakeTracker()
 
-    feeder = Feeder("mlflow", hanging, SentRows(None))
+    hung = Feeder("mlflow", hanging, SentRows(None))
     for batch in range(100):
-        feeder.add(batch_row(record(batch)))
-    feeder.close("FAILED")
-    feeder.join(0.0)
-    assert feeder.failure == "it did not take the last rows within 0 s"
+        hung.add(batch_row(record(batch)))
+    hung.close("FAILED")
+    hung.join(0.0)
+    assert hung.failure == "it did not take the last rows within 0 s"
     let_go.set()
 
 
@@ -151,10 +202,10 @@ def test_a_tracker_that_cannot_be_opened_says_why():
     def missing() -> Tracker:
         raise ModuleNotFoundError("No module named 'mlflow'")
 
-    feeder = Feeder("mlflow", missing, SentRows(None))
-    feeder.close(None)
-    feeder.join(WAIT_S)
-    assert feeder.failure == "ModuleNotFoundError: No module named 'mlflow'"
+    broken = Feeder("mlflow", missing, SentRows(None))
+    broken.close(None)
+    broken.join(WAIT_S)
+    assert broken.failure == "ModuleNotFoundError: No module named 'mlflow'"
 
 
 def test_a_half_written_note_counts_as_none(tmp_path: Path):
