@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
@@ -20,11 +18,10 @@ from gigpo_core import LossConfig, Turn
 from gigpo_core.kl import kl_estimate
 from gigpo_core.tokens import row_sums
 from services.contracts.job import JobSpec, WarmStart
-from services.contracts.model_files import TEMPLATES, goes_along
 from services.contracts.policy import PolicyProbe
 from services.trainer.learner.adapter import adapter_tensors, adapters_off, add_adapter, dropping, merged, write_adapter
 from services.trainer.learner.errors import LearnerError, MismatchError, RowsError, StateError
-from services.trainer.learner.files import whole_folder, write_text
+from services.trainer.learner.export import write_export
 from services.trainer.learner.fitting import check_memory
 from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import checkpoint_activations
@@ -34,6 +31,7 @@ from services.trainer.learner.probe import probe_of
 from services.trainer.learner.ranks import ALONE, Ranks, copy_weights, gathered
 from services.trainer.learner.rows import Row
 from services.trainer.learner.schedule import learning_rate
+from services.trainer.learner.second_stage import rescored
 from services.trainer.learner.state import (
     State,
     optimizer_tensors,
@@ -115,6 +113,8 @@ class Learner:
             ranks.shard(scorer.policy, bfloat16=scorer.autocast)
         self._reference_is_base = True
         self._start_afresh()
+
+    rescored = staticmethod(rescored)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -301,17 +301,13 @@ class Learner:
         adapter = adapter_tensors(self.model, dtype, keep=leads) if self._adapts else None
         with merged(self.model) if self._adapts else nullcontext():
             weights = checkpoint_tensors(self.model, dtype, keep=leads)
-        if not leads:
-            return
-        with whole_folder(folder) as unfinished:
-            shutil.copytree(self.folder, unfinished, ignore=_not_exported, dirs_exist_ok=True)
-            config: dict[str, object] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-            config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
-            config["dtype"] = dtype
-            write_text(unfinished / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+        def beside(unfinished: Path) -> None:
             if adapter is not None:
                 write_adapter(self.model, unfinished / ADAPTER_FOLDER, adapter)
-            write_weights(unfinished, weights)
+
+        if leads:
+            write_export(self.folder, folder, weights, dtype, beside)
 
     @property
     def _beta(self) -> float:
@@ -381,12 +377,6 @@ def _means(steps: Sequence[dict[str, float]]) -> dict[str, float]:
 def _trained(model: PreTrainedModel) -> dict[str, Tensor]:
     """The weights that the optimizer changes."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-
-
-def _not_exported(folder: str, names: list[str]) -> set[str]:
-    """Those of a folder's names that an export leaves out."""
-    folders = {name for name in names if Path(folder, name).is_dir()}
-    return folders - {TEMPLATES} | {name for name in names if name not in folders and not goes_along(name)}
 
 
 def _weights(model: PreTrainedModel) -> dict[str, Tensor]:

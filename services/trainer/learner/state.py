@@ -15,8 +15,9 @@ from torch.optim import AdamW
 
 from services.contracts.versions import ContractError, Upgrade, check_version, upgraded
 from services.trainer.learner.errors import StateError
-from services.trainer.learner.files import file_hash, write_tensors, write_text
+from services.trainer.learner.files import file_hash, write_text
 from services.trainer.learner.ranks import piece
+from services.trainer.learner.tensor_files import write_tensors
 
 INDEX = "learner.json"
 """Written last: it names the other files and their hashes."""

@@ -50,7 +50,7 @@ def group_of(ranks: int, meeting: Meeting | None = None) -> Iterator[RankGroup]:
 
 def family(group: RankGroup) -> list[int]:
     """Pids of torchrun and its ranks, by rank."""
-    torchrun = group._torchrun.pid
+    torchrun = group._process.pid
     return [torchrun, *children(torchrun)]
 
 
