@@ -28,7 +28,7 @@ from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy, policy_device
 from services.trainer.learner.port import Supervising
 from services.trainer.learner.probe import probe_of
-from services.trainer.learner.ranks import ALONE, Ranks, copy_weights, gathered
+from services.trainer.learner.ranks import ALONE, Ranks, copy_weights
 from services.trainer.learner.rows import Row
 from services.trainer.learner.schedule import learning_rate
 from services.trainer.learner.second_stage import rescored
@@ -259,16 +259,16 @@ class Learner:
         Returns:
             File name -> hex sha256.
         """
-        trained, leads = _trained(self.model), self._ranks.leads
+        trained = _trained(self.model)
         tensors: dict[str, dict[str, Tensor]] = {
-            "weights": gathered(trained, keep=leads),
-            "optimizer": gathered(optimizer_tensors(self._optimizer, trained), keep=leads),
+            "weights": trained,
+            "optimizer": optimizer_tensors(self._optimizer, trained),
             "generator": {"state": self._generator.get_state()},
         }
         if self._reference is not None and not self._reference_is_base:
-            tensors["reference"] = gathered(_weights(self._reference.model), keep=leads)
+            tensors["reference"] = _weights(self._reference.model)
         numbers = {"optimizer_steps": self.optimizer_steps, BASE_IS_REFERENCE: int(self._reference_is_base)}
-        return write_state(State(tensors, numbers), folder) if leads else {}
+        return write_state(State(tensors, numbers), folder, self._ranks)
 
     def load(self, folder: Path) -> None:
         """Become the learner that was saved in `folder`, made from the same spec and base.
@@ -278,14 +278,14 @@ class Learner:
                 anew, it may be half-way.
         """
         state = read_state(folder)
-        saved = "reference" in state.tensors
+        saved = state.has("reference")
         wanted = self._reference is not None and not state.numbers.get(BASE_IS_REFERENCE, 0)
         if saved > (self._reference is not None) or wanted > saved:
             raise StateError(f"{folder}: want a reference policy exactly if beta > 0, beta is {self._beta}")
-        restore_weights(_trained(self.model), state.tensors["weights"])
-        restore_optimizer(self._optimizer, _trained(self.model), state.tensors["optimizer"])
+        restore_weights(_trained(self.model), state)
+        restore_optimizer(self._optimizer, _trained(self.model), state)
         if self._reference is not None and saved:
-            restore_weights(_weights(self._reference.model), state.tensors["reference"])
+            restore_weights(_weights(self._reference.model), state, "reference")
         self._reference_is_base = not saved
         self._generator.set_state(state.tensors["generator"]["state"])
         self.optimizer_steps = state.numbers["optimizer_steps"]

@@ -196,6 +196,8 @@ class NotWritten(msgspec.Struct, tag=True, frozen=True):
     errno: int | None
     message: str
     filename: str | None
+    everywhere: bool = False
+    """All ranks met it, so they go on alike."""
 
 
 class Broken(msgspec.Struct, tag=True, frozen=True):

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from services.kit.log import configure_logging
 from services.kit.pulse import pulse_of_child, pulse_thread
 from services.trainer.learner.errors import LearnerError
+from services.trainer.learner.pieces import PiecesNotWritten
 from services.trainer.learner.ranks import ALONE, joined
 from services.trainer.ranks.answers import Learners
 from services.trainer.ranks.messages import AnyAnswer, Broken, NotWritten, Refused, decode_request, receive, send
@@ -71,7 +72,7 @@ def _answer_together(shard_ranks: int) -> None:
     else:
         while payload := _passed_on(b"", requests):
             given = answer(learners, payload)
-            if isinstance(given, NotWritten | Broken):
+            if isinstance(given, Broken) or (isinstance(given, NotWritten) and not given.everywhere):
                 sys.exit(given.message)  # it could not go on like the others
     dist.destroy_process_group()
 
@@ -85,7 +86,7 @@ def answer(learners: Learners, payload: bytes) -> AnyAnswer:
     except OSError as error:
         cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
         filename = None if error.filename is None else str(error.filename)
-        return NotWritten(error.errno, str(cause), filename)
+        return NotWritten(error.errno, str(cause), filename, everywhere=isinstance(error, PiecesNotWritten))
     except Exception as error:  # the outermost loop: the job that met it fails, and the next one may go well
         log.exception("the learner broke")
         return Broken(f"{type(error).__name__}: {error}")
