@@ -107,6 +107,7 @@ class Learner:
             ranks=ranks,
         )
         self._scorer.policy.parts.check()
+        self._scorer = replace(self._scorer, trees=self._scorer.policy.parts.takes_trees())
         afresh = self._beta > 0 and not self._adapts
         self._reference = replace(self._scorer, model=_frozen_copy(model)) if afresh else None
         for scorer in filter(None, (self._reference, self._scorer)):
