@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from gigpo_core.errors import ConfigError, ShapeError
 from gigpo_core.turns import Allowed, Turn
 
-Layout = Literal["packed", "padded"]
+Layout = Literal["packed", "padded", "tree"]
 Span = tuple[int, int, Allowed]
 
 
@@ -42,8 +43,11 @@ class MicroBatch:
     """int64 [T]: for each response token of the M rows its place in `row`, as TokenBatch wants it."""
     token_index: Tensor
     """int64 [T]: for each of them its place among the tokens of the S responses."""
+    tree: bool
+    """Whether each different beginning is to be forwarded once; the sequences are sorted by their token ids then."""
     forward_tokens: int
-    """Tokens that go through the model: the sum of lengths, or U x the longest if padded."""
+    """Tokens that go through the model: the sum of lengths, U x the longest if padded, or in a tree the number of
+    different beginnings."""
 
     def gather(self, values: Tensor) -> Tensor:
         """Return values of the M rows' T tokens from values of the S responses' tokens.
@@ -88,12 +92,14 @@ def plan_micro_batches(
     what the rows are and not on their order. "packed" puts each into the first micro-batch with
     room (first fit, decreasing: never more than 11/9 of the fewest possible + 1); the cost of a
     micro-batch is its sum of lengths. "padded" fills one after the other, so that neighbours have
-    like lengths; the cost is their number times the longest.
+    like lengths; the cost is their number times the longest. "tree" sorts them by their token ids alone, so that
+    neighbours begin alike, and fills one micro-batch after the other; the cost is the number of different beginnings
+    (tokens with all before them), as a model needs them that is told which tokens each of them follows.
 
     Args:
         turns: of each of N rows.
         token_budget: most tokens of a micro-batch, >= 1. What is longer by itself gets one of its own.
-        layout: how the model is fed: without padding, or padded to the longest sequence.
+        layout: how the model is fed: without padding, padded to the longest sequence, or each beginning once.
         row_group: N group ids; rows of one group then share a micro-batch, as the `real` loss needs.
 
     Returns:
@@ -108,19 +114,22 @@ def plan_micro_batches(
             raise ShapeError(f"row {row}: want 0 <= start <= stop <= {len(turn.ids)}, got {turn.start}, {turn.stop}")
     if token_budget < 1:
         raise ConfigError(f"token_budget: want at least 1 token, got {token_budget}")
-    ordered = sorted(_sequences(turns), key=lambda sequence: sequence.order)
+    ordered = sorted(_sequences(turns), key=lambda one: (one.ids, tuple(one.spans)) if layout == "tree" else one.order)
     lengths = [len(sequence.ids) for sequence in ordered]
+    known = [0, *(_shared(one.ids, other.ids) for one, other in pairwise(ordered))] if layout == "tree" else []
     units = _linked([sequence.rows for sequence in ordered], row_group)
     if layout == "packed":
         units.sort(key=lambda unit: -sum(lengths[i] for i in unit))  # stable: ties stay in order
         bins = _first_fit([sum(lengths[i] for i in unit) for unit in units], token_budget)
+    elif layout == "tree":
+        bins = _branches(units, lengths, known, token_budget)
     else:
         bins = _runs([[lengths[i] for i in unit] for unit in units], token_budget)
     plan = []
     for chosen in bins:
         sequences = sorted(sequence for unit in chosen for sequence in units[unit])
-        cost = _cost([lengths[i] for i in sequences], layout)
-        plan.append(_micro_batch([ordered[i] for i in sequences], cost))
+        cost = _tree_tokens(sequences, lengths, known) if known else _cost([lengths[i] for i in sequences], layout)
+        plan.append(_micro_batch([ordered[i] for i in sequences], cost, layout))
     return plan
 
 
@@ -208,7 +217,35 @@ def _runs(lengths: list[list[int]], budget: int) -> list[list[int]]:
     return bins
 
 
-def _micro_batch(sequences: list[_Sequence], forward_tokens: int) -> MicroBatch:
+def _branches(units: list[list[int]], lengths: list[int], known: list[int], budget: int) -> list[list[int]]:
+    bins: list[list[int]] = []
+    members: list[int] = []
+    for number, unit in enumerate(units):
+        members = sorted([*members, *unit])
+        if bins and _tree_tokens(members, lengths, known) <= budget:
+            bins[-1].append(number)
+        else:
+            bins.append([number])
+            members = unit
+    return bins
+
+
+def _tree_tokens(sequences: Sequence[int], lengths: list[int], known: list[int]) -> int:
+    """Different beginnings of some sequences, ascending; known[i]: tokens that i shares with the one before it."""
+    again = sum(min(known[one + 1 : other + 1]) for one, other in pairwise(sequences))
+    return sum(lengths[i] for i in sequences) - again
+
+
+def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Tokens with which both begin; slices are compared, as tokens one by one would take seconds."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
+
+
+def _micro_batch(sequences: list[_Sequence], forward_tokens: int, layout: Layout) -> MicroBatch:
     spans = [(place, span, rows) for place, one in enumerate(sequences) for span, rows in one.spans.items()]
     served = sorted((row, number) for number, (_, _, rows) in enumerate(spans) for row in rows)
     row_span = torch.tensor([number for _, number in served], dtype=torch.int64)
@@ -226,5 +263,6 @@ def _micro_batch(sequences: list[_Sequence], forward_tokens: int) -> MicroBatch:
         row_span=row_span,
         token_row=token_row,
         token_index=begin[row_span][token_row] + offset,
+        tree=layout == "tree",
         forward_tokens=forward_tokens,
     )

@@ -36,6 +36,8 @@ from services.trainer.groups.payloads import Payload, payload_of
 from services.trainer.job.restore import build_base
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.rows import rows_of, supervised_turns
+from services.trainer.learner.scratch import build_scratch
+from services.trainer.learner.second_stage import rescored
 from services.trainer.phases.evaluation import Label, evaluation_result, panel, panel_groups, played_panel
 from services.trainer.phases.warmstart import check_gate, random_group
 
@@ -79,7 +81,7 @@ class Run:
             raise SystemExit(f"environment {entry.id}: {entry.unavailable_reason}")
         self._environment = environment = EnvironmentInfo.listed(environment_message(entry))
         folder.mkdir(parents=True, exist_ok=True)
-        build_base(spec, environment, folder / "base")
+        build_base(spec, environment, folder / "base", build_scratch)
         self.learner = Learner(spec, folder / "base")
         self._model = LoadedModel(self._first_version(), torch_threads=torch.get_num_threads())
         self._ledger = LocalLedger()
@@ -223,7 +225,7 @@ class Run:
             kl = None
             if spec.algorithm.subtracts_kl:
                 kl = [self.learner.divergence(rows_of(one.episodes, one.scored)) for one in groups]
-            batch = Batch(number, scored_together(groups, spec, kl), kl)
+            batch = Batch(number, scored_together(groups, spec, rescored, kl), kl)
             rows = [row for group in batch.groups for row in rows_of(group.episodes, group.scored)]
             measured = self.learner.train_batch(rows, number)
         timing = Timing(waited - started, time.monotonic() - waited, 0.0)

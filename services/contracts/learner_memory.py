@@ -40,7 +40,7 @@ class RankSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRAINER_", frozen=True)
 
     ranks: int = Field(1, ge=1)
-    """Processes that train a policy together, each on a device of its own; 1: the pool's child trains."""
+    """Processes that train a policy together, each on a device of its own."""
     shard_ranks: int = Field(0, ge=0)
     """Number of ranks that share one copy of weights and optimizer; ranks / shard_ranks copies are kept equal; 0:
     all."""

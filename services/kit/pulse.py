@@ -148,6 +148,11 @@ def sign_in(file: Path, pid: int) -> Sign:
         return Sign(None)
 
 
+def pulse_of_child(pulse_file: Path, pid: int) -> Path:
+    """The file that a process touches which was started by the one that touches `pulse_file`, or by its children."""
+    return pulse_file.with_name(f"{pulse_file.name}-child-{pid}")
+
+
 def cpu_s(pid: int) -> float:
     """CPU time of a process's own threads, seconds; 0 where nobody can tell."""
     with suppress(OSError, ValueError, IndexError):

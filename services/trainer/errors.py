@@ -31,5 +31,15 @@ class RanksLost(Exception):
     """A process of the learner's group ended; the job goes on from what is durable, with another group."""
 
 
+class LearnerBroken(Exception):
+    """A rank of the learner met an error that nobody expected; the message says its type and words."""
+
+
+def unexpected(error: Exception) -> str:
+    """What the job's owner reads of an error that nobody expected."""
+    words = str(error) if isinstance(error, LearnerBroken) else f"{type(error).__name__}: {error}"
+    return f"unexpected: {words}"
+
+
 class CheckpointBroken(ValueError):
     """A checkpoint is half-written or altered; the message names the file."""

@@ -1,7 +1,7 @@
 """Prometheus metrics of the trainer, made from the events of its jobs.
 
-The pool's child trains, and the side port is its parent's. So the child writes its metrics to a file every few seconds,
-and the parent passes the file's text through.
+The pool's child runs the jobs, and the side port is its parent's. So the child writes its metrics to a file every few
+seconds, and the parent passes the file's text through.
 """
 
 from __future__ import annotations

@@ -40,6 +40,12 @@ def test_contracts_digests_and_the_command_load_nothing_heavy(module: str):
     assert heavy_after_importing(module) == []
 
 
+def test_the_trainers_child_leaves_torch_to_its_ranks():
+    job = "services.trainer.job.warm_sessions, services.trainer.trackers.tensorboard"
+    program = f"services.trainer.celery_worker.tasks, {job}"
+    assert heavy_after_importing(program) == ["celery"]
+
+
 def test_the_mathematics_loads_torch_and_no_service_framework():
     assert heavy_after_importing("gigpo_core, gigpo_core.anchors") in ([], ["torch"])
 

@@ -7,17 +7,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gigpo_core import GigpoError
 from services.contracts import ids
 from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec
 from services.contracts.messages import OpenedGroup
 from services.ledger import DropReason, GroupState
 from services.trainer.batch.drops import last_trouble, note_arrivals
+from services.trainer.batch.second_stage import scored_together
 from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import FIRST_GROUPS
 from services.trainer.learner.errors import LearnerError
+from services.trainer.learner.port import Divergences, Rescoring
 from services.trainer.learner.rows import rows_of
 from services.trainer.replicas.room import check_capacity
 from services.trainer.session.deadline import Deadline
@@ -144,28 +145,28 @@ async def load_manifest(session: Session, number: int, manifest: str) -> Batch:
     assigned = json.loads(manifest)
     named, kl = assigned["groups"], assigned.get("kl")
     groups = await session.stored.load([group["id"] for group in named])
-    batch = Batch(number, as_trained(groups, session.spec, kl), kl, passed_over=assigned.get("passed_over", 0))
+    trained = as_trained(groups, session.spec, session.learner.rescored, kl)
+    batch = Batch(number, trained, kl, passed_over=assigned.get("passed_over", 0))
     if json.loads(batch.manifest())["groups"] != named:
         raise JobFailed(f"batch {number}: the stored groups are not those of its manifest")
     return batch
 
 
-def as_trained(groups: Sequence[Payload], spec: JobSpec, kl: list[list[float]] | None = None) -> list[Payload]:
+def as_trained(
+    groups: Sequence[Payload], spec: JobSpec, rescored: Rescoring, kl: Divergences | None = None
+) -> list[Payload]:
     """The groups of a batch with the scores that it is trained with.
 
     Args:
+        rescored: of the learner.
         kl: see `Batch.kl`.
 
     Raises:
         JobFailed: they cannot be scored together.
     """
-    # torch comes with it, and only the pool's child may load that
-    from services.step_batch import GroupFault
-    from services.trainer.batch.second_stage import scored_together
-
     try:
-        return scored_together(groups, spec, kl)
-    except (GigpoError, GroupFault) as error:
+        return scored_together(groups, spec, rescored, kl)
+    except LearnerError as error:
         raise JobFailed(f"the batch cannot be scored: {error}") from error
 
 
@@ -217,7 +218,7 @@ async def _cut(session: Session, wanted: Sequence[str], *, resample: bool) -> Ba
         return None
     began = time.monotonic()
     kl = _divergence(session, groups)
-    trained = as_trained(groups, session.spec, kl)
+    trained = as_trained(groups, session.spec, session.learner.rescored, kl)
     batch = Batch(
         number,
         trained,

@@ -1,4 +1,7 @@
-"""Finds a pool's child that hangs or was stopped, for its parent to kill it: Celery notices only one that ended."""
+"""Finds a pool's child, or a rank of its learner, that hangs or was stopped, for the parent to kill it.
+
+Celery notices a child only when it has ended, and a child its ranks.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import structlog
 
-from services.kit.pulse import Stillness, sign_in
+from services.kit.pulse import Stillness, pulse_of_child, sign_in
 
 log = structlog.get_logger("trainer")
 
 
-def pulse_of_child(pulse_file: Path, pid: int) -> Path:
-    """The file that this child touches."""
-    return pulse_file.with_name(f"{pulse_file.name}-child-{pid}")
-
-
 class ChildWatch:
-    """Looks at the children of a pool.
+    """Looks at the children of a pool and at all that they started; who gives no signs of life is left alone.
 
     Args:
         pulse_file: the parent's own; None: nobody gives signs of life.
@@ -36,7 +35,7 @@ class ChildWatch:
         """Kill what hangs; a sentence about it, once."""
         if self._pulse_file is None:
             return None
-        living, told = set(pids), None
+        living, told = {pid for child in pids for pid in _family(child)}, None
         for pid in living:
             stillness = self._still.setdefault(pid, Stillness(self._looks))
             if stillness.hangs(sign_in(pulse_of_child(self._pulse_file, pid), pid)):
@@ -50,3 +49,10 @@ class ChildWatch:
                 with suppress(OSError):
                     file.unlink()
         return told
+
+
+def _family(pid: int) -> list[int]:
+    """The process and all that it and they started."""
+    with suppress(psutil.Error):  # it has ended
+        return [pid, *(one.pid for one in psutil.Process(pid).children(recursive=True))]
+    return [pid]

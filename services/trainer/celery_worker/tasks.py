@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from celery import Task, shared_task
 from celery.exceptions import Reject
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_process_shutdown
 from kombu.exceptions import KombuError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -19,9 +19,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from services.contracts.keys import HANDED_OVER, RUN_SEGMENT, TRAINER_QUEUE
 from services.kit.lifecycle import instance_name
 from services.kit.log import configure_logging
-from services.kit.pulse import pulse_thread
+from services.kit.pulse import pulse_of_child, pulse_thread
 from services.kit.tracing import start_tracing
-from services.trainer.celery_worker.hung_child import pulse_of_child
 from services.trainer.celery_worker.message_lease import kept_invisible
 from services.trainer.job.continuation import Continuation
 from services.trainer.metrics import metrics_file, publishing_thread
@@ -47,6 +46,13 @@ def prepare_child(**_: object) -> None:
         publishing_thread(metrics_file(settings.pulse_file))
 
 
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def close_child(**_: object) -> None:
+    """After the child's last task, wait for the end of its ranks."""
+    if warm_sessions.cache_info().currsize:
+        warm_sessions().close()
+
+
 def _drain(_number: int, _frame: FrameType | None) -> None:
     global _draining
     _draining = True
@@ -54,15 +60,10 @@ def _drain(_number: int, _frame: FrameType | None) -> None:
 
 @cache
 def warm_sessions() -> WarmSessions:
-    """This process's sessions; torch is loaded here, in the child, and nowhere else."""
-    import torch
-
+    """This process's sessions; loaded in the child, not in its parent, which imports this module too."""
     from services.trainer.job.warm_sessions import WarmSessions
 
-    settings = Settings()
-    torch.set_num_threads(settings.torch_threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    return WarmSessions(settings, log, lambda: _draining)
+    return WarmSessions(Settings(), log, lambda: _draining)
 
 
 @shared_task(name=RUN_SEGMENT, bind=True)  # type: ignore[untyped-decorator]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -14,7 +14,7 @@ from services.contracts import keys
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import Phase
 from services.contracts.ids import Purpose
-from services.contracts.job import JobSpec
+from services.contracts.job import JobSpec, ScratchModel
 from services.contracts.jobfolder import JobFolder
 from services.contracts.origin import TakenOver
 from services.contracts.references import hub_store
@@ -34,7 +34,6 @@ from services.trainer.groups.training_queue import TrainingQueue
 from services.trainer.job.leftovers import live_records, trained_leftovers
 from services.trainer.learner.errors import LearnerError
 from services.trainer.learner.files import whole_folder
-from services.trainer.learner.policy import build_scratch
 from services.trainer.learner.port import TrainsPolicy
 from services.trainer.phases.evaluation import read_results
 from services.trainer.phases.one_off_groups import consume_gathered
@@ -64,7 +63,7 @@ async def restore_session(
     spec, environment = await load_job(redis, job)
     epoch = await ledger.claim_epoch()
     await _fetch_base(spec, settings, folder, events)
-    build_base(spec, environment, folder.base)
+    build_base(spec, environment, folder.base, learners.build_scratch)
     checkpoint, progress, skipped = newest_complete(folder.checkpoints)
     for broken, reason in skipped.items():
         set_broken_aside(broken)
@@ -147,7 +146,11 @@ async def _fetch_base(spec: JobSpec, settings: Settings, folder: JobFolder, even
         await asyncio.to_thread(shutil.copytree, source, unfinished, dirs_exist_ok=True)
 
 
-def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path) -> None:
+BuildScratch = Callable[[ScratchModel, Sequence[str], int, Path], None]
+"""See `scratch.build_scratch`."""
+
+
+def build_base(spec: JobSpec, environment: EnvironmentInfo, folder: Path, build_scratch: BuildScratch) -> None:
     """The folder of the policy's tokenizer, config and first weights; one that is there already stays.
 
     A given model is copied: replicas read nothing outside the shared storage.

@@ -31,6 +31,7 @@ from services.trainer.errors import (
     NothingPlayed,
     PauseRequested,
     RanksLost,
+    unexpected,
 )
 from services.trainer.groups.playability import TooManyBroken
 from services.trainer.job.restore import catch_up
@@ -89,7 +90,7 @@ async def run_segments(session: Session, log: BoundLogger) -> int | None:
         raise
     except Exception as error:  # the outermost loop: a defect ends its job, not the worker
         log.exception("job failed unexpectedly", job=session.job)
-        await end_job(session, JobState.FAILED, f"unexpected: {type(error).__name__}: {error}")
+        await end_job(session, JobState.FAILED, unexpected(error))
     return None
 
 

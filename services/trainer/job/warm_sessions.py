@@ -15,7 +15,7 @@ from services.contracts.jobfolder import JobFolder
 from services.kit.redis import connect
 from services.ledger import Ledger, LedgerSpoiled, RecordUnreadable, StaleEpoch
 from services.ledger.active_jobs import deactivate
-from services.trainer.errors import JobFailed, NoReplicaFree, RanksLost
+from services.trainer.errors import JobFailed, NoReplicaFree, RanksLost, unexpected
 from services.trainer.events import Events
 from services.trainer.job.continuation import Continuation
 from services.trainer.job.fail_before_start import end_unstartable
@@ -60,6 +60,10 @@ class WarmSessions:
         """
         return self._runner.run(self._run(job, continues))
 
+    def close(self) -> None:
+        """End the ranks."""
+        self._learners.forget_ranks()
+
     async def _run(self, job: str, continues: int | None) -> Continuation | None:
         if self._redis is None:
             self._redis = connect(self._settings.redis_url)
@@ -103,7 +107,7 @@ class WarmSessions:
             log = self._log
             log.exception("job could not be run", job=job)
             self._let_go(job)
-            await end_unstartable(self._redis, folder, job, f"unexpected: {type(error).__name__}: {error}")
+            await end_unstartable(self._redis, folder, job, unexpected(error))
             return None
         if priority is None:
             self._let_go(job)

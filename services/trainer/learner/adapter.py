@@ -19,8 +19,9 @@ from services.contracts.adapter_files import ADAPTER, ADAPTER_CONFIG, PREFIX
 from services.contracts.mismatch import Dtype
 from services.contracts.model import Model
 from services.trainer.learner.errors import LearnerError
-from services.trainer.learner.files import write_tensors, write_text
+from services.trainer.learner.files import write_text
 from services.trainer.learner.ranks import gathered
+from services.trainer.learner.tensor_files import write_tensors
 
 _NAME = "default"
 

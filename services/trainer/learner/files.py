@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from services.kit.files import sync_folder, whole_file
 
 READABLE = 0o644
 """Other services, often as other users, read what the trainer writes."""
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
-    """Write a safetensors file; return its hex sha256. Tensors must be contiguous and share no memory.
-
-    Raises:
-        OSError: the disk refuses it; nothing is left of it.
-    """
-    with whole_file(path) as unfinished:
-        try:
-            save_file(dict(tensors), unfinished, metadata={"format": "pt", **(metadata or {})})
-        except SafetensorError as error:
-            raise OSError(f"{path}: {error}") from error
-        unfinished.chmod(READABLE)
-        return file_hash(unfinished)
 
 
 def write_text(path: Path, text: str) -> str:

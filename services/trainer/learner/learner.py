@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
@@ -20,20 +18,20 @@ from gigpo_core import LossConfig, Turn
 from gigpo_core.kl import kl_estimate
 from gigpo_core.tokens import row_sums
 from services.contracts.job import JobSpec, WarmStart
-from services.contracts.model_files import TEMPLATES, goes_along
 from services.contracts.policy import PolicyProbe
 from services.trainer.learner.adapter import adapter_tensors, adapters_off, add_adapter, dropping, merged, write_adapter
 from services.trainer.learner.errors import LearnerError, MismatchError, RowsError, StateError
-from services.trainer.learner.files import whole_folder, write_text
+from services.trainer.learner.export import write_export
 from services.trainer.learner.fitting import check_memory
 from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy, policy_device
 from services.trainer.learner.port import Supervising
 from services.trainer.learner.probe import probe_of
-from services.trainer.learner.ranks import ALONE, Ranks, copy_weights, gathered
+from services.trainer.learner.ranks import ALONE, Ranks, copy_weights
 from services.trainer.learner.rows import Row
 from services.trainer.learner.schedule import learning_rate
+from services.trainer.learner.second_stage import rescored
 from services.trainer.learner.state import (
     State,
     optimizer_tensors,
@@ -109,12 +107,15 @@ class Learner:
             ranks=ranks,
         )
         self._scorer.policy.parts.check()
+        self._scorer = replace(self._scorer, trees=self._scorer.policy.parts.takes_trees())
         afresh = self._beta > 0 and not self._adapts
         self._reference = replace(self._scorer, model=_frozen_copy(model)) if afresh else None
         for scorer in filter(None, (self._reference, self._scorer)):
             ranks.shard(scorer.policy, bfloat16=scorer.autocast)
         self._reference_is_base = True
         self._start_afresh()
+
+    rescored = staticmethod(rescored)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -259,16 +260,16 @@ class Learner:
         Returns:
             File name -> hex sha256.
         """
-        trained, leads = _trained(self.model), self._ranks.leads
+        trained = _trained(self.model)
         tensors: dict[str, dict[str, Tensor]] = {
-            "weights": gathered(trained, keep=leads),
-            "optimizer": gathered(optimizer_tensors(self._optimizer, trained), keep=leads),
+            "weights": trained,
+            "optimizer": optimizer_tensors(self._optimizer, trained),
             "generator": {"state": self._generator.get_state()},
         }
         if self._reference is not None and not self._reference_is_base:
-            tensors["reference"] = gathered(_weights(self._reference.model), keep=leads)
+            tensors["reference"] = _weights(self._reference.model)
         numbers = {"optimizer_steps": self.optimizer_steps, BASE_IS_REFERENCE: int(self._reference_is_base)}
-        return write_state(State(tensors, numbers), folder) if leads else {}
+        return write_state(State(tensors, numbers), folder, self._ranks)
 
     def load(self, folder: Path) -> None:
         """Become the learner that was saved in `folder`, made from the same spec and base.
@@ -278,14 +279,14 @@ class Learner:
                 anew, it may be half-way.
         """
         state = read_state(folder)
-        saved = "reference" in state.tensors
+        saved = state.has("reference")
         wanted = self._reference is not None and not state.numbers.get(BASE_IS_REFERENCE, 0)
         if saved > (self._reference is not None) or wanted > saved:
             raise StateError(f"{folder}: want a reference policy exactly if beta > 0, beta is {self._beta}")
-        restore_weights(_trained(self.model), state.tensors["weights"])
-        restore_optimizer(self._optimizer, _trained(self.model), state.tensors["optimizer"])
+        restore_weights(_trained(self.model), state)
+        restore_optimizer(self._optimizer, _trained(self.model), state)
         if self._reference is not None and saved:
-            restore_weights(_weights(self._reference.model), state.tensors["reference"])
+            restore_weights(_weights(self._reference.model), state, "reference")
         self._reference_is_base = not saved
         self._generator.set_state(state.tensors["generator"]["state"])
         self.optimizer_steps = state.numbers["optimizer_steps"]
@@ -301,17 +302,13 @@ class Learner:
         adapter = adapter_tensors(self.model, dtype, keep=leads) if self._adapts else None
         with merged(self.model) if self._adapts else nullcontext():
             weights = checkpoint_tensors(self.model, dtype, keep=leads)
-        if not leads:
-            return
-        with whole_folder(folder) as unfinished:
-            shutil.copytree(self.folder, unfinished, ignore=_not_exported, dirs_exist_ok=True)
-            config: dict[str, object] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-            config.pop("torch_dtype", None)  # transformers 4's name for `dtype`
-            config["dtype"] = dtype
-            write_text(unfinished / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+        def beside(unfinished: Path) -> None:
             if adapter is not None:
                 write_adapter(self.model, unfinished / ADAPTER_FOLDER, adapter)
-            write_weights(unfinished, weights)
+
+        if leads:
+            write_export(self.folder, folder, weights, dtype, beside)
 
     @property
     def _beta(self) -> float:
@@ -381,12 +378,6 @@ def _means(steps: Sequence[dict[str, float]]) -> dict[str, float]:
 def _trained(model: PreTrainedModel) -> dict[str, Tensor]:
     """The weights that the optimizer changes."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-
-
-def _not_exported(folder: str, names: list[str]) -> set[str]:
-    """Those of a folder's names that an export leaves out."""
-    folders = {name for name in names if Path(folder, name).is_dir()}
-    return folders - {TEMPLATES} | {name for name in names if name not in folders and not goes_along(name)}
 
 
 def _weights(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from services.trainer.learner.errors import LearnerError
+from services.trainer.learner.prefixes import may_take_trees, prefix_tree
 
 PROBE_TOKENS = 6
 TOLERANCE = 1e-4
@@ -33,10 +34,31 @@ class Parts:
         self._model: Any = model
         self._body, self._output = _body_of(model)
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """The last hidden states, [B, L, H], of ids int64 [B, L] without padding on the left."""
-        states: Tensor = self._body(input_ids=ids, use_cache=False).last_hidden_state
+    def hidden(self, ids: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """The last hidden states, [B, L, H], of ids int64 [B, L] without padding on the left.
+
+        Args:
+            positions, mask: of a tree, see `PrefixTree`; None: each token sees all before it.
+        """
+        tree = {} if mask is None else {"position_ids": positions, "attention_mask": mask}
+        states: Tensor = self._body(input_ids=ids, use_cache=False, **tree).last_hidden_state
         return states
+
+    @torch.no_grad()
+    def takes_trees(self) -> bool:
+        """Whether hidden states of a tree are those of its sequences."""
+        if not may_take_trees(self._model):
+            return False
+        device, most = self._model.device, int(self._model.config.get_text_config().vocab_size) - 1
+        one = torch.arange(1, PROBE_TOKENS + 1).clamp_max(most)
+        other = torch.cat([one[:3], one[3:].flip(0)])
+        tree = prefix_tree([one, other])
+        try:
+            got = self.hidden(*(part.to(device) for part in (tree.ids, tree.positions, tree.mask)))[0]
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError):  # other people's forward passes
+            return False
+        wanted = [self.hidden(ids[None].to(device))[0] for ids in (one, other)]
+        return all(_same(states, got[path.to(device)]) for states, path in zip(wanted, tree.paths, strict=True))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The model's logits of hidden states [T, H]: [T, V]."""

@@ -42,9 +42,11 @@ class Ranks:
         """The numbers that decide how much memory one of them needs."""
         return RankCount(self.number, self.number if self.mesh is None else self.mesh.shape[-1])
 
-    def share(self, rows: TokenRows, group: Tensor | None = None) -> Tensor:
+    def share(self, rows: TokenRows, group: Tensor | None = None, *, trees: bool = False) -> Tensor:
         """int64 [M], ascending: the rows that this rank forwards. See `dealt`."""
-        return torch.arange(len(rows.turns)) if self.mesh is None else dealt(rows, self.number, group)[self.mine]
+        if self.mesh is None:
+            return torch.arange(len(rows.turns))
+        return dealt(rows, self.number, group, trees=trees)[self.mine]
 
     def rounds(self, plan: Sequence[MicroBatch]) -> Iterator[MicroBatch | None]:
         """This rank's micro-batches, then None for each that another rank has more: all run the same number."""
@@ -98,17 +100,26 @@ def joined(shard_ranks: int) -> Ranks:
     return Ranks(number, dist.get_rank(), init_device_mesh(device, shape, mesh_dim_names=names))
 
 
-def dealt(rows: TokenRows, number: int, group: Tensor | None = None) -> list[Tensor]:
+TREES_EACH = 4
+"""Trees that a rank gets of a batch: more are dealt more evenly, fewer share more."""
+
+
+def dealt(rows: TokenRows, number: int, group: Tensor | None = None, *, trees: bool = False) -> list[Tensor]:
     """A partition of the rows into `number` parts, some perhaps empty, with nearly equally many tokens to forward.
 
     Equal rows come into one part, and so do the rows of a group. A pure function: every rank computes the same.
 
     Args:
         group: int64 [N], as in `TokenRows.plan`.
+        trees: rows that begin alike come into one part too, and each beginning counts once.
     """
+    units = rows.plan(1, group)
+    if trees:
+        total = sum(unit.forward_tokens for unit in rows.plan(rows.forwarded, group, "tree"))
+        units = rows.plan(max(total // (TREES_EACH * number), 1), group, "tree")
     parts: list[list[Tensor]] = [[] for _ in range(number)]
     loads = [0] * number
-    for unit in rows.plan(1, group):  # the longest sequences come first
+    for unit in sorted(units, key=lambda unit: -unit.forward_tokens):
         least = loads.index(min(loads))
         parts[least].append(unit.row)
         loads[least] += unit.forward_tokens

@@ -44,8 +44,8 @@ def supervise(scorer: Scorer, rows: TokenRows, warmstart: WarmStart, generator: 
 
 def _accumulate(scorer: Scorer, rows: TokenRows) -> float:
     shares: list[Tensor] = []
-    part = rows.select(scorer.ranks.share(rows))
-    for micro in scorer.ranks.rounds(part.plan(scorer.token_budget)):
+    part = rows.select(scorer.share(rows))
+    for micro in scorer.ranks.rounds(scorer.plan(part)):
         loss = scorer.idle() if micro is None else -scorer.score(part, micro)[0].sum() / rows.tokens
         loss.backward()  # type: ignore[no-untyped-call]
         shares.append(loss.detach())

@@ -6,7 +6,7 @@ Whoever shards the weights hooks into that forward: inside it they are whole, fo
 from __future__ import annotations
 
 from itertools import repeat
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,22 @@ Entropy = Literal["skip", "value", "gradient"]
 
 IMPOSSIBLE = -1e9
 """Logit of a token that cannot be: its probability is 0, and unlike with -inf so is its part of the entropy."""
+
+
+class Wanted(NamedTuple):
+    """Tokens whose log-probabilities are wanted, in their sequences, all on one device."""
+
+    ids: Tensor
+    """int64 [B, L]: padded on the right, or [1, N] a tree."""
+    before: Tensor
+    """int64 [T]: where in the flattened ids the token before each of them stands."""
+    target: Tensor
+    """int64 [T]: where they stand themselves."""
+    allowed: Tensor | None = None
+    """int64 [T, K], then -1: the ids that the distribution is over, the token's own among them; None: over all."""
+    positions: Tensor | None = None
+    mask: Tensor | None = None
+    """Of a tree, see `PrefixTree`."""
 
 
 class TemperedPolicy(nn.Module):
@@ -49,20 +65,13 @@ class TemperedPolicy(nn.Module):
         self._temperature, self._autocast, self._head_elements = temperature, autocast, head_elements
         self._vocabulary = int(model.config.get_text_config().vocab_size)
 
-    def forward(
-        self, ids: Tensor, target_at: Tensor, entropy: Entropy, allowed: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """(log-probability, entropy in nats) float32 [T].
-
-        Args:
-            ids: int64 [B, L], padded on the right.
-            target_at: int64 [T]: where in the flattened ids the tokens stand; none begins its sequence.
-            allowed: int64 [T, K], then -1: the ids that the distribution is over, the token's own among them; None:
-                over all.
-        """
+    def forward(self, wanted: Wanted, entropy: Entropy) -> tuple[Tensor, Tensor | None]:
+        """(log-probability, entropy in nats) float32 [T]."""
+        ids = wanted.ids
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self._autocast):
-            hidden = self.parts.hidden(ids).flatten(0, 1).index_select(0, target_at - 1)
-            return self._head(hidden, ids.flatten().index_select(0, target_at), allowed, entropy)
+            states = self.parts.hidden(ids, wanted.positions, wanted.mask)
+            hidden = states.flatten(0, 1).index_select(0, wanted.before)
+            return self._head(hidden, ids.flatten().index_select(0, wanted.target), wanted.allowed, entropy)
 
     def next_logits(self, ids: Tensor) -> Tensor:
         """float32 [B, V]: the model's own logits of the token that follows ids int64 [B, L]; no temperature."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -64,6 +65,11 @@ class TokenRows:
         """T."""
         return len(self.token_row)
 
+    @property
+    def forwarded(self) -> int:
+        """Tokens of all rows, prompts included, at least 1."""
+        return max(sum(turn.stop for turn in self.turns), 1)
+
     def select(self, rows: Tensor) -> TokenRows:
         """These rows alone, in the order of `rows` int64 [M]."""
         chosen = rows.tolist()
@@ -90,8 +96,10 @@ class TokenRows:
         most = max(len(ids) for turn in guided for ids in turn)
         return torch.tensor([[*ids, *(-1,) * (most - len(ids))] for turn in guided for ids in turn])
 
-    def plan(self, token_budget: int, group: Tensor | None = None) -> list[MicroBatch]:
-        """Micro-batches of sequences of like length, each different one once.
+    def plan(
+        self, token_budget: int, group: Tensor | None = None, layout: Literal["padded", "tree"] = "padded"
+    ) -> list[MicroBatch]:
+        """Micro-batches of sequences of like length, or of like beginnings, each different one once.
 
         Args:
             group: int64 [N]: rows of one group share a micro-batch, whatever the budget; None: they need not.
@@ -99,7 +107,7 @@ class TokenRows:
         return plan_micro_batches(
             self.turns,
             token_budget=token_budget,
-            layout="padded",
+            layout=layout,
             row_group=None if group is None else group.tolist(),
         )
 

@@ -238,12 +238,12 @@ def accumulate_gradient(
     columns = mask.on(columns)
     group = columns.group if loss.row.whole_groups else None
     totals = batch_totals(columns.rows.token_row, len(columns.advantage), columns.counted, group)
-    mine, old = scorer.ranks.share(columns.rows, group), columns.old
+    mine, old = scorer.share(columns.rows, group), columns.old
     places = columns.rows.places(mine)
     columns = columns.select(mine)
     shares: list[Tensor] = []
     names: tuple[str, ...] = ()
-    for micro in scorer.ranks.rounds(columns.rows.plan(scorer.token_budget, group)):
+    for micro in scorer.ranks.rounds(scorer.plan(columns.rows, group)):
         if micro is None:
             scorer.idle().backward()  # type: ignore[no-untyped-call]
             continue

@@ -16,8 +16,8 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from services.contracts.mismatch import Dtype
-from services.trainer.learner.files import write_tensors
 from services.trainer.learner.ranks import gathered
+from services.trainer.learner.tensor_files import write_tensors
 
 WEIGHTS = "model.safetensors"
 """The one file weights are written to."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import singledispatchmethod
 from pathlib import Path
 
-from services.contracts.job import JobSpec, WarmStart
+from services.contracts.job import JobSpec, ScratchModel, WarmStart
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.port import Supervising
 from services.trainer.learner.ranks import Ranks
+from services.trainer.learner.scratch import build_scratch
+from services.trainer.learner.second_stage import rescored
 from services.trainer.ranks import messages
-from services.trainer.ranks.messages import AnyAnswer, Done, Stepped
+from services.trainer.ranks.messages import AnyAnswer, AnyRequest, Done, Stepped
 
 
 class Learners:
@@ -22,13 +24,24 @@ class Learners:
         self._supervising: dict[int, Supervising] = {}
 
     @singledispatchmethod
-    def answer(self, request: messages.Request) -> AnyAnswer:
+    def answer(self, request: AnyRequest) -> AnyAnswer:
         """Do what is asked.
 
         Raises:
             LearnerError, OSError: see `Learner`.
         """
         raise NotImplementedError(f"want a request, got {request!r}")
+
+    @answer.register
+    def _(self, request: messages.BuildScratch) -> AnyAnswer:
+        if self._ranks.leads:
+            scratch = ScratchModel.model_validate_json(request.scratch)
+            build_scratch(scratch, request.vocabulary, request.seed, Path(request.folder))
+        return Done()
+
+    @answer.register
+    def _(self, request: messages.Rescore) -> AnyAnswer:
+        return Done(scored=rescored(request.groups, JobSpec.model_validate_json(request.spec), request.kl))
 
     @answer.register
     def _(self, request: messages.Open) -> AnyAnswer:

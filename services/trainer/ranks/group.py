@@ -1,4 +1,4 @@
-"""The group of ranks: started by torchrun, watched, kept warm between jobs; loads no torch."""
+"""The group of ranks: started, watched, kept warm between jobs; loads no torch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ import structlog
 
 from services.trainer.errors import RanksLost
 from services.trainer.ranks.messages import AnyAnswer, AnyRequest, decode_answer, receive, send
-from services.trainer.ranks.torchrun import Meeting, torchrun_command
+from services.trainer.ranks.torchrun import Meeting, ranks_command
 
 log = structlog.get_logger("trainer")
 
 POLL_S = 0.5
 END_S = 40.0
 """torchrun gives its ranks 30 s to end before it kills them."""
+
+
+def learner_of(ranks: int) -> str:
+    """The subject of a sentence about them."""
+    return "the process of the learner" if ranks == 1 else f"one of the {ranks} ranks of the learner"
 
 
 class RankGroup:
@@ -42,8 +47,8 @@ class RankGroup:
             path = Path(private) / "rank0"  # the folder is this user's alone
             listener.bind(str(path))
             listener.listen(1)
-            self._torchrun = subprocess.Popen(torchrun_command(ranks, str(path), meeting), start_new_session=True)
-            log.info("the ranks start", ranks=ranks, pid=self._torchrun.pid)
+            self._process = subprocess.Popen(ranks_command(ranks, str(path), meeting), start_new_session=True)
+            log.info("the ranks start", ranks=ranks, pid=self._process.pid)
             self._connection = self._accepted(listener, start_s)
 
     def ask(self, request: AnyRequest) -> AnyAnswer:
@@ -57,7 +62,7 @@ class RankGroup:
             return decode_answer(receive(self._connection))
         except (EOFError, OSError) as error:
             self.close()
-            raise RanksLost(f"one of the {self._ranks} ranks of the learner ended") from error
+            raise RanksLost(f"{learner_of(self._ranks)} ended") from error
 
     def close(self) -> None:
         """End the processes; repeatable."""
@@ -65,21 +70,21 @@ class RankGroup:
         if connection is not None:
             connection.close()
         try:
-            self._torchrun.wait(END_S if connection is not None else 0)
+            self._process.wait(END_S if connection is not None else 0)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
-                os.killpg(self._torchrun.pid, signal.SIGKILL)  # ranks watch their parent
-            self._torchrun.wait()
+                os.killpg(self._process.pid, signal.SIGKILL)  # ranks watch their parent
+            self._process.wait()
 
     def _accepted(self, listener: socket.socket, start_s: float) -> socket.socket:
         listener.settimeout(POLL_S)
         deadline = time.monotonic() + start_s
-        while time.monotonic() < deadline and self._torchrun.poll() is None:
+        while time.monotonic() < deadline and self._process.poll() is None:
             with suppress(TimeoutError):
                 connection, _ = listener.accept()
                 connection.setblocking(True)
                 return connection
-        status = self._torchrun.poll()
+        status = self._process.poll()
         self.close()
-        cause = f"torchrun ended with exit status {status}" if status is not None else f"not within {start_s:g} s"
-        raise RanksLost(f"the {self._ranks} ranks of the learner did not start: {cause}")
+        cause = f"exit status {status}" if status is not None else f"not within {start_s:g} s"
+        raise RanksLost(f"{learner_of(self._ranks)} did not start: {cause}")

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from gigpo_core import Turn
 from services.contracts.job import JobSpec, WarmStart
+from services.contracts.messages import ScoredGroup
 from services.contracts.policy import PolicyProbe
+from services.trainer.errors import LearnerBroken
 from services.trainer.learner import errors
 from services.trainer.learner.errors import LearnerError
-from services.trainer.learner.port import Supervising
+from services.trainer.learner.port import Divergences, Scored, Supervising
 from services.trainer.learner.rows import Row
 from services.trainer.ranks import messages
 from services.trainer.ranks.group import RankGroup
-from services.trainer.ranks.messages import AnyRequest, Done, NotWritten, Refused, Rows, Stepped, Turns
+from services.trainer.ranks.messages import AnyRequest, Broken, Done, NotWritten, Refused, Rows, Stepped, Turns
 
 KINDS = {kind.__name__: kind for kind in (errors.RowsError, errors.MismatchError, errors.StateError)}
 
@@ -38,6 +40,10 @@ class LearnerOnRanks:
 
     def divergence(self, rows: Sequence[Row]) -> list[float]:
         return self._done(messages.Divergence(self._number, Rows.of(rows))).numbers
+
+    def rescored(self, groups: Sequence[Scored], spec: JobSpec, kl: Divergences | None) -> list[ScoredGroup]:
+        columns = None if kl is None else [list(column) for column in kl]
+        return self._done(messages.Rescore(list(groups), spec.model_dump_json().encode(), columns)).scored
 
     def train_batch(self, rows: Sequence[Row], batch_index: int) -> dict[str, float]:
         done = self._done(messages.TrainBatch(self._number, Rows.of(rows), batch_index))
@@ -70,10 +76,23 @@ class LearnerOnRanks:
         return answer
 
     def _ask(self, request: AnyRequest) -> Done | Stepped:
-        answer = self._group.ask(request)
-        if isinstance(answer, Refused):
-            raise KINDS.get(answer.kind, LearnerError)(answer.message)
-        if isinstance(answer, NotWritten):
-            known = answer.errno is not None
-            raise OSError(answer.errno, answer.message, answer.filename) if known else OSError(answer.message)
-        return answer
+        return asked(self._group, request)
+
+
+def asked(group: RankGroup, request: AnyRequest) -> Done | Stepped:
+    """The group's answer.
+
+    Raises:
+        LearnerError, OSError: as raised there.
+        LearnerBroken: any other error there.
+        RanksLost.
+    """
+    answer = group.ask(request)
+    if isinstance(answer, Refused):
+        raise KINDS.get(answer.kind, LearnerError)(answer.message)
+    if isinstance(answer, NotWritten):
+        known = answer.errno is not None
+        raise OSError(answer.errno, answer.message, answer.filename) if known else OSError(answer.message)
+    if isinstance(answer, Broken):
+        raise LearnerBroken(answer.message)
+    return answer

@@ -1,16 +1,18 @@
-"""Opens learners: in this process where the installation has one rank, otherwise on its group of ranks."""
+"""Opens learners on the group of ranks of this process."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from services.contracts.job import JobSpec
+from services.contracts.job import JobSpec, ScratchModel
 from services.trainer.errors import RanksLost
 from services.trainer.learner.port import TrainsPolicy
 from services.trainer.ranks.group import RankGroup
-from services.trainer.ranks.learner import LearnerOnRanks
+from services.trainer.ranks.learner import LearnerOnRanks, asked
+from services.trainer.ranks.messages import BuildScratch
 from services.trainer.ranks.torchrun import meeting_of
 from services.trainer.settings import Settings
 
@@ -30,19 +32,27 @@ class Learners:
             LearnerError: see `Learner`.
             RanksLost.
         """
-        if self._settings.ranks == 1:
-            from services.trainer.learner.learner import Learner  # loads torch
+        return LearnerOnRanks(self._ranks(), next(self._numbers), spec, folder)
 
-            return Learner(spec, folder)
-        if self._group is None:
-            self._group = RankGroup(self._settings.ranks, self._settings.child_start_s, meeting_of(self._settings))
-        return LearnerOnRanks(self._group, next(self._numbers), spec, folder)
+    def build_scratch(self, scratch: ScratchModel, vocabulary: Sequence[str], seed: int, folder: Path) -> None:
+        """Write a new small policy; see `scratch.build_scratch`.
+
+        Raises:
+            LearnerError, OSError, RanksLost.
+        """
+        document = scratch.model_dump_json().encode()
+        asked(self._ranks(), BuildScratch(document, list(vocabulary), seed, str(folder)))
 
     def close(self, learner: TrainsPolicy) -> None:
         """Free what the ranks hold for it."""
         if isinstance(learner, LearnerOnRanks) and self._group is not None:
             with suppress(RanksLost):  # whoever needs them next is told
                 learner.close()
+
+    def _ranks(self) -> RankGroup:
+        if self._group is None:
+            self._group = RankGroup(self._settings.ranks, self._settings.child_start_s, meeting_of(self._settings))
+        return self._group
 
     def forget_ranks(self) -> None:
         """The group is lost: the next one who needs it starts another."""

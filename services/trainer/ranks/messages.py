@@ -11,6 +11,7 @@ import msgspec
 
 from gigpo_core import Turn
 from gigpo_core.turns import Allowed
+from services.contracts.messages import Episode, ScoredGroup
 from services.trainer.learner.rows import Row
 
 _LENGTH = struct.Struct("<Q")
@@ -74,6 +75,25 @@ class Request(msgspec.Struct, tag=True, frozen=True):
     learner: int
 
 
+class BuildScratch(msgspec.Struct, tag=True, frozen=True):
+    """For no learner: write a new small policy."""
+
+    scratch: bytes
+    """JSON of a `ScratchModel`."""
+    vocabulary: list[str]
+    seed: int
+    folder: str
+
+
+class Rescore(msgspec.Struct, tag=True, frozen=True):
+    """For no learner: the scores of a batch's groups together."""
+
+    groups: list[tuple[ScoredGroup, list[Episode]]]
+    spec: bytes
+    """JSON of a `JobSpec`."""
+    kl: list[list[float]] | None
+
+
 class Open(Request, frozen=True):
     spec: bytes
     """JSON of a `JobSpec`."""
@@ -130,7 +150,20 @@ class Close(Request, frozen=True):
 
 
 AnyRequest = (
-    Open | Load | Save | SavePolicy | Export | Probe | Mismatch | Divergence | TrainBatch | Supervise | Step | Close
+    BuildScratch
+    | Rescore
+    | Open
+    | Load
+    | Save
+    | SavePolicy
+    | Export
+    | Probe
+    | Mismatch
+    | Divergence
+    | TrainBatch
+    | Supervise
+    | Step
+    | Close
 )
 
 
@@ -140,6 +173,7 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     figures: dict[str, float] = {}
     numbers: list[float] = []
     files: dict[str, str] = {}
+    scored: list[ScoredGroup] = []
     probe: bytes | None = None
     """JSON of a `PolicyProbe`."""
 
@@ -162,9 +196,17 @@ class NotWritten(msgspec.Struct, tag=True, frozen=True):
     errno: int | None
     message: str
     filename: str | None
+    everywhere: bool = False
+    """All ranks met it, so they go on alike."""
 
 
-AnyAnswer = Done | Stepped | Refused | NotWritten
+class Broken(msgspec.Struct, tag=True, frozen=True):
+    """Any other error."""
+
+    message: str
+
+
+AnyAnswer = Done | Stepped | Refused | NotWritten | Broken
 
 
 def send(connection: socket.socket, message: AnyRequest | AnyAnswer) -> None:

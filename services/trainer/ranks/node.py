@@ -13,7 +13,7 @@ import structlog
 
 from services.contracts.service_settings import read_settings
 from services.kit.log import configure_logging
-from services.trainer.ranks.torchrun import Meeting, meeting_of, torchrun_command
+from services.trainer.ranks.torchrun import Meeting, meeting_of, ranks_command
 from services.trainer.settings import Settings
 
 log = structlog.get_logger("trainer")
@@ -55,7 +55,7 @@ class Node:
 
     def _join(self) -> None:
         log.info("the ranks of this node start", node=self._meeting.node, at=self._meeting.address)
-        with subprocess.Popen(torchrun_command(self._ranks, "", self._meeting)) as self._torchrun:
+        with subprocess.Popen(ranks_command(self._ranks, "", self._meeting)) as self._torchrun:
             while self._torchrun.poll() is None and not self._stop.wait(LOOK_S):
                 pass
             try:

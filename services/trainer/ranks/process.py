@@ -1,7 +1,7 @@
-"""One rank as a process, started by torchrun: python -m services.trainer.ranks.process SOCKET.
+"""One rank as a process: python -m services.trainer.ranks.process SOCKET; torchrun starts it where there are several.
 
-Rank 0 speaks to the trainer's process and passes every request on, so that all ranks do the same. A rank that meets
-anything but an answer of its learner ends, and torchrun then ends the others.
+Rank 0 speaks to the trainer's process and passes every request on, so that all ranks do the same. One of several that
+meets anything but an answer of its learner ends, and torchrun then ends the others.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import structlog
 import torch
 import torch.distributed as dist
 
 from services.kit.log import configure_logging
+from services.kit.pulse import pulse_of_child, pulse_thread
 from services.trainer.learner.errors import LearnerError
-from services.trainer.learner.ranks import joined
+from services.trainer.learner.pieces import PiecesNotWritten
+from services.trainer.learner.ranks import ALONE, joined
 from services.trainer.ranks.answers import Learners
-from services.trainer.ranks.messages import AnyAnswer, NotWritten, Refused, decode_request, receive, send
+from services.trainer.ranks.messages import AnyAnswer, Broken, NotWritten, Refused, decode_request, receive, send
 from services.trainer.settings import Settings
+
+log = structlog.get_logger("trainer")
 
 IDLE = timedelta(days=365)
 """A rank waits so long for the next request; the loss of another one ends it at once."""
@@ -35,42 +40,56 @@ def main() -> None:
     """Answer requests until the trainer's process closes the connection."""
     settings = Settings()
     configure_logging("trainer", settings.log_level)
+    if settings.pulse_file is not None:
+        pulse_thread(pulse_of_child(settings.pulse_file, os.getpid()))
     _end_with_parent()
     torch.set_num_threads(settings.torch_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    if dist.is_torchelastic_launched():
+        _answer_together(settings.shard_ranks)
+        return
+    learners = Learners(ALONE)
+    with _connected(sys.argv[1]) as connection:
+        for payload in _received(connection):
+            send(connection, answer(learners, payload))
+
+
+def _answer_together(shard_ranks: int) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     requests = dist.new_group(backend="gloo", timeout=IDLE)
-    learners = Learners(joined(settings.shard_ranks or dist.get_world_size()))
+    learners = Learners(joined(shard_ranks or dist.get_world_size()))
     if dist.get_rank() == 0:
         with _connected(sys.argv[1]) as connection:
             for payload in _received(connection):
                 _passed_on(payload, requests)
-                send(connection, answer(learners, payload, leads=True))
+                given = answer(learners, payload)
+                send(connection, given)
+                if isinstance(given, Broken):
+                    sys.exit(given.message)  # the others may be in the middle of what it has left
         _passed_on(b"", requests)
     else:
         while payload := _passed_on(b"", requests):
-            answer(learners, payload, leads=False)
+            given = answer(learners, payload)
+            if isinstance(given, Broken) or (isinstance(given, NotWritten) and not given.everywhere):
+                sys.exit(given.message)  # it could not go on like the others
     dist.destroy_process_group()
 
 
-def answer(learners: Learners, payload: bytes, *, leads: bool) -> AnyAnswer:
-    """The learner's answer, or the reason why it refuses.
-
-    Raises:
-        OSError: of a rank that writes nothing; it could not go on like the others.
-    """
+def answer(learners: Learners, payload: bytes) -> AnyAnswer:
+    """The learner's answer, or the reason why it refuses."""
     try:
         return learners.answer(decode_request(payload))
     except LearnerError as error:
         return Refused(type(error).__name__, str(error))
     except OSError as error:
-        if not leads:
-            raise
         cause = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
         filename = None if error.filename is None else str(error.filename)
-        return NotWritten(error.errno, str(cause), filename)
+        return NotWritten(error.errno, str(cause), filename, everywhere=isinstance(error, PiecesNotWritten))
+    except Exception as error:  # the outermost loop: the job that met it fails, and the next one may go well
+        log.exception("the learner broke")
+        return Broken(f"{type(error).__name__}: {error}")
 
 
 def _passed_on(payload: bytes, group: dist.ProcessGroup) -> bytes:

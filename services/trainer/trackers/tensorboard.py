@@ -12,11 +12,13 @@ import socket
 import time
 from pathlib import Path
 
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.record_writer import RecordWriter
-
+from services.kit.imports import as_if_absent
 from services.trainer.trackers.row import Row
+
+with as_if_absent("torch"):  # tensorboardX loads it where it is installed, which takes seconds and hundreds of MB
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.record_writer import RecordWriter
 
 FILE_VERSION = "brain.Event:2"
 """The text that TensorBoard wants in the first record."""

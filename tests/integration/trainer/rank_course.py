@@ -19,13 +19,16 @@ from services.contracts.job import JobSpec
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.ranks import Ranks, joined
 from services.trainer.learner.rows import Row
-from tests.unit.trainer.learner_cases import random_rows
+from tests.unit.trainer.learner_cases import histories, random_rows
 
 BATCHES = 5
 
 
 def rows_of(batch: int) -> list[Row]:
-    """Rows of unequal lengths, some of them equal; of the third batch too few for four ranks."""
+    """Rows of unequal lengths, some of them equal; of the third batch too few for four ranks, of the fourth such as
+    begin alike."""
+    if batch == 3:
+        return histories()
     return random_rows(3 if batch == 2 else 12, seed=batch, repeats=0 if batch == 2 else 4)
 
 

@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import AutoConfig, Qwen2ForCausalLM
 
+from services.contracts.job import JobSpec
+from services.trainer.learner.learner import Learner
 from services.trainer.learner.ranks import ALONE
 from tests.integration.trainer.rank_course import course
 from tests.unit.trainer.learner_cases import job_spec, scratch_folder
@@ -88,12 +90,23 @@ def test_two_copies_on_two_ranks_each_train_it_too_and_go_on_with_what_two_ranks
     four, one = tmp_path / "four", tmp_path / "one"
     for again in (four / "again", one / "again"):
         written(again, "full tied")
-        shutil.copytree(two / "full tied" / "state", again / "full tied" / "begin")
+        saved = two / "full tied" / "pieces"  # set aside where a test has looked at it already
+        shutil.copytree(saved if saved.exists() else two / "full tied" / "state", again / "full tied" / "begin")
     run(written(four, "full untied", "lora tied"), 4, SHARD_RANKS="2")
     course(one / "again" / "full tied", ALONE)
     same(one / "again" / "full tied", four / "again" / "full tied")
     for case in ("full untied", "lora tied"):
         same(alone / case, four / case)
+
+
+def on_one_rank(folder: Path) -> None:
+    """Load what several ranks saved, and save it again."""
+    saved = folder / "state"
+    assert len(list(saved.glob("weights/*.safetensors"))) > 1, "every rank writes its pieces"
+    saved.rename(folder / "pieces")
+    learner = Learner(JobSpec.model_validate_json((folder / "spec.json").read_bytes()), folder / "base")
+    learner.load(folder / "pieces")
+    learner.save(saved)
 
 
 def same(wanted: Path, got: Path) -> None:
@@ -103,6 +116,7 @@ def same(wanted: Path, got: Path) -> None:
         assert other == pytest.approx(one, abs=1e-6, rel=1e-5)
     assert right["divergence"] == pytest.approx(left["divergence"], abs=1e-5)
     assert right["probe"]["response_ids"] == left["probe"]["response_ids"]
+    on_one_rank(got)
     for name in sorted(str(path.relative_to(wanted)) for path in wanted.rglob("*.safetensors")):
         one, other = load_file(wanted / name), load_file(got / name)
         assert one.keys() == other.keys()

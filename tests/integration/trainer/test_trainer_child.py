@@ -14,6 +14,8 @@ from redis.asyncio import Redis
 from trainer_platform import (
     NO_CURSOR,
     children,
+    descendants,
+    events,
     small_spec,
     submit,
     surroundings,
@@ -80,7 +82,9 @@ async def test_a_child_that_takes_long_to_start_comes_up_and_goes_on(redis: Redi
             assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
 
 
-async def test_a_child_that_hangs_is_killed_and_its_job_goes_on(redis: Redis, redis_url: str, tmp_path: Path):
+async def test_a_child_and_a_rank_that_hang_are_killed_and_their_job_goes_on(
+    redis: Redis, redis_url: str, tmp_path: Path
+):
     pulse = tmp_path / "pulses" / "trainer"
     with trainer_process(redis_url, tmp_path, pulse_file=pulse, child_hung_s=6) as trainer:
         async with surroundings(redis, redis_url, "job_a") as rollout:
@@ -89,9 +93,18 @@ async def test_a_child_that_hangs_is_killed_and_its_job_goes_on(redis: Redis, re
             await until_event(redis, "job_a", "metrics", batch=0)
             (child,) = children(trainer)
             os.kill(child, signal.SIGSTOP)
+            rollout.held_from = 6
+            await until_event(redis, "job_a", "metrics", batch=1)
+            (rank,) = descendants(children(trainer)[0])
+            maps = [Path(f"/proc/{pid}/maps").read_text() for pid in (rank, *children(trainer))]
+            assert ["libtorch" in loaded for loaded in maps] == [True, False]
+            os.kill(rank, signal.SIGSTOP)
             rollout.held_from = NO_CURSOR
             assert await until_state(redis, "job_a", "SUCCEEDED", "FAILED") == "SUCCEEDED"
-    assert not pulse.with_name(f"trainer-child-{child}").exists()
+            told = [str(event.data["message"]) for event in await events(redis, "job_a") if event.kind == "warning"]
+    assert "the process of the learner ended; the job goes on from its newest checkpoint" in told
+    for pid in (child, rank):
+        assert not pulse.with_name(f"trainer-child-{pid}").exists()
 
 
 HANGS = """

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from services.ledger import Ledger
 from tests.integration.trainer.trainer_platform import (
     children,
+    descendants,
     metrics_of,
     small_spec,
     submit,
@@ -24,15 +25,6 @@ from tests.integration.trainer.trainer_platform import (
 )
 
 SPEC = {"evaluation": {"eval_baselines": False, "eval_episodes": 2}, "training": {"total_batches": 3}}
-
-
-def descendants(pid: int) -> list[int]:
-    """Pids of the children of a process, theirs, and so on."""
-    found = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (thread / "children").read_text().split()):
-            found += [child, *descendants(child)]
-    return found
 
 
 def rank(trainer: Popen[bytes], number: int) -> int:

@@ -28,6 +28,7 @@ from services.contracts.jobfolder import JobFolder
 from services.ledger import Ledger
 from services.trainer.batch.second_stage import scored_together
 from services.trainer.groups.payloads import Payload, payload_of
+from services.trainer.learner.second_stage import rescored
 
 
 def spec_of(batches: int = 2, **algorithm: Any) -> JobSpec:
@@ -78,7 +79,7 @@ async def test_a_child_killed_with_an_assigned_batch_scores_it_again_to_the_byte
     trained = trained_groups(tmp_path, 0)
     assert [group.scores_sha for group in trained] == [group["scores_sha"] for group in manifest["groups"]]
     assert any(any(group.scored.advantage) for group in trained)
-    assert scored_together(trained, spec) == trained  # they have the batch's scale already
+    assert scored_together(trained, spec, rescored) == trained  # they have the batch's scale already
 
 
 async def test_a_child_killed_with_the_kl_in_its_rewards_trains_the_same_again(
@@ -88,7 +89,7 @@ async def test_a_child_killed_with_the_kl_in_its_rewards_trains_the_same_again(
     manifest = await once_whole_and_once_killed(redis, redis_url, tmp_path, spec)
     trained = trained_groups(tmp_path, 1)
     assert [group.scores_sha for group in trained] == [group["scores_sha"] for group in manifest["groups"]]
-    assert [group.scores for group in scored_together(trained, spec, manifest["kl"])] == [
+    assert [group.scores for group in scored_together(trained, spec, rescored, manifest["kl"])] == [
         group.scores for group in trained
     ]
     taken = [value for group in manifest["kl"] for value in group]

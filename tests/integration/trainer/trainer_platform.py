@@ -313,6 +313,15 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
     return found
 
 
+def descendants(pid: int) -> list[int]:
+    """Pids of the children of a process, theirs, and so on."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (thread / "children").read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
 async def events(redis: Redis, job: str) -> list[JobEvent]:
     """Every event told so far."""
     return [decode(fields[b"p"], JobEvent) for _, fields in await redis.xrange(keys.events_stream(job))]

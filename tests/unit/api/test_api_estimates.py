@@ -32,7 +32,7 @@ def spec(**sections: Any) -> JobSpec:
 )
 def test_parameters_of_a_new_policy_are_counted_as_the_trainer_makes_it(scratch: ScratchModel, tmp_path: Path) -> None:
     wanted = spec(model={"scratch": scratch.model_dump()})
-    build_base(wanted, ENVIRONMENT, tmp_path / "base")
+    build_base(wanted, ENVIRONMENT, tmp_path / "base", build_scratch)
     made = load_file(tmp_path / "base" / "model.safetensors")
     parameters = sum(tensor.numel() for tensor in made.values())
     assert estimates(wanted, ENVIRONMENT, None).parameters == parameters
@@ -104,7 +104,7 @@ def test_memory_of_adapters_is_that_of_the_learners_weights_gradients_and_moment
 ) -> None:
     lora = {"tuner_type": "lora", "lora_rank": 4, "torch_dtype": torch_dtype}
     wanted = spec(model={"scratch": {}, **lora}, algorithm={"beta": 0.1})
-    build_base(wanted, ENVIRONMENT, tmp_path / "base")
+    build_base(wanted, ENVIRONMENT, tmp_path / "base", build_scratch)
     learner = Learner(wanted, tmp_path / "base")
     weights = list(learner.model.parameters())
     held = sum(weight.numel() * weight.element_size() for weight in weights)

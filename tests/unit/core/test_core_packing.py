@@ -22,7 +22,7 @@ def turns(pairs):
     return [lone_turn(prompt, response) for prompt, response in pairs]
 
 
-@pytest.mark.parametrize("layout", ["packed", "padded"])
+@pytest.mark.parametrize("layout", ["packed", "padded", "tree"])
 def test_every_row_is_served_once_and_every_sequence_forwarded_once(layout):
     rows = made_rows()
     plan = plan_micro_batches(turns(rows), token_budget=30, layout=layout)
@@ -30,9 +30,12 @@ def test_every_row_is_served_once_and_every_sequence_forwarded_once(layout):
     forwarded = [rows[row] for part in plan for row in part.sequence_row.tolist()]
     assert len(forwarded) == len(set(forwarded)) == len(set(rows))
     for part in plan:
-        lengths = [len(rows[row][0]) + len(rows[row][1]) for row in part.sequence_row.tolist()]
-        cost = sum(lengths) if layout == "packed" else len(lengths) * max(lengths)
+        sequences = [rows[row][0] + rows[row][1] for row in part.sequence_row.tolist()]
+        lengths = [len(sequence) for sequence in sequences]
+        beginnings = {sequence[:length] for sequence in sequences for length in range(1, len(sequence) + 1)}
+        cost = {"packed": sum(lengths), "padded": len(lengths) * max(lengths), "tree": len(beginnings)}[layout]
         assert part.forward_tokens == cost <= 30
+        assert part.tree == (layout == "tree")
         for row, sequence in zip(part.row.tolist(), part.row_span.tolist(), strict=True):
             assert rows[row] == rows[part.sequence_row[sequence]]
 
@@ -61,7 +64,7 @@ def test_the_gradient_through_the_gather_is_that_of_forwarding_every_row():
     torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("layout", ["packed", "padded"])
+@pytest.mark.parametrize("layout", ["packed", "padded", "tree"])
 def test_the_plan_does_not_depend_on_the_order_of_rows(layout):
     rows = made_rows(seed=4)
     order = list(range(len(rows)))

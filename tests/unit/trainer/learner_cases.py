@@ -82,6 +82,23 @@ def row(prompt: Sequence[int], response: Sequence[int], advantage: float, logpro
     return Row(lone_turn(prompt, response), (logprob,) * length, (EARLIER,) * length, advantage, "g")
 
 
+def histories(episodes: int = 4, steps: int = 6, seed: int = 0) -> list[Row]:
+    """Each step's prompt is the whole past of its episode and a line of its own; all episodes begin alike."""
+    draw = random.Random(seed)
+
+    def ids(length: int) -> list[int]:
+        return [draw.randrange(3, TOKENS) for _ in range(length)]
+
+    found, task = [], ids(5)
+    for _ in range(episodes):
+        past = list(task)
+        for _ in range(steps):
+            response = [*ids(draw.randrange(3)), 1]
+            found.append(row([*past, *ids(2)], response, draw.gauss(0, 1)))
+            past += [*ids(2), *response]
+    return found
+
+
 def naive_logits(model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
     """[R, V]: logits before each response token, from one plain forward of one sequence."""
     logits: Tensor = model(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False).logits

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from learner_cases import random_rows
+from learner_cases import histories, random_rows
 from pydantic import ValidationError
 
 from services.trainer.learner.ranks import dealt
@@ -29,6 +29,21 @@ def test_ranks_have_nearly_equally_many_tokens() -> None:
     rows = tokens(40)
     loads = [sum(len(rows.ids[row]) for row in part.tolist()) for part in dealt(rows, 4)]
     assert max(loads) - min(loads) <= max(map(len, rows.ids))
+
+
+def test_rows_that_begin_alike_come_to_one_rank_where_their_beginnings_are_shared() -> None:
+    rows = TokenRows([row.turn for row in histories(episodes=16, steps=8)])
+
+    def forwarded(part: torch.Tensor) -> int:
+        return sum(micro.forward_tokens for micro in rows.select(part).plan(100_000, None, "tree"))
+
+    parts = dealt(rows, 2, trees=True)
+    assert sorted(torch.cat(parts).tolist()) == list(range(128))
+    loads = [forwarded(part) for part in parts]
+    assert max(loads) < 1.3 * min(loads)
+    everything = forwarded(torch.arange(128))
+    assert sum(loads) < 1.2 * everything
+    assert sum(map(forwarded, dealt(rows, 2))) > 1.2 * everything
 
 
 def test_a_group_that_is_compared_stays_on_one_rank() -> None:

@@ -16,16 +16,27 @@ from trainer_payloads import payload, step
 from services.advantage.service import advantage_config
 from services.contracts.job import JobSpec, SpecError, parse_spec
 from services.contracts.messages import Step
-from services.trainer.batch.batches import Batch, as_trained
-from services.trainer.batch.second_stage import scored_together
+from services.trainer.batch import batches
+from services.trainer.batch.batches import Batch
+from services.trainer.batch.second_stage import scored_together as together
 from services.trainer.errors import JobFailed
 from services.trainer.groups.payloads import Payload, payload_of
+from services.trainer.learner.port import Divergences
 from services.trainer.learner.rows import rows_of
+from services.trainer.learner.second_stage import rescored
 
 EPSILON = 1e-6
 RPP = {"advantage_estimator": "reinforce_plus_plus", "invalid_action_penalty": 0.0, "beta": 0.0}
 BATCH = {"scale_rewards": "batch", "invalid_action_penalty": 0.0}
 GDPO = {"scale_rewards": "gdpo"}
+
+
+def scored_together(groups: list[Payload], spec: JobSpec, kl: Divergences | None = None) -> list[Payload]:
+    return together(groups, spec, rescored, kl)
+
+
+def as_trained(groups: list[Payload], spec: JobSpec, kl: Divergences | None = None) -> list[Payload]:
+    return batches.as_trained(groups, spec, rescored, kl)
 
 
 def spec_of(algorithm: dict[str, Any], functions: int = 0) -> JobSpec:

@@ -15,7 +15,7 @@ from services.contracts.environment import EnvironmentInfo
 from services.contracts.events import AnyBody, CheckpointSaved, PhaseBegan
 from services.contracts.job import JobSpec, WarmStart, parse_spec
 from services.contracts.jobfolder import JobFolder
-from services.contracts.messages import OpenedGroup
+from services.contracts.messages import OpenedGroup, ScoredGroup
 from services.contracts.policy import ReplicaStatus
 from services.ledger import Books, DropReason, GroupState, MoveRefused, StaleEpoch
 from services.ledger.records import Balance, GroupRecord
@@ -25,8 +25,9 @@ from services.trainer.groups.arrivals import ARRIVED
 from services.trainer.groups.payloads import Payload
 from services.trainer.groups.playability import Playability
 from services.trainer.groups.training_queue import TrainingQueue
-from services.trainer.learner.port import Supervising
+from services.trainer.learner.port import Divergences, Scored, Supervising
 from services.trainer.learner.rows import Row
+from services.trainer.learner.second_stage import rescored
 from services.trainer.session.consumption import Consumption
 from services.trainer.session.session import Session
 from services.trainer.storage.checkpoint import newest_complete
@@ -256,6 +257,9 @@ class FakeLearner:
     def divergence(self, rows: Sequence[Row]) -> list[float]:
         first, self.scored_rows = self.scored_rows, self.scored_rows + len(rows)
         return [0.1 * (first + place) for place in range(len(rows))]
+
+    def rescored(self, groups: Sequence[Scored], spec: JobSpec, kl: Divergences | None) -> list[ScoredGroup]:
+        return rescored(groups, spec, kl)
 
     def mismatch(self, rows: Sequence[Row]) -> dict[str, float]:
         return {"mismatch_kl": self.mismatch_kl}
