@@ -197,4 +197,6 @@ def _decoded(payload: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(payload, type=kind)
     except msgspec.MsgspecError as error:
-        raise ContractError(f"want {kind.__name__}, got {len(payload)} bytes that cannot be decoded: {error}") from error
+        raise ContractError(
+            f"want {kind.__name__}, got {len(payload)} bytes that cannot be decoded: {error}"
+        ) from error

@@ -272,7 +272,9 @@ class JobSpec(Section):
         if self.rollout.guided_decoding is not None:
             raise ValueError(f"guided_decoding: want none with interaction: {OUTSIDE} (agents write the prompts)")
         if self.inference.deterministic:
-            raise ValueError(f"deterministic: want false with interaction: {OUTSIDE} (an agent may do otherwise), got true")
+            raise ValueError(
+                f"deterministic: want false with interaction: {OUTSIDE} (an agent may do otherwise), got true"
+            )
         return self
 
     @model_validator(mode="after")

@@ -16,8 +16,8 @@ from services.contracts import keys
 from services.contracts.agents import (
     KEPT_S,
     LIVE_S,
-    AnyAnswer,
     Answered,
+    AnyAnswer,
     Asked,
     Refused,
     SessionRecord,

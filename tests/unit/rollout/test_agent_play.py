@@ -124,7 +124,7 @@ async def test_each_completion_is_a_step_with_the_tokens_that_were_sampled(outsi
     async def agent(session):
         assert isinstance(await session.ask(Claim(key_digest="k")), Done)
         messages = [user("hello")]
-        for turn in range(3):
+        for _ in range(3):
             answer = await session.ask(Chat(messages=messages))
             assert isinstance(answer, Said)
             messages = [*messages, said(answer), user("more")]
