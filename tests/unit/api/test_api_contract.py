@@ -131,7 +131,7 @@ def test_every_body_and_answer_has_an_example_that_fits_its_schema(document: dic
                 assert problem is None, f"{where}: {problem}"
                 shown[kind] += 1
     assert EXAMPLES.keys() <= described
-    assert shown["body"] == 8
+    assert shown["body"] == 11
     assert shown["answer"] > len(described)
 
 
