@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
@@ -61,6 +61,8 @@ class Row:
     seconds: Interval | None
     """Wall time of the batches."""
     seeds: int
+    members: dict[str, Interval] = field(default_factory=dict)
+    """Of mixtures: each member's held-out success, as `success_after`."""
 
 
 def comparison_cells(
@@ -135,11 +137,12 @@ def comparison_rows(
 
 def _row(estimator: str, results: Sequence[Result], threshold: float, budget: Budget | None) -> Row:
     curves = [success_curve(one.metrics) for one in results]
+    after = [one for result in results if (one := measured(result, budget)) is not None]
     reached = [at for curve in curves if (at := steps_to_reach(curve, threshold)) is not None]
     return Row(
         estimator=estimator,
         success_before=mean_interval(_values(results, "success_before")),
-        success_after=mean_interval([one.success for result in results if (one := measured(result, budget))]),
+        success_after=mean_interval([one.success for one in after]),
         training_success=mean_interval([fmean(y for _, y in curve) for curve in curves if curve]),
         batches_to_threshold=mean_interval(reached),
         reached=len(reached),
@@ -147,7 +150,14 @@ def _row(estimator: str, results: Sequence[Result], threshold: float, budget: Bu
         tokens=mean_interval(_values(results, "sampled_tokens")),
         seconds=mean_interval([batches_s(one.metrics) for one in results]),
         seeds=len(results),
+        members=_members(after),
     )
+
+
+def _members(after: Sequence[EvaluationResult]) -> dict[str, Interval]:
+    names = dict.fromkeys(name for one in after for name in one.members)
+    found = {name: [one.members[name].success for one in after if name in one.members] for name in names}
+    return {name: interval for name, values in found.items() if (interval := mean_interval(values)) is not None}
 
 
 def contrasts(results: Sequence[Result], estimators: Sequence[str], budget: Budget | None = None) -> list[Contrast]:

@@ -37,6 +37,15 @@ def header(threshold: float) -> list[str]:
     ]
 
 
+def table_rows(rows: Sequence[Row]) -> list[list[str]]:
+    """The rows as text, below each those of a mixture's members."""
+    return [line for row in rows for line in (cells(row), *_member_cells(row))]
+
+
+def _member_cells(row: Row) -> list[list[str]]:
+    return [[f"· {name}", "", "", str(success), "", "", "", "", ""] for name, success in row.members.items()]
+
+
 def cells(row: Row) -> list[str]:
     """The row as text, means with 95 % confidence intervals."""
     reached = f"{row.batches_to_threshold.mean:.0f} ({row.reached}/{row.seeds})" if row.batches_to_threshold else "–"
@@ -80,7 +89,7 @@ def rows_json(rows: Sequence[Row], contrasts: Sequence[Contrast], budget: Budget
 
 def rows_csv(rows: Sequence[Row], threshold: float) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header(threshold), *map(cells, rows)])
+    csv.writer(text, lineterminator="\n").writerows([header(threshold), *table_rows(rows)])
     return text.getvalue()
 
 
@@ -134,7 +143,7 @@ def comparison_html(
 ) -> str:
     """One file without references."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header(threshold))
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(row)) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in table_rows(rows))
     below = "".join(f"<p>{escape(note)}</p>" for note in notes(rows))
     paired = "".join(f"<li>{escape(str(one))}</li>" for one in contrasts)
     return page(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from gigpo.client.compare import Row
-from gigpo.client.comparison_report import cells, header
+from gigpo.client.comparison_report import header, table_rows
 from gigpo.client.report import number_text, summary_rows
 from services.contracts.summary import EvaluationResult, JobSummary
 from services.presentation.evaluations import named_results
@@ -41,6 +41,6 @@ def evaluations_table(evaluations: Sequence[EvaluationResult]) -> Table:
 def comparison_table(rows: Sequence[Row], threshold: float) -> Table:
     """One row an estimator, means ± half of the 95 % confidence interval."""
     table = Table(*header(threshold), box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*cells(row))
+    for line in table_rows(rows):
+        table.add_row(*line)
     return table

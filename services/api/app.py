@@ -26,6 +26,7 @@ from services.api.http.routes import (
     insight,
     jobs,
     rollouts,
+    sessions,
 )
 from services.api.http.routes.jobs import SUBMIT_PATH
 from services.api.http.routes.parameters import only_known_query
@@ -38,7 +39,7 @@ from services.api.settings import Settings
 from services.contracts.job import SpecError, parse_spec
 from services.contracts.plain_errors import in_words
 
-ROUTERS = (jobs, feed, rollouts, insight, checkpoints, evaluations, catalogue, dead_letters, administration)
+ROUTERS = (jobs, feed, rollouts, insight, sessions, checkpoints, evaluations, catalogue, dead_letters, administration)
 
 
 def build_app(settings: Settings, log: BoundLogger) -> FastAPI:

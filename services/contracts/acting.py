@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
+from services.contracts.agents import OUTSIDE
 from services.contracts.effectless_options import Effect, effective_with
 from services.contracts.mixture import MOST_MEMBERS, MOST_ROWS, Member, Rows
 from services.contracts.plain_errors import shown
@@ -38,7 +39,8 @@ class Environment(Section):
         Effect("system_role", ("system",), lambda system: system is not None, "a system message"),
         Effect("system_role", ("use_chat_template",), bool, "use_chat_template: true"),
         Effect("chat_template_kwargs", ("use_chat_template",), bool, "use_chat_template: true"),
-        effective_with("max_context_tokens", "interaction", ["conversation"]),
+        effective_with("max_context_tokens", "interaction", ["conversation", OUTSIDE]),
+        effective_with("session_timeout_s", "interaction", [OUTSIDE]),
         effective_with("context_overflow", "interaction", ["conversation"]),
         Effect(
             "interaction", ("max_turns",), lambda turns: turns > 1, "max_turns > 1 (one turn has nothing before it)"
@@ -47,7 +49,7 @@ class Environment(Section):
         Effect(
             "history_length",
             ("interaction", "context_overflow"),
-            lambda interaction, overflow: interaction == "steps" or overflow == "restart",
+            lambda interaction, overflow: interaction != "conversation" or overflow == "restart",
             "context_overflow: restart (a conversation shows it where it begins anew)",
         ),
     )
@@ -72,9 +74,12 @@ class Environment(Section):
     """Split of the tasks that are trained on."""
     eval_split: str = "test"
     """Split of the tasks that evaluations use."""
-    interaction: Literal["steps", "conversation"] = "steps"
+    interaction: Literal["steps", "conversation", "outside"] = "steps"
     """The prompts of a policy: `steps`: each step's prompt alone, made anew; `conversation`: everything that was said
-    before in the episode, as tokens."""
+    before in the episode, as tokens; `outside`: what agents of your own send to the job's sessions."""
+    session_timeout_s: float = Field(300.0, gt=0, le=86_400)
+    """Longest time between two calls of an outside agent, seconds; then its session is abandoned and its group played
+    again."""
     max_context_tokens: int | None = Field(None, ge=16)
     """Token budget of a conversation, responses included; null: max_position_embeddings of a policy from scratch, else
     16 prompts and responses of full length, 8,192 at most."""

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from services.contracts.acting import SINGLE_TURN as SINGLE_TURN
 from services.contracts.acting import Environment
+from services.contracts.agents import OUTSIDE
 from services.contracts.algorithm import DISCOUNTING_ONE_STEP, STEP_ESTIMATORS, Algorithm
 from services.contracts.effectless_options import Effect, effective_with, without_effect
 from services.contracts.ids import Purpose
@@ -257,6 +258,24 @@ class JobSpec(Section):
             raise ValueError("prompt_form: tools needs a chat template, want scratch_chat: true with it, got false")
         if self.environment.prompt_form == "tools" and not self.environment.use_chat_template:
             raise ValueError("prompt_form: tools needs use_chat_template: true, got false")
+        return self
+
+    @model_validator(mode="after")
+    def _outside_agents_can_play(self) -> JobSpec:
+        environment, scratch = self.environment, self.model.scratch
+        if environment.interaction != OUTSIDE:
+            if environment.environment == OUTSIDE:
+                raise ValueError(f"environment: {OUTSIDE} needs interaction: {OUTSIDE}, got {environment.interaction}")
+            return self
+        if not environment.use_chat_template or (scratch is not None and not scratch.scratch_chat):
+            key = "scratch_chat" if environment.use_chat_template else "use_chat_template"
+            raise ValueError(f"interaction: {OUTSIDE} needs a chat template, want {key}: true with it, got false")
+        if self.rollout.guided_decoding is not None:
+            raise ValueError(f"guided_decoding: want none with interaction: {OUTSIDE} (agents write the prompts)")
+        if self.inference.deterministic:
+            raise ValueError(
+                f"deterministic: want false with interaction: {OUTSIDE} (an agent may do otherwise), got true"
+            )
         return self
 
     @model_validator(mode="after")

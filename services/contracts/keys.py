@@ -151,6 +151,16 @@ def watched(job: str) -> str:
     return f"{{{job}}}:watched"
 
 
+def open_sessions(job: str) -> str:
+    """Sorted set rollout -> api: ids of sessions that wait for an outside agent, by the time when they were opened."""
+    return f"{{{job}}}:sessions"
+
+
+def session(job: str, session_id: str) -> str:
+    """String rollout -> api: a `SessionRecord` as JSON. It expires where its worker does not renew it."""
+    return f"{{{job}}}:session:{session_id}"
+
+
 def takes(job: str) -> str:
     """Hash: how often trainers took the job up in a row without anything new, and the position they found."""
     return f"{{{job}}}:takes"
@@ -179,6 +189,16 @@ def requests_stream(replica: str) -> str:
 def replies_stream(worker: str) -> str:
     """Stream inference -> rollout of `GenerateReply`."""
     return f"{{rollout:{worker}}}:replies"
+
+
+def calls_stream(worker: str) -> str:
+    """Stream api -> rollout of `agents.Asked`: calls of the outside agents whose sessions a worker holds."""
+    return f"{{rollout:{worker}}}:calls"
+
+
+def answers_stream(instance: str) -> str:
+    """Stream rollout -> api of `agents.Answered`, to one API process."""
+    return f"{{api:{instance}}}:answers"
 
 
 def replica_heartbeat(replica: str) -> str:
@@ -215,6 +235,7 @@ LASTING = (
     troubles,
     last_trouble,
     playing_refusals,
+    open_sessions,
     takes,
     alarms,
     control,

@@ -6,6 +6,7 @@ appended; nothing is rendered twice.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -119,7 +120,7 @@ class Conversation:
         if not self._said:
             return self._begin(new)
         prompt = self._turns.write(new, calls)
-        ids = self._without_second_end(prompt.ids)
+        ids = without_second_end(self._said, prompt.ids, self._stops)
         if (len(self._said) + len(ids)) // 4 + self._budget.reply_tokens <= self._budget.max_tokens:
             self._said += ids
             return Shown(ids, self._said, continues=True, cut=prompt.cut)
@@ -135,7 +136,14 @@ class Conversation:
         self._said = prompt.ids
         return Shown(prompt.ids, prompt.ids, cut=prompt.cut)
 
-    def _without_second_end(self, ids: bytes) -> bytes:
-        """The turn's end is written where the policy did not say that very token itself."""
-        last = self._said[-4:]
-        return ids[4:] if last in self._stops and ids[:4] == last and len(ids) > 4 else ids
+
+def without_second_end(said: bytes, ids: bytes, stops: Collection[bytes]) -> bytes:
+    """What comes behind a reply: the turn's end is written where the policy did not say that very token itself.
+
+    Args:
+        said: everything before, int32 little-endian.
+        ids: the same of what is appended.
+        stops: tokens that end a turn, four bytes each.
+    """
+    last = said[-4:]
+    return ids[4:] if last in stops and ids[:4] == last and len(ids) > 4 else ids

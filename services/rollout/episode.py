@@ -10,7 +10,7 @@ from services.contracts import ids
 from services.contracts.arrays import pack_int32
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup, Step
 from services.contracts.observation import KeyedObservation, KeyedOutcome
-from services.contracts.sampling import SampledTokens
+from services.contracts.sampling import SampledTokens, Sampling
 from services.kit.tracing import begun, doing
 from services.ledger import Attempt
 from services.rollout.actors import Actor
@@ -135,7 +135,10 @@ class EpisodePlay:
         self._cut_prompts += shown is not None and shown.cut
         return shown
 
-    async def _respond(self, index: int, observation: KeyedObservation, shown: Shown) -> SampledTokens:
+    async def _respond(
+        self, index: int, observation: KeyedObservation, shown: Shown, sampling: Sampling | None = None
+    ) -> SampledTokens:
+        """The actor's reply, sampled as the job's are unless it is said otherwise."""
         seat = self._seat
         if self._onlooker is not None:
             await self._onlooker.reached(index, observation, shown.ids)
@@ -149,7 +152,7 @@ class EpisodePlay:
             trace=generating.traceparent,
         )
         job, group = self._playbook.job_id, seat.group
-        ask = Ask(job, group.group_id, seat.episode_id, item, group.min_version, self._playbook.sampling)
+        ask = Ask(job, group.group_id, seat.episode_id, item, group.min_version, sampling or self._playbook.sampling)
         asked = time.monotonic()
         try:
             sampled = await self._actor.respond(ask, observation.admissible_actions)

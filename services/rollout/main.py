@@ -11,6 +11,7 @@ from services.kit.side_port import NotReady, Sources, observed
 from services.kit.tracing import start_tracing
 from services.ledger.presence import present
 from services.ledger.warnings import Warnings
+from services.rollout.agents import connected_agents
 from services.rollout.environments import connected_environments
 from services.rollout.inference import connected_inference
 from services.rollout.metrics import families
@@ -28,8 +29,9 @@ async def serve(settings: Settings) -> None:
             settings.env_address, settings.environment_limits(), Warnings(redis, "rollout").count
         ) as environments,
         connected_inference(redis, worker, settings.inference_limits()) as inference,
+        connected_agents(redis, worker) as agents,
     ):
-        rollout = RolloutWorker(redis, environments, inference, settings, worker)
+        rollout = RolloutWorker(redis, environments, inference, settings, worker, agents=agents)
 
         def detail() -> dict[str, object]:
             return {**rollout.detail(), "environment_services": environments.services()}

@@ -92,12 +92,12 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
     if unknown := tokens.unknown_words(words):
         log.warning("the tokenizer does not know words of the template", job=job_id, words=unknown)
     tools = _tools(environment, tokens) if form == "tools" else ()
-    chat = _chat_template(wanted, tokens, tools)
+    chat = chat_template_of(wanted, tokens, tools)
     turns = None
     if wanted.interaction == "conversation":
         turn = SceneTemplate(template, form, environment.templates, turn=True)
         turns = TurnWriter(turn, chat, tokens, wanted.max_prompt_tokens)
-    projection = _reader(chat, tools) if tools else Projection(reply_tags(template, form, environment.templates))
+    projection = call_reader(chat, tools) if tools else Projection(reply_tags(template, form, environment.templates))
     longest = spec.rollout.max_completion_length
     return Playbook(
         job_id=job_id,
@@ -127,15 +127,20 @@ def _tools(environment: EnvironmentInfo, tokens: PolicyTokens) -> tuple[Tool, ..
     return tuple(environment.tools)
 
 
-def _reader(chat: ChatTemplate | None, tools: tuple[Tool, ...]) -> CallReader:
+def call_reader(chat: ChatTemplate | None, tools: tuple[Tool, ...]) -> CallReader:
+    """Reads calls of these tools, as the template writes them. TokenizerError: it writes none that we can read."""
     if chat is None:
         raise TokenizerError("prompt_form: tools: want a tokenizer with a chat template, and use_chat_template: true")
     written, several = chat.call_format()
     return CallReader(written, tools, most=MAX_CALLS if several else 1)
 
 
-def _chat_template(wanted: Environment, tokens: PolicyTokens, tools: tuple[Tool, ...]) -> ChatTemplate | None:
-    """Raises TokenizerError: it cannot write the job's prompts, or there is none for the values that the job has."""
+def chat_template_of(wanted: Environment, tokens: PolicyTokens, tools: tuple[Tool, ...]) -> ChatTemplate | None:
+    """The tokenizer's template for a job's chats; None: the job uses none.
+
+    Raises:
+        TokenizerError: it cannot write the job's prompts, or there is none for the values that the job has.
+    """
     if not wanted.use_chat_template:
         return None
     if not tokens.chat_template:

@@ -12,12 +12,15 @@ import structlog
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from services.contracts.agents import OUTSIDE
 from services.contracts.ids import Purpose
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.observation import KeyedObservation
 from services.kit.tracing import doing
 from services.ledger import Attempt, MoveRefused
 from services.rollout.actors import Actor, PolicyActor, RandomActor
+from services.rollout.agent_play import AgentPlay
+from services.rollout.agents import Agents
 from services.rollout.episode import EpisodePlay, Seat
 from services.rollout.errors import AttemptFailed
 from services.rollout.metrics import ATTEMPTS, COMPLETE, REPLACED
@@ -67,6 +70,7 @@ class Player:
         worker: this process's name, kept with every episode.
         warnings: tells the job's user; None: nobody is told.
         watching: finds whoever watches the job's evaluation; None: nobody does.
+        agents: holds the sessions of outside agents; None: no job of theirs is played.
     """
 
     def __init__(
@@ -79,8 +83,9 @@ class Player:
         *,
         warnings: Warnings | None = None,
         watching: Callable[[], Awaitable[Onlooker | None]] | None = None,
+        agents: Agents | None = None,
     ) -> None:
-        self._watching = watching
+        self._watching, self._agents = watching, agents
         self._playbook, self._ledger, self._worker = playbook, ledger, worker
         self._environments, self._warnings = environments, warnings
         self._actors: dict[str, Actor] = {
@@ -113,6 +118,8 @@ class Player:
         Raises:
             AttemptFailed, Unwatched.
         """
+        if self._playbook.spec.environment.interaction == OUTSIDE:
+            raise AttemptFailed(f"interaction: {OUTSIDE}: agents of your own play this job, watch those")
         unrecorded = Attempt(0, 1)
         opened = await self._environments.open(self._opening(group, unrecorded))
         try:
@@ -182,6 +189,9 @@ class Player:
             await self._warnings.once(job, "outgrown conversations", message)
 
     def _episode_play(self, playbook: Playbook, seat: Seat, actor: Actor, onlooker: Onlooker | None) -> EpisodePlay:
+        outside = playbook.spec.environment.interaction == OUTSIDE and seat.group.actor == "policy"
+        if outside and self._agents is not None:
+            return AgentPlay(playbook, seat, actor, self._environments, self._worker, self._agents)
         return EpisodePlay(playbook, seat, actor, self._environments, self._worker, onlooker=onlooker)
 
     async def _other_task(self, group: OpenedGroup, attempt: Attempt) -> str:

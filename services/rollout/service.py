@@ -20,6 +20,7 @@ from services.ledger import Ledger
 from services.ledger.active_jobs import active_jobs
 from services.ledger.playability import accept_job, refuse_job
 from services.ledger.warnings import Warnings
+from services.rollout.agents import Agents
 from services.rollout.consumer import GroupConsumer
 from services.rollout.errors import JobNotReady, TokenizerError
 from services.rollout.playbook import load_playbooks
@@ -53,12 +54,20 @@ class RolloutWorker:
 
     Args:
         worker: this process's name, unique among the live workers.
+        agents: the sessions of outside agents.
     """
 
     def __init__(
-        self, redis: Redis, environments: Environments, inference: Inference, settings: Settings, worker: str
+        self,
+        redis: Redis,
+        environments: Environments,
+        inference: Inference,
+        settings: Settings,
+        worker: str,
+        *,
+        agents: Agents,
     ) -> None:
-        self._redis, self._environments, self._inference = redis, environments, inference
+        self._redis, self._environments, self._inference, self._agents = redis, environments, inference, agents
         self._settings, self._worker = settings, worker
         self._slots = EpisodeSlots(settings.max_episodes)
         self._jobs: dict[str, _ServedJob] = {}
@@ -138,6 +147,7 @@ class RolloutWorker:
                 self._worker,
                 warnings=self._warnings,
                 watching=partial(onlooker_of, self._redis, job_id, tokens),
+                agents=self._agents,
             )
             for member, playbook in playbooks.items()
         }

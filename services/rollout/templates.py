@@ -143,6 +143,13 @@ class ChatTemplate:
         except Exception as error:  # a template is a program of others
             raise AttemptFailed(f"the tokenizer's chat template: {error}") from error
 
+    def whole(self, messages: Sequence[Mapping[str, object]]) -> str:
+        """A conversation of somebody else's, up to the assistant's turn. AttemptFailed: the template refuses it."""
+        try:
+            return self._write(messages, add_generation_prompt=True, tools=self._options.tools)
+        except Exception as error:  # a template is a program of others
+            raise AttemptFailed(f"the tokenizer's chat template: {error}") from error
+
     def check(self, system: str | None = None) -> None:
         """Make sure that the template writes all that it is given; one that loses it would have the policy play blind.
 
@@ -189,11 +196,14 @@ class ChatTemplate:
         ended = rest[0].lstrip()
         return ended if ended.startswith(self._options.stop_texts) else rest[0]
 
-    def behind_calls(self, calls: Sequence[Call], results: Sequence[str]) -> str:
-        """The text behind an assistant's turn that calls tools where these results come next, one for each call; the
-        end of the turn stands first. AttemptFailed: the template refuses it, or does not end that turn."""
+    def behind_calls(
+        self, calls: Sequence[Call], results: Sequence[str], further: Sequence[Mapping[str, object]] = ()
+    ) -> str:
+        """The text behind an assistant's turn that calls tools where these results come next, one for each call, and
+        then further messages; the end of the turn stands first. AttemptFailed: the template refuses it, or does not
+        end that turn."""
         made = [Call(call.name, {"argument": _REPLY}) for call in calls]
-        (_, *rest) = self._going_on(_said(made), _given(made, results)).split(_REPLY, len(calls))
+        (_, *rest) = self._going_on(_said(made), [*_given(made, results), *further]).split(_REPLY, len(calls))
         if len(rest) < len(calls):
             raise AttemptFailed("the tokenizer's chat template omits calls of tools")
         ends = [place for stop in self._options.stop_texts if (place := rest[-1].find(stop)) >= 0]
@@ -269,7 +279,7 @@ class ChatTemplate:
 def _said(calls: Sequence[Call]) -> dict[str, object]:
     """An assistant's message that calls tools."""
     made = [
-        {"type": "function", "id": _id(place), "function": {"name": call.name, "arguments": call.arguments}}
+        {"type": "function", "id": call_id(place), "function": {"name": call.name, "arguments": call.arguments}}
         for place, call in enumerate(calls)
     ]
     return {"role": "assistant", "content": "", "tool_calls": made}
@@ -278,12 +288,12 @@ def _said(calls: Sequence[Call]) -> dict[str, object]:
 def _given(calls: Sequence[Call], results: Sequence[str]) -> list[dict[str, object]]:
     """The messages with what the calls gave."""
     return [
-        {"role": "tool", "content": result, "name": call.name, "tool_call_id": _id(place)}
+        {"role": "tool", "content": result, "name": call.name, "tool_call_id": call_id(place)}
         for place, (call, result) in enumerate(zip(calls, results, strict=True))
     ]
 
 
-def _id(place: int) -> str:
+def call_id(place: int) -> str:
     """Nine letters and digits: what Mistral's templates ask for."""
     return f"call{place:05d}"
 

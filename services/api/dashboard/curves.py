@@ -9,7 +9,7 @@ from statistics import fmean
 
 from services.contracts.intervals import wilson_interval
 from services.contracts.metrics import MEMBER
-from services.presentation.panels import PANELS, Panel
+from services.presentation.panels import PANELS, Panel, panels_of
 
 MOST_POINTS = 600
 """A curve on a page has no more points than this: it is drawn some 400 pixels wide. Zooming in brings the others."""
@@ -36,13 +36,16 @@ def panel_documents(panels: Sequence[Panel] = PANELS) -> list[dict[str, object]]
     return [asdict(panel) for panel in panels]
 
 
-def comparison_panels() -> list[Panel]:
+def comparison_panels(members: Sequence[str] = ()) -> list[Panel]:
     """The panels with one series each, so that lines are jobs and every chart shows what its title says.
+
+    Args:
+        members: those of mixtures among the jobs; each has charts of its own.
 
     Step-group sizes are left out: their parts tell nothing one by one.
     """
     found = []
-    for panel in PANELS:
+    for panel in panels_of(members):
         if panel.key == "sizes":
             continue
         series = panel.series

@@ -26,6 +26,7 @@ from services.api.security.parts import Security, security_of, want_administrato
 from services.api.security.storage import StorageMeter
 from services.api.settings import Settings
 from services.api.sql.database import Database
+from services.api.sync.agent_calls import AgentCalls
 from services.api.sync.dispatch import Dispatcher, celery_sender
 from services.api.sync.event_bus import News
 from services.api.sync.fair_queue import FairQueue
@@ -60,6 +61,7 @@ class Container:
     states: StateTables
     admission: Admission
     security: Security
+    agent_calls: AgentCalls
 
     @property
     def letters(self) -> Servers:
@@ -92,6 +94,8 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
         meter = StorageMeter(database, settings.data_dir, log)
         sweeping = partial(keep_swept, all_jobs(settings.data_dir), log)
         alarms = _alarm_watch(settings, database, redis, log)
+        calls = AgentCalls(redis, log)
+        answering = asyncio.create_task(calls.run())
         exporter = Exporter(database, redis, broker, log, interval_s=settings.export_s)
         loops = (reconciler.run, observer.run, losses.run, waiting.run, meter.run, alarms.run, exporter.run, sweeping)
         leading = asyncio.create_task(lead(database, log, *loops))
@@ -112,9 +116,10 @@ async def running_container(settings: Settings, log: BoundLogger, fail: Callable
                 StateTables(),
                 admission,
                 security,
+                calls,
             )
         finally:
-            await ended([leading])
+            await ended([leading, answering])
             await environments.close()
             await redis.aclose()
             if broker is not redis:

@@ -24,6 +24,7 @@ TAGS = {
     "feed": "The feed of a running job: events, metrics, its own evaluations.",
     "rollouts": "Rollouts of the agent, and the reason for each step's advantage.",
     "insight": "Diagnosis of a job, changes of its policy, and episodes that you watch.",
+    "sessions": "Episodes that agents of your own play, by OpenAI's chat completions.",
     "checkpoints": "Checkpoints of a job's policy.",
     "evaluations": "Pinned policies measured on held-out tasks, as jobs of their own.",
     "catalogue": "Environments and algorithms for jobs, and the health of the installation.",

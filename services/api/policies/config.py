@@ -60,7 +60,7 @@ def positions_problem(config: Mapping[str, object], spec: JobSpec) -> str | None
         return f"{CONFIG}: {key}: want at least {needed} (vllm_max_model_len), got {limit}"
     parts = f"max_prompt_tokens {spec.environment.max_prompt_tokens} and max_completion_length "
     parts += f"{spec.rollout.max_completion_length}"
-    if spec.environment.interaction == "conversation":
+    if spec.environment.interaction != "steps":
         parts = "max_context_tokens"
     wanted = f"at least {needed} ({parts})"
     return f"{CONFIG}: {key}: want {wanted}, got {limit}"

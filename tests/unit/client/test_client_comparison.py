@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from gigpo.client.compare import Cell, read_result
+from gigpo.client.budget import Result
+from gigpo.client.compare import Cell, comparison_rows, read_result
+from gigpo.client.comparison_report import header, table_rows
 
 CELL = Cell("gigpo", 3, {"training": {"seed": 3}})
 FILES = {
@@ -58,3 +60,22 @@ def test_a_cell_whose_job_did_not_succeed_is_not_done(tmp_path: Path, state: str
 )
 def test_a_folder_that_lacks_a_part_is_not_done(tmp_path: Path, name: str, text: str | None) -> None:
     assert read_result(written(tmp_path, **{name: text}), CELL) is None
+
+
+def test_the_members_of_mixtures_are_compared_each_by_its_own_panel() -> None:
+    def after(near: float, far: float) -> dict[str, Any]:
+        panel = {"episodes": 8, "standard_error": 0.1, "return_mean": 0.0, "length_mean": 2.0, "invalid_share": 0.0}
+        panel |= {"split": "test", "success": 0.0}
+        members = {"near": {**panel, "success": near}, "far": {**panel, "success": far}}
+        return {**panel, "label": "after", "version": 2, "success": (near + far) / 2, "members": members}
+
+    results = [
+        Result("gigpo", seed, {"evaluations": [after(near, 0.25)]}, [])
+        for seed, near in enumerate((0.5, 1.0))
+    ]  # fmt: skip
+    (row,) = comparison_rows(results, ["gigpo"], 0.8)
+    assert {name: one.mean for name, one in row.members.items()} == {"near": 0.75, "far": 0.25}
+    (whole, near, far) = table_rows([row])
+    assert [line[0] for line in (whole, near, far)] == ["gigpo", "· near", "· far"]
+    assert "0.25" in far[3]
+    assert {len(line) for line in (whole, near, far)} == {len(header(0.8))}

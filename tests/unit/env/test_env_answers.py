@@ -41,6 +41,14 @@ def test_no_wrong_answer_is_paid_and_no_right_one_refused_but_for_the_known_ones
 
 @pytest.mark.parametrize(
     ("reply", "solution"),
+    [("3 km", "3000 m"), ("90 min", "1.5 hours"), ("3 May 2020", "May 3, 2020"), ("14:30", "2:30 pm")],
+)
+def test_by_rule_units_are_not_converted_and_dates_and_times_are_as_written(reply, solution):
+    assert not is_right(f"<answer>{reply}</answer>", solution)
+
+
+@pytest.mark.parametrize(
+    ("reply", "solution"),
     [
         ("1/2^{98}", "1/2^{99}"),
         ("1/2006!", "1/2004!"),

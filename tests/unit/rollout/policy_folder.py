@@ -14,13 +14,19 @@ PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 
 
 def write_policy_folder(
-    folder: Path, words: Iterable[str], *, chat_template: str | None = None, stop: int | list[int] = 1
+    folder: Path,
+    words: Iterable[str],
+    *,
+    chat_template: str | None = None,
+    stop: int | list[int] = 1,
+    special: Iterable[str] = (),
 ) -> Path:
-    """tokenizer.json, tokenizer_config.json and config.json in `folder`."""
+    """tokenizer.json, tokenizer_config.json and config.json in `folder`; `special` are those of the words that are
+    special tokens."""
     vocabulary = {word: i for i, word in enumerate([PAD, EOS, UNK, *dict.fromkeys(words)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in (PAD, EOS, UNK)])
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in (PAD, EOS, UNK, *special)])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {"unk_token": UNK, "eos_token": {"content": EOS}, "pad_token": PAD}
@@ -31,6 +37,8 @@ def write_policy_folder(
     return folder
 
 
-def word_tokens(folder: Path, words: Iterable[str], *, chat_template: str | None = None) -> PolicyTokens:
+def word_tokens(
+    folder: Path, words: Iterable[str], *, chat_template: str | None = None, special: Iterable[str] = ()
+) -> PolicyTokens:
     """The tokenizer of such a folder."""
-    return load_tokens(write_policy_folder(folder, words, chat_template=chat_template))
+    return load_tokens(write_policy_folder(folder, words, chat_template=chat_template, special=special))

@@ -21,6 +21,7 @@ from services.api.jobs.queries import JobFilter
 from services.api.rest.caller import Asking
 from services.api.sql.tables import JobRow
 from services.api.sync import feed
+from services.presentation.panels import members_in
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -47,7 +48,8 @@ async def compare(request: Request, parts: Parts, caller: Asking, rows: Chosen, 
     groups = comparison.groups_of(rows, seeds)
     told = await _told(parts, rows)
     candidates = await jobs.page(parts.database, caller, JobFilter(kind="training"), limit=CANDIDATES, cursor=None)
-    panels = curves.comparison_panels()
+    names = {name for one in told.values() for row in one.metrics for name in row}
+    panels = curves.comparison_panels(members_in(names))
     runs = [comparison.run_document(group, [told[row.id] for row in group]) for group in groups]
     return await page(
         request,

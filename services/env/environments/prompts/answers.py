@@ -1,5 +1,6 @@
 """Checks that a reply gives the right answer."""
 
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -61,6 +62,8 @@ def is_right(reply: str, solution: str) -> bool:
         given = announced.group(1).strip()
     if _plain(given) == _plain(wanted) or _same_choice(given, wanted):
         return True
+    if (document := _document(wanted)) is not None:
+        return same_document(document, _document(given))
     if max(len(wanted), len(given) if pointed_out else 0) > LONGEST_MATHEMATICS:
         return False
     try:
@@ -92,6 +95,26 @@ def _end(text: str) -> str:
 def _plain(text: str) -> str:
     """Remove case, dollar signs, LaTeX's ways to write words, and ends of sentences."""
     return " ".join(TEXT_COMMAND.sub(r" \1 ", text).replace("$", " ").casefold().split()).rstrip(".")
+
+
+def _document(text: str) -> dict[str, object] | list[object] | None:
+    """An object or a list of JSON that is more than numbers, which would be mathematics; None: it is none."""
+    if text[:1] not in ("{", "["):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) or re.search(r'["a-z]', text) else None
+
+
+def same_document(one: object, other: object) -> bool:
+    """Whether two values of JSON are equal: objects in any order of their keys; 1 is 1.0, and neither "1" nor true."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_document(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_document, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
 def _same_choice(given: str, wanted: str) -> bool:

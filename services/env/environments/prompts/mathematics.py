@@ -41,13 +41,16 @@ JOINED = re.compile(r"(?<=[\d}])\s*,?\s+(?:and|or)\s+(?=[-+\d\\]|[A-Za-z]\s*=)")
 NO_EXPRESSION = re.compile(r"\d\s+[-+]?\d|\d:\d|^\d+-\d+$|(?:\d+[/.-]){2,}\d+|\d{1,4}/\d{1,2}/\d{1,4}")
 """Grids, times, ranges, dates, versions: their numbers are no sum or product."""
 IDENTIFIER = re.compile(r"[+-]?0\d{3,}")
-LITERAL = re.compile(r"\d\s*_|(?<!\w)0[xXbBoO][\dA-Fa-f]+|(?<![\d.,])0\d{3,}|(?<![\\A-Za-z])[A-Za-z]\d+\.\d")
-"""`11010_2`, `0x1E`, `02134`, `v1.10`: no decimal number. Three digits may begin with 0, as the AIME writes 033."""
+LITERAL = re.compile(r"\d\s*_|(?<!\w)0[xXbBoO][\dA-Fa-f]+|(?<![\d.,])0\d{3,}|(?<![\\A-Za-z])[A-Za-z]\d+\.\d|^[A-Z]\d+$")
+"""`11010_2`, `0x1E`, `02134`, `v1.10`, `A1`: no decimal number, and no product. Three digits may begin with 0, as the AIME writes 033."""
 NAMED = re.compile(
     r"\s*(?:(?:\\angle\s*)?\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:\([^()=]*\))?|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\))\s*=\s*"
 )
 """`x =`, `AB =`, `f(2) =`, `(x, y) =`."""
 PLUS_MINUS = re.compile(r"\\pm\s*([^-+,;=<>]+)")
+MIXED = re.compile(r"([+-]?\d+)\s+(\d+)/(\d+)")
+BETWEEN = re.compile(r"(.+?)\s*(<|\\leq?(?![a-z]))\s*[A-Za-z]\s*(<|\\leq?(?![a-z]))\s*(.+)")
+"""`0 < x \\le 1`."""
 RELATION = re.compile(r"=|<|>|\\(?:ne|neq|le|leq|ge|geq|lt|gt|not)(?![a-z])")
 TOKEN = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?|\\?[^\W\d_]+|[^\s\w]")
 RECURRING = re.compile(r"(\d{1,9})\.(\d{0,9})\\(?:overline|bar|dot)\s*\{?(\d{1,9})\}?")
@@ -69,6 +72,8 @@ def clean(text: str) -> str:
     text = re.sub(r"(?<=[\d}])\s*degrees?\b", "", text)
     text = SCIENTIFIC.sub(r"\1\\times 10^{\2}", text)
     text = re.sub(r"^\s*[A-Za-z]\s*(?:\\in\b|∈)", "", text)
+    if mixed := MIXED.fullmatch(text.strip()):
+        text = r"{}\frac{{{}}}{{{}}}".format(*mixed.groups())
     text = re.sub(r"^\s*(?:\\?\{\s*\\?\}|\\varnothing|∅)\s*$", r"\\emptyset", text)
     return re.sub(r"[\s.,;:?]+$", "", RECURRING.sub(_recurring, text)).strip()
 
@@ -133,6 +138,9 @@ def same_answer(wanted: str, given: str, *, marked: bool) -> bool:
 
 def _same_expression(wanted: str, given: str, currency: str, *, marked: bool) -> bool:
     """Whether a cleaned answer's expression equals the solution's, in its currency where both have one."""
+    name = NAMED.match(wanted)
+    if name and PLUS_MINUS.fullmatch(wanted[name.end() :]):
+        wanted = wanted[name.end() :]
     named = None if "=" in wanted else NAMED.match(given)
     found = chunks(given[named.end() :] if named else given)
     if not found or (marked and len(found) > 1):
@@ -168,7 +176,9 @@ def same_mathematics(wanted: str, given: str) -> bool:
     """Whether two cleaned expressions are equal: numbers, lists part by part, else as math-verify finds."""
     wanted, given = (PLUS_MINUS.sub(r"\1, -\1", one) if PLUS_MINUS.fullmatch(one) else one for one in (wanted, given))
     if not RELATION.search(wanted):
-        given = _right_side(given)
+        given = _interval(_right_side(given))
+    elif not RELATION.search(given):
+        wanted = _interval(wanted)
     if wanted == given or _same_number(wanted, given):
         return True
     if NUMBER.fullmatch(wanted) and NUMBER.fullmatch(given):
@@ -198,6 +208,14 @@ def _right_side(text: str) -> str:
         NAMED.fullmatch(part + "=") or not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", part)) for part in left
     ]
     return right.strip() if left and all(names) else text
+
+
+def _interval(text: str) -> str:
+    """`0 < x \\le 1` as `(0, 1]`; any other text as it is."""
+    found = BETWEEN.fullmatch(text)
+    if found is None or RELATION.search(found[1]) or RELATION.search(found[4]):
+        return text
+    return f"{'(' if found[2] == '<' else '['}{found[1]}, {found[4]}{')' if found[3] == '<' else ']'}"
 
 
 def _same_in_any_order(ours: list[str], theirs: list[str]) -> bool:
