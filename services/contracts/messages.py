@@ -109,6 +109,9 @@ class Episode(Message, frozen=True, kw_only=True):
     """Tokens of other language models that scoring it has cost."""
     crashes: int = 0
     """Attempts of its group before this one that failed on what the policy did: an episode crashed its environment."""
+    moments: bytes = b""
+    """float64 little-endian [2 + 2 T], Unix seconds: when it began; of each of its T turns when an engine was asked and
+    when it had answered; when the episode ended. Empty: of a worker of an earlier release."""
     replies: list[bytes] = []
     """The replies that its steps' `choices` name, each once: int32 little-endian, the stop token included."""
 
