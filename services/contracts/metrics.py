@@ -149,6 +149,14 @@ METRICS = (
 )  # fmt: skip
 
 
+_OF_THE_SLOWEST = frozenset({"idle_share", "slowest_turns", "slowest_cursor", "slowest_k"})
+
+
+def of_the_clock(name: str) -> bool:
+    """Whether two equal runs may differ in this metric of a batch, because it is a time or depends on one."""
+    return name.endswith("_s") or name in _OF_THE_SLOWEST
+
+
 def metric_table() -> str:
     """The fields as a table in Markdown."""
     rows = [
