@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-Allowed = tuple[tuple[int, ...], ...]
-"""The ids that each response token could have been, ascending, its own among them; empty: any token at all."""
+Allowed = bytes
+"""For each of R response tokens the ids that it could have been, its own among them: int32 little-endian, R numbers of
+ids, then the ids, token after token. Empty: any token at all."""
 
 
 class Turn(NamedTuple):
@@ -16,7 +17,7 @@ class Turn(NamedTuple):
     """One object for all turns of a conversation: that is how they are known to share a forward pass."""
     start: int
     stop: int
-    allowed: Allowed = ()
+    allowed: Allowed = b""
     """Where what could be said was restricted: the distribution is over these alone."""
 
     @property

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from gigpo.client.models import Job
 from services.contracts.summary import EvaluationResult, JobSummary, PanelResult
+from services.presentation.batch_pictures import PARTS, BatchPicture, pictures
 from services.presentation.evaluations import named_results
 
 STYLE = """
@@ -27,13 +28,18 @@ pre { background: #8882; padding: .8rem; overflow-x: auto; border-radius: 4px; }
 
 
 def report_html(
-    job: Job, summary: JobSummary | None, evaluations: Sequence[EvaluationResult], curves: bytes | None
+    job: Job,
+    summary: JobSummary | None,
+    evaluations: Sequence[EvaluationResult],
+    curves: bytes | None,
+    metrics: Sequence[Mapping[str, object]] = (),
 ) -> str:
     """The report.
 
     Args:
         summary: None when the job ended without one.
         curves: PNG; None: there were no batches.
+        metrics: a record for each batch.
     """
     title = f"Job {job.name or job.id}"
     error = f'<p class="error">{escape(job.error)}</p>' if job.error else ""
@@ -43,6 +49,7 @@ def report_html(
         _section("Summary", summary_table(summary) if summary else "<p>The job ended without a summary.</p>"),
         _section("Evaluations", evaluations_table(evaluations) if evaluations else ""),
         _section("Curves", picture(curves) if curves else ""),
+        _section("Time of each batch", batches_table(pictures(metrics))),
         _section("Spec", f"<pre>{escape(spec)}</pre>"),
     ]
     return page(title, "".join(parts))
@@ -109,6 +116,39 @@ def _evaluation_row(name: str, version: int, one: PanelResult) -> str:
         f"{one.invalid_share:.1%}",
         one.panel or "–",
     ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+COLOURS = {
+    "place": "#9aa5b1",
+    "environment": "#3b82c4",
+    "sampling": "#e08e2b",
+    "scoring": "#8c6bb1",
+    "training": "#3a9d5d",
+    "publishing": "#c45b8a",
+}
+
+
+def batches_table(found: Sequence[BatchPicture]) -> str:
+    """A bar of each batch's time, its slowest episode and a sentence of advice; empty where there is none."""
+    if not found:
+        return ""
+    legend = " ".join(f'<span style="color:{COLOURS[key]}">&#9632;</span> {words}' for key, words in PARTS.values())
+    head = "<tr><th>batch</th><th>where the time went</th><th>seconds</th><th>nobody worked</th>"
+    head += "<th>slowest episode</th><th>advice</th></tr>"
+    return f"<p>{legend}</p><table>{head}{''.join(map(_batch_row, found))}</table>"
+
+
+def _batch_row(one: BatchPicture) -> str:
+    bars, x = [], 0.0
+    for part in one.parts:
+        title = f"<title>{escape(part.words)}: {part.seconds:.3g} s, {part.share:.0%}</title>"
+        size = f'x="{x:.1f}" width="{300 * part.share:.1f}" height="14"'
+        bars.append(f'<rect {size} fill="{COLOURS[part.key]}">{title}</rect>')
+        x += 300 * part.share
+    idle = "–" if one.idle_share is None else f"{one.idle_share:.0%}"
+    bar = f'<svg viewBox="0 0 300 14" width="300" height="14" role="img">{"".join(bars)}</svg>'
+    cells = [str(one.number), bar, f"{one.seconds:.3g}", idle, escape(one.slowest) or "–", escape(one.advice)]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 

@@ -98,7 +98,7 @@ def save_results(
     texts["metrics.jsonl"] = "".join(json.dumps(row) + "\n" for row in metrics)
     texts["spec.yaml"] = yaml.safe_dump(job.spec or {}, sort_keys=False)
     curves = curves_png(metrics, evaluations)
-    texts["report.html"] = report_html(job, summary, evaluations, curves)
+    texts["report.html"] = report_html(job, summary, evaluations, curves, metrics)
     with filling(folder, "result", of=job.id, force=force) as arriving:
         for name, text in texts.items():
             (arriving / name).write_text(text)

@@ -1,12 +1,15 @@
-"""Guided decoding: a response that must be one of several replies, token by token.
+"""The tokens that could have been sampled at each place of a response, where not all of them could.
 
-Engines ask which tokens may come next; the trainer asks the same of a finished response, so that both see one
-distribution.
+Guided decoding: a response must be one of several replies. Engines ask which tokens may come next; the trainer asks
+the same of a finished response, so that both see one distribution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+
+from services.contracts.arrays import pack_int32, unpack_int32
 
 
 class Guide:
@@ -40,3 +43,18 @@ def allowed_along(choices: Sequence[Sequence[int]], response: Sequence[int]) -> 
             return None
         guide.take(token)
     return tuple(found) if not guide.allowed else None
+
+
+def pack_allowed(ids: Sequence[Sequence[int]]) -> bytes:
+    """For each of R tokens the ids that it could have been, as int32 little-endian: R numbers of ids, then the ids."""
+    return pack_int32(chain(map(len, ids), chain.from_iterable(ids)))
+
+
+def unpack_allowed(packed: bytes, tokens: int) -> list[list[int]]:
+    """The ids of each of so many tokens. Raises ValueError: it holds more or fewer of them."""
+    numbers = unpack_int32(packed)
+    counts, ids = numbers[:tokens], numbers[tokens:]
+    if len(counts) != tokens or min(counts, default=1) < 1 or sum(counts) != len(ids):
+        raise ValueError(f"want the ids of {tokens} tokens, at least one of each, got {len(numbers)} numbers")
+    rest = iter(ids)
+    return [[next(rest) for _ in range(count)] for count in counts]

@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 
+MOST_KEPT = 256
+"""Largest top_k: a rollout's token takes 4 bytes for each id that it could have been."""
+
+
 class Rollout(Section):
     """How groups are opened and sampled."""
 
@@ -56,6 +60,15 @@ class Rollout(Section):
     """Sampling temperature, of training and evaluations."""
     max_completion_length: int = Field(512, ge=1)
     """Longest response, tokens."""
+    top_k: int = Field(0, ge=0, le=MOST_KEPT)
+    """Sample each token among this many most likely ones (from 2); probabilities are renormalised over what could be
+    sampled, in sampling and in the loss. 0: all. A rollout records for each token the ids that it could have been."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Of the top_k tokens, sample among the most likely ones that have this share of their probability together."""
+    min_p: float = Field(0.0, ge=0, lt=1)
+    """Of the top_k tokens, sample among those with at least this share of the most likely one's probability."""
+    stop_words: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=16)
+    """Texts that end a reply, which keeps them, such as </action>; the model's own end tokens end it too."""
     guided_decoding: Literal["admissible_actions"] | None = None
     """Which replies the policy chooses among: those that say one of the `admissible_actions` of its state, in the form
     of `prompt_form`, with probabilities renormalised over them in sampling and in the loss; null: all texts."""
@@ -336,6 +349,28 @@ class JobSpec(Section):
             raise ValueError(
                 "guided_decoding: want no speculative_config in vllm_engine_kwargs with it, because vLLM does not "
                 "restrict what it speculates on; got one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _truncation_is_recorded(self) -> JobSpec:
+        rollout = self.rollout
+        for name, off in (("top_p", 1.0), ("min_p", 0.0)):
+            if getattr(rollout, name) != off and not rollout.top_k:
+                raise ValueError(
+                    f"{name}: want top_k with it (2 to {MOST_KEPT}), because a rollout records the tokens that "
+                    f"could have been sampled; got {getattr(rollout, name):g} without"
+                )
+        if rollout.top_k == 1:
+            raise ValueError(
+                "top_k: want 0 or at least 2, because a token without an alternative teaches nothing; got 1"
+            )
+        if rollout.top_k and rollout.guided_decoding:
+            raise ValueError("top_k: want 0 with guided_decoding, which chooses among whole replies, got both")
+        if rollout.top_k and "speculative_config" in self.inference.vllm_engine_kwargs:
+            raise ValueError(
+                "top_k: want no speculative_config in vllm_engine_kwargs with it, because vLLM does not say which "
+                "tokens a speculated one was sampled among; got both"
             )
         return self
 

@@ -109,6 +109,9 @@ class Episode(Message, frozen=True, kw_only=True):
     """Tokens of other language models that scoring it has cost."""
     crashes: int = 0
     """Attempts of its group before this one that failed on what the policy did: an episode crashed its environment."""
+    moments: bytes = b""
+    """float64 little-endian [2 + 2 T], Unix seconds: when it began; of each of its T turns when an engine was asked and
+    when it had answered; when the episode ended. Empty: of a worker of an earlier release."""
     replies: list[bytes] = []
     """The replies that its steps' `choices` name, each once: int32 little-endian, the stop token included."""
 
@@ -171,11 +174,23 @@ class GenerateRequest(Message, frozen=True, kw_only=True):
     stop_token_ids: list[int]
     deadline_unix_s: float
     """Past this instant nobody waits for the answer: drop the request."""
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    stop_words: list[str] = []
 
     @property
     def sampling(self) -> Sampling:
         """How its prompts are to be sampled."""
-        return Sampling(self.temperature, self.max_tokens, tuple(self.stop_token_ids))
+        return Sampling(
+            self.temperature,
+            self.max_tokens,
+            tuple(self.stop_token_ids),
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            stop_words=tuple(self.stop_words),
+        )
 
 
 class Generated(SampledTokens, frozen=True, kw_only=True):

@@ -124,9 +124,21 @@ METRICS = (
     Metric("train_s", "seconds", "Time that the learner trained.", "time", "training"),
     Metric("publish_s", "seconds", "Time from writing the new version until a replica served it.", "time",
            "publishing"),
+    Metric("idle_share", "share of wall time",
+           "Wall time in which no episode of the batch waited for an engine, and the trainer neither trained nor "
+           "published.",
+           "idle", "neither engine nor trainer"),
+    Metric("wait_place_s", "seconds", "Part of wait_s before the first of the batch's episodes began.", "waits",
+           "a place"),
     Metric("wait_generate_s", "seconds", "Part of wait_s in which the batch's episodes waited for inference.",
            "waits", "inference"),
     Metric("wait_env_s", "seconds", "Part of wait_s in which they waited for the environment.", "waits", "environment"),
+    Metric("wait_scoring_s", "seconds", "Part of wait_s behind the last of the batch's episodes.", "waits", "scoring"),
+    Metric("wait_last_s", "seconds", "Part of wait_s in which a single episode of the batch was still played."),
+    Metric("slowest_s", "seconds", "Time of the batch's slowest episode."),
+    Metric("slowest_turns", "steps", "Steps of the slowest episode."),
+    Metric("slowest_cursor", "number", "Position of the slowest episode's group among the groups of the job."),
+    Metric("slowest_k", "number", "The slowest episode's number in its group."),
     Metric("episode_generate_s", "seconds", "Mean time that an episode waited for inference.", "episode", "inference"),
     Metric("episode_env_s", "seconds", "Mean time that an episode waited for its environment.", "episode",
            "environment"),
@@ -135,6 +147,14 @@ METRICS = (
     Metric("pause_s", "seconds", "Time that sampling was paused for the new version; a part of load_s.", "serving",
            "sampling paused"),
 )  # fmt: skip
+
+
+_OF_THE_SLOWEST = frozenset({"idle_share", "slowest_turns", "slowest_cursor", "slowest_k"})
+
+
+def of_the_clock(name: str) -> bool:
+    """Whether two equal runs may differ in this metric of a batch, because it is a time or depends on one."""
+    return name.endswith("_s") or name in _OF_THE_SLOWEST
 
 
 def metric_table() -> str:

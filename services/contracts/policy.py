@@ -50,6 +50,8 @@ class PolicyManifest(BaseModel):
     """Rank of the LoRA adapter that `path` holds in peft's format; 0: it holds the whole model's weights."""
     guided: bool = False
     """Prompts may have choices: the engine samples among these alone."""
+    most_kept: int = Field(0, ge=0)
+    """Tokens among which each one is sampled at most (top_k); 0: among all."""
     vllm: VllmOptions = VllmOptions()
     """How a vLLM server is started for it."""
     probe: PolicyProbe | None = None
@@ -65,7 +67,16 @@ class PolicyManifest(BaseModel):
 
     def same_start(self, other: PolicyManifest) -> bool:
         """Whether one engine, once started, can serve both versions."""
-        fields = ("base_sha", "torch_dtype", "max_model_len", "deterministic", "adapter_rank", "guided", "vllm")
+        fields = (
+            "base_sha",
+            "torch_dtype",
+            "max_model_len",
+            "deterministic",
+            "adapter_rank",
+            "guided",
+            "most_kept",
+            "vllm",
+        )
         return all(getattr(self, name) == getattr(other, name) for name in fields)
 
 

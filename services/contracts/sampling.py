@@ -15,7 +15,20 @@ class Sampling(msgspec.Struct, frozen=True):
     max_tokens: int
     """Longest response, >= 1; shorter where the model's length ends."""
     stop_token_ids: tuple[int, ...]
-    """A response ends with the first of these, which belongs to it; nothing else stops it."""
+    """A response ends with the first of these, which belongs to it."""
+    top_k: int = 0
+    """>= 2: each token is one of the most likely ones, so many of them; 0: of all. Not applied at temperature 0."""
+    top_p: float = 1.0
+    """In (0, 1]: of these the most likely ones that have this share of their probability together."""
+    min_p: float = 0.0
+    """In [0, 1): of these the ones with at least this share of the most likely one's probability."""
+    stop_words: tuple[str, ...] = ()
+    """A response ends with the token that completes one of these texts; it belongs to it."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether some tokens cannot be sampled, so that the engine says which ones could be."""
+        return self.temperature > 0 and self.top_k > 0
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -44,12 +57,14 @@ class SampledTokens(msgspec.Struct, frozen=True):
     response_ids: bytes
     """int32 little-endian [R], the stop token included."""
     logprobs: bytes
-    """float32 little-endian [R], natural logarithm under the distribution that was sampled: temperature and
-    choices applied."""
+    """float32 little-endian [R], natural logarithm under the distribution that was sampled: temperature, top_k, top_p,
+    min_p and choices applied."""
     versions: bytes
     """int32 little-endian [R], policy version whose weights sampled each token."""
     finish_reason: str = "stop"
     """`stop` or `length`."""
+    kept: bytes = b""
+    """The ids that each token could have been, as `guidance.pack_allowed` has them; empty: any, or what choices say."""
 
     def shared(self) -> dict[str, Any]:
         """These fields by name, without those of a subclass: for another struct that carries the same tokens."""

@@ -197,6 +197,10 @@ def request_in(payload: bytes) -> GenerateRequest:
         raise ContractError(f"max_tokens: want at least 1, got {request.max_tokens}")
     if any(not 0 <= token < 2**31 for token in request.stop_token_ids):
         raise ContractError("stop_token_ids: want token ids in [0, 2**31)")
+    if request.top_k < 0 or not 0 < request.top_p <= 1 or not 0 <= request.min_p < 1:
+        raise ContractError("top_k, top_p, min_p: want them >= 0, in (0, 1] and in [0, 1)")
+    if not all(request.stop_words):
+        raise ContractError("stop_words: want texts of at least one character")
     if not request.reply_to.endswith(REPLIES):
         raise ContractError(f"reply_to: want the key of a stream of replies, got {request.reply_to[:80]!r}")
     for item in request.items:

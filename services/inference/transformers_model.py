@@ -15,12 +15,15 @@ from transformers.utils import logging as transformers_logging
 
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.attention import attention_for
-from services.contracts.guidance import Guide
+from services.contracts.guidance import Guide, pack_allowed
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
+from services.contracts.tokenizer_files import tokenizer_in
 from services.inference.engine import EngineFailed, UpdateRejected
+from services.inference.stop_words import StopWords
 from services.inference.transformers_adapter import load_adapter
 from services.inference.transformers_steps import Steps, way_of
+from services.inference.truncation import truncated
 from services.inference.weights import whole_model
 
 
@@ -42,6 +45,7 @@ class LoadedModel:
         self._way = way_of(self.model)
         self.vocabulary = int(self.model.config.get_text_config().vocab_size)
         self.max_model_len, self._version = manifest.max_model_len, manifest.version
+        self._base = Path(manifest.base)
         if manifest.adapter_rank:
             load_adapter(self.model, Path(manifest.path))
         self.steps = 0
@@ -78,7 +82,8 @@ class LoadedModel:
 
     @torch.inference_mode()
     def _together(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[SampledTokens]:
-        batch = _Batch(prompts, sampling, self.max_model_len, self._device)
+        words = StopWords(tokenizer_in(self._base), sampling.stop_words) if sampling.stop_words else None
+        batch = _Batch(prompts, sampling, self.max_model_len, self._device, words)
         position = {ids: index for index, ids in enumerate(dict.fromkeys(prompt.prompt_ids for prompt in prompts))}
         share = torch.tensor([position[prompt.prompt_ids] for prompt in prompts], device=self._device)  # [B]
 
@@ -96,8 +101,15 @@ class LoadedModel:
 class _Batch:
     """The tokens of B rows so far. A finished row goes on being computed, and its further tokens are thrown away."""
 
-    def __init__(self, prompts: Sequence[Prompt], sampling: Sampling, max_model_len: int, device: torch.device) -> None:
-        self._sampling, self._device = sampling, device
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        max_model_len: int,
+        device: torch.device,
+        words: StopWords | None,
+    ) -> None:
+        self._sampling, self._device, self._words = sampling, device, words
         self._limits = [min(sampling.max_tokens, max_model_len - len(prompt.prompt_ids) // 4) for prompt in prompts]
         self._generators = [torch.Generator().manual_seed(prompt.seed) for prompt in prompts]
         guides = {row: Guide(list(map(unpack_int32, one.choices))) for row, one in enumerate(prompts) if one.choices}
@@ -105,6 +117,8 @@ class _Batch:
         """Guides of the rows that have choices and go on."""
         self._ids: list[list[int]] = [[] for _ in prompts]
         self._logprobs: list[list[float]] = [[] for _ in prompts]
+        self._kept: list[list[list[int]]] = [[] for _ in prompts]
+        """Where sampling is truncated: for each token the ids that it could have been."""
         self._reasons = [""] * len(prompts)
 
     @property
@@ -114,7 +128,10 @@ class _Batch:
     def take(self, logits: Tensor) -> Tensor:
         """Sample one token a row from logits [B, V]; the tokens, int64 [B]."""
         temperature = self._sampling.temperature
-        logprobs = torch.log_softmax(self._guided(logits.double() / (temperature or 1.0)), dim=1)
+        scaled = self._guided(logits.double() / (temperature or 1.0))
+        if self._sampling.truncated:
+            scaled = truncated(scaled, self._sampling)
+        logprobs = torch.log_softmax(scaled, dim=1)
         if temperature == 0:
             tokens = logprobs.argmax(dim=1)
         else:
@@ -123,6 +140,10 @@ class _Batch:
             height = uniform.to(self._device)[:, None] * ladder[:, -1:]
             tokens = torch.searchsorted(ladder, height, right=True).squeeze(1).clamp_max(logprobs.shape[1] - 1)
         chosen = logprobs.gather(1, tokens[:, None]).squeeze(1)
+        if self._sampling.truncated:
+            for row, possible in enumerate(logprobs.isfinite()):
+                if not self._reasons[row]:
+                    self._kept[row].append(possible.nonzero().flatten().tolist())
         for row, (token, logprob) in enumerate(zip(tokens.tolist(), chosen.tolist(), strict=True)):
             self._append(row, token, logprob)
         return tokens
@@ -141,8 +162,14 @@ class _Batch:
 
     def completions(self, version: int) -> list[SampledTokens]:
         return [
-            SampledTokens(pack_int32(ids), pack_float32(logprobs), pack_int32(array("i", [version] * len(ids))), reason)
-            for ids, logprobs, reason in zip(self._ids, self._logprobs, self._reasons, strict=True)
+            SampledTokens(
+                pack_int32(ids),
+                pack_float32(logprobs),
+                pack_int32(array("i", [version] * len(ids))),
+                reason,
+                pack_allowed(kept),
+            )
+            for ids, logprobs, reason, kept in zip(self._ids, self._logprobs, self._reasons, self._kept, strict=True)
         ]
 
     def _append(self, row: int, token: int, logprob: float) -> None:
@@ -152,9 +179,10 @@ class _Batch:
         self._logprobs[row].append(logprob)
         if row in self._guides:
             self._guides[row].take(token)
-        if token in self._sampling.stop_token_ids:
+        ids = self._ids[row]
+        if token in self._sampling.stop_token_ids or (self._words is not None and self._words.complete(ids)):
             self._reasons[row] = "stop"
-        elif len(self._ids[row]) >= self._limits[row]:
+        elif len(ids) >= self._limits[row]:
             self._reasons[row] = "length"
         if self._reasons[row]:
             self._guides.pop(row, None)

@@ -41,7 +41,7 @@ HEALTH_EVERY_S = 0.2
 HEALTH_TIMEOUT_S = 5.0
 
 _encoder = msgspec.msgpack.Encoder()
-_Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str]
+_Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str, bytes]
 _rows = msgspec.msgpack.Decoder(list[_Row])
 
 
@@ -111,6 +111,10 @@ class VllmEngine:
                 "temperature": sampling.temperature,
                 "max_tokens": sampling.max_tokens,
                 "stop_token_ids": sampling.stop_token_ids,
+                "top_k": sampling.top_k,
+                "top_p": sampling.top_p,
+                "min_p": sampling.min_p,
+                "stop_words": sampling.stop_words,
                 "items": [(prompt.prompt_ids, prompt.seed, prompt.choices) for prompt in prompts],
                 "adapter": adapter,
             }
@@ -300,7 +304,7 @@ async def _frames(response: httpx.Response) -> AsyncIterator[list[_Row]]:
 
 def _outcome(row: _Row, adapter: int | None) -> Outcome:
     """The row as an outcome; `adapter` is the version whose adapter sampled all of it, None: the spans tell."""
-    _, response_ids, logprobs, spans, finish_reason, error = row
+    _, response_ids, logprobs, spans, finish_reason, error, kept = row
     if finish_reason == "refused":
         return Refusal(error)
     if finish_reason not in ("stop", "length"):
@@ -314,4 +318,4 @@ def _outcome(row: _Row, adapter: int | None) -> Outcome:
         covered += end - start
     if covered != len(versions):
         raise EngineFailed(f"vLLM gave the policy version of {covered} of {len(versions)} tokens")
-    return SampledTokens(response_ids, logprobs, pack_int32(versions), finish_reason)
+    return SampledTokens(response_ids, logprobs, pack_int32(versions), finish_reason, kept)

@@ -15,6 +15,8 @@ from services.inference.vllm_models import model_flags
 PLUGINS = "gigpo_weights,gigpo_batch"
 GUIDANCE = "gigpo_vllm.choices:Choices"
 """Logits processor of prompts with choices."""
+TRUNCATION = "gigpo_vllm.truncation:Truncation"
+"""Logits processor of top_k, top_p and min_p."""
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 MIN_BATCHED_TOKENS = 4_096
 """Prompt tokens of one engine step; a CPU gains nothing from more, and the warm-up pass grows with it."""
@@ -71,8 +73,11 @@ def server_flags(manifest: PolicyManifest, limits: VllmLimits, *, cuda: bool) ->
     flags |= {flag: str(value) for flag, value in sizes.items() if value not in (None, 1)}
     if not options.vllm_enable_prefix_caching:
         switches.append("--no-enable-prefix-caching")
-    if manifest.guided:
-        flags["--logits-processors"] = GUIDANCE
+    processors = [GUIDANCE] * manifest.guided + [TRUNCATION] * bool(manifest.most_kept)
+    if processors:
+        switches += ["--logits-processors", *processors]
+    if manifest.most_kept:
+        flags["--max-logprobs"] = str(manifest.most_kept)
     if manifest.adapter_rank:
         switches.append("--enable-lora")
         flags["--max-lora-rank"] = str(next(rank for rank in LORA_RANKS if rank >= manifest.adapter_rank))

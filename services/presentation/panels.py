@@ -51,6 +51,9 @@ PANELS = (
     _panel("throughput", "Throughput", "tokens/s"),
     _panel("time", "Time of a batch", "seconds", "stack"),
     _panel("waits", "What rollout waited for", "seconds", "stack", about="the part “rollout” of the batch's time"),
+    _panel(
+        "idle", "Nobody worked", "% of time", share=True, about="neither engine nor trainer; the environment may have"
+    ),
     _panel("episode", "Time of an episode", "seconds", "stack", about="mean; scoring and queues left out"),
     _panel("serving", "New version served", "seconds", about="in the replica, part of publishing"),
     _panel("attempts", "Failed attempts", "per batch", about="groups that had to be played again"),

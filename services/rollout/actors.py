@@ -37,6 +37,11 @@ class PolicyActor:
                 f"want one of the {len(ask.item.choices)} replies that guided_decoding allows, got another one; is the "
                 "inference service of an earlier release?"
             )
+        if ask.sampling.truncated and not sampled.kept:
+            raise InferenceFault(
+                f"want the tokens among which top_k {ask.sampling.top_k} sampled, got none; is the inference service "
+                "of an earlier release?"
+            )
         return sampled
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from services.contracts import ids
-from services.contracts.arrays import pack_int32
+from services.contracts.arrays import pack_float64, pack_int32
 from services.contracts.messages import Episode, GenerateItem, OpenedGroup, Step
 from services.contracts.observation import KeyedObservation, KeyedOutcome
 from services.contracts.sampling import SampledTokens, Sampling
@@ -68,6 +68,7 @@ class EpisodePlay:
         """Replies that the policy could give so far -> their places in the episode's."""
         self._history: deque[tuple[str, str]] = deque(maxlen=playbook.spec.environment.history_length)
         self._generate_s = self._env_s = 0.0
+        self._moments = [time.time()]
         self._step_seconds = STEP_SECONDS.labels(playbook.spec.environment.environment)
         self._cut_prompts = self._judge_tokens = 0
         self._dialogue = playbook.dialogue()
@@ -154,12 +155,14 @@ class EpisodePlay:
         job, group = self._playbook.job_id, seat.group
         ask = Ask(job, group.group_id, seat.episode_id, item, group.min_version, sampling or self._playbook.sampling)
         asked = time.monotonic()
+        self._moments.append(time.time())
         try:
             sampled = await self._actor.respond(ask, observation.admissible_actions)
         finally:
             generating.end()
             waited_s = time.monotonic() - asked
             self._generate_s += waited_s
+        self._moments.append(self._moments[-1] + waited_s)
         GENERATE_SECONDS.observe(waited_s)
         PROMPT_TOKENS.inc(len(shown.whole) // 4)
         RESPONSE_TOKENS.inc(len(sampled.response_ids) // 4)
@@ -245,5 +248,6 @@ class EpisodePlay:
             context_overflows=self._dialogue.overflows,
             judge_tokens=self._judge_tokens,
             crashes=seat.attempt.draw - 1,
+            moments=pack_float64([*self._moments, time.time()]),
             replies=list(self._choices),
         )

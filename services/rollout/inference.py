@@ -234,6 +234,10 @@ class RedisInference:
             max_tokens=route.sampling.max_tokens,
             stop_token_ids=list(route.sampling.stop_token_ids),
             deadline_unix_s=time.time() + KEPT_UNSAMPLED_S,
+            top_k=route.sampling.top_k,
+            top_p=route.sampling.top_p,
+            min_p=route.sampling.min_p,
+            stop_words=list(route.sampling.stop_words),
         )
 
     def _take(self, reply: GenerateReply) -> None:

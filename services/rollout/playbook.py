@@ -112,7 +112,15 @@ def make_playbook(job_id: str, spec: JobSpec, environment: EnvironmentInfo, toke
         turns=turns,
         tools=tools,
         projection=projection,
-        sampling=Sampling(spec.rollout.temperature, longest, tokens.stop_ids),
+        sampling=Sampling(
+            spec.rollout.temperature,
+            longest,
+            tokens.stop_ids,
+            top_k=spec.rollout.top_k,
+            top_p=spec.rollout.top_p,
+            min_p=spec.rollout.min_p,
+            stop_words=tuple(spec.rollout.stop_words),
+        ),
         guided=GuidedReplies(tokens, projection, longest) if spec.rollout.guided_decoding is not None else None,
     )
 

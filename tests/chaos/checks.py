@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.contracts.messages import Episode
+from services.contracts.metrics import of_the_clock
 from services.ledger.records import Balance
 from services.ledger.states import DropReason
 
-OF_THE_CLOCK = ("_s", "_per_s")
 OF_THE_RUN = frozenset({"failed_attempts"})
-"""How long things took and how often they were tried: the only metrics in which two equal runs differ."""
+"""How often things were tried: beside those of the clock the only metrics in which two equal runs differ."""
 SHOWN = 3
 
 
@@ -170,7 +170,7 @@ def _played(job: Remains) -> dict[str, tuple[int, object]]:
 
 
 def _learned(row: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if not name.endswith(OF_THE_CLOCK) and name not in OF_THE_RUN}
+    return {name: value for name, value in row.items() if not of_the_clock(name) and name not in OF_THE_RUN}
 
 
 def _repeated(names: Iterable[str]) -> list[tuple[str, int]]:

@@ -16,6 +16,8 @@ import psutil
 import pytest
 import yaml
 
+from services.contracts.metrics import of_the_clock
+
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +25,6 @@ GIGPO = [sys.executable, "-m", "gigpo.client.main"]
 BATCHES = 6
 KILLED = {1: "rollout", 2: "env", 3: "inference"}
 """Number of a batch that is done -> the service that is killed then."""
-OF_THE_CLOCK = ("_s", "_per_s")
 OF_THE_RUN = {"failed_attempts"}
 
 
@@ -103,6 +104,6 @@ def learned(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     """Metrics of every batch, without those of the clock and of the faults."""
     assert len(rows) == BATCHES
     return [
-        {name: value for name, value in row.items() if not name.endswith(OF_THE_CLOCK) and name not in OF_THE_RUN}
+        {name: value for name, value in row.items() if not of_the_clock(name) and name not in OF_THE_RUN}
         for row in rows
     ]

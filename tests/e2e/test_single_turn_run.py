@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from services.contracts.archive import read_archive
+from services.contracts.guidance import unpack_allowed
 from services.ledger import DropReason
 
 pytestmark = pytest.mark.timeout(600)
@@ -58,10 +59,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
         folder.gigpo("down")
 
 
-@pytest.mark.parametrize("estimator", ["grpo", "rloo"])
-def test_a_single_turn_job_trains_on_its_weighted_reward_functions(folder: Folder, estimator: str) -> None:
+TRUNCATED = {"top_k": 6, "top_p": 0.95, "stop_words": ["1"]}
+
+
+@pytest.mark.parametrize(("estimator", "rollout"), [("grpo", {}), ("rloo", TRUNCATED)])
+def test_a_single_turn_job_trains_on_its_weighted_reward_functions(
+    folder: Folder, estimator: str, rollout: dict[str, object]
+) -> None:
     rewards = {"reward_funcs": ["accuracy", "soft_overlong"], "reward_weights": [1.0, 0.5], "soft_cache_length": 3}
-    folder.write("job.yaml", rewards=rewards, algorithm={"advantage_estimator": estimator})
+    folder.write("job.yaml", rewards=rewards, algorithm={"advantage_estimator": estimator}, rollout=rollout)
     folder.gigpo("train", "job.yaml", "--name", estimator, "--engine", "transformers")
     results = folder.path / "runs" / estimator
     summary = json.loads((results / "summary.json").read_text())
@@ -74,12 +80,18 @@ def test_a_single_turn_job_trains_on_its_weighted_reward_functions(folder: Folde
     steps = [step for file in archives for _, episodes in read_archive(file) for one in episodes for step in one.steps]
     assert len(steps) == BATCHES * 16
     for step in steps:
+        assert (len(step.kept) > 0) == bool(rollout)
+        assert all(len(ids) <= 6 for ids in unpack_allowed(step.kept, len(step.response_ids) // 4 if rollout else 0))
         right, overlong = step.rewards
         assert right in (0.0, 1.0)
         assert overlong == pytest.approx(-min(len(step.response_ids) // 4 / 3, 1.0))
         assert step.reward == right + 0.5 * overlong
     records = [json.loads(line) for line in (results / "metrics.jsonl").read_text().splitlines()]
+    assert "Time of each batch" in (results / "report.html").read_text()
     for record in records:
+        assert record.get("current_mismatch_kl", 0.0) < 1e-6  # the loss is over what could be sampled
+        assert 0 <= record["idle_share"] < 1
+        assert record["slowest_turns"] == 1
         weighed = record["reward_accuracy"] + 0.5 * record["reward_soft_overlong"]
         assert record["return_mean"] == pytest.approx(weighed)
         assert record["reward_accuracy"] == record["success"]

@@ -21,12 +21,14 @@ SOURCE = SOURCES["ms-swift"]
 _PROMPT_TOKENS = 2048
 LORA_RATE, LORA_DROPOUT = 1e-4, 0.05
 """ms-swift's defaults for adapters."""
+_TOP_K = 50
+"""ms-swift's default."""
 _COUNTED = spaced(
     "per_device_train_batch_size gradient_accumulation_steps steps_per_generation generation_batch_size max_steps"
     " train_iters num_train_epochs warmup_ratio lr_warmup_fraction save_steps eval_steps micro_batch_size"
     " global_batch_size dataset split_dataset_ratio max_length vllm_max_model_len report_to rlhf_type use_vllm"
     " async_generate output_dir system reward_funcs reward_weights gym_env use_gym_env max_turns torch_dtype bf16"
-    " advantage_estimator scale_rewards run_name tuner_type train_type"
+    " advantage_estimator scale_rewards run_name tuner_type train_type stop_words"
 )
 """Flags that are not taken one by one."""
 Given = dict[str, list[str]]
@@ -62,6 +64,7 @@ def translated(command: Command, folder: Path) -> Translation:
     _tuner(job, given)
     _task(job, given, folder)
     _batch(job, given, command.variables)
+    _truncation(job, given)
     _rest(job, given)
     job.with_defaults()
     job.valid()
@@ -253,6 +256,17 @@ def _length(job: Translation, given: Given, groups: int, per_batch: int) -> None
         job.put(
             "warmup_batches", round(number_of("the warm-up ratio", str(ratio)) * total), f"{ratio} of {total} batches"
         )
+
+
+def _truncation(job: Translation, given: Given) -> None:
+    top_k, others = _one(given, "top_k"), [name for name in ("top_p", "min_p") if name in given]
+    if top_k is None and others:
+        written = " ".join(_flag(name, given) for name in others)
+        job.put("top_k", _TOP_K, f"ms-swift's default beside {written}; ours is all tokens")
+    if isinstance(top_k, int) and top_k < 0:
+        job.put("top_k", 0, _flag("top_k", given))
+    if "stop_words" in given:
+        job.put("stop_words", [str(word) for word in given["stop_words"]], _flag("stop_words", given))
 
 
 def _rest(job: Translation, given: Given) -> None:

@@ -45,6 +45,7 @@ _DIRECT = {
     f"{_ACTOR}.clip_ratio_high": "epsilon_high",
     f"{_ACTOR}.entropy_coeff": "entropy_coef",
     f"{_ROLLOUT}.temperature": "temperature",
+    f"{_ROLLOUT}.top_p": "top_p",
     "env.seed": "seed",
     "env.max_steps": "max_turns",
     "env.history_length": "history_length",
@@ -255,6 +256,7 @@ _SPECIAL: dict[str, Callable[[Translation, str, str], None]] = {
     f"{_ACTOR}.loss_agg_mode": _aggregation,
     f"{_ACTOR}.policy_loss.loss_mode": _loss,
     f"{_ROLLOUT}.name": _engine,
+    f"{_ROLLOUT}.top_k": lambda job, value, written: job.put("top_k", 0 if value == "-1" else typed(value), written),
 }
 _READ_TOGETHER = {
     "algorithm.use_kl_in_reward", "algorithm.kl_ctrl.kl_coef", f"{_ACTOR}.use_kl_loss",

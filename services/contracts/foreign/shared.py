@@ -8,7 +8,7 @@ NO_QUANTISATION = "there is no quantised training; --tuner_type lora with --torc
 PLAIN_LORA = "adapters are plain LoRA (--tuner_type lora, --lora_rank, --lora_alpha, --lora_dropout, --target_modules)"
 DEVICES = "the operator decides on devices: TRAINER_RANKS of a trainer, replicas of the engine (docs/deployment.md)"
 STACK_RUNS_VLLM = "the stack starts and fills vLLM itself; --engine vllm is the default"
-NO_NUCLEUS = "sampling is from the whole distribution, so that its log-probabilities are the policy's own"
+NO_PENALTIES = "tokens are sampled by the policy's own probabilities, among all of them or the likeliest (--top_k)"
 OWN_CHECKPOINTS = (
     "checkpoints are written by the stack and always complete; `gigpo checkpoints` lists and downloads them"
 )
@@ -75,8 +75,7 @@ SHARED: tuple[Foreign, ...] = (
             "vllm_limit_mm_per_prompt vllm_mm_processor_cache_gb vllm_reasoning_parser"),
     synonym("vllm_max_model_length", "vllm_max_model_len"),
     synonym("max_model_len", "vllm_max_model_len"),
-    *absent(NO_NUCLEUS, "top_p top_k min_p repetition_penalty generation_kwargs num_beams"),
-    *absent("a reply ends at the model's own end tokens", "stop_words"),
+    *absent(NO_PENALTIES, "repetition_penalty generation_kwargs num_beams"),
     *absent("a reply can be restricted to the environment's actions (--guided_decoding admissible_actions); other forms"
             " are rewarded, not forced (reward_funcs: format)",
             "vllm_structured_outputs_regex structured_outputs_regex"),

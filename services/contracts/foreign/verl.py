@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.contracts.algorithm import ESTIMATORS
 from services.contracts.foreign.row import Foreign, absent, instead
-from services.contracts.foreign.shared import DEVICES, EVERY_STEP, NO_NUCLEUS, OWN_CHECKPOINTS, PACKS_ITSELF
+from services.contracts.foreign.shared import DEVICES, EVERY_STEP, OWN_CHECKPOINTS, PACKS_ITSELF
 
 _ACTOR, _ROLLOUT, _MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 NO_CRITIC = "there is no critic: advantages come from groups"
@@ -82,8 +82,9 @@ VERL: tuple[Foreign, ...] = (
     instead("trainer.resume_from_path", "model", "as job:ID/CHECKPOINT; `gigpo jobs retry` and `fork` go on"
             " with a job"),
     *absent("evaluations sample as training does, at"
-            " --temperature", _under(f"{_ROLLOUT}.val_kwargs", "temperature do_sample n")),
-    *absent(NO_NUCLEUS, _under(_ROLLOUT, "top_k top_p val_kwargs.top_k val_kwargs.top_p")),
+            " --temperature", _under(f"{_ROLLOUT}.val_kwargs", "temperature do_sample n top_k top_p")),
+    instead(f"{_ROLLOUT}.top_k", "top_k", "where 0 is no limit"),
+    instead(f"{_ROLLOUT}.top_p", "top_p", "together with top_k"),
     instead("algorithm.use_kl_in_reward", "kl_in_reward"),
     instead("algorithm.kl_ctrl.kl_coef", "beta"),
     *absent("the KL in the reward is k1's and has one weight, --beta", "algorithm.kl_penalty algorithm.kl_ctrl.type"),

@@ -16,6 +16,7 @@ from services.contracts.metrics import MEMBER, REWARD
 from services.contracts.policy import PolicyAck
 from services.contracts.user_files import reward_label
 from services.trainer.batch.batches import Batch, staleness
+from services.trainer.batch.moments import Window, picture_of, played_in
 from services.trainer.groups.payloads import Payload
 
 
@@ -30,6 +31,8 @@ class Timing:
     """Writing the version, and until a replica serves it."""
     served: PolicyAck | None = None
     """The word of the replica that serves it; None: nobody serves it yet."""
+    arrived_unix_s: float = 0.0
+    """When the wait for scored groups ended."""
 
 
 def batch_record(
@@ -82,7 +85,7 @@ def batch_record(
         "wait_s": timing.wait_s,
         "train_s": timing.train_s,
         "publish_s": timing.publish_s,
-        **_waits(batch, timing.wait_s),
+        **_waits(batch, timing, wall_s),
         **_serving(timing.served, batch.number + 1),
     }
 
@@ -153,12 +156,17 @@ def _serving(ack: PolicyAck | None, version: int) -> dict[str, float]:
     return {"load_s": ack.load_s, "pause_s": ack.pause_s} if ack and ack.version == version else {}
 
 
-def _waits(batch: Batch, wait_s: float) -> dict[str, float]:
-    """Mean times of an episode, and `wait_s` divided as the episodes' own times are; 0 where none waited."""
+def _waits(batch: Batch, timing: Timing, wall_s: float) -> dict[str, float]:
+    """Mean times of an episode, and the parts of `wait_s`: before its episodes, between as their own times are divided,
+    and behind them; 0 where no episode waited."""
+    wait = Window(timing.arrived_unix_s - timing.wait_s, timing.arrived_unix_s)
+    picture = picture_of(played_in(batch), wait, wall_s)
+    wait_s = max(0.0, timing.wait_s - picture.get("wait_place_s", 0.0) - picture.get("wait_scoring_s", 0.0))
     episodes = [episode for group in batch.groups for episode in group.episodes]
     generate_s, env_s = sum(one.generate_s for one in episodes), sum(one.env_s for one in episodes)
     both_s = generate_s + env_s
     return {
+        **picture,
         "wait_generate_s": wait_s * generate_s / both_s if both_s else 0.0,
         "wait_env_s": wait_s * env_s / both_s if both_s else 0.0,
         "episode_generate_s": generate_s / max(len(episodes), 1),

@@ -69,7 +69,7 @@ async def train_batch(session: Session, batch: Batch, wait_s: float) -> None:
 
 
 async def _train_batch(session: Session, batch: Batch, wait_s: float) -> None:
-    started = time.monotonic()
+    started, arrived = time.monotonic(), time.time() - batch.scoring_s
     usual = usual_length(session.spec.rollout, session.progress.batch, session.progress.totals.env_steps)
     with doing("train"):
         learner = _learn(session, batch)
@@ -86,7 +86,7 @@ async def _train_batch(session: Session, batch: Batch, wait_s: float) -> None:
     except (CancelRequested, DrainRequested, NoReplicaFree, PauseRequested) as error:
         interrupt = error  # the batch is trained all the same: it gets its record
     publish_s = time.monotonic() - published
-    timing = Timing(wait_s, train_s, publish_s, served)
+    timing = Timing(wait_s, train_s, publish_s, served, arrived)
     spec = session.spec
     member_of = partial(spec.member_at, Purpose.TRAINING)
     figures = batch_record(batch, learner, timing, spec.rewards.reward_funcs, usual, member_of)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from gigpo_core import Turn
 from gigpo_core.turns import Allowed
 from services.contracts.arrays import unpack_float32, unpack_float64, unpack_int32
-from services.contracts.guidance import allowed_along
+from services.contracts.guidance import allowed_along, pack_allowed, unpack_allowed
 from services.contracts.messages import Episode, ScoredGroup, Step
 from services.trainer.learner.errors import RowsError
 
@@ -62,8 +62,8 @@ def rows_of(episodes: Sequence[Episode], scored: ScoredGroup) -> list[Row]:
     rows = []
     for (episode, step), turn, advantage in zip(steps, turns, advantages, strict=True):
         name = f"episode {scored.group_id}/{episode.k} step {step.step_index}"
-        guided = turn._replace(allowed=_allowed(name, episode, step)) if step.choices else turn
-        rows.append(_row(name, step, guided, advantage, scored.group_id))
+        allowed = _allowed(name, episode, step) if step.choices else _kept(name, step) if step.kept else b""
+        rows.append(_row(name, step, turn._replace(allowed=allowed), advantage, scored.group_id))
     return rows
 
 
@@ -111,7 +111,8 @@ CACHED_CHOICES = 8_192
 
 @lru_cache(CACHED_CHOICES)
 def _along(choices: tuple[bytes, ...], response: bytes) -> Allowed | None:
-    return allowed_along([unpack_int32(choice) for choice in choices], unpack_int32(response))
+    found = allowed_along([unpack_int32(choice) for choice in choices], unpack_int32(response))
+    return None if found is None else pack_allowed(found)
 
 
 def _allowed(name: str, episode: Episode, step: Step) -> Allowed:
@@ -123,6 +124,19 @@ def _allowed(name: str, episode: Episode, step: Step) -> Allowed:
     if found is None:
         raise RowsError(f"{name}: want one of the {len(places)} replies that it could be, got another response")
     return found
+
+
+def _kept(name: str, step: Step) -> Allowed:
+    """The ids among which each token was sampled. Raises RowsError."""
+    response = unpack_int32(step.response_ids)
+    try:
+        kept = unpack_allowed(step.kept, len(response))
+    except ValueError as error:
+        raise RowsError(f"{name}: kept: {error}") from error
+    for token, ids in zip(response, kept, strict=True):
+        if token not in ids:
+            raise RowsError(f"{name}: want the sampled token {token} among the {len(ids)} that it could be")
+    return step.kept
 
 
 def _ordered_steps(episodes: Sequence[Episode], group_id: str) -> list[tuple[Episode, Step]]:

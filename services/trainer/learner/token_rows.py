@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gigpo_core import MicroBatch, Turn, plan_micro_batches
+from services.contracts.arrays import unpack_int32
 from services.trainer.learner.errors import RowsError
 
 
@@ -83,7 +84,7 @@ class TokenRows:
         return spans(first, self.response_length[rows])
 
     def allowed(self, rows: Sequence[int]) -> Tensor | None:
-        """int64 [T, K], ascending and then -1: what each response token of these rows could have been; None: any.
+        """int64 [T, K], then -1: what each response token of these rows could have been; None: any.
 
         Raises:
             RowsError: only some of the rows were restricted.
@@ -93,8 +94,13 @@ class TokenRows:
             return None
         if not all(guided):
             raise RowsError("want choices for every response or for none, got some responses without")
-        most = max(len(ids) for turn in guided for ids in turn)
-        return torch.tensor([[*ids, *(-1,) * (most - len(ids))] for turn in guided for ids in turn])
+        numbers = [torch.tensor(unpack_int32(packed)) for packed in guided]
+        lengths = self.response_length[torch.tensor(rows)].tolist()
+        counts = torch.cat([one[:length] for one, length in zip(numbers, lengths, strict=True)])
+        table = torch.full((len(counts), int(counts.max())), -1)
+        filled = torch.arange(table.shape[1]) < counts[:, None]
+        table[filled] = torch.cat([one[length:] for one, length in zip(numbers, lengths, strict=True)])
+        return table
 
     def plan(
         self, token_budget: int, group: Tensor | None = None, layout: Literal["padded", "tree"] = "padded"

@@ -90,6 +90,7 @@ def _write(session: Session, version: int) -> PolicyManifest:
         max_model_len=spec.max_model_len,
         deterministic=spec.inference.deterministic,
         guided=spec.rollout.guided_decoding is not None,
+        most_kept=spec.rollout.top_k,
         vllm=spec.inference.options,
         adapter_rank=spec.model.adapter_rank,
         probe=session.learner.probe(),

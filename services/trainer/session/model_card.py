@@ -14,7 +14,7 @@ from services.contracts.archive import decoded, encoded_groups
 from services.contracts.arrays import unpack_int32
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.intervals import wilson_interval
-from services.contracts.job import JobSpec
+from services.contracts.job import JobSpec, Rollout
 from services.contracts.jobfolder import JobFolder
 from services.contracts.messages import ContractError
 from services.contracts.summary import EvaluationResult
@@ -207,13 +207,20 @@ def _snippet(prompt: str | None, tags: Sequence[str], spec: JobSpec) -> str:
         "policy, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)",
         f"prompt = {prompt!r}" if prompt is not None else 'prompt = "..."  # as the template writes it',
         'inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False, return_token_type_ids=False)',
-        f"settings = dict(do_sample=True, temperature={spec.rollout.temperature}, top_k=0, top_p=1.0)",
+        f"settings = dict(do_sample=True, {_sampling(spec.rollout)})",
         f"output = policy.generate(**inputs, max_new_tokens={spec.rollout.max_completion_length}, **settings)",
         'reply = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()',
     ]
     if len(tags) == 1:
         found += [f'reply = reply.rpartition("<{tags[0]}>")[2].partition("</{tags[0]}>")[0].strip()']
     return "\n".join([*found, "print(reply)"])
+
+
+def _sampling(rollout: Rollout) -> str:
+    """Arguments of transformers' `generate`, with which it samples as the engines did."""
+    found = f"temperature={rollout.temperature}, top_k={rollout.top_k}, top_p={rollout.top_p}"
+    found += f", min_p={rollout.min_p}" if rollout.min_p else ""
+    return found + (f", stop_strings={rollout.stop_words!r}, tokenizer=tokenizer" if rollout.stop_words else "")
 
 
 def _shown(spec: JobSpec) -> dict[str, object]:

@@ -29,6 +29,7 @@ from transformers import (
 from services.contracts.arrays import pack_int32, unpack_float32, unpack_int32
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import SampledTokens
+from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.tempered import TemperedPolicy
 from services.trainer.learner.weights import save_weights
@@ -111,6 +112,7 @@ class Policies:
             engine=engine,
             max_model_len=self.max_model_len,
             guided=True,
+            most_kept=8,
             probe=probe_of(TemperedPolicy(self._load(number)), self.max_model_len),
         )
 
@@ -134,6 +136,10 @@ class Policies:
                 row[[token for token in range(len(row)) if token not in others]] = -torch.inf
         table = torch.log_softmax(logits / temperature, dim=1)
         return [float(table[row, token]) for row, token in enumerate(response)]
+
+    def scorer(self, number: int, temperature: float) -> Scorer:
+        """The trainer's, with the weights of a version."""
+        return Scorer(self._load(number), temperature=temperature, token_budget=4096)
 
     def _load(self, number: int) -> PreTrainedModel:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.data_dir / f"v{number}", dtype=torch.float32)

@@ -3,19 +3,25 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
+import torch
 
+from gigpo_core.turns import lone_turn
 from services.contracts.arrays import unpack_float32, unpack_int32
+from services.contracts.guidance import unpack_allowed
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
 from services.inference.engine import Engine, Outcome, Refusal, UpdateRejected
 from services.inference.probe import wrong_weights
 from services.inference.transformers_engine import TransformersEngine
 from services.inference.vllm_engine import VllmEngine, VllmSettings
+from services.trainer.learner.token_rows import TokenRows
 from tests.e2e.inference.conftest import (
     MAX_MODEL_LEN,
+    WORDS,
     Policies,
     assert_logprobs_agree,
     packed,
@@ -150,6 +156,67 @@ async def test_a_response_with_choices_is_one_of_them_with_renormalised_logprobs
         wanted = policies.logprobs(0, ids, response, temperature or 1.0, replies)
         assert unpack_float32(outcome.logprobs) == pytest.approx(wanted, abs=1e-4 if engine.name == "vllm" else 1e-5)
     assert len(said) == 6 or temperature == 0
+
+
+@real_engines
+@pytest.mark.parametrize(
+    "limits", [{"top_k": 8}, {"top_k": 8, "top_p": 0.6}, {"top_k": 6, "min_p": 0.2}], ids=["k", "k and p", "k and min"]
+)
+async def test_truncated_sampling_says_what_could_be_sampled_and_the_trainer_agrees(
+    engine: Engine, policies: Policies, limits: dict[str, Any]
+) -> None:
+    prompts = [prompt_ids(number, 4 + number % 9) for number in range(32)]
+    sampling = Sampling(0.8, max_tokens=6, stop_token_ids=(1,), **limits)
+    found = await completions(engine, prompts, sampling)
+    free = await completions(engine, prompts, Sampling(0.8, max_tokens=6, stop_token_ids=(1,)))
+    assert not any(one.kept for one in free)
+    scorer, sizes = policies.scorer(0, 0.8), set[int]()
+    turns = [
+        lone_turn(ids, unpack_int32(one.response_ids))._replace(allowed=one.kept)
+        for ids, one in zip(prompts, found, strict=True)
+    ]
+    for turn, one in zip(turns, found, strict=True):
+        everything = scorer.policy.next_logits(torch.tensor([turn.prompt]))[0] / 0.8
+        kept = unpack_allowed(one.kept, len(turn.response))
+        assert all(ids == sorted(set(ids)) for ids in kept)
+        assert likeliest(everything, sampling, slack=-1e-3) <= set(kept[0]) <= likeliest(everything, sampling, 1e-3)
+        sizes |= set(map(len, kept))
+    assert max(sizes) <= sampling.top_k
+    assert len(sizes) == 1 or set(limits) != {"top_k"}
+    wanted, _ = scorer.constants(TokenRows(turns))
+    got = [logprob for one in found for logprob in unpack_float32(one.logprobs)]
+    assert got == pytest.approx(wanted.tolist(), abs=1e-4 if engine.name == "vllm" else 1e-5)
+
+
+def likeliest(logits: torch.Tensor, sampling: Sampling, slack: float) -> set[int]:
+    """The ids that may be sampled; with a slack above 0 also those that hardly may not, below 0 only the clear ones."""
+    order = logits.argsort(descending=True)[: sampling.top_k].tolist()
+    chances = dict(zip(order, logits[order].softmax(0).tolist(), strict=True))
+    order = [one for one in order if chances[one] >= sampling.min_p * (1 - slack) * chances[order[0]]]
+    total, before, found = sum(chances[one] for one in order), 0.0, set[int]()
+    for one in order:
+        if before < (sampling.top_p + slack) * total or not found:
+            found.add(one)
+        before += chances[one]
+    return found
+
+
+@real_engines
+async def test_a_stop_word_ends_a_response_and_stays_in_it(engine: Engine) -> None:
+    """It is looked for in the text: one word may end in the middle of a token, or take several of them."""
+    prompts = [prompt_ids(number) for number in range(24)]
+    free = await completions(engine, prompts, Sampling(1.0, max_tokens=12, stop_token_ids=()))
+    found = await completions(engine, prompts, Sampling(1.0, 12, (), stop_words=("w1", "7 w", "nowhere")))
+    ended = 0
+    for whole, one in zip(free, found, strict=True):
+        words = [WORDS[token] for token in unpack_int32(whole.response_ids)]
+        ends = [at for at in range(1, 13) if any(text in " ".join(words[:at]) for text in ("w1", "7 w"))]
+        length = min(ends, default=12)
+        assert unpack_int32(one.response_ids) == unpack_int32(whole.response_ids)[:length]
+        assert len(unpack_float32(one.logprobs)) == len(unpack_int32(one.versions)) == length
+        assert one.finish_reason == ("stop" if ends else "length")
+        ended += bool(ends) and length < 12
+    assert ended > 3
 
 
 @real_engines

@@ -37,6 +37,7 @@ from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.messages import Episode, JobEvent, OpenedGroup, Step, decode
+from services.contracts.metrics import of_the_clock
 from services.contracts.policy import PolicyAck, PolicyManifest, ReplicaStatus
 from services.inference.running import running_replica
 from services.inference.settings import Settings as InferenceSettings
@@ -364,7 +365,7 @@ def summary_of(data_dir: Path, job: str) -> dict[str, Any]:
 def metrics_of(data_dir: Path, job: str) -> list[dict[str, float]]:
     """metrics.jsonl without what depends on the clock."""
     lines = (data_dir / "jobs" / job / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if not k.endswith("_s")} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if not of_the_clock(k)} for line in lines]
 
 
 def weights_sha(data_dir: Path, job: str) -> str:

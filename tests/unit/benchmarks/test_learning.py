@@ -16,10 +16,10 @@ from services.contracts import ids
 from services.contracts.algorithm import keys_of_estimator
 from services.contracts.ids import Purpose
 from services.contracts.job import JobSpec, parse_spec
+from services.contracts.metrics import of_the_clock
 from services.env.environments.grid import Grid, GridKwargs
 
 BATCHES = 3
-CLOCK = ("_s", "_per_s")
 
 
 def document(**algorithm: Any) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def small(**algorithm: Any) -> JobSpec:
 
 
 def facts(run: Run) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if not name.endswith(CLOCK)} for row in run.curve]
+    return [{name: value for name, value in row.items() if not of_the_clock(name)} for row in run.curve]
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,8 @@ swift rlhf \\
     --per_device_train_batch_size 8 --gradient_accumulation_steps 2 --steps_per_generation 4 \\
     --num_generations 16 --num_train_epochs 2 --warmup_ratio 0.05 --learning-rate 2e-6 \\
     --max_length 1024 --max_completion_length=256 --save_steps 20 --save_total_limit 3 \\
-    --system "think # then answer" --report_to tensorboard wandb --deepspeed zero2 --top_k 50 2>&1 | tee log.txt
+    --system "think # then answer" --report_to tensorboard wandb --deepspeed zero2 \\
+    --top_p 0.9 --stop_words "</answer>" 2>&1 | tee log.txt
 swift rlhf --model not-this-one
 """
 VERL = """
@@ -41,6 +42,7 @@ python3 -m verl.trainer.main_ppo \\
     actor_rollout_ref.actor.optim.lr=1e-6 actor_rollout_ref.actor.use_kl_loss=True \\
     actor_rollout_ref.actor.kl_loss_coef=0.01 actor_rollout_ref.actor.kl_loss_type=low_var_kl \\
     actor_rollout_ref.rollout.name=$ENGINE actor_rollout_ref.rollout.val_kwargs.temperature=0.4 \\
+    actor_rollout_ref.rollout.top_k=-1 actor_rollout_ref.rollout.top_p=1.0 \\
     +actor_rollout_ref.actor.invalid_action_penalty_coef=0.2 \\
     algorithm.gamma=0.9 algorithm.gigpo.step_advantage_w=0.5 algorithm.gigpo.mode=$mode \\
     env.env_name=alfworld/AlfredTWEnv env.seed=7 env.max_steps=30 env.rollout.n=$group_size \\
@@ -82,7 +84,9 @@ def test_a_script_of_ms_swift_is_the_job_that_it_describes(tmp_path: Path) -> No
         "lr_scheduler_type: cosine  # ms-swift's default; ours is linear",
         "rollout_importance_sampling_mode: null  # ms-swift's default; ours is token_truncate",
         "#   --deepspeed zero2: the operator decides on devices:",
-        "#   --top_k 50: sampling is from the whole distribution,",
+        "top_k: 50  # ms-swift's default beside --top_p 0.9; ours is all tokens",
+        "top_p: 0.9  # --top_p 0.9",
+        "stop_words: [</answer>]",
         "environment_kwargs: {data: sums}  # TO SETTLE: sums/train.jsonl from --dataset team/sums#1000 team/more#600,",
     ):
         assert line in text, line
@@ -103,7 +107,8 @@ def test_a_script_of_verl_agent_is_the_job_that_it_describes(tmp_path: Path) -> 
         "rollout_importance_sampling_mode": None,
     }  # fmt: skip
     assert job["rollout"] == {
-        "num_generations": 8, "groups_per_batch": 16, "max_completion_length": 512, "max_staleness": 0
+        "num_generations": 8, "groups_per_batch": 16, "max_completion_length": 512, "max_staleness": 0,
+        "top_k": 0, "top_p": 1.0,
     }  # fmt: skip
     assert (spec.training.total_batches, spec.evaluation.eval_every, spec.evaluation.eval_episodes) == (150, 5, 128)
     assert (spec.environment.max_turns, spec.environment.history_length, spec.training.seed) == (30, 2, 7)

@@ -177,7 +177,7 @@ def test_equal_conversations_are_forwarded_once():
 
 def test_equal_tokens_that_were_chosen_among_others_are_responses_of_their_own():
     ids = (5, 6, 7, 8)
-    free, few, many = Turn(ids, 2, 4), Turn(ids, 2, 4, ((7,), (8,))), Turn(ids, 2, 4, ((1, 7), (8,)))
+    free, few, many = Turn(ids, 2, 4), Turn(ids, 2, 4, b"7 or 8"), Turn(ids, 2, 4, b"1, 7 or 8")
     (part,) = plan_micro_batches([many, free, few, many], token_budget=100)
     assert len(part.sequence_row) == 1  # of one ids object: it is forwarded once
     assert part.row_span.tolist() == [1, 0, 2, 1]

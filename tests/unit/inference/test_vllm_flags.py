@@ -155,3 +155,14 @@ def test_latent_attention_on_a_cpu_turns_every_head_s_query(tmp_path: Path) -> N
     assert json.loads(value(flags, "--compilation-config")) == {"custom_ops": ["-rotary_embedding"]}
     assert "--compilation-config" not in flags_for(tmp_path, cuda=True, model_type="deepseek_v2", kv_lora_rank=512)
     assert "--compilation-config" not in flags_for(tmp_path, cuda=False, model_type="llama")
+
+
+@pytest.mark.parametrize(("guided", "most_kept"), [(False, 0), (True, 0), (False, 50), (True, 50)])
+def test_processors_of_logits_are_loaded_where_prompts_need_them(guided: bool, most_kept: int) -> None:
+    manifest = any_manifest(0).model_copy(update={"guided": guided, "most_kept": most_kept})
+    flags = server_flags(manifest, VllmLimits(), cuda=False)
+    assert ("gigpo_vllm.choices:Choices" in flags) == guided
+    assert ("gigpo_vllm.truncation:Truncation" in flags) == bool(most_kept)
+    assert flags.count("--logits-processors") == (guided or most_kept > 0)
+    assert not most_kept or value(flags, "--max-logprobs") == "50"  # vLLM's own limit is 20
+    assert manifest.same_start(any_manifest(0)) == (not guided and not most_kept)

@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from services.contracts.arrays import pack_float32, pack_int32
+import msgspec
+
+from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
+from services.contracts.guidance import pack_allowed
 from services.contracts.messages import Episode, OpenedGroup
 from services.contracts.observation import KeyedObservation, KeyedOutcome
 from services.contracts.sampling import SampledTokens
@@ -125,7 +128,12 @@ class FakeInference:
         self.asks.append(ask)
         if (fault := self.fault(ask)) is not None:
             raise fault
-        self.sampled[ask.item.item_id] = random_reply(self._replies, ask.item.seed, self.version)
+        reply = random_reply(self._replies, ask.item.seed, self.version)
+        if ask.sampling.truncated:
+            reply = msgspec.structs.replace(
+                reply, kept=pack_allowed([[token] for token in unpack_int32(reply.response_ids)])
+            )
+        self.sampled[ask.item.item_id] = reply
         return self.sampled[ask.item.item_id]
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from gigpo_core import Turn, lone_turn
 from gigpo_core.turns import Allowed
+from services.contracts.guidance import pack_allowed
 from services.contracts.job import JobSpec, ScratchModel
 from services.trainer.learner.policy import build_scratch
 from services.trainer.learner.rows import Row
@@ -68,7 +69,7 @@ def guided(rows: Sequence[Row]) -> list[Row]:
 
     chosen: dict[Turn, Allowed] = {}  # equal rows stay equal
     for one in rows:
-        chosen.setdefault(one.turn, tuple(map(choice, one.response_ids)))
+        chosen.setdefault(one.turn, pack_allowed(list(map(choice, one.response_ids))))
     return [replace(one, turn=one.turn._replace(allowed=chosen[one.turn])) for one in rows]
 
 

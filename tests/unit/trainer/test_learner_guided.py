@@ -11,6 +11,7 @@ from learner_cases import EOS, guided, job_spec, naive_logits, random_rows, row,
 from torch import Tensor
 from torch.testing import assert_close
 
+from services.contracts.guidance import pack_allowed, unpack_allowed
 from services.trainer.learner.errors import RowsError
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.logprobs import Scorer
@@ -33,9 +34,10 @@ def naive_distributions(scorer: Scorer, rows: list[Row]) -> list[tuple[torch.dis
     found = []
     for one in rows:
         logits = naive_logits(scorer.model, one.prompt_ids, one.response_ids) / scorer.temperature
-        for row_logits, token, ids in zip(logits, one.response_ids, one.turn.allowed, strict=True):
+        allowed = unpack_allowed(one.turn.allowed, len(one.response_ids))
+        for row_logits, token, ids in zip(logits, one.response_ids, allowed, strict=True):
             place = torch.tensor(ids.index(token))
-            found.append((torch.distributions.Categorical(logits=row_logits[list(ids)]), place))
+            found.append((torch.distributions.Categorical(logits=row_logits[ids]), place))
     return found
 
 
@@ -65,7 +67,7 @@ def test_gradients_are_those_of_the_restricted_distribution(scorer: Scorer) -> N
 
 def test_a_token_without_an_alternative_is_certain_and_teaches_nothing(scorer: Scorer) -> None:
     forced = row((3, 4), (5, EOS), 1.0)
-    forced = replace(forced, turn=forced.turn._replace(allowed=((5,), (EOS,))))
+    forced = replace(forced, turn=forced.turn._replace(allowed=pack_allowed([(5,), (EOS,)])))
     rows = tokens_of([forced])
     (micro,) = rows.plan(100)
     logprob, entropy = scorer.score(rows, micro, "gradient")
@@ -99,5 +101,5 @@ def test_ratio_and_divergence_are_over_the_restricted_distribution(tmp_path: Pat
     assert measured["current_mismatch_kl"] < 1e-9
     assert measured["policy_kl"] == pytest.approx(0.0, abs=1e-9)
     assert max(map(abs, learner.divergence(rows))) > 1e-3
-    free = [replace(one, turn=one.turn._replace(allowed=())) for one in rows]
+    free = [replace(one, turn=one.turn._replace(allowed=b"")) for one in rows]
     assert learner.mismatch(free)["mismatch_max"] > 0.1

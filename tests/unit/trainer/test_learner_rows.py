@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gigpo_core import lone_turn
 from services.contracts.arrays import pack_float32, pack_int32
+from services.contracts.guidance import pack_allowed, unpack_allowed
 from services.contracts.messages import Episode, ScoredGroup, Step, decode, encode
 from services.trainer.groups.payloads import Payload
 from services.trainer.learner.errors import RowsError
@@ -112,7 +113,32 @@ def test_a_guided_response_tells_what_each_of_its_tokens_could_have_been() -> No
     episodes = [guided_episode(0, [0, 1, 2], GO_ON), guided_episode(1, [1, 0], GO), guided_episode(2, [1], STAY)]
     decoded = [decode(encode(episode), Episode) for episode in episodes]
     rows = rows_of(decoded, scores(0.1, 0.2, 0.3))
-    assert [row.turn.allowed for row in rows] == [((7, 10), (1, 11), (1,)), ((7, 10), (1,)), ((7,), (1,))]
+    allowed = [unpack_allowed(row.turn.allowed, len(row.response_ids)) for row in rows]
+    assert allowed == [[[7, 10], [1, 11], [1]], [[7, 10], [1]], [[7], [1]]]
+
+
+def kept_step(*kept: list[int]) -> Step:
+    """A step that said 10, then 1."""
+    return a_step(0, response_ids=pack_int32(GO), logprobs=pack_float32([-0.5] * 2), kept=pack_allowed(kept))
+
+
+def test_a_truncated_response_tells_what_each_of_its_tokens_could_have_been() -> None:
+    (row,) = rows_of([decode(encode(an_episode(0, [kept_step([3, 10, 99], [1])])), Episode)], scores(0.1))
+    assert unpack_allowed(row.turn.allowed, 2) == [[3, 10, 99], [1]]
+
+
+@pytest.mark.parametrize(
+    ("kept", "what"),
+    [
+        ([[10, 11]], "kept: want the ids of 2 tokens"),
+        ([[10], [1], [2]], "kept: want the ids of 2 tokens"),
+        ([[10], []], "kept: want the ids of 2 tokens, at least one of each"),
+        ([[10], [2, 3]], "want the sampled token 1 among the 2 that it could be"),
+    ],
+)
+def test_what_a_token_could_have_been_must_fit_the_response(kept: list[list[int]], what: str) -> None:
+    with pytest.raises(RowsError, match=what):
+        rows_of([an_episode(0, [kept_step(*kept)])], scores(0.1))
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import msgspec
 from learner_cases import row
 
 from gigpo_core import Turn
+from services.contracts.guidance import pack_allowed
 from services.trainer.ranks.messages import Rows, TrainBatch, decode_request
 
 
 def test_rows_of_a_conversation_share_one_sequence_on_the_other_side():
-    ids, allowed = (3, 4, 5, 6, 7, 8), ((5, 9),)
+    ids, allowed = (3, 4, 5, 6, 7, 8), pack_allowed([(5, 9)])
     talk = [
         replace(row(ids[:start], ids[start:stop], 0.5), turn=Turn(ids, start, stop, *guided))
         for start, stop, *guided in ((2, 3, allowed), (4, 6))

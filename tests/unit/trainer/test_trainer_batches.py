@@ -121,7 +121,9 @@ def test_whatever_the_advantage_service_measures_is_read(name: str):
 
 def test_what_rollout_waited_for_is_divided_as_its_episodes_waited():
     first, second = batch().groups
-    slow = replace(first, episodes=[structs.replace(one, generate_s=3.0, env_s=1.0) for one in first.episodes])
+    slow = replace(
+        first, episodes=[structs.replace(one, generate_s=3.0, env_s=1.0, moments=b"") for one in first.episodes]
+    )
     idle = replace(second, episodes=[structs.replace(one, generate_s=0.0, env_s=0.0) for one in second.episodes])
     record = batch_record(Batch(4, [slow, idle]), {}, Timing(wait_s=8.0, train_s=0.0, publish_s=0.0))
     assert (record["wait_generate_s"], record["wait_env_s"]) == (6.0, 2.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from services.contracts.arrays import pack_float32, pack_int32
+from services.contracts.arrays import pack_float32, pack_float64, pack_int32
 from services.contracts.messages import Episode, ScoredGroup, Step, encode
 from services.trainer.groups.payloads import Payload, payload_of
 
@@ -21,7 +21,7 @@ def step(index: int, *, tokens: int = 2, version: int = 0, reward: float = 0.0, 
 def episode(group: str, k: int, steps: list[Step], won: bool = False) -> Episode:
     return Episode(
         group_id=group, episode_id=f"{group}/{k}", k=k, attempt=1, task="t", steps=steps, won=won, score=0.0,
-        terminated=won, truncated=not won, worker="w",
+        terminated=won, truncated=not won, worker="w", moments=pack_float64([0.0] * (2 + 2 * len(steps))),
     )  # fmt: skip
 
 

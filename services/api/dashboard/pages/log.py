@@ -22,12 +22,15 @@ from services.api.sync.stream_ids import stream_position
 from services.contracts.events import Kind
 from services.contracts.states import TERMINAL
 from services.ledger.presence import present_instances
+from services.presentation.batch_pictures import PARTS, pictures
 
 router = APIRouter(prefix="/jobs/{job_id}", route_class=PageRoute, include_in_schema=False)
 
 PAGE = 200
 PATIENCE_S = 1.0
 """Longest wait for Redis, which knows the live services."""
+PICTURES = 20
+"""Batches whose time is shown, the newest ones."""
 Shown = Literal["", "warning", "alarm", "trouble", "state", "phase", "evaluation", "checkpoint", "metrics"]
 _ON_THE_TIMELINE = [Kind.STATE, Kind.PHASE, Kind.CHECKPOINT, Kind.EVALUATION, Kind.WARNING]
 
@@ -58,6 +61,8 @@ async def log(
         lines=log_lines(rows, show),
         older=rows[-1].stream_id if len(rows) == PAGE else None,
         timeline=timeline(life, (job.finished_unix_s if over else None) or time.time()),
+        pictures=pictures((await feed.metrics(parts.database, job.id))[-PICTURES:])[::-1],
+        picture_parts=list(PARTS.values()),
         services=[] if over else await _at_work(parts, caller, job.id),
         shown=SHOWN,
         show=show,

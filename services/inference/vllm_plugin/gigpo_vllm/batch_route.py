@@ -4,12 +4,15 @@ vLLM's own routes take one prompt per request, or many that share one seed; for 
 costs more than sampling. This route calls the same engine client for each prompt. Its path starts with `/inference`, so
 vLLM's API key guards it. Bodies are msgpack:
 
-    request   {"temperature": float, "max_tokens": int, "stop_token_ids": [int], "items": [[prompt int32 LE, seed,
-               [reply int32 LE, ...]]], "adapter": null or [version, folder]}
+    request   {"temperature": float, "max_tokens": int, "stop_token_ids": [int], "top_k": int, "top_p": float,
+               "min_p": float, "stop_words": [str], "items": [[prompt int32 LE, seed, [reply int32 LE, ...]]],
+               "adapter": null or [version, folder]}
     response  one frame after another as prompts finish, each a 4-byte little-endian length and a msgpack list of
-              [index, response int32 LE, logprobs float32 LE, [[version, start, end]], finish_reason, error]
+              [index, response int32 LE, logprobs float32 LE, [[version, start, end]], finish_reason, error, kept]
 
-The stop token is part of the response, and only `stop_token_ids` stop. `finish_reason` is vLLM's (`stop`, `length`,
+`kept` has, where `top_k` is not 0, the ids that each of the R tokens could have been, as int32 LE: R numbers of ids,
+then the ids, ascending for each. The token that stops is part of the response: one of `stop_token_ids`, or the one that
+completes one of `stop_words`; nothing else stops. `finish_reason` is vLLM's (`stop`, `length`,
 `abort`), or with a sentence in `error`: `refused`, the prompt is not one for this model, or `failed`.
 
 `GET /inference/v1/pulse` is answered once the engine's own loop has turned, between two of its steps: 200 with a text
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import struct
 from argparse import Namespace
 from array import array
@@ -34,16 +38,18 @@ from starlette.datastructures import State
 from vllm.engine.protocol import EngineClient
 from vllm.exceptions import VLLMClientError
 from vllm.inputs import tokens_input
+from vllm.logprobs import FlatLogprobs
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from gigpo_vllm.choices import CHOICES
+from gigpo_vllm.truncation import KEEP
 
 PATH = "/inference/v1/generate_batch"
 PULSE_PATH = "/inference/v1/pulse"
 DEATH_SEEN_EVERY_S = 0.5
-Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str]
+Row = tuple[int, bytes, bytes, list[tuple[str, int, int]], str, str, bytes]
 
 
 class Batch(msgspec.Struct):
@@ -54,8 +60,17 @@ class Batch(msgspec.Struct):
     stop_token_ids: list[int]
     items: list[tuple[bytes, int, list[bytes]]]
     """Each prompt's ids, its seed, and the replies of which the response must be one; none: any."""
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    stop_words: list[str] = []
     adapter: tuple[int, str] | None = None
     """The LoRA adapter to sample with: its policy version, >= 0, and its folder."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether some tokens cannot be sampled."""
+        return self.temperature > 0 and self.top_k > 0
 
     @property
     def lora(self) -> LoRARequest | None:
@@ -154,16 +169,16 @@ async def _sample(engine: EngineClient, batch: Batch, index: int, done: asyncio.
         _check(choices, engine.model_config.get_vocab_size())
         outputs = engine.generate(
             tokens_input(ids),
-            _sampling(batch, seed, choices),
+            _sampling(batch, seed, choices, engine.model_config.get_vocab_size()),
             f"gigpo-{next(_request_number)}",
             lora_request=batch.lora,
         )
         async for output in outputs:  # one: FINAL_ONLY
-            done.put_nowait(_row(index, output))
+            done.put_nowait(_row(index, output, keeps=batch.keeps))
     except (VLLMClientError, ValueError) as error:
-        done.put_nowait((index, b"", b"", [], "refused", str(error)))
+        done.put_nowait((index, b"", b"", [], "refused", str(error), b""))
     except Exception as error:  # noqa: BLE001 - one prompt's failure is that prompt's answer
-        done.put_nowait((index, b"", b"", [], "failed", f"{type(error).__name__}: {error}"))
+        done.put_nowait((index, b"", b"", [], "failed", f"{type(error).__name__}: {error}", b""))
     finally:
         _done.prompts += 1
 
@@ -175,22 +190,29 @@ def _check(choices: list[bytes], vocabulary: int) -> None:
             raise ValueError(f"a token id lies outside the vocabulary of {vocabulary}")
 
 
-def _sampling(batch: Batch, seed: int, choices: list[bytes]) -> SamplingParams:
+def _sampling(batch: Batch, seed: int, choices: list[bytes], vocabulary: int) -> SamplingParams:
+    kept = min(batch.top_k, vocabulary) if batch.keeps else 0
+    extra = {CHOICES: choices} if choices else {}
+    if kept:
+        extra[KEEP] = [kept, batch.top_p, batch.min_p]
     return SamplingParams(
-        extra_args={CHOICES: choices} if choices else None,
+        extra_args=extra or None,
         temperature=batch.temperature,
         max_tokens=batch.max_tokens,
         stop_token_ids=batch.stop_token_ids,
         seed=seed,
         ignore_eos=True,
-        logprobs=0,
-        detokenize=False,
+        logprobs=kept,
+        stop=batch.stop_words,
+        include_stop_str_in_output=True,
+        detokenize=bool(batch.stop_words),
+        skip_special_tokens=False,
         flat_logprobs=True,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
-def _row(index: int, final: RequestOutput) -> Row:
+def _row(index: int, final: RequestOutput, *, keeps: bool) -> Row:
     output = final.outputs[0]
     ids, flat = list(output.token_ids), output.logprobs
     logprobs = [flat.logprobs[start] for start in flat.start_indices]  # the sampled token comes first
@@ -202,4 +224,14 @@ def _row(index: int, final: RequestOutput) -> Row:
         spans,
         str(output.finish_reason),
         "",
+        _kept(flat) if keeps else b"",
     )
+
+
+def _kept(flat: FlatLogprobs) -> bytes:
+    """Truncation leaves as many tokens as log-probabilities are asked for, and gives the others none."""
+    ids = [
+        sorted({flat.token_ids[at] for at in range(start, end) if flat.logprobs[at] > -math.inf})
+        for start, end in zip(flat.start_indices, flat.end_indices, strict=True)
+    ]
+    return array("i", itertools.chain(map(len, ids), itertools.chain.from_iterable(ids))).tobytes()
