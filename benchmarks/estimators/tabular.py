@@ -1,16 +1,15 @@
-"""The grid as a table: every reachable state of a task, a policy on it, its exact advantages, and sampled groups."""
+"""A task as a table: every reachable state of it, a policy on it, its exact advantages, and sampled groups."""
 
 from __future__ import annotations
 
 from collections import deque
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gigpo.env.environment import Environment, Observation
 from gigpo_core import StepBatch, action_digest, anchor_keys
-from services.env.environments.grid import Grid, GridKwargs
 
 
 @dataclass(frozen=True)
@@ -32,23 +31,25 @@ class Task:
     horizon: int
 
 
-def explored(kwargs: GridKwargs, seed: int) -> Task:
-    """Every state that can be reached from the beginning of a task, by the environment's own steps."""
-    grid = Grid(kwargs)
-    first = grid.reset(seed, "train")
-    states, shown, live = {repr(grid.state()): 0}, [first], [deepcopy(grid)]
+def explored(environment: Environment, seed: int) -> Task:
+    """Every state that can be reached from the beginning of a task of the training split, by the environment's own
+    steps. States that are told in different words are different: an anchor is made of the words."""
+    first = environment.reset(seed, "train")
+    states, shown, paths = {_identity(environment, first): 0}, [first], [list[str]()]
     actions: dict[str, int] = {}
     edges: list[tuple[int, int, int, float, bool]] = []
     border = deque([0])
     while border:
         here = border.popleft()
         for action in shown[here].admissible_actions:
-            copy = deepcopy(live[here])
-            outcome = copy.step(action)
-            there = states.setdefault(repr(copy.state()), len(states))
-            if there == len(live):
-                live.append(copy)
+            environment.reset(seed, "train")
+            for earlier in paths[here]:
+                environment.step(earlier)
+            outcome = environment.step(action)
+            there = states.setdefault(_identity(environment, outcome.observation), len(states))
+            if there == len(shown):
                 shown.append(outcome.observation)
+                paths.append([*paths[here], action])
                 if not outcome.terminated:
                     border.append(there)
             used = actions.setdefault(action, len(actions))
@@ -64,7 +65,7 @@ def explored(kwargs: GridKwargs, seed: int) -> Task:
         *(following, reward, over, admissible),
         anchor_key=anchor_keys([one.anchor or one.text for one in shown]),
         action_key=torch.frombuffer(digests, dtype=torch.int64).view(-1, 2),
-        horizon=kwargs.max_turns,
+        horizon=environment.kwargs.max_turns,
     )
 
 
@@ -128,6 +129,10 @@ def sampled(
         action_key=task.action_key[chosen],
     )
     return batch, here, chosen
+
+
+def _identity(environment: Environment, observation: Observation) -> str:
+    return repr((environment.state(), observation.text))
 
 
 def _evenly(which: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -24,15 +25,21 @@ STUDENT_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20,
 def made_spec(
     document: dict[str, Any], estimator: str | None, seed: int, settings: Sequence[str], panel: str
 ) -> JobSpec:
-    """The job of one cell."""
+    """The job of one cell.
+
+    Args:
+        estimator: its name, and options of the algorithm for it alone: `gigpo+step_shrinkage=0`; None: the document's.
+    """
     sections: dict[str, Any] = json.loads(json.dumps(document))
     for setting in settings:
         path, _, value = setting.partition("=")
         section, _, key = path.partition(".")
         sections.setdefault(section, {})[key] = yaml.safe_load(value)
     if estimator is not None:
-        algorithm = keys_of_estimator(estimator, sections.get("algorithm", {}))
-        sections["algorithm"] = {**algorithm, "advantage_estimator": estimator}
+        name, *options = estimator.split("+")
+        own = {key: yaml.safe_load(value) for key, _, value in (option.partition("=") for option in options)}
+        algorithm = keys_of_estimator(name, sections.get("algorithm", {}))
+        sections["algorithm"] = {**algorithm, "advantage_estimator": name, **own}
     sections.setdefault("training", {})["seed"] = seed
     spec = parse_spec(sections)
     if panel == "tuning":
@@ -44,34 +51,45 @@ def made_spec(
     return spec
 
 
-def learned(spec: JobSpec, folder: Path) -> dict[str, Any]:
-    """Run one cell to its end; what a table needs of it."""
+def learned(
+    spec: JobSpec, folder: Path, label: str | None = None, env_steps: int | None = None, perturb: int | None = None
+) -> dict[str, Any]:
+    """Run one cell to its end; what a table needs of it.
+
+    Args:
+        label: of the estimator with its options; None: its name.
+        env_steps: see `Run.run`.
+        perturb: see `Run`.
+    """
     import torch
 
     from benchmarks.learning.run import Run
 
     torch.set_num_threads(1)
-    run = Run(spec, folder)
-    position = run.run()
+    run = Run(spec, folder, perturb=perturb)
+    position = run.run(env_steps=env_steps)
     after = position.evaluations[-1]
     return {
-        "estimator": spec.algorithm.advantage_estimator,
+        "estimator": label or spec.algorithm.advantage_estimator,
         "seed": spec.training.seed,
         "success": after["success"],
         "standard_error": after["standard_error"],
         "panel": after["panel"],
+        "after": after,
         "training_success": fmean(row["success"] for row in run.curve[-10:]),
         "env_steps": position.env_steps,
         "tokens": position.tokens,
         "cpu_s": position.cpu_s,
         "curve": [row["success"] for row in run.curve],
+        "curve_env_steps": list(accumulate(int(row["env_steps"]) for row in run.curve)),
     }
 
 
-def cell_folder(out: Path, spec: JobSpec) -> Path:
+def cell_folder(out: Path, spec: JobSpec, perturb: int | None = None) -> Path:
     """Name a run's folder; equal specs share one folder, other specs never do."""
     digest = hashlib.sha256(spec.model_dump_json(exclude={"name"}).encode()).hexdigest()[:10]
-    return out / f"{spec.algorithm.advantage_estimator}-seed{spec.training.seed}-{digest}"
+    other = "" if perturb is None else f"-perturbed{perturb}"
+    return out / f"{spec.algorithm.advantage_estimator}-seed{spec.training.seed}-{digest}{other}"
 
 
 def interval(values: Sequence[float]) -> float:

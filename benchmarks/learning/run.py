@@ -42,6 +42,8 @@ from services.trainer.phases.evaluation import Label, evaluation_result, panel, 
 from services.trainer.phases.warmstart import check_gate, random_group
 
 JOB = "harness"
+LAST_DIGIT = 1e-7
+"""Of a float32, as a share of it."""
 
 
 @dataclass
@@ -64,17 +66,20 @@ class Run:
     Args:
         folder: of this run alone; what is there is gone on with.
         registry: the environments; None: all that are installed.
+        perturb: seed of a change of the weights' last digits after the warm start, as another processor would make.
 
     Raises:
         SystemExit: the spec asks for something that only services have.
     """
 
-    def __init__(self, spec: JobSpec, folder: Path, registry: Registry | None = None) -> None:
+    def __init__(
+        self, spec: JobSpec, folder: Path, registry: Registry | None = None, perturb: int | None = None
+    ) -> None:
         if spec.algorithm.dynamic_sample or spec.rollout.max_staleness:
             raise SystemExit("the harness trains every group on-policy: want dynamic_sample: false, max_staleness: 0")
         if spec.model.tuner_type != "full" or spec.model.torch_dtype != "float32":
             raise SystemExit("the harness trains whole policies: want tuner_type: full, torch_dtype: float32")
-        self.spec, self.folder = spec, folder
+        self.spec, self.folder, self._perturb = spec, folder, perturb
         registry = registry or Registry(known_environments({}))
         entry = registry.entry(spec.environment.environment)
         if entry.unavailable_reason:
@@ -96,24 +101,31 @@ class Run:
         path = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
-    def run(self, until: int | None = None) -> Position:
-        """Go on to the end, or to a batch."""
+    def run(self, until: int | None = None, env_steps: int | None = None) -> Position:
+        """Go on to the end, or to a batch.
+
+        Args:
+            env_steps: the end is the first batch after which so many steps were trained on, where that is earlier.
+        """
         spec, end = self.spec, self.spec.training.total_batches
+        allowed = math.inf if env_steps is None else env_steps
         if spec.model.warmstart is not None and not self.position.warmstarted:
             self._warm_start()
+        if self.position.batch == 0 and self._perturb is not None:
+            self._change_last_digits(self._perturb)
         self._serve()
         if self.position.batch == 0:
             before = self._evaluate("before")
             if spec.model.warmstart is not None:
                 check_gate(spec.model.warmstart, before)
-        while self.position.batch < min(end, end if until is None else until):
+        while self.position.batch < min(end, end if until is None else until) and self.position.env_steps < allowed:
             every, batch = spec.evaluation.eval_every, self.position.batch
             if every and batch and batch % every == 0:
                 self._evaluate("during")
             self._train()
             if self.position.batch % spec.checkpoint.checkpoint_every == 0:
                 self.save()
-        if self.position.batch == end and end:
+        if end and (self.position.batch == end or self.position.env_steps >= allowed):
             self._evaluate("after")
         self.save()
         return self.position
@@ -214,6 +226,12 @@ class Run:
                 pass
         self.position.warmstarted = True
         self.save()
+
+    def _change_last_digits(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for weights in self.learner.model.parameters():
+                weights.mul_(1 + LAST_DIGIT * torch.randn(weights.shape, generator=generator))
 
     def _train(self) -> None:
         spec, number = self.spec, self.position.batch

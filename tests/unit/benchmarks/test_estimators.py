@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from statistics import fmean
+
 import pytest
 import torch
 
 from benchmarks.estimators.measures import Cells, alignment
 from benchmarks.estimators.tabular import Task, explored, policy, sampled, true_advantages
-from services.env.environments.grid import GridKwargs
+from gigpo_core import action_digest
+from services.env.environments.alfworld.environment import Alfworld, AlfworldKwargs
+from services.env.environments.grid import Grid, GridKwargs
 
 CORNER = GridKwargs(goal="corner", size=(3,), walls=(0,), max_turns=5)
 
@@ -27,7 +32,7 @@ def by_recursion(task: Task, chance: torch.Tensor, noise: float, state: int, tim
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_true_advantages_are_those_of_trying_everything_out(noise: float) -> None:
-    task = explored(CORNER, 1)
+    task = explored(Grid(CORNER), 1)
     chance = policy(task, 0.5)
     worth, value = by_recursion(task, chance, noise, 0, 0)
     allowed = task.admissible[0]
@@ -36,7 +41,7 @@ def test_true_advantages_are_those_of_trying_everything_out(noise: float) -> Non
 
 
 def test_a_policy_is_a_distribution_over_what_is_admissible_and_grows_better_with_skill() -> None:
-    task = explored(CORNER.model_copy(update={"max_turns": 12}), 0)
+    task = explored(Grid(CORNER.model_copy(update={"max_turns": 12})), 0)
     acting = task.admissible.any(1)
     won = []
     for skill in (0.0, 0.5, 1.0):
@@ -48,8 +53,48 @@ def test_a_policy_is_a_distribution_over_what_is_admissible_and_grows_better_wit
     assert won[0] < won[1] < won[2]
 
 
+def number_of(task: Task, action: str) -> int:
+    """The column of an action in the table."""
+    key = torch.frombuffer(bytearray(action_digest(action)), dtype=torch.int64)
+    return int((task.action_key == key).all(1).nonzero())
+
+
+def played(house: Alfworld, path: list[str], rng: random.Random) -> float:
+    """The return of an episode that begins with these actions and goes on with any."""
+    outcome = None
+    actions = house.reset(0, "train").admissible_actions
+    for step in range(house.kwargs.max_turns):
+        if outcome is None or not outcome.terminated:
+            outcome = house.step(path[step] if step < len(path) else rng.choice(actions))
+            actions = outcome.observation.admissible_actions
+    assert outcome is not None
+    return outcome.reward
+
+
+def test_true_advantages_in_the_household_are_those_of_many_playouts_of_its_engine() -> None:
+    house, rng, path = Alfworld(AlfworldKwargs(objects=1, max_turns=8)), random.Random(0), list[str]()
+    task = explored(house, 0)
+    truth, state = true_advantages(task, policy(task, 0.0), 0.0), 0
+    actions = house.reset(0, "train").admissible_actions
+    while True:
+        found = [float(truth[len(path), state, number_of(task, action)]) for action in actions]
+        if max(found) > 0.3:
+            break
+        path.append(actions[found.index(max(found))])
+        state = int(task.following[state, number_of(task, path[-1])])
+        actions = house.step(path[-1]).observation.admissible_actions
+    worth = [fmean(played(house, [*path, action], rng) for _ in range(400)) for action in actions]
+    assert [one - fmean(worth) for one in worth] == pytest.approx(found, abs=4 * (0.25 / 400) ** 0.5)
+
+
+def test_states_of_the_household_that_are_told_alike_share_an_anchor_and_are_told_apart() -> None:
+    task = explored(Alfworld(AlfworldKwargs(objects=1)), 0)
+    told = {tuple(key) for key in task.anchor_key.tolist()}
+    assert 1 < len(told) < len(task.anchor_key)
+
+
 def test_sampled_rows_are_whole_episodes_of_the_environment() -> None:
-    task = explored(CORNER, 2)
+    task = explored(Grid(CORNER), 2)
     batch, state, action = sampled(task, policy(task, 0.5), 0.1, 3, 4, torch.Generator().manual_seed(1))
     assert task.admissible[state, action].all()
     assert (state[batch.step_index == 0] == 0).all()

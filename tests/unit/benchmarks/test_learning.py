@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 import yaml
 
 from benchmarks.learning.cells import cell_folder, interval, learned, made_spec, table
+from benchmarks.learning.report import contrasts, plot, write_report
 from benchmarks.learning.run import Run
 from services.contracts import ids
 from services.contracts.algorithm import keys_of_estimator
@@ -20,6 +22,7 @@ from services.contracts.metrics import of_the_clock
 from services.env.environments.grid import Grid, GridKwargs
 
 BATCHES = 3
+PERTURBED = {"plain": None, "changed": 1, "again": 1}
 
 
 def document(**algorithm: Any) -> dict[str, Any]:
@@ -68,6 +71,21 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
     assert [one["label"] for one in end.evaluations] == ["before", "after"]
     assert sum(row["env_steps"] for row in whole.curve) == end.env_steps
     assert end.cpu_s.keys() == {"warmstart", "rollout", "training", "evaluation"}
+
+
+def test_a_run_ends_with_the_batch_that_reaches_its_budget_of_steps(tmp_path: Path) -> None:
+    first = Run(small(), tmp_path / "first").run(until=1).env_steps
+    end = Run(small(), tmp_path / "whole").run(env_steps=first + 1)
+    assert (end.batch, end.evaluations[-1]["label"], end.evaluations[-1]["version"]) == (2, "after", 2)
+
+
+def test_other_last_digits_lead_to_another_run_of_the_same_tasks(tmp_path: Path) -> None:
+    plain, changed, again = (Run(small(), tmp_path / name, perturb=seed) for name, seed in PERTURBED.items())
+    for run in (plain, changed, again):
+        run.run(until=1)
+    assert [row["loss"] for row in changed.curve] == [row["loss"] for row in again.curve]
+    assert [row["loss"] for row in changed.curve] != [row["loss"] for row in plain.curve]
+    assert changed.position.evaluations[0]["panel"] == plain.position.evaluations[0]["panel"]
 
 
 def test_what_a_killed_run_wrote_after_its_checkpoint_is_done_again(tmp_path: Path) -> None:
@@ -119,5 +137,22 @@ def test_the_cells_of_a_comparison_differ_in_what_was_asked_alone(tmp_path: Path
     assert cell_folder(tmp_path, gigpo) == cell_folder(tmp_path, gigpo)
     assert interval([0.5]) == 0.0
     assert interval([0.4, 0.6]) == pytest.approx(12.71 * 0.1)
-    row = learned(small(), tmp_path / "one")
+    assert cell_folder(tmp_path, gigpo, 1) != cell_folder(tmp_path, gigpo)
+    own = made_spec(document(), "gigpo+step_shrinkage=2+step_variance_gate=4", 3, [], "tuning").algorithm
+    assert (own.advantage_estimator, own.step_shrinkage, own.step_variance_gate) == ("gigpo", 2, 4)
+
+
+def test_a_report_holds_the_runs_that_have_ended_and_sets_estimators_against_each_other(tmp_path: Path) -> None:
+    row = learned(small(), tmp_path / "one", "mine")
     assert f"{row['success']:.3f}" in table([row])
+    won = {**row, "estimator": "other", "after": {**row["after"], "success": 1.0, "outcomes": "111"}}
+    rows = [{**one, "seed": seed} for one in (won, row) for seed in (0, 1)]
+    write_report(tmp_path / "report.json", rows, machine="an abacus")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [(one["estimator"], one["seed"]) for one in report["runs"]] == [
+        (n, s) for n in ("mine", "other") for s in (0, 1)
+    ]
+    assert report["contrasts"] == contrasts(report["runs"])
+    assert report["contrasts"][0].startswith(f"mine - other: {row['success'] - 1:+.3f}")
+    plot(rows, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
