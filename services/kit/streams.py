@@ -46,13 +46,22 @@ class Entry(Generic[T]):
 
 async def append(redis: Redis, stream: str, payload: bytes) -> bytes:
     """Add an entry and return its id; a value of another type that stands in the stream's place is set aside first."""
+    return cast(bytes, await _add(redis, stream, payload, create=True))
+
+
+async def append_to_existing(redis: Redis, stream: str, payload: bytes) -> bytes | None:
+    """The same, where the stream exists. None: it does not, as after its reader signed off, and nothing was added."""
+    return await _add(redis, stream, payload, create=False)
+
+
+async def _add(redis: Redis, stream: str, payload: bytes, *, create: bool) -> bytes | None:
     try:
-        return cast(bytes, await redis.xadd(stream, {FIELD: payload}))
+        return cast("bytes | None", await redis.xadd(stream, {FIELD: payload}, nomkstream=not create))
     except ResponseError as error:
         if not is_wrong_type(error):
             raise
         await set_key_aside(redis, stream, "stream")
-        return cast(bytes, await redis.xadd(stream, {FIELD: payload}))
+        return cast("bytes | None", await redis.xadd(stream, {FIELD: payload}, nomkstream=not create))
 
 
 def payload_of(fields: Mapping[bytes, bytes]) -> bytes:
