@@ -24,6 +24,7 @@ KINDS = {
     "poison": "unreadable entries of every shape are added to a stream",
     "disk": "the disk takes nothing for 6 s, from one process or (stack) from all",
     "power": "the whole stack is killed at once and the last bytes of Redis' file are cut off; it is started again",
+    "upgrade": "second processes of all services join, the first ones drain in turn (SIGTERM) and come back",
 }
 
 
@@ -58,8 +59,10 @@ OTHERS = (
     ("disk", "trainer-child"),
     ("disk", "api"),
 )
-LONG = (("freeze", "trainer-child"), ("freeze", "rollout"), ("freeze", "inference"))
-"""Not in the standard mix, because each takes a minute; asked for by their kind."""
+LONG = (("freeze", "trainer-child"), ("freeze", "rollout"), ("freeze", "inference"), ("upgrade", STACK))
+"""Not in the standard mix, because each takes a minute or a second stack; asked for by their kind."""
+DRAINED = ("rollout", "env", "inference", "advantage", "trainer", "api")
+"""The services in the order in which an upgrade ends them."""
 READERS = {
     "groups": "rollout",
     "replies": "rollout",
@@ -131,7 +134,7 @@ def schedule(seed: int, kills: int, only: Sequence[str] = (), kinds: Sequence[st
 
 
 def _others(kinds: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    return OTHERS + LONG if "freeze" in kinds else OTHERS
+    return OTHERS + tuple(card for card in LONG if card[0] in kinds)
 
 
 def _fits(kind: str, struck: str, only: Sequence[str], kinds: Sequence[str]) -> bool:

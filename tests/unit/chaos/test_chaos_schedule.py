@@ -17,9 +17,9 @@ def test_the_standard_mix_has_every_row_of_the_fault_table():
         assert set(ROWS) <= {(fault.kind, fault.service) for fault in schedule(seed, 20)}
 
 
-def test_many_faults_have_every_kind_but_the_long_one_on_everything():
+def test_many_faults_have_every_kind_but_the_long_ones_on_everything():
     faults = schedule(0, 200)
-    assert {fault.kind for fault in faults} == set(KINDS) - {"freeze"}
+    assert {fault.kind for fault in faults} == set(KINDS) - {"freeze", "upgrade"}
     assert {fault.service for fault in faults} == {*SERVICES, *STREAMS, STACK}
 
 
@@ -55,6 +55,7 @@ def test_only_one_service_means_its_processes_and_the_streams_that_it_reads(only
 def test_kinds_narrow_the_mix():
     assert {fault.kind for fault in schedule(2, 30, kinds=["kill", "cut"])} == {"kill", "cut"}
     assert {fault.service for fault in schedule(2, 6, kinds=["freeze"])} == {"trainer-child", "rollout", "inference"}
+    assert {(fault.kind, fault.service) for fault in schedule(2, 2, kinds=["upgrade"])} == {("upgrade", STACK)}
 
 
 def test_no_fault_that_fits_is_refused_with_a_sentence():
