@@ -154,8 +154,9 @@ def _pods(count: int, ports: Any) -> None:
 
 async def _watched(ports: Sequence[int], seconds: float) -> dict[str, float]:
     instances, process = Instances(",".join(f"127.0.0.1:{port}" for port in ports)), psutil.Process()
-    following = asyncio.create_task(instances.follow())
     deadline = time.monotonic() + START_S
+    await instances.look()
+    following = asyncio.create_task(instances.follow())
     while not all(one["reachable"] for one in instances.seen()) and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
     known_s = time.monotonic() + START_S - deadline
