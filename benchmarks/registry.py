@@ -5,7 +5,7 @@
 First part: so many inference replicas with an engine that samples nothing, and so many workers' views of them, all
 from the services' own code, serve one job on an embedded Redis in which nothing else happens. What is counted is what
 Redis counts. Second part: one worker's view of so many environment pods, which a gRPC server on as many ports plays;
-what is counted is the CPU time of that worker.
+what is counted is the CPU time of that worker. On a busy machine the simulation falls behind: `looks` says how far.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gigpo_proto.env.v1 import env_pb2, env_pb2_grpc
 from redis import Redis as SyncRedis
 
 import services.inference.service as replica_service
+import services.rollout.instances as worker_instances
 from services.contracts import keys
 from services.inference.running import running_replica
 from services.inference.settings import Settings as ReplicaSettings
@@ -153,7 +154,11 @@ def _pods(count: int, ports: Any) -> None:
 
 
 async def _watched(ports: Sequence[int], seconds: float) -> dict[str, float]:
-    instances, process = Instances(",".join(f"127.0.0.1:{port}" for port in ports)), psutil.Process()
+    async def resolved(host: str, port: int) -> set[str]:
+        return {f"127.0.0.1:{one}" for one in ports}
+
+    worker_instances._resolved = resolved  # one name that stands for all of them, as a headless Service does
+    instances, process = Instances("pods:1"), psutil.Process()
     deadline = time.monotonic() + START_S
     await instances.look()
     following = asyncio.create_task(instances.follow())
@@ -192,9 +197,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    told: dict[str, object] = {"replicas": options.replicas, "workers": options.workers, "pods": options.pods}
+    configure_logging("benchmark", "ERROR")
+    told: dict[str, Any] = {"replicas": options.replicas, "workers": options.workers, "pods": options.pods}
     if options.replicas:
-        told["redis_per_second"] = polling(options.replicas, options.workers, options.seconds)
+        counted = polling(options.replicas, options.workers, options.seconds)
+        told["redis_per_second"] = counted
+        told["looks"] = {
+            "per_second": counted["calls hgetall"],
+            "at_full_pace": 2 * (options.workers + options.replicas),
+            "heartbeats_each": round(counted.get("calls exists", 0.0) / counted["calls hgetall"], 2),
+        }
     if options.pods:
         told["worker"] = watching(options.pods, options.seconds)
     text = json.dumps(told, indent=1)
