@@ -6,7 +6,7 @@ ARG PYTHON=python:3.11-slim
 FROM ${PYTHON} AS light
 WORKDIR /app
 COPY constraints.txt pyproject.toml README.md ./
-RUN pip install --no-cache-dir --constraint constraints.txt ".[api,env,openenv,postgres,rollout,traces]"
+RUN pip install --no-cache-dir --constraint constraints.txt ".[api,env,openenv,postgres,rollout,s3,traces]"
 
 FROM ${PYTHON} AS torch
 ARG TORCH=2.13.0

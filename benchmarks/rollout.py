@@ -88,6 +88,16 @@ def child(command: str) -> int:
     return next(one.pid for one in children if command in " ".join(one.cmdline()))
 
 
+async def traffic_of(redis: Redis) -> dict[str, int]:
+    """What the server has read, written and done since its start, as it counts itself."""
+    told = await redis.info("stats")
+    return {
+        "in_bytes": int(told["total_net_input_bytes"]),
+        "out_bytes": int(told["total_net_output_bytes"]),
+        "commands": int(told["total_commands_processed"]),
+    }
+
+
 async def measure(
     redis: Redis, folder: Path, options: argparse.Namespace, addresses: tuple[str, str]
 ) -> dict[str, float]:
@@ -105,8 +115,10 @@ async def measure(
             await asyncio.sleep(WARM_UP_S)
             before, requests, items = Played(**vars(trainer.played)), replica.requests, replica.items
             cpu, start = {name: cpu_s(pid) for name, pid in pids.items()}, time.perf_counter()
+            traffic = await traffic_of(redis)
             await asyncio.sleep(options.seconds)
             wall, steps = time.perf_counter() - start, trainer.played.steps - before.steps
+            traffic = {name: value - traffic[name] for name, value in (await traffic_of(redis)).items()}
             used = {name: cpu_s(pid) - cpu[name] for name, pid in pids.items()}
             await ended([running])
     return {
@@ -115,6 +127,7 @@ async def measure(
         "episodes_per_s": (trainer.played.episodes - before.episodes) / wall,
         **{f"{name}_cpu_s_per_1000_steps": 1000 * seconds / steps for name, seconds in used.items()},
         **{f"{name}_cores": seconds / wall for name, seconds in used.items()},
+        **{f"redis_{name}_per_step": value / steps for name, value in traffic.items()},
         "prompts_per_request": (replica.items - items) / max(1, replica.requests - requests),
         "generate_ms_per_step": 1000 * (trainer.played.generate_s - before.generate_s) / steps,
         "env_ms_per_step": 1000 * (trainer.played.env_s - before.env_s) / steps,

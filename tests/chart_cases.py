@@ -75,6 +75,8 @@ AT_THE_TOP: list[tuple[str, Any]] = [
     ("image", {"pullPolicy": "Sometimes"}),
     ("image", {"pullSecrets": "regcred"}),
     ("image", {"digest": "sha256:1"}),
+    *(("image", {"digests": wrong}) for wrong in (
+        {"light": "sha256:1"}, {"torch": "A" * 64}, {"vllm": 1}, {"cuda": "sha256:" + "a" * 64}, [])),
     *((server, value) for server in ("valkey", "postgresql") for value in (
         {"enabled": "yes"}, {"image": ""}, {"image": "Valkey"}, {"storage": {"size": "20"}}, {"storage": {"size": 20}},
         {"storage": {"class": "fast"}}, {"replicas": 3}, {"resources": {"limits": {"memory": "much"}}},

@@ -17,8 +17,9 @@ from services.contracts.streams import PROMPTS_KEPT_S
 from services.inference.consumer import GROUP
 from services.kit.dead_letters import set_key_aside
 from services.kit.payloads import RawEntry, fetched, payload_keys, queue_again
-from services.kit.values import drop_field, hash_value, put_field, string_value, text_of
+from services.kit.values import drop_field, put_field, string_value
 from services.ledger.active_jobs import active_jobs
+from services.ledger.replicas import ReplicaRows
 from services.ledger.warnings import Warnings
 
 log = structlog.get_logger("inference")
@@ -45,6 +46,7 @@ class Registry:
 
     def __init__(self, redis: Redis, replica: str, data_dir: Path) -> None:
         self._redis, self._replica, self._data_dir = redis, replica, data_dir
+        self._rows = ReplicaRows(redis)
 
     async def job(self, job_id: str) -> JobView:
         """Whether a job is active, and its newest policy version."""
@@ -81,22 +83,14 @@ class Registry:
 
     async def replicas(self) -> dict[str, tuple[ReplicaStatus, bool]]:
         """Every registered replica: its last status, and whether its heart beats."""
-        rows = await hash_value(self._redis, keys.REPLICAS)
-        rows = {name: row for name, row in rows.items() if text_of(name) is not None}
-        if not rows:
-            return {}
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for name in rows:
-                pipe.exists(keys.replica_heartbeat(name.decode()))
-            beats = await pipe.execute()
         found = {}
-        for row, beat in zip(rows.values(), beats, strict=True):
+        for row in (await self._rows.read()).values():
             try:
-                status = ReplicaStatus.model_validate_json(row)
+                status = ReplicaStatus.model_validate_json(row.status)
             except ValidationError as error:  # the entry is of another version of this service, which judges it
                 log.error("a replica's row can't be read", error=str(error))
             else:
-                found[status.replica] = (status, bool(beat))
+                found[status.replica] = (status, row.alive)
         return found
 
     async def live_replicas(self) -> dict[str, ReplicaStatus]:

@@ -47,23 +47,36 @@ async def append(redis: Redis, stream: str, payload: bytes, *, keep_s: int = KEP
     Args:
         keep_s: how long a large payload, which lies beside the stream, stays while nobody acknowledges its entry.
     """
+    return cast(bytes, await _append(redis, stream, payload, keep_s, create=True))
+
+
+async def append_to_existing(redis: Redis, stream: str, payload: bytes, *, keep_s: int = KEPT_S) -> bytes | None:
+    """The same, where the stream exists. None: it does not, as after its reader signed off, and nothing was added."""
+    return await _append(redis, stream, payload, keep_s, create=False)
+
+
+async def _append(redis: Redis, stream: str, payload: bytes, keep_s: int, *, create: bool) -> bytes | None:
     try:
-        return await _add(redis, stream, payload, keep_s)
+        return await _add(redis, stream, payload, keep_s, create)
     except ResponseError as error:
         if not is_wrong_type(error):
             raise
         await set_key_aside(redis, stream, "stream")
-        return await _add(redis, stream, payload, keep_s)
+        return await _add(redis, stream, payload, keep_s, create)
 
 
-async def _add(redis: Redis, stream: str, payload: bytes, keep_s: int) -> bytes:
+async def _add(redis: Redis, stream: str, payload: bytes, keep_s: int, create: bool) -> bytes | None:
     if len(payload) <= LARGE_BYTES:
-        return cast(bytes, await redis.xadd(stream, {FIELD: payload}))
+        return cast("bytes | None", await redis.xadd(stream, {FIELD: payload}, nomkstream=not create))
     name, stored, fields = packed(payload)
+    key = payload_key(stream, name)
     async with redis.pipeline(transaction=True) as pipe:
-        pipe.set(payload_key(stream, name), stored, ex=keep_s)
-        pipe.xadd(stream, dict[FieldT, EncodableT](fields.items()))
-        return cast(bytes, (await pipe.execute())[-1])
+        pipe.set(key, stored, ex=keep_s)
+        pipe.xadd(stream, dict[FieldT, EncodableT](fields.items()), nomkstream=not create)
+        added = cast("bytes | None", (await pipe.execute())[-1])
+    if added is None:
+        await redis.delete(key)
+    return added
 
 
 def by_stream(answer: object) -> dict[bytes, list[RawEntry]]:

@@ -73,6 +73,7 @@ class GrpcEnvironments:
         self._light: dict[str, bool] = {}
         self._live: dict[str, LiveSession] = {}
         """Sessions by the lease that each began with."""
+        self._instances.in_use = lambda: {session.instance for session in self._live.values()}
         self._opening: set[asyncio.Task[OpenedSessions] | asyncio.Task[None]] = set()
         self._ttl_s = 3.0  # holds until a service says its own
 

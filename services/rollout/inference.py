@@ -32,7 +32,7 @@ from services.contracts.messages import (
 from services.contracts.sampling import SampledTokens, Sampling
 from services.contracts.streams import PROMPTS_KEPT_S
 from services.kit.dead_letters import dead_letters
-from services.kit.streams import StreamTail, append
+from services.kit.streams import StreamTail, append_to_existing
 from services.kit.tasks import beside
 from services.ledger.warnings import Warnings
 from services.rollout.coalescer import Coalescer
@@ -215,14 +215,18 @@ class RedisInference:
             await self._send(route, asked[half:])
             return
         try:
-            sent = await append(self._redis, keys.requests_stream(route.replica), payload, keep_s=PROMPTS_KEPT_S)
+            stream = keys.requests_stream(route.replica)
+            sent = await append_to_existing(self._redis, stream, payload, keep_s=PROMPTS_KEPT_S)
         except (RedisError, OSError) as error:
             log.error("a request could not be sent", replica=route.replica, error=repr(error))
             for one in asked:
                 _fail(one, f"{route.replica}: the request could not be sent: {error!r}", died=False)
         else:
             for one in asked:
-                one.entry_id = sent
+                if sent is None:  # it deleted its stream after this worker last read the table of replicas
+                    _fail(one, f"{route.replica}: it has signed off", died=False)
+                else:
+                    one.entry_id = sent
 
     def _request(self, route: _Route, items: list[GenerateItem]) -> GenerateRequest:
         return GenerateRequest(

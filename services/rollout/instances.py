@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from services.kit.tasks import beside, ended
 log = structlog.get_logger("rollout")
 
 LOOK_EVERY_S, NAME_S = 1.0, 5.0
+ASKED_AT_ONCE = 50
+"""Instances that one look asks besides those in use, so that a thousand of them cost no core: each is asked in turn."""
 ANSWER_S = 10.0
 """An instance that says nothing for so long is taken for lost, where there is another one; a busy one answers sooner,
 because it never waits for an environment."""
@@ -46,6 +48,8 @@ class Instance:
     leases: int = 0
     max_leases: int = 0
     asking: asyncio.Task[None] | None = None
+    asked_at_look: int = 0
+    """The number of the look that asked it last; 0: none yet."""
 
     @property
     def usable(self) -> bool:
@@ -70,6 +74,9 @@ class Instances:
         self.addresses = addresses
         self._names = [split_address(one) for one in addresses.split(",")]
         self._known: dict[str, Instance] = {}
+        self._looks = 0
+        self.in_use: Callable[[], Collection[Instance]] = tuple
+        """The instances whose state somebody depends on: each look asks them."""
 
     def best(self, avoid: Instance | None = None) -> Instance | None:
         """The usable instance with the most room, `avoid` only where there is no other; None: none is known."""
@@ -108,7 +115,8 @@ class Instances:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Find the instances, and ask those that have answered the question before."""
+        """Find the instances; ask those in use, and as many of the others as a look may, of those that have answered
+        the question before."""
         found = {address for host, port in self._names for address in await _resolved(host, port)}
         for address in found - self._known.keys():
             channel = grpc.aio.insecure_channel(address, options=OPTIONS)  # closed when nobody refers to it any more
@@ -116,11 +124,19 @@ class Instances:
         gone = [one for one in self._known.values() if one.address not in found and one.reachable is False]
         for instance in gone:
             del self._known[instance.address]
-        for instance in self._known.values():
-            if instance.asking is None or instance.asking.done():
-                if instance.asking is not None:
-                    instance.asking.result()
-                instance.asking = asyncio.create_task(_ask(instance))
+        self._looks += 1
+        for instance in self._due(found):
+            if instance.asking is not None:
+                instance.asking.result()
+            instance.asking, instance.asked_at_look = asyncio.create_task(_ask(instance)), self._looks
+
+    def _due(self, found: set[str]) -> list[Instance]:
+        """The instances to ask now: those in use, then those whose address is gone, then those asked longest ago."""
+        in_use = set(self.in_use())
+        free = [one for one in self._known.values() if one.asking is None or one.asking.done()]
+        others = [one for one in free if one not in in_use]
+        others.sort(key=lambda one: (one.address in found, one.asked_at_look))
+        return [one for one in free if one in in_use] + others[:ASKED_AT_ONCE]
 
     async def end(self) -> None:
         """Ask nobody any more."""

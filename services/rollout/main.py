@@ -18,6 +18,9 @@ from services.rollout.metrics import families
 from services.rollout.service import RolloutWorker
 from services.rollout.settings import Settings
 
+MOST_SHOWN = 50
+"""Environment services in the heartbeat, those with trouble first: a thousand would be 100 kB every other second."""
+
 
 async def serve(settings: Settings) -> None:
     """Play groups until SIGTERM or SIGINT, then drain."""
@@ -34,7 +37,9 @@ async def serve(settings: Settings) -> None:
         rollout = RolloutWorker(redis, environments, inference, settings, worker, agents=agents)
 
         def detail() -> dict[str, object]:
-            return {**rollout.detail(), "environment_services": environments.services()}
+            known = sorted(environments.services(), key=lambda one: one["reachable"] and not one["draining"])
+            shown = {"environment_services": known[:MOST_SHOWN], "environment_services_known": len(known)}
+            return {**rollout.detail(), **shown}
 
         async def usable_environments() -> None:
             if not any(one["reachable"] and not one["draining"] for one in environments.services()):

@@ -9,9 +9,8 @@ import structlog
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from services.contracts import keys
 from services.contracts.policy import ReplicaStatus
-from services.kit.values import hash_value, text_of
+from services.ledger.replicas import ReplicaRows
 
 log = structlog.get_logger("rollout")
 
@@ -27,7 +26,7 @@ class ReplicaTable:
     """
 
     def __init__(self, redis: Redis, lost: Callable[[set[str]], None], owed: Callable[[dict[str, int]], None]) -> None:
-        self._redis, self._lost, self._owed = redis, lost, owed
+        self._rows, self._lost, self._owed = ReplicaRows(redis), lost, owed
         self._live: dict[str, ReplicaStatus] = {}
         self._changed = asyncio.Event()
 
@@ -50,16 +49,11 @@ class ReplicaTable:
 
     async def refresh(self) -> None:
         """Read the table once."""
-        rows = await hash_value(self._redis, keys.REPLICAS)
-        named = {name: row for raw, row in rows.items() if (name := text_of(raw)) is not None}
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for name in named:
-                pipe.exists(keys.replica_heartbeat(name))
-            beats = await pipe.execute() if named else []
+        rows = await self._rows.read()
         live = {
             name: status
-            for (name, row), beat in zip(named.items(), beats, strict=True)
-            if beat and (status := _status(name, row)) is not None
+            for name, row in rows.items()
+            if row.alive and (status := _status(name, row.status)) is not None
         }
         gone = set(self._live) - set(live)
         self._live = live

@@ -15,12 +15,14 @@ import psutil
 from redis.exceptions import RedisError
 
 from tests.chaos.connections import cut_connections
-from tests.chaos.faults import CUT_BYTES, SERVICES, STACK, Fault
+from tests.chaos.faults import CUT_BYTES, DRAINED, SERVICES, STACK, Fault
 from tests.chaos.poison import Poison, spoil
 from tests.chaos.stack import DISK_FILLER, Stack
 
 Undo = Callable[[], None]
 PAUSE_MS, BETWEEN_S = 300, 0.35
+DRAIN_S = 120.0
+"""A service that takes longer to end was not asked in a way that it understands."""
 NOTHING_LEFT = b"\0" * 65_536
 
 
@@ -32,6 +34,8 @@ def strike(stack: Stack, fault: Fault, job: str, poison: Poison) -> tuple[Undo, 
     """Begin a fault; returns what ends it, and a note on what was done. Raises NobodyThere."""
     if fault.kind == "power":
         return _nothing, _power_cut(stack, fault)
+    if fault.kind == "upgrade":
+        return _nothing, _upgraded(stack)
     if fault.kind == "poison":
         with stack.redis() as redis:
             return _nothing, f"{poison.add(redis, fault.service, job, fault.noise)} entries"
@@ -106,6 +110,18 @@ def _power_cut(stack: Stack, fault: Fault) -> str:
     os.truncate(file, max(file.stat().st_size - lost, 0))
     stack.start()
     return f"{lost} bytes of {file.name} lost"
+
+
+def _upgraded(stack: Stack) -> str:
+    """The second processes work; the first of each service drains, one service after the other."""
+    stack.await_seconds()
+    took = []
+    for service in DRAINED:
+        began_s, process = time.monotonic(), stack.processes(service)[0]
+        process.terminate()
+        process.wait(DRAIN_S)
+        took.append(f"{service} {time.monotonic() - began_s:.1f} s")
+    return f"drained: {', '.join(took)}"
 
 
 def _slow(stack: Stack) -> Undo:

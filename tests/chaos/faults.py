@@ -27,6 +27,7 @@ KINDS = {
     "type": "a value of another type stands in a key's place",
     "disk": "the disk takes nothing for 6 s, from one process or (stack) from all",
     "power": "the whole stack is killed at once and the last bytes of Redis' file are cut off; it is started again",
+    "upgrade": "second processes of all services join, the first ones drain in turn (SIGTERM) and come back",
 }
 
 
@@ -72,6 +73,7 @@ PLACES = {
 """Hashes and sets between services -> the service that reads them."""
 ON_REQUEST = (
     *(("freeze", service) for service in ("trainer-child", "rollout", "inference")),
+    ("upgrade", STACK),
     *(
         ("pair", "+".join(two))
         for two in (
@@ -86,7 +88,10 @@ ON_REQUEST = (
     *(("stranger", place) for place in PLACES),
     *(("type", key) for key in ("groups", "episodes", "scored", "requests", "replies", "acks", "replicas")),
 )
-"""Not in the standard mix, because a freeze takes a minute and the others are many; asked for by their kind."""
+"""Not in the standard mix, because a freeze takes a minute, an upgrade a second stack, and the others are many; asked for
+by their kind."""
+DRAINED = ("rollout", "env", "inference", "advantage", "trainer", "api")
+"""The services in the order in which an upgrade ends them."""
 READERS = {
     "groups": "rollout",
     "replies": "rollout",

@@ -105,6 +105,8 @@ class _Session:
 
     def run(self) -> None:
         """Strike and watch until the job has ended, or its time is up."""
+        if any(fault.kind == "upgrade" for fault in self._plan.faults) and not self._plan.two:
+            self._stack.join_seconds()
         deadline = time.monotonic() + 60 * self._plan.minutes
         while time.monotonic() < deadline:
             look = self._look()

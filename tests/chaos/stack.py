@@ -22,6 +22,7 @@ LEASE_TTL_S = 30
 """Shorter than the product's two minutes, so that a run sees that sessions end which nobody closed."""
 DISK_MB = 768
 DISK_FILLER = "filler"
+SECONDS = "tests.chaos.seconds"
 
 
 class StackFailed(RuntimeError):
@@ -54,12 +55,23 @@ class Stack:
 
     def start(self) -> None:
         """Start it and wait until every service is ready. Raises StackFailed."""
-        (self.data / "stack.json").unlink(missing_ok=True)
-        self._run("services.stack.main", self.data / "stack.json")
+        first = self.data / "stack.json"
+        first.unlink(missing_ok=True)
+        self._await("services.stack.main", self._run("services.stack.main"), first)
         if self.two:
-            (self.data / "seconds.json").unlink(missing_ok=True)
-            self._environ["CHAOS_REDIS_URL"] = self.redis_url
-            self._run("tests.chaos.seconds", self.data / "seconds.json")
+            self.join_seconds()
+            self.await_seconds()
+
+    def join_seconds(self) -> None:
+        """Start a second process of every service, and do not wait for them; from now on `start` brings them too."""
+        self.two = True
+        self._second.unlink(missing_ok=True)
+        self._environ["CHAOS_REDIS_URL"] = self.redis_url
+        self._run(SECONDS)
+
+    def await_seconds(self) -> None:
+        """Return when the second processes are ready. Raises StackFailed."""
+        self._await(SECONDS, self._running[-1], self._second)
 
     def stop(self) -> list[str]:
         """Stop it as a user would; returns a sentence for each process that is left."""
@@ -120,9 +132,12 @@ class Stack:
         """The part of Redis' file that grows."""
         return max((self.data / "valkey/appendonlydir").glob("*.incr.aof"))
 
-    def _run(self, module: str, ready: Path) -> None:
-        log = self.folder / f"{module}.log"
-        with log.open("ab") as output:
+    @property
+    def _second(self) -> Path:
+        return self.data / "seconds.json"
+
+    def _run(self, module: str) -> subprocess.Popen[bytes]:
+        with self._log(module).open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", module],
                 cwd=self.folder,
@@ -133,11 +148,18 @@ class Stack:
                 preexec_fn=die_with_parent,
             )
         self._running.append(process)
+        return process
+
+    def _await(self, module: str, process: subprocess.Popen[bytes], ready: Path) -> None:
         deadline = time.monotonic() + START_S
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > deadline:
+                log = self._log(module)
                 raise StackFailed(f"{module} did not come up; the end of {log}:\n{log.read_text()[-1_500:]}")
             time.sleep(0.1)
+
+    def _log(self, module: str) -> Path:
+        return self.folder / f"{module}.log"
 
     def _left(self) -> list[psutil.Process]:
         """Every process of this platform, and nobody else's, such as a `tail` that looks at its logs."""

@@ -22,6 +22,12 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
+{{- /* The image `light`, `torch`, ..., with its digest where one is given. Takes a dict of root and image. */}}
+{{- define "gigpo.image" -}}
+{{- $of := .root.Values.image -}}
+{{ $of.repository }}-{{ .image }}:{{ $of.tag | default .root.Chart.AppVersion }}{{ with index $of.digests .image }}@{{ . }}{{ end }}
+{{- end }}
+
 {{- /* Names of the Secrets that hold the key and the database's address: the installer's, or those of secrets.yaml. */}}
 {{- define "gigpo.keySecret" -}}
 {{ .Values.apiKeySecret | default (printf "%s-key" (include "gigpo.fullname" .)) }}

@@ -38,7 +38,7 @@ spec:
   {{- end }}
   containers:
     - name: {{ $name }}
-      image: "{{ $root.Values.image.repository }}-{{ $service.image }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}"
+      image: {{ include "gigpo.image" (dict "root" $root "image" $service.image) | quote }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       command: {{ include "gigpo.command" . }}
       securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}

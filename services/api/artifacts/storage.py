@@ -34,6 +34,11 @@ def job_folder(data_dir: Path, job_id: str) -> Path:
     return JobFolder.of(data_dir, job_id).root
 
 
+def names_a_checkpoint(name: str) -> bool:
+    """Whether a complete checkpoint may be called so."""
+    return name == FINAL or _CHECKPOINT.fullmatch(name) is not None
+
+
 def checkpoint_names(folder: Path) -> list[str]:
     """Names of the job's complete checkpoints, oldest first, the final one last."""
     return [path.name for path in _checkpoint_folders(folder)]

@@ -18,10 +18,11 @@ from services.contracts import keys
 from services.contracts.alarms import BY_NAME
 from services.contracts.inert_steps import StepLevel, inert_streak
 from services.kit.streams import RawEntry
-from services.kit.values import hash_value, texts
+from services.kit.values import hash_value
 from services.ledger import Ledger, RecordUnreadable
 from services.ledger.presence import present_names
 from services.ledger.records import Balance
+from services.ledger.replicas import ReplicaRows
 
 FEW_GROUPS = 20
 """Fewer opened groups give no share."""
@@ -127,11 +128,8 @@ def disk_measure(total_bytes: int, free_bytes: int) -> Measure:
 
 async def silent_replicas(redis: Redis, expected: Sequence[str]) -> list[Measure]:
     """Inference replicas that did not say goodbye and send no heartbeat, and expected services without any instance."""
-    names = texts(await hash_value(redis, keys.REPLICAS))
-    found = []
-    for name in names:
-        alive = await redis.exists(keys.replica_heartbeat(name))
-        found.append(Measure("replica_silent", 0 if alive else 1, f"{name} of inference", name))
+    rows = await ReplicaRows(redis).read()
+    found = [Measure("replica_silent", int(not row.alive), f"{name} of inference", name) for name, row in rows.items()]
     for service in expected:
         alive = bool(await present_names(redis, service))
         found.append(Measure("replica_silent", 0 if alive else 1, f"no live instance of {service}", service))

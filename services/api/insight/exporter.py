@@ -48,6 +48,8 @@ class JobReading:
     id: str
     name: str
     project: str
+    key: str
+    """Id of the key that submitted it; empty: none of the database."""
     state: str
     balance: Balance | None
     """None: its ledger cannot be read."""
@@ -135,7 +137,9 @@ class Exporter:
         queues = {name: await backlog(redis, stream(job)) for name, stream in STREAMS.items()}
         dead = await counted(redis, job)
         version = await _version(redis, job)
-        return JobReading(job, row.name or "", row.project_id, row.state, balance, queues, dead, version)
+        return JobReading(
+            job, row.name or "", row.project_id, row.key_id or "", row.state, balance, queues, dead, version
+        )
 
     async def _requests(self) -> dict[str, Backlog]:
         replicas = sorted(texts(await hash_value(self._redis, keys.REPLICAS)))
@@ -170,10 +174,9 @@ def _of_installation(reading: Reading) -> Iterable[Metric]:
 
 
 def _of_jobs(jobs: Sequence[JobReading]) -> Iterable[Metric]:
-    known = {(one.id, one.name, one.project, one.state): 1.0 for one in jobs}
-    yield gauge(
-        "gigpo_job_info", "1 for every job that has begun and not ended.", known, ["job", "name", "project", "state"]
-    )
+    known = {(one.id, one.name, one.project, one.key, one.state): 1.0 for one in jobs}
+    about = "1 for every job that has begun and not ended."
+    yield gauge("gigpo_job_info", about, known, ["job", "name", "project", "key", "state"])
     groups = {(one.id, *cell): count for one in jobs if one.balance for cell, count in _cells(one.balance).items()}
     yield gauge("gigpo_ledger_groups", "Groups of the ledger by state and reason.", groups, ["job", "state", "reason"])
     apart = {(one.id,): float("nan") if one.balance is None else float(one.balance.apart) for one in jobs}

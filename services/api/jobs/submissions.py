@@ -69,6 +69,8 @@ class NewJob:
         return JobRow(
             id=self.id,
             project_id=self.caller.project_id,
+            submitted_by=self.caller.name,
+            key_id=self.caller.key_id,
             kind=self.kind,
             name=spec.name,
             state=JobState.PENDING.value,

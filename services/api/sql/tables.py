@@ -24,6 +24,10 @@ class JobRow(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     project_id: Mapped[str] = mapped_column(String(64), server_default=DEFAULT_PROJECT)
+    submitted_by: Mapped[str | None] = mapped_column(String(128))
+    """The caller as the audit log writes it; null: submitted before this was kept."""
+    key_id: Mapped[str | None] = mapped_column(String(16))
+    """The submitter's key; null: that of the settings, this machine, or not kept."""
     kind: Mapped[str] = mapped_column(String(16), server_default="training")
     """`training` or `evaluation`."""
     name: Mapped[str | None] = mapped_column(String(64), index=True)

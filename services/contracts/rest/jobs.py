@@ -43,6 +43,10 @@ class JobView(Document):
 
     id: str
     project_id: str
+    submitted_by: str | None = None
+    """Name of the key that submitted it; null: it was submitted before this was kept."""
+    key_id: str | None = None
+    """That key's id; null: the key of the settings, a machine without keys, or not kept."""
     kind: Named[JobKind]
     name: str | None
     state: Named[JobState]

@@ -7,20 +7,17 @@ from contextlib import suppress
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from services.contracts import keys
 from services.contracts.policy import ReplicaStatus
-from services.kit.values import hash_value, text_of
+from services.ledger.replicas import ReplicaRows
 
 
 async def live_replicas(redis: Redis) -> dict[str, ReplicaStatus]:
     """Name -> status of every replica whose heart beats; one of another version, which cannot be read, is left out."""
     live = {}
-    for raw_name, row in (await hash_value(redis, keys.REPLICAS)).items():
-        name = text_of(raw_name)
-        if name is None or not await redis.exists(keys.replica_heartbeat(name)):
-            continue
-        with suppress(ValidationError):
-            live[name] = ReplicaStatus.model_validate_json(row)
+    for name, row in (await ReplicaRows(redis).read()).items():
+        if row.alive:
+            with suppress(ValidationError):
+                live[name] = ReplicaStatus.model_validate_json(row.status)
     return live
 
 

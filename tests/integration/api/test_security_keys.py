@@ -12,6 +12,8 @@ import pytest
 
 from tests.integration.api.api_process import running_api
 from tests.integration.api.keyed_api import ADMIN_KEY, SPEC, KeyedApi, keyed_api
+from tests.integration.api.submitting import until
+from tests.monitoring import samples
 
 
 def status(keyed: KeyedApi, key: str | None, method: str, path: str, **more: Any) -> int:
@@ -41,6 +43,20 @@ def test_scopes_open_what_they_name_and_nothing_else(keyed: KeyedApi) -> None:
     assert [status(keyed, key, "POST", "/v1/jobs", json=SPEC) for key in (reader, submitter, admin)] == [403, 201, 201]
     assert [status(keyed, key, "GET", "/v1/keys") for key in (reader, submitter, admin)] == [403, 403, 200]
     assert [status(keyed, key, "GET", "/v1/whoami") for key in (reader, submitter, admin)] == [200] * 3
+
+
+def test_a_job_and_its_series_name_the_key_that_submitted_it_and_never_its_secret(keyed: KeyedApi) -> None:
+    made = keyed.new_key("read", "submit", project="alpha")
+    with keyed.client(made["key"]) as client:
+        job = client.post("/v1/jobs", json={**SPEC, "name": "named"}).raise_for_status().json()
+        assert (job["submitted_by"], job["key_id"]) == ("alpha-read-submit", made["id"])
+        keyed.api.say(job["id"], "state", state="RUNNING")
+        until(client, job["id"], "RUNNING")
+    labels, deadline = (job["id"], made["id"], "named", "alpha", "RUNNING"), time.monotonic() + 120
+    while labels not in samples(text := httpx.get(f"{keyed.api.metrics}/metrics", timeout=30).text, "gigpo_job_info"):
+        assert time.monotonic() < deadline, "the job was not exported for 120 s"
+        time.sleep(0.2)
+    assert made["key"].rpartition("_")[2] not in text
 
 
 def test_authentication_comes_before_anything_else_is_looked_at(keyed: KeyedApi) -> None:

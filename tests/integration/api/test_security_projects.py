@@ -231,7 +231,8 @@ def test_what_an_administrator_makes_of_a_teams_job_belongs_to_the_team(teams: T
         key = {"Idempotency-Key": f"administrator {path}"}
         made = admin.post(path, json=body, headers=key)
         assert (made.status_code, made.json()["project_id"]) == (201, "alpha"), made.text
-        assert alpha.get(f"/v1/jobs/{made.json()['id']}").status_code == 200
+        found = alpha.get(f"/v1/jobs/{made.json()['id']}").raise_for_status().json()
+        assert (found["submitted_by"], found["key_id"]) == ("the key of the settings", None)
         again = admin.post(path, json=body, headers=key)
         assert (again.status_code, again.json()["id"]) == (200, made.json()["id"])
         assert alpha.post(path, json=body, headers=key).json()["id"] == made.json()["id"], "keys are the project's"

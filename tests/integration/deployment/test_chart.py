@@ -53,6 +53,17 @@ def objects(request: pytest.FixtureRequest) -> Any:
     return rendered(WAYS[request.param])
 
 
+def test_an_image_with_a_digest_is_pulled_by_it() -> None:
+    digest = f"sha256:{'a' * 64}"
+    objects = rendered({"image": {"repository": "r.example/gigpo", "tag": "1.2.3", "digests": {"light": digest}}})
+    images = {name: pod(objects, name)["containers"][0]["image"] for name in SERVICES}
+    light = f"r.example/gigpo-light:1.2.3@{digest}"
+    assert [images[name] for name in ("api", "env", "rollout")] == [light] * 3
+    assert images["trainer"] == "r.example/gigpo-torch:1.2.3"
+    migration = objects["Job", "migrate"]["spec"]["template"]["spec"]["containers"][0]
+    assert migration["image"] == light
+
+
 @pytest.mark.parametrize(("values", "sentence"), TOGETHER, ids=lambda value: value if isinstance(value, str) else "")
 def test_values_that_are_wrong_together_are_a_sentence(values: Any, sentence: str) -> None:
     done = helm(values)

@@ -6,9 +6,10 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from services.contracts import keys
 from services.contracts.arrays import pack_float32, pack_int32
@@ -64,7 +65,9 @@ class FakeReplica:
                     await self._answer(request)
 
     async def show(self, state: str = "serving") -> None:
-        """Enter the table of replicas, with a heartbeat that outlives any test."""
+        """Enter the table of replicas with a stream of requests, and a heartbeat that outlives any test."""
+        with suppress(ResponseError):  # it has one
+            await self._redis.xgroup_create(keys.requests_stream(self.name), "inference", id="0", mkstream=True)
         status = ReplicaStatus(
             replica=self.name,
             job_id=self._job_id,
@@ -90,6 +93,12 @@ class FakeReplica:
     async def stop_beating(self) -> None:
         """What is seen of a replica some seconds after it was killed."""
         await self._redis.delete(keys.replica_heartbeat(self.name))
+
+    async def sign_off(self) -> None:
+        """What a replica does when it has drained; it must not run any more."""
+        await self.stop_beating()
+        await self._redis.hdel(keys.REPLICAS, self.name)
+        await self._redis.delete(keys.requests_stream(self.name))
 
     async def _answer(self, request: GenerateRequest) -> None:
         assert request.deadline_unix_s > time.time()

@@ -111,6 +111,22 @@ async def test_a_prompt_of_a_dead_replica_goes_to_a_live_one_under_the_same_id(r
     ]
 
 
+async def test_a_prompt_for_a_replica_that_has_signed_off_leaves_nothing_behind(redis):
+    """The worker last looked at the table before; nobody would ever read or delete what it sends."""
+    gone, other = (FakeReplica(redis, JOB, REPLIES, name=name) for name in ranked("g1", ["r1", "r2"]))
+    limits = InferenceLimits(generate_attempts=1, replica_wait_s=20, replica_poll_s=3_600)
+    async with serving(other):
+        await gone.show()
+        await other.show()
+        async with connected_inference(redis, "w", limits) as inference:
+            async with serving(gone):
+                await inference.generate(ask(0))
+            await gone.sign_off()
+            await inference.generate(ask(1))
+    assert [*other.sampled] == [ask(1).item.item_id]
+    assert not await redis.exists(keys.requests_stream(gone.name))
+
+
 async def test_a_slow_replica_is_waited_for_however_long_it_takes(redis, replicas):
     """Longer than every limit, with another replica that would answer at once."""
     both = {replica.name: replica for replica in [await replicas(), await replicas()]}

@@ -19,7 +19,7 @@ def test_the_standard_mix_has_every_row_of_the_fault_table():
 
 def test_many_faults_have_every_kind_of_the_standard_mix_on_everything():
     faults = schedule(0, 200)
-    assert {fault.kind for fault in faults} == set(KINDS) - {"freeze", "pair", "stranger", "type"}
+    assert {fault.kind for fault in faults} == set(KINDS) - {"freeze", "pair", "stranger", "type", "upgrade"}
     assert {fault.service for fault in faults} == {*SERVICES, *STREAMS, STACK}
 
 
@@ -56,6 +56,7 @@ def test_kinds_narrow_the_mix():
     assert {fault.kind for fault in schedule(2, 30, kinds=["kill", "cut"])} == {"kill", "cut"}
     assert {fault.service for fault in schedule(2, 6, kinds=["freeze"])} == {"trainer-child", "rollout", "inference"}
     assert {fault.service for fault in schedule(2, 20, kinds=["stranger"])} == set(PLACES)
+    assert {(fault.kind, fault.service) for fault in schedule(2, 2, kinds=["upgrade"])} == {("upgrade", STACK)}
 
 
 def test_a_pair_belongs_to_both_of_its_services():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from tests.chart import CHART, SERVICES, refusals
 from tests.chart_cases import AT_THE_TOP, EACH, OF_SERVICES, TOGETHER
 
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
 
 
@@ -47,3 +49,37 @@ def test_a_key_of_a_service_that_is_taken_away_is_missed(key: str) -> None:
 @pytest.mark.parametrize(("values", "sentence"), TOGETHER, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_the_templates_refuse_is_well_formed(values: Any, sentence: str) -> None:
     assert refusals(values) == [], sentence
+
+
+@pytest.mark.parametrize("kind", ["mapping", "list", "scalar"])
+def test_every_key_of_the_values_refuses_a_value_of_another_kind(kind: str) -> None:
+    wrong = {at: _of_another_kind(value, kind) for at, value in _leaves(VALUES)}
+    said = refusals(_nested(wrong))
+    assert len(wrong) > 250
+    assert [".".join(at) for at in wrong if not any(one.startswith(f"{'.'.join(at)}: ") for one in said)] == []
+
+
+def _leaves(values: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(values, dict) and values:
+        for key, value in values.items():
+            yield from _leaves(value, (*at, key))
+    else:
+        yield at, values
+
+
+def _of_another_kind(value: Any, kind: str) -> Any:
+    if kind == "mapping":
+        return [1] if isinstance(value, dict) else {"of": "another kind"}
+    if kind == "list":
+        return "text" if isinstance(value, list) else [["list"]]
+    return "yes" if isinstance(value, bool) else True
+
+
+def _nested(values: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for at, value in values.items():
+        inner = found
+        for key in at[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[at[-1]] = value
+    return found
