@@ -66,7 +66,9 @@ def of_verl(tmp_path: Path, *settings: str) -> tuple[str, dict[str, Any]]:
             {
                 "vllm_max_model_len": 8192,
                 "vllm_engine_kwargs": {
-                    "enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": 8192,
+                    "enforce_eager": True,
+                    "enable_chunked_prefill": False,
+                    "max_num_batched_tokens": 8192,
                 },
             },
         ),
