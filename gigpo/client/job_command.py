@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import shutil
@@ -16,6 +15,7 @@ from typer.core import TyperCommand
 
 from gigpo.client.errors import BadInput
 from gigpo.client.flags import INSIDE, list_flags, mapping_flags, switch_flags
+from gigpo.client.help_text import is_example, paragraphs
 from services.contracts.foreign import foreign_name, synonyms
 from services.contracts.job import flags
 
@@ -133,7 +133,7 @@ def _refuse_assignments(args: list[str], command: str) -> None:
 def _help_text(command: JobCommand, ctx: Any) -> str:
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])
-    blocks = [f"Usage: {usage}", *_paragraphs(inspect.cleandoc(command.help or ""), width)]
+    blocks = [f"Usage: {usage}", *_filled_paragraphs(command.help or "", width)]
     panels: dict[str, list[str]] = {}
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
@@ -144,12 +144,9 @@ def _help_text(command: JobCommand, ctx: Any) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _paragraphs(text: str, width: int) -> Iterator[str]:
-    """Paragraphs filled anew; lines of examples stay as they are."""
-    for paragraph in text.split("\n\n"):
-        lines = paragraph.splitlines()
-        example = any(line.startswith((" ", "gigpo ")) for line in lines)
-        yield textwrap.indent("\n".join(lines) if example else _filled(" ".join(lines), width - 2), "  ")
+def _filled_paragraphs(text: str, width: int) -> Iterator[str]:
+    for paragraph in paragraphs(text):
+        yield textwrap.indent(paragraph if is_example(paragraph) else _filled(paragraph, width - 2), "  ")
 
 
 def _entry(name: str, text: str, width: int) -> str:

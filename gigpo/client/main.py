@@ -28,6 +28,7 @@ from gigpo.client.commands import (
 )
 from gigpo.client.commands.examination import takes_version
 from gigpo.client.errors import BAD_INPUT, FAILED, OK, GigpoError
+from gigpo.client.help_text import unwrap
 from gigpo.client.job_command import JobCommand
 from gigpo.client.missing import missing_package
 from gigpo.client.wrong_call import sentence
@@ -76,6 +77,7 @@ app.command()(examination.version)
 def main() -> None:
     """Run the command and end the process with its exit code; a wrong call is reported in one message."""
     command = typer.main.get_command(app)
+    unwrap(command)
     try:
         status = command.main(sys.argv[1:], prog_name="gigpo", standalone_mode=False)
     except typer.TyperException as error:

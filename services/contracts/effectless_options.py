@@ -28,7 +28,7 @@ def effective_with(option: str, choice: str, having: Iterable[str]) -> Effect:
 def without_effect(
     effects: Iterable[Effect], values: Mapping[str, object], changed: Callable[[str], bool]
 ) -> str | None:
-    """Describe the first option that was changed but has no effect beside the others; None: every change has an effect.
+    """Describe the options that were changed but have no effect, for the first reason; None: every change has an effect.
 
     A default value never counts as a change, so a spec may write every default out.
 
@@ -36,11 +36,14 @@ def without_effect(
         values: option -> its value, of all that `effects` name.
         changed: whether an option differs from its default.
     """
+    reasons: dict[str, list[str]] = {}
     for effect in effects:
         read = {name: values[name] for name in effect.reads}
         if changed(effect.option) and not effect.holds(*read.values()):
             got = " and ".join(f"{name}: {_as_written(value)}" for name, value in read.items())
-            return f"{effect.option}: want {effect.wanted} with it, got {got}"
+            reasons.setdefault(f"want {effect.wanted} with %s, got {got}", []).append(effect.option)
+    for reason, options in reasons.items():
+        return f"{', '.join(options)}: {reason % ('it' if len(options) == 1 else 'them')}"
     return None
 
 

@@ -88,8 +88,8 @@ ON_REQUEST = (
     *(("stranger", place) for place in PLACES),
     *(("type", key) for key in ("groups", "episodes", "scored", "requests", "replies", "acks", "replicas")),
 )
-"""Not in the standard mix, because a freeze takes a minute, an upgrade a second stack, and the others are many; asked for
-by their kind."""
+"""Not in the standard mix, because a freeze takes a minute, an upgrade a second stack, and the others are many; asked
+for by their kind."""
 DRAINED = ("rollout", "env", "inference", "advantage", "trainer", "api")
 """The services in the order in which an upgrade ends them."""
 READERS = {

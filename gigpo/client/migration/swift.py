@@ -151,9 +151,12 @@ def _task(job: Translation, given: Given, folder: Path) -> None:
     whole = _one(given, "vllm_max_model_len")
     longest = _one(given, "max_completion_length", 512)
     if budget is not None:
-        if whole is not None:
-            job.leave(_flag("vllm_max_model_len", given), "vllm_max_model_len")
         job.put("max_prompt_tokens", budget, _flag("max_length", given))
+        if isinstance(whole, int) and isinstance(budget, int) and whole < budget + longest:
+            said = f"a prompt and its completion take up to {budget + longest:,} tokens here"
+            job.left.append((_flag("vllm_max_model_len", given), said))
+        elif whole is not None:
+            job.put("vllm_max_model_len", whole, _flag("vllm_max_model_len", given))
     elif isinstance(whole, int) and whole > longest:
         job.put("max_prompt_tokens", whole - longest, f"{_flag('vllm_max_model_len', given)} less the completion")
     else:

@@ -100,7 +100,7 @@ class Translation:
 
     def _refused(self, error: SpecError) -> tuple[str, str] | None:
         for place, sentence in error.problems:
-            named = re.match(r"(\w+):", sentence)
+            named = re.match(r"(\w+)(?:, \w+)*:", sentence)
             for key in (named[1] if named else "", place.rsplit(".", 1)[-1]):
                 if key in self.settings:
                     return key, sentence.removeprefix(f"{key}: ")

@@ -30,8 +30,8 @@ _DIRECT = {
     "data.max_prompt_length": "max_prompt_tokens",
     "data.max_response_length": "max_completion_length",
     "data.apply_chat_template_kwargs.enable_thinking": "chat_template_kwargs.enable_thinking",
-    "actor_rollout_ref.model.path": "model",
-    "actor_rollout_ref.model.enable_gradient_checkpointing": "gradient_checkpointing",
+    f"{_MODEL}.path": "model",
+    f"{_MODEL}.enable_gradient_checkpointing": "gradient_checkpointing",
     f"{_ACTOR}.optim.lr": "learning_rate",
     f"{_ACTOR}.optim.weight_decay": "weight_decay",
     f"{_ACTOR}.optim.warmup_style": "lr_scheduler_type",
@@ -46,6 +46,11 @@ _DIRECT = {
     f"{_ACTOR}.entropy_coeff": "entropy_coef",
     f"{_ROLLOUT}.temperature": "temperature",
     f"{_ROLLOUT}.top_p": "top_p",
+    f"{_ROLLOUT}.tensor_model_parallel_size": "vllm_tensor_parallel_size",
+    f"{_ROLLOUT}.gpu_memory_utilization": "vllm_gpu_memory_utilization",
+    f"{_ROLLOUT}.max_num_seqs": "vllm_max_num_seqs",
+    f"{_ROLLOUT}.max_model_len": "vllm_max_model_len",
+    f"{_ROLLOUT}.max_num_batched_tokens": "vllm_engine_kwargs.max_num_batched_tokens",
     "env.seed": "seed",
     "env.max_steps": "max_turns",
     "env.history_length": "history_length",
@@ -226,6 +231,19 @@ def _mode(job: Translation, value: str, written: str) -> None:
     job.put("norm", {"mean_norm": "mean", "mean_std_norm": "mean_std"}.get(value, value), written)
 
 
+def _engine_option(default: bool) -> Callable[[Translation, str, str], None]:
+    """Puts an option of vLLM's own that is not its `default`."""
+
+    def put(job: Translation, value: str, written: str) -> None:
+        if typed(value) is default:
+            job.left.append((written, "it is vLLM's default"))
+        else:
+            name = written.partition("=")[0].rpartition(".")[2]
+            job.put(f"vllm_engine_kwargs.{name}", typed(value), written)
+
+    return put
+
+
 def _aggregation(job: Translation, value: str, written: str) -> None:
     kinds = {"token-mean": "bnpo", "seq-mean-token-mean": "grpo", "seq-mean-token-sum": "dr_grpo"}
     job.put("loss_type", kinds.get(value, value), written)
@@ -257,6 +275,8 @@ _SPECIAL: dict[str, Callable[[Translation, str, str], None]] = {
     f"{_ACTOR}.policy_loss.loss_mode": _loss,
     f"{_ROLLOUT}.name": _engine,
     f"{_ROLLOUT}.top_k": lambda job, value, written: job.put("top_k", 0 if value == "-1" else typed(value), written),
+    f"{_ROLLOUT}.enforce_eager": _engine_option(False),
+    f"{_ROLLOUT}.enable_chunked_prefill": _engine_option(True),
 }
 _READ_TOGETHER = {
     "algorithm.use_kl_in_reward", "algorithm.kl_ctrl.kl_coef", f"{_ACTOR}.use_kl_loss",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,19 @@ def test_no_flag_is_cut_in_a_help(
         command = command.commands[word]  # type: ignore[attr-defined]
     names = [name for one in command.params for name in one.opts if not one.hidden and name[:2] == "--"]
     assert [name for name in names if name not in shown] == []
+
+
+def begun_too_early(text: str, width: int) -> list[str]:
+    """Lines of the sentences above the first panel whose first word had room on the line before."""
+    lines = [line.strip() for line in text.split("╭")[0].split("Arguments and options")[0].splitlines()]
+    said = [(one, other) for one, other in pairwise(lines) if one and other and not other.startswith("gigpo ")]
+    return [other for one, other in said if len(one) + len(other.split()[0]) + 5 <= width]
+
+
+@pytest.mark.parametrize("path", ["up", "doctor", "env new", "jobs delete", "changed", "train"])
+def test_the_sentences_of_a_help_fill_their_lines(gigpo: Gigpo, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert begun_too_early(gigpo(*path.split(), "--help").out, 100) == []
 
 
 @pytest.mark.parametrize("width", [80, 100])

@@ -12,7 +12,7 @@ from gigpo.client.migration import job_file_from
 from tests.unit.client.fake_api import Gigpo
 from tests.unit.client.test_client_migration import translated
 
-ACTOR = "actor_rollout_ref.actor"
+ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 
 
 def of_verl(tmp_path: Path, *settings: str) -> tuple[str, dict[str, Any]]:
@@ -54,6 +54,24 @@ def of_verl(tmp_path: Path, *settings: str) -> tuple[str, dict[str, Any]]:
             {"environment": "search_qa", "environment_kwargs": {"top_k": 3}},
         ),
         ("env.alfworld.eval_dataset=eval_out_of_distribution", "environment", {"eval_split": "valid_unseen"}),
+        (
+            f"{ROLLOUT}.tensor_model_parallel_size=2 {ROLLOUT}.gpu_memory_utilization=0.6 {ROLLOUT}.max_num_seqs=64",
+            "inference",
+            {"vllm_tensor_parallel_size": 2, "vllm_gpu_memory_utilization": 0.6, "vllm_max_num_seqs": 64},
+        ),
+        (
+            f"{ROLLOUT}.enforce_eager=True {ROLLOUT}.enable_chunked_prefill=False "
+            f"{ROLLOUT}.max_num_batched_tokens=8192 {ROLLOUT}.max_model_len=8192",
+            "inference",
+            {
+                "vllm_max_model_len": 8192,
+                "vllm_engine_kwargs": {
+                    "enforce_eager": True,
+                    "enable_chunked_prefill": False,
+                    "max_num_batched_tokens": 8192,
+                },
+            },
+        ),
     ],
 )
 def test_a_setting_of_verl_agent_has_its_effect(
@@ -70,10 +88,28 @@ def test_a_setting_of_verl_agent_has_its_effect(
         ("actor_rollout_ref.rollout.name=sglang", "want vllm or transformers as the engine"),
         ("trainer.test_freq=-1", "evaluations run before and after training"),
         ("stray", "want KEY=VALUE"),
+        (f"{ROLLOUT}.enforce_eager=False", "it is vLLM's default"),
+        (f"{ROLLOUT}.enable_chunked_prefill=True", "it is vLLM's default"),
     ],
 )
 def test_a_setting_without_a_counterpart_is_told(tmp_path: Path, setting: str, why: str) -> None:
     assert f"#   {setting}: {why}\n" in of_verl(tmp_path, setting)[0]
+
+
+@pytest.mark.parametrize(
+    ("longest", "kept", "why"),
+    [
+        (4096, 4096, ""),
+        (2048, None, "--vllm_max_model_len 2048: a prompt and its completion take up to 4,096 tokens here"),
+    ],
+)
+def test_the_longest_sequence_of_ms_swift_is_kept_where_it_fits(
+    tmp_path: Path, longest: int, kept: int | None, why: str
+) -> None:
+    script = f"{SWIFT}--max_length 2048 --max_completion_length 2048 --vllm_max_model_len {longest}"
+    text, job = translated(tmp_path, "ms-swift", script)
+    assert job.get("inference", {}).get("vllm_max_model_len") == kept
+    assert why in text and "unknown here" not in text
 
 
 def test_a_world_that_is_not_here_is_to_settle(tmp_path: Path) -> None:

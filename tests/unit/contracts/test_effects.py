@@ -144,6 +144,13 @@ def test_a_judge_needs_an_address_and_a_model(missing: str) -> None:
     assert sentence == f"{missing}: judge needs it, got none"
 
 
+def test_options_without_effect_for_one_reason_are_told_together() -> None:
+    kept = {"engine": "transformers", "vllm_tensor_parallel_size": 2, "vllm_gpu_memory_utilization": 0.5}
+    assert refusal(inference=kept) == (
+        "vllm_tensor_parallel_size, vllm_gpu_memory_utilization: want engine: vllm with them, got engine: transformers"
+    )
+
+
 def test_a_learning_rate_that_stays_has_no_end() -> None:
     sentence = refusal(training={"lr_scheduler_type": "constant", "lr_end_ratio": 0.1})
     assert sentence == "lr_end_ratio: want lr_scheduler_type: cosine or linear with it, got lr_scheduler_type: constant"
