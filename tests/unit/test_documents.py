@@ -195,6 +195,15 @@ def test_every_file_that_the_page_of_a_service_names_is_there(page: str) -> None
         assert (ROOT / name).is_file() or list(home.rglob(name)), f"{page}: {name}"
 
 
+def test_every_test_that_the_page_of_models_names_is_there() -> None:
+    named = re.findall(r"`((?:unit|integration|e2e)/[\w/]+\.py)`: ((?:`test_\w+`(?:, )?)+)", PAGES["docs/models.md"])
+    assert len(named) > 20
+    for file, tests in named:
+        text = (ROOT / "tests" / file).read_text("utf-8")
+        for name in re.findall(r"`(test_\w+)`", tests):
+            assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), f"{file}: {name}"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_key_of_a_job_that_a_page_shows_as_a_flag_is_one(page: str) -> None:
     shown = {flag for flag in re.findall(r"`--([a-z]+_[a-z_]+)", PAGES[page])}

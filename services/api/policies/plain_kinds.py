@@ -19,17 +19,22 @@ class _Kind:
     biases: bool = False
     norms_of_heads: bool = False
     tied: bool = False
+    switches: tuple[str, ...] = ()
+    """Keys of a config that add biases."""
     head_dim: int | None = None
     """None: hidden_size / num_attention_heads."""
 
 
+_QUERIES = ("self_attn.q", "self_attn.k", "self_attn.v")
+_SWITCHED = {"attention_bias": (*_QUERIES, "self_attn.o"), "mlp_bias": ("mlp.gate", "mlp.up", "mlp.down")}
+_BOTH = ("attention_bias", "mlp_bias")
 _KINDS: Mapping[str, _Kind] = {
-    "llama": _Kind(),
+    "llama": _Kind(switches=_BOTH),
     "mistral": _Kind(),
-    "granite": _Kind(),
-    "gemma": _Kind(tied=True, head_dim=256),
+    "granite": _Kind(switches=_BOTH),
+    "gemma": _Kind(tied=True, head_dim=256, switches=_BOTH[:1]),
     "qwen2": _Kind(biases=True),
-    "qwen3": _Kind(norms_of_heads=True, head_dim=128),
+    "qwen3": _Kind(norms_of_heads=True, head_dim=128, switches=_BOTH[:1]),
 }
 _SIZES = (
     "vocab_size",
@@ -67,8 +72,8 @@ def _wanted(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
     said = config.get("head_dim")
     head = said if isinstance(said, int) else kind.head_dim or hidden // heads
     layer = _layer(hidden, inner, (heads * head, groups * head))
-    if kind.biases:
-        layer |= {f"self_attn.{one}_proj.bias": layer[f"self_attn.{one}_proj.weight"][:1] for one in "qkv"}
+    biased = [*(_QUERIES if kind.biases else ()), *_biased(config, kind)]
+    layer |= {f"{one}_proj.bias": layer[f"{one}_proj.weight"][:1] for one in biased}
     if kind.norms_of_heads:
         layer |= {f"self_attn.{one}_norm.weight": (head,) for one in "qk"}
     wanted: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (vocabulary, hidden), "norm.weight": (hidden,)}
@@ -76,6 +81,12 @@ def _wanted(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
     if not config.get("tie_word_embeddings", kind.tied):
         wanted[_HEAD] = (vocabulary, hidden)
     return wanted
+
+
+def _biased(config: Mapping[str, object], kind: _Kind) -> list[str]:
+    """Projections that have a bias because the config switches it on."""
+    switched = [key for key in kind.switches if config.get(key) is True]
+    return [one for key in switched for one in _SWITCHED[key]]
 
 
 def _layer(hidden: int, inner: int, projected: tuple[int, int]) -> dict[str, tuple[int, ...]]:
