@@ -19,7 +19,7 @@ _TOKENS = ("pad_token_id", "bos_token_id")
 _NUMBERS = ("_eps", "_epsilon", "_dropout", "_pdrop", "_multiplier", "_softcapping")
 """Endings of keys whose values are numbers."""
 _ABOVE_0 = frozenset({"attn_logit_softcapping", "final_logit_softcapping", "logits_scaling", "rope_theta"})
-_FURTHER_NUMBERS = frozenset({"dropout", "logit_scale", "partial_rotary_factor"}) | _ABOVE_0
+_FURTHER_NUMBERS = frozenset({"dropout", "partial_rotary_factor"}) | _ABOVE_0
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _CHOSEN = ("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts")
 _ROTATIONS: Mapping[str, tuple[str, ...]] = {
