@@ -159,7 +159,7 @@ def _family(service: psutil.Process) -> list[psutil.Process]:
 
 
 def _service_of(process: psutil.Process, service: psutil.Process) -> str | None:
-    """What `faults.SERVICES` calls a process in the family of a service; None: it has no name there."""
+    """The process's name in `faults.SERVICES`; None: it has no name there."""
     words = _words(process)
     if process.pid != service.pid:
         parent = _words(service)

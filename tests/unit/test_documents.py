@@ -1,4 +1,4 @@
-"""What the pages show can be done: each block is parsed by what will read it, and each link leads somewhere."""
+"""The pages show what can be done: each block is parsed by what will read it, and each link leads somewhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def blocks(*languages: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `gigpo env new` writes."""
+    """The package that `gigpo env new` writes."""
     folder = tmp_path_factory.mktemp("new")
     make_package("lift", folder)
     return folder / "lift"

@@ -140,7 +140,7 @@ async def test_patience_for_refusals_begins_with_the_first_one(redis, replicas):
 
 
 async def test_a_request_that_was_lost_is_sent_again(redis, replicas):
-    """As by a Redis that was restarted from an older copy."""
+    """Lose the request as a Redis does that was restarted from an older copy."""
     replica = await replicas(silent=True)
     async with connected_inference(redis, "w", LIMITS) as inference:
         waiting = asyncio.create_task(inference.generate(ask()))

@@ -100,7 +100,7 @@ WAYS = {
     "rwkv": "a cache of its own kind",
     "openai-gpt": "no cache",
 }
-"""What each keeps of the tokens it has seen."""
+"""Caches by architecture: the memory that each keeps of the tokens it has seen."""
 
 
 @pytest.mark.parametrize("kind", WAYS)
