@@ -54,7 +54,7 @@ class Shape:
     groups: int
     """Groups of a batch."""
     episodes: int
-    """Of a group."""
+    """Episodes of a group."""
 
 
 @dataclass(frozen=True)

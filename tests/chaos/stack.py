@@ -107,7 +107,7 @@ class Stack:
 
     @property
     def redis_url(self) -> str:
-        """Of the embedded server, password included; another one after each start."""
+        """URL of the embedded server, password included; another one after each start."""
         lines = (self.data / "valkey/valkey.conf").read_text().splitlines()
         settings = dict(line.split(" ", 1) for line in lines)
         return f"redis://:{settings['requirepass']}@127.0.0.1:{settings['port']}/0"

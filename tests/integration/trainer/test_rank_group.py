@@ -159,7 +159,7 @@ def test_after_a_kill_another_group_trains_the_same_batches_to_the_same_bits(bas
 
 
 def is_free(port: int) -> bool:
-    """Of the ports that the system gives to nobody who does not name one."""
+    """Whether the port is free, among those that the system gives to nobody who does not name one."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:
