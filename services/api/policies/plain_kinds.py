@@ -1,6 +1,6 @@
 """The tensors of the kinds of models that most people bring, by name and shape: all follow from config.json.
 
-Of other kinds the trainer alone knows which tensors they have.
+The trainer alone knows the tensors of other kinds.
 """
 
 from __future__ import annotations
