@@ -5,6 +5,7 @@ The trainer alone knows the tensors of other kinds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -44,11 +45,12 @@ _SIZES = (
     "num_attention_heads",
     "num_key_value_heads",
 )
+_TRAINED = re.compile(r"layers\.(\d+)\.(?!.*rotary_emb).*\.(weight|bias)")
 _PREFIX, _HEAD = "model.", "lm_head.weight"
 
 
 def plain_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]) -> Iterator[str]:
-    """The first tensor that a model of a plain kind lacks, or has in another shape; nothing for other kinds."""
+    """The first tensor of a plain kind that is missing, of another shape, or too many; nothing for other kinds."""
     wanted = _wanted(config)
     there = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
     absent = [name for name in wanted if name not in there]
@@ -60,6 +62,15 @@ def plain_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]) 
         if (got := there[name].shape) != shape:
             yield f"{_full(name)}: want shape {list(shape)}, as {CONFIG} has it, got {list(got)}"
             return
+    if surplus := [name for name in there if _is_surplus(name, wanted, config)]:
+        more = f", and {len(surplus) - 1} more" if len(surplus) > 1 else ""
+        yield f"{_full(surplus[0])}: want no such tensor ({CONFIG}: model_type {config['model_type']}), got it{more}"
+
+
+def _is_surplus(name: str, wanted: Mapping[str, object], config: Mapping[str, object]) -> bool:
+    """Whether a layer would be computed without this tensor; layers beyond those of the config are not loaded."""
+    layer, layers = _TRAINED.fullmatch(name), size(config, "num_hidden_layers")
+    return bool(wanted and layer and layers and name not in wanted and int(layer[1]) < layers[1])
 
 
 def _wanted(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:

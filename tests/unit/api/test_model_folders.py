@@ -454,6 +454,18 @@ BROKEN: dict[str, tuple[Break, str]] = {
         config(attention_bias=True),
         "^model.layers.0.self_attn.q_proj.bias: want this tensor .*, there is none, and 7 more are missing$",
     ),
+    "biases that the config leaves out": (
+        weights(lambda held: held.update({f"model.layers.{i}.self_attn.q_proj.bias": np.ones(32) for i in range(2)})),
+        r"^model.layers.0.self_attn.q_proj.bias: want no such tensor .*model_type llama\), got it, and 1 more$",
+    ),
+    "norms of heads that the kind has not": (
+        weights(lambda held: held.update({"model.layers.1.self_attn.q_norm.weight": np.ones(8)})),
+        r"^model.layers.1.self_attn.q_norm.weight: want no such tensor \(config.json: model_type llama\), got it$",
+    ),
+    "an adapter inside the weights": (
+        weights(lambda held: held.update({"model.layers.0.mlp.up_proj.lora_A.weight": np.ones((4, 32))})),
+        "^model.layers.0.mlp.up_proj.lora_A.weight: want no such tensor",
+    ),
     "biases inside": (
         config(mlp_bias=True),
         "^model.layers.0.mlp.gate_proj.bias: want this tensor .*, there is none, and 5 more are missing$",
@@ -544,6 +556,9 @@ SOUND: dict[str, Break] = {
     "no positions named": config(max_position_embeddings=None),
     "a buffer of whole numbers": weights(lambda held: held.update({"model.positions": np.arange(9)})),
     "layers that are not loaded": config(num_hidden_layers=1),
+    "tables of older versions": weights(
+        lambda held: held.update({"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4, np.float32)})
+    ),
     "other weights beside": written("consolidated.safetensors", b"of another format"),
     "a template beside": both(
         tokenizer_config(chat_template=None), written("chat_template.jinja", str(TOKENIZER_CONFIG["chat_template"]))
