@@ -14,12 +14,12 @@ _KNOWN = """
 ACTIVATIONS = frozenset(_KNOWN.split())
 """Activations by the names that transformers has for them; a test compares them with the installed version."""
 _ACTIVATION_KEYS = ("hidden_act", "hidden_activation", "activation_function")
-_FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")
+_FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias", "use_cache")
 _TOKENS = ("pad_token_id", "bos_token_id")
 _NUMBERS = ("_eps", "_epsilon", "_dropout", "_pdrop", "_multiplier", "_softcapping")
 """Endings of keys whose values are numbers."""
 _ABOVE_0 = frozenset({"attn_logit_softcapping", "final_logit_softcapping", "logits_scaling", "rope_theta"})
-_FURTHER_NUMBERS = frozenset({"dropout", "partial_rotary_factor"}) | _ABOVE_0
+_FURTHER_NUMBERS = frozenset({"dropout", "initializer_range", "partial_rotary_factor"}) | _ABOVE_0
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _CHOSEN = ("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts")
 _ROTATIONS: Mapping[str, tuple[str, ...]] = {

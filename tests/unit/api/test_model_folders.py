@@ -93,7 +93,9 @@ def sharded(*left_out: str, index: Mapping[str, object] | None = None) -> Break:
         for file, held in halves.items():
             (folder / file).write_bytes(save({name: tensors()[name] for name in held}))
         placed: Mapping[str, object] = {name: file for file, held in halves.items() for name in held}
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {**placed, **(index or {})}}))
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"metadata": {}, "weight_map": {**placed, **(index or {})}})
+        )
         for file in left_out:
             (folder / file).unlink()
 
@@ -246,6 +248,14 @@ BROKEN: dict[str, tuple[Break, str]] = {
         both(sharded(), written("model.safetensors.index.json", "{}")),
         "^model.safetensors.index.json: weight_map: want the file of every tensor, got null$",
     ),
+    "index without metadata": (
+        both(sharded(), document("model.safetensors.index.json", {"metadata": None})),
+        "^model.safetensors.index.json: metadata: want an object such as {}, without which it does not load, got none$",
+    ),
+    "one tensor in two files": (
+        both(sharded(), written("model-1.safetensors", save(dict(tensors())))),
+        "want this tensor in one file, got it in model-1.safetensors and model-2.safetensors$",
+    ),
     "index beside whole weights": (
         both(sharded(), weights(lambda one: one)),
         "^model.safetensors.index.json: want it without model.safetensors beside it, got both",
@@ -390,6 +400,8 @@ BROKEN: dict[str, tuple[Break, str]] = {
             ("hidden_act", 3, "an activation that transformers knows"),
             ("tie_word_embeddings", "false", "true or false"),
             ("attention_bias", 1, "true or false"),
+            ("use_cache", "no", "true or false"),
+            ("initializer_range", "x", "a number"),
             ("pad_token_id", "0", "a token id or null"),
             ("pad_token_id", [0], "a token id or null"),
             ("bos_token_id", "x", "a token id or null"),
