@@ -121,7 +121,7 @@ def reaches(a: str, b: str, need: int) -> bool:
 def longest_match(a: str, b: str, low_a: int, high_a: int, low_b: int, high_b: int) -> tuple[int, int, int]:
     """Return (start in a, start in b, length) of the longest common substring of two slices.
 
-    Of several the one that starts first in a, then first in b; (low_a, low_b, 0) if there is none.
+    The one that starts first in a, then first in b, counts among equals; (low_a, low_b, 0) if there is none.
 
     Args:
         a, b: the texts.

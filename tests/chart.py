@@ -35,7 +35,7 @@ OWN: dict[str, Any] = {
     "database": {"secretName": ""},
     "apiKeySecret": "",
 }
-"""Over ENOUGH: the chart brings everything but the claim."""
+"""Values on top of ENOUGH, with which the chart brings everything but the claim."""
 HELM = os.environ.get("HELM") or shutil.which("helm")
 needs_helm = pytest.mark.skipif(HELM is None, reason="helm is not installed; put it on PATH or set HELM")
 
@@ -57,7 +57,7 @@ def overlaid(values: Values, over: Values) -> dict[str, Any]:
 
 
 def refusals(over: Values) -> list[str]:
-    """What the schema says against the default values with ENOUGH and `over`: `place: sentence`."""
+    """List the schema's complaints about the default values with ENOUGH and `over`: `place: sentence`."""
     defaults, schema = _read()
     found = schema.iter_errors(overlaid(overlaid(defaults, ENOUGH), over))
     return [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in found]

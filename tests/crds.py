@@ -28,7 +28,7 @@ def custom(group: str, version: str, kind: str) -> Draft7Validator | None:
 
 
 def refusals(one: dict[str, Any]) -> list[str]:
-    """What the schema of a custom resource says against an object, unknown fields included."""
+    """List the schema's complaints about an object, unknown fields included."""
     group, _, version = one["apiVersion"].rpartition("/")
     found = custom(group, version, one["kind"])
     assert found is not None, f"no schema of {one['apiVersion']} {one['kind']}"

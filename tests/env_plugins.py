@@ -194,7 +194,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "splits: want an attribute of the class, but it raised KeyboardInterrupt: do not look",
     ),
 }
-"""By id: the module, and a part of the reason that the listing gives."""
+"""Mistakes by id: the module, and a part of the reason that the listing gives."""
 FATAL: dict[str, tuple[str, str]] = {
     "leaves": (
         "import os\nos._exit(3)\n",
@@ -206,12 +206,12 @@ FATAL: dict[str, tuple[str, str]] = {
     ),
     "closes": ("import os\nos.closerange(3, 256)\n", "its import or description ended the process: "),
 }
-"""As MISTAKES, and each would end the process that imports it."""
+"""Mistakes each of which would end the process that imports it."""
 HANGING: dict[str, str] = {
     "hangs": "import time\ntime.sleep(600)\n",
     "says_for_ever": plugin(classmethods("unavailable_reason", "\n        while True: pass")),
 }
-"""What never gets to the end of its import or of what it says of itself."""
+"""Modules that never get to the end of their import or of what they say of themselves."""
 HELD: dict[str, str] = {
     "plain": SOUND,
     "mute": SOUND.replace('"""Somebody\'s environment."""', "pass"),
@@ -221,4 +221,4 @@ HELD: dict[str, str] = {
     "lists": plugin("splits = ['train']\nexamples = [{}]\nrequires = ['json.decoder']\nexample_actions = ['go']"),
     "numbers": plugin("capabilities = Capabilities(deterministic=1, cost_class=1)"),
 }
-"""What is unusual and no mistake."""
+"""Modules that are unusual and no mistake."""

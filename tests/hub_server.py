@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """What it serves, and what it was asked."""
+    """Files that it serves, and the requests that it got."""
 
     name: str
     files: Mapping[str, bytes]

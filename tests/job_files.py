@@ -1,4 +1,4 @@
-"""What a trainer leaves in a job's folder, small."""
+"""Files that a trainer leaves in a job's folder, small."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ def write_model(folder: Path) -> Path:
 
 
 def tokenizer() -> Tokenizer:
-    """Of bytes and the words of the platform's own prompts, with the tokens of the chat template behind them."""
+    """Make a tokenizer of bytes and the words of the platform's own prompts, with the tokens of the chat template
+    behind them."""
     return Tokenizer.from_str(_tokenizer())
 
 

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 @dataclass
 class Collector:
-    """What has arrived."""
+    """Spans that have arrived."""
 
     url: str
     spans: list[tuple[str, Span]] = field(default_factory=list)

@@ -13,7 +13,7 @@ import pytest
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """While the block runs, whatever is opened below the folder for writing meets EROFS; what is open stays so.
+    """Let whatever is opened below the folder for writing meet EROFS while the block runs; what is open stays so.
 
     Skips the test where nothing may be mounted, and fails it in CI.
     """

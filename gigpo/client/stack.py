@@ -50,7 +50,8 @@ def data_dir(runs: Path) -> Path:
 def found_runs(runs: Path, start: Path | None = None) -> Path:
     """The results' folder of this name whose stack is up: in `start` (default: here) or the nearest folder above.
 
-    As git finds its repository; only folders of this user count. Where no stack is up, `runs` as it was given.
+    The search goes up as git's for its repository does; only folders of this user count. Where no stack is up,
+    `runs` as it was given.
     """
     start = Path.cwd() if start is None else start
     for place in (start, *start.parents):

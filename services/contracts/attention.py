@@ -16,3 +16,13 @@ def attention_for(config: Any) -> Literal["eager"] | None:
     """
     capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
     return "eager" if capped else None
+
+
+def without_choice(config: Any) -> Any:
+    """The config without an implementation of attention that its file names, such as one whose package is missing.
+
+    Args:
+        config: a `PreTrainedConfig`; it is changed.
+    """
+    config._attn_implementation = None
+    return config

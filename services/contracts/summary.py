@@ -34,8 +34,8 @@ class PanelResult(Section):
     """Digest of the tasks: environment, split, horizon, kwargs, seeds and first observations. Equal ids are equal
     tasks; one that could not be played makes another id. None: an older release measured."""
     outcomes: str = ""
-    """A letter a task, in ascending order of their seeds: 1 won, 0 not won, x crashed its environment, - not played. Of
-    a mixture, those of its members one after the other."""
+    """A letter a task, in ascending order of their seeds: 1 won, 0 not won, x crashed its environment, - not played. A
+    mixture has those of its members one after the other."""
 
 
 class EvaluationResult(PanelResult):

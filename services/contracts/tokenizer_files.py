@@ -72,7 +72,7 @@ class TokenizerFiles:
         return list(dict.fromkeys([*self.special().values(), *extra]))
 
     def chat_template(self) -> str | None:
-        """Jinja source; None: there is none. Of several the one named default; without it one that refuses to render.
+        """Jinja source; None: there is none. Among several it is the default, otherwise one that refuses to render.
 
         Raises:
             TokenizerError: tokenizer_config.json has something else in its place.

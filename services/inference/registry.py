@@ -69,7 +69,7 @@ class Registry:
     async def is_spare(self, job_id: str) -> bool:
         """Whether this replica should leave the job: others serve it too, and an active job has no replica at all.
 
-        Of those that serve a job only one, the last by name, goes at a time.
+        Only one of those that serve a job, the last by name, goes at a time.
         """
         serving: dict[str | None, list[str]] = {}
         for name, status in (await self.live_replicas()).items():

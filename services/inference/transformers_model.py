@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from services.contracts.arrays import pack_float32, pack_int32, unpack_int32
-from services.contracts.attention import attention_for
+from services.contracts.attention import attention_for, without_choice
 from services.contracts.guidance import Guide, pack_allowed
 from services.contracts.policy import PolicyManifest
 from services.contracts.sampling import Prompt, SampledTokens, Sampling
@@ -200,8 +200,10 @@ def _read(manifest: PolicyManifest) -> PreTrainedModel:
     auto: Any = AutoModelForCausalLM  # untyped upstream
     with TemporaryDirectory() as folder:
         try:
+            whole = whole_model(manifest, Path(folder) / "model")
             model, report = auto.from_pretrained(
-                whole_model(manifest, Path(folder) / "model"),
+                whole,
+                config=without_choice(AutoConfig.from_pretrained(whole, local_files_only=True)),
                 dtype=getattr(torch, manifest.torch_dtype),
                 use_safetensors=True,
                 local_files_only=True,

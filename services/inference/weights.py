@@ -59,7 +59,7 @@ def verify(manifest: PolicyManifest, data_dir: Path, served: Shapes | None = Non
 def whole_model(manifest: PolicyManifest, folder: Path) -> Path:
     """Make `folder`: links to what the base holds beside weights, and to the version's weights. For an engine's start.
 
-    Of a version that is an adapter the weights are the base's.
+    The weights of a version that is an adapter are the base's.
 
     Raises:
         UpdateRejected: the base or the version is gone.

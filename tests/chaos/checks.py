@@ -1,5 +1,5 @@
-"""What must hold after the faults. Every check is a function of what a job left behind, so that it can be shown to
-fail on a ledger or weights that somebody spoiled."""
+"""Checks of what must hold after the faults. Every check is a function of what a job left behind, so that it can be
+shown to fail on a ledger or weights that somebody spoiled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrainedGroup:
 
 @dataclass(frozen=True)
 class Remains:
-    """What a job left behind."""
+    """The state that a job left behind."""
 
     state: str
     balance: Balance
@@ -48,13 +48,13 @@ class Remains:
 
 @dataclass(frozen=True)
 class Shape:
-    """What the job was to train."""
+    """The job's training as its spec wants it."""
 
     batches: int
     groups: int
-    """Of a batch."""
+    """Groups of a batch."""
     episodes: int
-    """Of a group."""
+    """Episodes of a group."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def all_checks(struck: Remains, quiet: Remains, shape: Shape) -> list[Check]:
 
 
 def unbalanced(job: Remains) -> list[str]:
-    """What of the ledger's invariant does not hold."""
+    """List the parts of the ledger's invariant that do not hold."""
     balance = job.balance
     found = [] if job.always_balanced else ["a look while the job ran found it unbalanced"]
     if not balance.holds:

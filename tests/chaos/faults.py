@@ -33,7 +33,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Bar:
-    """What the design promises of one fault."""
+    """The design's promise for one fault."""
 
     seconds: float
     wording: str
@@ -129,7 +129,7 @@ class Fault:
 
     @property
     def bar(self) -> Bar | None:
-        """What the design promises of it."""
+        """The design's promise for it."""
         return ROWS.get((self.kind, self.service))
 
 
@@ -139,7 +139,7 @@ def batches_for(kills: int) -> int:
 
 
 def schedule(seed: int, kills: int, only: Sequence[str] = (), kinds: Sequence[str] = ()) -> list[Fault]:
-    """So many faults in order. Where they are enough, every row of the design's table is among them.
+    """Draw so many faults in order. Where they are enough, every row of the design's table is among them.
 
     Args:
         only: services; a stream counts to its reader, `env-worker` to `env`, `trainer-child` to `trainer`. Empty: all.

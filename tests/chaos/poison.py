@@ -58,7 +58,7 @@ class Poison:
     """(stream, id) of those that a reader must take away while the job runs. Events stay in their stream for ever, and
     the queue is read when its trainer is free."""
     payloads: set[bytes] = field(default_factory=set)
-    """By these a dead letter is recognised as ours, wherever it was moved to."""
+    """Contents by which a dead letter is recognised as ours, wherever it was moved to."""
 
     def add(self, redis: Redis, stream: str, job: str, noise: int) -> int:
         """Poison one of `faults.STREAMS`; returns how many entries."""

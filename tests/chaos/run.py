@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run."""
+    """Arguments of a run."""
 
     seed: int
     faults: Sequence[Fault]
@@ -42,7 +42,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """Result of a run."""
 
     struck: list[Struck] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
@@ -175,7 +175,7 @@ def _wait_for_leases(struck: Sequence[Struck]) -> None:
 
 
 def _leases_left(stack: Stack) -> list[str]:
-    """What the environment services said of live sessions as they ended."""
+    """Live sessions that the environment services reported as they ended."""
     logs = [stack.data / name / "env.log" for name in ("logs", "logs-2")]
     last = [log.read_text(errors="replace").splitlines()[-20:] for log in logs if log.exists()]
     return [line[:200] for lines in last for line in lines if "leases alive" in line]

@@ -119,7 +119,7 @@ class Stack:
 
     @property
     def redis_url(self) -> str:
-        """Of the embedded server, password included; another one after each start."""
+        """URL of the embedded server, password included; another one after each start."""
         lines = (self.data / "valkey/valkey.conf").read_text().splitlines()
         settings = dict(line.split(" ", 1) for line in lines)
         return f"redis://:{settings['requirepass']}@127.0.0.1:{settings['port']}/0"
@@ -181,7 +181,7 @@ def _family(service: psutil.Process) -> list[psutil.Process]:
 
 
 def _service_of(process: psutil.Process, service: psutil.Process) -> str | None:
-    """What `faults.SERVICES` calls a process in the family of a service; None: it has no name there."""
+    """The process's name in `faults.SERVICES`; None: it has no name there."""
     words = _words(process)
     if process.pid != service.pid:
         parent = _words(service)

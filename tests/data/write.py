@@ -45,7 +45,7 @@ from services.trainer.storage.progress import Progress, Totals, encode_progress
 SMALLER_THAN_A_JOB_MAY = ScratchModel.model_construct(
     hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, max_position_embeddings=32
 )
-"""For files of a few kB."""
+"""Write files of a few kB."""
 SPEC = JobSpec.model_validate(
     {
         "model": {"scratch": {"max_position_embeddings": 32}},
@@ -79,7 +79,7 @@ EPISODES = [
 
 
 def scored(episodes: list[bytes]) -> ScoredGroup:
-    """Of four steps."""
+    """Score a group of four steps."""
     columns = {
         name: array("d", [start + row for row in range(4)]).tobytes()
         for start, name in enumerate(("advantage", "episode_advantage", "step_advantage", "step_return"))

@@ -75,7 +75,7 @@ class Session:
                 value.close()
 
     def run(self, block: Block) -> str:
-        """What the block printed. Raises AssertionError when a command of a shell block fails."""
+        """The text that the block printed. Raises AssertionError when a command of a shell block fails."""
         code = block.code.replace(WRITTEN_URL, self._url)
         printed = self._python(code) if block.language == "python" else self._sh(code)
         return printed.replace(self._url, WRITTEN_URL)

@@ -1,4 +1,4 @@
-"""What docs/api.md shows is run, on a platform of its own, and prints what they say."""
+"""Run the sessions that docs/api.md shows, on a platform of their own; they print what the page says."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Odd(Exception):
 
 @dataclass
 class Course:
-    """What a training run left: entry v belongs to version v."""
+    """The results of a training run: entry v belongs to version v."""
 
     rows: list[list[Row]] = field(default_factory=list)
     manifests: list[PolicyManifest] = field(default_factory=list)

@@ -14,7 +14,7 @@ HEADER = "| `model_type` | class | transformers | vLLM | notes |\n|---|---|---|-
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one architecture."""
+    """The result for one architecture."""
 
     kind: str
     model: str = ""
@@ -23,7 +23,7 @@ class Result:
     vllm: str = ""
     """Largest with vLLM, or why it can't serve the model; empty: not tried."""
     notes: tuple[str, ...] = ()
-    """What works otherwise than usual."""
+    """Notes on what works otherwise than usual."""
     refused: str = ""
     """Why the model is; empty: it works."""
 

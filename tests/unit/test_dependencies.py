@@ -1,4 +1,4 @@
-"""What every installation brings is used by it."""
+"""Every installation uses what it brings."""
 
 from __future__ import annotations
 

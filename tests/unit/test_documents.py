@@ -1,4 +1,4 @@
-"""What the pages show can be done: each block is parsed by what will read it, and each link leads somewhere."""
+"""The pages show what can be done: each block is parsed by what will read it, and each link leads somewhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def blocks(*languages: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `gigpo env new` writes."""
+    """The package that `gigpo env new` writes."""
     folder = tmp_path_factory.mktemp("new")
     make_package("lift", folder)
     return folder / "lift"
@@ -193,6 +193,15 @@ def test_every_file_that_the_page_of_a_service_names_is_there(page: str) -> None
     home = (ROOT / page).parent
     for name in re.findall(r"`([\w/]+\.py)`", PAGES[page]):
         assert (ROOT / name).is_file() or list(home.rglob(name)), f"{page}: {name}"
+
+
+def test_every_test_that_the_page_of_models_names_is_there() -> None:
+    named = re.findall(r"`((?:unit|integration|e2e)/[\w/]+\.py)`: ((?:`test_\w+`(?:, )?)+)", PAGES["docs/models.md"])
+    assert len(named) > 20
+    for file, tests in named:
+        text = (ROOT / "tests" / file).read_text("utf-8")
+        for name in re.findall(r"`(test_\w+)`", tests):
+            assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), f"{file}: {name}"
 
 
 @pytest.mark.parametrize("page", PAGES)

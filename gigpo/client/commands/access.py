@@ -20,9 +20,11 @@ projects = typer.Typer(no_args_is_help=True, help="Projects: what one makes, the
 
 KeyName = Annotated[str, typer.Argument(metavar="NAME", help="The purpose of the key.")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="A key's id, as `gigpo keys list` shows it.")]
-Scopes = Annotated[str, typer.Option("--scopes", help="Of read (look), submit (change jobs), admin (everything).")]
-InProject = Annotated[str | None, typer.Option("--project", help="Where its jobs belong; default: default.")]
-Expires = Annotated[str | None, typer.Option("--expires-in", help="E.g. 12h or 30d; default: it does not.")]
+Scopes = Annotated[str, typer.Option("--scopes", help="Any of read (look), submit (change jobs), admin (everything).")]
+InProject = Annotated[str | None, typer.Option("--project", help="Project of its jobs; default: default.")]
+Expires = Annotated[
+    str | None, typer.Option("--expires-in", help="Time until it expires, e.g. 12h or 30d; default: never.")
+]
 ProjectId = Annotated[str, typer.Argument(metavar="PROJECT", help="Small letters, digits and dashes.")]
 MaxJobs = Annotated[str | None, typer.Option("--max-jobs", help="Jobs at a time, or `none`.")]
 MaxSteps = Annotated[str | None, typer.Option("--max-steps", help="Training steps over all its jobs, or `none`.")]

@@ -16,13 +16,13 @@ from gigpo.client.session import DEFAULT_RUNS, ApiUrl, Json, Runs, connected, co
 
 With = Annotated[str | None, typer.Option("--with", metavar="JOB", help="Compare with the newest batches of this job.")]
 Batches = Annotated[
-    tuple[int, int] | None, typer.Option("--batches", metavar="A B", help="From batch A to batch B; default: all.")
+    tuple[int, int] | None, typer.Option("--batches", metavar="A B", help="Batches A to B; default: all.")
 ]
 Width = Annotated[int, typer.Option("--width", min=1, max=100, help="Stored batches on either side.")]
 Newest = Annotated[int, typer.Option("--width", min=1, max=100, help="Stored batches, the newest of those asked for.")]
 MinVisits = Annotated[int, typer.Option("--min-visits", min=1, help="Only states that were visited so often.")]
 Evaluations = Annotated[bool, typer.Option("--evaluations", help="Look at evaluations instead of training batches.")]
-Sort = Annotated[str, typer.Option("--sort", metavar="regret|visits|return", help="What comes first.")]
+Sort = Annotated[str, typer.Option("--sort", metavar="regret|visits|return", help="Order of the states.")]
 Text = Annotated[str | None, typer.Option("--text", help="Only states whose task or anchor holds this.")]
 LONGEST = 110
 """Characters of an anchor in a table."""

@@ -17,7 +17,9 @@ from gigpo.client.times import clock
 
 app = typer.Typer(no_args_is_help=True, help="Policies that a job leaves, in Hugging Face format.")
 
-Checkpoint = Annotated[str, typer.Argument(metavar="NAME", help="As `gigpo checkpoints list` shows it.")]
+Checkpoint = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the checkpoint, as `gigpo checkpoints list` shows it.")
+]
 Folder = Annotated[
     Path | None,
     typer.Option("--output", help="Folder, new, empty, or filled by gigpo before; default: RUNS/<job>/<name>."),

@@ -20,11 +20,11 @@ app = typer.Typer(
     "stream once its cause is mended, `drop` deletes it. docs/reliability.md says where they come from.",
 )
 
-LetterId = Annotated[str, typer.Argument(metavar="ID", help="As `gigpo dlq list` shows it.")]
+LetterId = Annotated[str, typer.Argument(metavar="ID", help="Id of the dead letter, as `gigpo dlq list` shows it.")]
 OfJob = Annotated[
     str | None, typer.Option("--job", help="Only those of this job, by id or name.", autocompletion=complete_job)
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many; default: all.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Most letters that are shown; default: all.")]
 CAUSE_CHARACTERS = 100
 """Characters of a cause in the table; `show` and --json have all of it."""
 QUEUE = "queue"

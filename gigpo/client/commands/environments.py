@@ -21,7 +21,7 @@ from services.contracts.plain_errors import in_words, one_of
 from services.contracts.rest.catalogue import EnvironmentView
 from services.presentation.schema_words import kwargs_in_words
 
-app = typer.Typer(no_args_is_help=True, help="What agents can act in.")
+app = typer.Typer(no_args_is_help=True, help="The environments that agents act in.")
 for point in entry_points(group="gigpo.commands", name="env"):
     app.add_typer(point.load())
 

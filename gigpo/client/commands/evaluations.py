@@ -20,9 +20,11 @@ app = typer.Typer(no_args_is_help=True, help="Measure policies on held-out tasks
 EvaluationId = Annotated[str, typer.Argument(metavar="EVALUATION", help="An evaluation's id or name.")]
 Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="Which policy; default: the newest.")]
 Episodes = Annotated[int | None, typer.Option("--episodes", min=1, help="Default: as the job has it.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of the panel of tasks; equal seeds compare.")]
-Split = Annotated[str | None, typer.Option("--split", help="Of the environment's tasks; default: the held-out one.")]
-Member = Annotated[str | None, typer.Option("--member", help="Of a mixture, the only one; default: each of them.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the panel of tasks; equal seeds compare.")]
+Split = Annotated[
+    str | None, typer.Option("--split", help="Split of the environment's tasks; default: the held-out one.")
+]
+Member = Annotated[str | None, typer.Option("--member", help="The only member of a mixture to measure; default: each.")]
 Baselines = Annotated[
     bool, typer.Option("--baselines", help="Also: the task hidden, another task's sentence, random actions.")
 ]

@@ -24,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at jobs and steer them. JOB i
 State = Annotated[str | None, typer.Option("--state", help="Only jobs in this state, e.g. RUNNING.")]
 OfName = Annotated[str | None, typer.Option("--name", help="Only jobs of this name.")]
 OfEnvironment = Annotated[str | None, typer.Option("--environment", help="Only jobs in this environment.")]
-Estimator = Annotated[str | None, typer.Option("--advantage_estimator", help="Only jobs with this one.")]
+Estimator = Annotated[str | None, typer.Option("--advantage_estimator", help="Only jobs with this estimator.")]
 Kind = Annotated[str | None, typer.Option("--kind", help="training or evaluation.")]
 Parent = Annotated[str | None, typer.Option("--parent", metavar="JOB", help="Its retries, forks and evaluations.")]
 Tag = Annotated[str | None, typer.Option("--tag", help="Only jobs with this tag.")]

@@ -16,7 +16,7 @@ app = typer.Typer()
 
 Tags = Annotated[list[str], typer.Argument(metavar="TAG", help="Small letters, digits and . _ - : / = +")]
 Remove = Annotated[bool, typer.Option("--remove", help="Take these tags away.")]
-Text = Annotated[str, typer.Argument(metavar="TEXT", help="In place of the note before; '' takes it away.")]
+Text = Annotated[str, typer.Argument(metavar="TEXT", help="Text that replaces the note before; '' takes it away.")]
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits and . _ -")]
 ArchivedJob = Annotated[
     str,

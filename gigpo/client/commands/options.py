@@ -13,7 +13,7 @@ JobName = Annotated[
     str,
     typer.Argument(metavar="JOB", help="A job's id, or a name: the newest job of it.", autocompletion=complete_job),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Most entries that are shown.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the new job.")]
 ResultsFolder = Annotated[
     Path | None, typer.Option("--output", help="Folder of the results; default: RUNS/<name or id>.")

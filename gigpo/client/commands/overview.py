@@ -28,7 +28,7 @@ _RECENT = 5
 _FORMAT = ("timestamp", "level", "event")
 """Keys of a log's line that stand in front."""
 
-Lines = Annotated[int, typer.Option("--lines", "-n", min=1, help="Of a service: at most so many, the newest.")]
+Lines = Annotated[int, typer.Option("--lines", "-n", min=1, help="Newest lines that are shown of a service.")]
 
 
 def _complete_service(incomplete: str) -> list[str]:
@@ -39,7 +39,7 @@ Service = Annotated[
     str | None,
     typer.Argument(
         metavar="SERVICE",
-        help="What this service logged of the job, such as trainer, rollout, inference; without it the job's events.",
+        help="Show the service's log of the job, such as trainer, rollout, inference; without it the job's events.",
         autocompletion=_complete_service,
     ),
 ]

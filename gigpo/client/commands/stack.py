@@ -25,7 +25,7 @@ from gigpo.client.stack import (
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when the stack is up, and leave it running.")]
 Port = Annotated[
     int | None,
-    typer.Option("--port", min=0, max=65535, metavar="PORT", help="Of the API; 0: one that the system gives."),
+    typer.Option("--port", min=0, max=65535, metavar="PORT", help="Port of the API; 0: one that the system gives."),
 ]
 
 

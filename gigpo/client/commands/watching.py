@@ -22,7 +22,7 @@ CheckpointOf = Annotated[
     typer.Option("--checkpoint", help="The policy that plays; default: that of a running job, otherwise the newest."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Names the task; default: any.")]
-Member = Annotated[str | None, typer.Option("--member", help="Of a mixture; default: the seed names it.")]
+Member = Annotated[str | None, typer.Option("--member", help="Member of a mixture; default: the seed names it.")]
 Split = Annotated[str | None, typer.Option("--split", help="Default: the one that the job evaluates on.")]
 Prompts = Annotated[bool, typer.Option("--prompts", help="Show each prompt as the policy gets it.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON, as it comes.")]

@@ -57,7 +57,7 @@ def kinds_of(chosen: str) -> list[str]:
 
 
 def log_lines(events: Iterable[Any], chosen: str = "") -> list[Line]:
-    """The lines of events that come newest first. Of a phase's progress only the newest line is there."""
+    """The lines of events that come newest first. A phase's progress has its newest line alone."""
     found: list[Line] = []
     for event in events:
         line = _line(event.kind, event.at_unix_s, event.data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeGuard
 
+from services.api.policies.values import value_problems
 from services.contracts.job import JobSpec
 from services.contracts.model_kinds import NO_POLICIES, TRAINABLE
 from services.contracts.plain_errors import meant, shown
@@ -21,10 +22,19 @@ _COUNTS = {
     "head_dim": ("head_dim",),
 }
 """A size -> the names that configs have for it."""
-_ROTATIONS = frozenset({"default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional", "su", "mrope"})
-"""Kinds of rotary positions that transformers knows."""
 _STRETCHED = frozenset({"linear", "dynamic", "yarn"})
 """Kinds of `rope_scaling` whose factor says how many times more positions there are."""
+_LISTED = _COUNTS["intermediate_size"]
+"""Sizes that some kinds have one of for each layer."""
+_CLASSES = {
+    "gemma": "Gemma",
+    "granite": "Granite",
+    "llama": "Llama",
+    "mistral": "Mistral",
+    "qwen2": "Qwen2",
+    "qwen3": "Qwen3",
+}
+"""Kind -> the beginning of its class; vLLM goes by the class, transformers by the kind."""
 _ENDS_OF_HEADS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "Model")
 
 
@@ -106,12 +116,16 @@ def _head_problems(config: Mapping[str, object]) -> Iterator[str]:
         yield f"architectures: want a list of class names such as [Qwen2ForCausalLM], got {shown(named)}"
     elif not any(name.endswith(_ENDS_OF_HEADS) for name in names):
         yield f"architectures: want a model with a head for words, such as Qwen2ForCausalLM, got {shown(names[0])}"
+    elif (kind := str(config.get("model_type"))) in _CLASSES and names[0].endswith("ForCausalLM"):
+        wanted = f"{_CLASSES[kind]}ForCausalLM"
+        if wanted not in names:
+            yield f"architectures: want {wanted} (model_type {kind}), got {shown(names[0])}"
 
 
 def _size_problems(config: Mapping[str, object]) -> Iterator[str]:
     text = text_config(config)
     names = [*(key for keys in _COUNTS.values() for key in keys), *_POSITIONS]
-    wrong = [key for key in names if not _may_be_count(text.get(key))]
+    wrong = [key for key in names if not _may_be_count(text.get(key), listed=key in _LISTED)]
     for key in wrong:
         yield f"{key}: want a whole number > 0, got {shown(text[key])}"
     if wrong:
@@ -129,30 +143,12 @@ def _value_problems(config: Mapping[str, object]) -> Iterator[str]:
     padding = text.get("pad_token_id")
     if vocabulary and isinstance(padding, int) and padding >= vocabulary[1]:
         yield f"pad_token_id: want a token id below {vocabulary[0]} {vocabulary[1]}, got {padding}"
-    yield from _rotation_problems("rope_scaling", text.get("rope_scaling"))
-    yield from _rotation_problems("rope_parameters", text.get("rope_parameters"))
+    yield from value_problems(text, config.get("model_type"))
 
 
-def _rotation_problems(key: str, rotation: object) -> Iterator[str]:
-    if rotation is None:
-        return
-    if not isinstance(rotation, dict):
-        yield f"{key}: want a section of keys such as rope_type and factor, got {shown(rotation)}"
-        return
-    if rotation and all(isinstance(one, dict) for one in rotation.values()):  # one for each kind of layer
-        for name, one in rotation.items():
-            yield from _rotation_problems(f"{key}.{name}", one)
-        return
-    kind, factor = rotation.get("rope_type", rotation.get("type", "default")), rotation.get("factor")
-    if not isinstance(kind, str) or kind not in _ROTATIONS:
-        yield f"{key}: rope_type: want one of {', '.join(sorted(_ROTATIONS))}, got {shown(kind)}"
-    elif factor is not None and (isinstance(factor, bool) or not isinstance(factor, int | float)):
-        yield f"{key}: factor: want a number, got {shown(factor)}"
-
-
-def _may_be_count(value: object) -> bool:
-    """Some kinds have one number a layer, or leave a size to their default."""
-    return value is None or isinstance(value, list) or _is_count(value)
+def _may_be_count(value: object, *, listed: bool) -> bool:
+    """Some kinds leave a size to their default."""
+    return value is None or _is_count(value) or (listed and isinstance(value, list))
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -1,10 +1,11 @@
 """The tensors of the kinds of models that most people bring, by name and shape: all follow from config.json.
 
-Of other kinds the trainer alone knows which tensors they have.
+The trainer alone knows the tensors of other kinds.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,17 +20,22 @@ class _Kind:
     biases: bool = False
     norms_of_heads: bool = False
     tied: bool = False
+    switches: tuple[str, ...] = ()
+    """Keys of a config that add biases."""
     head_dim: int | None = None
     """None: hidden_size / num_attention_heads."""
 
 
+_QUERIES = ("self_attn.q", "self_attn.k", "self_attn.v")
+_SWITCHED = {"attention_bias": (*_QUERIES, "self_attn.o"), "mlp_bias": ("mlp.gate", "mlp.up", "mlp.down")}
+_BOTH = ("attention_bias", "mlp_bias")
 _KINDS: Mapping[str, _Kind] = {
-    "llama": _Kind(),
+    "llama": _Kind(switches=_BOTH),
     "mistral": _Kind(),
-    "granite": _Kind(),
-    "gemma": _Kind(tied=True, head_dim=256),
+    "granite": _Kind(switches=_BOTH),
+    "gemma": _Kind(tied=True, head_dim=256, switches=_BOTH[:1]),
     "qwen2": _Kind(biases=True),
-    "qwen3": _Kind(norms_of_heads=True, head_dim=128),
+    "qwen3": _Kind(norms_of_heads=True, head_dim=128, switches=_BOTH[:1]),
 }
 _SIZES = (
     "vocab_size",
@@ -39,11 +45,12 @@ _SIZES = (
     "num_attention_heads",
     "num_key_value_heads",
 )
+_TRAINED = re.compile(r"layers\.(\d+)\.(?!.*rotary_emb).*\.(weight|bias)")
 _PREFIX, _HEAD = "model.", "lm_head.weight"
 
 
 def plain_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]) -> Iterator[str]:
-    """The first tensor that a model of a plain kind lacks, or has in another shape; nothing for other kinds."""
+    """The first tensor of a plain kind that is missing, of another shape, or too many; nothing for other kinds."""
     wanted = _wanted(config)
     there = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
     absent = [name for name in wanted if name not in there]
@@ -55,6 +62,15 @@ def plain_problems(tensors: Mapping[str, Tensor], config: Mapping[str, object]) 
         if (got := there[name].shape) != shape:
             yield f"{_full(name)}: want shape {list(shape)}, as {CONFIG} has it, got {list(got)}"
             return
+    if surplus := [name for name in there if _is_surplus(name, wanted, config)]:
+        more = f", and {len(surplus) - 1} more" if len(surplus) > 1 else ""
+        yield f"{_full(surplus[0])}: want no such tensor ({CONFIG}: model_type {config['model_type']}), got it{more}"
+
+
+def _is_surplus(name: str, wanted: Mapping[str, object], config: Mapping[str, object]) -> bool:
+    """Whether a layer would be computed without this tensor; layers beyond those of the config are not loaded."""
+    layer, layers = _TRAINED.fullmatch(name), size(config, "num_hidden_layers")
+    return bool(wanted and layer and layers and name not in wanted and int(layer[1]) < layers[1])
 
 
 def _wanted(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
@@ -67,8 +83,8 @@ def _wanted(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
     said = config.get("head_dim")
     head = said if isinstance(said, int) else kind.head_dim or hidden // heads
     layer = _layer(hidden, inner, (heads * head, groups * head))
-    if kind.biases:
-        layer |= {f"self_attn.{one}_proj.bias": layer[f"self_attn.{one}_proj.weight"][:1] for one in "qkv"}
+    biased = [*(_QUERIES if kind.biases else ()), *_biased(config, kind)]
+    layer |= {f"{one}_proj.bias": layer[f"{one}_proj.weight"][:1] for one in biased}
     if kind.norms_of_heads:
         layer |= {f"self_attn.{one}_norm.weight": (head,) for one in "qk"}
     wanted: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (vocabulary, hidden), "norm.weight": (hidden,)}
@@ -76,6 +92,12 @@ def _wanted(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
     if not config.get("tie_word_embeddings", kind.tied):
         wanted[_HEAD] = (vocabulary, hidden)
     return wanted
+
+
+def _biased(config: Mapping[str, object], kind: _Kind) -> list[str]:
+    """Projections that have a bias because the config switches it on."""
+    switched = [key for key in kind.switches if config.get(key) is True]
+    return [one for key in switched for one in _SWITCHED[key]]
 
 
 def _layer(hidden: int, inner: int, projected: tuple[int, int]) -> dict[str, tuple[int, ...]]:

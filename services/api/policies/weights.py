@@ -44,8 +44,13 @@ def weight_files(folder: Path) -> list[Path]:
 def tensors_of(folder: Path) -> dict[str, Tensor]:
     """Name -> tensor of all that is loaded. Raises WeightsProblem for files that are not whole, or not there."""
     found: dict[str, Tensor] = {}
+    places: dict[str, str] = {}
     for path in weight_files(folder):
-        found |= read_header(path)
+        held = read_header(path)
+        if twice := next((name for name in held if name in places), None):
+            raise WeightsProblem(f"{twice}: want this tensor in one file, got it in {places[twice]} and {path.name}")
+        places |= dict.fromkeys(held, path.name)
+        found |= held
     if not (folder / WHOLE).is_file():
         absent = [name for name in _index(folder / INDEX) if name not in found]
         if absent:
@@ -76,6 +81,11 @@ def _index(path: Path) -> dict[str, str]:
     named = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(named, dict) or not named:
         raise WeightsProblem(f"{INDEX}: weight_map: want the file of every tensor, got {shown(named)}")
+    if not isinstance(document.get("metadata"), dict):
+        given = shown(document["metadata"]) if "metadata" in document else "none"
+        raise WeightsProblem(
+            f"{INDEX}: metadata: want an object such as {{}}, without which it does not load, got {given}"
+        )
     for tensor, file in named.items():
         if not isinstance(file, str) or "/" in file or not file.endswith(".safetensors"):
             raise WeightsProblem(f"{INDEX}: weight_map: {tensor}: want a safetensors file beside it, got {shown(file)}")

@@ -35,7 +35,7 @@ SPLITS = ("train", "valid", "test")
 MOST_ROOMS = 100
 """Most rooms of a coin_collector that TextWorld 1.7 compiles."""
 MAX_DRAWS = 32
-"""Games drawn before giving up. Of treasure_hunter at level 10 one in four has no quest of the wanted length."""
+"""Games drawn before giving up. One game in four of treasure_hunter at level 10 has no quest of the wanted length."""
 
 
 class TextWorldKwargs(EnvironmentKwargs):

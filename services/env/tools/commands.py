@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, help="What agents can act in.")
+app = typer.Typer(no_args_is_help=True, help="The environments that agents act in.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; words for people go to stderr.")]
 Kwargs = Annotated[

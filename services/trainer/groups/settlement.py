@@ -30,7 +30,7 @@ class Settlement:
 
     kind: SettlementKind
     round: int = 0
-    """Number of an evaluation, >= 0; its label and version determine it. Of the others 0."""
+    """Number of an evaluation, >= 0; its label and version determine it. It is 0 for the others."""
 
     def batch_number(self, chunk: int) -> int:
         """The ledger's number for the `chunk`-th part of the groups, below 0.

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
 from services.contracts.adapter_files import ADAPTER_CONFIG
-from services.contracts.attention import attention_for
+from services.contracts.attention import attention_for, without_choice
 from services.contracts.mismatch import Dtype
 from services.trainer.learner.errors import PolicyFolderError
 from services.trainer.learner.scratch import build_scratch
@@ -48,6 +48,7 @@ def load_policy(folder: Path, torch_dtype: Dtype = "float32", device: torch.devi
     try:
         model, report = auto.from_pretrained(
             folder,
+            config=without_choice(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)),
             dtype=getattr(torch, torch_dtype),
             use_safetensors=True,
             local_files_only=True,

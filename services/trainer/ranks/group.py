@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from services.kit.process import kill_group
 from services.trainer.errors import RanksLost
 from services.trainer.ranks.messages import AnyAnswer, AnyRequest, decode_answer, receive, send
 from services.trainer.ranks.torchrun import Meeting, ranks_command
@@ -72,8 +71,7 @@ class RankGroup:
         try:
             self._process.wait(END_S if connection is not None else 0)
         except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # ranks watch their parent
+            kill_group(self._process.pid)  # ranks watch their parent
             self._process.wait()
 
     def _accepted(self, listener: socket.socket, start_s: float) -> socket.socket:

@@ -53,7 +53,7 @@ MARKS = ("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "<func
 
 
 class Words:
-    """As much of a tokenizer as the parsers ask for."""
+    """A tokenizer with as much as the parsers ask for."""
 
     is_fast = True
 

@@ -29,7 +29,7 @@ def _url(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module", params=DATABASES)
 def shared_database_url(request: pytest.FixtureRequest) -> str:
-    """What the API of a module is given: nothing, so that it has SQLite in its data folder, then PostgreSQL."""
+    """Settings of a module's API: none, so that it has SQLite in its data folder, then PostgreSQL."""
     if request.param == "sqlite":
         return ""
     server: PostgresServer = request.getfixturevalue("postgres")

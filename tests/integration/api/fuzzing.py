@@ -30,12 +30,12 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 PUBLIC = "/healthz"
 ADMINISTRATION = ("/v1/keys", "/v1/projects", "/v1/audit")
 MALFORMED = frozenset({400, 405, 413, 415, 422})
-"""What is said before anything is looked up."""
+"""Answers that come before anything is looked up."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of schemathesis said."""
+    """Result of a run of schemathesis."""
 
     status: int
     text: str
@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def summary(self) -> str:
-        """From its heading on."""
+        """The report from its heading on."""
         return self.text[self.text.rfind("= SUMMARY") :].partition("\n")[2].strip()
 
 
@@ -63,7 +63,7 @@ class Fuzzer:
         self._keyed, self._job, self._work = keyed, job, work
 
     def run(self, key: str | None, *arguments: str) -> Outcome:
-        """As the owner of a key, or without one; in the ids' places stand alpha's."""
+        """Call as the owner of a key, or without one; alpha's ids stand in the places of ids."""
         report = self._work / "answers.ndjson"
         report.unlink(missing_ok=True)
         headers = ["--header", f"Authorization: Bearer {key}"] if key else []
@@ -97,7 +97,7 @@ def fuzzer(redis_url: str, env_address: str, work: Path, database_url: str = "")
 
 @contextmanager
 def _ending_jobs(api: ApiProcess) -> Iterator[None]:
-    """In the trainer's place: says of every job that it runs, and soon after that it is done, so that streams end."""
+    """Stand in for the trainer: report every job as running, and soon after that as done, so that streams end."""
     stop, seen = threading.Event(), set[str]()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""What a trained job leaves on shared storage, as far as the API reads it."""
+"""Files that a trained job leaves on shared storage, as far as the API reads them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def leave_results(data_dir: Path, job_id: str) -> None:
 
 
 def summary(job: str) -> dict[str, Any]:
-    """What the job says of itself at its end."""
+    """The job's summary at its end."""
     counts = dict.fromkeys(
         ("env_steps", "trained_steps", "trained_tokens", "sampled_tokens", "optimizer_steps", "batches", "seed"), 1
     )

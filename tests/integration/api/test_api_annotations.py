@@ -30,7 +30,7 @@ def listed(http: httpx.Client, **wanted: Any) -> list[str]:
 
 
 def settled(job: dict[str, Any]) -> dict[str, Any]:
-    """Without the place in the queue, which other tests' jobs change."""
+    """The job without its place in the queue, which other tests' jobs change."""
     assert {"waits_for", "jobs_before"} <= job.keys()
     return {key: value for key, value in job.items() if key not in ("waits_for", "jobs_before")}
 

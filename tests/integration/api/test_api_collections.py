@@ -29,7 +29,7 @@ BARE_LISTS = {
     "/v1/jobs/{job}/metrics": 2,
     "/v1/jobs/{job}/evaluations": 2,
 }
-"""And how many entries there are at least."""
+"""Collections of the API, and how many entries each has at least."""
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def own(redis_url: str, env_address: str, tmp_path: Path) -> Iterator[ApiProcess
 
 @contextmanager
 def no_room(api: ApiProcess) -> Iterator[None]:
-    """While the block runs, no file of the API's grows; as on a full disk, but for the words of the error."""
+    """Let no file of the API's grow while the block runs, as on a full disk, but for the words of the error."""
     before = resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(api.process.pid, resource.RLIMIT_FSIZE, (0, before[1]))
     try:

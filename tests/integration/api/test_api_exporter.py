@@ -1,4 +1,4 @@
-"""What the API exports of queues and ledgers, on a real API and Redis: the figures that KEDA scales by."""
+"""The API exports figures of queues and ledgers, by which KEDA scales, on a real API and Redis."""
 
 from __future__ import annotations
 

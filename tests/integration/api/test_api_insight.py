@@ -49,7 +49,7 @@ def submitted(api: ApiProcess, http: httpx.Client, state: str = "RUNNING", **sec
 
 
 def turning(folder: Path, *, batches: int = 4) -> None:
-    """In `hall` the policy turns from left, which loses, to right, which wins."""
+    """Groups in which the policy turns in `hall` from left, which loses, to right, which wins."""
     for batch in range(batches):
         right = batch * 2
         episodes = [
@@ -126,7 +126,7 @@ def test_what_is_not_there_or_wrong_is_said(http: httpx.Client, job: str, path: 
 
 
 def tell(api: ApiProcess, job: str, watch: str, *shown: AnyShown) -> None:
-    """As a rollout worker does it."""
+    """Publish as a rollout worker does."""
     with Redis.from_url(api.redis_url) as redis:
         for one in shown:
             assert redis.xadd(keys.watch(job, watch), {FIELD: encoded(one)}, nomkstream=True)

@@ -31,7 +31,7 @@ def api(redis_url: str, env_address: str, tmp_path: Path) -> Iterator[ApiProcess
 
 @pytest.fixture
 def forgetful(redis_url: str) -> Iterator[Redis]:
-    """With a replica that is always there, for which jobs would wait otherwise."""
+    """Start with a replica that is always there, as jobs would wait for one otherwise."""
     status = ReplicaStatus(replica="r", job_id=None, version=-1, engine="", state="idle")
     with Redis.from_url(redis_url) as client:
         client.hset(keys.REPLICAS, "r", status.model_dump_json())

@@ -1,4 +1,4 @@
-"""What lies in Redis where the API reads and is not what it wants stops neither its loops nor any other job."""
+"""Strange entries in Redis where the API reads stop neither its loops nor any other job."""
 
 from __future__ import annotations
 

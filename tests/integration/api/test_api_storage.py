@@ -1,4 +1,4 @@
-"""What the API stores, on SQLite and on a real PostgreSQL: the same tests on both."""
+"""The API's storage, on SQLite and on a real PostgreSQL: the same tests on both."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tests.integration.api.submitting import until
 
 @dataclass(frozen=True)
 class Rule:
-    """What a call wants, and what it answers with the ids of another project."""
+    """The demands of a call, and its answer to the ids of another project."""
 
     scope: Literal["nothing", "any", "read", "submit", "admin"]
     foreign: Literal["404", "nothing of it", "the same"]

@@ -18,7 +18,7 @@ LIMITS = {"per_key": "3/hour", "per_address": "100/hour", "failures_per_address"
 
 @asynccontextmanager
 async def processes(redis_url: str, count: int) -> AsyncIterator[list[Rates]]:
-    """What so many API processes count with."""
+    """Make the rates with which so many API processes count."""
     made = [Rates(structlog.get_logger(), redis_url=redis_url, **LIMITS) for _ in range(count)]
     try:
         yield made

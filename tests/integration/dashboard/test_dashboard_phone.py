@@ -1,4 +1,4 @@
-"""What is wider than a phone, and what opens on one: the timeline of a job, and the menu of charts."""
+"""A phone opens what is wider than its screen: the timeline of a job, and the menu of charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What helm makes of the chart."""
+"""The objects that helm makes of the chart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chart_cases import AT_THE_TOP, EACH, OF_SERVICES, TOGETHER
 pytestmark = needs_helm
 EXAMPLES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((CHART / "examples").glob("*.yaml"))}
 OF_EXAMPLES = {"cpu": OWN, "one-gpu": OWN, "many-nodes": {"redis": {"url": "", "secretName": "users"}}}
-"""What an installer has to add to an example."""
+"""Values that an installer has to add to an example."""
 EVERYTHING: dict[str, Any] = {
     "models": {"claimName": "models"},
     "trackers": {"names": "wandb", "secretName": "wandb"},

@@ -1,4 +1,4 @@
-"""What the tests of the environment service share: a client in short, and a look at the worker processes."""
+"""Parts that the tests of the environment service share: a short client, and a look at the worker processes."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ NOT_YET = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED
 
 @dataclass
 class Caller:
-    """What a client of the service does, in short."""
+    """A client of the service, in short."""
 
     stub: Any
     address: str
@@ -96,7 +96,7 @@ def workers() -> list[psutil.Process]:
 
 
 def words(process: psutil.Process) -> list[str]:
-    """Of its command line; none: it ended while it was looked at."""
+    """Words of its command line; none: it ended while it was looked at."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return list(process.cmdline())
     return []

@@ -34,7 +34,7 @@ class FaultyKwargs(EnvironmentKwargs):
 
 
 class PanicException(BaseException):
-    """As what was written in Rust raises it."""
+    """Raise as code written in Rust does."""
 
 
 class Faulty(Environment):

@@ -40,7 +40,7 @@ OLD = (
 
 @dataclass
 class Walk:
-    """Both engines through one game after the other, by the same random commands."""
+    """Lead both engines through one game after the other, by the same random commands."""
 
     steps: int = 0
     verbs: Counter[str] = field(default_factory=Counter)
@@ -79,8 +79,8 @@ def drawn(seed: int, layout: Layout) -> Game:
 
 
 def crowded(game: Game, rng: random.Random) -> Game:
-    """As the published games are: receptacles share locations, some are open, things lie elsewhere than they stand, or
-    in two receptacles."""
+    """Make a game like the published ones: receptacles share locations, some are open, things lie elsewhere than they
+    stand, or in two receptacles."""
     places = [f"spot {number}" for number in range(len(game.receptacles) // 2)]
     receptacles = {
         name: replace(one, location=rng.choice(places), opened=one.openable and rng.random() < 0.2)

@@ -1,4 +1,4 @@
-"""What goes wrong in workers: whatever it is, no reward is made up, nobody else is harmed, nothing is left behind."""
+"""Faults in workers: whatever it is, no reward is made up, nobody else is harmed, nothing is left behind."""
 
 import asyncio
 import contextlib

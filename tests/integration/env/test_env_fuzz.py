@@ -1,4 +1,4 @@
-"""Whatever a client sends, the answer is a proper status with a sentence, and the service goes on as before."""
+"""Strange calls of a client get a proper status with a sentence, and the service goes on as before."""
 
 import json
 import os
@@ -54,7 +54,7 @@ class Fuzzed:
         return refused.value.details()
 
     def goes_on(self) -> None:
-        """Same processes, still serving, and the control session is where it was."""
+        """Check that the processes are the same, still serve, and that the control session is where it was."""
         self.seq += 1
         request = env_pb2.StepRequest(lease=self.control, seq=self.seq, action="go on")
         outcome = self.stub.Step(request, timeout=EVER).outcome
@@ -121,7 +121,7 @@ def test_bytes_that_are_no_message_are_the_callers_mistake(fuzz, method, body):
 
 
 def _error(call: Callable[[], object]) -> Any:
-    """What a call raises; None where it is answered."""
+    """The error that a call raises; None where it is answered."""
     try:
         call()
     except grpc.RpcError as error:

@@ -52,7 +52,7 @@ def call(name: str, /, **arguments: Any) -> str:
 
 
 def environment(servers: Any, **kwargs: Any) -> Mcp:
-    """As a worker makes it, with the operator's servers."""
+    """Make it as a worker does, with the operator's servers."""
     found = type("Told", (Mcp,), {"options": {"servers": servers}})
     return found(valid_kwargs(found, json.dumps({"server": "tests", **kwargs})))
 

@@ -109,7 +109,7 @@ async def test_a_killed_service_leaves_no_worker(started):
 
 
 async def play(caller: Caller, lease: str, seen: env_pb2.Observation, seqs: range) -> list[env_pb2.Outcome]:
-    """What a fixed plan leads to."""
+    """Outcomes that a fixed plan leads to."""
     outcomes = []
     for seq in seqs:
         able = seen.admissible_actions

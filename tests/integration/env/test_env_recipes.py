@@ -23,7 +23,7 @@ def blocks(page: str, language: str) -> list[CodeBlock]:
 
 
 def run(command: str, folder: Path, actions: str = "") -> str:
-    """What a command of a page prints, in a folder of the reader's own."""
+    """Output of a page's command, in a folder of the reader's own."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", command],

@@ -61,7 +61,7 @@ class Worker:
 
 @dataclass
 class Jobs:
-    """What the trainer and the API do: open jobs, publish versions, end jobs."""
+    """The work of the trainer and the API: open jobs, publish versions, end jobs."""
 
     redis: Redis
 

@@ -233,7 +233,7 @@ async def test_the_end_of_a_job_leaves_the_engine_warm_for_the_next(start_replic
 async def test_a_job_that_was_left_and_taken_again_is_acknowledged_again(
     start_replica: Start, jobs: Jobs, worker: Worker
 ) -> None:
-    """As a pause and a resume do: the manifest is the one that is served already."""
+    """Publish again as a pause and a resume do: the manifest is the one that is served already."""
     async with start_replica() as replica:
         await jobs.publish(any_manifest(3))
         await jobs.acked("r1", 3)

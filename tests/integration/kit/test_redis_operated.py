@@ -38,7 +38,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 
 def send(url: str, job: str) -> None:
-    """As the API hands a job to the trainer."""
+    """Hand a job to the trainer as the API does."""
     with Celery("test", set_as_current=False) as app:
         app.conf.update(task_serializer="json", task_ignore_result=True, **broker_settings(url))
         app.send_task("task", (job,), queue="q")

@@ -97,7 +97,7 @@ async def test_metrics_hold_the_state_of_now_and_what_is_passed_through():
 
 
 def in_a_loop_that_hangs(ask: Callable[[str], object]) -> object:
-    """What `ask` gets from the port of a process whose event loop is held up meanwhile."""
+    """The answer that `ask` gets from the port of a process whose event loop is held up meanwhile."""
     answer: list[object] = []
 
     async def serve() -> None:

@@ -91,7 +91,7 @@ class FakeReplica:
         self.owed.clear()
 
     async def stop_beating(self) -> None:
-        """What is seen of a replica some seconds after it was killed."""
+        """The status of a replica as it looks some seconds after it was killed."""
         await self._redis.delete(keys.replica_heartbeat(self.name))
 
     async def sign_off(self) -> None:

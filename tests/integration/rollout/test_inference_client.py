@@ -157,7 +157,7 @@ async def test_patience_for_refusals_begins_with_the_first_one(redis, replicas):
 
 
 async def test_a_request_that_was_lost_is_sent_again(redis, replicas):
-    """As by a Redis that was restarted from an older copy."""
+    """Lose the request as a Redis does that was restarted from an older copy."""
     replica = await replicas(silent=True)
     async with connected_inference(redis, "w", LIMITS) as inference:
         waiting = asyncio.create_task(inference.generate(ask()))
@@ -170,7 +170,7 @@ async def test_a_request_that_was_lost_is_sent_again(redis, replicas):
 
 
 async def test_requests_that_are_lost_again_and_again_blame_no_prompt(redis, replicas):
-    """As while Redis is restored: the attempt is lost, and is played again without counting."""
+    """Lose an attempt while Redis is restored: it is played again without counting."""
     replica = await replicas(silent=True)
     limits = InferenceLimits(generate_attempts=2, replica_wait_s=3, replica_poll_s=0.02, lost_poll_s=0.02)
     async with connected_inference(redis, "w", limits) as inference:

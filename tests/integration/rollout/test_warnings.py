@@ -1,4 +1,4 @@
-"""What the user of a job is told while it is played, as the stream of events has it."""
+"""Warnings that the user of a job gets while it is played, as the stream of events has them."""
 
 import asyncio
 import json

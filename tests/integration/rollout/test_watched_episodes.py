@@ -40,7 +40,7 @@ async def watch(redis, job: str, watch_id: str) -> None:
 
 
 async def ask(redis, job: WorkedJob, watch_id: str, **changes) -> None:
-    """As the API asks for an episode beside the job's groups."""
+    """Ask as the API does for an episode beside the job's groups."""
     group = OpenedGroup(
         job_id=job.job_id, group_id=watch_id, purpose="eval", cursor=0, task_seed=ids.task_seed(7, "eval", 0),
         split="train", n=1, min_version=0, **changes,

@@ -24,7 +24,7 @@ def unstartable() -> JobSpec:
 
 
 async def dispatched(redis: Redis, job: str, spec: JobSpec | None) -> None:
-    """As the API does it; without a spec the job has no summary either."""
+    """Deactivate the job as the API does; without a spec it has no summary either."""
     await redis.set(keys.environment(job), EnvironmentInfo(id="scripted", vocabulary=VOCABULARY).model_dump_json())
     if spec is not None:
         await redis.set(keys.spec(job), spec.model_dump_json())

@@ -33,7 +33,8 @@ CASES: dict[str, tuple[bool, dict[str, Any]]] = {
 
 GIVE_UP_S = 500.0
 STEP = 5e-5
-"""Of one optimizer step: AdamW divides a gradient by its own size, so rounding of one near 0 is a share of a step."""
+"""Tolerated share of one optimizer step: AdamW divides a gradient by its own size, so rounding of one near 0 is a share
+of a step."""
 
 
 def written(folder: Path, *cases: str) -> Path:

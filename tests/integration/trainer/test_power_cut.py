@@ -81,7 +81,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[by
 
 
 async def counters(redis: Redis) -> dict[bytes, bytes]:
-    """Without what a crash may change: how many checkpoints there were, and attempts."""
+    """The summary without what a crash may change: how many checkpoints there were, and attempts."""
     found = await redis.hgetall(keys.ledger("job_p"))
     return {name: value for name, value in found.items() if name not in (b"seal", b"retried")}
 

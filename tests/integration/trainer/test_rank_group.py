@@ -164,7 +164,7 @@ def saved_weights(state: Path) -> dict[str, Tensor]:
 
 
 def is_free(port: int) -> bool:
-    """Of the ports that the system gives to nobody who does not name one."""
+    """Whether the port is free, among those that the system gives to nobody who does not name one."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:

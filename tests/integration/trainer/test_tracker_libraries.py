@@ -102,7 +102,7 @@ def test_trackio_keeps_one_run_a_job_over_a_resume(tmp_path: Path) -> None:
 
 
 def run(program: str, *arguments: str, **variables: str) -> str:
-    """What the program prints, in a process of its own: these libraries read their variables when they are imported."""
+    """Output of the program in a process of its own: these libraries read their variables when they are imported."""
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", **variables},

@@ -1,4 +1,5 @@
-"""What a trainer must survive: death within a batch, a successor, the user's wishes, a message delivered twice."""
+"""Faults that a trainer must survive: death within a batch, a successor, the user's wishes, a message delivered
+twice."""
 
 from __future__ import annotations
 

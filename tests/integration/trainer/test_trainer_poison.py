@@ -1,4 +1,4 @@
-"""What lies where a trainer reads and is not what it wants: set aside, dropped or told, and the jobs go on."""
+"""Strange entries where a trainer reads are set aside, dropped or reported, and the jobs go on."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ async def once_whole_and_once_killed(redis: Redis, redis_url: str, data_dir: Pat
 
 
 def trained_groups(data_dir: Path, batch: int) -> list[Payload]:
-    """What `job_b` says that a batch was trained on."""
+    """Events of `job_b` about what a batch was trained on."""
     archive = JobFolder.of(data_dir, "job_b").rollouts(batch)
     return [payload_of("trained", *group) for group in encoded_groups(archive)]
 

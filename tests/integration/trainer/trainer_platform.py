@@ -1,4 +1,5 @@
-"""What surrounds a trainer in its tests: a scripted rollout player, a replica that acknowledges, and real processes.
+"""The surroundings of a trainer in its tests: a scripted rollout player, a replica that acknowledges, and real
+processes.
 
 The player stands where the rollout service does: it takes opened groups from the stream and moves them through the
 real ledger. What it plays is a function of the group's id alone, so two runs of one job see the same episodes.
@@ -206,20 +207,20 @@ async def acknowledge(redis: Redis, job: str) -> None:
 
 
 async def register(redis: Redis, job: str, replica: str = "r", state: str = "serving") -> None:
-    """What a live replica that serves the job says of itself, for as long as the test lasts."""
+    """Keep the status of a live replica that serves the job, for as long as the test lasts."""
     status = ReplicaStatus(replica=replica, job_id=job, version=-1, engine="fake", state=state)
     await put_field(redis, keys.REPLICAS, replica, status.model_dump_json())
     await redis.set(keys.replica_heartbeat(replica), replica)
 
 
 async def players_present(redis: Redis) -> None:
-    """What live rollout and advantage services say of themselves, for as long as the test lasts."""
+    """Keep the status of live rollout and advantage services, for as long as the test lasts."""
     for service in ("rollout", "advantage"):
         await redis.set(keys.service_heartbeat(service, "scripted"), b"")
 
 
 async def submit(redis: Redis, redis_url: str, job: str, spec: JobSpec, *, priority: int = 0) -> None:
-    """What the API does with an accepted job; its own messages have priority 9, the lowest."""
+    """Send an accepted job as the API does; its own messages have priority 9, the lowest."""
     environment = EnvironmentInfo(id="scripted", vocabulary=VOCABULARY)
     await redis.set(keys.environment(job), environment.model_dump_json())
     await redis.set(keys.spec(job), spec.model_dump_json())

@@ -1,4 +1,4 @@
-"""What a job took over stays or goes with the job, whoever went away in between; repeated calls get one answer."""
+"""A job's inherited files stay or go with the job, whoever went away in between; repeated calls get one answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is taken over stays what it was, whatever happens to where it came from."""
+"""Inherited files stay what they were, whatever happens to where they came from."""
 
 from __future__ import annotations
 

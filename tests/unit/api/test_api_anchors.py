@@ -15,7 +15,7 @@ from services.contracts.messages import Episode, ScoredGroup
 from tests.rollout_archives import episode, write
 
 STEPS = [("start", "left"), ("hall", "right"), ("start", "right")], [("start", "left"), ("hall", "left")]
-"""Per episode: the state and what was done there."""
+"""Each episode's states and actions."""
 LABELS = [0, 1, 0, 0, 1]
 RETURNS = [0.8, 0.9, 1.0, 0.0, 0.0]
 

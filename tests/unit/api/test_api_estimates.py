@@ -1,4 +1,4 @@
-"""What a dry run says of a job's needs."""
+"""The figures and warnings of a dry run about a job's needs."""
 
 from __future__ import annotations
 

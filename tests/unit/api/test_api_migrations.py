@@ -69,4 +69,4 @@ INSERT INTO jobs VALUES ('j1', 'old', 'RUNNING', 'run', 'run', 1, '{"environment
   NULL, NULL, NULL, NULL, NULL, '0-0');
 INSERT INTO idempotency_keys VALUES ('k', 'sha', 'j1', '{"id": "j1"}', 1.0)
 """
-"""As the first version made it."""
+"""Make the database as the first version did."""

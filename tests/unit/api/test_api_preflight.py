@@ -1,4 +1,4 @@
-"""What a submission finds out by playing a job's environment a little."""
+"""A submission plays a job's environment a little, and tells what it finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a job whose environment, or a key of it, is not one."""
+"""Sentences about a job whose environment, or a key of it, is wrong."""
 
 from __future__ import annotations
 

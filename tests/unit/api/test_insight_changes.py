@@ -1,4 +1,5 @@
-"""What changed: total variation between choices, regret, and the states of whole batches, by hand-made archives."""
+"""Changes of a policy: total variation between choices, regret, and the states of whole batches, by hand-made
+archives."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from services.api.jobs.hub import HubModel
 from services.api.policies import numbers
 from services.api.policies.config import config_problems
 from services.api.policies.numbers import not_finite
+from services.api.policies.values import ACTIVATIONS
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, parse_spec
 from services.contracts.model_kinds import NO_POLICIES, TRAINABLE
@@ -92,7 +93,9 @@ def sharded(*left_out: str, index: Mapping[str, object] | None = None) -> Break:
         for file, held in halves.items():
             (folder / file).write_bytes(save({name: tensors()[name] for name in held}))
         placed: Mapping[str, object] = {name: file for file, held in halves.items() for name in held}
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {**placed, **(index or {})}}))
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"metadata": {}, "weight_map": {**placed, **(index or {})}})
+        )
         for file in left_out:
             (folder / file).unlink()
 
@@ -245,6 +248,14 @@ BROKEN: dict[str, tuple[Break, str]] = {
         both(sharded(), written("model.safetensors.index.json", "{}")),
         "^model.safetensors.index.json: weight_map: want the file of every tensor, got null$",
     ),
+    "index without metadata": (
+        both(sharded(), document("model.safetensors.index.json", {"metadata": None})),
+        "^model.safetensors.index.json: metadata: want an object such as {}, without which it does not load, got none$",
+    ),
+    "one tensor in two files": (
+        both(sharded(), written("model-1.safetensors", save(dict(tensors())))),
+        "want this tensor in one file, got it in model-1.safetensors and model-2.safetensors$",
+    ),
     "index beside whole weights": (
         both(sharded(), weights(lambda one: one)),
         "^model.safetensors.index.json: want it without model.safetensors beside it, got both",
@@ -336,7 +347,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     ),
     "factor is a text": (
         config(rope_scaling={"type": "linear", "factor": "2"}),
-        "^config.json: rope_scaling: factor: want a number, got '2'$",
+        "^config.json: rope_scaling: factor: want a number > 0, got '2'$",
     ),
     **{
         f"no {name}": (
@@ -350,7 +361,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
         f"^{EMBEDDING}: want this tensor .*, there is none, and 20 more are missing$",
     ),
     "another kind": (
-        config(model_type="qwen2"),
+        config(model_type="qwen2", architectures=["Qwen2ForCausalLM"]),
         r"^model.layers.0.self_attn.q_proj.bias: want this tensor \(config.json: model_type qwen2\), there is none",
     ),
     "width inside": (
@@ -368,6 +379,108 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "ends are lists": (
         written("generation_config.json", '{"eos_token_id": [[511]]}'),
         r"^generation_config.json: eos_token_id: want a token id or a list of them, got \[\[511\]\]$",
+    ),
+    **{
+        f"{key} {value!r}": (
+            config(**{key: value}),
+            rf"^config.json: {key}: want {wanted}, got {re.escape(json.dumps(value)).replace(chr(34), chr(39))}",
+        )
+        for key, value, wanted in (
+            ("rms_norm_eps", "1e-6", "a number"),
+            ("rms_norm_eps", [1e-6], "a number"),
+            ("rms_norm_eps", -1.0, "a number"),
+            ("attention_dropout", "0.1", "a number"),
+            ("partial_rotary_factor", "0.5", "a number"),
+            ("rope_theta", "10000", "a number > 0"),
+            ("rope_theta", 0, "a number > 0"),
+            ("rope_theta", -10000.0, "a number > 0"),
+            ("logits_scaling", 0.0, "a number > 0"),
+            ("final_logit_softcapping", 0.0, "a number > 0"),
+            ("final_logit_softcapping", "30", "a number > 0"),
+            ("hidden_act", 3, "an activation that transformers knows"),
+            ("tie_word_embeddings", "false", "true or false"),
+            ("attention_bias", 1, "true or false"),
+            ("use_cache", "no", "true or false"),
+            ("initializer_range", "x", "a number"),
+            ("pad_token_id", "0", "a token id or null"),
+            ("pad_token_id", [0], "a token id or null"),
+            ("bos_token_id", "x", "a token id or null"),
+            ("hidden_size", [32], "a whole number > 0"),
+            ("sliding_window", "8", "a whole number > 0 or null"),
+            ("sliding_window", 0, "a whole number > 0 or null"),
+            ("num_experts_per_tok", "2", "a whole number >= 0"),
+            ("num_local_experts", [4], "a whole number >= 0"),
+            ("layer_types", "full_attention", r"a list of 2 kinds \(num_hidden_layers\)"),
+            ("num_hidden_layers", [2], "a whole number > 0"),
+            ("num_attention_heads", [4, 4], "a whole number > 0"),
+        )
+    },
+    "activation misspelt": (
+        config(hidden_act="sillu"),
+        "^config.json: hidden_act: want an activation that transformers knows, got 'sillu'; did you mean silu",
+    ),
+    **{
+        f"rotation {kind} without {name}": (
+            config(rope_scaling={"rope_type": kind, **({"factor": 8.0} if kind == "llama3" else {})}),
+            f"^config.json: rope_scaling: {name}: want it for rope_type {kind}, there is none$",
+        )
+        for kind, name in (
+            ("linear", "factor"),
+            ("dynamic", "factor"),
+            ("yarn", "factor"),
+            ("llama3", "low_freq_factor"),
+            ("longrope", "short_factor"),
+        )
+    },
+    **{
+        f"rotation by {factor}": (
+            config(rope_scaling={"rope_type": "linear", "factor": factor}),
+            f"^config.json: rope_scaling: factor: want a number > 0, got {factor}$",
+        )
+        for factor in (0, -2.0)
+    },
+    **{
+        f"rotation {kind} of another model": (
+            config(rope_scaling={"rope_type": kind, "factor": 2.0}),
+            f"^config.json: rope_scaling: rope_type: want one of .*, got '{kind}'$",
+        )
+        for kind in ("su", "mrope")
+    },
+    "too few factors": (
+        config(rope_scaling={"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [1.0]}),
+        "^config.json: rope_scaling: long_factor: want a list of 4 numbers, half of a head's, got 1 of them$",
+    ),
+    "kinds of layers for another depth": (
+        config(layer_types=["full_attention"] * 3),
+        r"^config.json: layer_types: want a list of 2 kinds \(num_hidden_layers\), got 3 of them$",
+    ),
+    "more experts chosen than there are": (
+        config(num_local_experts=4, num_experts_per_tok=9),
+        "^config.json: num_experts_per_tok: want at most num_local_experts 4, got 9$",
+    ),
+    "class of another kind": (
+        config(architectures=["Qwen2ForCausalLM"]),
+        r"^config.json: architectures: want LlamaForCausalLM \(model_type llama\), got 'Qwen2ForCausalLM'$",
+    ),
+    "biases of attention": (
+        config(attention_bias=True),
+        "^model.layers.0.self_attn.q_proj.bias: want this tensor .*, there is none, and 7 more are missing$",
+    ),
+    "biases that the config leaves out": (
+        weights(lambda held: held.update({f"model.layers.{i}.self_attn.q_proj.bias": np.ones(32) for i in range(2)})),
+        r"^model.layers.0.self_attn.q_proj.bias: want no such tensor .*model_type llama\), got it, and 1 more$",
+    ),
+    "norms of heads that the kind has not": (
+        weights(lambda held: held.update({"model.layers.1.self_attn.q_norm.weight": np.ones(8)})),
+        r"^model.layers.1.self_attn.q_norm.weight: want no such tensor \(config.json: model_type llama\), got it$",
+    ),
+    "an adapter inside the weights": (
+        weights(lambda held: held.update({"model.layers.0.mlp.up_proj.lora_A.weight": np.ones((4, 32))})),
+        "^model.layers.0.mlp.up_proj.lora_A.weight: want no such tensor",
+    ),
+    "biases inside": (
+        config(mlp_bias=True),
+        "^model.layers.0.mlp.gate_proj.bias: want this tensor .*, there is none, and 5 more are missing$",
     ),
     "no words": (
         written("tokenizer.json", Tokenizer(models.BPE()).to_str()),
@@ -427,6 +540,26 @@ def test_a_folder_that_is_off_by_one_thing_is_refused_in_one_sentence(tmp_path: 
 
 SOUND: dict[str, Break] = {
     "as it is": both(),
+    "values that are switched off": config(
+        rms_norm_eps=0, pad_token_id=-1, final_logit_softcapping=None, attention_dropout=0, hidden_act="swish"
+    ),
+    "a window that is not used": config(sliding_window=0, use_sliding_window=False),
+    "no experts": config(num_local_experts=0, num_experts_per_tok=0),
+    "factors of a long rotation": config(
+        rope_scaling={"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    ),
+    "biases of attention that are there": both(
+        config(attention_bias=True),
+        weights(
+            lambda held: held.update(
+                {
+                    name.replace("weight", "bias"): np.ones(len(tensor), np.float32)
+                    for name, tensor in held.items()
+                    if "self_attn" in name
+                }
+            )
+        ),
+    ),
     "shards": sharded(),
     "a special token outside that nothing writes": lambda folder: larger_tokenizer(folder, special=True),
     "positions that are stretched": config(
@@ -435,6 +568,9 @@ SOUND: dict[str, Break] = {
     "no positions named": config(max_position_embeddings=None),
     "a buffer of whole numbers": weights(lambda held: held.update({"model.positions": np.arange(9)})),
     "layers that are not loaded": config(num_hidden_layers=1),
+    "tables of older versions": weights(
+        lambda held: held.update({"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4, np.float32)})
+    ),
     "other weights beside": written("consolidated.safetensors", b"of another format"),
     "a template beside": both(
         tokenizer_config(chat_template=None), written("chat_template.jinja", str(TOKENIZER_CONFIG["chat_template"]))
@@ -565,6 +701,12 @@ def test_of_a_large_model_every_tensor_is_looked_at(tmp_path: Path, monkeypatch:
         held[f"layer.{spoilt_one}.weight"][:] = np.nan
         file.write_bytes(save(held))
         assert f"layer.{spoilt_one}.weight" in numbers.not_finite([file])[0]
+
+
+def test_activations_are_those_of_the_installed_transformers() -> None:
+    from transformers.activations import ACT2CLS
+
+    assert {*ACT2CLS} == ACTIVATIONS
 
 
 def test_the_kinds_are_those_of_the_installed_transformers() -> None:

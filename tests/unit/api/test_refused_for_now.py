@@ -17,7 +17,7 @@ from services.api.http.unexpected_errors import refused_for_now
 
 
 class FromPostgresql(Exception):
-    """As the driver raises it, with its code."""
+    """Raise as the driver does, with its code."""
 
     def __init__(self, sqlstate: str) -> None:
         super().__init__(f"error {sqlstate}")

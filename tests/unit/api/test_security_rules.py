@@ -37,7 +37,7 @@ def test_a_key_shows_its_id_and_only_its_secret_opens_its_hash() -> None:
 
 
 TOKEN = "gigpo_22dd138291e1_" + "0f" * 24
-"""Of the form of `new_key`'s."""
+"""A key in the form of `new_key`'s."""
 
 
 @pytest.mark.parametrize("text", ["", "gigpo_", "gigpo_0_1", "sk-" + "a" * 60, TOKEN + "0", TOKEN.upper()])

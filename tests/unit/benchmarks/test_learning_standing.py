@@ -1,4 +1,4 @@
-"""What `make demo` says of its own run."""
+"""The words of `make demo` about its own run."""
 
 from __future__ import annotations
 

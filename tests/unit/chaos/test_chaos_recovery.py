@@ -1,4 +1,4 @@
-"""When a fault counts as recovered from: not before everything it touched is done."""
+"""A fault counts as recovered from once everything it touched is done."""
 
 from __future__ import annotations
 

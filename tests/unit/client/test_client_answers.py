@@ -81,7 +81,7 @@ def example(operation: str) -> Any:
 
 
 def plain(found: Any) -> Any:
-    """What a call gave as JSON."""
+    """The JSON that a call gave."""
     if isinstance(found, list):
         return [plain(one) for one in found]
     return found.model_dump(mode="json") if isinstance(found, BaseModel) else found

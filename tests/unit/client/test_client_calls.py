@@ -1,4 +1,4 @@
-"""What is sent, what is repeated, and what an answer means; the same on both clients."""
+"""Requests, repeats and the meaning of answers; the same on both clients."""
 
 from __future__ import annotations
 

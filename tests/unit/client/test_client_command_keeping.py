@@ -15,7 +15,7 @@ from tests.unit.client.fake_api import FakeApi, Gigpo, job
 
 
 def remains(**fields: Any) -> dict[str, Any]:
-    """What a deletion would take away, as the API says it."""
+    """The data that a deletion would take away, as the API says it."""
     return {
         "job_id": "j1",
         "events": 1234,

@@ -31,7 +31,7 @@ CALLS = [name for name, _ in inspect.getmembers(GigpoClient, inspect.isfunction)
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    """As `gigpo openapi` prints it."""
+    """The document as `gigpo openapi` prints it."""
     printed = CliRunner().invoke(app, ["openapi"])
     assert printed.exit_code == 0, printed.output
     found: dict[str, Any] = json.loads(printed.stdout)
@@ -39,7 +39,7 @@ def document() -> dict[str, Any]:
 
 
 def requests_of(name: str, folder: Path) -> list[httpx.Request]:
-    """What a call sends when every argument is given and nothing is there."""
+    """The request of a call when every argument is given and nothing is there."""
     seen: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:

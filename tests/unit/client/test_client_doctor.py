@@ -1,4 +1,4 @@
-"""What the doctor makes of a machine and an installation."""
+"""The doctor's findings about a machine and an installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor makes of the API's health, of its own key, and of the engine's environment."""
+"""The doctor's findings about the API's health, its own key, and the engine's environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API answers is read by the API's own documents, and a newer API may say more."""
+"""The API's answers are read by the API's own documents, and a newer API may say more."""
 
 from __future__ import annotations
 

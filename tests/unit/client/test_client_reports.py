@@ -1,4 +1,4 @@
-"""What people see: the report, curves, the live line."""
+"""The output for people: the report, curves, the live line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is repeated, after how long, and what is said when it is given up."""
+"""The retry policy: repeats, their pauses, and the sentence when a call is given up."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ BEGIN = "<!-- made from services/contracts/foreign; python -m tests.unit.contrac
 
 
 def tables() -> str:
-    """What follows the page's own words."""
+    """The part that follows the page's own words."""
     return BEGIN + "\n".join(line for source in SOURCES.values() for line in _of(source)) + "\n"
 
 

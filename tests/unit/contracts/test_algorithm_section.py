@@ -1,4 +1,4 @@
-"""What the algorithm section accepts, the mathematics can do: no job finds out at its first batch."""
+"""The mathematics can do all that the algorithm section accepts: no job finds out at its first batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an earlier version wrote is read; what a newer one wrote is refused with the side to upgrade."""
+"""Documents of an earlier version are read; those of a newer one are refused with the side to upgrade."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_no_field_of_a_kind_goes_or_changes_without_a_new_version(folder: Path, 
 
 
 def sampled(folder: Path) -> list[Any]:
-    """What `tests/data/write.py` gave the sampled answers, from every message that carries one."""
+    """The sampled answers that `tests/data/write.py` gave, from every message that carries one."""
     step = decode(stored(folder, Episode), Episode).steps[0]
     return [step, decode(stored(folder, GenerateReply), GenerateReply).results[0]]
 

@@ -1,4 +1,4 @@
-"""What the environment service lists, as jobs, the API and the command know it."""
+"""The environment service's list, as jobs, the API and the command know it."""
 
 import pytest
 from gigpo_proto.env.v1 import env_pb2

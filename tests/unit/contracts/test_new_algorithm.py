@@ -14,7 +14,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def toys() -> dict[str, Any]:
-    """What came of two rows that `toy_rows` adds, in an interpreter of their own: classes are made at import."""
+    """Result of two rows that `toy_rows` adds, in an interpreter of their own: classes are made at import."""
     here = Path(__file__)
     paths = os.pathsep.join(map(str, (here.parent, here.parents[3], here.parents[3] / "proto")))
     program = "import toy_rows; toy_rows.main()"

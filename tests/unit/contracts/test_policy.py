@@ -1,4 +1,4 @@
-"""What trainer and replicas say of a policy version."""
+"""Documents of trainer and replicas about a policy version."""
 
 from pathlib import Path
 

@@ -45,7 +45,7 @@ LOSSES["linear"] = Loss("toy_rows:linear", own=LinearOptions)
 
 
 def refusal(section: dict[str, Any]) -> str:
-    """What the spec says to the section."""
+    """The sentence with which a spec refuses the section."""
     from services.contracts.job import SpecError, parse_spec
 
     try:

@@ -1,4 +1,4 @@
-"""What the groups of a batch look like: by hand, and against plain counting."""
+"""Diagnostics of the groups of a batch: by hand, and against plain counting."""
 
 from collections import Counter
 from itertools import pairwise

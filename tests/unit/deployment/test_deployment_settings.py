@@ -1,4 +1,4 @@
-"""What the compose files and the chart set exists: every variable is a setting, every service has a health check."""
+"""The compose files and the chart set what exists: every variable is a setting, every service has a health check."""
 
 from __future__ import annotations
 

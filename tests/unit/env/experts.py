@@ -71,7 +71,7 @@ def _moved(cells: str, step: int) -> str | None:
 
 
 def played(environment: Environment, expert: Callable[..., str], limit: int) -> list[Outcome]:
-    """What the expert's actions lead to, until the end or for `limit` steps."""
+    """Outcomes of the expert's actions, until the end or for `limit` steps."""
     outcomes: list[Outcome] = []
     while len(outcomes) < limit and not (outcomes and outcomes[-1].terminated):
         outcomes.append(environment.step(expert(environment)))

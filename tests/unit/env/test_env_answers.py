@@ -1,4 +1,4 @@
-"""What counts as the right answer: several hundred replies, each with its solution and whether it is right."""
+"""Right and wrong answers: several hundred replies, each with its solution and whether it is right."""
 
 import json
 import signal

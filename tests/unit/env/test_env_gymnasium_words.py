@@ -1,4 +1,4 @@
-"""What third parties bring to the Gymnasium adapter: modules, nested options, masks, and what has no words."""
+"""Third parties' parts of the Gymnasium adapter: modules, nested options, masks, and what has no words."""
 
 import io
 import json
@@ -81,7 +81,7 @@ def shown() -> Iterator[Any]:
 
 
 def adapter(kwargs: dict[str, Any], modules: Any = ()) -> GymnasiumAdapter:
-    """As a worker makes it, with the operator's modules."""
+    """Make it as a worker does, with the operator's modules."""
     name = f"{GymnasiumAdapter.__module__}:GymnasiumAdapter"
     found = Registry({"gymnasium": name}, {"gymnasium": {"modules": modules}} if modules else {}).find("gymnasium")
     made = found(valid_kwargs(found, json.dumps(kwargs)))

@@ -1,4 +1,4 @@
-"""What an author hands back is checked field by field: a wrong type is a bug of the environment, named, and no more."""
+"""An author's outcomes are checked field by field: a wrong type is a bug of the environment, named, and no more."""
 
 import asyncio
 import decimal
@@ -66,7 +66,7 @@ def handed(value):
 
 
 class PanicException(BaseException):
-    """As what was written in Rust raises it."""
+    """Raise as code written in Rust does."""
 
 
 class Mute(BaseException):

@@ -1,4 +1,4 @@
-"""What a class says of itself: any mistake of its author is the reason why it cannot be opened, in one sentence."""
+"""A class's description of itself: any mistake of its author is the reason why it cannot be opened, in one sentence."""
 
 import sys
 

@@ -122,7 +122,7 @@ def test_the_platforms_own_environments_are_entry_points_of_its_package():
 
 
 def install(folder: Path, package: str, environment: str, value: str) -> None:
-    """What pip leaves behind of a package with one environment."""
+    """Write the files that pip leaves behind of a package with one environment."""
     metadata = folder / f"{package}-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")

@@ -1,4 +1,4 @@
-"""What the tools' client does when an answer is not there yet."""
+"""The tools' client repeats a call whose answer is not there yet."""
 
 import grpc
 import pytest

@@ -1,4 +1,4 @@
-"""What a purchase is worth, worked by hand and against a second way to compute it."""
+"""Rewards of a purchase, worked by hand and against a second way to compute them."""
 
 import random
 from difflib import SequenceMatcher

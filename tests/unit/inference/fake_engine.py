@@ -39,7 +39,7 @@ class FakeEngine:
         self.spoil_start: set[int] = set()
         """Versions that a start loads wrongly too."""
         self.logprob = RIGHT_LOGPROB
-        """What it says of every token."""
+        """Log-probability of every token."""
         self.calls: list[list[Prompt]] = []
         self.surprise: Exception | None = None
         """Raised by every `generate`: what no engine should."""
@@ -98,7 +98,7 @@ class FakeEngine:
         self.up, self.served = False, None
 
     def die(self) -> None:
-        """As if it had been killed: what it owes is lost."""
+        """Stop as if it had been killed: what it owes is lost."""
         self.up = False
         self.gate.set()
 

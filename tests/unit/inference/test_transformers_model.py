@@ -1,5 +1,6 @@
 """The transformers engine's model takes versions as the trainer publishes them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def test_every_version_gives_the_trainers_logits(tmp_path: Path, kind: str) -> N
         assert torch.equal(logits(loaded.model), logits(versions.policy))
 
 
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_an_attention_that_a_config_names_is_chosen_by_neither_side(tmp_path: Path, key: str) -> None:
+    versions = Versions(tmp_path, "llama")
+    file = versions.base / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | {key: "flash_attention_2"}))
+    policy, loaded = load_policy(versions.base), LoadedModel(versions.publish(0), torch_threads=1)
+    assert policy.config._attn_implementation == loaded.model.config._attn_implementation == "sdpa"
+    assert torch.equal(logits(loaded.model), logits(versions.policy))
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -89,7 +100,7 @@ WAYS = {
     "rwkv": "a cache of its own kind",
     "openai-gpt": "no cache",
 }
-"""What each keeps of the tokens it has seen."""
+"""Caches by architecture: the memory that each keeps of the tokens it has seen."""
 
 
 @pytest.mark.parametrize("kind", WAYS)

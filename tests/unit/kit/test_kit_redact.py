@@ -1,4 +1,4 @@
-"""No secret in a log line, wherever it stands."""
+"""Log lines hold no secret, wherever it stands."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""No pipeline names a command that redis-py refuses in the pipelines of a cluster, where MGET of one key would do."""
+"""Pipelines name no command that redis-py refuses in the pipelines of a cluster, where MGET of one key would do."""
 
 import re
 from inspect import iscoroutinefunction

@@ -1,4 +1,4 @@
-"""What is taken for hung, and what is merely busy."""
+"""Hung and merely busy processes are told apart."""
 
 from pathlib import Path
 

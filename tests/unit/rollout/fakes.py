@@ -156,7 +156,7 @@ class FakeLedger:
     causes: dict[str, str] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, DropReason] = field(default_factory=dict)
-    """Of the newest failed attempts."""
+    """Reasons of the newest failed attempts."""
     stored: dict[str, dict[int, Episode]] = field(default_factory=dict)
 
     def open(self, group: OpenedGroup) -> None:

@@ -1,4 +1,4 @@
-"""What every template writes, as text files in `snapshots/`.
+"""Prompts of every template, as text files in `snapshots/`.
 
 Write them anew: python -m tests.unit.rollout.prompt_snapshots
 

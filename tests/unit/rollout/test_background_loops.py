@@ -13,7 +13,7 @@ class DefectiveRedis:
     """Answers nothing that a loop could use."""
 
     async def delete(self, *_: str) -> None:
-        """As if it were done."""
+        """Do nothing, and return as if it were done."""
 
 
 async def test_inference_whose_loop_breaks_ends_who_uses_it():

@@ -1,4 +1,4 @@
-"""What is asked within a moment goes out together."""
+"""Questions of one moment go out together."""
 
 import asyncio
 

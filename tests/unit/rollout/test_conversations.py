@@ -9,7 +9,7 @@ from tests.unit.rollout.stages import encoded_replies
 
 
 def contexts(episode: Episode) -> list[list[int]]:
-    """What the policy saw at each step, put together from what is stored."""
+    """The policy's view at each step, put together from what is stored."""
     said: list[int] = []
     seen = []
     for step in episode.steps:
@@ -20,7 +20,7 @@ def contexts(episode: Episode) -> list[list[int]]:
 
 
 def asked(stage, episode: Episode) -> list[list[int]]:
-    """What the replica was asked to continue, by step."""
+    """The prompt that the replica was asked to continue, by step."""
     asks = {ask.item.item_id: ask.item.prompt_ids for ask in stage.player._actors["policy"]._inference.asks}
     names = [f"{stage.job_id}/{episode.episode_id}:{step.step_index}:1" for step in episode.steps]
     return [unpack_int32(asks[name]) for name in names]

@@ -1,4 +1,4 @@
-"""What a played step is made of: seeds of its samples, keys of its state, and whether its action was valid."""
+"""Parts of a played step: seeds of its samples, keys of its state, and whether its action was valid."""
 
 from __future__ import annotations
 

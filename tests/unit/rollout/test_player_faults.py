@@ -1,4 +1,4 @@
-"""What fails on the way fails the attempt with its cause, and never becomes a reward."""
+"""A failure on the way fails the attempt with its cause, and never becomes a reward."""
 
 import asyncio
 from itertools import permutations

@@ -1,4 +1,4 @@
-"""From replies to actions."""
+"""Replies become actions."""
 
 import pytest
 

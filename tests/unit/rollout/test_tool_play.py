@@ -26,7 +26,7 @@ from tests.unit.rollout.test_conversations import contexts
 
 TOLD = "The tool call cannot be read: want a tool that there is (add, answer), got multiply as JSON,"
 SEED = 23
-"""Of the sum of 2 and 8."""
+"""Seed of the sum of 2 and 8."""
 INFO = EnvironmentInfo.listed(environment_message(described("calculator", Calculator)))
 
 

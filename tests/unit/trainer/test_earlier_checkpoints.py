@@ -23,7 +23,7 @@ every_folder = pytest.mark.parametrize("folder", FOLDERS, ids=IDS)
 
 
 def restored(folder: Path) -> Learner:
-    """As a successor does it: the newest complete checkpoint is both the policy and the learner's state."""
+    """Resume as a successor does: the newest complete checkpoint is both the policy and the learner's state."""
     checkpoint, _, skipped = newest_complete(folder / "checkpoints")
     assert checkpoint is not None
     assert not skipped

@@ -1,4 +1,4 @@
-"""What a job's folder says of its progress, batches and evaluations is read whatever version wrote it."""
+"""Records of progress, batches and evaluations in a job's folder are read whatever version wrote them."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_training_changes_the_adapters_alone(base: Path) -> None:
 
 
 def test_one_step_is_that_of_the_product_by_the_chain_rule(base: Path) -> None:
-    """With B = 0 the gradient of A is 0, and that of B is scale * gradient of the whole matrix * A^T."""
+    """The gradient of A is 0 with B = 0, and that of B is scale * gradient of the whole matrix * A^T."""
     rows = random_rows(8, seed=3)
     whole = Learner(job_spec(minibatches=1), base)
     lora = Learner(job_spec(**LORA, minibatches=1), base)

@@ -30,7 +30,7 @@ def tokens_of(rows: list[Row]) -> TokenRows:
 
 
 def naive_distributions(scorer: Scorer, rows: list[Row]) -> list[tuple[torch.distributions.Categorical, Tensor]]:
-    """Of each response token its distribution over what was allowed there, and the token's place in that."""
+    """Each response token's distribution over what was allowed there, and the token's place in that."""
     found = []
     for one in rows:
         logits = naive_logits(scorer.model, one.prompt_ids, one.response_ids) / scorer.temperature

@@ -143,7 +143,8 @@ def test_a_model_that_looks_ahead_is_refused() -> None:
 
 
 def gradients(model: PreTrainedModel, passes: list[int]) -> list[Tensor]:
-    """Of a sum of log-probabilities; `passes` gets the forward passes of the first layer's first linear part."""
+    """Compute the gradient of a sum of log-probabilities; `passes` gets the forward passes of the first layer's first
+    linear part."""
     first = next(module for module in model.modules() if isinstance(module, nn.Linear))
     first.register_forward_hook(lambda *_: passes.append(1))
     scorer, total = Scorer(model, temperature=1.0, token_budget=10_000), torch.zeros(())

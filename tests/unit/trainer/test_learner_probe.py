@@ -43,6 +43,6 @@ def test_a_short_model_gets_a_short_probe_or_none(learner: Learner) -> None:
 
 
 def test_a_manifest_without_a_probe_is_still_read() -> None:
-    """As trainers before probes published them."""
+    """Publish as trainers before probes did."""
     fields = {"job_id": "j", "version": 0, "base": "/b", "base_sha": "s", "path": "/p", "files": {"f": "0"}}
     assert PolicyManifest(**fields, engine="vllm", max_model_len=8).probe is None  # type: ignore[arg-type]

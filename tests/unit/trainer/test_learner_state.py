@@ -120,7 +120,7 @@ def test_the_reference_is_saved_only_where_it_is_not_the_base(tmp_path: Path, ba
 
 
 def test_a_state_that_holds_the_base_as_its_reference_is_read(tmp_path: Path, base: Path) -> None:
-    """As states did before; without the number that says so."""
+    """Write the state as earlier versions did, without the number that says so."""
     spec, rows = job_spec(beta=0.1), random_rows(6)
     learner = Learner(spec, base)
     learner._reference_is_base = False

@@ -1,4 +1,4 @@
-"""What travels to the ranks comes out as it was put in, and a conversation stays one sequence."""
+"""Rows come out of the messages to ranks as they were put in, and a conversation stays one sequence."""
 
 from dataclasses import replace
 

@@ -54,7 +54,7 @@ def groups_of(*returns: list[float], name: str = "g") -> list[Payload]:
 
 
 def advantages(groups: list[Payload]) -> list[list[float]]:
-    """Of the first step of each episode; both steps have one advantage."""
+    """Advantages of the first step of each episode; both steps have one advantage."""
     found = []
     for group in groups:
         column = struct.unpack(f"<{len(group.scored.advantage) // 8}d", group.scored.advantage)

@@ -1,4 +1,4 @@
-"""What a batch says of itself: manifest, staleness, tokens, record, archive."""
+"""A batch's description of itself: manifest, staleness, tokens, record, archive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a phase costs: CPU seconds of trainer and engines, and seconds of the GPUs that they hold."""
+"""Costs of a phase: CPU seconds of trainer and engines, and seconds of the GPUs that they hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job's summary says beside its figures."""
+"""A job's summary beside its figures."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Answer:
     version: int | None = None
     """That samples all of its tokens; None: its `min_version`."""
     spread: float = 1.0
-    """Of the returns."""
+    """Spread of the returns."""
     cause: str | None = None
     """Every attempt fails with it."""
     reason: DropReason = DropReason.INFRA

@@ -46,8 +46,8 @@ def game_folders(root: Path, split: str) -> tuple[Path, ...]:
 
 
 def pick_folder(root: Path, split: str, seed: int, task_types: Collection[str]) -> Path:
-    """The game that a seed names: seeds 0 to n - 1 go through all n games. From there the next that is marked solvable
-    and of a wanted type. NoGameError: none is, or a file on the way is spoilt."""
+    """The game that a seed names: seeds 0 to n - 1 go through all n games. It takes the next one from there that is
+    marked solvable and of a wanted type. NoGameError: none is, or a file on the way is spoilt."""
     folders = game_folders(root, split)
     for step in range(len(folders)):
         folder = folders[(seed + step) % len(folders)]

@@ -151,7 +151,7 @@ def _written(solution: bool | str | int | float | None) -> str | None:
 
 
 def _with_warnings(splits: Splits, *read: Questions, told: Sequence[str] = ()) -> Splits:
-    """Add the warnings about them. Of two that were read the second is held out, and is to share nothing."""
+    """Add the warnings about them. The second of two that were read is held out, and is to share nothing."""
     truths = sum(questions.truths for questions in read)
     said = [f"the solution of {truths:,} rows is true or false, no text: want it as the reply's word"] if truths else []
     shared = _shared(*read) if len(read) == 2 else ()
