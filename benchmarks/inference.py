@@ -26,6 +26,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -42,7 +43,7 @@ from services.inference.running import engine_makers
 from services.inference.sampler import Sampler, SamplerLimits
 from services.inference.settings import Settings
 from services.kit.redis import connect
-from services.kit.streams import FIELD
+from services.kit.streams import StreamTail, append
 from services.kit.tasks import ended
 from services.stack.valkey import embedded_redis
 from services.trainer.learner.scratch import build_scratch
@@ -209,17 +210,15 @@ class RedisAsker:
             await asyncio.sleep(COALESCE_S)
             self._wake.clear()
             items, self._waiting = self._waiting, []
-            await self._redis.xadd(keys.requests_stream(REPLICA), {FIELD: encode(request_of(items, self._max_tokens))})
+            payload = encode(request_of(items, self._max_tokens))
+            await append(self._redis, keys.requests_stream(REPLICA), payload)
 
     async def receive(self) -> None:
-        last = b"0"
+        replies = StreamTail(self._redis, keys.replies_stream(WORKER), partial(decode, kind=GenerateReply))
         while True:
-            found = await self._redis.xread({keys.replies_stream(WORKER): last}, count=256, block=1000)
-            streams = found.values() if isinstance(found, dict) else [entries for _, entries in found or []]
-            for entries in streams:
-                for last, fields in entries[0] if entries and isinstance(entries[0], list) else entries:  # noqa: B007
-                    for generated in decode(fields[FIELD], GenerateReply).results:
-                        self._answers.pop(generated.item_id).set_result(generated)
+            for reply in await replies.read(256):
+                for generated in reply.results:
+                    self._answers.pop(generated.item_id).set_result(generated)
 
 
 def cpu_of_everything() -> float:

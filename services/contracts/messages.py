@@ -281,7 +281,7 @@ def decode_view(payload: bytes, kind: type[Message], view: type[M]) -> M:
         decoder = _decoders[view] = msgspec.msgpack.Decoder(view)
     try:
         message: M = decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:  # nested too deep
         version = _version_in(payload)
         if version is None or version == newest(kind):
             raise ContractError(
@@ -304,7 +304,7 @@ def _converted(payload: bytes, version: int, kind: type[Message], view: type[M])
     try:
         fields = upgraded(msgspec.msgpack.decode(payload), version, UPGRADES[kind])
         return msgspec.convert({**fields, "schema": newest(kind)}, view)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ContractError(
             f"want a {kind.__name__} of schema {version}, got bytes that cannot be decoded: {error!r}"
         ) from error
@@ -314,5 +314,5 @@ def _version_in(payload: bytes) -> int | None:
     """The version that the payload names; None: none."""
     try:
         return _heads.decode(payload).schema
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None

@@ -97,7 +97,7 @@ def decoded(payload: bytes) -> AnyShown:
     try:
         shown: AnyShown = _decoder.decode(payload)
         return shown
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ContractError(
             f"want a step of a watched episode, got {len(payload)} bytes that cannot be decoded: {error}"
         ) from error

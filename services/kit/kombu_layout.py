@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 UNACKED = "unacked"
 """Hash delivery tag -> what a worker holds: JSON [message, exchange, routing key] (`Channel.unacked_key`)."""
@@ -39,17 +42,25 @@ def waiting_lists(queue: str) -> list[str]:
 
 def waiting_arguments(message: bytes) -> list[object]:
     """The positional arguments of the task in a message that waits. Raises ValueError: it is not a task's message."""
-    return _arguments(msgspec.json.decode(message, type=_Message))
+    return _arguments(_decoded(message, _Message))
 
 
 def held_arguments(entry: bytes) -> list[object]:
     """The positional arguments of the task in an entry of `UNACKED`. Raises ValueError: it is not a task's entry."""
-    return _arguments(msgspec.json.decode(entry, type=tuple[_Message, object, object])[0])
+    return _arguments(_decoded(entry, tuple[_Message, object, object])[0])
 
 
 def body_arguments(body: bytes | str) -> list[object]:
     """The positional arguments in a task's body: JSON [arguments, keywords, options]. Raises ValueError."""
-    return msgspec.json.decode(body, type=tuple[list[object], Mapping[str, object], object])[0]
+    return _decoded(body, tuple[list[object], Mapping[str, object], object])[0]
+
+
+def _decoded(payload: bytes | str, kind: type[T]) -> T:
+    """Raises ValueError, also for what is nested too deep."""
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
 
 
 def _arguments(message: _Message) -> list[object]:

@@ -82,7 +82,7 @@ class Warnings:
         raw = await string_value(self._redis, keys.last_trouble(job))
         try:
             at_unix_s, cause = msgspec.json.decode(raw or b"", type=tuple[float, str])
-        except msgspec.DecodeError:  # there is none
+        except (ValueError, RecursionError):  # there is none, or it is none
             return None
         return cause if at_unix_s >= since_unix_s else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import cast
 
 import msgspec
@@ -18,6 +18,7 @@ from services.api.sql.tables import JobRow
 from services.api.sync.event_bus import News
 from services.contracts.rest.insight import SeenState
 from services.contracts.states import TERMINAL, JobState
+from services.contracts.versions import ContractError
 from services.contracts.watching import FIELD, LAST, AnyShown, PlayBegan, PlayFailed, StateReached, decoded
 
 LOOK_S = 0.25
@@ -87,7 +88,15 @@ async def _told(redis: Redis, watch: Watch, position: str) -> list[tuple[str, An
     """The messages after the position, with their ids."""
     read = await redis.xrange(watch.stream, f"({position}" if position else "-", count=_PAGE)
     entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", read or [])
-    return [(entry_id.decode(), decoded(fields[FIELD.encode()])) for entry_id, fields in entries]
+    return [(entry_id.decode(), _shown(fields)) for entry_id, fields in entries]
+
+
+def _shown(fields: Mapping[bytes, bytes]) -> AnyShown:
+    """The message in an entry; one that cannot be read ends the watch with the cause."""
+    try:
+        return decoded(fields.get(FIELD.encode(), b""))
+    except ContractError as error:
+        return PlayFailed(message=str(error))
 
 
 async def _over(database: Database, watch: Watch) -> str | None:

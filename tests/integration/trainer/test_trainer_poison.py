@@ -81,6 +81,7 @@ NO_MESSAGES = [
     b"{}",
     b"[1]",
     b"{" * 100_000,
+    b'{"headers": {"a":' + b"[" * 100_000,
     b'{"body": 7, "headers": {}, "properties": {}}',
     b'{"body": "", "headers": {}, "content-type": "application/json", "content-encoding": "utf-8", "properties": {}}',
     b'{"body": "%", "headers": {}, "content-type": "application/json", "content-encoding": "utf-8",'

@@ -42,6 +42,7 @@ from services.contracts.metrics import of_the_clock
 from services.contracts.policy import PolicyAck, PolicyManifest, ReplicaStatus
 from services.inference.running import running_replica
 from services.inference.settings import Settings as InferenceSettings
+from services.kit.payloads import fetched, payload_of
 from services.kit.streams import StreamConsumer
 from services.kit.values import put_field, string_value
 from services.ledger import Ledger, MoveRefused
@@ -326,7 +327,9 @@ def descendants(pid: int) -> list[int]:
 
 async def events(redis: Redis, job: str) -> list[JobEvent]:
     """Every event told so far."""
-    return [decode(fields[b"p"], JobEvent) for _, fields in await redis.xrange(keys.events_stream(job))]
+    stream = keys.events_stream(job)
+    found = await fetched(redis, stream, await redis.xrange(stream))
+    return [decode(payload_of(fields), JobEvent) for _, fields in found]
 
 
 async def until_event(redis: Redis, job: str, kind: str, count: int = 1, **data: object) -> JobEvent:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contracts import watching
 from services.contracts.arrays import (
     pack_float32,
     pack_float64,
@@ -78,6 +79,19 @@ def test_bytes_that_are_no_message_are_refused_by_kind_and_length(payload):
 def test_a_message_of_another_kind_is_refused():
     with pytest.raises(ContractError, match="want a Episode"):
         decode(encode(MESSAGES[0]), Episode)
+
+
+@pytest.mark.parametrize("schema", [1, 99])
+def test_what_is_nested_too_deep_is_refused_as_a_message(schema: int):
+    """msgspec raises RecursionError, which is no ContractError."""
+    deep = b"\x82\xa6schema" + bytes([schema]) + b"\xa4data" + b"\x91" * 100_000
+    with pytest.raises(ContractError):
+        decode(deep, JobEvent)
+
+
+def test_a_step_that_is_nested_too_deep_is_refused():
+    with pytest.raises(ContractError):
+        watching.decoded(b'{"kind":"step","x":' + b"[" * 100_000)
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1)))

@@ -35,6 +35,14 @@ def test_what_is_no_message_of_a_task_is_refused(body: str):
         waiting_arguments(body.encode())
 
 
+@pytest.mark.parametrize("body", ['{"a":' * 100_000, "[" * 100_000])
+def test_what_is_nested_too_deep_is_no_message(body: str):
+    with pytest.raises(ValueError, match="recursion"):
+        waiting_arguments(json.dumps(message(f"[[{body}")).encode())
+    with pytest.raises(ValueError, match="recursion"):
+        waiting_arguments(b'{"headers":' + body.encode())
+
+
 class _Steps:
     """What kombu asks of a channel to name a list."""
 
