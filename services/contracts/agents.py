@@ -174,7 +174,7 @@ def job_of(session_id: str) -> str:
 
 
 def encoded(message: Asked | Answered | SessionRecord) -> bytes:
-    """As it travels."""
+    """As it travels. Raises UnicodeEncodeError, OverflowError and RecursionError for what JSON cannot hold."""
     return msgspec.json.encode(message)
 
 
