@@ -28,6 +28,8 @@ WAYS = {"stream": False, "batches": True}
 COSTS: dict[str, Callable[[Taken], float]] = {
     "time": lambda taken: 1 / taken.per_second,
     "cpu": lambda taken: taken.cpu_ms_per_step("service") + taken.cpu_ms_per_step("workers"),
+    "service_cpu": lambda taken: taken.cpu_ms_per_step("service"),
+    "worker_cpu": lambda taken: taken.cpu_ms_per_step("workers"),
 }
 
 
