@@ -188,6 +188,27 @@ MISTAKES: dict[str, tuple[str, str]] = {
         HEAD + "\nclass Mine(Environment):\n    pass\n",
         "reset: want a method, but the class does not define",
     ),
+    "async_reset": (
+        plugin("async def reset(self, seed, split):\n    return Observation(text='a')"),
+        "reset: want a method that returns when it is called, got an async one or a generator",
+    ),
+    "async_close": (plugin("async def close(self):\n    pass"), "close: want a method that returns when it is called"),
+    "step_yields": (
+        plugin("def step(self, action):\n    yield 1"),
+        "step: want a method that returns when it is called",
+    ),
+    "reset_seedless": (
+        plugin("def reset(self):\n    return Observation(text='a')"),
+        "reset: want a method that can be called as reset(seed, split)",
+    ),
+    "reset_splitless": (plugin("def reset(self, seed):\n    pass"), "want a method that can be called as reset(seed, "),
+    "reset_by_name": (plugin("def reset(self, *, seed, split):\n    pass"), "can be called as reset(seed, split)"),
+    "step_two": (plugin("def step(self, action, info):\n    pass"), "can be called as step(action)"),
+    "step_static": (plugin("@staticmethod\ndef step():\n    pass"), "can be called as step(action)"),
+    "made_of_nothing": (plugin("def __init__(self):\n    pass"), "can be called as __init__(kwargs)"),
+    "made_of_two": (plugin("def __init__(self, kwargs, more):\n    pass"), "can be called as __init__(kwargs)"),
+    "state_asks": (plugin("def state(self, deep):\n    return 1"), "can be called as state()"),
+    "answer_one": (plugin("def answer(self, action):\n    pass"), "called as answer(action, response_tokens)"),
     "method": (plugin("step = 'go'"), "step: want a method, got str 'go'"),
     "metaclass": (
         plugin(before=TOUCHY, bases="(Environment, metaclass=Touchy)"),
@@ -219,6 +240,9 @@ HELD: dict[str, str] = {
     "talks": "print('garbage', flush=True)\nimport os\nos.write(1, b'\\xff\\n')\n" + SOUND,
     "generates": plugin(classmethods("vocabulary", "return (word for word in ('start', 'end'))")),
     "lists": plugin("splits = ['train']\nexamples = [{}]\nrequires = ['json.decoder']\nexample_actions = ['go']"),
+    "takes_anything": plugin("def reset(self, *args, **more):\n    return Observation(text='a')"),
+    "static_step": plugin("@staticmethod\ndef step(action):\n    return Outcome(observation=Observation(text='a'))"),
+    "more_to_come": plugin("def step(self, action, deep=False):\n    pass"),
     "numbers": plugin("capabilities = Capabilities(deterministic=1, cost_class=1)"),
 }
 """Modules that are unusual and no mistake."""

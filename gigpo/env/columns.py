@@ -48,6 +48,8 @@ def columns_of(row: Mapping[str, object], named: Mapping[str, str]) -> Columns:
     prompts = [named[name] for name in ("prompt", "messages") if name in named] or [
         name for name in PROMPTS if row.get(name) is not None
     ]
+    if not prompts and (without := next((name for name in PROMPTS if name in row), None)):
+        raise ValueError(f"{without}: want a text or messages, got null")
     if not prompts:
         raise ValueError(
             f"want a column {', '.join(PROMPTS[:-1])} or {PROMPTS[-1]}, got {', '.join(map(str, row)) or 'none'}; "

@@ -26,6 +26,7 @@ NO_ROWS = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.js
 TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")
 """Splits that are held out, the first that there is."""
 _SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")
+_SHARDS = re.compile(r"\d+-of-(\d+)\.")
 _SHOWN = 5
 
 
@@ -76,6 +77,9 @@ def split_files(folder: Path) -> tuple[list[Path], list[Path]]:
             raise KwargsError(
                 f"data: want the rows of a split in one file, or in shards of one, got {', '.join(units)}"
             )
+        wanted = max((int(of[1]) for path in files if (of := _SHARDS.search(path.name))), default=len(files))
+        if len(files) != wanted:
+            raise KwargsError(f"data: {files[0].name}: want {wanted} shards, as its name says, got {len(files)}")
     return train, test
 
 
@@ -142,7 +146,9 @@ def _csv(name: str, path: Path) -> Rows:
     with _opened(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
-            columns = next(rows, [])
+            columns = [name.strip() for name in next(rows, [])]
+            if twice := next((column for column in columns if column and columns.count(column) > 1), None):
+                raise KwargsError(f"data: {name}, line 1: want columns that differ, got {twice} twice")
             for cells in report_each(rows):
                 place = f"{name}, line {rows.line_num}"
                 if len(cells) != len(columns) and cells:

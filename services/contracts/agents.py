@@ -6,10 +6,9 @@ stream of calls; the worker answers on the calling API process's stream of answe
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
-from pydantic import JsonValue
 
 from services.contracts.versions import ContractError
 
@@ -34,7 +33,7 @@ class ToolCall(_Part, frozen=True, kw_only=True):
 
     id: str
     name: str
-    arguments: dict[str, JsonValue]
+    arguments: dict[str, Any]
 
 
 class ChatMessage(_Part, frozen=True, kw_only=True):
@@ -59,7 +58,7 @@ class Chat(_Part, frozen=True, kw_only=True, tag="chat"):
     """The agent asks the policy."""
 
     messages: list[ChatMessage]
-    tools: list[dict[str, JsonValue]] = []
+    tools: list[dict[str, Any]] = []
     """name, description, and parameters as a JSON Schema."""
     max_tokens: int | None = None
     anchor: str | None = None
@@ -174,7 +173,7 @@ def job_of(session_id: str) -> str:
 
 
 def encoded(message: Asked | Answered | SessionRecord) -> bytes:
-    """As it travels."""
+    """As it travels. Raises UnicodeEncodeError, OverflowError and RecursionError for what JSON cannot hold."""
     return msgspec.json.encode(message)
 
 

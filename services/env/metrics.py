@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import Metric
@@ -13,6 +14,14 @@ from services.kit.metrics import SECONDS, gauge
 STEP_SECONDS = Histogram(
     "gigpo_env_step_seconds", "Time from a step's request to its answer.", ["environment"], buckets=SECONDS
 )
+
+
+@lru_cache(1_024)
+def step_seconds(environment: str) -> Histogram:
+    """That of one environment; to look it up by its label takes as long as to observe it."""
+    return STEP_SECONDS.labels(environment)
+
+
 OPEN_SECONDS = Histogram(
     "gigpo_env_open_seconds", "Time that opening the sessions of one group took.", ["environment"], buckets=SECONDS
 )

@@ -7,11 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from examples.outside_agent import play_until_the_end
+from gigpo.client.stack import running_stack
 from services.contracts.archive import read_archive
 from services.contracts.arrays import unpack_int32
 from services.contracts.messages import Episode
@@ -85,6 +89,30 @@ def test_a_policy_calls_tools_in_its_chat_templates_format(folder: Path) -> None
     later = [unpack_int32(step.prompt_ids) for step in steps if step.continues]
     assert later
     assert all((tool in ids) != (user in ids) for ids in later)
+
+
+def test_agents_of_somebody_else_play_a_job_and_what_they_caused_is_trained(folder: Path) -> None:
+    """The engine's log-probabilities are the learner's, over rows that go on and rows that begin anew."""
+    document = yaml.safe_load((ROOT / "examples" / "outside.yaml").read_text())
+    document["model"]["warmstart"].update(warmstart_rows=200, warmstart_steps=40, warmstart_max_invalid=1.0)
+    document["rollout"].update(groups_per_batch=2, num_generations=2)
+    document["training"].update(total_batches=1, minibatches=1)
+    document["evaluation"].update(eval_episodes=2)
+    document["inference"] = {"engine": "transformers"}
+    url = running_stack(folder / "runs").api_url  # type: ignore[union-attr]
+    with httpx.Client(base_url=url, timeout=60) as http:
+        job = http.post("/v1/jobs", json=document).raise_for_status().json()["id"]
+        with ThreadPoolExecutor(4) as agents:
+            played = [one.result(500) for one in [agents.submit(play_until_the_end, url, job) for _ in range(4)]]
+        ended = http.get(f"/v1/jobs/{job}").json()
+        assert ended["state"] == "SUCCEEDED", ended["error"]
+        summary = http.get(f"/v1/jobs/{job}/summary").json()
+    assert sum(played) == 4 + 2 * 2
+    assert summary["mismatch_kl_mean"] < 1e-6
+    files = (folder / "runs/.platform/jobs" / job / "rollouts").glob("batch-*")
+    steps = [step for file in files for _, episodes in read_archive(file) for one in episodes for step in one.steps]
+    assert any(step.continues for step in steps)
+    assert all(step.response_ids and step.action for step in steps)
 
 
 def test_a_mixture_trains_and_measures_each_member(folder: Path) -> None:

@@ -89,9 +89,13 @@ def _message(place: int, turn: ChatTurn) -> ChatMessage:
     return ChatMessage(role=role, content=text, calls=calls, call_id=turn.tool_call_id or "")
 
 
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
 def _arguments(place: int, text: str) -> dict[str, JsonValue]:
     try:
-        found = json.loads(text or "{}")
+        found = json.loads(text or "{}", parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise bad_spec(
             [(f"messages.{place}.tool_calls", f"want arguments as JSON, got {text[:80]!r}: {error}")]

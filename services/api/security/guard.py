@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import MutableMapping
 from contextlib import suppress
+from hashlib import sha256
 from urllib.parse import urlencode
 
 from fastapi.responses import RedirectResponse, Response
@@ -75,13 +76,23 @@ async def _known(connection: HTTPConnection, security: Security) -> Caller | Non
     """The owner of this key, session or machine now; None: nobody."""
     if shown := connection.headers.get("authorization"):
         scheme, _, token = shown.partition(" ")
-        if token.startswith(KEY_PREFIX) and connection.scope["path"].startswith(SESSIONS):
-            return Caller("an outside agent", frozenset(), project_id="", session_key=token.strip())
+        if (
+            scheme.lower() == "bearer"
+            and token.startswith(KEY_PREFIX)
+            and connection.scope["path"].startswith(SESSIONS)
+        ):
+            return _agent(token.strip())
         return await security.authenticator.by_token(token.strip()) if scheme.lower() == "bearer" else None
     valid, key_id = security.sessions.read(connection)
     if valid and (found := await security.authenticator.by_key_id(key_id)) is not None:
         return found
     return None if security.keys_wanted else THIS_MACHINE
+
+
+def _agent(session_key: str) -> Caller:
+    """Whoever claims to have a session's key. Its digest names it, so that each is counted for itself."""
+    name = f"outside agent {sha256(session_key.encode(errors='surrogateescape')).hexdigest()[:12]}"
+    return Caller(name, frozenset(), project_id="", session_key=session_key)
 
 
 def _while_known(connection: HTTPConnection, security: Security, receive: Receive) -> Receive:

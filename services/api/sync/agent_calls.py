@@ -64,11 +64,15 @@ class AgentCalls:
     async def ask(self, record: SessionRecord, ask: Claim | Chat | Act | End) -> AnyAnswer:
         """The worker's answer, however long it takes; Refused where the worker is gone."""
         call_id = secrets.token_hex(8)
-        waiting = self._waiting[call_id] = asyncio.get_running_loop().create_future()
         asked = Asked(session_id=record.session_id, call_id=call_id, reply_to=self._answers.stream, ask=ask)
         calls = keys.calls_stream(record.worker)
         try:
-            await append(self._redis, calls, encoded(asked))
+            payload = encoded(asked)
+        except (UnicodeEncodeError, OverflowError, RecursionError) as error:
+            return Refused(status=422, message=f"want texts of Unicode and numbers of 64 bits: {error}")
+        waiting = self._waiting[call_id] = asyncio.get_running_loop().create_future()
+        try:
+            await append(self._redis, calls, payload)
             await self._redis.expire(calls, KEPT_S)
             while not waiting.done():
                 await asyncio.wait([waiting], timeout=LOOK_S)

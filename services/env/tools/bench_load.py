@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import grpc
@@ -79,8 +80,9 @@ class Service:
 
 
 @contextlib.contextmanager
-def served(*, workers: int, max_leases: int, **settings: object) -> Iterator[Service]:
-    """A service in processes of its own, ended at the end. OSError where it does not start."""
+def served(*, workers: int, max_leases: int, tree: Path | None = None, **settings: object) -> Iterator[Service]:
+    """A service in processes of its own, ended at the end; of another source tree where one is given. OSError where it
+    does not start."""
     variables = {
         "workers": workers,
         "max_leases": max_leases,
@@ -90,8 +92,10 @@ def served(*, workers: int, max_leases: int, **settings: object) -> Iterator[Ser
         **settings,
     }
     own = {f"ENV_SERVICE_{name.upper()}": str(value) for name, value in variables.items()}
+    if tree is not None:
+        own["PYTHONPATH"] = os.pathsep.join((str(tree), str(tree / "proto")))
     command = [sys.executable, "-m", "services.env.main"]
-    with subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, text=True, cwd=tree) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -8,13 +8,14 @@ import pickle
 import random
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 SPARED_AFTER = 100
 """Calls without a draw, after which an environment is taken for one that has generators of its own."""
+NOTHING = nullcontext()
 LOOKED_AT = 16
 """One of so many sessions of such an environment is examined when it ends: has it drawn after all?"""
 
@@ -77,14 +78,14 @@ class Chance:
         with self.of(session):
             yield
 
-    @contextmanager
-    def of(self, session: int) -> Iterator[None]:
+    def of(self, session: int) -> AbstractContextManager[None]:
         """Use the global generators of this session inside the block. To be entered once a call of the environment,
         also in a replay: see `Generators.use`."""
-        if (mine := self._sessions.get(session)) is None:
-            yield
-            return
-        environment = self._environments[session]
+        return self._exchanged(session) if session in self._sessions else NOTHING
+
+    @contextmanager
+    def _exchanged(self, session: int) -> Iterator[None]:
+        mine, environment = self._sessions[session], self._environments[session]
         before = None if environment in self._drawing else mine.place()
         mine.use()
         try:

@@ -1,5 +1,6 @@
 """Reads and checks every attribute of an environment class, because authors' classes may hold anything."""
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -20,6 +21,19 @@ MAX_ENTRY_BYTES = 8 << 20
 """Most bytes of one environment's entry; all of them travel in one message, of at most 64 MiB."""
 MAX_REASON = 500
 """Characters of a reason: a sentence in a table."""
+
+METHODS: Mapping[str, tuple[str, ...]] = {
+    "__init__": ("kwargs",),
+    "reset": ("seed", "split"),
+    "step": ("action",),
+    "answer": ("action", "response_tokens"),
+    "consult": ("action", "response_tokens"),
+    "state": (),
+    "warnings": (),
+    "close": (),
+}
+"""The methods that are called, and with what."""
+NO_PLAIN_FUNCTION = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 T = TypeVar("T")
 
@@ -83,13 +97,32 @@ def _vocabulary(found: type[Environment]) -> tuple[str, ...]:
 
 
 def _check_methods(found: type[Environment]) -> None:
-    """ContractError: it lacks a method, so that no session of it could be made."""
-    for name in ("reset", "step", "answer", "state", "close"):
+    """ContractError: it lacks a method or cannot be called as it must, so that no session of it could be made."""
+    for name, arguments in METHODS.items():
         method = _attribute(found, name)
         if not callable(method):
             raise ContractError(f"{name}: want a method, got {came(method)}")
+        call = f"{name}({', '.join(arguments)})"
+        if any(is_one(method) for is_one in NO_PLAIN_FUNCTION):
+            raise ContractError(
+                f"{name}: want a method that returns when it is called, got an async one or a generator"
+            )
+        if not _takes(method, isinstance(inspect.getattr_static(found, name), staticmethod), arguments):
+            raise ContractError(f"{name}: want a method that can be called as {call}")
     if lacking := sorted(_attribute(found, "__abstractmethods__")):
         raise ContractError(f"{lacking[0]}: want a method, but the class does not define it")
+
+
+def _takes(method: Callable[..., object], static: bool, arguments: tuple[str, ...]) -> bool:
+    """Whether a class's method can be called with these arguments, by their places."""
+    bound = static or inspect.ismethod(method)
+    try:
+        inspect.signature(method).bind(*arguments) if bound else inspect.signature(method).bind(None, *arguments)
+    except TypeError:
+        return False
+    except ValueError:  # written in C, it does not say
+        return True
+    return True
 
 
 def _capabilities(found: type[Environment]) -> Capabilities:

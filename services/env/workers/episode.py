@@ -1,6 +1,6 @@
 """One session inside a worker: an environment, its history, its keys, and the checks of its return values."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -21,6 +21,10 @@ several of them. The largest screen of Atari takes 0.6 MB, written out as number
 MAX_WARNINGS = 16
 MAX_CALL_S = 86_400.0
 PLAIN = frozenset((str,))
+
+
+_action_key = lru_cache(16_384)(action_digest)
+"""Actions recur, and their digest takes a tenth of a light step's time."""
 
 
 def _plain(value: Any) -> object:
@@ -123,7 +127,7 @@ class Episode:
             action_valid=valid,
             rewards=checked_rewards("rewards", outcome.rewards),
             judge_tokens=whole("judge_tokens", outcome.judge_tokens, least=0),
-            action_key=action_digest(action if outcome.executed is None else text("executed", outcome.executed)),
+            action_key=_action_key(action if outcome.executed is None else text("executed", outcome.executed)),
         )
 
     def close(self) -> None:

@@ -12,6 +12,8 @@ import pytest
 from redis import Redis
 
 from services.contracts import keys
+from services.contracts.agents import SessionRecord
+from services.contracts.agents import encoded as encoded_record
 from services.contracts.watching import FIELD, PlayEnded, encoded
 from services.kit.dead_letters import dead_letters
 from tests.integration.api.job_leftovers import GROUP, leave_results, summary
@@ -60,6 +62,14 @@ RULES = {
     f"POST {JOB}/watches": Rule("submit", "404", {}),
     f"GET {JOB}/watches/{{watch_id}}": READ,
     f"DELETE {JOB}/watches/{{watch_id}}": Rule("submit", "404"),
+    f"POST {JOB}/sessions": Rule("submit", "404"),
+    "GET /v1/sessions/{session_id}": READ,
+    "GET /v1/sessions/{session_id}/models": READ,
+    "POST /v1/sessions/{session_id}/chat/completions": Rule(
+        "submit", "404", {"messages": [{"role": "user", "content": "hello"}]}
+    ),
+    "POST /v1/sessions/{session_id}/actions": Rule("submit", "404", {"action": "go"}),
+    "POST /v1/sessions/{session_id}/close": Rule("submit", "404", {}),
     f"GET {JOB}/checkpoints": READ,
     f"GET {JOB}/checkpoints/{{name}}/export": READ,
     f"GET {JOB}/checkpoints/{{name}}/files/{{file}}": READ,
@@ -124,6 +134,7 @@ def teams(keyed: KeyedApi) -> Iterator[Teams]:
         "letter_id": _letter(keyed, job),
         "spare_letter": _letter(keyed, job),
         "watch_id": _watched(keyed, job),
+        "session_id": _session(keyed, job),
         "name": "final",
         "file": "config.json",
         "environment_id": "grid",
@@ -133,6 +144,17 @@ def teams(keyed: KeyedApi) -> Iterator[Teams]:
     yield Teams(keyed, ids, queued, spare, evaluation, {**clients, "admin": keyed.admin})
     for client in clients.values():
         client.close()
+
+
+def _session(keyed: KeyedApi, job: str) -> str:
+    """The id of an episode of the job that an outside agent played."""
+    record = SessionRecord(
+        session_id=f"{job}.0c3f5a2b", job_id=job, worker="w", state="closed", group_id="t1", purpose="train", k=0,
+        seed=0, split="train", task="secret task", observation="", admissible_actions=[], max_turns=1, timeout_s=1.0,
+    )  # fmt: skip
+    with Redis.from_url(keyed.api.redis_url) as client:
+        client.set(keys.session(job, record.session_id), encoded_record(record))
+    return record.session_id
 
 
 def _watched(keyed: KeyedApi, job: str) -> str:

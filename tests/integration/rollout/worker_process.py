@@ -30,17 +30,10 @@ MAX_TURNS = {"properties": {"max_turns": {}}}
 class WorkedJob:
     """One job as the trainer would set it up, and its ledger."""
 
-    def __init__(
-        self,
-        redis: Redis,
-        data_dir: Path,
-        job_id: str,
-        environment: Mapping[str, Any],
-        model: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, redis: Redis, data_dir: Path, job_id: str, environment: Mapping[str, Any]) -> None:
         self._redis, self._data_dir, self.job_id = redis, data_dir, job_id
         self.ledger = Ledger(redis, job_id)
-        self.spec = spec_of(environment, model=model)
+        self.spec = spec_of(environment)
         self.epoch = 0
 
     async def begin(self, *, base: bool = True) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import tracemalloc
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,25 @@ SPOILT = {
     "train.jsonl.gz": (gzip.compress(as_lines(ROWS))[:-20], r"train.jsonl.gz is no whole gzip file"),
     "plain.jsonl.gz": (as_lines(ROWS), r"plain.jsonl.gz is no whole gzip file"),
     "empty.csv": (b"", r"empty.csv holds no rows"),
+    "header.csv": (b"prompt,solution\n", r"header.csv holds no rows"),
+    "twice.csv": (
+        b"prompt,solution,solution\na,1,2\n",
+        r"twice.csv, line 1: want columns that differ, got solution twice",
+    ),
+    "semicolons.csv": (b"prompt;solution\na;1\n", r"line 2: record: want a column prompt, .* got prompt;solution"),
+    "sheet16.csv": ("prompt,solution\na,1\n".encode("utf-16"), r"sheet16.csv: want UTF-8 text"),
+    "null.parquet": (
+        as_parquet([ROWS[0], {"prompt": None}]),
+        r"null.parquet, row 2: record: prompt: want a text or mes",
+    ),
+    "half.jsonl": (b'{"prompt": "\\ud800", "solution": "1"}\n', r"half.jsonl, line 1: want Unicode text, got half"),
+    "deep.jsonl": (
+        b'{"prompt": "a", "x": ' + b"[" * 9000 + b"]" * 9000 + b"}",
+        r"deep.jsonl, line 1 is no JSON: maxim",
+    ),
+    "columns.json": (b'{"prompt": ["a", "b"], "solution": ["1", "2"]}', r"columns.json, line 1: messages.0: want"),
+    "none.parquet": (as_parquet([ROWS[0]])[:0], r"none.parquet is no Parquet file"),
+    "train-00000-of-00002.parquet": (as_parquet(ROWS), r"of-00002.parquet: want 2 shards, as its name says, got 1"),
 }
 
 
@@ -287,6 +307,30 @@ def test_a_csv_of_spreadsheets_with_a_mark_and_lines_within_cells_is_read(tmp_pa
     (tmp_path / "sheet.csv").write_bytes(body + b"bad\r\n")
     with pytest.raises(KwargsError, match=r"sheet.csv, line 5: want 2 cells"):
         folder_splits(tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "solution"),
+    [
+        ("spaces.csv", b"prompt, solution\na, 1\n", " 1"),
+        ("mac.csv", b"prompt,solution\ra,1\r", "1"),
+        ("mark.jsonl", b"\xef\xbb\xbf" + as_lines([{"prompt": "a", "solution": 1}]), "1"),
+        ("nan.jsonl", b'{"prompt": "a", "solution": NaN}\n', None),
+        ("nan.parquet", as_parquet([{"prompt": "a", "solution": float("nan")}]), None),
+        (
+            "long.jsonl",
+            b'{"prompt": "a", "solution": 123456789012345678901234567890}',
+            "123456789012345678901234567890",
+        ),
+        ("money.parquet", as_parquet([{"prompt": "a", "solution": Decimal("2.50")}]), "2.50"),
+        ("two.jsonl.gz", gzip.compress(b"\n") + gzip.compress(b'{"prompt": "a", "solution": "x"}'), "x"),
+    ],
+)
+def test_what_other_programs_write_is_read_as_it_is_meant(name, body, solution, tmp_path):
+    (tmp_path / name).write_bytes(body)
+    found = folder_splits(tmp_path, 0)
+    assert [(each.text, each.solution) for each in found.train] == [("a", solution)]
+    assert found.unsolved == (solution is None)
 
 
 def test_it_is_told_which_file_is_meant(tmp_path):

@@ -42,8 +42,8 @@ NO_EXPRESSION = re.compile(r"\d\s+[-+]?\d|\d:\d|^\d+-\d+$|(?:\d+[/.-]){2,}\d+|\d
 """Grids, times, ranges, dates, versions: their numbers are no sum or product."""
 IDENTIFIER = re.compile(r"[+-]?0\d{3,}")
 LITERAL = re.compile(r"\d\s*_|(?<!\w)0[xXbBoO][\dA-Fa-f]+|(?<![\d.,])0\d{3,}|(?<![\\A-Za-z])[A-Za-z]\d+\.\d|^[A-Z]\d+$")
-"""`11010_2`, `0x1E`, `02134`, `v1.10`, `A1`: no decimal number, and no product. Three digits may begin with 0, as in
-the AIME's 033."""
+"""`11010_2`, `0x1E`, `02134`, `v1.10`, `A1`: no decimal number, and no product. Three digits may begin with 0, as the
+AIME writes 033."""
 NAMED = re.compile(
     r"\s*(?:(?:\\angle\s*)?\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:\([^()=]*\))?|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\))\s*=\s*"
 )

@@ -129,7 +129,11 @@ def _read(files: Sequence[Path], named: Mapping[str, str]) -> tuple[Questions, t
             except ValueError as error:
                 raise KwargsError(f"data: {place}: record: {error}") from error
             _note(shapes, columns, file.name)
-            shelf.add(_question(checked(_row, as_ours(row, columns), place), row))
+            question = _question(checked(_row, as_ours(row, columns), place), row)
+            try:
+                shelf.add(question)
+            except UnicodeEncodeError as error:
+                raise KwargsError(f"data: {place}: want Unicode text, got half of a surrogate pair") from error
     if not len(shelf):
         raise KwargsError(f"data: {', '.join(file.name for file in files)} holds no rows")
     return shelf.questions(), tuple(f"{file}: rows are read {said}" for said, file in shapes.items())
@@ -146,7 +150,9 @@ def _question(row: Row, whole: Mapping[str, object]) -> Question:
 
 
 def _written(solution: bool | str | int | float | None) -> str | None:
-    """The text of a value as JSON writes it: true is the word."""
+    """The text of a value as JSON writes it: true is the word; NaN, which other writers have for null, is none."""
+    if solution != solution:
+        return None
     return str(solution).lower() if isinstance(solution, bool) else None if solution is None else str(solution)
 
 
