@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,13 +23,18 @@ _LINEAR_LAYERS = 7
 """Of a decoder layer with a gated MLP: each may have an adapter."""
 
 
+Offload = Literal["none", "reference", "all"]
+"""What is kept in main memory while a GPU does not need it."""
+
+
 @dataclass(frozen=True)
 class RankCount:
-    """How many ranks a learner has."""
+    """How many ranks a learner has, and what they keep off their devices."""
 
     number: int = 1
     sharded: int = 1
     """So many share one copy of the states."""
+    offload: Offload = "none"
 
 
 ONE_RANK = RankCount()
@@ -44,6 +50,10 @@ class RankSettings(BaseSettings):
     shard_ranks: int = Field(0, ge=0)
     """So many ranks share one copy of weights and optimizer, and ranks / shard_ranks copies are kept equal; 0: all."""
 
+    offload: Offload = "none"
+    """What each rank keeps in main memory, and moves to its GPU layer by layer: the reference policy, or all weights,
+    gradients and moments; the optimizer computes on the CPU then."""
+
     @model_validator(mode="after")
     def _whole_copies(self) -> RankSettings:
         if self.shard_ranks and self.ranks % self.shard_ranks:
@@ -53,7 +63,7 @@ class RankSettings(BaseSettings):
     @property
     def count(self) -> RankCount:
         """The same as numbers."""
-        return RankCount(self.ranks, self.shard_ranks or self.ranks)
+        return RankCount(self.ranks, self.shard_ranks or self.ranks, self.offload)
 
 
 @dataclass(frozen=True)
@@ -137,9 +147,9 @@ def learner_memory(
         load: of a micro-batch; None: the largest that the spec allows.
     """
     return LearnerMemory(
-        states=_states(spec, model) // ranks.sharded,
+        states=_states(spec, model, ranks.offload) // ranks.sharded,
         activations=_activations(spec, model, load or largest_load(spec)),
-        gathered=_gathered(spec, model) if ranks.number > 1 else _passing(spec, model),
+        gathered=_gathered(spec, model) if ranks.number > 1 or ranks.offload != "none" else _passing(spec, model),
     )
 
 
@@ -157,12 +167,14 @@ def weight_bytes(spec: JobSpec) -> int:
     return _FLOAT if spec.model.torch_dtype == "float32" else _HALF
 
 
-def _states(spec: JobSpec, model: Decoder) -> int:
+def _states(spec: JobSpec, model: Decoder, offload: Offload) -> int:
     """Trained weights are float32 with a gradient and two moments; a reference is float32. Adapters stand beside frozen
-    weights in the job's torch_dtype, which are the reference too."""
+    weights in the job's torch_dtype, which are the reference too. Of what is offloaded nothing stays."""
+    if offload == "all":
+        return 0
     if rank := spec.model.adapter_rank:
         return model.parameters * weight_bytes(spec) + 4 * _FLOAT * model.adapter_parameters(rank)
-    return (4 + (spec.algorithm.beta > 0)) * _FLOAT * model.parameters
+    return (4 + (spec.algorithm.beta > 0 and offload == "none")) * _FLOAT * model.parameters
 
 
 def _activations(spec: JobSpec, model: Decoder, load: Load) -> int:

@@ -47,6 +47,11 @@ class Scorer:
     trees: bool = False
     """Whether sequences that begin alike may share a forward of their beginning, see `Parts.takes_trees`."""
 
+    @property
+    def device(self) -> torch.device:
+        """The device that computes."""
+        return self.ranks.device_of(self.model)
+
     def share(self, rows: TokenRows, group: Tensor | None = None) -> Tensor:
         """int64 [M], ascending: the rows that this rank forwards.
 
@@ -89,13 +94,13 @@ class Scorer:
 
     def idle(self) -> Tensor:
         """A forward that the other ranks wait for, of a rank that has no rows left: 0, with a gradient of 0."""
-        ids = torch.zeros(1, 2, dtype=torch.int64, device=self.model.device)
+        ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
         logprob: Tensor = self.policy(Wanted(ids, ids.new_zeros(1), ids.new_ones(1)), "skip")[0]
         return logprob.sum() * 0.0
 
     def score(self, rows: TokenRows, micro: MicroBatch, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
         """(log-probability, entropy in nats) float32 [T] of the tokens of `micro`'s rows, on the model's device."""
-        device = self.model.device
+        device = self.device
         parts = _wanted(rows, micro)._asdict().items()
         wanted = Wanted(**{name: on_device(part, device) for name, part in parts if part is not None})
         micro = replace(micro, token_index=on_device(micro.token_index, device))

@@ -84,7 +84,7 @@ def test_two_ranks_train_what_one_rank_trains(alone: Path, two: Path) -> None:
         same(alone / case, two / case)
 
 
-def test_two_copies_on_two_ranks_each_train_it_too_and_go_on_with_what_two_ranks_saved(
+def test_two_copies_in_main_memory_train_it_too_and_go_on_with_what_two_ranks_saved(
     alone: Path, two: Path, tmp_path: Path
 ) -> None:
     four, one = tmp_path / "four", tmp_path / "one"
@@ -92,7 +92,7 @@ def test_two_copies_on_two_ranks_each_train_it_too_and_go_on_with_what_two_ranks
         written(again, "full tied")
         saved = two / "full tied" / "pieces"  # set aside where a test has looked at it already
         shutil.copytree(saved if saved.exists() else two / "full tied" / "state", again / "full tied" / "begin")
-    run(written(four, "full untied", "lora tied"), 4, SHARD_RANKS="2")
+    run(written(four, "full untied", "lora tied"), 4, SHARD_RANKS="2", OFFLOAD="all")
     course(one / "again" / "full tied", ALONE)
     same(one / "again" / "full tied", four / "again" / "full tied")
     for case in ("full untied", "lora tied"):

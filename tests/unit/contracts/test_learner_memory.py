@@ -37,6 +37,17 @@ def test_states_are_float32_for_all_that_is_trained_and_shared_by_the_ranks(
     assert learner_memory(spec(**model), SMOLLM, RankCount(8, 2)).states == alone // 2
 
 
+def test_nothing_of_what_is_offloaded_stays_on_the_device() -> None:
+    job = spec(beta=0.1)
+    alone, reference, everything = (
+        learner_memory(job, SMOLLM, RankCount(2, 2, offload)).states for offload in ("none", "reference", "all")
+    )
+    assert alone - reference == 4 * SMOLLM.parameters // 2
+    assert everything == 0
+    lora = spec(beta=0.1, tuner_type="lora")
+    assert learner_memory(lora, SMOLLM, RankCount(2, 2, "reference")) == learner_memory(lora, SMOLLM, RankCount(2, 2))
+
+
 KEPT = {"gradient_checkpointing": False}
 
 
