@@ -27,6 +27,7 @@ from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy, policy_device
 from services.trainer.learner.port import Supervising
+from services.trainer.learner.prefixes import balance_of
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.ranks import ALONE, Ranks, copy_weights
 from services.trainer.learner.rows import Row
@@ -107,7 +108,8 @@ class Learner:
             ranks=ranks,
         )
         self._scorer.policy.parts.check()
-        self._scorer = replace(self._scorer, trees=self._scorer.policy.parts.takes_trees())
+        if self._scorer.policy.parts.takes_trees():
+            self._scorer = replace(self._scorer, trees=balance_of(model))
         afresh = self._beta > 0 and not self._adapts
         self._reference = replace(self._scorer, model=_frozen_copy(model)) if afresh else None
         for scorer in filter(None, (self._reference, self._scorer)):

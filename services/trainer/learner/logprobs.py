@@ -7,7 +7,6 @@ Where many begin alike, each beginning is forwarded once too, in a tree (`prefix
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,7 +17,7 @@ from transformers import PreTrainedModel
 
 from gigpo_core import MicroBatch
 from services.contracts.learner_memory import HEAD_ELEMENTS
-from services.trainer.learner.prefixes import MASK_TOKENS, SAVING, prefix_tree
+from services.trainer.learner.prefixes import MASK_TOKENS, SAVING, forward_cost, prefix_tree
 from services.trainer.learner.ranks import ALONE, Ranks
 from services.trainer.learner.tempered import Entropy, TemperedPolicy, Wanted
 from services.trainer.learner.token_rows import TokenRows, spans
@@ -44,8 +43,8 @@ class Scorer:
     """Multiply in bfloat16, keep weights in float32."""
     head_elements: int = HEAD_ELEMENTS
     ranks: Ranks = ALONE
-    trees: bool = False
-    """Whether sequences that begin alike may share a forward of their beginning, see `Parts.takes_trees`."""
+    trees: int = 0
+    """Sequences that begin alike may share a forward of their beginning: the model's `balance_of`; 0: they may not."""
 
     @property
     def device(self) -> torch.device:
@@ -71,8 +70,9 @@ class Scorer:
         if not self.trees or len(rows.turns) < 2:
             return padded
         longest = max(turn.stop for turn in rows.turns)
-        trees = rows.plan(min(self.token_budget, max(MASK_TOKENS, longest)), group, "tree")
-        return trees if SAVING * _forwarded(trees) <= _forwarded(padded) else padded
+        trees = rows.plan(min(self.token_budget, max(min(MASK_TOKENS, self.trees), longest)), group, "tree")
+        cheaper = SAVING * forward_cost(trees, self.trees) <= forward_cost(padded, self.trees)
+        return trees if cheaper else padded
 
     @torch.no_grad()
     def constants(self, rows: TokenRows, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
@@ -115,10 +115,6 @@ class Scorer:
             LearnerError: see `Parts`.
         """
         return TemperedPolicy(self.model, self.temperature, autocast=self.autocast, head_elements=self.head_elements)
-
-
-def _forwarded(plan: Sequence[MicroBatch]) -> int:
-    return sum(micro.forward_tokens for micro in plan)
 
 
 def _wanted(rows: TokenRows, micro: MicroBatch) -> Wanted:
