@@ -20,7 +20,7 @@ HEAD_ELEMENTS = 1 << 28
 """Most logits that a learner holds at once (1 GiB in float32); more are recomputed in the backward pass."""
 _MOST_FREED, _FREED_SHARE = 400_000_000, 6
 """Memory that an allocator keeps of tensors which came and went in a pass: 310 to 450 MB where the activations were 66
-MB, and 150 in bfloat16, measured on a CPU. malloc gives larger tensors than 32 MB back at once, so it does not grow with
+MB, and 150 MB in bfloat16, measured on a CPU. malloc gives tensors above 32 MB back at once, so it does not grow with
 them."""
 _FLOAT, _HALF = 4, 2
 _LINEAR_LAYERS = 7
