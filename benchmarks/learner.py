@@ -7,17 +7,21 @@
 The same rows are trained twice in one run: as they recur (35 % different sequences), and with a distinguishing token in
 each prompt, so that nothing can be shared. Their ratio is what duplicate sharing saves.
 
-`--against trl --python .venv-trl/bin/python` compares the update with TRL's instead; see `benchmarks/against_trl.py`.
+`--against group` trains the same batches in this process and on a group of one rank, as a trainer has it, in turns: CPU
+seconds of both, messages included. `--against trl --python .venv-trl/bin/python` compares the update with TRL's; see
+`benchmarks/against_trl.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
@@ -25,9 +29,12 @@ import torch
 from benchmarks.against_trl import compare
 from gigpo_core import lone_turn
 from services.contracts.job import Algorithm, JobSpec, Model, Rollout, ScratchModel, Training
+from services.kit.usage import cpu_s
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.policy import build_scratch
 from services.trainer.learner.rows import Row
+from services.trainer.ranks.group import RankGroup
+from services.trainer.ranks.learner import LearnerOnRanks
 
 WORDS = 93
 """Words of the vocabulary, which has 96 tokens with the three special ones, as the grid's has."""
@@ -78,6 +85,27 @@ def measure(learner: Learner, rows: list[Row], batches: int) -> dict[str, float]
     }
 
 
+def beside_a_group(spec: JobSpec, base: Path, rows: list[Row], batches: int) -> dict[str, float]:
+    """CPU seconds of `batches` batches in this process and on a group of one rank, after one each to warm up."""
+    os.environ |= {"TRAINER_REDIS_URL": "redis://127.0.0.1:1/0"}  # a rank reads the trainer's settings, no more
+    group = RankGroup(1, start_s=300)
+    try:
+        learners = {"here": Learner(spec, base), "group": LearnerOnRanks(group, 0, spec, base)}
+        seconds: dict[str, list[float]] = {name: [] for name in learners}
+        for batch in range(batches + 1):
+            for name, learner in learners.items():
+                start = cpu_s()
+                learner.train_batch(rows, batch)
+                seconds[name].append(cpu_s() - start)
+    finally:
+        group.close()
+    best = {f"{name}_cpu_s": min(found[1:]) for name, found in seconds.items()}
+    medians = {f"{name}_cpu_s_median": median(found[1:]) for name, found in seconds.items()}
+    ratios = {"ratio": best["group_cpu_s"] / best["here_cpu_s"]}
+    ratios["ratio_of_medians"] = medians["group_cpu_s_median"] / medians["here_cpu_s_median"]
+    return {**best, **medians, **ratios, "load_average": os.getloadavg()[0]}
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--batches", type=int, default=5)
@@ -86,12 +114,12 @@ def main() -> None:
     options.add_argument("--beta", type=float, default=0.0)
     options.add_argument("--words", type=int, default=WORDS)
     options.add_argument("--json", type=Path)
-    options.add_argument("--against", choices=["trl"])
+    options.add_argument("--against", choices=["trl", "group"])
     options.add_argument("--python", type=Path, default=Path(".venv-trl/bin/python"), help="of TRL's own environment")
     options.add_argument("--repetitions", type=int, default=5)
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    if chosen.against:
+    if chosen.against == "trl":
         found = compare(chosen.python, chosen.repetitions, min(chosen.rows, 64))
         for name, case in found["cases"].items():
             rates = {side: round(case[side]["tokens_per_cpu_s"]) for side in ("ours", "trl")}
@@ -109,6 +137,12 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         base = Path(folder) / "base"
         build_scratch(ScratchModel(), [f"w{i}" for i in range(chosen.words)], 0, base)
+        if chosen.against == "group":
+            found = beside_a_group(spec, base, rows, chosen.batches)
+            print({key: round(value, 3) for key, value in found.items()})
+            if chosen.json:
+                chosen.json.write_text(json.dumps(found, indent=2) + "\n")
+            return
         result = {
             "shared": measure(Learner(spec, base), rows, chosen.batches),
             "all_different": measure(Learner(spec, base), all_different(rows), chosen.batches),

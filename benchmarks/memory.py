@@ -112,6 +112,7 @@ def measure(folder: Path, case: str, out: Path) -> None:
     needs = learner_memory(spec, decoder_of(learner.model, parameters), ranks.count, Load(tokens, 2 * RESPONSE))
     if ranks.leads:
         figures = {"states": needs.states, "activations": needs.activations, "gathered": needs.gathered}
+        figures["freed"] = needs.freed
         measured = {"process": process, "load_peak": load_peak, "peak": peak, "load_average": os.getloadavg()}
         out.write_text(json.dumps({"estimated": needs.peak + PROCESS_BYTES, **figures, **measured}))
     if ranks is not ALONE:

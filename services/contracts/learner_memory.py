@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,18 +18,27 @@ PROCESS_BYTES = 400_000_000
 """A process with torch and transformers before it does anything: 345 MB on a CPU. A GPU's context takes as much."""
 HEAD_ELEMENTS = 1 << 28
 """Most logits that a learner holds at once (1 GiB in float32); more are recomputed in the backward pass."""
+_MOST_FREED, _FREED_SHARE = 400_000_000, 6
+"""Memory that an allocator keeps of tensors which came and went in a pass: 310 to 450 MB where the activations were 66
+MB, and 150 MB in bfloat16, measured on a CPU. malloc gives tensors above 32 MB back at once, so it does not grow with
+them."""
 _FLOAT, _HALF = 4, 2
 _LINEAR_LAYERS = 7
 """Linear layers of a decoder layer with a gated MLP; each may have an adapter."""
 
 
+Offload = Literal["none", "reference", "all"]
+"""What is kept in main memory while a GPU does not need it."""
+
+
 @dataclass(frozen=True)
 class RankCount:
-    """How many ranks a learner has."""
+    """How many ranks a learner has, and what they keep off their devices."""
 
     number: int = 1
     sharded: int = 1
     """Number of ranks that share one copy of the states."""
+    offload: Offload = "none"
 
 
 ONE_RANK = RankCount()
@@ -45,6 +55,10 @@ class RankSettings(BaseSettings):
     """Number of ranks that share one copy of weights and optimizer; ranks / shard_ranks copies are kept equal; 0:
     all."""
 
+    offload: Offload = "none"
+    """What each rank keeps in main memory, and moves to its GPU layer by layer: the reference policy, or all weights,
+    gradients and moments; the optimizer computes on the CPU then."""
+
     @model_validator(mode="after")
     def _whole_copies(self) -> RankSettings:
         if self.shard_ranks and self.ranks % self.shard_ranks:
@@ -54,7 +68,7 @@ class RankSettings(BaseSettings):
     @property
     def count(self) -> RankCount:
         """The same as numbers."""
-        return RankCount(self.ranks, self.shard_ranks or self.ranks)
+        return RankCount(self.ranks, self.shard_ranks or self.ranks, self.offload)
 
 
 @dataclass(frozen=True)
@@ -124,9 +138,12 @@ class LearnerMemory:
     gathered: int
     """Weights and gradients that are there for a moment: whole ones of a group, casts, the head's gradient."""
 
+    freed: int = 0
+    """Not in use, but kept by the allocator."""
+
     @property
     def peak(self) -> int:
-        return self.states + self.activations + self.gathered
+        return self.states + self.activations + self.gathered + self.freed
 
 
 def learner_memory(
@@ -137,10 +154,12 @@ def learner_memory(
     Args:
         load: of a micro-batch; None: the largest that the spec allows.
     """
+    activations = _activations(spec, model, load or largest_load(spec))
     return LearnerMemory(
-        states=_states(spec, model) // ranks.sharded,
-        activations=_activations(spec, model, load or largest_load(spec)),
-        gathered=_gathered(spec, model) if ranks.number > 1 else _passing(spec, model),
+        states=_states(spec, model, ranks.offload) // ranks.sharded,
+        activations=activations,
+        gathered=_gathered(spec, model) if ranks.number > 1 or ranks.offload != "none" else _passing(spec, model),
+        freed=min(_FREED_SHARE * activations, _MOST_FREED) * weight_bytes(spec) // _FLOAT,
     )
 
 
@@ -158,12 +177,14 @@ def weight_bytes(spec: JobSpec) -> int:
     return _FLOAT if spec.model.torch_dtype == "float32" else _HALF
 
 
-def _states(spec: JobSpec, model: Decoder) -> int:
+def _states(spec: JobSpec, model: Decoder, offload: Offload) -> int:
     """Trained weights are float32 with a gradient and two moments; a reference is float32. Adapters stand beside frozen
-    weights in the job's torch_dtype, which are the reference too."""
+    weights in the job's torch_dtype, which are the reference too. Of what is offloaded nothing stays."""
+    if offload == "all":
+        return 0
     if rank := spec.model.adapter_rank:
         return model.parameters * weight_bytes(spec) + 4 * _FLOAT * model.adapter_parameters(rank)
-    return (4 + (spec.algorithm.beta > 0)) * _FLOAT * model.parameters
+    return (4 + (spec.algorithm.beta > 0 and offload == "none")) * _FLOAT * model.parameters
 
 
 def _activations(spec: JobSpec, model: Decoder, load: Load) -> int:

@@ -1,1 +1,1 @@
-"""The trainer: Celery segments around a warm torch process; batch -> optimizer steps -> version -> checkpoint."""
+"""The trainer: Celery segments around warm torch processes; batch -> optimizer steps -> version -> checkpoint."""

@@ -56,8 +56,14 @@ def add_adapter(model: PreTrainedModel, wanted: Model, seed: int) -> None:
 
 @contextmanager
 def adapters_off(model: PreTrainedModel) -> Iterator[None]:
-    """The model as it was before `add_adapter`."""
+    """The model as it was before `add_adapter`.
+
+    Adapters count as trained all the same: whoever shards weights asks that once, in the first forward.
+    """
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
     model.disable_adapters()
+    for weight in trained:
+        weight.requires_grad_(True)
     try:
         yield
     finally:

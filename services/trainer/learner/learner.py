@@ -27,6 +27,7 @@ from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import checkpoint_activations
 from services.trainer.learner.policy import load_policy, policy_device
 from services.trainer.learner.port import Supervising
+from services.trainer.learner.prefixes import balance_of
 from services.trainer.learner.probe import probe_of
 from services.trainer.learner.ranks import ALONE, Ranks, copy_weights
 from services.trainer.learner.rows import Row
@@ -107,11 +108,12 @@ class Learner:
             ranks=ranks,
         )
         self._scorer.policy.parts.check()
-        self._scorer = replace(self._scorer, trees=self._scorer.policy.parts.takes_trees())
+        if self._scorer.policy.parts.takes_trees():
+            self._scorer = replace(self._scorer, trees=balance_of(model))
         afresh = self._beta > 0 and not self._adapts
         self._reference = replace(self._scorer, model=_frozen_copy(model)) if afresh else None
         for scorer in filter(None, (self._reference, self._scorer)):
-            ranks.shard(scorer.policy, bfloat16=scorer.autocast)
+            ranks.shard(scorer.policy, bfloat16=scorer.autocast, trained=scorer is self._scorer)
         self._reference_is_base = True
         self._start_afresh()
 
@@ -125,7 +127,7 @@ class Learner:
     @property
     def device(self) -> str:
         """The device: `cpu`, or the name of the GPU."""
-        kind = self.model.device.type
+        kind = self._scorer.device.type
         return torch.cuda.get_device_name() if kind == "cuda" else kind
 
     def supervise(self, turns: Sequence[Turn], warmstart: WarmStart) -> Supervising:
@@ -248,7 +250,7 @@ class Learner:
 
     def probe(self) -> PolicyProbe | None:
         """Prompts by which a replica checks itself once it has loaded the files of `save_policy`; see `probe_of`."""
-        return probe_of(self._scorer.policy, self.spec.max_model_len)
+        return probe_of(self._scorer.policy, self.spec.max_model_len, self._scorer.device)
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write everything a later `load` needs to go on bit for bit, without pickles; each file synced.

@@ -7,7 +7,6 @@ Where many begin alike, each beginning is forwarded once too, in a tree (`prefix
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,7 +17,7 @@ from transformers import PreTrainedModel
 
 from gigpo_core import MicroBatch
 from services.contracts.learner_memory import HEAD_ELEMENTS
-from services.trainer.learner.prefixes import MASK_TOKENS, SAVING, prefix_tree
+from services.trainer.learner.prefixes import MASK_TOKENS, SAVING, forward_cost, prefix_tree
 from services.trainer.learner.ranks import ALONE, Ranks
 from services.trainer.learner.tempered import Entropy, TemperedPolicy, Wanted
 from services.trainer.learner.token_rows import TokenRows, spans
@@ -44,8 +43,13 @@ class Scorer:
     """Multiply in bfloat16, keep weights in float32."""
     head_elements: int = HEAD_ELEMENTS
     ranks: Ranks = ALONE
-    trees: bool = False
-    """Whether sequences that begin alike may share a forward of their beginning, see `Parts.takes_trees`."""
+    trees: int = 0
+    """Sequences that begin alike may share a forward of their beginning: the model's `balance_of`; 0: they may not."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device that computes."""
+        return self.ranks.device_of(self.model)
 
     def share(self, rows: TokenRows, group: Tensor | None = None) -> Tensor:
         """int64 [M], ascending: the rows that this rank forwards.
@@ -66,8 +70,9 @@ class Scorer:
         if not self.trees or len(rows.turns) < 2:
             return padded
         longest = max(turn.stop for turn in rows.turns)
-        trees = rows.plan(min(self.token_budget, max(MASK_TOKENS, longest)), group, "tree")
-        return trees if SAVING * _forwarded(trees) <= _forwarded(padded) else padded
+        trees = rows.plan(min(self.token_budget, max(min(MASK_TOKENS, self.trees), longest)), group, "tree")
+        cheaper = SAVING * forward_cost(trees, self.trees) <= forward_cost(padded, self.trees)
+        return trees if cheaper else padded
 
     @torch.no_grad()
     def constants(self, rows: TokenRows, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
@@ -89,13 +94,13 @@ class Scorer:
 
     def idle(self) -> Tensor:
         """A forward that the other ranks wait for, of a rank that has no rows left: 0, with a gradient of 0."""
-        ids = torch.zeros(1, 2, dtype=torch.int64, device=self.model.device)
+        ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
         logprob: Tensor = self.policy(Wanted(ids, ids.new_zeros(1), ids.new_ones(1)), "skip")[0]
         return logprob.sum() * 0.0
 
     def score(self, rows: TokenRows, micro: MicroBatch, entropy: Entropy = "skip") -> tuple[Tensor, Tensor | None]:
         """(log-probability, entropy in nats) float32 [T] of the tokens of `micro`'s rows, on the model's device."""
-        device = self.model.device
+        device = self.device
         parts = _wanted(rows, micro)._asdict().items()
         wanted = Wanted(**{name: on_device(part, device) for name, part in parts if part is not None})
         micro = replace(micro, token_index=on_device(micro.token_index, device))
@@ -110,10 +115,6 @@ class Scorer:
             LearnerError: see `Parts`.
         """
         return TemperedPolicy(self.model, self.temperature, autocast=self.autocast, head_elements=self.head_elements)
-
-
-def _forwarded(plan: Sequence[MicroBatch]) -> int:
-    return sum(micro.forward_tokens for micro in plan)
 
 
 def _wanted(rows: TokenRows, micro: MicroBatch) -> Wanted:

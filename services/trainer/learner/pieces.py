@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Size, Tensor
-from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 
 class PiecesNotWritten(OSError):
@@ -28,7 +31,7 @@ def write_pieces(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     try:
-        dcp.save({name: tensor.detach() for name, tensor in tensors.items()}, storage_writer=writer)
+        save({name: tensor.detach() for name, tensor in tensors.items()}, storage_writer=writer)
     except CheckpointException as error:
         cause = next(iter(error.failures.values()))[0]
         if isinstance(cause, OSError):
@@ -38,17 +41,15 @@ def write_pieces(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def shapes_in(folder: Path) -> dict[str, Size]:
     """Name -> whole shape of each tensor whose pieces are in `folder`."""
-    found: Mapping[str, dcp.metadata.TensorStorageMetadata] = (
-        HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
-    )
-    return {name: tensor.size for name, tensor in found.items()}
+    found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    return {name: tensor.size for name, tensor in found.items() if isinstance(tensor, TensorStorageMetadata)}
 
 
 def read_pieces(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Fill tensors that `folder` holds, or this rank's pieces of them; all ranks call it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process alone is meant
-        dcp.load(
+        load(
             {name: tensor.detach() for name, tensor in tensors.items()},
             storage_reader=HuggingFaceStorageReader(str(folder)),
             no_dist=not dist.is_initialized(),

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from gigpo_core import MicroBatch
+
 MASK_TOKENS = 4_096
-"""Most tokens of a tree, unless a single sequence is longer: the mask has a place for every pair of tokens, and
-attention looks at them all."""
+"""Most tokens of a tree, unless a single sequence is longer: the mask has a place for every pair of tokens."""
 SAVING = 1.25
-"""A tree is worth its mask from so many times fewer tokens on."""
+"""Trees are worth their masks where a forward costs so many times less by them; see `forward_cost`."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,30 @@ def prefix_tree(sequences: Sequence[Tensor]) -> PrefixTree:
     tokens = [ids[known:] for ids, (known, _) in zip(sequences, own, strict=True)]
     places = [torch.arange(known, len(ids)) for ids, (known, _) in zip(sequences, own, strict=True)]
     return PrefixTree(torch.cat(tokens)[None], torch.cat(places)[None], mask[None, None], paths)
+
+
+def balance_of(model: PreTrainedModel) -> int:
+    """Looking at so many tokens costs as much as all products of a token: 2 H + 1.5 I of a decoder with a gated MLP; 0:
+    the config does not say it."""
+    config: Any = model.config.get_text_config()
+    hidden, inner = (getattr(config, name, None) for name in ("hidden_size", "intermediate_size"))
+    if not isinstance(hidden, int):
+        return 0
+    return 2 * hidden + 3 * (inner if isinstance(inner, int) else 4 * hidden) // 2
+
+
+def forward_cost(plan: Sequence[MicroBatch], balance: int) -> float:
+    """Cost of a forward, in tokens that look at nothing. In a tree a token looks at all others, masked or not; in a row
+    at half of it.
+
+    Args:
+        balance: see `balance_of`.
+    """
+    cost = 0.0
+    for micro in plan:
+        seen = micro.forward_tokens if micro.tree else micro.forward_tokens / len(micro.sequence_row) / 2
+        cost += micro.forward_tokens * (1 + seen / balance)
+    return cost
 
 
 def may_take_trees(model: PreTrainedModel) -> bool:

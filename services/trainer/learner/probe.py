@@ -14,8 +14,11 @@ RESPONSE_TOKENS = 2
 
 
 @torch.no_grad()
-def probe_of(policy: TemperedPolicy, max_model_len: int) -> PolicyProbe | None:
+def probe_of(policy: TemperedPolicy, max_model_len: int, device: torch.device | None = None) -> PolicyProbe | None:
     """The likeliest continuations of fixed prompts: two passes over 4 sequences of 16 tokens. No randomness is used.
+
+    Args:
+        device: the one that computes; None: the model's.
 
     Returns:
         None where the model's length leaves no room for them.
@@ -27,8 +30,8 @@ def probe_of(policy: TemperedPolicy, max_model_len: int) -> PolicyProbe | None:
     spread = (
         torch.arange(PROMPTS * length).mul(7_919).remainder(int(model.config.get_text_config().vocab_size))
     )  # a prime: all differ
-    ids = spread.reshape(PROMPTS, length).to(model.device)
-    logprobs = torch.empty(PROMPTS, 0, device=model.device)
+    ids = spread.reshape(PROMPTS, length).to(device or model.device)
+    logprobs = torch.empty(PROMPTS, 0, device=ids.device)
     for _ in range(RESPONSE_TOKENS):
         likeliest = torch.log_softmax(policy.next_logits(ids), dim=1).max(dim=1)
         ids = torch.cat([ids, likeliest.indices[:, None]], dim=1)

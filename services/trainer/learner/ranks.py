@@ -12,12 +12,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gigpo_core import MicroBatch
-from services.contracts.learner_memory import RankCount
+from services.contracts.learner_memory import Offload, RankCount
 from services.trainer.learner.tempered import TemperedPolicy
 from services.trainer.learner.token_rows import TokenRows
 
@@ -31,6 +39,7 @@ class Ranks:
     """0 .. number - 1; 0 writes the files."""
     mesh: DeviceMesh | None = None
     """None: one process holds everything."""
+    offload: Offload = "none"
 
     @property
     def leads(self) -> bool:
@@ -40,7 +49,13 @@ class Ranks:
     @property
     def count(self) -> RankCount:
         """The numbers that decide how much memory one of them needs."""
-        return RankCount(self.number, self.number if self.mesh is None else self.mesh.shape[-1])
+        return RankCount(self.number, self.number if self.mesh is None else self.mesh.shape[-1], self.offload)
+
+    def device_of(self, model: PreTrainedModel) -> torch.device:
+        """The device that computes; weights may wait elsewhere."""
+        if self.mesh is None or self.mesh.device_type == "cpu":
+            return model.device
+        return torch.device(self.mesh.device_type, torch.cuda.current_device())
 
     def share(self, rows: TokenRows, group: Tensor | None = None, *, trees: bool = False) -> Tensor:
         """int64 [M], ascending: the rows that this rank forwards. See `dealt`."""
@@ -62,19 +77,24 @@ class Ranks:
             dist.all_reduce(part)
         return part
 
-    def shard(self, policy: TemperedPolicy, *, bfloat16: bool) -> None:
+    def shard(self, policy: TemperedPolicy, *, bfloat16: bool, trained: bool) -> None:
         """Leave this rank its piece of every weight; gradients are added over the ranks, in float32.
 
         Args:
             bfloat16: inside the forward the weights are bfloat16.
+            trained: False: it is the reference.
         """
         if self.mesh is None:
             return
         inside = torch.bfloat16 if bfloat16 else None
         precision = MixedPrecisionPolicy(param_dtype=inside, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        away = self.offload == "all" or (self.offload == "reference" and not trained)
+        place = CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if away else OffloadPolicy()
         layers = [module for module in policy.modules() if isinstance(module, GradientCheckpointingLayer)]
         for module in (*layers, policy):
-            sharded = fully_shard(module, mesh=self.mesh, reshard_after_forward=True, mp_policy=precision)
+            sharded = fully_shard(
+                module, mesh=self.mesh, reshard_after_forward=True, mp_policy=precision, offload_policy=place
+            )
             assert isinstance(sharded, FSDPModule)
             sharded.set_gradient_divide_factor(1.0)  # a loss is divided by totals already
             sharded.set_force_sum_reduction_for_comms(True)
@@ -84,7 +104,7 @@ class Ranks:
 ALONE = Ranks()
 
 
-def joined(shard_ranks: int) -> Ranks:
+def joined(shard_ranks: int, offload: Offload = "none") -> Ranks:
     """The ranks of the group of processes that torchrun started; alone where there is none.
 
     Args:
@@ -97,7 +117,7 @@ def joined(shard_ranks: int) -> Ranks:
     names: tuple[str, ...] = ("shard",)
     if shard_ranks < number:
         shape, names = (number // shard_ranks, shard_ranks), ("copy", "shard")
-    return Ranks(number, dist.get_rank(), init_device_mesh(device, shape, mesh_dim_names=names))
+    return Ranks(number, dist.get_rank(), init_device_mesh(device, shape, mesh_dim_names=names), offload)
 
 
 TREES_EACH = 4

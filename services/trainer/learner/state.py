@@ -134,7 +134,8 @@ def restore_optimizer(optimizer: AdamW, weights: Mapping[str, Tensor], state: St
         if key in split:
             value = torch.zeros_like(weight, requires_grad=False)
         else:
-            value = whole[key].to(weight.device) if moment == "step" else piece(whole[key], weight)
+            value = whole[key].clone() if moment == "step" else torch.zeros_like(weight, requires_grad=False)
+            value.copy_(whole[key] if moment == "step" else piece(whole[key], weight))
         optimizer.state.setdefault(weight, {})[moment] = value
     if split:
         found = optimizer_tensors(optimizer, weights)

@@ -300,7 +300,7 @@ def step_weights(optimizer: AdamW, weights: Sequence[Tensor], max_grad_norm: flo
 
 
 def _token_batch(scorer: Scorer, columns: Columns, micro: MicroBatch, entropy: Entropy) -> TokenBatch:
-    at, device = columns.rows.places(micro.row), scorer.model.device
+    at, device = columns.rows.places(micro.row), scorer.device
 
     def part(column: Tensor | None) -> Tensor | None:
         return None if column is None else on_device(column[at], device)

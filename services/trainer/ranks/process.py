@@ -45,8 +45,8 @@ def main() -> None:
     _end_with_parent()
     torch.set_num_threads(settings.torch_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    if dist.is_torchelastic_launched():
-        _answer_together(settings.shard_ranks)
+    if dist.is_torchelastic_launched() or settings.offload != "none":  # pieces are what can be moved
+        _answer_together(settings)
         return
     learners = Learners(ALONE)
     with _connected(sys.argv[1]) as connection:
@@ -54,12 +54,16 @@ def main() -> None:
             send(connection, answer(learners, payload))
 
 
-def _answer_together(shard_ranks: int) -> None:
+def _answer_together(settings: Settings) -> None:
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    if dist.is_torchelastic_launched():
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     requests = dist.new_group(backend="gloo", timeout=IDLE)
-    learners = Learners(joined(shard_ranks or dist.get_world_size()))
+    learners = Learners(joined(settings.shard_ranks or dist.get_world_size(), settings.offload))
     if dist.get_rank() == 0:
         with _connected(sys.argv[1]) as connection:
             for payload in _received(connection):

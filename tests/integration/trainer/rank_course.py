@@ -11,11 +11,13 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.distributed as dist
 
 from services.contracts.job import JobSpec
+from services.contracts.learner_memory import Offload
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.ranks import Ranks, joined
 from services.trainer.learner.rows import Row
@@ -54,7 +56,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     dist.init_process_group("gloo")
-    ranks = joined(int(os.environ.get("SHARD_RANKS", dist.get_world_size())))
+    offload = cast(Offload, os.environ.get("OFFLOAD", "none"))
+    ranks = joined(int(os.environ.get("SHARD_RANKS", dist.get_world_size())), offload)
     for spec in sorted(Path(sys.argv[1]).rglob("spec.json")):
         course(spec.parent, ranks)
     dist.destroy_process_group()

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from services.contracts.job import JobSpec
-from services.contracts.learner_memory import Decoder, Load, RankCount, RankSettings, largest_load, learner_memory
+from services.contracts.learner_memory import (
+    PROCESS_BYTES,
+    Decoder,
+    Load,
+    RankCount,
+    RankSettings,
+    largest_load,
+    learner_memory,
+)
 
 SMOLLM = Decoder(134_515_008, 576, 1_536, 30, 49_152, 192)
 """SmolLM2-135M."""
@@ -37,6 +45,17 @@ def test_states_are_float32_for_all_that_is_trained_and_shared_by_the_ranks(
     assert learner_memory(spec(**model), SMOLLM, RankCount(8, 2)).states == alone // 2
 
 
+def test_nothing_of_what_is_offloaded_stays_on_the_device() -> None:
+    job = spec(beta=0.1)
+    alone, reference, everything = (
+        learner_memory(job, SMOLLM, RankCount(2, 2, offload)).states for offload in ("none", "reference", "all")
+    )
+    assert alone - reference == 4 * SMOLLM.parameters // 2
+    assert everything == 0
+    lora = spec(beta=0.1, tuner_type="lora")
+    assert learner_memory(lora, SMOLLM, RankCount(2, 2, "reference")) == learner_memory(lora, SMOLLM, RankCount(2, 2))
+
+
 KEPT = {"gradient_checkpointing": False}
 
 
@@ -53,6 +72,27 @@ def test_activations_are_what_autograd_keeps(model: dict[str, Any], per_token_an
     job, deeper = spec(**model), Decoder(1_000_000_000, 576, 1_536, 60, 49_152, 192)
     here, there = (learner_memory(job, one, load=Load(256, 0)).activations for one in (SMOLLM, deeper))
     assert (there - here) / 256 / 30 == pytest.approx(per_token_and_layer, rel=0.01)
+
+
+def test_an_allocator_keeps_some_of_what_was_freed() -> None:
+    little, much = (learner_memory(spec(), SMOLLM, load=Load(tokens, 0)) for tokens in (10, 100_000))
+    assert little.freed == 6 * little.activations
+    assert much.freed == 400_000_000
+    assert much.peak == much.states + much.activations + much.gathered + much.freed
+
+
+@pytest.mark.parametrize(
+    ("model", "measured"),
+    [
+        ({}, 3_159_000_000),
+        ({"tuner_type": "lora", "beta": 0.05}, 1_495_000_000),
+        ({"tuner_type": "lora", "beta": 0.05, "torch_dtype": "bfloat16"}, 914_000_000),
+    ],
+)
+def test_the_estimate_is_within_15_percent_of_what_a_process_took(model: dict[str, Any], measured: int) -> None:
+    """Resident memory of one rank on a CPU, two rows of 128 tokens (benchmarks/results/memory-cpu.json)."""
+    needs = learner_memory(spec(**model), SMOLLM, load=Load(256, 64)).peak + PROCESS_BYTES
+    assert needs == pytest.approx(measured, rel=0.15)
 
 
 def test_logits_are_held_in_parts() -> None:

@@ -18,7 +18,7 @@ from services.trainer.learner.learner import Learner
 from services.trainer.learner.logprobs import Scorer
 from services.trainer.learner.parts import Parts
 from services.trainer.learner.policy import load_policy
-from services.trainer.learner.prefixes import prefix_tree
+from services.trainer.learner.prefixes import balance_of, prefix_tree
 from services.trainer.learner.rows import Row
 from services.trainer.learner.token_rows import TokenRows
 from services.trainer.learner.update import accumulate_gradient, columns_of, loss_config
@@ -63,9 +63,9 @@ def test_a_tree_gives_the_gradient_of_its_rows_apart(tmp_path: Path, case: str, 
     if case == "lora":
         perturb(learner)
     together, loss = learner._scorer, loss_config(spec)
-    assert together.trees
+    assert any(micro.tree for micro in together.plan(TokenRows([one.turn for one in given])))
     found = []
-    for scorer in (together, replace(together, trees=False)):
+    for scorer in (together, replace(together, trees=0)):
         columns = columns_of(given, scorer)
         columns = replace(columns, reference=columns.old - 0.05) if loss.beta else columns
         measured = accumulate_gradient(scorer, replace(columns, old=columns.old - 0.1), loss)
@@ -95,7 +95,7 @@ def gradients(learner: Learner) -> dict[str, Tensor]:
 @pytest.mark.parametrize("budget", [1, 60, 10_000])
 def test_log_probabilities_of_a_tree_are_those_of_each_row(tmp_path: Path, budget: int) -> None:
     rows = histories(seed=3)
-    scorer = Scorer(load_policy(scratch_folder(tmp_path / "base")), 0.8, token_budget=budget, trees=True)
+    scorer = Scorer(load_policy(scratch_folder(tmp_path / "base")), 0.8, token_budget=budget, trees=10_000)
     got, _ = scorer.constants(TokenRows([one.turn for one in rows]))
     with torch.no_grad():
         assert_close(got, naive_logprobs(scorer.model, rows, 0.8), atol=1e-6, rtol=1e-6)
@@ -104,11 +104,21 @@ def test_log_probabilities_of_a_tree_are_those_of_each_row(tmp_path: Path, budge
 def test_each_beginning_is_forwarded_once(tmp_path: Path) -> None:
     rows = TokenRows([one.turn for one in histories()])
     beginnings = {turn.ids[:length] for turn in rows.turns for length in range(1, len(turn.ids) + 1)}
-    scorer = Scorer(load_policy(scratch_folder(tmp_path / "base")), 1.0, token_budget=10_000, trees=True)
+    scorer = Scorer(load_policy(scratch_folder(tmp_path / "base")), 1.0, token_budget=10_000, trees=10_000)
     (micro,) = scorer.plan(rows)
     assert micro.forward_tokens == len(beginnings)
     assert 2 * len(beginnings) < sum(len(turn.ids) for turn in rows.turns)
     assert len(scorer.plan(TokenRows(rows.turns[:1]))) == 1
+
+
+def test_a_small_model_forwards_long_rows_apart_whose_beginnings_are_short(tmp_path: Path) -> None:
+    """Attention over a tree of all would cost more than what it saves."""
+    model = load_policy(scratch_folder(tmp_path / "base"))
+    scorer = Scorer(model, 1.0, token_budget=10_000, trees=balance_of(model))
+    assert scorer.trees == 2 * 32 + 3 * 48 // 2
+    alike = [Turn((*range(20), *range(100 * row, 100 * row + 60)), 30, 80) for row in range(1, 9)]
+    assert not any(micro.tree for micro in scorer.plan(TokenRows(alike)))
+    assert all(micro.tree for micro in replace(scorer, trees=10**6).plan(TokenRows(alike)))
 
 
 def test_a_tree_knows_what_each_token_follows() -> None:
