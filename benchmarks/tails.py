@@ -1,14 +1,16 @@
-"""Episodes per second in order of cursor and in order of arrival, where some episodes take ten times as long.
+"""Episodes per second by the order in which batches are cut, where some episodes take ten times as long.
 
     python -m benchmarks.tails [--batches 30] [--groups 4] [--n 8] [--places 64] [--slow-share 0.05] [--json out.json]
 
 The trainer's own admission, waiting and cutting of batches, on the real ledger in Redis. Groups are played by a script
 that sleeps: an episode takes `turns` steps of `step_ms`, a slow one ten times as many; `places` episodes are played at
-a time in both orders, and whoever waits for a place is served in order. Training a batch is a sleep too. So the engine
-costs nothing, and the machine's load hardly matters.
+a time in all orders, and whoever waits for a place is served in order. Training a batch is a sleep too. So nothing but
+the ledger costs CPU time; on a busy machine it makes the rates of all orders lower, the fastest ones most.
 
-Reference: arrival is to have >= 1.6 times the episodes per second. Its price is the bias towards short episodes: the
-mean length of the episodes that are trained, over that of all that were opened.
+`synchronous` opens a batch when the one before is trained, `cursor` one batch ahead, `arrival` cuts a batch from the
+groups played first, with `extra_groups` more under way, and `arrival_patient` lets slow groups become four versions
+old. Reference: arrival is to have >= 1.6 times the episodes per second of the synchronous order. Its price is the bias
+towards short episodes: the mean length of the episodes that are trained, over that of all that were opened.
 """
 
 from __future__ import annotations
@@ -44,7 +46,12 @@ from tests.unit.trainer.trainer_loop import EPOCH, JOB, FakeEvents, loop_session
 from tests.unit.trainer.trainer_payloads import payload, step
 
 SLOWER = 10
-ORDERS: dict[str, dict[str, Any]] = {"cursor": {}, "arrival": {"batch_order": "arrival"}}
+ORDERS: dict[str, dict[str, Any]] = {
+    "synchronous": {"max_staleness": 0},
+    "cursor": {"max_staleness": 1},
+    "arrival": {"max_staleness": 1, "batch_order": "arrival"},
+    "arrival_patient": {"max_staleness": 4, "batch_order": "arrival"},
+}
 
 
 class SleptLedger(Ledger):
@@ -89,10 +96,9 @@ class SleptLedger(Ledger):
 def spec_of(options: argparse.Namespace, order: dict[str, Any]) -> JobSpec:
     """The job, whose groups are opened up to a version ahead."""
     rollout = {
-        "groups_per_batch": options.groups, "num_generations": options.n, "max_staleness": options.staleness,
-        "max_completion_length": 8, **order,
+        "groups_per_batch": options.groups, "num_generations": options.n, "max_completion_length": 8, **order,
     }  # fmt: skip
-    if order:
+    if "batch_order" in order:
         rollout["extra_groups"] = options.extra_groups
     return parse_spec({"model": {"scratch": {}}, "rollout": rollout, "training": {"total_batches": options.batches}})
 
@@ -151,7 +157,7 @@ async def _nothing() -> None: ...
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Both orders, one after another on one Redis, `rounds` times in turn: medians."""
+    """All orders, one after another on one Redis, `rounds` times in turn: medians."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in ORDERS}
     with tempfile.TemporaryDirectory() as folder, embedded_redis(Path(folder) / "valkey") as url:
         async with connect(url) as redis:
@@ -162,11 +168,13 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         name: {figure: round(statistics.median(one[figure] for one in rounds), 4) for figure in rounds[0]}
         for name, rounds in found.items()
     }
-    faster = [
-        arrival["episodes_per_s"] / cursor["episodes_per_s"]
-        for cursor, arrival in zip(found["cursor"], found["arrival"], strict=True)
-    ]
-    return {**orders, "arrival_over_cursor": [round(one, 3) for one in faster]}
+    return {"orders": orders, "over_synchronous": {name: _ratio(found, name, "synchronous") for name in ORDERS}}
+
+
+def _ratio(found: dict[str, list[dict[str, float]]], name: str, other: str) -> float:
+    """Median over the rounds of the ratio of episodes per second within one round."""
+    pairs = zip(found[name], found[other], strict=True)
+    return round(statistics.median(one["episodes_per_s"] / two["episodes_per_s"] for one, two in pairs), 3)
 
 
 def main() -> None:
@@ -175,9 +183,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=30)
     parser.add_argument("--groups", type=int, default=4, help="groups of a batch")
     parser.add_argument("--n", type=int, default=8, help="episodes of a group")
-    parser.add_argument("--places", type=int, default=64, help="episodes played at a time, in both orders")
+    parser.add_argument("--places", type=int, default=64, help="episodes played at a time")
     parser.add_argument("--extra-groups", type=int, default=4, help="groups opened beyond those that batches need")
-    parser.add_argument("--staleness", type=int, default=1)
     parser.add_argument(
         "--turns", type=int, default=5, help=f"of a usual episode; a slow one has {SLOWER} times as many"
     )

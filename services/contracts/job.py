@@ -25,6 +25,7 @@ from services.contracts.plain_errors import NAME_PATTERN
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
 from services.contracts.spec_keys import leaf_paths, told, without_short_forms
+from services.contracts.truncation import MOST_KEPT, why_not_truncated
 from services.contracts.vllm_options import VllmOptions
 
 __all__ = [
@@ -39,10 +40,6 @@ __all__ = [
     "flags",
     "parse_spec",
 ]
-
-
-MOST_KEPT = 256
-"""Largest top_k: a rollout's token takes 4 bytes for each id that it could have been."""
 
 
 class Rollout(Section):
@@ -355,16 +352,9 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _truncation_is_recorded(self) -> JobSpec:
         rollout = self.rollout
-        for name, off in (("top_p", 1.0), ("min_p", 0.0)):
-            if getattr(rollout, name) != off and not rollout.top_k:
-                raise ValueError(
-                    f"{name}: want top_k with it (2 to {MOST_KEPT}), because a rollout records the tokens that "
-                    f"could have been sampled; got {getattr(rollout, name):g} without"
-                )
-        if rollout.top_k == 1:
-            raise ValueError(
-                "top_k: want 0 or at least 2, because a token without an alternative teaches nothing; got 1"
-            )
+        tokens = self.environment.max_turns * rollout.max_completion_length
+        if sentence := why_not_truncated(rollout.top_k, {"top_p": rollout.top_p, "min_p": rollout.min_p}, tokens):
+            raise ValueError(sentence)
         if rollout.top_k and rollout.guided_decoding:
             raise ValueError("top_k: want 0 with guided_decoding, which chooses among whole replies, got both")
         if rollout.top_k and "speculative_config" in self.inference.vllm_engine_kwargs:

@@ -16,6 +16,7 @@ from services.contracts.job import JobSpec, ScratchModel
 from services.contracts.learner_memory import ONE_RANK, PROCESS_BYTES, Decoder, RankCount, learner_memory, weight_bytes
 from services.contracts.rest.jobs import Estimates, Range
 from services.contracts.section import Section
+from services.contracts.truncation import kept_bytes
 
 ENGINE_CACHE_BYTES = 256 << 20
 """Key-value cache that an engine on a CPU is given by default; a GPU's takes what its own setting says."""
@@ -58,6 +59,7 @@ def estimates(
     checkpoint_bytes = spec.checkpoint.checkpoint_keep * (policy_bytes + 3 * trained) + policy_bytes
     version_bytes = policy_bytes if spec.model.tuner_type == "full" else trained
     memory = learner_memory(spec, model, ranks)
+    kept = kept_bytes(spec.rollout.top_k, response)
     queued = (spec.rollout.max_staleness + 1) * steps
     time = time_range(spec, parameters, episodes * spec.training.total_batches, earlier)
     needs = Estimates(
@@ -70,8 +72,8 @@ def estimates(
         env_steps_per_batch=steps,
         env_steps=all_steps,
         checkpoint_bytes=checkpoint_bytes,
-        queue_memory_bytes=queued * (_STEP_BYTES + _TOKEN_BYTES * (prompt + response)),
-        disk_bytes=checkpoint_bytes + _KEPT_POLICIES * version_bytes + all_steps * _ARCHIVED_STEP_BYTES,
+        queue_memory_bytes=queued * (_STEP_BYTES + _TOKEN_BYTES * (prompt + response) + kept),
+        disk_bytes=checkpoint_bytes + _KEPT_POLICIES * version_bytes + all_steps * (_ARCHIVED_STEP_BYTES + kept),
         time_s=time[0] if time else None,
     )
     ranges = _ranges(spec, needs, memory.states, policy_bytes)

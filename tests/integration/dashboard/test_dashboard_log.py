@@ -13,6 +13,11 @@ from tests.integration.api.api_process import ApiProcess
 from tests.integration.dashboard.conftest import Visitor
 from tests.integration.dashboard.small_jobs import metrics, submitted
 
+TIMES = {
+    "wait_env_s": 2.5, "wait_generate_s": 5.0, "train_s": 2.5, "publish_s": 0.0, "wait_last_s": 6.0, "idle_share": 0.2,
+    "slowest_s": 6.5, "slowest_turns": 40, "slowest_cursor": 3, "slowest_k": 1,
+}  # fmt: skip
+
 
 def said(http: httpx.Client, job: str, event_id: str) -> None:
     """Wait until the event is stored; pytest's timeout is the deadline."""
@@ -25,7 +30,7 @@ def test_what_happened_is_shown_found_and_followed(visitor: Visitor, api: ApiPro
     api.say(job, "state", state="RUNNING")
     api.say(job, "phase", phase="warmstart", doing="learning", done=0, total=10, unit="optimizer steps")
     api.say(job, "phase", phase="warmstart", doing="learning", done=7, total=10, unit="optimizer steps")
-    api.say(job, "metrics", **metrics(0, 0.5), failed_attempts=3)
+    api.say(job, "metrics", **metrics(0, 0.5), **TIMES, failed_attempts=3)
     said(http, job, api.say(job, "warning", service="rollout", message="The <b>Environment</b> timed out", count=2))
 
     page = visitor.open(f"/jobs/{job}")
@@ -35,6 +40,9 @@ def test_what_happened_is_shown_found_and_followed(visitor: Visitor, api: ApiPro
     expect(page.get_by_text("warmstart learning 7/10 optimizer steps")).to_be_visible()
     expect(page.get_by_text("warmstart learning 0/10 optimizer steps")).to_have_count(0)
     expect(page.get_by_role("img", name=re.compile("^warmstart"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("environment 25.0.%, prefill and decode 50.0.%"))).to_be_visible()
+    expect(page.get_by_text("group 3, episode 1: 40 turns in 6.5 s")).to_be_visible()
+    expect(page.get_by_text("60% of the time one episode was waited for")).to_be_visible()
 
     api.say(job, "checkpoint", batch=1, name="b000001")
     expect(lines.first).to_contain_text("checkpoint b000001")  # without a reload

@@ -98,6 +98,15 @@ def test_memory_grows_with_what_is_kept() -> None:
     assert states[0] == states[1], "what is trained is float32"
 
 
+def test_the_tokens_that_could_have_been_sampled_are_kept_too() -> None:
+    free, truncated = (
+        estimates(spec(rollout={"max_completion_length": 6, "top_k": top_k}), ENVIRONMENT, None) for top_k in (0, 20)
+    )
+    of_a_step = 4 * 21 * 6
+    assert truncated.disk_bytes - free.disk_bytes == of_a_step * free.env_steps
+    assert truncated.queue_memory_bytes - free.queue_memory_bytes == of_a_step * 2 * free.env_steps_per_batch
+
+
 @pytest.mark.parametrize("torch_dtype", ["float32", "bfloat16"])
 def test_memory_of_adapters_is_that_of_the_learners_weights_gradients_and_moments(
     torch_dtype: str, tmp_path: Path

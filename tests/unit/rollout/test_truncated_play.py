@@ -76,6 +76,11 @@ async def test_a_step_keeps_what_each_token_could_have_been(tmp_path: Path) -> N
         ({"top_k": 1}, {}, "top_k: want 0 or at least 2"),
         ({"top_k": 257}, {}, "256"),
         ({"top_k": -1}, {}, "0"),
+        (
+            {"top_k": 100, "max_completion_length": 32_768},
+            {},
+            "top_k: want at most 11 where an episode may have 655,360 response tokens",
+        ),
         ({"top_k": 5, "top_p": 0.0}, {}, "top_p"),
         ({"top_k": 5, "min_p": 1.0}, {}, "min_p"),
         ({"stop_words": [""]}, {}, "stop_words"),

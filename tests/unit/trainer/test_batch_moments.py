@@ -35,8 +35,10 @@ def batch(changes: dict[tuple[int, int], list[float]] | None = None) -> Batch:
     return Batch(0, groups)
 
 
-def figures(wait_s: float, arrived: float, **changes: object) -> dict[str, float]:
-    one = batch(**changes)  # type: ignore[arg-type]
+def figures(
+    wait_s: float, arrived: float, changes: dict[tuple[int, int], list[float]] | None = None
+) -> dict[str, float]:
+    one = batch(changes)
     zeros = dict.fromkeys(
         ("episodes", "steps", "won", "return_sum", "invalid_steps", "abs_episode_advantage_sum", "step_groups",
          "abs_step_advantage_sum", "useful_anchor_rows", "shared_anchor_rows", "step_group_largest"), 0.0

@@ -44,6 +44,7 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from gigpo_vllm.choices import CHOICES
+from gigpo_vllm.stop_words import read_as_written
 from gigpo_vllm.truncation import KEEP
 
 PATH = "/inference/v1/generate_batch"
@@ -116,6 +117,8 @@ async def serve_batch(request: Request) -> Response:
         batch = _decoder.decode(await request.body())
     except msgspec.MsgspecError as error:
         return Response(str(error), status_code=400, media_type="text/plain")
+    if batch.stop_words:
+        read_as_written(request.app.state.engine_client)
     return StreamingResponse(_frames(request.app.state.engine_client, batch), media_type="application/x-msgpack")
 
 
