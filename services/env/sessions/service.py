@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from services.contracts.faults import FaultClass
 from services.contracts.plain_errors import meant
-from services.env.metrics import EXPIRED, OPEN_SECONDS, REBUILT, STEP_FAULTS, STEP_SECONDS
+from services.env.metrics import EXPIRED, OPEN_SECONDS, REBUILT, STEP_FAULTS, step_seconds
 from services.env.sessions.errors import (
     BadRequestError,
     DivergedError,
@@ -361,7 +361,7 @@ class EnvService:
     async def _take_step(self, lease: Lease, action: str, response_tokens: int) -> Stepped | Fault:
         began, environment = self._clock(), lease.spec.environment
         answer = await self._step_somewhere(lease, action, response_tokens)
-        STEP_SECONDS.labels(environment).observe(self._clock() - began)
+        step_seconds(environment).observe(self._clock() - began)
         answer = Fault.of(answer) if isinstance(answer, Failed) else answer
         if isinstance(answer, Fault):
             STEP_FAULTS.labels(environment, answer.fault_class.name).inc()
