@@ -22,12 +22,14 @@ import httpx
 import psutil
 
 from benchmarks.rollout import run as run_rollout
-from services.env.metrics import STEP_SECONDS as ENV_STEP
+from services.env.metrics import step_seconds
 from services.kit.tracing import begun
-from services.rollout.metrics import GENERATE_SECONDS, STEP_SECONDS, TOKENS
+from services.rollout.episode import PROMPT_TOKENS, RESPONSE_TOKENS
+from services.rollout.metrics import GENERATE_SECONDS, STEP_SECONDS
 from tests.chaos.stack import Stack
 
 CALLS = 100_000
+WORKER_STEP = STEP_SECONDS.labels("grid")
 PATHS = ("/livez", "/readyz", "/metrics")
 PROBE_EVERY_S, SCRAPE_EVERY_S = 10.0, 15.0
 """As the chart has them."""
@@ -36,10 +38,10 @@ PROBE_EVERY_S, SCRAPE_EVERY_S = 10.0, 15.0
 def updates_of_a_step() -> None:
     """Every metric that one environment step changes: two of the worker's latencies, its tokens, one of env."""
     GENERATE_SECONDS.observe(0.02)
-    STEP_SECONDS.labels("grid").observe(0.002)
-    TOKENS.labels("prompt").inc(40)
-    TOKENS.labels("response").inc(4)
-    ENV_STEP.labels("grid").observe(0.002)
+    WORKER_STEP.observe(0.002)
+    PROMPT_TOKENS.inc(40)
+    RESPONSE_TOKENS.inc(4)
+    step_seconds("grid").observe(0.002)
 
 
 def spans_of_a_step() -> None:

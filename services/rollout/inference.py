@@ -254,7 +254,7 @@ class RedisInference:
         for pending in self._pending.values():
             replica = pending.route.replica
             if replica in gone or not self._replicas.lives(replica):
-                _fail(pending, f"{replica}: gone before it answered", died=True)
+                _fail(pending, f"{replica}: gone before it answered", died=self._replicas.crashed(replica))
             elif not self._replicas.answers(replica, pending.route.job_id):
                 _fail(pending, f"{replica}: turned to another job before it answered", died=False)
 

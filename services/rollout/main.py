@@ -37,7 +37,7 @@ async def serve(settings: Settings) -> None:
         rollout = RolloutWorker(redis, environments, inference, settings, worker, agents=agents)
 
         def detail() -> dict[str, object]:
-            known = sorted(environments.services(), key=lambda one: one["reachable"] and not one["draining"])
+            known = sorted(environments.services(), key=lambda one: bool(one["reachable"]) and not one["draining"])
             shown = {"environment_services": known[:MOST_SHOWN], "environment_services_known": len(known)}
             return {**rollout.detail(), **shown}
 

@@ -14,7 +14,7 @@ from services.ledger.replicas import ReplicaRows
 
 log = structlog.get_logger("rollout")
 
-SERVING = "serving"
+SERVING, DRAINING = "serving", "draining"
 
 
 class ReplicaTable:
@@ -28,6 +28,7 @@ class ReplicaTable:
     def __init__(self, redis: Redis, lost: Callable[[set[str]], None], owed: Callable[[dict[str, int]], None]) -> None:
         self._rows, self._lost, self._owed = ReplicaRows(redis), lost, owed
         self._live: dict[str, ReplicaStatus] = {}
+        self._crashed: set[str] = set()
         self._changed = asyncio.Event()
 
     def serving(self, job_id: str) -> list[str]:
@@ -43,6 +44,10 @@ class ReplicaTable:
         status = self._live.get(replica)
         return status is not None and status.job_id == job_id
 
+    def crashed(self, replica: str) -> bool:
+        """Whether it ended without a word, so that what it worked on may be the cause: it did not drain or sign off."""
+        return replica in self._crashed
+
     async def change(self) -> None:
         """Return after the next reading."""
         await self._changed.wait()
@@ -56,6 +61,7 @@ class ReplicaTable:
             if row.alive and (status := _status(name, row.status)) is not None
         }
         gone = set(self._live) - set(live)
+        self._crashed = {name for name in rows if not rows[name].alive and not _drained(name, rows[name].status)}
         self._live = live
         self._owed({name: status.outstanding_tokens for name, status in live.items()})
         if gone:
@@ -63,6 +69,11 @@ class ReplicaTable:
         self._lost(gone)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _drained(name: str, row: bytes) -> bool:
+    status = _status(name, row)
+    return status is not None and status.state == DRAINING
 
 
 def _status(name: str, row: bytes) -> ReplicaStatus | None:

@@ -259,6 +259,26 @@ async def test_a_prompt_on_which_replicas_die_is_given_up_after_so_many(redis, r
     assert not fault.value.lost
 
 
+@pytest.mark.parametrize("requests_left", [True, False])
+async def test_replicas_that_drain_one_after_the_other_blame_no_prompt(redis, replicas, requests_left):
+    """As in an upgrade: with requests left they stay in the table, draining and without a heartbeat."""
+    old = {name: await replicas(silent=True) for name in ("r1", "r2")}
+    limits = InferenceLimits(generate_attempts=1, replica_wait_s=20, replica_poll_s=0.02)
+    async with connected_inference(redis, "w", limits) as inference:
+        waiting = asyncio.create_task(inference.generate(ask()))
+        for name in ranked("g1", ["r1", "r2"]):
+            while not old[name].items:
+                await asyncio.sleep(0.01)
+            if requests_left:
+                await old[name].show("draining")
+                await old[name].stop_beating()
+            else:
+                await redis.hdel(keys.REPLICAS, name)
+        new = await replicas()
+        await waiting
+    assert [*new.sampled] == [ask().item.item_id]
+
+
 async def answered_by_hand(redis, generated: Generated) -> None:
     """Send one item to a replica that does nothing, and answer it by hand."""
     replica = FakeReplica(redis, JOB, REPLIES)
