@@ -102,6 +102,8 @@ class Model(Section):
             raise ValueError(
                 "want exactly one of `model` (a folder in Hugging Face format) and `scratch` (a new small policy)"
             )
+        if self.model is not None and not self.model.strip():
+            raise ValueError(f"want a folder in Hugging Face format, got {self.model!r}")
         if self.model_revision is not None and (self.model is None or hub_name(self.model) is None):
             raise ValueError(
                 f"model_revision: want it with a model on the hub such as Qwen/Qwen3-0.6B, got {self.model}"

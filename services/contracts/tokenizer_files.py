@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
+from services.contracts.plain_errors import kind_of
+
 
 class TokenizerError(ValueError):
     """A policy's tokenizer or chat template cannot be used; the message says what is wanted."""
@@ -139,7 +141,7 @@ def _object(path: Path) -> dict[str, object]:
     except ValueError as error:  # no JSON, or no UTF-8
         raise TokenizerError(f"{path}: want a JSON object, got {error}") from error
     if not isinstance(found, dict):
-        raise TokenizerError(f"{path}: want a JSON object, got {type(found).__name__}")
+        raise TokenizerError(f"{path}: want a JSON object, got {kind_of(found)}")
     return found
 
 
