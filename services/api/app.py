@@ -79,7 +79,7 @@ def _translate_errors(app: FastAPI, max_body_bytes: int) -> None:
         if error.status_code == 405:  # Starlette names the methods of the first route that matches
             allowed = ", ".join(allowed_methods(app, request.url.path))
             error.headers = {"Allow": allowed}
-            detail = f"{request.url.path[:200]}: want {allowed}, got {request.method}"
+            detail = f"{request.url.path[:200]}: want {allowed or 'another method'}, got {request.method}"
         if error.status_code == 413:  # the body had no Content-Length and was read up to the limit
             detail = f"want a body of at most {max_body_bytes} bytes, got more"
         return answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))

@@ -69,7 +69,7 @@ def test_truncation_and_padding_that_a_tokenizer_was_saved_with_never_touch_a_pr
     ("file", "content", "words"),
     [
         ("generation_config.json", b"{eos", "generation_config.json: want a JSON object, got Expecting property name"),
-        ("tokenizer_config.json", b"[]", "tokenizer_config.json: want a JSON object, got list"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json: want a JSON object, got a list"),
         ("config.json", b'{"a": "\xe9"}', "config.json: want a JSON object, got 'utf-8' codec"),
         ("tokenizer.json", b"{}", "tokenizer.json: want a tokenizer of the tokenizers library, got"),
     ],
