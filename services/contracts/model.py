@@ -73,7 +73,9 @@ class Model(Section):
     model_revision: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")
     """Branch, tag or commit of a model on the hub. A job holds the commit that it named at submission."""
     scratch: ScratchModel | None = None
+    """A new small policy in place of a folder; {} is one of the default size."""
     warmstart: WarmStart | None = None
+    """How the new policy learns the form of a reply before training; none: it begins with random weights."""
     torch_dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the weights, in training and sampling."""
     tuner_type: Literal["full", "lora"] = "full"
