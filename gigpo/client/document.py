@@ -14,13 +14,13 @@ from pydantic import JsonValue
 
 from gigpo.client.errors import BadInput
 from gigpo.client.models import JsonObject
-from gigpo.client.own_data import DATASET, PLACE, dataset, with_found_files
+from gigpo.client.own_data import DATASET, PLACE, dataset, text_of, with_found_files
 from gigpo.client.yaml_keys import BadYaml, load_yaml
 from services.contracts.algorithm import keys_of_estimator
 from services.contracts.foreign import foreign_name
 from services.contracts.job import SINGLE_TURN, JobSpec, SpecError, flags, parse_spec
-from services.contracts.plain_errors import meant
-from services.contracts.references import hub_name, hub_refusal, referenced_checkpoint
+from services.contracts.plain_errors import kind_of, meant
+from services.contracts.references import hub_name, hub_refusal, no_folder, referenced_checkpoint
 from services.contracts.spec_keys import without_short_forms
 
 NO_FLAGS: Mapping[str, str] = {}
@@ -63,7 +63,7 @@ def read_document(path: Path | None, values: Mapping[str, str] = NO_FLAGS) -> Js
     if path is None:
         return default_document(values)
     try:
-        document = load_yaml(path.read_text(), os.environ)
+        document = load_yaml(text_of(path), os.environ)
     except BadYaml as error:
         raise BadInput(f"{path}: {error}") from error
     except OSError as error:
@@ -71,7 +71,7 @@ def read_document(path: Path | None, values: Mapping[str, str] = NO_FLAGS) -> Js
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
     if not isinstance(document, dict):
-        raise BadInput(f"{path}: want a mapping of sections such as model and environment, got {_kind(document)}")
+        raise BadInput(f"{path}: want a mapping of sections such as model and environment, got {kind_of(document)}")
     own = {key: value for key, value in document.items() if not str(key).startswith(IGNORED)}
     return with_found_files(without_short_forms(own), path.parent)
 
@@ -164,7 +164,7 @@ def require_model_folder(spec: JobSpec, *, hub_models: bool = False) -> None:
     `hub_models`: the stack may fetch models of the hub.
     """
     if (folder := _model_folder(spec)) is not None and not folder.is_dir():
-        raise BadInput(f"model.model: no such folder: {spec.model.model}")
+        raise BadInput(f"model.model: {no_folder(str(folder) if folder.is_file() else str(spec.model.model))}")
     on_hub = hub_name(spec.model.model) if folder is None and spec.model.model is not None else None
     if on_hub is not None and not hub_models:
         raise BadInput(f"model.model: {hub_refusal(on_hub)}")
@@ -231,7 +231,3 @@ def _yaml_problem(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start} is not UTF-8 text"
     return " ".join(str(error).split())
-
-
-def _kind(document: object) -> str:
-    return "nothing" if document is None else type(document).__name__

@@ -15,8 +15,24 @@ from services.contracts.user_files import SCHEME, split_function
 DATASET = "dataset"
 """The flag that names a file or folder of prompts."""
 PLACE = ("environment", "environment_kwargs", "data")
+_LARGEST = 4 << 20
+"""Bytes of a job file or a script."""
 _BESIDE = re.compile(r"(?:~|\.{1,2}|)/|.*\.(?:jsonl|ndjson|json|csv|tsv|parquet|arrow)(?:\.gz)?$", re.DOTALL)
 """How data begins, or ends, that is no folder below the environment service's data root."""
+
+
+def text_of(path: Path) -> str:
+    """The text of a job file or a script.
+
+    Raises:
+        BadInput: it is longer than any of them, as a device is that never ends.
+        OSError, UnicodeDecodeError: as of `Path.read_text`.
+    """
+    with path.open("rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise BadInput(f"{path}: want a text of at most {_LARGEST >> 20} MiB, got a longer one")
+    return content.decode()
 
 
 def with_found_files(document: Mapping[str, JsonValue], folder: Path) -> JsonObject:
@@ -86,11 +102,15 @@ def _function(name: JsonValue, folder: Path) -> JsonValue:
     if name.endswith(".py"):
         raise BadInput(f"rewards.reward_funcs: want the function too, {name}:FUNCTION")
     if (parts := split_function(name)) is None:
+        if ":" in name:
+            raise BadInput(f"rewards.reward_funcs: want FILE.py:FUNCTION, or the name of a function, got {name!r}")
         return name
     return f"{_found(parts[0], 'rewards.reward_funcs', folder)}:{parts[1]}"
 
 
 def _found(name: str, field: str, folder: Path) -> str:
+    if not name.strip():
+        raise BadInput(f"{field}: want a file or a folder, got {name!r}")
     path = folder.absolute() / Path(name).expanduser()
     if not path.exists():
         raise BadInput(f"{field}: no such file: {name}")

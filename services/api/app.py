@@ -74,9 +74,13 @@ def _translate_errors(app: FastAPI, max_body_bytes: int) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if error.status_code == 405:  # Starlette names the methods of the first route that matches
-            error.headers = {"Allow": ", ".join(allowed_methods(app, request.url.path))}
         detail = str(error.detail or HTTPStatus(error.status_code).phrase)
+        if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+            detail = f"nothing is at {request.url.path[:200]}; /openapi.json lists what is"
+        if error.status_code == 405:  # Starlette names the methods of the first route that matches
+            allowed = ", ".join(allowed_methods(app, request.url.path))
+            error.headers = {"Allow": allowed}
+            detail = f"{request.url.path[:200]}: want {allowed or 'another method'}, got {request.method}"
         if error.status_code == 413:  # the body had no Content-Length and was read up to the limit
             detail = f"want a body of at most {max_body_bytes} bytes, got more"
         return answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))

@@ -28,7 +28,7 @@ def effective_with(option: str, choice: str, having: Iterable[str]) -> Effect:
 def without_effect(
     effects: Iterable[Effect], values: Mapping[str, object], changed: Callable[[str], bool]
 ) -> str | None:
-    """Describe the options that were changed without effect, for the first reason; None: every change has an effect.
+    """Describe the changed options without effect that share the first reason; None: every change has an effect.
 
     A default value never counts as a change, so a spec may write every default out.
 

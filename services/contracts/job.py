@@ -21,7 +21,7 @@ from services.contracts.effectless_options import Effect, effective_with, withou
 from services.contracts.ids import Purpose
 from services.contracts.mixture import Member, drawn_member
 from services.contracts.model import Model, ScratchModel, WarmStart
-from services.contracts.plain_errors import NAME_PATTERN
+from services.contracts.plain_errors import NAME_PATTERN, kind_of
 from services.contracts.rewards import BUILT_IN_REWARDS, Rewards
 from services.contracts.section import Section
 from services.contracts.spec_keys import leaf_paths, told, without_short_forms
@@ -462,9 +462,7 @@ def parse_spec(document: object) -> JobSpec:
         SpecError: names each field, what came and what is wanted.
     """
     if not isinstance(document, dict):
-        raise SpecError(
-            [("", f"want a mapping of sections such as model and environment, got {type(document).__name__}")]
-        )
+        raise SpecError([("", f"want a mapping of sections such as model and environment, got {kind_of(document)}")])
     try:
         return JobSpec.model_validate(document)
     except ValidationError as error:

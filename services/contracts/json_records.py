@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.contracts.plain_errors import kind_of
 from services.contracts.versions import ContractError, Upgrade, check_version, upgraded
 
 Fields = dict[str, Any]
@@ -40,7 +41,7 @@ class JsonKind:
             ContractError: it is no object, or of a newer version.
         """
         if not isinstance(document, dict):
-            raise ContractError(f"{self.name}: want an object, got {type(document).__name__}")
+            raise ContractError(f"{self.name}: want an object, got {kind_of(document)}")
         fields = dict(document)
         version = fields.pop("schema", 1)
         if not isinstance(version, int):

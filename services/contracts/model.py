@@ -73,7 +73,9 @@ class Model(Section):
     model_revision: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")
     """Branch, tag or commit of a model on the hub. A job holds the commit that it named at submission."""
     scratch: ScratchModel | None = None
+    """A new small policy in place of a folder; {} is one of the default size."""
     warmstart: WarmStart | None = None
+    """How the new policy learns the form of a reply before training; none: it begins with random weights."""
     torch_dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the weights, in training and sampling."""
     tuner_type: Literal["full", "lora"] = "full"
@@ -102,6 +104,8 @@ class Model(Section):
             raise ValueError(
                 "want exactly one of `model` (a folder in Hugging Face format) and `scratch` (a new small policy)"
             )
+        if self.model is not None and not self.model.strip():
+            raise ValueError(f"want a folder in Hugging Face format, got {self.model!r}")
         if self.model_revision is not None and (self.model is None or hub_name(self.model) is None):
             raise ValueError(
                 f"model_revision: want it with a model on the hub such as Qwen/Qwen3-0.6B, got {self.model}"

@@ -102,6 +102,12 @@ def meant(got: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f"; did you mean {spelt[close[0]]}?" if close else ""
 
 
+def kind_of(document: object) -> str:
+    """Which kind of JSON value a whole document is, such as `a list`."""
+    kinds = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+    return "nothing" if document is None else kinds.get(type(document), type(document).__name__)
+
+
 def shown(value: object) -> str:
     """The value as a job file has it, text in quotes; cut in the middle where it is long."""
     if value is None or isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -49,3 +50,10 @@ def hub_refusal(name: str) -> str:
         f"{name} is no folder that a job may take, and names on the Hugging Face hub are not fetched here: "
         f"{how_to_get(name)}; or start the stack with API_HUB_MODELS=true"
     )
+
+
+def no_folder(model: str) -> str:
+    """Why `model.model`, which names no folder, is refused."""
+    if "://" in model:
+        return f"want a folder in Hugging Face format, got the address {model}; bring its files here first"
+    return f"want a folder, got the file {model}" if os.path.isfile(model) else f"no such folder: {model}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
 
-from services.contracts.plain_errors import shown
+from services.contracts.plain_errors import kind_of, shown
 
 
 class TokenizerError(ValueError):
@@ -143,7 +143,7 @@ def _object(path: Path) -> dict[str, object]:
     except ValueError as error:  # the file is no JSON, or no UTF-8
         raise TokenizerError(f"{path}: want a JSON object, got {error}") from error
     if not isinstance(found, dict):
-        raise TokenizerError(f"{path}: want a JSON object, got {type(found).__name__}")
+        raise TokenizerError(f"{path}: want a JSON object, got {kind_of(found)}")
     return found
 
 

@@ -8,6 +8,8 @@ import httpx
 
 from gigpo.client.errors import BadInput
 
+_LAST_PORT = 65_535
+
 
 class SessionArguments(TypedDict):
     """Arguments of httpx.Client and httpx.AsyncClient."""
@@ -23,7 +25,7 @@ def session_arguments(url: str, key: str | None, timeout_s: float) -> SessionArg
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise BadInput(f"want the address of an API such as http://127.0.0.1:8400, got {url!r}: {error}") from error
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
+    if parsed.scheme not in {"http", "https"} or not parsed.host or (parsed.port or 0) > _LAST_PORT:
         raise BadInput(f"want the address of an API such as http://127.0.0.1:8400, got {url!r}")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return {"base_url": parsed, "headers": headers, "timeout": httpx.Timeout(timeout_s)}

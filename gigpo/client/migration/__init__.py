@@ -9,6 +9,7 @@ from gigpo.client.errors import BadInput
 from gigpo.client.migration import swift, verl
 from gigpo.client.migration.script import find_command
 from gigpo.client.migration.translation import Translation, job_file
+from gigpo.client.own_data import text_of
 
 _READERS = {"ms-swift": (swift, "`swift rlhf` or `megatron rlhf`"), "verl-agent": (verl, "`verl.trainer.main_ppo`")}
 TRAINERS = tuple(_READERS)
@@ -30,7 +31,7 @@ def job_file_from(trainer: str, script: Path | None) -> tuple[str, Translation]:
         raise BadInput(f"--from {trainer}: want a shell script after it, or - for stdin")
     reader, program = _READERS[trainer]
     try:
-        text = sys.stdin.read() if str(script) == "-" else script.read_text()
+        text = sys.stdin.read() if str(script) == "-" else text_of(script)
         command = find_command(text, reader.begins)
     except OSError as error:
         raise BadInput(f"{script}: cannot be read: {error.strerror}") from error

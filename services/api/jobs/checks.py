@@ -21,6 +21,7 @@ from services.contracts.algorithm import STEP_ESTIMATORS
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
 from services.contracts.plain_errors import meant, shown
+from services.contracts.references import no_folder
 from services.contracts.rest.catalogue import EnvironmentView
 from services.contracts.templates import template_names, unknown_template
 from services.presentation.schema_words import values_in_words
@@ -194,7 +195,7 @@ def folder_problems(spec: JobSpec, data_dir: Path, roots: Sequence[Path] | None)
     if folder.resolve().is_relative_to(data_dir.resolve()):  # projects could read each other's files there
         return [("model.model", f"name a job's checkpoint as job:<job id>/<checkpoint>, got {model!r}")]
     if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
-        return [("model.model", f"no such folder: {model}")]
+        return [("model.model", no_folder(model))]
     return [("model.model", sentence) for sentence in model_problems(folder, spec)]
 
 

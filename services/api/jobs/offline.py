@@ -17,7 +17,7 @@ from services.api.jobs.hub import HubModel, HubProblem, hub_model
 from services.api.jobs.machine import this_machine
 from services.api.jobs.prompt_day import dated
 from services.api.jobs.rates import EarlierJob, earlier_jobs
-from services.api.jobs.user_files import FileProblem, own_words, with_kept_files
+from services.api.jobs.user_files import FileProblem, names_files, own_words, with_kept_files
 from services.api.sql.database import Database
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec, SpecError
@@ -63,7 +63,7 @@ def offline_dry_run(spec: JobSpec, catalogue: Sequence[Mapping[str, object]], da
     problems, doubts = misfits(spec, needs, this_machine(data_dir))
     if problems:
         raise SpecError(problems)
-    said = [*unsaid, *told, *doubts, *too_long(spec, needs), *warnings(spec)]
+    said = [*unsaid, *_untried(spec), *told, *doubts, *too_long(spec, needs), *warnings(spec)]
     found = DryRun(spec=spec.model_dump(mode="json"), environment=environment, estimates=needs, warnings=said)
     return dict(json.loads(found.model_dump_json()))
 
@@ -95,6 +95,13 @@ def _with_own_words(spec: JobSpec, environment: EnvironmentInfo) -> tuple[Enviro
     if found is None:
         return environment, []
     return environment.model_copy(update={"vocabulary": found.words}), found.warnings
+
+
+def _untried(spec: JobSpec) -> list[str]:
+    """Rows and reward functions are run by the environment service alone."""
+    if not (fields := names_files(spec)):
+        return []
+    return [f"{', '.join(fields)}: what is in these files is tried at submission, or by a dry run beside `gigpo up`"]
 
 
 def _of_hub(spec: JobSpec) -> HubModel | None:

@@ -18,6 +18,7 @@ from services.api.policies.weights import embedded_tokens, tensors_of, weight_fi
 from services.contracts.adapter_files import ADAPTER_CONFIG
 from services.contracts.environment import EnvironmentInfo
 from services.contracts.job import JobSpec
+from services.contracts.plain_errors import kind_of
 
 PlayingCheck = Callable[[Path, JobSpec, EnvironmentInfo, int | None], tuple[list[tuple[str, str]], list[str]]]
 """Problems, as (field, sentence), and warnings of a folder's tokenizer and templates; the last argument: the rows of
@@ -94,7 +95,7 @@ def read_config(path: Path) -> Mapping[str, object]:
     except (ValueError, RecursionError) as error:
         raise ConfigProblem(f"{CONFIG}: want a JSON object, got {str(error)[:80]}") from None
     if not isinstance(config, dict):
-        raise ConfigProblem(f"{CONFIG}: want a JSON object, got a {type(config).__name__}")
+        raise ConfigProblem(f"{CONFIG}: want a JSON object, got {kind_of(config)}")
     return config
 
 

@@ -9,6 +9,8 @@ from math import prod
 from pathlib import Path
 from typing import TypeGuard
 
+from services.contracts.plain_errors import kind_of
+
 _MOST_HEADER_BYTES = 100 << 20
 """Longest header that safetensors itself reads."""
 _LENGTH_BYTES = 8
@@ -68,7 +70,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
             raise
         raise WeightsProblem(f"{wanted}, got a header that is no JSON") from error
     if not isinstance(header, dict):
-        raise WeightsProblem(f"{wanted} with a JSON object as its header, got a {type(header).__name__}")
+        raise WeightsProblem(f"{wanted} with a JSON object as its header, got {kind_of(header)}")
     return _tensors(header, path.name, size - _LENGTH_BYTES - length)
 
 

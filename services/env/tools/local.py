@@ -16,6 +16,7 @@ from services.env.settings import Settings, read_settings
 
 CALL_TIMEOUT_S = 120.0
 """Longer than the service's own deadlines, so that its words arrive."""
+_REFUSALS = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
 TRIES = 10
 """Calls made for one answer that is not there yet: a first reset may read and index much."""
 DRAIN_S = 0.2
@@ -109,5 +110,5 @@ async def local_service(**settings: object) -> AsyncIterator[EnvClient]:
 
 
 def status_text(error: grpc.aio.AioRpcError) -> str:
-    """The service's answer, for people."""
-    return f"{error.code().name}: {error.details()}"
+    """The service's answer, for people: a refusal is a whole sentence, a failure needs its code beside it."""
+    return str(error.details()) if error.code() in _REFUSALS else f"{error.code().name}: {error.details()}"

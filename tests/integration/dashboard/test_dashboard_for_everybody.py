@@ -71,6 +71,7 @@ def test_the_keyboard_skips_to_the_content_and_the_theme_is_kept(visitor: Visito
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
+    assert page.get_by_text("System", exact=True).count() == 1  # the page of that name; the theme has another word
     theme = page.get_by_role("button", name="Theme: follows the system")
     theme.focus()
     page.keyboard.press("Enter")

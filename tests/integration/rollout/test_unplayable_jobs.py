@@ -27,7 +27,7 @@ async def warnings(redis, job: WorkedJob) -> list[Warned]:
         ({"config": {}}, "want eos_token_id in"),
         ({"chat_template": "hello"}, "chat template omits the message's text"),
         ({"chat_template": "{{ raise_exception('no users') }}"}, "the tokenizer's chat template: no users"),
-        ({"config": []}, "config.json: want a JSON object, got list"),
+        ({"config": []}, "config.json: want a JSON object, got a list"),
     ],
 )
 async def test_a_job_that_no_worker_can_play_says_why_once_and_is_played_when_it_is_mended(

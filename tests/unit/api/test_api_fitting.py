@@ -155,6 +155,20 @@ def test_without_a_stack_the_same_is_said(tmp_path: Path) -> None:
             offline_dry_run(wanted, catalogue(), tmp_path)
 
 
+def test_without_a_stack_nobody_tries_the_rows_and_the_rewards_and_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "solution": "b"')
+    (tmp_path / "mine.py").write_text("def score(completion):\n    return 1\n")
+    wanted = spec(
+        environment={"use_gym_env": False, "environment_kwargs": {"data": str(tmp_path / "rows.jsonl")}},
+        rewards={"reward_funcs": [f"{tmp_path}/mine.py:score"]},
+        inference={"engine": "transformers"},
+    )
+    single = EnvironmentInfo(id="prompts", vocabulary=["a"])
+    views = [{"info": single.model_dump(mode="json"), "unavailable_reason": ""}]
+    told = "rewards.reward_funcs, environment.environment_kwargs.data: what is in these files is tried at submission"
+    assert [one for one in offline_dry_run(wanted, views, tmp_path / "data")["warnings"] if one.startswith(told)]
+
+
 def test_without_a_stack_the_folder_of_a_model_is_read_too(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     wanted = spec(model={"model": str(folder)}, inference={"engine": "transformers"})

@@ -489,7 +489,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "tokenizer is no JSON": (written("tokenizer.json", "{"), "^tokenizer.json: want a tokenizer of the tokenizers"),
     "tokenizer config is a list": (
         written("tokenizer_config.json", "[]"),
-        "^tokenizer_config.json: want a JSON object, got list$",
+        "^tokenizer_config.json: want a JSON object, got a list$",
     ),
     "template is no Jinja": (
         tokenizer_config(chat_template="{% for m in messages %}"),

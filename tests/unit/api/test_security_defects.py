@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pytest
 import structlog
+from fastapi import FastAPI, HTTPException
 from sqlalchemy.exc import OperationalError
 
-from services.api.app import build_app
+from services.api.app import _translate_errors, build_app
 from services.api.security.authenticator import Authenticator
 from services.api.settings import Settings
 
@@ -25,6 +27,23 @@ async def test_a_defect_of_the_guard_is_a_problem_with_security_headers() -> Non
         answer = await client.get("/v1/jobs")
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("/v1/v1/jobs", "nothing is at /v1/v1/jobs; /openapi.json lists what is"), ("/gone", "no job 'gone'")],
+)
+async def test_a_wrong_path_is_told(path: str, said: str) -> None:
+    app = FastAPI()
+
+    @app.get("/gone")
+    async def gone() -> None:
+        raise HTTPException(404, "no job 'gone'")
+
+    _translate_errors(app, 1)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        answer = await client.get(path)
+    assert (answer.status_code, answer.json()["detail"]) == (404, said)
 
 
 class Full:

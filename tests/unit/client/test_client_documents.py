@@ -201,7 +201,7 @@ BAD_FILES: dict[str, tuple[str | bytes, str]] = {
     "a tab": ("model:\n\tscratch: {}\n", "line 2, column 1: .*indent with spaces, not with tabs"),
     "bytes": (b"\xff\xfe\x00", "byte 0 is not UTF-8 text"),
     "no YAML": ("model: [", "not valid YAML: line 1, column 9: "),
-    "a list": ("- 1\n", "want a mapping.*got list"),
+    "a list": ("- 1\n", "want a mapping.*got a list"),
     "empty": ("", "got nothing"),
     "unknown key": ("modle: {}\nmodel: {scratch: {}}\n", "^modle: unknown key, got {}; did you mean model"),
     "a key twice": ("model:\n  scratch: {}\n\nmodel: {}\n", "line 4: the key 'model' repeats the one on line 1"),

@@ -61,7 +61,7 @@ def test_keys_that_belong_to_the_user_stay() -> None:
     [
         (b"\xff{", "expected value"),
         (b"{", "EOF"),
-        (b"[1]", "want a mapping of sections such as model and environment, got list"),
+        (b"[1]", "want a mapping of sections such as model and environment, got a list"),
         (b'{"model": 7}', "model"),
         (json.dumps(changed("algorithm", "loss_type", value="tomorrows")), "loss_type"),
         (json.dumps(changed("rollout", "temperature", value=0)), "temperature"),

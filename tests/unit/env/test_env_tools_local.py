@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from services.env.tools.local import TRIES, _answered
+from services.env.tools.local import TRIES, _answered, status_text
 
 
 def refusal(code: grpc.StatusCode) -> grpc.aio.AioRpcError:
@@ -44,3 +44,16 @@ async def test_it_is_not_repeated_for_ever_nor_for_another_reason(refusals, time
         await _answered(call)
     assert raised.value.code() is refusals[-1]
     assert call.times == times
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (grpc.StatusCode.NOT_FOUND, "no environment 'nope'"),
+        (grpc.StatusCode.INVALID_ARGUMENT, "no environment 'nope'"),
+        (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE: no environment 'nope'"),
+    ],
+)
+def test_a_refusal_is_told_without_its_code(code: grpc.StatusCode, said: str) -> None:
+    nothing = grpc.aio.Metadata()
+    assert status_text(grpc.aio.AioRpcError(code, nothing, nothing, details="no environment 'nope'")) == said

@@ -81,7 +81,7 @@ def test_merges_that_a_tokenizer_was_trained_to_leave_out_at_random_are_made(tmp
     ("file", "content", "words"),
     [
         ("generation_config.json", b"{eos", "generation_config.json: want a JSON object, got Expecting property name"),
-        ("tokenizer_config.json", b"[]", "tokenizer_config.json: want a JSON object, got list"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json: want a JSON object, got a list"),
         ("config.json", b'{"a": "\xe9"}', "config.json: want a JSON object, got 'utf-8' codec"),
         ("tokenizer.json", b"{}", "tokenizer.json: want a tokenizer of the tokenizers library, got"),
     ],

@@ -1,10 +1,10 @@
 // On every page: the theme switch, questions before what can't be undone, and times that keep telling the truth.
-const NAMES = { "": "System", light: "Light", dark: "Dark" };
+const NAMES = { "": "Auto", light: "Light", dark: "Dark" };
 const NEXT = { "": "light", light: "dark", dark: "" };
 
 function showTheme(button, theme) {
   button.querySelector(".theme-name").textContent = NAMES[theme];
-  button.setAttribute("aria-label", `Theme: ${theme || "follows the system"}`);
+  button.setAttribute("aria-label", `Theme: ${theme || "follows the system (auto)"}`);
 }
 
 const button = document.getElementById("theme");
