@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,34 @@ def load_policy(folder: Path, torch_dtype: Dtype = "float32", device: torch.devi
         raise
     except Exception as error:  # files of others; each architecture fails in its own way
         raise PolicyFolderError(folder, [f"can't be loaded: {_reason(error)}"]) from error
-    if other := sorted(report["mismatched_keys"]):
-        name, got, wanted = other[0]
-        raise PolicyFolderError(folder, [f"{name}: want shape {list(wanted)}, as config.json has it, got {list(got)}"])
-    if absent := sorted(report["missing_keys"]):
-        raise PolicyFolderError(folder, [f"weights lack {len(absent)} tensor(s), the first is {absent[0]}"])
+    if (misfit := _misfit(model, report)) is not None:
+        raise PolicyFolderError(folder, [misfit])
     if not model._weight_conversions:
         model._weight_conversions = None  # files with the names of memory: saving writes the kind's checkpoint names
     if attention := attention_for(model.config):
         model.set_attn_implementation(attention)
     loaded: PreTrainedModel = model.to(device or policy_device()).eval()
     return loaded
+
+
+def _misfit(model: PreTrainedModel, report: Mapping[str, Any]) -> str | None:
+    """Why the tensors of the files are not those of the model; None: they are."""
+    if other := sorted(report["mismatched_keys"]):
+        name, got, wanted = other[0]
+        return f"{name}: want shape {list(wanted)}, as config.json has it, got {list(got)}"
+    if absent := sorted(report["missing_keys"]):
+        return f"weights lack {len(absent)} tensor(s), the first is {absent[0]}"
+    if surplus := _left_out(model, report["unexpected_keys"]):
+        sentence = f"weights hold {len(surplus)} tensor(s) that {type(model).__name__} leaves out"
+        return f"{sentence}, the first is {surplus[0]}"
+    return None
+
+
+def _left_out(model: PreTrainedModel, names: Iterable[str]) -> list[str]:
+    """Tensors of the files without which a part of the model computes, such as a layer's bias."""
+    parts = {name: part for name, part in model.named_modules() if next(part.children(), None) is None}
+    owned = {name: name.rpartition(".") for name in sorted(names)}
+    return [name for name, (part, _, own) in owned.items() if part in parts and getattr(parts[part], own, None) is None]
 
 
 def _reason(error: Exception) -> str:

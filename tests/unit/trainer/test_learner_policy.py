@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,30 @@ def test_weights_that_lack_a_tensor_are_refused_instead_of_invented(tmp_path: Pa
     del tensors["model.norm.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(PolicyFolderError, match=r"lack 1 tensor\(s\), the first is model\.norm\.weight"):
+        load_policy(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("model.layers.0.mlp.up_proj.bias", True),
+        ("model.layers.0.self_attn.o_proj.bias", True),
+        ("model.norm.bias", True),
+        ("model.layers.0.self_attn.rotary_emb.inv_freq", False),
+        ("model.layers.0.self_attn.masked_bias", False),
+        ("model.layers.9.mlp.up_proj.bias", False),
+        ("vision_tower.layers.0.mlp.up_proj.bias", False),
+    ],
+)
+def test_a_tensor_that_a_part_of_the_model_would_leave_out_is_refused(tmp_path: Path, name: str, refused: bool) -> None:
+    folder = scratch_folder(tmp_path / "a")
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors | {name: torch.ones(3)}, folder / "model.safetensors", metadata={"format": "pt"})
+    if not refused:
+        assert load_policy(folder).config.model_type == "qwen2"
+        return
+    said = rf"weights hold 1 tensor\(s\) that Qwen2ForCausalLM leaves out, the first is {re.escape(name)}"
+    with pytest.raises(PolicyFolderError, match=said):
         load_policy(folder)
 
 
