@@ -155,8 +155,9 @@ async def _with_payload(redis: Redis, stream: str, letter: Letter) -> Letter:
     if name is None:
         return letter
     key, size = payload_key(stream, name), fields.get(SIZE, b"")
-    # Compressed bytes hold at least nearly as many, so these are enough to show.
-    stored = b"" if await redis.type(key) != b"string" else await redis.getrange(key, 0, 2 * SHOWN_BYTES)
+    stored = b""
+    if await redis.type(key) == b"string":  # compressed, so twice the bytes that are shown are enough
+        stored = cast(bytes, await redis.getrange(key, 0, 2 * SHOWN_BYTES))
     if not stored:
         return replace(letter, gone=True)
     payload, whole = unpacked(stored, SHOWN_BYTES)

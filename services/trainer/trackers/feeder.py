@@ -117,8 +117,8 @@ class Feeder:
         tracker = self._open()
         self._sent.opened()
         try:
-            for row in self._taken:
-                self._give(tracker, row)
+            for taken in self._taken:
+                self._give(tracker, taken)
             while not (self._closing and self._rows.empty()) and (row := self._rows.get()) is not None:
                 self._taken.append(row)
                 self._give(tracker, row)
