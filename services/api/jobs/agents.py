@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from hashlib import sha256
+from typing import cast
 
 from redis.asyncio import Redis
 
@@ -49,7 +50,8 @@ async def open_session(redis: Redis, calls: AgentCalls, job: JobRow) -> OpenedSe
     if JobState(job.state) in TERMINAL:
         raise Problem(409, f"want a job that has not ended, got state {job.state}")
     while waiting := await redis.zpopmin(keys.open_sessions(job.id)):
-        record = await calls.record(job.id, waiting[0][0].decode())
+        session_id = cast(bytes, waiting[0][0]).decode()
+        record = await calls.record(job.id, session_id)
         if record is None or record.state != "open":
             continue  # its worker is gone, or it was published again while it was handed out
         key = KEY_PREFIX + secrets.token_urlsafe(32)

@@ -70,7 +70,8 @@ class AgentCalls:
             payload = encoded(asked)
         except (UnicodeEncodeError, OverflowError, RecursionError) as error:
             return Refused(status=422, message=f"want texts of Unicode and numbers of 64 bits: {error}")
-        waiting = self._waiting[call_id] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[AnyAnswer] = asyncio.get_running_loop().create_future()
+        self._waiting[call_id] = waiting
         try:
             await append(self._redis, calls, payload)
             await self._redis.expire(calls, KEPT_S)
