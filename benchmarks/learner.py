@@ -32,6 +32,7 @@ from services.contracts.job import Algorithm, JobSpec, Model, Rollout, ScratchMo
 from services.kit.usage import cpu_s
 from services.trainer.learner.learner import Learner
 from services.trainer.learner.policy import build_scratch
+from services.trainer.learner.port import TrainsPolicy
 from services.trainer.learner.rows import Row
 from services.trainer.ranks.group import RankGroup
 from services.trainer.ranks.learner import LearnerOnRanks
@@ -90,7 +91,7 @@ def beside_a_group(spec: JobSpec, base: Path, rows: list[Row], batches: int) -> 
     os.environ |= {"TRAINER_REDIS_URL": "redis://127.0.0.1:1/0"}  # a rank reads the trainer's settings, no more
     group = RankGroup(1, start_s=300)
     try:
-        learners = {"here": Learner(spec, base), "group": LearnerOnRanks(group, 0, spec, base)}
+        learners: dict[str, TrainsPolicy] = {"here": Learner(spec, base), "group": LearnerOnRanks(group, 0, spec, base)}
         seconds: dict[str, list[float]] = {name: [] for name in learners}
         for batch in range(batches + 1):
             for name, learner in learners.items():
