@@ -88,10 +88,6 @@ def test_the_plain_form_is_the_words_as_they_are():
     assert template.render(Scene("put apple in box", "apple here .", turns, ("go north",))) == (
         "put apple in box . apple 1 north . go south . apple 2 north . go north . apple here . act"
     )
-    beside = SceneTemplate("plain/v2", "plain")
-    assert beside.render(Scene("put apple in box", "apple here .", turns[:1], ("go north",))) == (
-        "apple 1 north . go south . apple here . task put apple in box act"
-    )
     assert template.render(Scene("t", "{{ task }} {0}")) == "t . {{ task }} {0} act"
     assert SceneTemplate("prompts/v1", "plain").render(Scene("3 plus 4", "")) == "3 plus 4"
 
