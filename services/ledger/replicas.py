@@ -45,11 +45,14 @@ class ReplicaRows:
         rows = {name: row for raw, row in found.items() if (name := text_of(raw)) is not None}
         self._note(rows, self._clock())
         doubtful = [name for name in rows if self._read_at - self._changed_at[name] >= SURE_S]
+        beats = await self._beats(doubtful) if doubtful else {}
+        return {name: Row(row, beats.get(name, True)) for name, row in rows.items()}
+
+    async def _beats(self, names: list[str]) -> dict[str, bool]:
         async with self._redis.pipeline(transaction=False) as pipe:
-            for name in doubtful:
+            for name in names:
                 pipe.exists(keys.replica_heartbeat(name))
-            beats = dict(zip(doubtful, await pipe.execute() if doubtful else [], strict=True))
-        return {name: Row(row, bool(beats.get(name, True))) for name, row in rows.items()}
+            return {name: bool(beat) for name, beat in zip(names, await pipe.execute(), strict=True)}
 
     def _note(self, rows: dict[str, bytes], now: float) -> None:
         recent = now - self._read_at < SURE_S  # a change that was found after a long pause may be an old one

@@ -12,6 +12,7 @@ from services.contracts import keys
 from services.contracts.policy import ReplicaStatus
 from services.trainer.replicas.compute import computing
 from services.trainer.storage.progress import Progress, decode_progress, encode_progress
+from tests.unit.trainer.trainer_loop import Beating
 
 
 class Replicas:
@@ -30,8 +31,8 @@ class Replicas:
         }
         return {name.encode(): row.model_dump_json().encode() for name, row in rows.items()}
 
-    async def exists(self, key: str) -> int:
-        return 1
+    def pipeline(self, *, transaction: bool) -> Beating:
+        return Beating()
 
 
 def session(replicas: Replicas, device: str = "cpu", ranks: int = 1) -> Any:

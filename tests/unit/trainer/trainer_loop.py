@@ -294,6 +294,24 @@ class FakeCommands:
     async def check_epoch(self) -> None: ...
 
 
+class Beating:
+    """A pipeline that is asked for heartbeats: everybody's heart beats."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    async def __aenter__(self) -> Beating:
+        return self
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+    def exists(self, key: str) -> None:
+        self._asked += 1
+
+    async def execute(self) -> list[int]:
+        return [1] * self._asked
+
+
 class WatchedRedis:
     """Where one replica that serves the job, and one instance of every service, are live."""
 
@@ -301,8 +319,8 @@ class WatchedRedis:
         status = ReplicaStatus(replica="r", job_id=JOB, version=0, engine="fake", state="serving")
         return {b"r": status.model_dump_json().encode()} if key == keys.REPLICAS else {}
 
-    async def exists(self, key: str) -> int:
-        return 1
+    def pipeline(self, *, transaction: bool) -> Beating:
+        return Beating()
 
     async def smembers(self, key: str) -> set[bytes]:
         return set()
