@@ -45,7 +45,11 @@ def test_a_policy_from_scratch_has_a_conversation_as_long_as_its_positions() -> 
 @pytest.mark.parametrize(
     ("scratch", "environment", "sentence"),
     [
-        (None, {"max_context_tokens": 500}, "max_context_tokens: want interaction: conversation with it, got"),
+        (
+            None,
+            {"max_context_tokens": 500},
+            "max_context_tokens: want interaction: conversation or outside with it, got",
+        ),
         (None, {"context_overflow": "end"}, "context_overflow: want interaction: conversation with it, got"),
         (
             None,
@@ -58,6 +62,18 @@ def test_a_policy_from_scratch_has_a_conversation_as_long_as_its_positions() -> 
             "max_context_tokens: want <= 256 (max_position_embeddings), got 257",
         ),
         ({}, {"prompt_form": "tools"}, "prompt_form: tools needs a chat template, want scratch_chat: true with it"),
+        ({}, {"interaction": "outside"}, "interaction: outside needs a chat template, want scratch_chat: true with it"),
+        (
+            None,
+            {"interaction": "outside", "use_chat_template": False},
+            "want use_chat_template: true with it, got false",
+        ),
+        (None, {"environment": "outside"}, "environment: outside needs interaction: outside, got steps"),
+        (
+            None,
+            {"session_timeout_s": 5.0},
+            "session_timeout_s: want interaction: outside with it, got interaction: ste",
+        ),
         (
             None,
             {"prompt_form": "tools", "use_chat_template": False},
