@@ -19,6 +19,7 @@ from datetime import timedelta
 import structlog
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 
 from services.kit.log import configure_logging
 from services.kit.pulse import pulse_of_child, pulse_thread
@@ -61,7 +62,7 @@ def _answer_together(settings: Settings) -> None:
     if dist.is_torchelastic_launched():
         dist.init_process_group(backend)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     requests = dist.new_group(backend="gloo", timeout=IDLE)
     learners = Learners(joined(settings.shard_ranks or dist.get_world_size(), settings.offload))
     if dist.get_rank() == 0:
