@@ -34,6 +34,11 @@ def signed(value: float | None) -> str:
     return "0" if text in {"+0", "−0"} else text
 
 
+def brief(value: float | None) -> str:
+    """As `signed`, to three decimals at most: what fits beside other figures in a narrow card."""
+    return signed(None if value is None else round(value, 3))
+
+
 def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage; a dash for none."""
     return DASH if share is None else f"{100 * share:.1f} %"
@@ -90,6 +95,7 @@ FILTERS = {
     "in_words": in_words,
     "number": number,
     "signed": signed,
+    "brief": brief,
     "percent": percent,
     "size": size,
     "duration": duration_or_dash,

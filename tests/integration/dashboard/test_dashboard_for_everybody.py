@@ -102,7 +102,7 @@ def test_a_page_that_is_not_there_says_so(visitor: Visitor) -> None:
     page.get_by_role("main").get_by_role("link", name="Documentation").click()
     expect(page.get_by_role("heading", name="Documentation")).to_be_visible()
     visitor.open("/jobs")
-    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
     visitor.complaints[:] = [one for one in visitor.complaints if "404" not in one]  # Chromium logs the answer
 
 
@@ -126,6 +126,8 @@ def test_programs_get_problems_as_json_and_browsers_as_pages(api: ApiProcess) ->
 
 def test_the_explorer_finds_and_tries_an_operation(visitor: Visitor, job: str) -> None:
     page = visitor.open("/docs")
+    said = page.locator("details.operation summary .under").all_text_contents()
+    assert [one for one in said if not one.strip().endswith((".", ":"))] == []  # no sentence ends where a line did
     page.get_by_label("Find").fill("list job")
     expect(page.get_by_text(" found")).to_be_visible()
     operation = page.locator("#show_job")

@@ -224,6 +224,21 @@ def test_a_job_without_warnings_shows_no_list(visitor: Visitor, http: httpx.Clie
     http.post(f"/v1/jobs/{job}:cancel")
 
 
+def test_a_failed_job_says_why_and_leads_to_the_diagnosis(
+    visitor: Visitor, api: ApiProcess, http: httpx.Client
+) -> None:
+    job = submitted(http, "broken")
+    page = visitor.open(f"/jobs/{job}")
+    expect(page.get_by_text("none yet")).to_be_visible()  # of batches
+    api.say(job, "state", state="RUNNING")
+    api.say(job, "state", state="FAILED", error="the loss is not finite")
+    expect(page.get_by_role("alert")).to_contain_text("The job failed. the loss is not finite")
+    page.get_by_role("link", name="What to do").click()
+    expect(page).to_have_url(re.compile(f"/jobs/{job}/insight$"))
+    expect(page.get_by_role("alert")).to_contain_text("The job failed. the loss is not finite")
+    expect(page.get_by_role("heading", name="Its figures show no other cause")).to_be_visible()
+
+
 def test_a_penalty_is_not_green(visitor: Visitor, api: ApiProcess, http: httpx.Client) -> None:
     job = submitted(http, "penalties")
     write_walks(folder_of(api, job), groups=1, groups_per_batch=1, episodes=8, steps=6, penalty=-0.25)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.api.dashboard.curves import MOST_POINTS, held_out, point, points, thinned
-from services.api.dashboard.formats import ago, in_words, number, percent, signed, size
+from services.api.dashboard.formats import ago, brief, in_words, number, percent, signed, size
 from services.api.dashboard.spec_text import DEFAULT_SPEC, field_problems, line_of, yaml_problem
 from services.contracts.intervals import wilson_interval
 from services.contracts.job import parse_spec
@@ -24,6 +24,9 @@ def test_numbers_keep_four_significant_digits(value: float | None, text: str) ->
 
 def test_signs_shares_sizes_and_times_have_their_units() -> None:
     assert [signed(0.25), signed(-0.5), signed(0.0), signed(None)] == ["+0.25", "−0.5", "0", "–"]
+    assert [brief(0.25), brief(-0.000343), brief(0.00452), brief(-0.0326), brief(None)] == [
+        "+0.25", "0", "+0.005", "−0.033", "–",
+    ]  # fmt: skip
     assert [percent(0.473), percent(1.0), percent(None)] == ["47.3 %", "100.0 %", "–"]
     assert [size(0), size(999), size(346_128), size(2_000_000_000)] == ["0 B", "999 B", "346 kB", "2 GB"]
     assert [ago(1_000.0, 1_030.0), ago(1_000.0, 1_300.0), ago(None)] == ["just now", "5 min ago", "–"]

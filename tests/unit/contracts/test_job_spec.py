@@ -184,11 +184,12 @@ def test_every_problem_of_a_document_is_told():
     assert {field for field, _ in caught.value.problems} == {"model", "rollout.a", "rollout.b"}
 
 
-@pytest.mark.parametrize("document", [None, [], "gigpo", 3])
-def test_a_document_that_is_no_mapping_is_refused(document):
-    field, sentence = problem(document)
-    assert field == ""
-    assert type(document).__name__ in sentence
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [(None, "nothing"), ([], "a list"), ("gigpo", "text"), (True, "true or false"), (3, "a number"), (0.5, "a number")],
+)
+def test_a_document_that_is_no_mapping_is_refused_by_its_kind(document, kind):
+    assert problem(document) == ("", f"want a mapping of sections such as model and environment, got {kind}")
 
 
 def leaves(document: dict, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

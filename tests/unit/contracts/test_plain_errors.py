@@ -91,12 +91,3 @@ def test_a_model_and_an_environment_may_be_named_by_their_text_alone() -> None:
 def test_every_key_says_what_it_is() -> None:
     silent = [name for name, path in flags().items() if not (_field(path).description or "").strip()]
     assert silent == []
-
-
-@pytest.mark.parametrize(
-    ("document", "kind"),
-    [(None, "nothing"), ([], "a list"), ("spec", "text"), (True, "true or false"), (3, "a number"), (0.5, "a number")],
-)
-def test_a_document_of_another_kind_is_named_in_words(document: object, kind: str) -> None:
-    with pytest.raises(SpecError, match=f"want a mapping of sections such as model and environment, got {kind}$"):
-        parse_spec(document)
