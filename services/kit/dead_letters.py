@@ -91,7 +91,7 @@ async def set_entry_aside(redis: Redis, stream: str, entry_id: str, cause: str, 
     """Move an entry to the dead letters, acknowledged in `group`; False: it is not there any more."""
     dead = dead_letters(stream)
     limits = (MOST_LETTERS, MOST_FIELDS, MOST_BYTES)
-    args = [entry_id, cause[:CAUSE_CHARACTERS], group, *limits, payload_key(stream, ""), KEPT_S]
+    args: list[str | int] = [entry_id, cause[:CAUSE_CHARACTERS], group, *limits, payload_key(stream, ""), KEPT_S]
     script = redis.register_script(_SET_ENTRY_ASIDE)
     moved = await script(keys=[stream, dead, aside(dead)], args=args)
     log.error("an entry was set aside", stream=stream, id=entry_id, cause=cause[:CAUSE_CHARACTERS])
