@@ -112,7 +112,7 @@ def test_agents_of_somebody_else_play_a_job_and_what_they_caused_is_trained(fold
     files = (folder / "runs/.platform/jobs" / job / "rollouts").glob("batch-*")
     steps = [step for file in files for _, episodes in read_archive(file) for one in episodes for step in one.steps]
     assert any(step.continues for step in steps)
-    assert all(step.response_ids and step.action for step in steps)
+    assert all(step.response_ids for step in steps)  # a reply may be empty, and so its action
 
 
 def test_a_mixture_trains_and_measures_each_member(folder: Path) -> None:
