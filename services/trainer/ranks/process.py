@@ -70,9 +70,9 @@ def _answer_together(settings: Settings) -> None:
             for payload in _received(connection):
                 _passed_on(payload, requests)
                 given = answer(learners, payload)
+                if isinstance(given, Broken) and dist.get_world_size() > 1:
+                    sys.exit(given.message)  # perhaps it is the loss of another rank; whoever asked is told of a loss
                 send(connection, given)
-                if isinstance(given, Broken):
-                    sys.exit(given.message)  # the others may be in the middle of what it has left
         _passed_on(b"", requests)
     else:
         while payload := _passed_on(b"", requests):
