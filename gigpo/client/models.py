@@ -34,8 +34,11 @@ from services.contracts.rest.rollouts import AnchorState as Anchor
 from services.contracts.rest.rollouts import EpisodeView as Episode
 from services.contracts.rest.rollouts import RolloutBrief as Rollout
 from services.contracts.rest.rollouts import StepView as Step
+from services.contracts.rest.sessions import ActionResult, OpenedSession
+from services.contracts.rest.sessions import SessionView as Session
 
 __all__ = [
+    "ActionResult",
     "Anchor",
     "AnchorAction",
     "ApiKey",
@@ -59,6 +62,7 @@ __all__ = [
     "MovedAction",
     "MovedState",
     "NewKey",
+    "OpenedSession",
     "PlayedBatches",
     "Project",
     "ProjectUsage",
@@ -66,6 +70,7 @@ __all__ = [
     "RetriedLetter",
     "Rollout",
     "RolloutDetail",
+    "Session",
     "State",
     "StateAction",
     "Step",

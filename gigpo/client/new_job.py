@@ -9,7 +9,7 @@ from typing import Any
 from gigpo.client.flags import key_help
 from gigpo.client.migration.translation import plain
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.job import SINGLE_TURN, flags
+from services.contracts.job import OUTSIDE, SINGLE_TURN, flags
 from services.presentation.schema_words import kwargs_in_words
 
 _WIDTH = 100
@@ -92,6 +92,8 @@ def _task(info: EnvironmentInfo) -> dict[str, Any]:
         task["train_split"] = splits[0]
     if info.id == SINGLE_TURN:
         task |= {"use_gym_env": False, "reward_funcs": ["accuracy"]}
+    if info.id == OUTSIDE:  # a baseline plays prompts, which no agent writes here
+        task |= {"interaction": OUTSIDE, "eval_baselines": False}
     return task
 
 

@@ -13,12 +13,13 @@ from gigpo.client.asynchronous.dead_letters import DeadLetterCalls
 from gigpo.client.asynchronous.evaluations import EvaluationCalls
 from gigpo.client.asynchronous.insight import InsightCalls
 from gigpo.client.asynchronous.jobs import JobCalls
+from gigpo.client.asynchronous.sessions import SessionCalls
 from gigpo.client.http.retries import Retries
 from gigpo.client.http.session import session_arguments
 
 
 class AsyncGigpoClient(
-    JobCalls, ArtifactCalls, InsightCalls, EvaluationCalls, CatalogueCalls, DeadLetterCalls, AccessCalls
+    JobCalls, ArtifactCalls, InsightCalls, SessionCalls, EvaluationCalls, CatalogueCalls, DeadLetterCalls, AccessCalls
 ):
     """A session with one API; use it in one thread at a time.
 

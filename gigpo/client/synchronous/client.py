@@ -15,9 +15,12 @@ from gigpo.client.synchronous.dead_letters import DeadLetterCalls
 from gigpo.client.synchronous.evaluations import EvaluationCalls
 from gigpo.client.synchronous.insight import InsightCalls
 from gigpo.client.synchronous.jobs import JobCalls
+from gigpo.client.synchronous.sessions import SessionCalls
 
 
-class GigpoClient(JobCalls, ArtifactCalls, InsightCalls, EvaluationCalls, CatalogueCalls, DeadLetterCalls, AccessCalls):
+class GigpoClient(
+    JobCalls, ArtifactCalls, InsightCalls, SessionCalls, EvaluationCalls, CatalogueCalls, DeadLetterCalls, AccessCalls
+):
     """A session with one API; use it in one thread at a time.
 
         with GigpoClient("http://127.0.0.1:8400") as gigpo:

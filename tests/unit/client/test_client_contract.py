@@ -26,6 +26,8 @@ SAMPLES: dict[str, Any] = {
     "Mapping[str, JsonValue]": {},
     "Mapping[str, int | None]": {"max_concurrent_jobs": 1},
 }
+OF_OPENAI = {"POST /v1/sessions/{session_id}/chat/completions", "GET /v1/sessions/{session_id}/models"}
+"""Calls of OpenAI's API, for which its own clients are there."""
 CALLS = [name for name, _ in inspect.getmembers(GigpoClient, inspect.isfunction) if name[0] != "_" and name != "close"]
 
 
@@ -98,7 +100,7 @@ def test_a_call_sends_what_the_document_knows(name: str, document: dict[str, Any
 def test_the_client_has_every_call_of_the_document(document: dict[str, Any], tmp_path: Path) -> None:
     every = {f"{method.upper()} {path}" for path, operations in document["paths"].items() for method in operations}
     called = {operation(document, request)[0] for name in CALLS for request in requests_of(name, tmp_path)}
-    assert every - called == set()
+    assert every - called == OF_OPENAI
 
 
 def test_both_clients_have_the_same_calls() -> None:
