@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from trainer_platform import (
     enqueue,
     events,
     metrics_of,
+    no_file_above,
     register,
     small_spec,
     submit,
@@ -108,12 +108,9 @@ async def test_a_disk_that_takes_nothing_for_a_while_costs_time_and_no_job(
             await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
             await until_event(redis, "job_b", "metrics", batch=0)
             policy = next((tmp_path / "jobs/job_b/policy").glob("v*/*.safetensors"))
-            (child,) = children(trainer)
-            soft, hard = resource.prlimit(child, resource.RLIMIT_FSIZE)
-            resource.prlimit(child, resource.RLIMIT_FSIZE, (int(longest_file * policy.stat().st_size), hard))
-            rollout.held_from = 9
-            await until_warning(redis, "job_b", sentence)
-            resource.prlimit(child, resource.RLIMIT_FSIZE, (soft, hard))
+            with no_file_above(int(longest_file * policy.stat().st_size), trainer):
+                rollout.held_from = 9
+                await until_warning(redis, "job_b", sentence)
             rollout.held_from = NO_CURSOR
             assert await until_state(redis, "job_b", "SUCCEEDED", "FAILED") == "SUCCEEDED"
     await assert_same_end(redis, tmp_path, undisturbed)
@@ -141,13 +138,11 @@ async def test_a_job_whose_disk_takes_nothing_can_be_cancelled(redis: Redis, red
             rollout.held_from = 3
             await submit(redis, redis_url, "job_b", small_spec(**NO_BASELINES))
             await until_event(redis, "job_b", "metrics", batch=0)
-            (child,) = children(trainer)
-            _, hard = resource.prlimit(child, resource.RLIMIT_FSIZE)
-            resource.prlimit(child, resource.RLIMIT_FSIZE, (0, hard))
-            rollout.held_from = NO_CURSOR
-            await until_warning(redis, "job_b", "policy version 2 cannot be written")
-            await redis.set(keys.control("job_b"), "cancel")
-            assert await until_state(redis, "job_b", "CANCELLED", "FAILED") == "CANCELLED"
+            with no_file_above(0, trainer):
+                rollout.held_from = NO_CURSOR
+                await until_warning(redis, "job_b", "policy version 2 cannot be written")
+                await redis.set(keys.control("job_b"), "cancel")
+                assert await until_state(redis, "job_b", "CANCELLED", "FAILED") == "CANCELLED"
     await until_warning(redis, "job_b", "summary.json cannot be written")
 
 

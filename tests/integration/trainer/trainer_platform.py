@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -323,6 +324,19 @@ def descendants(pid: int) -> list[int]:
         for child in map(int, (thread / "children").read_text().split()):
             found += [child, *descendants(child)]
     return found
+
+
+@contextmanager
+def no_file_above(size_bytes: int, trainer: subprocess.Popen[bytes]) -> Iterator[None]:
+    """The kernel refuses longer files to the trainer's child and to its ranks."""
+    (child,) = children(trainer)
+    before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in (child, *descendants(child))}
+    for pid, (_, hard) in before.items():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, hard))
+    yield
+    for pid, limits in before.items():
+        with suppress(ProcessLookupError):  # the job may have ended its ranks
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
 
 async def events(redis: Redis, job: str) -> list[JobEvent]:
