@@ -11,15 +11,17 @@ from services.contracts.keys import ACTIVE_JOBS, ALARMS, QUEUE_PLACES, REPLICAS,
 
 _SHARED = ("{j*}:*", ACTIVE_JOBS, f"{{{ACTIVE_JOBS}}}:*", "services:alive:*")
 _INFERENCE = ("{inference:*}:*", "{rollout:*}:*", REPLICAS, f"{{{REPLICAS}}}:*")
+_AGENTS = "{api:*}:*"
+"""Answers to calls of outside agents."""
 _CELERY = (f"{TRAINER_QUEUE}*", "unacked*", "_kombu.*")
 _QUEUE = (*_CELERY, *(f"{{{pattern}}}:*" for pattern in _CELERY))
 """Keys of Celery, and where those of another type are set aside."""
 KEYS = {
     "advantage": _SHARED,
-    "rollout": (*_SHARED, *_INFERENCE),
+    "rollout": (*_SHARED, *_INFERENCE, _AGENTS),
     "inference": (*_SHARED, *_INFERENCE),
     "trainer": (*_SHARED, *_INFERENCE, *_QUEUE),
-    "api": (*_SHARED, *_INFERENCE, *_QUEUE, ALARMS, f"{{{ALARMS}}}:*", WRITABLE, QUEUE_PLACES, "rates*"),
+    "api": (*_SHARED, *_INFERENCE, _AGENTS, *_QUEUE, ALARMS, f"{{{ALARMS}}}:*", WRITABLE, QUEUE_PLACES, "rates*"),
 }
 """Service -> patterns of the keys that it may use."""
 COMMANDS = "+@all -@admin -@dangerous +info"

@@ -107,6 +107,8 @@ CUT_BYTES = (20_000, 400_000)
 """A power cut loses so much of Redis' file: about a second's writes, and many more than that."""
 BATCHES_A_FAULT = 2
 """A fault and what it is compared with lie so far apart."""
+BATCHES_AN_UPGRADE = 6
+"""The job trains so many more while its services are replaced."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,16 @@ class Fault:
         return ROWS.get((self.kind, self.service))
 
 
-def batches_for(kills: int) -> int:
-    """Batches of a job that is long enough for so many faults; one is quiet before the first."""
-    return BATCHES_A_FAULT * kills + 2
+def batches_for(faults: Sequence[Fault]) -> int:
+    """Batches of a job that is long enough for these faults; one is quiet before the first."""
+    upgrades = sum(fault.kind == "upgrade" for fault in faults)
+    return BATCHES_A_FAULT * len(faults) + BATCHES_AN_UPGRADE * upgrades + 2
 
 
 def schedule(seed: int, kills: int, only: Sequence[str] = (), kinds: Sequence[str] = ()) -> list[Fault]:
     """Draw so many faults in order. Where they are enough, every row of the design's table is among them.
+
+    Upgrades come last, because the job trains on while they last.
 
     Args:
         only: services; a stream counts to its reader, `env-worker` to `env`, `trainer-child` to `trainer`. Empty: all.
@@ -159,6 +164,7 @@ def schedule(seed: int, kills: int, only: Sequence[str] = (), kinds: Sequence[st
         deck += rng.sample(first, len(first)) + rng.sample(second, len(second))
     chosen = deck[:kills]
     rng.shuffle(chosen)
+    chosen.sort(key=lambda card: card[0] == "upgrade")
     return [_dealt(rng, number, *card) for number, card in enumerate(chosen)]
 
 

@@ -53,7 +53,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Outcome:
     """Start a platform in `folder`, run both jobs, check, and leave no process behind. Raises StackFailed."""
     small_disk = any((fault.kind, fault.service) == ("disk", STACK) for fault in plan.faults)
     stack = Stack(folder, plan.engine, two=plan.two, small_disk=small_disk)
-    load_before, batches = os.getloadavg()[0], batches_for(len(plan.faults))
+    load_before, batches = os.getloadavg()[0], batches_for(plan.faults)
     try:
         say("starting the stack")
         stack.start()

@@ -25,6 +25,13 @@ DISK_FILLER = "filler"
 SECONDS = "tests.chaos.seconds"
 
 
+def embedded_redis_url(data: Path) -> str:
+    """URL of the server that a stack with this data folder started, password included; another one after each start."""
+    lines = (data / "valkey/valkey.conf").read_text().splitlines()
+    settings = dict(line.split(" ", 1) for line in lines)
+    return f"redis://:{settings['requirepass']}@127.0.0.1:{settings['port']}/0"
+
+
 class StackFailed(RuntimeError):
     """The platform did not come up; the message holds the end of its log."""
 
@@ -120,9 +127,7 @@ class Stack:
     @property
     def redis_url(self) -> str:
         """URL of the embedded server, password included; another one after each start."""
-        lines = (self.data / "valkey/valkey.conf").read_text().splitlines()
-        settings = dict(line.split(" ", 1) for line in lines)
-        return f"redis://:{settings['requirepass']}@127.0.0.1:{settings['port']}/0"
+        return embedded_redis_url(self.data)
 
     def redis(self) -> Redis:
         """A client that gives up soon."""

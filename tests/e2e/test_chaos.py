@@ -17,7 +17,7 @@ SERVICES = "rollout,env-worker,inference,advantage,trainer-child,stack"
 """A killed trainer comes back after its message's time is up, which takes a minute: that is for `make chaos`."""
 KINDS = "kill,stop,cut,poison,upgrade"
 SEED = "366"
-"""With these it deals a kill, a stop, then the upgrade of every service, and a cut when that is over."""
+"""With these it deals a kill, a stop, a cut, and at last the upgrade of every service."""
 
 
 def test_a_job_struck_by_faults_of_several_kinds_ends_as_one_that_nothing_struck():
@@ -28,5 +28,5 @@ def test_a_job_struck_by_faults_of_several_kinds_ends_as_one_that_nothing_struck
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert [fault["recovered_in_s"] is not None for fault in told["faults"]] == [True] * KILLS
-    assert [fault["kind"] for fault in told["faults"]] == ["kill", "stop", "upgrade", "cut"]
+    assert [fault["kind"] for fault in told["faults"]] == ["kill", "stop", "cut", "upgrade"]
     assert len(told["checks"]) == 9

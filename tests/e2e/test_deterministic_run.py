@@ -11,12 +11,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
 import yaml
+from redis import Redis
 
+from services.contracts import keys
 from services.contracts.metrics import of_the_clock
+from services.ledger.records import state_in
+from services.ledger.states import GroupState
+from tests.chaos.stack import embedded_redis_url
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -58,9 +64,19 @@ class Platform:
         file = self.folder / "runs/.platform/jobs" / job_id / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
+    def has_ended(self, job_id: str) -> bool:
+        return (self.folder / "runs/.platform/jobs" / job_id / "summary.json").exists()
+
     def weights(self, job_id: str) -> str:
         (file,) = (self.folder / "runs/.platform/jobs" / job_id / "final").rglob("model.safetensors")
         return hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def is_played(self, job_id: str) -> bool:
+        """Whether a group of the job is being played, so that a kill strikes its attempt."""
+        with Redis.from_url(embedded_redis_url(self.folder / "runs/.platform")) as redis:
+            names = cast("set[bytes]", redis.smembers(keys.live(job_id)))
+            states = [redis.hget(keys.group(job_id, name.decode()), "state") for name in names]
+        return GroupState.GENERATING in [state_in(cast(bytes, state)) for state in states if state]
 
     def kill(self, service: str) -> None:
         """End the service's process of this stack; the stack starts it again."""
@@ -87,12 +103,15 @@ def test_a_run_through_kills_is_equal_to_the_bit_to_one_that_nothing_struck(plat
     platform.run("train", "job.yaml", "--name", "struck", "--no-follow")
     quiet, struck = (platform.job(name)["id"] for name in ("quiet", "struck"))
     waiting = dict(KILLED)
-    while platform.job("struck")["state"] not in ("SUCCEEDED", "FAILED"):
+    while not platform.has_ended(struck):
         for batch in [batch for batch in waiting if len(platform.metrics(struck)) > batch]:
-            platform.kill(waiting.pop(batch))
-        time.sleep(0.2)
+            if platform.is_played(struck):
+                platform.kill(waiting.pop(batch))
+        time.sleep(0.05)
     assert not waiting
-    assert platform.job("struck")["state"] == "SUCCEEDED"
+    while (state := platform.job("struck")["state"]) not in ("SUCCEEDED", "FAILED"):
+        time.sleep(0.2)  # the API has not read the last event yet
+    assert state == "SUCCEEDED"
     assert sum(row["failed_attempts"] for row in platform.metrics(struck)) > 0
     assert learned(platform.metrics(struck)) == learned(platform.metrics(quiet))
     assert platform.weights(struck) == platform.weights(quiet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.faults import KINDS, PLACES, ROWS, SERVICES, STACK, STREAMS, batches_for, schedule
+from tests.chaos.faults import BATCHES_AN_UPGRADE, KINDS, PLACES, ROWS, SERVICES, STACK, STREAMS, batches_for, schedule
 
 
 def test_a_seed_gives_the_same_faults_again_and_another_seed_others():
@@ -28,8 +28,14 @@ def test_every_fault_strikes_while_the_job_runs_and_in_order():
     at = [fault.at_batch for fault in faults]
     assert at == sorted(at)
     assert at[0] >= 1
-    assert at[-1] < batches_for(20) - 1
+    assert at[-1] < batches_for(faults) - 1
     assert [fault.number for fault in faults] == list(range(20))
+
+
+def test_an_upgrade_comes_last_and_the_job_trains_on_meanwhile():
+    faults = schedule(366, 4, ["rollout", "stack"], ["kill", "upgrade"])
+    assert [fault.kind for fault in faults] == ["kill", "kill", "upgrade", "upgrade"]
+    assert batches_for(faults[:3]) == batches_for(faults[:2] + faults[:1]) + BATCHES_AN_UPGRADE
 
 
 def test_what_lasts_has_a_duration_and_what_does_not_has_none():
