@@ -8,8 +8,9 @@ from typing import Any
 
 from gigpo.client.flags import key_help
 from gigpo.client.migration.translation import plain
+from services.contracts.agents import OUTSIDE
 from services.contracts.environment import EnvironmentInfo
-from services.contracts.job import OUTSIDE, SINGLE_TURN, flags
+from services.contracts.job import SINGLE_TURN, flags
 from services.presentation.schema_words import kwargs_in_words
 
 _WIDTH = 100
