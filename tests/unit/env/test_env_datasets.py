@@ -309,24 +309,25 @@ def test_a_csv_of_spreadsheets_with_a_mark_and_lines_within_cells_is_read(tmp_pa
         folder_splits(tmp_path, 0)
 
 
-@pytest.mark.parametrize(
-    ("name", "body", "solution"),
-    [
-        ("spaces.csv", b"prompt, solution\na, 1\n", " 1"),
-        ("mac.csv", b"prompt,solution\ra,1\r", "1"),
-        ("mark.jsonl", b"\xef\xbb\xbf" + as_lines([{"prompt": "a", "solution": 1}]), "1"),
-        ("nan.jsonl", b'{"prompt": "a", "solution": NaN}\n', None),
-        ("nan.parquet", as_parquet([{"prompt": "a", "solution": float("nan")}]), None),
-        (
-            "long.jsonl",
-            b'{"prompt": "a", "solution": 123456789012345678901234567890}',
-            "123456789012345678901234567890",
-        ),
-        ("money.parquet", as_parquet([{"prompt": "a", "solution": Decimal("2.50")}]), "2.50"),
-        ("two.jsonl.gz", gzip.compress(b"\n") + gzip.compress(b'{"prompt": "a", "solution": "x"}'), "x"),
-    ],
-)
-def test_what_other_programs_write_is_read_as_it_is_meant(name, body, solution, tmp_path):
+WRITTEN_BY_OTHERS = {
+    "spaces.csv": (b"prompt, solution\na, 1\n", " 1"),
+    "mac.csv": (b"prompt,solution\ra,1\r", "1"),
+    "mark.jsonl": (b"\xef\xbb\xbf" + as_lines([{"prompt": "a", "solution": 1}]), "1"),
+    "nan.jsonl": (b'{"prompt": "a", "solution": NaN}\n', None),
+    "nan.parquet": (as_parquet([{"prompt": "a", "solution": float("nan")}]), None),
+    "long.jsonl": (
+        b'{"prompt": "a", "solution": 123456789012345678901234567890}',
+        "123456789012345678901234567890",
+    ),
+    "money.parquet": (as_parquet([{"prompt": "a", "solution": Decimal("2.50")}]), "2.50"),
+    "two.jsonl.gz": (gzip.compress(b"\n") + gzip.compress(b'{"prompt": "a", "solution": "x"}'), "x"),
+}
+"""File -> its bytes, and the solution that is read."""
+
+
+@pytest.mark.parametrize("name", WRITTEN_BY_OTHERS)
+def test_what_other_programs_write_is_read_as_it_is_meant(name, tmp_path):
+    body, solution = WRITTEN_BY_OTHERS[name]
     (tmp_path / name).write_bytes(body)
     found = folder_splits(tmp_path, 0)
     assert [(each.text, each.solution) for each in found.train] == [("a", solution)]
