@@ -62,7 +62,7 @@ def _machine(documents: Sequence[Mapping[str, Any]]) -> str:
     seeds = ", ".join(sorted({str(document["seed"]) for document in documents}))
     faults = sum(len(document["faults"]) for document in documents)
     where = f"{machines[0]['cpus']} CPUs at a load of {min(loads):.1f} to {max(loads):.1f}"
-    return f"Seeds {seeds}, {faults} faults, {where}, engine `{machines[0]['engine']}`."
+    return f"Seed {seeds}, {faults} faults, {where}, engine `{machines[0]['engine']}`."
 
 
 def main() -> None:
