@@ -55,7 +55,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "large": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
 }
 PACE = 0.5
-"""Of the rate that `direct` reaches in a closed loop."""
+"""Share of the rate that `direct` reaches in a closed loop."""
 COALESCE_S = 0.001
 """The rollout service's default: prompts of one moment go in one request."""
 REPLICA, WORKER, JOB = "bench", "bench", "bench"

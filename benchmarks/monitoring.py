@@ -32,7 +32,7 @@ CALLS = 100_000
 WORKER_STEP = STEP_SECONDS.labels("grid")
 PATHS = ("/livez", "/readyz", "/metrics")
 PROBE_EVERY_S, SCRAPE_EVERY_S = 10.0, 15.0
-"""As the chart has them."""
+"""The chart has these intervals."""
 
 
 def updates_of_a_step() -> None:

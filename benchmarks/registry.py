@@ -141,7 +141,7 @@ class _Pod(env_pb2_grpc.EnvironmentServiceServicer):
 
 
 def _pods(count: int, ports: Any) -> None:
-    """So many pods, each a port of one server, until the process is ended."""
+    """Serve `count` pods, each on a port of one server, until the process is ended."""
 
     async def serve() -> None:
         server = grpc.aio.server()

@@ -43,7 +43,7 @@ from services.trainer.phases.warmstart import check_gate, random_group
 
 JOB = "harness"
 LAST_DIGIT = 1e-7
-"""Of a float32, as a share of it."""
+"""The last digit of a float32, as a share of it."""
 
 
 @dataclass

@@ -62,7 +62,7 @@ class Row:
     """Wall time of the batches."""
     seeds: int
     members: dict[str, Interval] = field(default_factory=dict)
-    """Of mixtures: each member's held-out success, as `success_after`."""
+    """Each member's held-out success in a mixture, as `success_after`."""
 
 
 def comparison_cells(

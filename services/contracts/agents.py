@@ -19,7 +19,7 @@ LIVE_S = 30
 KEPT_S = 600
 """The record of a session that is over is kept for so long."""
 KEY_PREFIX = "gs_"
-"""Of a session's own key."""
+"""The beginning of a session's own key."""
 
 T = TypeVar("T")
 
@@ -42,16 +42,16 @@ class ChatMessage(_Part, frozen=True, kw_only=True):
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
     calls: list[ToolCall] = []
-    """Of an assistant's message."""
+    """The calls in an assistant's message."""
     call_id: str = ""
-    """Of a tool's message: the call that it answers."""
+    """The call that a tool's message answers."""
 
 
 class Claim(_Part, frozen=True, kw_only=True, tag="claim"):
     """An agent takes the session."""
 
     key_digest: str
-    """Of the session's own key."""
+    """SHA-256 of the session's own key, in hex."""
 
 
 class Chat(_Part, frozen=True, kw_only=True, tag="chat"):
@@ -121,7 +121,7 @@ class Refused(_Part, frozen=True, kw_only=True, tag="refused"):
     """The call cannot be met."""
 
     status: int
-    """Of HTTP."""
+    """HTTP's status."""
     message: str
 
 
@@ -146,7 +146,7 @@ class SessionRecord(_Part, frozen=True, kw_only=True):
     purpose: str
     k: int
     seed: int
-    """Of the task: the same in all sessions of one group."""
+    """The seed of the task: the same in all sessions of one group."""
     split: str
     task: str
     observation: str
@@ -173,7 +173,7 @@ def job_of(session_id: str) -> str:
 
 
 def encoded(message: Asked | Answered | SessionRecord) -> bytes:
-    """As it travels. Raises UnicodeEncodeError, OverflowError and RecursionError for what JSON cannot hold."""
+    """Encode a message. Raises UnicodeEncodeError, OverflowError and RecursionError for what JSON cannot hold."""
     return msgspec.json.encode(message)
 
 

@@ -17,11 +17,11 @@ class Sampling(msgspec.Struct, frozen=True):
     stop_token_ids: tuple[int, ...]
     """A response ends with the first of these, which belongs to it."""
     top_k: int = 0
-    """>= 2: each token is one of the most likely ones, so many of them; 0: of all. Not applied at temperature 0."""
+    """>= 2: each token is one of the `top_k` most likely ones; 0: one of all. Not applied at temperature 0."""
     top_p: float = 1.0
-    """In (0, 1]: of these the most likely ones that have this share of their probability together."""
+    """In (0, 1]: only the most likely ones of these count that have this share of their probability together."""
     min_p: float = 0.0
-    """In [0, 1): of these the ones with at least this share of the most likely one's probability."""
+    """In [0, 1): only those of these count that have at least this share of the most likely one's probability."""
     stop_words: tuple[str, ...] = ()
     """A response ends with the token that completes one of these texts; it belongs to it."""
 

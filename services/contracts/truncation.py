@@ -7,7 +7,7 @@ from collections.abc import Mapping
 MOST_KEPT = 256
 """Largest top_k: a rollout's token takes 4 bytes for each id that it could have been."""
 MOST_KEPT_BYTES = 2**25
-"""Of an episode: half of what a message may hold."""
+"""Most bytes of kept ids in an episode: half of what a message may hold."""
 OFF = {"top_p": 1.0, "min_p": 0.0}
 
 

@@ -109,7 +109,7 @@ def payload_of(fields: Mapping[bytes, bytes]) -> bytes:
 
 
 def unpacked(stored: bytes, most: int) -> tuple[bytes, bool]:
-    """At most `most` >= 1 bytes of a stored payload, as far as it can be read, and whether these are all."""
+    """Read at most `most` >= 1 bytes of a stored payload, as far as it is readable, and say whether these are all."""
     unpacking = zlib.decompressobj()
     try:
         payload = unpacking.decompress(stored, most + 1)

@@ -52,7 +52,7 @@ class _Turn:
     reply: Projected
     actions: list[str]
     outcome: KeyedOutcome | None
-    """Of the actions together; None: the environment could not go on."""
+    """The outcome of the actions together; None: the environment could not go on."""
 
 
 class AgentPlay(EpisodePlay):

@@ -124,7 +124,7 @@ class Agents:
                 log.warning("the end of a session could not be told", session=record.session_id, error=repr(error))
 
     async def follow_calls(self) -> None:
-        """For ever: hand calls to their sessions."""
+        """Hand calls to their sessions, without end."""
         while True:
             try:
                 for asked in await self._calls.read(CALLS_PER_READ):
@@ -134,7 +134,7 @@ class Agents:
                 await asyncio.sleep(RETRY_S)
 
     async def renew(self) -> None:
-        """For ever: show that the sessions live; free the calls that were taken."""
+        """Show that the sessions live and free the calls that were taken, without end."""
         while True:
             try:
                 for session in list(self._sessions.values()):

@@ -93,7 +93,7 @@ class RedisInference:
         self._redis, self._limits = redis, limits
         self._replies = StreamTail(redis, keys.replies_stream(worker), partial(decode, kind=GenerateReply))
         self._routes = Routes()
-        self._replicas = ReplicaTable(redis, self._give_up_on, self._routes.read)
+        self._replicas = ReplicaTable(redis, self._give_up_on_gone, self._routes.read)
         self._requests = Coalescer(self._send, max_size=limits.max_batch, delay_s=limits.coalesce_s)
         self._pending: dict[str, _Pending] = {}
         self._owed = Owed(redis)
@@ -250,10 +250,10 @@ class RedisInference:
             if pending is not None and not pending.answer.done():
                 pending.answer.set_result(generated)
 
-    def _give_up_on(self, gone: set[str]) -> None:
+    def _give_up_on_gone(self) -> None:
         for pending in self._pending.values():
             replica = pending.route.replica
-            if replica in gone or not self._replicas.lives(replica):
+            if not self._replicas.lives(replica):
                 _fail(pending, f"{replica}: gone before it answered", died=self._replicas.crashed(replica))
             elif not self._replicas.answers(replica, pending.route.job_id):
                 _fail(pending, f"{replica}: turned to another job before it answered", died=False)

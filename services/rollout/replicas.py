@@ -21,12 +21,12 @@ class ReplicaTable:
     """A copy of `keys.REPLICAS`, the live ones only.
 
     Args:
-        lost: told the replicas that no longer live, after each reading.
+        read: called after each reading.
         owed: told the tokens that each live replica owes, after each reading.
     """
 
-    def __init__(self, redis: Redis, lost: Callable[[set[str]], None], owed: Callable[[dict[str, int]], None]) -> None:
-        self._rows, self._lost, self._owed = ReplicaRows(redis), lost, owed
+    def __init__(self, redis: Redis, read: Callable[[], None], owed: Callable[[dict[str, int]], None]) -> None:
+        self._rows, self._read, self._owed = ReplicaRows(redis), read, owed
         self._live: dict[str, ReplicaStatus] = {}
         self._crashed: set[str] = set()
         self._changed = asyncio.Event()
@@ -66,7 +66,7 @@ class ReplicaTable:
         self._owed({name: status.outstanding_tokens for name, status in live.items()})
         if gone:
             log.warning("replicas are gone", replicas=sorted(gone))
-        self._lost(gone)
+        self._read()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -59,10 +59,11 @@ def _range(seconds: Sequence[float]) -> str:
 def _machine(documents: Sequence[Mapping[str, Any]]) -> str:
     machines = [document["machine"] for document in documents]
     loads = [load for one in machines for load in (one["load_before"], one["load_after"])]
-    seeds = ", ".join(sorted({str(document["seed"]) for document in documents}))
+    seeds = sorted({str(document["seed"]) for document in documents})
+    named = f"Seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
     faults = sum(len(document["faults"]) for document in documents)
     where = f"{machines[0]['cpus']} CPUs at a load of {min(loads):.1f} to {max(loads):.1f}"
-    return f"Seed {seeds}, {faults} faults, {where}, engine `{machines[0]['engine']}`."
+    return f"{named}, {faults} faults, {where}, engine `{machines[0]['engine']}`."
 
 
 def main() -> None:

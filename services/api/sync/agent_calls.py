@@ -43,7 +43,7 @@ class AgentCalls:
         self._waiting: dict[str, asyncio.Future[AnyAnswer]] = {}
 
     async def run(self) -> None:
-        """For ever: hand answers to those who wait for them."""
+        """Hand answers to those who wait for them, without end."""
         while True:
             try:
                 for answered in await self._answers.read(ANSWERS_PER_READ):

@@ -22,10 +22,10 @@ class SessionView(Document):
     why: str
     """Why it was abandoned; empty: it was not."""
     path: str
-    """Behind the API's address, the `base_url` of a client of OpenAI's API."""
+    """Put behind the API's address it is the `base_url` for a client of OpenAI's API."""
     task: str
     observation: str
-    """Of the environment now; empty where it shows nothing."""
+    """The environment's observation now; empty where it shows nothing."""
     admissible_actions: list[str]
     """Empty: not known."""
     turns: int
@@ -42,7 +42,7 @@ class SessionView(Document):
     k: int
     """Number of the episode in its group."""
     seed: int
-    """Of the task, in [0, 2**31): the same in all sessions of one group."""
+    """The seed of the task, in [0, 2**31): the same in all sessions of one group."""
     split: str
 
 
@@ -147,7 +147,7 @@ class ChatRequest(_OpenAI):
     tools: list[ChatTool] | None = Field(None, max_length=128)
     tool_choice: Literal["auto", "none"] | None = None
     max_tokens: int | None = Field(None, ge=1)
-    """At most max_completion_length."""
+    """Longest reply; it is at most max_completion_length."""
     max_completion_tokens: int | None = Field(None, ge=1)
     n: Literal[1] | None = None
     stop: None = None

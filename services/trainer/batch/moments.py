@@ -15,12 +15,12 @@ class Played:
     """When an episode was played, Unix seconds."""
 
     cursor: int
-    """Of its group."""
+    """The cursor of its group."""
     k: int
     turns: int
     began: float
     sampling: Sequence[tuple[float, float]]
-    """From asking an engine until its answer, turn after turn."""
+    """The times when an engine was asked and when it answered, turn after turn."""
     ended: float
 
     @property

@@ -23,7 +23,7 @@ NEVER_MS = 10**9
 """One trainer per job, fenced by its epoch: nobody's entries are ever reclaimed, the ledger is asked instead."""
 
 LOST_EVERY_S = 10.0
-"""So often the trainer looks for groups whose entry is gone; at the second look in a row they are announced again."""
+"""Time between two looks for groups whose entry is gone; at the second look in a row they are announced again."""
 
 SHOWN = 40
 """Characters of an unknown id that a sentence shows."""

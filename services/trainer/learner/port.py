@@ -16,7 +16,7 @@ Supervising = Generator[tuple[int, float], None, dict[str, float]]
 """Yields (optimizer step from 1, mean negative log-likelihood per token); returns the report."""
 
 Divergences = Sequence[Sequence[float]]
-"""Of each group in order, of each of its rows: the k1 estimate of the KL to the reference policy, nats."""
+"""The k1 estimate of the KL to the reference policy, nats, for each row of each group in order."""
 
 Scored = tuple[ScoredGroup, list[Episode]]
 """A group's scores, and the episodes that they are of."""

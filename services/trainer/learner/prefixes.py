@@ -40,7 +40,7 @@ def prefix_tree(sequences: Sequence[Tensor]) -> PrefixTree:
     """
     paths: list[Tensor] = []
     own: list[tuple[int, int]] = []
-    """Of each sequence: how many tokens it shares, and where its own ones begin."""
+    """How many tokens each sequence shares, and where its own ones begin."""
     total = 0
     for number, ids in enumerate(sequences):
         known = _shared(sequences[number - 1], ids) if number else 0

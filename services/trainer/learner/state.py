@@ -37,7 +37,7 @@ class State:
     """Kind -> name -> tensor; of `weights`, `reference`, `optimizer`, `generator`."""
     numbers: Mapping[str, int]
     pieces: Mapping[str, Path] = field(default_factory=dict)
-    """Of a state that is read: kind -> folder of what several ranks wrote."""
+    """Kind -> folder of what several ranks wrote; empty in a state that is to be written."""
 
     def has(self, kind: str) -> bool:
         """Whether there are tensors of the kind."""

@@ -37,7 +37,7 @@ class Wanted(NamedTuple):
     """int64 [T, K], then -1: the ids that the distribution is over, the token's own among them; None: over all."""
     positions: Tensor | None = None
     mask: Tensor | None = None
-    """Of a tree, see `PrefixTree`."""
+    """Positions and mask of a tree, see `PrefixTree`; None: rows."""
 
 
 class TemperedPolicy(nn.Module):

@@ -76,7 +76,7 @@ class Request(msgspec.Struct, tag=True, frozen=True):
 
 
 class BuildScratch(msgspec.Struct, tag=True, frozen=True):
-    """For no learner: write a new small policy."""
+    """Write a new small policy; this concerns no learner."""
 
     scratch: bytes
     """JSON of a `ScratchModel`."""
@@ -86,7 +86,7 @@ class BuildScratch(msgspec.Struct, tag=True, frozen=True):
 
 
 class Rescore(msgspec.Struct, tag=True, frozen=True):
-    """For no learner: the scores of a batch's groups together."""
+    """Score the groups of a batch together; this concerns no learner."""
 
     groups: list[tuple[ScoredGroup, list[Episode]]]
     spec: bytes

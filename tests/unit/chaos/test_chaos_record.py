@@ -22,7 +22,7 @@ def test_runs_become_one_table():
     assert "| kill rollout | 15 s | 3.0 to 10.9 s |" in made
     assert "| kill valkey | 30 s | 2.0 s |" in made
     assert f"| power stack | - | {NO_FIGURE} |" in made
-    assert "Seed 1, 2, 3 faults, 2 CPUs at a load of 0.5 to 2.0, engine `transformers`." in made
+    assert "Seeds 1, 2, 3 faults, 2 CPUs at a load of 0.5 to 2.0, engine `transformers`." in made
     assert written(f"a\n{BEGIN}old\n{END}b\n", made) == f"a\n{BEGIN}{made}{END}b\n"
 
 

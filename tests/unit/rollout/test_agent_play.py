@@ -12,19 +12,11 @@ from services.ledger import DropReason, GroupState
 from services.rollout.agents import Session, SessionAbandoned
 from services.rollout.playbook import make_playbook
 from services.rollout.player import Player
+from services.trainer.learner.scratch import CHAT, CHAT_TEMPLATE
 from tests.unit.rollout.fakes import CORRIDOR_WORDS, FakeEnvironments, FakeInference, FakeLedger, digest
 from tests.unit.rollout.policy_folder import word_tokens
 from tests.unit.rollout.stages import Stage, spec_of
 
-CHAT = ("<user>", "<assistant>", "<tool>", "<system>", "<tools>", "<tool_call>", "</tool_call>")
-CHAT_TEMPLATE = (
-    "{% if tools %}<tools>{% for tool in tools %} {{ tool.function.name }}{% endfor %} {% endif %}"
-    "{% for message in messages %}{% if message.role == 'assistant' %}<assistant> {{ message.content }}"
-    "{% for call in message.tool_calls or [] %}<tool_call> "
-    "{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }} </tool_call>"
-    "{% endfor %} <eos> {% else %}<{{ message.role }}> {{ message.content }} {% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
 TOOL = {"name": "go", "description": "", "parameters": {"type": "object"}}
 MODEL = {"scratch": {"scratch_chat": True}}
 
